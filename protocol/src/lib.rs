@@ -1,0 +1,19 @@
+//! What can be asked of a signer: identifiers, keys, chains, typed payloads with strict decoders, duties,
+//! and the JSON-RPC surface.
+//!
+//! Everything above builds on this crate and nothing here does I/O (the RPC trait and client are behind the
+//! features `server` and `client`). A caller turns untrusted bytes into a [`Payload`] with [`Payload::decode`];
+//! only a `Payload` yields a [`Duty`] and the bytes to sign, so coordinates always come from what is signed.
+#![deny(missing_docs)]
+
+mod chain;
+mod duty;
+mod hash;
+mod ids;
+mod key;
+
+pub use chain::{AuraMode, ChainFormat, NumberWidth};
+pub use duty::{Duty, DutyClass, GrandpaStage, Side};
+pub use hash::{CandidateHash, Digest, GenesisHash, Hash, HexError, blake2_256, keccak_256};
+pub use ids::{BlockNumber, EpochIndex, LogIndex, NodeId, Round, SessionIndex, SetId, Slot, Term};
+pub use key::{KeyId, KeyType, PublicKey, PublicKeyError, Scheme, ToSign, UnknownKeyType};
