@@ -1,0 +1,203 @@
+//! The keys a running signer holds, and the gate in front of their signatures.
+//!
+//! A [`Keyring`] signs as soon as it is asked, so that signing may overlap replication; what it gives is
+//! [`Unreleased`], which has no way out but [`Unreleased::release`], and that takes a [`ReleaseToken`] for the very
+//! key and bytes. The cluster makes such tokens from committed claims only; [`FreeDuty`] is the token for work that
+//! needs no claim.
+
+use crate::{
+    scheme::{SignError, Signature},
+    secret::SecretKey,
+    vrf::VrfSignature,
+};
+use signonce_protocol::{Digest, DutyClass, EpochIndex, KeyId, PublicKey, Scheme, Slot, ToSign};
+use std::{
+    collections::BTreeMap,
+    collections::btree_map::Entry,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+/// Leave to release one signature.
+///
+/// Only two kinds of type may implement this: the cluster's grant, which exists for a claim that the ledger of a
+/// committed log has granted or repeated, and [`FreeDuty`]. Implementing it for anything else undoes the product.
+pub trait ReleaseToken {
+    /// Whether this token is for the signature of `key` over the bytes with this digest.
+    fn covers(&self, key: &KeyId, digest: &Digest) -> bool;
+}
+
+/// Leave to release work that needs no claim: VRFs, bitfields, PVF checks, authority records, heartbeats, ownership
+/// proofs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeDuty {
+    class: DutyClass,
+    digest: Digest,
+}
+
+impl FreeDuty {
+    /// For a decoded payload: its class and digest. `None` where the class is claimed.
+    ///
+    /// Both must come from the same `Payload`; the digest is that of the bytes handed to [`Keyring::sign`].
+    pub fn new(class: DutyClass, digest: Digest) -> Option<Self> {
+        match class {
+            DutyClass::BabeVrf
+            | DutyClass::Bitfield
+            | DutyClass::PvfCheck
+            | DutyClass::AuthorityRecord
+            | DutyClass::Heartbeat
+            | DutyClass::OwnershipProof => Some(Self { class, digest }),
+            DutyClass::BabeBlock
+            | DutyClass::AuraBlock
+            | DutyClass::GrandpaVote
+            | DutyClass::BeefyVote
+            | DutyClass::ParaSide => None,
+        }
+    }
+}
+
+impl ReleaseToken for FreeDuty {
+    fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
+        self.class.key_types().contains(&key.key_type) && self.digest == *digest
+    }
+}
+
+/// A signature that must not leave yet. Dropping it is always safe.
+#[must_use = "dropped, the signature is gone; it can be made again"]
+pub struct Unreleased<T> {
+    key: KeyId,
+    digest: Digest,
+    held: T,
+}
+
+impl<T> Unreleased<T> {
+    /// The signature, against leave to release it. Consumes the token.
+    ///
+    /// # Panics
+    ///
+    /// Where the token is for another key or other bytes: a defect in the caller that would otherwise let a
+    /// signature out whose claim was never committed.
+    pub fn release<R: ReleaseToken>(self, token: R) -> T {
+        assert!(
+            token.covers(&self.key, &self.digest),
+            "a signature of {} over {} was to be released without a grant for it",
+            self.key,
+            self.digest
+        );
+        self.held
+    }
+}
+
+impl<T> fmt::Debug for Unreleased<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unreleased")
+    }
+}
+
+/// Why a key was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// The secret is another key's.
+    #[error("the secret given for {id} is that of another key: its public key is {found}")]
+    NotThatKey {
+        /// The name it was given.
+        id: KeyId,
+        /// The public key it has.
+        found: PublicKey,
+    },
+    /// The key type has no keys of this scheme.
+    #[error("a {} key is never {scheme}", .id.key_type)]
+    WrongScheme {
+        /// The key.
+        id: KeyId,
+        /// The scheme of the secret.
+        scheme: Scheme,
+    },
+    /// The key is here with other material: it would sign the same request with other bytes.
+    #[error("{0} is held with another nonce seed already; every node must open the same envelope")]
+    DifferentMaterial(KeyId),
+}
+
+/// The keys this node can sign with. Shared between threads.
+#[derive(Default)]
+pub struct Keyring {
+    keys: RwLock<BTreeMap<KeyId, Arc<SecretKey>>>,
+}
+
+impl Keyring {
+    /// A ring without keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a key in. Taking the same key in again changes nothing.
+    pub fn insert(&self, id: KeyId, key: SecretKey) -> Result<(), InsertError> {
+        if key.public() != id.public {
+            return Err(InsertError::NotThatKey { id, found: key.public() });
+        }
+        if !id.key_type.schemes().contains(&key.scheme()) {
+            return Err(InsertError::WrongScheme { id, scheme: key.scheme() });
+        }
+        match self.write().entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(Arc::new(key));
+                Ok(())
+            }
+            Entry::Occupied(held) if held.get().same_material(&key) => Ok(()),
+            Entry::Occupied(_) => Err(InsertError::DifferentMaterial(id)),
+        }
+    }
+
+    /// Forgets a key; its memory is wiped once a signature being made with it is done. Says whether it was here.
+    pub fn remove(&self, id: &KeyId) -> bool {
+        self.write().remove(id).is_some()
+    }
+
+    /// Whether the key is here.
+    pub fn contains(&self, id: &KeyId) -> bool {
+        self.read().contains_key(id)
+    }
+
+    /// The keys that are here, in order.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.read().keys().copied().collect()
+    }
+
+    /// Signs, and holds the signature back.
+    pub fn sign(&self, id: &KeyId, to_sign: ToSign<'_>) -> Result<Unreleased<Signature>, SignError> {
+        let held = self.get(id)?.sign(to_sign)?;
+        Ok(Unreleased { key: *id, digest: Digest::of(to_sign.as_bytes()), held })
+    }
+
+    /// The BABE VRF of a key. Free by nature (one output per key and input, nothing to equivocate), so it is not
+    /// held back; the caller still checks the client's right to `babeVrf`.
+    pub fn vrf(
+        &self,
+        id: &KeyId,
+        slot: Slot,
+        epoch: EpochIndex,
+        randomness: &[u8; 32],
+    ) -> Result<VrfSignature, SignError> {
+        self.get(id)?.babe_vrf(slot, epoch, randomness)
+    }
+
+    /// The key, kept alive by the caller so that signing does not hold the lock.
+    fn get(&self, id: &KeyId) -> Result<Arc<SecretKey>, SignError> {
+        self.read().get(id).cloned().ok_or(SignError::UnknownKey(*id))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<KeyId, Arc<SecretKey>>> {
+        // A panic cannot leave the map half-changed: each change is one call.
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<KeyId, Arc<SecretKey>>> {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.read().keys()).finish()
+    }
+}

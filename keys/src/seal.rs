@@ -1,0 +1,243 @@
+//! Envelopes: how key material rests and travels.
+//!
+//! A [`SealedKey`] is an `age` file to the members' recipients. Its plaintext says which key it is, of which scheme,
+//! on which chain; [`open`] refuses an envelope that was put in the place of another. The plaintext is versioned:
+//!
+//! ```text
+//! "signonce-key" | version 1 | KeyId (SCALE) | Scheme (SCALE) | genesis hash, 32 bytes | material, 32 or 64 bytes
+//! ```
+//!
+//! `age` authenticates every byte to whoever can open the envelope, and says nothing about who made it: anyone with
+//! the members' recipients can. Who may register keys is decided by the admin API, and a foreign secret cannot pass
+//! for a known public key.
+//!
+//! Sealing leaves one unwiped copy in freed memory of the sealing process (inside `age`'s writer). Seal in
+//! short-lived tools, after [`crate::harden_process`].
+
+use crate::{
+    bounded,
+    identity::{NodeIdentity, Recipient},
+    scheme::SignError,
+    secret::SecretKey,
+};
+use age::{Decryptor, Encryptor};
+use parity_scale_codec::{Decode as _, Encode as _};
+use signonce_protocol::{GenesisHash, KeyId, PublicKey, Scheme};
+use std::{fmt, io, io::Write as _, iter};
+use zeroize::Zeroizing;
+
+/// First bytes of the plaintext.
+const MAGIC: &[u8] = b"signonce-key";
+
+/// The layout this program writes, and the only one it reads.
+const VERSION: u8 = 1;
+
+/// Longest plaintext, in bytes; the real ones have at most 175.
+const MAX_PLAIN_BYTES: usize = 512;
+
+/// An encrypted key: bytes that may be stored and replicated anywhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedKey(Vec<u8>);
+
+/// Why a key was not sealed or not opened. Never holds anything secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// More bytes than an envelope may have.
+    #[error("an envelope has at most {max} bytes, not {0}", max = SealedKey::MAX_BYTES)]
+    TooLong(usize),
+    /// Nobody to encrypt to.
+    #[error("an envelope needs at least one recipient; none of the members has announced one")]
+    NoRecipients,
+    /// Encrypting failed.
+    #[error("cannot encrypt the key: {0}")]
+    Encrypt(String),
+    /// The key to be sealed is not the one it is called.
+    #[error("the secret given for {id} is that of another key: its public key is {found}")]
+    NotThatKey {
+        /// The name it was given.
+        id: KeyId,
+        /// The public key it has.
+        found: PublicKey,
+    },
+    /// The key type has no keys of this scheme.
+    #[error("a {} key is never {scheme}", .id.key_type)]
+    WrongScheme {
+        /// The key.
+        id: KeyId,
+        /// The scheme of the secret.
+        scheme: Scheme,
+    },
+    /// This node is none of the recipients.
+    #[error("the envelope of {0} is not encrypted to this node; seal it again for the present members")]
+    NotForThisNode(KeyId),
+    /// Not an envelope, or a damaged one.
+    #[error("the envelope of {id} is damaged: {reason}; import the key again, or restore a backup")]
+    Damaged {
+        /// The key.
+        id: KeyId,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Written by a program that knows another layout.
+    #[error("the envelope of {id} has layout {version}, this node reads layout {VERSION}; upgrade it")]
+    UnknownVersion {
+        /// The key.
+        id: KeyId,
+        /// The layout.
+        version: u8,
+    },
+    /// The envelope is another key's.
+    #[error("the envelope in the place of {wanted} is that of {found}; it is not opened")]
+    AnotherKey {
+        /// The key asked for.
+        wanted: KeyId,
+        /// The key in the envelope.
+        found: KeyId,
+    },
+    /// The envelope was made for another chain.
+    #[error(
+        "the envelope of {id} is bound to chain {found}, not {wanted}; a key belongs to one chain for ever"
+    )]
+    AnotherChain {
+        /// The key.
+        id: KeyId,
+        /// The chain asked for.
+        wanted: GenesisHash,
+        /// The chain in the envelope.
+        found: GenesisHash,
+    },
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] SignError),
+}
+
+impl SealedKey {
+    /// The most bytes an envelope may have: recipients take about 100 bytes each.
+    pub const MAX_BYTES: usize = 16 * 1024;
+
+    /// Bytes that are said to be an envelope; only their number is checked here.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, SealError> {
+        if bytes.len() > Self::MAX_BYTES {
+            return Err(SealError::TooLong(bytes.len()));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl fmt::Debug for SealedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedKey({} bytes)", self.0.len())
+    }
+}
+
+/// Encrypts `key` to every one of `recipients`, bound to its name and chain.
+pub fn seal(
+    key: &SecretKey,
+    id: &KeyId,
+    chain: &GenesisHash,
+    recipients: &[Recipient],
+) -> Result<SealedKey, SealError> {
+    if key.public() != id.public {
+        return Err(SealError::NotThatKey { id: *id, found: key.public() });
+    }
+    check_scheme(id, key.scheme())?;
+    if recipients.is_empty() {
+        return Err(SealError::NoRecipients);
+    }
+    let mut plain = Zeroizing::new(Vec::with_capacity(MAX_PLAIN_BYTES));
+    plain.extend_from_slice(MAGIC);
+    plain.push(VERSION);
+    (id, key.scheme(), chain).encode_to(&mut *plain);
+    key.with_material(|material| plain.extend_from_slice(material));
+    assert!(
+        plain.len() <= MAX_PLAIN_BYTES,
+        "the plaintext fits its buffer, so no copy of it was left behind"
+    );
+
+    let encrypt_error = |e: io::Error| SealError::Encrypt(e.to_string());
+    let encryptor = Encryptor::with_recipients(recipients.iter().map(Recipient::as_age))
+        .map_err(|e| SealError::Encrypt(e.to_string()))?;
+    let mut sealed = Vec::new();
+    let mut writer = encryptor.wrap_output(&mut sealed).map_err(encrypt_error)?;
+    writer.write_all(&plain).map_err(encrypt_error)?;
+    writer.finish().map_err(encrypt_error)?;
+    SealedKey::from_bytes(sealed)
+}
+
+/// Decrypts an envelope and checks that it is this key's, on this chain.
+pub fn open(
+    sealed: &SealedKey,
+    identity: &NodeIdentity,
+    id: &KeyId,
+    chain: &GenesisHash,
+) -> Result<SecretKey, SealError> {
+    let plain = decrypt(sealed, identity, id)?;
+    let damaged = |reason| SealError::Damaged { id: *id, reason };
+    let body = plain.strip_prefix(MAGIC).ok_or(damaged("it holds no key"))?;
+    let (version, mut rest) = body.split_first().ok_or(damaged("it ends early"))?;
+    if *version != VERSION {
+        return Err(SealError::UnknownVersion { id: *id, version: *version });
+    }
+    let (found, scheme, found_chain) = <(KeyId, Scheme, GenesisHash)>::decode(&mut rest)
+        .map_err(|_| damaged("it does not say whose key it is"))?;
+    if found != *id {
+        return Err(SealError::AnotherKey { wanted: *id, found });
+    }
+    if found_chain != *chain {
+        return Err(SealError::AnotherChain { id: *id, wanted: *chain, found: found_chain });
+    }
+    check_scheme(id, scheme)?;
+    let key =
+        SecretKey::from_material(scheme, rest).map_err(|_| damaged("it holds no secret of its scheme"))?;
+    if key.public() != id.public {
+        return Err(SealError::NotThatKey { id: *id, found: key.public() });
+    }
+    Ok(key)
+}
+
+/// Opens an envelope and seals the key again for `recipients`: for a member that joins or leaves.
+///
+/// A member that left has seen the key; only rotating the session key on chain undoes that.
+pub fn reseal(
+    sealed: &SealedKey,
+    identity: &NodeIdentity,
+    id: &KeyId,
+    chain: &GenesisHash,
+    recipients: &[Recipient],
+) -> Result<SealedKey, SealError> {
+    seal(&open(sealed, identity, id, chain)?, id, chain, recipients)
+}
+
+fn check_scheme(id: &KeyId, scheme: Scheme) -> Result<(), SealError> {
+    if id.key_type.schemes().contains(&scheme) {
+        Ok(())
+    } else {
+        Err(SealError::WrongScheme { id: *id, scheme })
+    }
+}
+
+/// The plaintext of an envelope.
+fn decrypt(sealed: &SealedKey, identity: &NodeIdentity, id: &KeyId) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let damaged = |reason| SealError::Damaged { id: *id, reason };
+    let key = identity.to_age().ok_or(damaged("this node's identity is damaged in memory"))?;
+    let decryptor =
+        Decryptor::new_buffered(sealed.as_bytes()).map_err(|_| damaged("it is not an age file"))?;
+    if decryptor.is_scrypt() {
+        return Err(damaged("it is locked with a passphrase"));
+    }
+    let reader = decryptor.decrypt(iter::once(&key as &dyn age::Identity)).map_err(|e| match e {
+        age::DecryptError::NoMatchingKeys => SealError::NotForThisNode(*id),
+        _ => damaged("its header was changed"),
+    })?;
+    bounded::read(reader, MAX_PLAIN_BYTES).map_err(|_| damaged("its content was changed or is too long"))
+}

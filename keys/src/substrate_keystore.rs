@@ -1,0 +1,189 @@
+//! Reads the keystore directory of a Substrate node (`sc-keystore`): what an import starts from.
+//!
+//! A file's name is the hex of key type and public key, its content a JSON string with a secret URI. Nothing is
+//! checked by the node that wrote it, so everything is here: the key is derived and compared with the name, and each
+//! file that gives no key says why. The directory is only read.
+
+use crate::{
+    bounded,
+    passphrase::{PassphraseError, read_text},
+    secret::SecretKey,
+    suri::SuriError,
+};
+use secrecy::SecretString;
+use signonce_protocol::{KeyId, KeyType, PublicKey, Scheme};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use zeroize::Zeroizing;
+
+/// The most files looked at; a validator has tens.
+const MAX_FILES: usize = 10_000;
+
+/// Longest key file read, in bytes.
+const MAX_FILE_BYTES: usize = 16 * 1024;
+
+/// A key found in a directory.
+#[derive(Debug)]
+pub struct KeystoreKey {
+    /// Its type and public key, from the file's name.
+    pub id: KeyId,
+    /// The scheme that gives this public key.
+    pub scheme: Scheme,
+    /// The secret.
+    pub secret: SecretKey,
+}
+
+/// What one file of the directory holds.
+#[derive(Debug)]
+pub struct KeystoreEntry {
+    /// The file.
+    pub path: PathBuf,
+    /// The key, or why there is none.
+    pub found: Result<KeystoreKey, KeystoreProblem>,
+}
+
+/// Why a directory was not read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum KeystoreError {
+    /// The directory cannot be read.
+    #[error("cannot read the keystore {path}: {source}")]
+    Unreadable {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Hardly a keystore.
+    #[error("{0} has more than {MAX_FILES} files; is it a keystore?")]
+    TooManyFiles(PathBuf),
+}
+
+/// Why a file gives no key. Never holds any of its content.
+#[derive(Debug, thiserror::Error)]
+pub enum KeystoreProblem {
+    /// The name is not that of a key file; Substrate skips it too.
+    #[error("not a key file: its name is not the hex of a key type and a public key")]
+    NotAKeyFile,
+    /// A key type this signer does not hold.
+    #[error("skipped: {}", unheld_reason(.0))]
+    UnheldType(String),
+    /// The public key in the name has a length that the type's keys do not have.
+    #[error("a {key_type} key has a public key of {} bytes, its file name has {found}", expected_length(.key_type))]
+    PublicKeyLength {
+        /// The type.
+        key_type: KeyType,
+        /// Bytes in the name.
+        found: usize,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the file: {0}")]
+    Unreadable(io::Error),
+    /// The content is no JSON string.
+    #[error("the content is not a JSON string with a secret; Substrate would not read it either")]
+    NotJson,
+    /// The secret is no secret URI.
+    #[error("the secret in the file cannot be read: {0}")]
+    Secret(#[from] SuriError),
+    /// The secret gives another public key than the name.
+    #[error("the secret in the file gives another public key than its name: {}", mismatch_reason(.with_password, .raw_seed))]
+    Mismatch {
+        /// A password was given.
+        with_password: bool,
+        /// The secret is a raw seed, on which passwords have no effect.
+        raw_seed: bool,
+    },
+}
+
+fn unheld_reason(key_type: &str) -> String {
+    match key_type {
+        "asgn" => {
+            "assignment keys stay on the node (they are not slashable, and the node needs the secret)".into()
+        }
+        other => format!("this signer holds no keys of type {other:?}"),
+    }
+}
+
+fn expected_length(key_type: &KeyType) -> usize {
+    key_type.schemes().first().map_or(0, |s| s.public_len())
+}
+
+fn mismatch_reason(with_password: &bool, raw_seed: &bool) -> &'static str {
+    match (raw_seed, with_password) {
+        (true, _) => "the file was renamed or damaged (it holds a raw seed, so no password is involved)",
+        (false, true) => {
+            "the keystore password is wrong (a password file is taken verbatim, with its last newline), or the file \
+             was renamed or damaged"
+        }
+        (false, false) => "the keystore has a password, or the file was renamed or damaged",
+    }
+}
+
+/// Reads every file of a keystore directory, ordered by name. `password` is the keystore's own.
+pub fn read_dir(path: &Path, password: Option<&SecretString>) -> Result<Vec<KeystoreEntry>, KeystoreError> {
+    let unreadable = |source| KeystoreError::Unreadable { path: path.into(), source };
+    let mut files = Vec::new();
+    for file in fs::read_dir(path).map_err(unreadable)? {
+        files.push(file.map_err(unreadable)?.path());
+        if files.len() > MAX_FILES {
+            return Err(KeystoreError::TooManyFiles(path.into()));
+        }
+    }
+    files.sort();
+    Ok(files
+        .into_iter()
+        .map(|path| {
+            let found = read_key(&path, password);
+            KeystoreEntry { path, found }
+        })
+        .collect())
+}
+
+/// The password in a file, verbatim: a newline at its end is part of it, as Substrate's `--password-filename` has it.
+pub fn read_password_file(path: &Path) -> Result<SecretString, PassphraseError> {
+    Ok(SecretString::from(read_text(path)?.as_str()))
+}
+
+fn read_key(path: &Path, password: Option<&SecretString>) -> Result<KeystoreKey, KeystoreProblem> {
+    let id = parse_name(path)?;
+    let content = bounded::read_file(path, MAX_FILE_BYTES).map_err(KeystoreProblem::Unreadable)?;
+    // The error of the parser quotes what it read.
+    let text =
+        Zeroizing::new(serde_json::from_slice::<String>(&content).map_err(|_| KeystoreProblem::NotJson)?);
+    let suri = SecretString::from(text.as_str());
+    for scheme in schemes_of(&id)? {
+        let secret = SecretKey::from_suri(scheme, &suri, password)?;
+        if secret.public() == id.public {
+            return Ok(KeystoreKey { id, scheme, secret });
+        }
+    }
+    Err(KeystoreProblem::Mismatch { with_password: password.is_some(), raw_seed: text.starts_with("0x") })
+}
+
+/// The schemes that a key of this name can have; at least one.
+fn schemes_of(id: &KeyId) -> Result<Vec<Scheme>, KeystoreProblem> {
+    let found = id.public.as_bytes().len();
+    let schemes: Vec<_> = id.key_type.schemes().iter().copied().filter(|s| s.public_len() == found).collect();
+    if schemes.is_empty() {
+        return Err(KeystoreProblem::PublicKeyLength { key_type: id.key_type, found });
+    }
+    Ok(schemes)
+}
+
+/// Key type and public key from a file's name.
+fn parse_name(path: &Path) -> Result<KeyId, KeystoreProblem> {
+    let name = path.file_name().and_then(|n| n.to_str()).ok_or(KeystoreProblem::NotAKeyFile)?;
+    let bytes = hex::decode(name).map_err(|_| KeystoreProblem::NotAKeyFile)?;
+    let (key_type, public) = bytes
+        .split_at_checked(4)
+        .filter(|(_, public)| !public.is_empty())
+        .ok_or(KeystoreProblem::NotAKeyFile)?;
+    let key_type = match std::str::from_utf8(key_type).ok().map(str::parse::<KeyType>) {
+        Some(Ok(key_type)) => key_type,
+        _ => return Err(KeystoreProblem::UnheldType(String::from_utf8_lossy(key_type).into_owned())),
+    };
+    let public = PublicKey::try_from(public)
+        .map_err(|_| KeystoreProblem::PublicKeyLength { key_type, found: public.len() })?;
+    Ok(KeyId { key_type, public })
+}
