@@ -8,7 +8,19 @@ use std::{fmt, str::FromStr};
 
 /// A class of work. Rights are granted per class; the claimed classes each have a rule in the ledger.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, MaxEncodedLen, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    MaxEncodedLen,
+    Serialize,
+    Deserialize,
     JsonSchema,
 )]
 #[serde(rename_all = "camelCase")]
@@ -81,6 +93,19 @@ impl DutyClass {
         }
     }
 
+    /// Whether work of this class uses up a duty and passes through the ledger. The other classes are free.
+    pub const fn is_claimed(self) -> bool {
+        match self {
+            Self::BabeBlock | Self::AuraBlock | Self::GrandpaVote | Self::BeefyVote | Self::ParaSide => true,
+            Self::BabeVrf
+            | Self::Bitfield
+            | Self::PvfCheck
+            | Self::AuthorityRecord
+            | Self::Heartbeat
+            | Self::OwnershipProof => false,
+        }
+    }
+
     /// The key types that do work of this class.
     pub const fn key_types(self) -> &'static [KeyType] {
         match self {
@@ -105,16 +130,27 @@ impl fmt::Display for DutyClass {
 impl FromStr for DutyClass {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|c| c.name() == text)
-            .ok_or_else(|| format!("unknown duty class {text:?}; one of {}", Self::ALL.map(Self::name).join(", ")))
+        Self::ALL.into_iter().find(|c| c.name() == text).ok_or_else(|| {
+            format!("unknown duty class {text:?}; one of {}", Self::ALL.map(Self::name).join(", "))
+        })
     }
 }
 
 /// The three votes of a GRANDPA round; their numbers are the first byte of a vote's payload.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, MaxEncodedLen, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    MaxEncodedLen,
+    Serialize,
+    Deserialize,
     JsonSchema,
 )]
 #[serde(rename_all = "camelCase")]
@@ -132,7 +168,19 @@ pub enum GrandpaStage {
 
 /// A side on a parachain candidate. Backing, approving and disputing it as valid are one side.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, MaxEncodedLen, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    MaxEncodedLen,
+    Serialize,
+    Deserialize,
     JsonSchema,
 )]
 #[serde(rename_all = "camelCase")]
@@ -148,7 +196,9 @@ pub enum Side {
 /// What a key may sign once: the coordinates read from the payload's own bytes, with the facts its rule needs.
 ///
 /// The fields a rule compares are the coordinate; `target` of a GRANDPA vote and `side` are what the vote says.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(tag = "class", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Duty {
     /// One BABE block per slot.

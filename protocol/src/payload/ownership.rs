@@ -1,0 +1,27 @@
+//! Proofs of possession: `POP_ ‖ owner` (`sp_core::proof_of_possession`), made when session keys are registered.
+//! `author_rotateKeys` leaves the owner empty; `author_rotateKeysWithOwner` puts the stash account there.
+
+use super::{PayloadError, PayloadKind, reader::Reader};
+
+/// Agreement of a key's holder to be registered by an owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnershipProof {
+    /// The owner as the runtime encodes it; at most 64 bytes, often 32 or none.
+    pub owner: Vec<u8>,
+}
+
+impl OwnershipProof {
+    /// The bytes that are signed.
+    pub fn encode(&self) -> Vec<u8> {
+        [b"POP_", self.owner.as_slice()].concat()
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+        let mut reader = Reader::new(PayloadKind::OwnershipProof, bytes);
+        reader.array::<4>("magic")?;
+        // The length is bounded by the kind's limit; every owner is as good as any other.
+        let owner = reader.bytes("owner", reader.left() as u64)?.to_vec();
+        reader.end()?;
+        Ok(Self { owner })
+    }
+}

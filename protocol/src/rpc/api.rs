@@ -1,0 +1,58 @@
+//! The trait a signer implements, and the module a server serves. The server puts what it knows of the TLS client
+//! into the connection's request extensions; every method gets them.
+
+use super::{ChainRef, DISCOVER, KeyInfo, PayloadParam, RpcError, SignReply, StatusReply, VrfReply};
+use crate::{EpochIndex, Hash, PublicKey, Slot};
+use jsonrpsee::{RpcModule, core::SubscriptionResult, proc_macros::rpc};
+
+/// What validators may ask. Parameters are objects by name (arrays in the same order are read too).
+///
+/// Each method gets the request's `Extensions` first: find there who asks. The handler of [`sign`](Self::sign) reads
+/// its payload with [`PayloadParam::read`].
+#[rpc(server, namespace = "signer")]
+pub trait SignerApi {
+    /// The keys this client may use, with chain, scheme, state and watermarks.
+    #[method(name = "keys", with_extensions)]
+    async fn keys(&self) -> Result<Vec<KeyInfo>, RpcError>;
+
+    /// Signs one payload, once per duty.
+    #[method(name = "sign", param_kind = map, with_extensions)]
+    async fn sign(
+        &self,
+        chain: ChainRef,
+        key: PublicKey,
+        payload: PayloadParam,
+    ) -> Result<SignReply, RpcError>;
+
+    /// Evaluates the BABE VRF of a slot.
+    #[method(name = "vrf", param_kind = map, with_extensions)]
+    async fn vrf(
+        &self,
+        chain: ChainRef,
+        key: PublicKey,
+        slot: Slot,
+        #[argument(rename = "epochIndex")] epoch_index: EpochIndex,
+        randomness: Hash,
+    ) -> Result<VrfReply, RpcError>;
+
+    /// This node, its leader and whether it serves.
+    #[method(name = "status", with_extensions)]
+    async fn status(&self) -> Result<StatusReply, RpcError>;
+
+    /// Tells of changes of keys and watermarks; the first event is the whole list.
+    #[subscription(name = "subscribeKeys", unsubscribe = "unsubscribeKeys", item = super::KeysEvent, with_extensions)]
+    async fn subscribe_keys(&self) -> SubscriptionResult;
+}
+
+/// Everything a signer serves to validators: the methods of `api` and `rpc_discover`.
+///
+/// # Panics
+/// If `rpc_discover` is taken, which no method of the trait is.
+pub fn rpc_module<A: SignerApiServer>(api: A) -> RpcModule<A> {
+    let mut module = api.into_rpc();
+    // Made once: it never changes while the process runs.
+    let document = super::openrpc_document();
+    let added = module.register_method(DISCOVER, move |_, _, _| document.clone()).is_ok();
+    assert!(added, "{DISCOVER} is registered twice");
+    module
+}

@@ -1,0 +1,238 @@
+//! What goes over the wire: parameters, answers and events of the `signer` namespace.
+
+use super::ChainRef;
+use crate::{
+    BlockNumber, Duty, DutyClass, EpochIndex, GenesisHash, Hash, HexArray, HexBytes, KeyType, LogIndex,
+    NodeId, PublicKey, RawPayload, Round, Scheme, SessionIndex, SetId, Slot, Term, VrfRequest,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Parameters of `signer_sign`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignParams {
+    /// The chain the payload is for; must be the key's.
+    pub chain: ChainRef,
+    /// The public key to sign with.
+    pub key: PublicKey,
+    /// What to sign.
+    pub payload: RawPayload,
+}
+
+/// Answer of `signer_sign`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignReply {
+    /// The signature: 64 bytes (sr25519, ed25519) or 65 (ECDSA, `r ‖ s ‖ v`).
+    pub signature: HexBytes,
+    /// What the ledger said.
+    pub verdict: SignVerdict,
+    /// What signing it used up; none for the free classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duty: Option<Duty>,
+    /// The place in the log where the duty was first granted; none for the free classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<LogIndex>,
+}
+
+/// Why a signature was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SignVerdict {
+    /// The first claim of the duty.
+    Granted,
+    /// The same bytes as before: the same signature as before.
+    Repeated,
+    /// The class needs no claim.
+    Free,
+}
+
+/// Parameters of `signer_vrf`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VrfParams {
+    /// The chain the slot is of; must be the key's.
+    pub chain: ChainRef,
+    /// The BABE key.
+    pub key: PublicKey,
+    /// The slot to claim.
+    pub slot: Slot,
+    /// The epoch the slot is in.
+    pub epoch_index: EpochIndex,
+    /// The randomness of that epoch.
+    pub randomness: Hash,
+}
+
+impl VrfParams {
+    /// What the VRF is evaluated on.
+    pub const fn request(&self) -> VrfRequest {
+        VrfRequest { slot: self.slot, epoch_index: self.epoch_index, randomness: self.randomness }
+    }
+}
+
+/// Answer of `signer_vrf`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VrfReply {
+    /// The VRF pre-output.
+    pub pre_output: HexArray<32>,
+    /// The proof.
+    pub proof: HexArray<64>,
+}
+
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum KeyState {
+    /// Known, without floors: signs nothing yet.
+    Registered,
+    /// Signs.
+    Armed,
+    /// Switched off by an operator; arming it again needs floors.
+    Disabled,
+    /// Gone for ever; only its tombstone is left.
+    Removed,
+}
+
+/// One key as a client may see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyInfo {
+    /// The chain's name.
+    pub chain: String,
+    /// The chain's genesis hash.
+    pub genesis: GenesisHash,
+    /// What the key is for.
+    #[serde(rename = "type")]
+    pub key_type: KeyType,
+    /// Its signature scheme.
+    pub scheme: Scheme,
+    /// The public key.
+    pub public: PublicKey,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// The validator it belongs to, where the operator named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The classes of duty that this client may have done with it.
+    pub classes: Vec<DutyClass>,
+    /// One per claimed class of the key's type.
+    pub watermarks: Vec<WatermarkInfo>,
+}
+
+/// How far a key has signed in one class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WatermarkInfo {
+    /// The class.
+    pub class: DutyClass,
+    /// The lowest coordinate that may still be signed; none before the key is armed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Coordinate>,
+    /// The highest coordinate signed; none if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest: Option<Coordinate>,
+}
+
+/// A place in the order of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Coordinate {
+    /// Of BABE and AURA blocks.
+    Slot {
+        /// The slot.
+        slot: Slot,
+    },
+    /// Of GRANDPA votes.
+    Round {
+        /// The authority set.
+        set_id: SetId,
+        /// The round within the set.
+        round: Round,
+    },
+    /// Of BEEFY votes.
+    Block {
+        /// The validator set.
+        set_id: SetId,
+        /// The block number.
+        block: BlockNumber,
+    },
+    /// Of sides on parachain candidates.
+    Session {
+        /// The session.
+        session: SessionIndex,
+    },
+}
+
+impl From<&Duty> for Coordinate {
+    fn from(duty: &Duty) -> Self {
+        match duty {
+            Duty::BabeBlock { slot } | Duty::AuraBlock { slot, collation: _ } => Self::Slot { slot: *slot },
+            Duty::GrandpaVote { set_id, round, stage: _, target: _ } => {
+                Self::Round { set_id: *set_id, round: *round }
+            }
+            Duty::BeefyVote { set_id, block } => Self::Block { set_id: *set_id, block: *block },
+            Duty::ParaSide { session, candidates: _, side: _ } => Self::Session { session: *session },
+        }
+    }
+}
+
+/// Answer of `signer_status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusReply {
+    /// The node that answers.
+    pub node: NodeId,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The leader, if this node knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<NodeId>,
+    /// Where clients reach the leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_url: Option<String>,
+    /// The raft term.
+    pub term: Term,
+    /// The last log entry this node has applied; never above `committed`.
+    pub applied: LogIndex,
+    /// The last log entry this node knows to be committed.
+    pub committed: LogIndex,
+    /// Whether this node can have new duties signed.
+    pub readiness: Readiness,
+    /// The software's version.
+    pub version: String,
+}
+
+/// Whether a node serves, and what is missing if not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    /// Quorum seen, fence passed, keys unlocked, clock sane.
+    pub ready: bool,
+    /// What is missing; empty when ready.
+    pub reasons: Vec<String>,
+}
+
+/// What `signer_subscribeKeys` sends.
+///
+/// The first event is [`KeysEvent::All`]; so is the next one whenever a subscriber was too slow to get every change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum KeysEvent {
+    /// Every key the client may see; replaces all that it knew.
+    All {
+        /// The log entry the list is as of.
+        applied: LogIndex,
+        /// The keys.
+        keys: Vec<KeyInfo>,
+    },
+    /// One key that is new, or whose state, rights or watermarks changed. A key that is gone, or no longer the
+    /// client's, comes with the state `removed`.
+    Changed {
+        /// The log entry that changed it.
+        applied: LogIndex,
+        /// The key as it is now.
+        key: Box<KeyInfo>,
+    },
+}
