@@ -1,1 +1,26 @@
-//! Being written.
+//! The pure core of a cluster: what may be signed ([`ledger`]), who may ask and with which keys ([`registry`]),
+//! the commands of the replicated log ([`command`]) and the state they make ([`state`]).
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: every node that applies the same log holds the
+//! same [`State`], byte for byte. Callers propose [`Command`]s, apply what was committed with [`State::apply`],
+//! write [`State::take_changes`] in the same batch as the applied index, and release a signature only for a
+//! [`Verdict::Granted`] or [`Verdict::Repeated`] that came from a committed command.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod codec;
+pub mod command;
+pub mod ledger;
+pub mod records;
+pub mod registry;
+pub mod state;
+
+pub use codec::{CodecError, decode_record, encode_record, open_record, seal_record};
+pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, Floors, RequestId};
+pub use ledger::{Claim, Position, Refusal, Verdict, WatermarkView};
+pub use records::{RecordChange, StateHash, Table};
+pub use registry::{
+    Chain, Client, ClientId, ClientState, Envelope, Key, KeySelector, KeyState, Limits, Member, MemberState,
+    Registry, Right,
+};
+pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State};

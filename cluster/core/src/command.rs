@@ -1,0 +1,493 @@
+//! What the replicated log carries: batches of claims, changes by operators, checkpoints.
+//!
+//! A node builds a [`Command`], encodes it, proposes the bytes, and applies them when they are committed. Bytes that
+//! cannot be decoded come from a newer program or a damaged disk: the node stops, it never skips one.
+
+use crate::{
+    codec::{CodecError, decode_record, encode_record},
+    ledger::{Claim, Position},
+    records::StateHash,
+    registry::{Chain, ClientId, Envelope, KeyState, Limits, Member, Right},
+};
+use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use signonce_protocol::{
+    BlockNumber, DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Round, Scheme, SessionIndex, SetId, Slot,
+};
+use std::fmt;
+
+/// The version of the command format. A new kind of command or change is a new version, and waits for the feature
+/// level that says every member reads it.
+pub const COMMAND_VERSION: u8 = 1;
+
+/// Names one request among all that were ever made, so that the node that made it finds its waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct RequestId {
+    /// The node that made it.
+    pub node: NodeId,
+    /// Which start of that node's process.
+    pub boot: u64,
+    /// Counts up within the process.
+    pub seq: u64,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.node, self.boot, self.seq)
+    }
+}
+
+/// A claim and who waits for its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ClaimRequest {
+    /// Who waits.
+    pub request: RequestId,
+    /// The claim.
+    pub claim: Claim,
+}
+
+/// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    /// Claims, judged one after the other.
+    #[codec(index = 0)]
+    Claims(Vec<ClaimRequest>),
+    /// A change by an operator, or by a node about itself.
+    #[codec(index = 1)]
+    Change {
+        /// Who waits.
+        request: RequestId,
+        /// Who wanted it, for the audit.
+        actor: String,
+        /// When, in Unix milliseconds of the serving node. Recorded, never judged.
+        time_ms: u64,
+        /// The change.
+        change: Change,
+    },
+    /// The leader's state hash after entry `at`. A member whose own hash after `at` differs stops.
+    #[codec(index = 2)]
+    Checkpoint {
+        /// The entry the hash was taken after.
+        at: LogIndex,
+        /// The leader's hash.
+        hash: StateHash,
+    },
+}
+
+impl Command {
+    /// The bytes of the log entry.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode_record(COMMAND_VERSION, self)
+    }
+
+    /// Reads a log entry.
+    ///
+    /// # Errors
+    /// Any [`CodecError`]: the node must stop.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode_record(COMMAND_VERSION, "command", bytes)
+    }
+}
+
+/// Where watermarks start or are raised to. Each is the lowest coordinate that may still be signed: one past the
+/// last that was (or may have been) signed elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Floors {
+    /// For `babe` and `aura` keys: the first slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+    /// For `gran` keys: the first set and the first round in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grandpa: Option<(SetId, Round)>,
+    /// For `beef` keys: the first set and the first block in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beefy: Option<(SetId, BlockNumber)>,
+    /// For `para` keys: the first session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub para: Option<SessionIndex>,
+}
+
+/// A change of the registry or of a watermark.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Change {
+    /// Adds a chain.
+    #[codec(index = 0)]
+    AddChain(Chain),
+    /// Sets the limits of a chain.
+    #[codec(index = 1)]
+    SetLimits {
+        /// The chain.
+        chain: GenesisHash,
+        /// Its new limits.
+        limits: Limits,
+    },
+    /// Makes a key known. It signs nothing before it is armed.
+    #[codec(index = 2)]
+    RegisterKey {
+        /// Type and public key.
+        id: KeyId,
+        /// Its scheme.
+        scheme: Scheme,
+        /// The one chain it will ever sign for.
+        chain: GenesisHash,
+        /// The validator it belongs to.
+        group: Option<String>,
+        /// The secret, sealed to the members.
+        sealed: Envelope,
+    },
+    /// Replaces a key's envelope by one sealed to other members.
+    #[codec(index = 3)]
+    ResealKey {
+        /// The key.
+        id: KeyId,
+        /// The new envelope.
+        sealed: Envelope,
+    },
+    /// Lets a registered or disabled key sign, from these floors on.
+    #[codec(index = 4)]
+    ArmKey {
+        /// The key.
+        id: KeyId,
+        /// The floors of its class; none for a key without claimed work.
+        floors: Floors,
+    },
+    /// Stops an armed key from signing.
+    #[codec(index = 5)]
+    DisableKey {
+        /// The key.
+        id: KeyId,
+    },
+    /// Removes a key for ever.
+    #[codec(index = 6)]
+    RemoveKey {
+        /// The key.
+        id: KeyId,
+    },
+    /// Raises the floor of an armed or disabled key, and with it the point that jumps are measured from.
+    #[codec(index = 7)]
+    RaiseWatermark {
+        /// The key.
+        key: KeyId,
+        /// The new floors.
+        floors: Floors,
+    },
+    /// Adds a client.
+    #[codec(index = 8)]
+    AddClient {
+        /// Its name.
+        name: String,
+        /// SHA-256 of its certificate's SubjectPublicKeyInfo.
+        spki: [u8; 32],
+        /// What it may do.
+        rights: Vec<Right>,
+    },
+    /// Gives an active client another certificate, other rights, or both.
+    #[codec(index = 9)]
+    UpdateClient {
+        /// Its name.
+        name: String,
+        /// The new certificate, if any.
+        spki: Option<[u8; 32]>,
+        /// The new rights, if any, in place of all old ones.
+        rights: Option<Vec<Right>>,
+    },
+    /// Removes a client; its certificate is never accepted again.
+    #[codec(index = 10)]
+    RemoveClient {
+        /// Its name.
+        name: String,
+    },
+    /// A node says who and where it is.
+    #[codec(index = 11)]
+    AnnounceMember(Member),
+    /// Marks a member as gone for ever. (Raft's own membership is changed apart from this.)
+    #[codec(index = 12)]
+    RemoveMember {
+        /// The member.
+        node: NodeId,
+    },
+    /// Raises the feature level, if every member supports it.
+    #[codec(index = 13)]
+    RaiseFeatureLevel {
+        /// The new level.
+        level: u32,
+    },
+}
+
+/// A change that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeDone {
+    /// The log entry that made it.
+    pub at: LogIndex,
+    /// The registry's version since.
+    pub registry_version: u64,
+    /// The number of the client that was added, updated or removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientId>,
+}
+
+/// The kinds of things that have a limited number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Counted {
+    /// Chains.
+    #[codec(index = 0)]
+    Chains,
+    /// Keys, tombstones included.
+    #[codec(index = 1)]
+    Keys,
+    /// Clients, tombstones included.
+    #[codec(index = 2)]
+    Clients,
+    /// Members, tombstones included.
+    #[codec(index = 3)]
+    Members,
+    /// Rights of one client.
+    #[codec(index = 4)]
+    Rights,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chains => "chains",
+            Self::Keys => "keys",
+            Self::Clients => "clients",
+            Self::Members => "members",
+            Self::Rights => "rights for one client",
+        })
+    }
+}
+
+/// Why a change was not made. The state is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "error", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ChangeError {
+    /// A name that would be ambiguous or unreadable.
+    #[error("{name:?} is no usable name: 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front")]
+    #[codec(index = 0)]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// A text (URL, address, recipient) that is empty or too long.
+    #[error("{what} must have 1 to {limit} bytes, not {len}")]
+    #[codec(index = 1)]
+    BadText {
+        /// Which text.
+        what: String,
+        /// Its length.
+        len: u32,
+        /// The longest allowed.
+        limit: u32,
+    },
+    /// There is no room for more.
+    #[error("a cluster holds at most {limit} {what}")]
+    #[codec(index = 2)]
+    TooMany {
+        /// Of what.
+        what: Counted,
+        /// The limit.
+        limit: u32,
+    },
+    /// A chain with this name or genesis exists.
+    #[error("chain {name} with genesis {genesis} exists; only its limits can be changed")]
+    #[codec(index = 3)]
+    ChainExists {
+        /// The name of the existing chain.
+        name: String,
+        /// The genesis hash of the existing chain.
+        genesis: GenesisHash,
+    },
+    /// Slots must last.
+    #[error("a slot of 0 ms is none: give the chain's slot duration (6000 on Polkadot)")]
+    #[codec(index = 4)]
+    ZeroSlotDuration,
+    /// No such chain.
+    #[error("no chain has genesis {genesis}: add the chain first")]
+    #[codec(index = 5)]
+    UnknownChain {
+        /// The genesis hash asked for.
+        genesis: GenesisHash,
+    },
+    /// The key is registered already.
+    #[error("key {key} exists and is {state}")]
+    #[codec(index = 6)]
+    KeyExists {
+        /// The key.
+        key: KeyId,
+        /// Its state.
+        state: KeyState,
+    },
+    /// The key was removed, which is for ever.
+    #[error("key {key} was removed and can never come back: generate a new one")]
+    #[codec(index = 7)]
+    KeyRemoved {
+        /// The key.
+        key: KeyId,
+    },
+    /// The public key signs, or signed, for another chain.
+    #[error("the public key of {key} belongs to chain {chain} for ever: a key must never serve two chains")]
+    #[codec(index = 8)]
+    KeyOnOtherChain {
+        /// The key.
+        key: KeyId,
+        /// The chain it belongs to.
+        chain: GenesisHash,
+    },
+    /// The scheme does not go with the key's type or the length of the public key.
+    #[error("key {key} cannot be {scheme}")]
+    #[codec(index = 9)]
+    WrongScheme {
+        /// The key.
+        key: KeyId,
+        /// The scheme given.
+        scheme: Scheme,
+    },
+    /// The sealed secret is empty or too big.
+    #[error("the envelope of key {key} must have 1 to {limit} bytes, not {len}")]
+    #[codec(index = 10)]
+    BadEnvelope {
+        /// The key.
+        key: KeyId,
+        /// Its length.
+        len: u32,
+        /// The longest allowed.
+        limit: u32,
+    },
+    /// No such key.
+    #[error("no key {key} is registered")]
+    #[codec(index = 11)]
+    UnknownKey {
+        /// The key asked for.
+        key: KeyId,
+    },
+    /// The key is in a state that does not allow the change.
+    #[error("key {key} is {state}: {hint}")]
+    #[codec(index = 12)]
+    WrongState {
+        /// The key.
+        key: KeyId,
+        /// Its state.
+        state: KeyState,
+        /// What to do instead.
+        hint: String,
+    },
+    /// A key with claimed work needs an explicit floor.
+    #[error("key {key} needs a floor for {class}: the lowest coordinate it may sign")]
+    #[codec(index = 13)]
+    MissingFloor {
+        /// The key.
+        key: KeyId,
+        /// Its claimed class.
+        class: DutyClass,
+    },
+    /// A floor for work this key never does: probably a mix-up.
+    #[error("key {key} does no work that a floor of {floor} is about")]
+    #[codec(index = 14)]
+    ForeignFloor {
+        /// The key.
+        key: KeyId,
+        /// The floor that does not belong.
+        floor: Position,
+    },
+    /// Floors only rise.
+    #[error("key {key} has its floor at {floor} already, which is higher than {asked}: floors never go down")]
+    #[codec(index = 15)]
+    AlreadyHigher {
+        /// The key.
+        key: KeyId,
+        /// The floor as it is.
+        floor: Position,
+        /// The floor asked for.
+        asked: Position,
+    },
+    /// An active client has the name.
+    #[error("client {name} exists: update or remove it, or choose another name")]
+    #[codec(index = 16)]
+    ClientExists {
+        /// The name.
+        name: String,
+    },
+    /// The certificate is, or was, another client's.
+    #[error("the certificate belongs to {client} ({name}), active or removed: issue a new one")]
+    #[codec(index = 17)]
+    CertificateTaken {
+        /// The client that has or had it.
+        client: ClientId,
+        /// The name of that client.
+        name: String,
+    },
+    /// No active client has the name.
+    #[error("no client is called {name}")]
+    #[codec(index = 18)]
+    UnknownClient {
+        /// The name asked for.
+        name: String,
+    },
+    /// Node ids are never reused.
+    #[error("node {node} was removed from this cluster: join with a new node id and an empty disk")]
+    #[codec(index = 19)]
+    MemberRemoved {
+        /// The node.
+        node: NodeId,
+    },
+    /// Another machine, or the same with another identity, uses a member's id.
+    #[error(
+        "node {node} is known by recipient {known}: an identity never changes, join as a new node instead"
+    )]
+    #[codec(index = 20)]
+    MemberIdentityChanged {
+        /// The node.
+        node: NodeId,
+        /// The recipient it was announced with first.
+        known: String,
+    },
+    /// No such member.
+    #[error("node {node} is no member")]
+    #[codec(index = 21)]
+    UnknownMember {
+        /// The node asked for.
+        node: NodeId,
+    },
+    /// A member could not read what the new level allows.
+    #[error(
+        "node {node} supports feature level {supports} only: upgrade it before raising the level to {level}"
+    )]
+    #[codec(index = 22)]
+    FeatureUnsupported {
+        /// The member that holds it back.
+        node: NodeId,
+        /// What it supports.
+        supports: u32,
+        /// What was asked.
+        level: u32,
+    },
+    /// Levels only rise.
+    #[error("the feature level is {current} already, asked was {level}: it never goes down")]
+    #[codec(index = 23)]
+    FeatureNotHigher {
+        /// The level as it is.
+        current: u32,
+        /// What was asked.
+        level: u32,
+    },
+    /// A member announced itself with less than the cluster's feature level.
+    #[error("node {node} supports feature level {supports}, the cluster is at {current}: upgrade the node")]
+    #[codec(index = 24)]
+    MemberTooOld {
+        /// The node.
+        node: NodeId,
+        /// What it supports.
+        supports: u32,
+        /// The cluster's level.
+        current: u32,
+    },
+    /// Zero is no node id.
+    #[error("0 is no node id")]
+    #[codec(index = 25)]
+    ZeroNode,
+}

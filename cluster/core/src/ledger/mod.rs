@@ -1,0 +1,228 @@
+//! The ledger: for every key, which duties were signed and below which floor none may be signed any more.
+//!
+//! One watermark per key with claimed work: a **floor** that only rises (the lowest coordinate that may still be
+//! signed) and a **window** of exact entries above it. The rules of the classes are in the files beside this one;
+//! `window.rs` holds what they share.
+//!
+//! The invariant that all rests on: *a coordinate at or above the floor without an entry was never signed.* An entry
+//! is dropped only when the floor passes it, in the same change.
+//!
+//! [`State`](crate::State) asks [`Ledger::judge`] and, if the verdict is `Granted`, calls [`Ledger::record`]. Nothing
+//! else may: a verdict that is not recorded grants nothing.
+
+mod beefy;
+mod grandpa;
+mod para;
+mod refusal;
+mod slot;
+mod store;
+mod watermark;
+mod window;
+
+pub use refusal::{Position, Refusal};
+pub use watermark::WatermarkView;
+pub(crate) use watermark::claimed_class;
+
+use crate::{
+    command::{ChangeError, Floors},
+    records::Journal,
+    registry::{Chain, ClientId},
+};
+use parity_scale_codec::{Decode, Encode};
+use signonce_protocol::{AuraMode, BlockNumber, Digest, Duty, KeyId, LogIndex};
+use std::collections::BTreeMap;
+use store::Pen;
+use watermark::Watermark;
+
+/// What a key asks to sign, bound to the digest of the exact bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Claim {
+    /// The key.
+    pub key: KeyId,
+    /// The client that asks. Its rights were judged by the serving node; here it is evidence only.
+    pub client: ClientId,
+    /// What may be signed once.
+    pub duty: Duty,
+    /// Blake2b-256 of the bytes for the signature scheme.
+    pub digest: Digest,
+    /// When the serving node asked, in Unix milliseconds. Recorded, never judged.
+    pub time_ms: u64,
+}
+
+/// What the ledger says of one claim. Applying the same log gives every node the same verdicts.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Verdict {
+    /// First claim of this duty: the digest is now the only one that may ever be signed.
+    #[codec(index = 0)]
+    Granted,
+    /// The digest already recorded: the same bytes may be signed again (schemes are deterministic). For a side on
+    /// candidates: the side already taken on all of them, whatever the bytes.
+    #[codec(index = 1)]
+    Repeated {
+        /// The entry that granted it; for several candidates the latest.
+        at: LogIndex,
+    },
+    /// Signing would, or could, equivocate, or the key does not do such work.
+    #[codec(index = 2)]
+    Refused(Refusal),
+}
+
+impl Verdict {
+    /// Whether the signature may be released, once this verdict comes from a committed command.
+    pub const fn may_sign(&self) -> bool {
+        matches!(self, Self::Granted | Self::Repeated { .. })
+    }
+}
+
+/// What was signed at a coordinate, and the evidence of who asked and when.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Entry {
+    digest: Digest,
+    at: LogIndex,
+    time_ms: u64,
+    client: ClientId,
+}
+
+impl Entry {
+    fn of(claim: &Claim, at: LogIndex) -> Self {
+        Self { digest: claim.digest, at, time_ms: claim.time_ms, client: claim.client }
+    }
+
+    /// The verdict on a claim of a coordinate that has this entry.
+    fn compare(&self, claim: &Claim) -> Verdict {
+        if self.digest == claim.digest {
+            return Verdict::Repeated { at: self.at };
+        }
+        Verdict::Refused(Refusal::Equivocation {
+            duty: claim.duty.clone(),
+            signed: self.digest,
+            asked: claim.digest,
+            at: self.at,
+            time_ms: self.time_ms,
+            client: self.client,
+        })
+    }
+}
+
+/// All watermarks.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    marks: BTreeMap<KeyId, Watermark>,
+}
+
+impl Ledger {
+    /// Judges a claim of an armed key on `chain`. `ceiling` is the BEEFY shield: the highest block a BEEFY vote may
+    /// be for, if any GRANDPA vote of the group says so.
+    pub(crate) fn judge(&self, claim: &Claim, chain: &Chain, ceiling: Option<Ceiling>) -> Verdict {
+        let wrong_duty =
+            || Verdict::Refused(Refusal::WrongDuty { key: claim.key, class: claim.duty.class() });
+        if claimed_class(claim.key.key_type) != Some(claim.duty.class()) {
+            return wrong_duty();
+        }
+        let Some(mark) = self.marks.get(&claim.key) else { return wrong_duty() };
+        match (mark, &claim.duty) {
+            (Watermark::Slot(window), Duty::BabeBlock { slot }) => slot::judge(window, (*slot, None), claim),
+            (Watermark::Slot(window), Duty::AuraBlock { slot, collation }) => {
+                // A header is a collation exactly on chains whose AURA mode says so.
+                if collation.is_some() != (chain.format.aura_mode == AuraMode::Collator) {
+                    return wrong_duty();
+                }
+                slot::judge(window, (*slot, *collation), claim)
+            }
+            (Watermark::Grandpa(window), Duty::GrandpaVote { set_id, round, stage, .. }) => {
+                grandpa::judge(window, (*set_id, *round, *stage), &chain.limits, claim)
+            }
+            (Watermark::Beefy(window), Duty::BeefyVote { set_id, block }) => {
+                beefy::judge(window, (*set_id, *block), &chain.limits, ceiling, claim)
+            }
+            (Watermark::Para(window), Duty::ParaSide { session, candidates, side }) => {
+                para::judge(window, *session, candidates, *side, &chain.limits, claim)
+            }
+            _ => wrong_duty(),
+        }
+    }
+
+    /// Records a claim that [`Self::judge`] has just granted.
+    ///
+    /// # Panics
+    /// If it was not granted: the node must not go on.
+    pub(crate) fn record(&mut self, claim: &Claim, at: LogIndex, journal: &mut Journal) {
+        let mark = self.marks.get_mut(&claim.key).expect("a granted claim has a watermark");
+        let pen = &mut Pen::new(claim.key, claim.duty.class(), journal);
+        let entry = Entry::of(claim, at);
+        match (mark, &claim.duty) {
+            (Watermark::Slot(window), Duty::BabeBlock { slot }) => {
+                window.insert((*slot, None), entry, slot::KEEP, pen);
+            }
+            (Watermark::Slot(window), Duty::AuraBlock { slot, collation }) => {
+                window.insert((*slot, *collation), entry, slot::KEEP, pen);
+            }
+            (Watermark::Grandpa(window), Duty::GrandpaVote { set_id, round, stage, target }) => {
+                let vote = grandpa::Vote { entry, target: *target };
+                window.insert((*set_id, *round, *stage), vote, grandpa::KEEP, pen);
+            }
+            (Watermark::Beefy(window), Duty::BeefyVote { set_id, block }) => {
+                window.insert((*set_id, *block), entry, beefy::KEEP, pen);
+            }
+            (Watermark::Para(window), Duty::ParaSide { session, candidates, side }) => {
+                para::record(window, *session, candidates, *side, &entry, pen);
+            }
+            (mark, duty) => panic!("a {duty} was granted to a key with watermark {mark:?}"),
+        }
+    }
+
+    /// The highest target among the precommits of a GRANDPA key in its present set. `None` until it has precommitted
+    /// in that set.
+    pub(crate) fn highest_precommit(&self, key: &KeyId) -> Option<BlockNumber> {
+        match self.marks.get(key)? {
+            Watermark::Grandpa(window) => grandpa::highest_precommit(window),
+            Watermark::Slot(_) | Watermark::Beefy(_) | Watermark::Para(_) => None,
+        }
+    }
+
+    /// Starts the watermark of a key at `floors`, or raises the one it has.
+    ///
+    /// # Errors
+    /// If a floor is missing, foreign to the key, or below the one it has. Nothing is changed then.
+    pub(crate) fn arm(
+        &mut self,
+        key: KeyId,
+        floors: &Floors,
+        journal: &mut Journal,
+    ) -> Result<(), ChangeError> {
+        let Some((floor, class)) = floors.of_key(key)?.zip(claimed_class(key.key_type)) else {
+            return Ok(());
+        };
+        let pen = &mut Pen::new(key, class, journal);
+        match self.marks.get_mut(&key) {
+            Some(mark) => mark.raise(key, floor, pen),
+            None => {
+                self.marks.insert(key, Watermark::start(floor, pen));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the key has a watermark.
+    pub(crate) fn has_mark(&self, key: &KeyId) -> bool {
+        self.marks.contains_key(key)
+    }
+
+    /// The keys with a watermark.
+    pub(crate) fn marked_keys(&self) -> impl Iterator<Item = &KeyId> {
+        self.marks.keys()
+    }
+
+    /// The watermark of a key: one for a key with claimed work that was armed, else none.
+    pub fn watermarks(&self, key: &KeyId) -> Vec<WatermarkView> {
+        let mark = self.marks.get(key).zip(claimed_class(key.key_type));
+        mark.map(|(mark, class)| mark.view().for_class(class)).into_iter().collect()
+    }
+}
+
+/// The BEEFY shield at work: what a GRANDPA key of the group has precommitted, and the slack above it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ceiling {
+    pub(crate) precommitted: BlockNumber,
+    pub(crate) slack: u64,
+}

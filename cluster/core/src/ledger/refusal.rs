@@ -1,0 +1,203 @@
+//! Why a claim is refused, and the coordinates that refusals and watermarks are told in.
+
+use crate::registry::{ClientId, KeyState};
+use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use signonce_protocol::{
+    BlockNumber, CandidateHash, Digest, Duty, DutyClass, KeyId, LogIndex, Round, SessionIndex, SetId, Side,
+    Slot,
+};
+use std::fmt;
+
+/// A coordinate as far as floors go by it: a slot without the block in it, a round without the stage, a session
+/// without the candidate. Two positions compare only within one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Position {
+    /// Of a BABE or AURA block.
+    #[codec(index = 0)]
+    Slot {
+        /// The slot.
+        slot: Slot,
+    },
+    /// Of a GRANDPA vote.
+    #[codec(index = 1)]
+    Grandpa {
+        /// The authority set.
+        set_id: SetId,
+        /// The round within it.
+        round: Round,
+    },
+    /// Of a BEEFY vote.
+    #[codec(index = 2)]
+    Beefy {
+        /// The validator set.
+        set_id: SetId,
+        /// The block.
+        block: BlockNumber,
+    },
+    /// Of a side on a candidate.
+    #[codec(index = 3)]
+    Para {
+        /// The session.
+        session: SessionIndex,
+    },
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot { slot } => write!(f, "slot {slot}"),
+            Self::Grandpa { set_id, round } => write!(f, "GRANDPA set {set_id} round {round}"),
+            Self::Beefy { set_id, block } => write!(f, "BEEFY set {set_id} block {block}"),
+            Self::Para { session } => write!(f, "session {session}"),
+        }
+    }
+}
+
+/// Why a claim is refused. [`Self::is_final`] tells whether any node may say so from its own state.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "reason", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Refusal {
+    /// Other bytes were signed for this duty.
+    #[error(
+        "{duty}: {signed} was signed already (log entry {at}, {client}), {asked} would equivocate; \
+         look for a second process that uses this key"
+    )]
+    #[codec(index = 0)]
+    Equivocation {
+        /// The duty, as asked now.
+        duty: Duty,
+        /// The digest that was signed.
+        signed: Digest,
+        /// The digest asked for now.
+        asked: Digest,
+        /// The log entry that granted it.
+        at: LogIndex,
+        /// When, in Unix milliseconds of the node that served it.
+        time_ms: u64,
+        /// The client that asked first.
+        client: ClientId,
+    },
+    /// The duty is older than what the ledger knows exactly.
+    #[error("{asked} is below the watermark: nothing below {floor} may be signed any more")]
+    #[codec(index = 1)]
+    BelowWatermark {
+        /// The position asked for.
+        asked: Position,
+        /// The lowest that may still be signed.
+        floor: Position,
+    },
+    /// The duty is implausibly far ahead.
+    #[error(
+        "{asked} is more than {limit} past {reference}, the farthest this key has come; if the chain is really \
+         there, raise the key's watermark"
+    )]
+    #[codec(index = 2)]
+    JumpTooFar {
+        /// The position asked for.
+        asked: Position,
+        /// What the jump is measured from.
+        reference: Position,
+        /// The limit it breaks, in the unit that jumps: sets, rounds, blocks or sessions.
+        limit: u64,
+    },
+    /// The BEEFY shield: a vote for a block the validator's own GRANDPA key is nowhere near.
+    #[error(
+        "BEEFY vote for block {asked}: the GRANDPA key of this group has precommitted up to {precommitted} only \
+         (slack {slack}); retry when GRANDPA has caught up"
+    )]
+    #[codec(index = 3)]
+    BeefyAheadOfGrandpa {
+        /// The block asked for.
+        asked: BlockNumber,
+        /// The highest target of a precommit in the present set.
+        precommitted: BlockNumber,
+        /// How far above it a vote may be.
+        slack: u64,
+    },
+    /// The other side was taken on one of the candidates.
+    #[error(
+        "candidate {candidate} of session {session}: {signed:?} was signed already (log entry {at}, {client}), \
+         {asked:?} would contradict it"
+    )]
+    #[codec(index = 4)]
+    CrossedSides {
+        /// The session.
+        session: SessionIndex,
+        /// The first candidate in the payload's order that crosses.
+        candidate: CandidateHash,
+        /// The side taken.
+        signed: Side,
+        /// The side asked for now.
+        asked: Side,
+        /// The digest of the payload that took the side.
+        digest: Digest,
+        /// The log entry that granted it.
+        at: LogIndex,
+        /// When, in Unix milliseconds of the node that served it.
+        time_ms: u64,
+        /// The client that asked first.
+        client: ClientId,
+    },
+    /// So much was signed at this position that more is no honest work.
+    #[error("{position} has {limit} entries already: no honest node signs more there")]
+    #[codec(index = 5)]
+    Crowded {
+        /// The position.
+        position: Position,
+        /// The most entries a position holds.
+        limit: u32,
+    },
+    /// No such key on this cluster.
+    #[error("no key {key} is registered: import it, or check which cluster holds it")]
+    #[codec(index = 6)]
+    UnknownKey {
+        /// The key.
+        key: KeyId,
+    },
+    /// The key is registered or disabled.
+    #[error("key {key} is {state}: arm it with explicit floors before it signs")]
+    #[codec(index = 7)]
+    KeyNotArmed {
+        /// The key.
+        key: KeyId,
+        /// Its state.
+        state: KeyState,
+    },
+    /// The key was removed for ever.
+    #[error("key {key} was removed and never signs again")]
+    #[codec(index = 8)]
+    KeyRemoved {
+        /// The key.
+        key: KeyId,
+    },
+    /// The key, or its chain, has no such work; or the duty names no candidate, or too many.
+    #[error("key {key} does no {class} work of this form on its chain")]
+    #[codec(index = 9)]
+    WrongDuty {
+        /// The key.
+        key: KeyId,
+        /// The class asked for.
+        class: DutyClass,
+    },
+}
+
+impl Refusal {
+    /// Whether no later entry of the log can change it: any node that has applied so far may say it, and a client
+    /// need not retry. The others can turn (the key is armed, the watermark raised, GRANDPA goes on).
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Equivocation { .. }
+            | Self::BelowWatermark { .. }
+            | Self::CrossedSides { .. }
+            | Self::Crowded { .. }
+            | Self::KeyRemoved { .. }
+            | Self::WrongDuty { .. } => true,
+            Self::JumpTooFar { .. }
+            | Self::BeefyAheadOfGrandpa { .. }
+            | Self::UnknownKey { .. }
+            | Self::KeyNotArmed { .. } => false,
+        }
+    }
+}

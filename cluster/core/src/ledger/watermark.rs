@@ -1,0 +1,154 @@
+//! One key's watermark, whatever its class: how it starts, how an operator raises it, how it is shown.
+
+use super::{
+    Position,
+    beefy::{self, BeefyWindow},
+    grandpa::{self, GrandpaWindow},
+    para::{self, ParaWindow},
+    slot::{self, SlotWindow},
+    store::Pen,
+    window::{AlreadyHigher, Coordinate, Window},
+};
+use crate::command::{ChangeError, Floors};
+use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use signonce_protocol::{DutyClass, KeyId, KeyType};
+
+/// A key's watermark as people and servers see it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatermarkView {
+    /// The class it is about.
+    pub class: DutyClass,
+    /// The lowest coordinate that may still be signed.
+    pub floor: Position,
+    /// The highest coordinate signed above the floor.
+    pub highest: Option<Position>,
+    /// Exact entries kept.
+    pub entries: u64,
+}
+
+/// The watermark of one key. A key type has at most one class of claimed work.
+#[derive(Clone, Debug)]
+pub(super) enum Watermark {
+    Slot(SlotWindow),
+    Grandpa(GrandpaWindow),
+    Beefy(BeefyWindow),
+    Para(ParaWindow),
+}
+
+/// The class of a key type's claimed work; `None` for types whose work is all free.
+pub(crate) const fn claimed_class(key_type: KeyType) -> Option<DutyClass> {
+    match key_type {
+        KeyType::Babe => Some(DutyClass::BabeBlock),
+        KeyType::Aura => Some(DutyClass::AuraBlock),
+        KeyType::Grandpa => Some(DutyClass::GrandpaVote),
+        KeyType::Beefy => Some(DutyClass::BeefyVote),
+        KeyType::Para => Some(DutyClass::ParaSide),
+        KeyType::AuthorityDiscovery | KeyType::ImOnline => None,
+    }
+}
+
+impl Watermark {
+    /// An empty watermark with this floor.
+    pub(super) fn start(floor: Position, pen: &mut Pen<'_>) -> Self {
+        match floor {
+            Position::Slot { slot } => Self::Slot(Window::start(slot, pen)),
+            Position::Grandpa { set_id, round } => Self::Grandpa(Window::start((set_id, round), pen)),
+            Position::Beefy { set_id, block } => Self::Beefy(Window::start((set_id, block), pen)),
+            Position::Para { session } => Self::Para(Window::start(session, pen)),
+        }
+    }
+
+    /// Raises the floor.
+    ///
+    /// # Errors
+    /// `AlreadyHigher` if it would go down; `ForeignFloor` if the position is of another class.
+    pub(super) fn raise(
+        &mut self,
+        key: KeyId,
+        asked: Position,
+        pen: &mut Pen<'_>,
+    ) -> Result<(), ChangeError> {
+        let raised = match (&mut *self, asked) {
+            (Self::Slot(window), Position::Slot { slot }) => window.raise(slot, pen),
+            (Self::Grandpa(window), Position::Grandpa { set_id, round }) => {
+                window.raise((set_id, round), pen)
+            }
+            (Self::Beefy(window), Position::Beefy { set_id, block }) => window.raise((set_id, block), pen),
+            (Self::Para(window), Position::Para { session }) => window.raise(session, pen),
+            (_, floor) => return Err(ChangeError::ForeignFloor { key, floor }),
+        };
+        raised.map_err(|AlreadyHigher| ChangeError::AlreadyHigher { key, floor: self.view().floor, asked })
+    }
+
+    /// The watermark as it is shown. (The class is completed by the key's type: `babe` and `aura` share a window.)
+    pub(super) fn view(&self) -> Shown {
+        match self {
+            Self::Slot(window) => Shown::of(window, slot::position),
+            Self::Grandpa(window) => Shown::of(window, grandpa::position),
+            Self::Beefy(window) => Shown::of(window, beefy::position),
+            Self::Para(window) => Shown::of(window, para::position),
+        }
+    }
+}
+
+/// A [`WatermarkView`] without its class.
+pub(super) struct Shown {
+    floor: Position,
+    highest: Option<Position>,
+    entries: u64,
+}
+
+impl Shown {
+    fn of<C: Coordinate, E: Encode>(window: &Window<C, E>, position: fn(C::Step) -> Position) -> Self {
+        Self {
+            floor: position(window.floor()),
+            highest: window.highest().map(position),
+            entries: window.entries().len() as u64,
+        }
+    }
+
+    pub(super) fn for_class(self, class: DutyClass) -> WatermarkView {
+        let Self { floor, highest, entries } = self;
+        WatermarkView { class, floor, highest, entries }
+    }
+}
+
+impl Floors {
+    /// The floors that are set.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        let Self { slot, grandpa, beefy, para } = *self;
+        [
+            slot.map(slot::position),
+            grandpa.map(grandpa::position),
+            beefy.map(beefy::position),
+            para.map(para::position),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The one floor a key of this type has; `None` for types whose work is all free.
+    ///
+    /// # Errors
+    /// If it is missing, or a floor of other work is set.
+    pub(super) fn of_key(&self, key: KeyId) -> Result<Option<Position>, ChangeError> {
+        let Self { slot, grandpa, beefy, para } = *self;
+        let class = claimed_class(key.key_type);
+        let own = match class {
+            Some(DutyClass::BabeBlock | DutyClass::AuraBlock) => slot.map(slot::position),
+            Some(DutyClass::GrandpaVote) => grandpa.map(grandpa::position),
+            Some(DutyClass::BeefyVote) => beefy.map(beefy::position),
+            Some(DutyClass::ParaSide) => para.map(para::position),
+            _ => None,
+        };
+        if let Some(floor) = self.positions().find(|floor| Some(*floor) != own) {
+            return Err(ChangeError::ForeignFloor { key, floor });
+        }
+        match class {
+            Some(class) => own.map(Some).ok_or(ChangeError::MissingFloor { key, class }),
+            None => Ok(None),
+        }
+    }
+}

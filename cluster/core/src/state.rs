@@ -1,0 +1,276 @@
+//! The replicated state machine: registry, ledger and the running hash over both.
+//!
+//! The node applies committed commands in the order of the log with [`State::apply`], writes
+//! [`State::take_changes`] and the applied index in one batch, and answers the waiters with the outcomes. Servers
+//! read through the accessors and preview verdicts with [`State::check`]. An [`ApplyError`] means that this node's
+//! state cannot be trusted: it must stop, not go on with the next command.
+
+mod change;
+mod restore;
+
+pub use restore::RestoreError;
+
+use crate::{
+    command::{ChangeDone, ChangeError, ClaimRequest, Command, RequestId},
+    ledger::{Ceiling, Claim, Ledger, Refusal, Verdict, WatermarkView},
+    records::{Journal, RecordChange, StateHash},
+    registry::{Chain, Client, ClientId, Key, KeyState, Member, MemberState, Registry},
+};
+use parity_scale_codec::{Decode, Encode};
+use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey};
+use std::collections::VecDeque;
+
+/// The state remembers its hash after every log entry whose index is a multiple of this.
+pub const CHECKPOINT_EVERY: u64 = 1024;
+
+/// How many of these hashes it remembers.
+const CHECKPOINTS_KEPT: usize = 8;
+
+/// What came of one request in a command.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Outcome {
+    /// Of a claim.
+    #[codec(index = 0)]
+    Verdict(Verdict),
+    /// Of a change.
+    #[codec(index = 1)]
+    Change(Result<ChangeDone, ChangeError>),
+}
+
+/// Why a node must stop instead of applying a command. The state was not touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The leader's hash of the same log is another: one of the two is broken.
+    #[error(
+        "state diverged: after log entry {at} the leader has {theirs}, this node {ours}; stop this node, keep its \
+         data for analysis and let it join anew"
+    )]
+    Diverged {
+        /// The entry the hashes were taken after.
+        at: LogIndex,
+        /// This node's hash.
+        ours: StateHash,
+        /// The leader's hash.
+        theirs: StateHash,
+    },
+    /// Log entries must come in rising order, each once.
+    #[error("log entry {at} was given to a state that has applied up to {last}")]
+    OutOfOrder {
+        /// The entry given.
+        at: LogIndex,
+        /// The last entry applied.
+        last: LogIndex,
+    },
+}
+
+/// Registry, ledger and hash. Equal logs make equal states.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    registry: Registry,
+    ledger: Ledger,
+    journal: Journal,
+    /// The last command applied since this value was made. Not part of the replicated state.
+    last: Option<LogIndex>,
+    /// The last hashes at multiples of [`CHECKPOINT_EVERY`], oldest first. Not part of the replicated state.
+    checkpoints: VecDeque<(LogIndex, StateHash)>,
+}
+
+impl State {
+    /// The state before the first log entry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies one committed command and says what came of each request in it, in their order.
+    ///
+    /// # Errors
+    /// If the node must stop.
+    pub fn apply(&mut self, at: LogIndex, command: Command) -> Result<Vec<(RequestId, Outcome)>, ApplyError> {
+        if let Some(last) = self.last.filter(|last| at <= *last) {
+            return Err(ApplyError::OutOfOrder { at, last });
+        }
+        if let Command::Checkpoint { at: taken, hash: theirs } = command {
+            self.compare(at, taken, theirs)?;
+        }
+        self.remember_passed(at);
+        let outcomes = match command {
+            Command::Claims(requests) => {
+                let verdict = |r: ClaimRequest| (r.request, Outcome::Verdict(self.claim(at, &r.claim)));
+                requests.into_iter().map(verdict).collect()
+            }
+            Command::Change { request, actor: _, time_ms: _, change } => {
+                vec![(request, Outcome::Change(self.change(at, change)))]
+            }
+            Command::Checkpoint { .. } => Vec::new(),
+        };
+        self.last = Some(at);
+        if at.0.is_multiple_of(CHECKPOINT_EVERY) {
+            self.remember(at);
+        }
+        Ok(outcomes)
+    }
+
+    /// Judges a claim and, if it is granted, records it.
+    fn claim(&mut self, at: LogIndex, claim: &Claim) -> Verdict {
+        let verdict = self.check(claim);
+        if verdict == Verdict::Granted {
+            self.ledger.record(claim, at, &mut self.journal);
+        }
+        verdict
+    }
+
+    /// The verdict the claim would get as the next command. It grants nothing: `Granted` only says that the claim
+    /// is worth proposing. `Repeated`, and a [final](Refusal::is_final) refusal, may be answered right away.
+    pub fn check(&self, claim: &Claim) -> Verdict {
+        let Some(key) = self.registry.key(&claim.key) else {
+            return Verdict::Refused(Refusal::UnknownKey { key: claim.key });
+        };
+        match key.state {
+            KeyState::Armed => {}
+            KeyState::Registered | KeyState::Disabled => {
+                return Verdict::Refused(Refusal::KeyNotArmed { key: key.id, state: key.state });
+            }
+            KeyState::Removed => return Verdict::Refused(Refusal::KeyRemoved { key: key.id }),
+        }
+        let chain = self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
+        self.ledger.judge(claim, chain, self.ceiling(key, chain))
+    }
+
+    /// The BEEFY shield for a key: what the armed GRANDPA keys of its group have precommitted.
+    fn ceiling(&self, key: &Key, chain: &Chain) -> Option<Ceiling> {
+        if key.id.key_type != KeyType::Beefy {
+            return None;
+        }
+        let slack = chain.limits.beefy_shield?;
+        let grandpa = self.registry.armed_grandpa_keys(&key.chain, key.group.as_deref()?);
+        let precommitted = grandpa.filter_map(|id| self.ledger.highest_precommit(id)).max()?;
+        Some(Ceiling { precommitted, slack })
+    }
+
+    /// The records changed since the last call, for the node's write batch.
+    pub fn take_changes(&mut self) -> Vec<RecordChange> {
+        self.journal.take()
+    }
+
+    /// The hash of the state as it is now.
+    pub fn hash(&self) -> StateHash {
+        self.journal.hash()
+    }
+}
+
+// Checkpoints.
+impl State {
+    /// The newest remembered hash: what a leader puts into [`Command::Checkpoint`].
+    pub fn last_checkpoint(&self) -> Option<(LogIndex, StateHash)> {
+        self.checkpoints.back().copied()
+    }
+
+    /// Compares the leader's hash with ours, if we still (or already) know ours.
+    fn compare(&self, now: LogIndex, at: LogIndex, theirs: StateHash) -> Result<(), ApplyError> {
+        let passed = self.passed_before(now).filter(|passed| *passed == at).map(|_| self.hash());
+        let remembered = || self.checkpoints.iter().find(|(index, _)| *index == at).map(|(_, hash)| *hash);
+        match passed.or_else(remembered) {
+            Some(ours) if ours != theirs => Err(ApplyError::Diverged { at, ours, theirs }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last checkpoint index between the last command and this one, if any. Entries without a command (raft's
+    /// own) lie there, and the state has not changed since the last command.
+    fn passed_before(&self, at: LogIndex) -> Option<LogIndex> {
+        let before = LogIndex(at.0.saturating_sub(1));
+        let passed = LogIndex(before.0 - before.0 % CHECKPOINT_EVERY);
+        self.last.filter(|last| passed > *last).map(|_| passed)
+    }
+
+    fn remember_passed(&mut self, at: LogIndex) {
+        if let Some(passed) = self.passed_before(at) {
+            self.remember(passed);
+        }
+    }
+
+    fn remember(&mut self, at: LogIndex) {
+        if self.checkpoints.len() == CHECKPOINTS_KEPT {
+            self.checkpoints.pop_front();
+        }
+        self.checkpoints.push_back((at, self.hash()));
+    }
+}
+
+// What servers read.
+impl State {
+    /// Chains, keys, clients and members.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Every chain, by genesis hash.
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        self.registry.chains()
+    }
+
+    /// The chain with this name, or with this genesis hash as 0x-hex.
+    pub fn chain_by_name_or_genesis(&self, text: &str) -> Option<&Chain> {
+        self.registry.chain_by_name_or_genesis(text)
+    }
+
+    /// Every key, tombstones included.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.registry.keys()
+    }
+
+    /// One key, perhaps a tombstone.
+    pub fn key(&self, id: &KeyId) -> Option<&Key> {
+        self.registry.key(id)
+    }
+
+    /// The keys of every type with this public key on this chain.
+    pub fn keys_by_public(&self, chain: &GenesisHash, public: &PublicKey) -> impl Iterator<Item = &Key> {
+        self.registry.keys_by_public(chain, public)
+    }
+
+    /// Every client, tombstones included.
+    pub fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.registry.clients()
+    }
+
+    /// One client, perhaps a tombstone.
+    pub fn client(&self, id: ClientId) -> Option<&Client> {
+        self.registry.client(id)
+    }
+
+    /// The active client with this certificate.
+    pub fn client_by_spki(&self, spki: &[u8; 32]) -> Option<&Client> {
+        self.registry.client_by_spki(spki)
+    }
+
+    /// Whether a client may have work of a class done with a key. Implicit deny.
+    pub fn allows(&self, client: ClientId, key: &Key, class: DutyClass) -> bool {
+        self.registry.allows(client, key, class)
+    }
+
+    /// The members that belong to the cluster.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.registry.members()
+    }
+
+    /// What is known of a node id, tombstones included.
+    pub fn member(&self, node: NodeId) -> Option<(&Member, MemberState)> {
+        self.registry.member(node)
+    }
+
+    /// The watermark of a key: one for a key with claimed work that was armed, else none.
+    pub fn watermarks(&self, key: &KeyId) -> Vec<WatermarkView> {
+        self.ledger.watermarks(key)
+    }
+
+    /// A number that moves with every change of the registry or of a watermark by an operator (not with claims).
+    pub fn registry_version(&self) -> u64 {
+        self.registry.version()
+    }
+
+    /// The feature level commands may use.
+    pub fn feature_level(&self) -> u32 {
+        self.registry.feature_level()
+    }
+}

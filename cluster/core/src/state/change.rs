@@ -1,0 +1,319 @@
+//! How each change is judged and made. A change that is refused leaves the state as it was.
+
+use super::State;
+use crate::{
+    command::{Change, ChangeDone, ChangeError, Counted, Floors},
+    registry::{
+        Chain, Client, ClientId, ClientState, Counters, Envelope, Key, KeyState, Limits, MAX_ENVELOPE_LEN,
+        Member, MemberRecord, MemberState, Right,
+    },
+};
+use signonce_protocol::{GenesisHash, KeyId, LogIndex, NodeId, Scheme};
+
+// Far above what anyone runs, low enough that a runaway script cannot fill every node's memory.
+const MAX_CHAINS: usize = 1_000;
+const MAX_KEYS: usize = 100_000;
+const MAX_CLIENTS: usize = 10_000;
+const MAX_MEMBERS: usize = 1_000;
+const MAX_RIGHTS: usize = 1_000;
+const MAX_NAME_LEN: usize = 64;
+const MAX_TEXT_LEN: usize = 1_024;
+
+impl State {
+    /// Makes one change.
+    pub(super) fn change(&mut self, at: LogIndex, change: Change) -> Result<ChangeDone, ChangeError> {
+        let client = match change {
+            Change::AddChain(chain) => self.add_chain(chain).map(|()| None),
+            Change::SetLimits { chain, limits } => self.set_limits(chain, limits).map(|()| None),
+            Change::RegisterKey { id, scheme, chain, group, sealed } => {
+                let key =
+                    Key { id, scheme, chain, group, state: KeyState::Registered, sealed, registered_at: at };
+                self.register_key(key).map(|()| None)
+            }
+            Change::ResealKey { id, sealed } => self.reseal_key(id, sealed).map(|()| None),
+            Change::ArmKey { id, floors } => self.arm_key(id, &floors).map(|()| None),
+            Change::DisableKey { id } => self.disable_key(id).map(|()| None),
+            Change::RemoveKey { id } => self.remove_key(id).map(|()| None),
+            Change::RaiseWatermark { key, floors } => self.raise_watermark(key, &floors).map(|()| None),
+            Change::AddClient { name, spki, rights } => self.add_client(name, spki, rights).map(Some),
+            Change::UpdateClient { name, spki, rights } => self.update_client(&name, spki, rights).map(Some),
+            Change::RemoveClient { name } => self.remove_client(&name).map(Some),
+            Change::AnnounceMember(member) => self.announce_member(member).map(|()| None),
+            Change::RemoveMember { node } => self.remove_member(node).map(|()| None),
+            Change::RaiseFeatureLevel { level } => self.raise_feature_level(level).map(|()| None),
+        }?;
+        let counters = self.registry.counters();
+        let registry_version = counters.registry_version + 1;
+        self.registry.put_counters(Counters { registry_version, ..counters }, &mut self.journal);
+        Ok(ChangeDone { at, registry_version, client })
+    }
+}
+
+// Chains.
+impl State {
+    fn add_chain(&mut self, chain: Chain) -> Result<(), ChangeError> {
+        check_name(&chain.name)?;
+        let same = |other: &&Chain| other.genesis == chain.genesis || other.name == chain.name;
+        if let Some(Chain { name, genesis, .. }) = self.registry.chains().find(same) {
+            return Err(ChangeError::ChainExists { name: name.clone(), genesis: *genesis });
+        }
+        if chain.slot_duration_ms == 0 {
+            return Err(ChangeError::ZeroSlotDuration);
+        }
+        check_room(self.registry.chains().count(), MAX_CHAINS, Counted::Chains)?;
+        self.registry.put_chain(chain, &mut self.journal);
+        Ok(())
+    }
+
+    fn set_limits(&mut self, genesis: GenesisHash, limits: Limits) -> Result<(), ChangeError> {
+        let chain = self.registry.chain(&genesis).ok_or(ChangeError::UnknownChain { genesis })?;
+        let chain = Chain { limits, ..chain.clone() };
+        self.registry.put_chain(chain, &mut self.journal);
+        Ok(())
+    }
+}
+
+// Keys.
+impl State {
+    fn register_key(&mut self, key: Key) -> Result<(), ChangeError> {
+        let id = key.id;
+        match self.registry.key(&id) {
+            Some(Key { state: KeyState::Removed, .. }) => return Err(ChangeError::KeyRemoved { key: id }),
+            Some(Key { state, .. }) => return Err(ChangeError::KeyExists { key: id, state: *state }),
+            None => {}
+        }
+        if self.registry.chain(&key.chain).is_none() {
+            return Err(ChangeError::UnknownChain { genesis: key.chain });
+        }
+        if let Some(chain) = self.registry.owner(&id.public).filter(|owner| **owner != key.chain) {
+            return Err(ChangeError::KeyOnOtherChain { key: id, chain: *chain });
+        }
+        check_scheme(id, key.scheme)?;
+        key.group.as_deref().map_or(Ok(()), check_name)?;
+        check_envelope(id, &key.sealed)?;
+        check_room(self.registry.keys().count(), MAX_KEYS, Counted::Keys)?;
+        self.registry.put_key(key, &mut self.journal);
+        Ok(())
+    }
+
+    /// A key that has not been removed.
+    fn living_key(&self, id: KeyId) -> Result<&Key, ChangeError> {
+        match self.registry.key(&id) {
+            Some(Key { state: KeyState::Removed, .. }) => Err(ChangeError::KeyRemoved { key: id }),
+            Some(key) => Ok(key),
+            None => Err(ChangeError::UnknownKey { key: id }),
+        }
+    }
+
+    fn reseal_key(&mut self, id: KeyId, sealed: Envelope) -> Result<(), ChangeError> {
+        let key = self.living_key(id)?;
+        check_envelope(id, &sealed)?;
+        let key = Key { sealed, ..key.clone() };
+        self.registry.put_key(key, &mut self.journal);
+        Ok(())
+    }
+
+    fn arm_key(&mut self, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+        let key = self.living_key(id)?.clone();
+        if key.state == KeyState::Armed {
+            let hint = "to raise its floor, raise the watermark".into();
+            return Err(ChangeError::WrongState { key: id, state: key.state, hint });
+        }
+        self.ledger.arm(id, floors, &mut self.journal)?;
+        self.registry.put_key(Key { state: KeyState::Armed, ..key }, &mut self.journal);
+        Ok(())
+    }
+
+    fn disable_key(&mut self, id: KeyId) -> Result<(), ChangeError> {
+        let key = self.living_key(id)?;
+        if key.state != KeyState::Armed {
+            let hint = "it signs nothing as it is".into();
+            return Err(ChangeError::WrongState { key: id, state: key.state, hint });
+        }
+        let key = Key { state: KeyState::Disabled, ..key.clone() };
+        self.registry.put_key(key, &mut self.journal);
+        Ok(())
+    }
+
+    fn remove_key(&mut self, id: KeyId) -> Result<(), ChangeError> {
+        let key = self.living_key(id)?;
+        let key = Key { state: KeyState::Removed, sealed: Envelope::default(), ..key.clone() };
+        self.registry.put_key(key, &mut self.journal);
+        Ok(())
+    }
+
+    fn raise_watermark(&mut self, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+        let key = self.living_key(id)?;
+        if key.state == KeyState::Registered {
+            let hint = "arm it with these floors instead".into();
+            return Err(ChangeError::WrongState { key: id, state: key.state, hint });
+        }
+        self.ledger.arm(id, floors, &mut self.journal)
+    }
+}
+
+// Clients.
+impl State {
+    fn add_client(
+        &mut self,
+        name: String,
+        spki: [u8; 32],
+        rights: Vec<Right>,
+    ) -> Result<ClientId, ChangeError> {
+        check_name(&name)?;
+        if self.registry.client_by_name(&name).is_some() {
+            return Err(ChangeError::ClientExists { name });
+        }
+        self.check_certificate(&spki, None)?;
+        check_rights(&rights)?;
+        check_room(self.registry.clients().count(), MAX_CLIENTS, Counted::Clients)?;
+        let counters = self.registry.counters();
+        let last_client = counters.last_client + 1;
+        let id = ClientId(last_client);
+        self.registry.put_counters(Counters { last_client, ..counters }, &mut self.journal);
+        let client = Client { id, name, spki, rights, state: ClientState::Active };
+        self.registry.put_client(client, &mut self.journal);
+        Ok(id)
+    }
+
+    fn active_client(&self, name: &str) -> Result<&Client, ChangeError> {
+        self.registry.client_by_name(name).ok_or_else(|| ChangeError::UnknownClient { name: name.to_owned() })
+    }
+
+    fn update_client(
+        &mut self,
+        name: &str,
+        spki: Option<[u8; 32]>,
+        rights: Option<Vec<Right>>,
+    ) -> Result<ClientId, ChangeError> {
+        let client = self.active_client(name)?.clone();
+        if let Some(spki) = &spki {
+            self.check_certificate(spki, Some(client.id))?;
+        }
+        if let Some(rights) = &rights {
+            check_rights(rights)?;
+        }
+        let id = client.id;
+        let (spki, rights) = (spki.unwrap_or(client.spki), rights.unwrap_or_else(|| client.rights.clone()));
+        self.registry.put_client(Client { spki, rights, ..client }, &mut self.journal);
+        Ok(id)
+    }
+
+    fn remove_client(&mut self, name: &str) -> Result<ClientId, ChangeError> {
+        let client = self.active_client(name)?;
+        let client = Client { state: ClientState::Removed, ..client.clone() };
+        let id = client.id;
+        self.registry.put_client(client, &mut self.journal);
+        Ok(id)
+    }
+
+    /// A certificate must be nobody's, or that of the client it is given to.
+    fn check_certificate(&self, spki: &[u8; 32], own: Option<ClientId>) -> Result<(), ChangeError> {
+        match self.registry.last_client_with(spki).filter(|client| Some(client.id) != own) {
+            Some(client) => {
+                Err(ChangeError::CertificateTaken { client: client.id, name: client.name.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+// Members and features.
+impl State {
+    fn announce_member(&mut self, member: Member) -> Result<(), ChangeError> {
+        let Member { node, recipient, peer_addr, client_url, supports } = &member;
+        let (node, supports) = (*node, *supports);
+        if node == NodeId(0) {
+            return Err(ChangeError::ZeroNode);
+        }
+        match self.registry.member(node) {
+            Some((_, MemberState::Removed)) => return Err(ChangeError::MemberRemoved { node }),
+            Some((known, MemberState::Present)) if known.recipient != *recipient => {
+                return Err(ChangeError::MemberIdentityChanged { node, known: known.recipient.clone() });
+            }
+            Some((_, MemberState::Present)) => {}
+            None => check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)?,
+        }
+        check_text("the recipient", recipient)?;
+        check_text("the peer address", peer_addr)?;
+        check_text("the client URL", client_url)?;
+        let current = self.registry.feature_level();
+        if supports < current {
+            return Err(ChangeError::MemberTooOld { node, supports, current });
+        }
+        self.registry.put_member(MemberRecord { member, state: MemberState::Present }, &mut self.journal);
+        Ok(())
+    }
+
+    fn remove_member(&mut self, node: NodeId) -> Result<(), ChangeError> {
+        match self.registry.member(node) {
+            None => Err(ChangeError::UnknownMember { node }),
+            Some((_, MemberState::Removed)) => Err(ChangeError::MemberRemoved { node }),
+            Some((member, MemberState::Present)) => {
+                let record = MemberRecord { member: member.clone(), state: MemberState::Removed };
+                self.registry.put_member(record, &mut self.journal);
+                Ok(())
+            }
+        }
+    }
+
+    fn raise_feature_level(&mut self, level: u32) -> Result<(), ChangeError> {
+        let counters = self.registry.counters();
+        let current = counters.feature_level;
+        if level <= current {
+            return Err(ChangeError::FeatureNotHigher { current, level });
+        }
+        if let Some(member) = self.registry.members().find(|member| member.supports < level) {
+            let Member { node, supports, .. } = *member;
+            return Err(ChangeError::FeatureUnsupported { node, supports, level });
+        }
+        self.registry.put_counters(Counters { feature_level: level, ..counters }, &mut self.journal);
+        Ok(())
+    }
+}
+
+/// Names go into URLs, metrics and command lines, and must not look like a hash.
+fn check_name(name: &str) -> Result<(), ChangeError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
+    if (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with("0x") {
+        return Ok(());
+    }
+    // Not all of a huge one: the error goes back over the wire.
+    Err(ChangeError::BadName { name: name.chars().take(MAX_NAME_LEN + 1).collect() })
+}
+
+fn check_text(what: &str, text: &str) -> Result<(), ChangeError> {
+    if (1..=MAX_TEXT_LEN).contains(&text.len()) {
+        return Ok(());
+    }
+    Err(ChangeError::BadText { what: what.into(), len: count(text.len()), limit: count(MAX_TEXT_LEN) })
+}
+
+fn check_room(used: usize, limit: usize, what: Counted) -> Result<(), ChangeError> {
+    if used < limit { Ok(()) } else { Err(ChangeError::TooMany { what, limit: count(limit) }) }
+}
+
+fn check_rights(rights: &[Right]) -> Result<(), ChangeError> {
+    if rights.len() <= MAX_RIGHTS {
+        return Ok(());
+    }
+    Err(ChangeError::TooMany { what: Counted::Rights, limit: count(MAX_RIGHTS) })
+}
+
+fn check_scheme(id: KeyId, scheme: Scheme) -> Result<(), ChangeError> {
+    let fits = id.key_type.schemes().contains(&scheme) && id.public.as_bytes().len() == scheme.public_len();
+    if fits { Ok(()) } else { Err(ChangeError::WrongScheme { key: id, scheme }) }
+}
+
+fn check_envelope(id: KeyId, sealed: &Envelope) -> Result<(), ChangeError> {
+    let len = sealed.as_bytes().len();
+    if (1..=MAX_ENVELOPE_LEN).contains(&len) {
+        return Ok(());
+    }
+    Err(ChangeError::BadEnvelope { key: id, len: count(len), limit: count(MAX_ENVELOPE_LEN) })
+}
+
+/// A length for an error message.
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,145 @@
+//! The state out of its records: at start from the node's tables, on a new member from a snapshot.
+//!
+//! Everything is read strictly and the hash is computed anew: a state that was not stored by this code, whole, is
+//! refused.
+
+use super::State;
+use crate::{
+    codec::{CodecError, decode_record, encode_record},
+    ledger::{Ledger, claimed_class},
+    records::{Journal, StateHash, Table},
+    registry::{KeyState, Registry},
+};
+use parity_scale_codec::{Decode, Encode};
+use signonce_protocol::KeyId;
+use std::collections::BTreeMap;
+
+/// The version of the snapshot format.
+pub const SNAPSHOT_VERSION: u8 = 1;
+
+/// Why records do not make a state. The node must not start on them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// The snapshot's envelope or body cannot be read.
+    #[error("the snapshot cannot be read: {0}")]
+    Snapshot(CodecError),
+    /// A record cannot be read.
+    #[error("record {key} of table {table:?} cannot be read: {reason}")]
+    Record {
+        /// The table.
+        table: Table,
+        /// The record's key in hex.
+        key: String,
+        /// What is wrong.
+        reason: CodecError,
+    },
+    /// Two records under one key.
+    #[error("record {key} of table {table:?} is there twice")]
+    Twice {
+        /// The table.
+        table: Table,
+        /// The record's key in hex.
+        key: String,
+    },
+    /// A key of a chain that is not there.
+    #[error("key {0} belongs to a chain that is missing")]
+    Chainless(KeyId),
+    /// A watermark of a key that was never armed, or an armed key without its watermark.
+    #[error("key {0} and its watermark do not go together: one of them is missing")]
+    Watermark(KeyId),
+    /// All records are sound, but they are not the ones that were stored.
+    #[error("the records hash to {found}, expected is {expected}: some are missing, old or foreign")]
+    Hash {
+        /// The hash that was stored with them.
+        expected: StateHash,
+        /// The hash they give.
+        found: StateHash,
+    },
+}
+
+/// A snapshot's body.
+#[derive(Encode, Decode)]
+struct Snapshot {
+    hash: StateHash,
+    records: Vec<(Table, Vec<u8>, Vec<u8>)>,
+}
+
+impl State {
+    /// Every record of the state: what a node writes after it has taken a snapshot in.
+    pub fn records(&self) -> impl Iterator<Item = (Table, Vec<u8>, Vec<u8>)> {
+        let registry = self.registry.records().map(|(key, value)| (Table::Registry, key, value));
+        registry.chain(self.ledger.records().map(|(key, value)| (Table::Ledger, key, value)))
+    }
+
+    /// The state that stored these records, in whatever order they come. Nothing is left to write, and no
+    /// checkpoint is remembered.
+    ///
+    /// # Errors
+    /// Any [`RestoreError`]: the node must not start.
+    pub fn from_records(
+        records: impl IntoIterator<Item = (Table, Vec<u8>, Vec<u8>)>,
+        expected: StateHash,
+    ) -> Result<Self, RestoreError> {
+        // Sorted, chains come before keys and a floor before its entries.
+        let mut sorted = BTreeMap::new();
+        let mut found = StateHash::default();
+        for (table, key, value) in records {
+            found.add(table, &key, &value);
+            if let Some(_twice) = sorted.insert((table, key.clone()), value) {
+                return Err(RestoreError::Twice { table, key: hex::encode(key) });
+            }
+        }
+        let (mut registry, mut ledger) = (Registry::default(), Ledger::default());
+        for ((table, key), value) in &sorted {
+            let taken = match table {
+                Table::Registry => registry.restore(key, value),
+                Table::Ledger => ledger.restore(key, value),
+            };
+            taken.map_err(|reason| RestoreError::Record { table: *table, key: hex::encode(key), reason })?;
+        }
+        agree(&registry, &ledger)?;
+        if found != expected {
+            return Err(RestoreError::Hash { expected, found });
+        }
+        Ok(Self { registry, ledger, journal: Journal::at(found), ..Self::default() })
+    }
+
+    /// The whole state as bytes, checksummed.
+    pub fn snapshot(&self) -> Vec<u8> {
+        encode_record(SNAPSHOT_VERSION, &Snapshot { hash: self.hash(), records: self.records().collect() })
+    }
+
+    /// The state from [`Self::snapshot`].
+    ///
+    /// # Errors
+    /// Any [`RestoreError`].
+    pub fn from_snapshot(bytes: &[u8]) -> Result<Self, RestoreError> {
+        let snapshot = decode_record(SNAPSHOT_VERSION, "snapshot", bytes).map_err(RestoreError::Snapshot)?;
+        let Snapshot { hash, records } = snapshot;
+        Self::from_records(records, hash)
+    }
+}
+
+/// Registry and ledger must speak of the same keys: `apply` relies on it.
+fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
+    for key in registry.keys() {
+        if registry.chain(&key.chain).is_none() {
+            return Err(RestoreError::Chainless(key.id));
+        }
+        // A removed key has a watermark if it was ever armed.
+        let agrees = match key.state {
+            KeyState::Registered => !ledger.has_mark(&key.id),
+            KeyState::Armed | KeyState::Disabled => {
+                ledger.has_mark(&key.id) == claimed_class(key.id.key_type).is_some()
+            }
+            KeyState::Removed => true,
+        };
+        if !agrees {
+            return Err(RestoreError::Watermark(key.id));
+        }
+    }
+    match ledger.marked_keys().find(|id| registry.key(id).is_none()) {
+        Some(orphan) => Err(RestoreError::Watermark(*orphan)),
+        None => Ok(()),
+    }
+}
