@@ -71,7 +71,8 @@ impl Pool {
     /// Adds one page of slots.
     fn grow(&mut self) {
         let page = rustix::param::page_size();
-        let count = 2 * page / size_of::<Slot>();
+        // Wherever the slots land, two pages of them contain one whole page.
+        let count = (2 * page).div_ceil(size_of::<Slot>());
         let slots = (0..count).map(|_| Slot(RwLock::new([0; SLOT_BYTES]))).collect();
         // Kept for ever: freeing locked pages would leave them locked under other data.
         let arena: &'static Arena = Box::leak(Box::new(Arena { slots }));
@@ -107,8 +108,9 @@ fn lock_page(slots: &'static [Slot], address: usize, page: usize) -> rustix::io:
     // SAFETY: `pointer .. pointer + page` lies within one live allocation (asserted above) that is never freed.
     // Neither call changes what the memory holds or how it may be accessed.
     unsafe {
+        // Second to turning core dumps off, which is reported; old kernels do not know it.
         #[cfg(target_os = "linux")]
-        rustix::mm::madvise(pointer, page, rustix::mm::Advice::LinuxDontDump)?;
+        let _ = rustix::mm::madvise(pointer, page, rustix::mm::Advice::LinuxDontDump);
         rustix::mm::mlock(pointer, page)
     }
 }
@@ -135,6 +137,10 @@ impl LockedBytes {
         f(&self.slot().read().unwrap_or_else(PoisonError::into_inner)[..self.len])
     }
 
+    fn wipe(&self) {
+        self.slot().write().unwrap_or_else(PoisonError::into_inner).zeroize();
+    }
+
     fn slot(&self) -> &RwLock<[u8; SLOT_BYTES]> {
         &self.arena.slots[self.index].0
     }
@@ -142,7 +148,7 @@ impl LockedBytes {
 
 impl Drop for LockedBytes {
     fn drop(&mut self) {
-        self.slot().write().unwrap_or_else(PoisonError::into_inner).zeroize();
+        self.wipe();
         pool().free.push((self.arena, self.index));
     }
 }
@@ -257,19 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_secret_is_wiped() {
+    fn wiping_leaves_zeros_in_the_whole_slot() {
+        // `drop` wipes and then gives the slot back, where another test may take it at once: look in between.
         let locked = LockedBytes::new(&[0xAB; SLOT_BYTES]);
-        // Hold the slot itself: the pool may hand it to another test at once, so wipe by hand what drop wipes.
-        let (arena, index) = (locked.arena, locked.index);
-        locked.slot().write().unwrap().zeroize();
-        assert_eq!(*arena.slots[index].0.read().unwrap(), [0; SLOT_BYTES]);
+        assert_eq!(*locked.slot().read().unwrap(), [0xAB; SLOT_BYTES]);
+        locked.wipe();
+        assert_eq!(*locked.slot().read().unwrap(), [0; SLOT_BYTES]);
     }
 
     #[test]
     fn usable_slots_lie_within_the_locked_page() {
         let page = rustix::param::page_size();
         let slots: Vec<_> =
-            (0..2 * page / size_of::<Slot>()).map(|_| Slot(RwLock::new([0; SLOT_BYTES]))).collect();
+            (0..(2 * page).div_ceil(size_of::<Slot>())).map(|_| Slot(RwLock::new([0; SLOT_BYTES]))).collect();
         let (address, usable) = page_within(&slots, page);
         assert!(usable.len() > 10);
         assert!(slots[usable.start..].as_ptr().addr() >= address);

@@ -152,13 +152,22 @@ fn read_key(path: &Path, password: Option<&SecretString>) -> Result<KeystoreKey,
     let text =
         Zeroizing::new(serde_json::from_slice::<String>(&content).map_err(|_| KeystoreProblem::NotJson)?);
     let suri = SecretString::from(text.as_str());
+    let mut unread = None;
+    let mut derived = false;
     for scheme in schemes_of(&id)? {
-        let secret = SecretKey::from_suri(scheme, &suri, password)?;
-        if secret.public() == id.public {
-            return Ok(KeystoreKey { id, scheme, secret });
+        match SecretKey::from_suri(scheme, &suri, password) {
+            Ok(secret) if secret.public() == id.public => return Ok(KeystoreKey { id, scheme, secret }),
+            Ok(_) => derived = true,
+            Err(e) => unread = unread.or(Some(e)),
         }
     }
-    Err(KeystoreProblem::Mismatch { with_password: password.is_some(), raw_seed: text.starts_with("0x") })
+    match unread {
+        Some(e) if !derived => Err(e.into()),
+        _ => Err(KeystoreProblem::Mismatch {
+            with_password: password.is_some(),
+            raw_seed: text.starts_with("0x"),
+        }),
+    }
 }
 
 /// The schemes that a key of this name can have; at least one.

@@ -1,0 +1,42 @@
+//! What the tests of this crate share: keys by URI, and the live vectors beside the repository.
+#![allow(dead_code)]
+
+use signonce_keys::{SecretKey, SecretString};
+use signonce_protocol::{GenesisHash, KeyId, KeyType, PublicKey, Scheme};
+use std::path::PathBuf;
+
+pub const SCHEMES: [Scheme; 3] = [Scheme::Sr25519, Scheme::Ed25519, Scheme::Ecdsa];
+
+pub const CHAIN: GenesisHash = GenesisHash([0x91; 32]);
+
+pub fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+pub fn key(scheme: Scheme, suri: &str) -> SecretKey {
+    SecretKey::from_suri(scheme, &secret(suri), None).unwrap()
+}
+
+pub fn id(key_type: KeyType, key: &SecretKey) -> KeyId {
+    KeyId { key_type, public: key.public() }
+}
+
+pub fn public(text: &str) -> PublicKey {
+    text.parse().unwrap()
+}
+
+pub fn bytes(text: &str) -> Vec<u8> {
+    hex::decode(text.strip_prefix("0x").unwrap_or(text)).unwrap()
+}
+
+/// A file of live vectors, or `None` (said on the output) where the checkout has none beside it.
+pub fn live_vectors(name: &str) -> Option<serde_json::Value> {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "shared", "vectors", name].iter().collect();
+    match std::fs::read(&path) {
+        Ok(content) => Some(serde_json::from_slice(&content).unwrap()),
+        Err(e) => {
+            println!("skipped: no live vectors in ../shared/vectors/{name} ({e})");
+            None
+        }
+    }
+}
