@@ -10,7 +10,7 @@ use crate::{
     secret::SecretKey,
     vrf::VrfSignature,
 };
-use signonce_protocol::{Digest, DutyClass, EpochIndex, KeyId, PublicKey, Scheme, Slot, ToSign};
+use signonce_protocol::{Digest, DutyClass, EpochIndex, KeyId, Payload, PublicKey, Scheme, Slot, ToSign};
 use std::{
     collections::BTreeMap,
     collections::btree_map::Entry,
@@ -27,8 +27,8 @@ pub trait ReleaseToken {
     fn covers(&self, key: &KeyId, digest: &Digest) -> bool;
 }
 
-/// Leave to release work that needs no claim: VRFs, bitfields, PVF checks, authority records, heartbeats, ownership
-/// proofs.
+/// Leave to release work that needs no claim: bitfields, PVF checks, authority records, heartbeats, ownership
+/// proofs. Made from a decoded payload alone, so that bytes nobody understood can never be called free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreeDuty {
     class: DutyClass,
@@ -36,22 +36,11 @@ pub struct FreeDuty {
 }
 
 impl FreeDuty {
-    /// For a decoded payload: its class and digest. `None` where the class is claimed.
-    ///
-    /// Both must come from the same `Payload`; the digest is that of the bytes handed to [`Keyring::sign`].
-    pub fn new(class: DutyClass, digest: Digest) -> Option<Self> {
-        match class {
-            DutyClass::BabeVrf
-            | DutyClass::Bitfield
-            | DutyClass::PvfCheck
-            | DutyClass::AuthorityRecord
-            | DutyClass::Heartbeat
-            | DutyClass::OwnershipProof => Some(Self { class, digest }),
-            DutyClass::BabeBlock
-            | DutyClass::AuraBlock
-            | DutyClass::GrandpaVote
-            | DutyClass::BeefyVote
-            | DutyClass::ParaSide => None,
+    /// For `payload`; `None` where it is a duty, which needs a claim.
+    pub fn of(payload: &Payload) -> Option<Self> {
+        match payload.duty() {
+            Some(_) => None,
+            None => Some(Self { class: payload.class(), digest: payload.digest() }),
         }
     }
 }

@@ -10,7 +10,10 @@ use crate::{
 };
 use merlin::Transcript;
 use schnorrkel::vrf::{VRFPreOut, VRFProof};
-use signonce_protocol::{EpochIndex, PublicKey, Scheme, Slot};
+use signonce_protocol::{
+    EpochIndex, Hash, PublicKey, Scheme, Slot, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_TRANSCRIPT_LABEL,
+    VrfRequest,
+};
 use std::fmt;
 
 /// Substrate keeps the order of commitments that Kusama started with.
@@ -20,9 +23,9 @@ const KUSAMA_ORDER: bool = true;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VrfSignature {
     /// The compressed point the chain takes its randomness from.
-    pub pre_output: [u8; 32],
+    pub pre_output: [u8; VRF_PRE_OUTPUT_LEN],
     /// The proof that the point belongs to the key and the input.
-    pub proof: [u8; 64],
+    pub proof: [u8; VRF_PROOF_LEN],
 }
 
 impl fmt::Debug for VrfSignature {
@@ -82,10 +85,11 @@ pub fn verify_babe_vrf(
 
 /// The VRF input of BABE (`sp-consensus-babe`, `make_vrf_transcript`).
 fn transcript(slot: Slot, epoch: EpochIndex, randomness: &[u8; 32]) -> Transcript {
-    let mut transcript = Transcript::new(b"BABE");
-    transcript.append_u64(b"slot number", slot.0);
-    transcript.append_u64(b"current epoch", epoch.0);
-    transcript.append_message(b"chain randomness", randomness);
+    let request = VrfRequest { slot, epoch_index: epoch, randomness: Hash(*randomness) };
+    let mut transcript = Transcript::new(VRF_TRANSCRIPT_LABEL);
+    for (label, message) in request.transcript() {
+        transcript.append_message(label, message.as_ref());
+    }
     transcript
 }
 

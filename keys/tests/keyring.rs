@@ -4,7 +4,9 @@ mod common;
 
 use common::{SCHEMES, id, key};
 use signonce_keys::{FreeDuty, InsertError, Keyring, ReleaseToken, SignError, verify, verify_babe_vrf};
-use signonce_protocol::{Digest, DutyClass, EpochIndex, KeyId, KeyType, Scheme, Slot, ToSign};
+use signonce_protocol::{
+    ChainFormat, Digest, EpochIndex, KeyId, KeyType, Payload, PayloadKind, Scheme, Slot, ToSign,
+};
 use std::sync::Arc;
 
 /// What the cluster would give for a committed claim.
@@ -47,37 +49,56 @@ fn a_grant_for_another_key_releases_nothing() {
     ring.sign(&id, ToSign::Message(b"header")).unwrap().release(Grant(bob, Digest::of(b"header")));
 }
 
-#[test]
-#[should_panic(expected = "without a grant")]
-fn a_free_duty_of_another_key_type_releases_nothing() {
-    let (ring, id) = ring("//Alice");
-    let free = FreeDuty::new(DutyClass::Bitfield, Digest::of(b"header")).unwrap();
-    ring.sign(&id, ToSign::Message(b"header")).unwrap().release(free);
+/// A heartbeat: block number, session, authority index, validators.
+const HEARTBEAT: [u8; 16] = [9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0];
+
+fn payload(kind: PayloadKind, bytes: &[u8]) -> Payload {
+    Payload::decode(kind, bytes, &ChainFormat::default()).unwrap()
 }
 
 #[test]
-fn claimed_classes_are_never_free() {
-    let claimed = [
-        DutyClass::BabeBlock,
-        DutyClass::AuraBlock,
-        DutyClass::GrandpaVote,
-        DutyClass::BeefyVote,
-        DutyClass::ParaSide,
-    ];
-    for class in DutyClass::ALL {
-        assert_eq!(FreeDuty::new(class, Digest::of(b"x")).is_none(), claimed.contains(&class), "{class}");
+#[should_panic(expected = "without a grant")]
+fn free_work_of_another_key_type_releases_nothing() {
+    let (ring, id) = ring("//Alice");
+    let free = FreeDuty::of(&payload(PayloadKind::Heartbeat, &HEARTBEAT)).unwrap();
+    // The bytes are those of the heartbeat, and the key is BABE's.
+    ring.sign(&id, ToSign::Message(&HEARTBEAT)).unwrap().release(free);
+}
+
+#[test]
+#[should_panic(expected = "without a grant")]
+fn free_work_releases_its_own_bytes_only() {
+    let (ring, id) = ring("//Alice");
+    let free = FreeDuty::of(&payload(PayloadKind::OwnershipProof, b"POP_owner")).unwrap();
+    ring.sign(&id, ToSign::Message(b"POP_other")).unwrap().release(free);
+}
+
+#[test]
+fn a_duty_is_never_free() {
+    let vote =
+        [&[0][..], &[4; 32], &77_u32.to_le_bytes(), &5_u64.to_le_bytes(), &9_u64.to_le_bytes()].concat();
+    let dispute = [&b"DISP\x00"[..], &[6; 32], &4_u32.to_le_bytes()].concat();
+    for (kind, bytes) in [(PayloadKind::GrandpaVote, vote), (PayloadKind::Dispute, dispute)] {
+        let payload = payload(kind, &bytes);
+        assert!(payload.duty().is_some());
+        assert_eq!(FreeDuty::of(&payload), None, "{kind:?}");
     }
 }
 
 #[test]
 fn an_ownership_proof_is_free_for_every_key_type() {
-    let ring = Keyring::new();
-    let grandpa = key(Scheme::Ed25519, "//Alice");
-    let id = id(KeyType::Grandpa, &grandpa);
-    ring.insert(id, grandpa).unwrap();
-    let free = FreeDuty::new(DutyClass::OwnershipProof, Digest::of(b"POP_")).unwrap();
-    let proof = ring.sign(&id, ToSign::Message(b"POP_")).unwrap().release(free);
-    assert!(verify(Scheme::Ed25519, &id.public, ToSign::Message(b"POP_"), proof.as_bytes()));
+    let proof_of = payload(PayloadKind::OwnershipProof, b"POP_");
+    for (key_type, scheme) in
+        KeyType::ALL.into_iter().flat_map(|t| t.schemes().iter().map(move |scheme| (t, *scheme)))
+    {
+        let ring = Keyring::new();
+        let key = key(scheme, "//Alice");
+        let id = id(key_type, &key);
+        ring.insert(id, key).unwrap();
+        let held = ring.sign(&id, proof_of.to_sign()).unwrap();
+        let proof = held.release(FreeDuty::of(&proof_of).unwrap());
+        assert!(verify(scheme, &id.public, ToSign::Message(b"POP_"), proof.as_bytes()));
+    }
 }
 
 #[test]
