@@ -160,16 +160,16 @@ impl State {
 
 // Checkpoints.
 impl State {
-    /// The newest remembered hash: what a leader puts into [`Command::Checkpoint`].
-    pub fn last_checkpoint(&self) -> Option<(LogIndex, StateHash)> {
-        self.checkpoints.back().copied()
+    /// The hash after log entry `at`, a multiple of [`CHECKPOINT_EVERY`], while it is remembered: what a leader puts
+    /// into [`Command::Checkpoint`]. If `at` carried no command, it is known once a later command is applied.
+    pub fn hash_at(&self, at: LogIndex) -> Option<StateHash> {
+        self.checkpoints.iter().find(|(index, _)| *index == at).map(|(_, hash)| *hash)
     }
 
     /// Compares the leader's hash with ours, if we still (or already) know ours.
     fn compare(&self, now: LogIndex, at: LogIndex, theirs: StateHash) -> Result<(), ApplyError> {
         let passed = self.passed_before(now).filter(|passed| *passed == at).map(|_| self.hash());
-        let remembered = || self.checkpoints.iter().find(|(index, _)| *index == at).map(|(_, hash)| *hash);
-        match passed.or_else(remembered) {
+        match passed.or_else(|| self.hash_at(at)) {
             Some(ours) if ours != theirs => Err(ApplyError::Diverged { at, ours, theirs }),
             _ => Ok(()),
         }

@@ -1,0 +1,152 @@
+//! The registry as records, and back. Every write goes through here: it notes the record's old and new bytes in the
+//! journal and keeps the lookups in step.
+
+use super::{Chain, Client, Counters, Index, Key, MemberRecord, Registry};
+use crate::{
+    codec::{CodecError, decode_record, encode_record},
+    records::{Journal, RECORD_VERSION, Table},
+};
+use parity_scale_codec::{Decode, Encode};
+use signonce_protocol::KeyType;
+
+impl Registry {
+    pub(crate) fn put_counters(&mut self, counters: Counters, journal: &mut Journal) {
+        // The counters of an empty registry are no record yet.
+        let old = (self.counters != Counters::default()).then_some(&self.counters);
+        note(journal, old, &counters);
+        self.counters = counters;
+    }
+
+    pub(crate) fn put_chain(&mut self, chain: Chain, journal: &mut Journal) {
+        note(journal, self.chains.get(&chain.genesis), &chain);
+        self.chains.insert(chain.genesis, chain);
+    }
+
+    pub(crate) fn put_key(&mut self, key: Key, journal: &mut Journal) {
+        let old = self.keys.get(&key.id);
+        note(journal, old, &key);
+        if old.is_none() {
+            self.index.add_key(&key);
+        }
+        self.keys.insert(key.id, key);
+    }
+
+    pub(crate) fn put_client(&mut self, client: Client, journal: &mut Journal) {
+        let old = self.clients.get(&client.id);
+        note(journal, old, &client);
+        if let Some(old) = old {
+            self.index.spki.remove(&old.spki);
+        }
+        self.index.spki.insert(client.spki, client.id);
+        self.clients.insert(client.id, client);
+    }
+
+    pub(crate) fn put_member(&mut self, record: MemberRecord, journal: &mut Journal) {
+        note(journal, self.members.get(&record.member.node), &record);
+        self.members.insert(record.member.node, record);
+    }
+}
+
+impl Index {
+    /// A key's chain and group never change, so this is done once.
+    fn add_key(&mut self, key: &Key) {
+        self.owner.insert(key.id.public, key.chain);
+        if let (KeyType::Grandpa, Some(group)) = (key.id.key_type, &key.group) {
+            self.grandpa.entry(key.chain).or_default().entry(group.clone()).or_default().push(key.id);
+        }
+    }
+}
+
+/// Something with a record of its own in the registry table.
+trait Record: Encode + Decode {
+    /// The record's key: one byte for the kind of record, then the identity.
+    fn record_key(&self) -> Vec<u8>;
+}
+
+fn note<R: Record>(journal: &mut Journal, old: Option<&R>, new: &R) {
+    let old = old.map(|old| encode_record(RECORD_VERSION, old));
+    journal.replace(
+        Table::Registry,
+        new.record_key(),
+        old.as_deref(),
+        Some(encode_record(RECORD_VERSION, new)),
+    );
+}
+
+/// The first byte of a registry record's key.
+mod kind {
+    pub(super) const COUNTERS: u8 = 0;
+    pub(super) const CHAIN: u8 = 1;
+    pub(super) const KEY: u8 = 2;
+    pub(super) const CLIENT: u8 = 3;
+    pub(super) const MEMBER: u8 = 4;
+}
+
+impl Record for Counters {
+    fn record_key(&self) -> Vec<u8> {
+        vec![kind::COUNTERS]
+    }
+}
+impl Record for Chain {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::CHAIN, self.genesis).encode()
+    }
+}
+impl Record for Key {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::KEY, self.id).encode()
+    }
+}
+impl Record for Client {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::CLIENT, self.id).encode()
+    }
+}
+impl Record for MemberRecord {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::MEMBER, self.member.node).encode()
+    }
+}
+
+impl Registry {
+    /// Every record: key and sealed value.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        fn pair<R: Record>(record: &R) -> (Vec<u8>, Vec<u8>) {
+            (record.record_key(), encode_record(RECORD_VERSION, record))
+        }
+        let counters = (self.counters != Counters::default()).then_some(&self.counters);
+        (counters.into_iter().map(pair))
+            .chain(self.chains.values().map(pair))
+            .chain(self.keys.values().map(pair))
+            .chain(self.clients.values().map(pair))
+            .chain(self.members.values().map(pair))
+    }
+
+    /// Takes one stored record in.
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not stand under its own key.
+    pub(crate) fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), CodecError> {
+        fn read<R: Record>(what: &'static str, key: &[u8], value: &[u8]) -> Result<R, CodecError> {
+            let record: R = decode_record(RECORD_VERSION, what, value)?;
+            if record.record_key() == key {
+                return Ok(record);
+            }
+            Err(CodecError::Malformed { what, reason: "it stands under the key of another record".into() })
+        }
+        // What a put notes is of no interest here: the caller hashes the stored bytes.
+        let journal = &mut Journal::default();
+        match key.first() {
+            Some(&kind::COUNTERS) => self.put_counters(read("counters record", key, value)?, journal),
+            Some(&kind::CHAIN) => self.put_chain(read("chain record", key, value)?, journal),
+            Some(&kind::KEY) => self.put_key(read("key record", key, value)?, journal),
+            Some(&kind::CLIENT) => self.put_client(read("client record", key, value)?, journal),
+            Some(&kind::MEMBER) => self.put_member(read("member record", key, value)?, journal),
+            other => {
+                let reason = format!("its key starts with {other:?}, which is no kind of record");
+                return Err(CodecError::Malformed { what: "registry record", reason });
+            }
+        }
+        Ok(())
+    }
+}
