@@ -1,1 +1,3 @@
+//! The command line: parses and dispatches, nothing else.
+
 fn main() {}

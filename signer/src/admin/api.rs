@@ -1,0 +1,291 @@
+//! The admin methods (`admin_*`), their types and refusals. Parameters are objects by name, answers camelCase.
+//!
+//! Every change of the registry goes through the one method `admin_change` with a [`Change`] of the replicated log
+//! as it stands: adding a chain, registering, arming, disabling and removing keys, adding, updating and removing
+//! clients, raising watermarks. What is in the log for the audit is what the operator sent. Secrets never pass here
+//! in the open: a key arrives sealed to the members ([`MemberRow::announced`] has their recipients).
+//!
+//! | method | parameters | answer |
+//! |---|---|---|
+//! | `admin_status` | – | [`AdminStatus`] |
+//! | `admin_chains` | – | `Vec<Chain>` |
+//! | `admin_keys` | – | `Vec<KeyRow>`, watermarks and tombstones included |
+//! | `admin_clients` | – | `Vec<ClientRow>`, tombstones included |
+//! | `admin_members` | – | `Vec<MemberRow>` |
+//! | `admin_change` | `change`: [`Change`] | [`ChangeDone`] |
+//! | `admin_transferLeadership` | `to`: node id or null | the node id it went to |
+
+use jsonrpsee::proc_macros::rpc;
+use jsonrpsee_types::ErrorObjectOwned;
+use serde::{Deserialize, Serialize};
+use signonce_core::{
+    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyState, Member, MemberState, Right, WatermarkView,
+};
+use signonce_protocol::{
+    GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme, Term,
+    rpc::{LeaderHint, Readiness},
+};
+use std::fmt;
+
+/// What operators may ask. The server finds who asks in the request's extensions.
+#[rpc(server, namespace = "admin")]
+pub trait AdminApi {
+    /// This node and the cluster as it sees it.
+    #[method(name = "status", with_extensions)]
+    async fn status(&self) -> Result<AdminStatus, AdminError>;
+
+    /// Every chain.
+    #[method(name = "chains", with_extensions)]
+    async fn chains(&self) -> Result<Vec<Chain>, AdminError>;
+
+    /// Every key, tombstones included, with its watermarks.
+    #[method(name = "keys", with_extensions)]
+    async fn keys(&self) -> Result<Vec<KeyRow>, AdminError>;
+
+    /// Every client, tombstones included.
+    #[method(name = "clients", with_extensions)]
+    async fn clients(&self) -> Result<Vec<ClientRow>, AdminError>;
+
+    /// Every member, with the recipient that keys are sealed to.
+    #[method(name = "members", with_extensions)]
+    async fn members(&self) -> Result<Vec<MemberRow>, AdminError>;
+
+    /// Changes the registry or a watermark.
+    #[method(name = "change", param_kind = map, with_extensions)]
+    async fn change(&self, change: Change) -> Result<ChangeDone, AdminError>;
+
+    /// Hands leadership to `to`, or to the follower that is furthest; answers the new leader.
+    #[method(name = "transferLeadership", param_kind = map, with_extensions)]
+    async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, AdminError>;
+}
+
+/// Answer of `admin_status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminStatus {
+    /// The node that answers.
+    pub node: NodeId,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The software's version.
+    pub version: String,
+    /// `leader`, `follower` or `candidate`.
+    pub role: String,
+    /// The leader this node knows.
+    pub leader: Option<NodeId>,
+    /// Where clients reach the leader.
+    pub leader_url: Option<String>,
+    /// The raft term.
+    pub term: Term,
+    /// Last entry of the log.
+    pub last: LogIndex,
+    /// Last entry known to be committed.
+    pub committed: LogIndex,
+    /// Last entry applied.
+    pub applied: LogIndex,
+    /// Hash of the state at `applied`.
+    pub state_hash: String,
+    /// Moves with every change of the registry.
+    pub registry_version: u64,
+    /// What commands may use.
+    pub feature_level: u32,
+    /// Whether this node serves.
+    pub readiness: Readiness,
+    /// The keys.
+    pub keys: KeyCounts,
+    /// Keys this node cannot sign with, and why.
+    pub locked: Vec<LockedKey>,
+    /// Protections of the process that are missing: core dumps, locked memory. Empty when all are in place.
+    pub memory_warnings: Vec<String>,
+    /// Unix milliseconds of this node's clock.
+    pub time_ms: u64,
+}
+
+/// How many keys there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyCounts {
+    /// Registered, not armed yet.
+    pub registered: usize,
+    /// Armed.
+    pub armed: usize,
+    /// Disabled.
+    pub disabled: usize,
+    /// Removed.
+    pub removed: usize,
+    /// Open on this node.
+    pub unlocked: usize,
+}
+
+/// A key that this node cannot sign with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockedKey {
+    /// The key.
+    pub key: KeyId,
+    /// Why it is not open here.
+    pub why: String,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRow {
+    /// Type and public key.
+    pub id: KeyId,
+    /// The signature scheme.
+    pub scheme: Scheme,
+    /// The chain's name.
+    pub chain: String,
+    /// The chain's genesis hash.
+    pub genesis: GenesisHash,
+    /// The validator it belongs to.
+    pub group: Option<String>,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// The log entry that registered it.
+    pub registered_at: LogIndex,
+    /// Its watermark; empty before it is armed, and for keys without claimed work.
+    pub watermarks: Vec<WatermarkView>,
+    /// Whether the answering node can sign with it.
+    pub unlocked: bool,
+}
+
+/// One client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientRow {
+    /// Its number.
+    pub id: ClientId,
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its certificate's SubjectPublicKeyInfo.
+    pub spki: HexArray<32>,
+    /// What it may do.
+    pub rights: Vec<Right>,
+    /// Whether it may do anything.
+    pub state: ClientState,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberRow {
+    /// The node.
+    pub node: NodeId,
+    /// Whether it has a vote.
+    pub voter: bool,
+    /// Whether it leads.
+    pub leader: bool,
+    /// What it said of itself; none before its first start.
+    pub announced: Option<Member>,
+    /// Whether it belongs to the cluster still; none before it announced itself.
+    pub state: Option<MemberState>,
+    /// On the leader: the last entry known to be on its disk.
+    pub matched: Option<LogIndex>,
+    /// On the leader: whether it answered lately.
+    pub active: Option<bool>,
+}
+
+/// Why an admin request failed, for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AdminErrorCode {
+    /// The cluster refused the change; nothing happened.
+    Refused,
+    /// The request makes no sense.
+    Invalid,
+    /// The caller is no admin.
+    Forbidden,
+    /// This node cannot serve; nothing was proposed.
+    NotReady,
+    /// The deadline passed after the change was proposed: look before trying again.
+    UnknownOutcome,
+    /// The node is at fault.
+    Internal,
+}
+
+impl AdminErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::Invalid, Self::Forbidden, Self::NotReady, Self::UnknownOutcome, Self::Internal];
+
+    /// The JSON-RPC code, never changed.
+    pub const fn json_rpc_code(self) -> i32 {
+        match self {
+            Self::Refused => 2001,
+            Self::Invalid => 2002,
+            Self::Forbidden => 2003,
+            Self::NotReady => 2004,
+            Self::UnknownOutcome => 2005,
+            Self::Internal => 2006,
+        }
+    }
+
+    /// The exit code of a command that ends with it: 1 refused, 2 wrong usage, 3 unknown, 4 not ready.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Refused | Self::Forbidden | Self::Internal => 1,
+            Self::Invalid => 2,
+            Self::UnknownOutcome => 3,
+            Self::NotReady => 4,
+        }
+    }
+}
+
+/// The facts of a failed admin request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminErrorData {
+    /// Why.
+    pub code: AdminErrorCode,
+    /// The refusal of the state machine, with `refused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeError>,
+    /// The leader, with `notReady`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderHint>,
+}
+
+/// A failed admin request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminError {
+    /// What happened and what to do, for people.
+    pub message: String,
+    /// The same for machines.
+    pub data: Box<AdminErrorData>,
+}
+
+impl AdminError {
+    /// An error without further facts.
+    pub fn new(code: AdminErrorCode, message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: Box::new(AdminErrorData { code, change: None, leader: None }) }
+    }
+
+    /// Why.
+    pub const fn code(&self) -> AdminErrorCode {
+        self.data.code
+    }
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+impl From<ChangeError> for AdminError {
+    fn from(change: ChangeError) -> Self {
+        let mut error = Self::new(AdminErrorCode::Refused, change.to_string());
+        error.data.change = Some(change);
+        error
+    }
+}
+
+impl From<AdminError> for ErrorObjectOwned {
+    fn from(error: AdminError) -> Self {
+        Self::owned(error.code().json_rpc_code(), error.message, Some(error.data))
+    }
+}

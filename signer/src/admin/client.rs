@@ -1,0 +1,302 @@
+//! Asks a node's admin API, over its unix socket or over HTTPS with an admin certificate.
+//!
+//! One connection per call: operators are not in a hurry, and a dead connection is then never met. Used by the CLI,
+//! by `dev` and by tests.
+
+use super::api::{AdminError, AdminErrorCode, AdminErrorData, AdminStatus, ClientRow, KeyRow, MemberRow};
+use crate::{
+    config::TlsFiles,
+    server::tls::{self, TlsError},
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json, value::RawValue};
+use signonce_core::{Chain, Change, ChangeDone};
+use signonce_protocol::NodeId;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::TlsConnector;
+
+/// How long a call may take in all.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest answer read, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The node could not be reached.
+    #[error("cannot reach the admin API at {to}: {why}; is the node running?")]
+    Unreachable {
+        /// Where.
+        to: String,
+        /// Why.
+        why: String,
+    },
+    /// The URL is none of the form that is served.
+    #[error("{0:?} is no admin URL: it must be https://host:port")]
+    BadUrl(String),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The connection broke, or the time ran out, after the request was sent: a change may have been made.
+    #[error("no answer from the admin API at {to}: {why}; a change may have been made, look before trying again")]
+    NoAnswer {
+        /// Where.
+        to: String,
+        /// Why.
+        why: String,
+    },
+    /// The answer is not of this protocol.
+    #[error("the admin API at {to} answered {what}; is it a signonce node of this version?")]
+    NotOurs {
+        /// Where.
+        to: String,
+        /// What came.
+        what: String,
+    },
+    /// The node said no.
+    #[error(transparent)]
+    Failed(#[from] AdminError),
+}
+
+impl CallError {
+    /// The exit code of a command that ends with it (design §9).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(error) => error.code().exit_code(),
+            Self::BadUrl(_) => 2,
+            Self::NoAnswer { .. } => 3,
+            Self::Unreachable { .. } => 4,
+            Self::Tls(_) | Self::NotOurs { .. } => 1,
+        }
+    }
+}
+
+/// Where the admin API is.
+#[derive(Clone)]
+enum Place {
+    Socket(PathBuf),
+    Https { host: String, port: u16, tls: TlsConnector },
+}
+
+/// Asks one node's admin API.
+#[derive(Clone)]
+pub struct AdminClient {
+    place: Place,
+}
+
+impl AdminClient {
+    /// Over the unix socket of a node on this machine.
+    pub fn unix(socket: impl Into<PathBuf>) -> Self {
+        Self { place: Place::Socket(socket.into()) }
+    }
+
+    /// Over `https://host:port` with the admin certificate and key in `files`.
+    ///
+    /// # Errors
+    /// If the URL or the files cannot be used.
+    pub fn https(url: &str, files: &TlsFiles) -> Result<Self, CallError> {
+        let bad = || CallError::BadUrl(url.to_owned());
+        let authority: http::Uri = url.parse().map_err(|_| bad())?;
+        let (Some("https"), Some(host), Some(port)) =
+            (authority.scheme_str(), authority.host(), authority.port_u16())
+        else {
+            return Err(bad());
+        };
+        // IPv6 hosts come with brackets, which neither TLS names nor sockets have.
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let tls = TlsConnector::from(Arc::new(tls::client_config(files)?));
+        Ok(Self { place: Place::Https { host, port, tls } })
+    }
+
+    /// The node and the cluster as it sees it.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; so for every method.
+    pub async fn status(&self) -> Result<AdminStatus, CallError> {
+        self.call("admin_status", &json!({})).await
+    }
+
+    /// Every chain.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn chains(&self) -> Result<Vec<Chain>, CallError> {
+        self.call("admin_chains", &json!({})).await
+    }
+
+    /// Every key, with its watermarks.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn keys(&self) -> Result<Vec<KeyRow>, CallError> {
+        self.call("admin_keys", &json!({})).await
+    }
+
+    /// Every client.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn clients(&self) -> Result<Vec<ClientRow>, CallError> {
+        self.call("admin_clients", &json!({})).await
+    }
+
+    /// Every member, with the recipient that keys are sealed to.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn members(&self) -> Result<Vec<MemberRow>, CallError> {
+        self.call("admin_members", &json!({})).await
+    }
+
+    /// Makes a change of the registry or of a watermark.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn change(&self, change: &Change) -> Result<ChangeDone, CallError> {
+        self.call("admin_change", &json!({ "change": change })).await
+    }
+
+    /// Hands leadership over; answers the new leader.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, CallError> {
+        self.call("admin_transferLeadership", &json!({ "to": to })).await
+    }
+
+    /// Calls any method.
+    ///
+    /// # Errors
+    /// The node cannot be reached, does not answer in 15 s, or refuses.
+    pub async fn call<P: Serialize, R: DeserializeOwned>(&self, method: &str, params: &P) -> Result<R, CallError> {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+        let answered = tokio::time::timeout(TIMEOUT, self.exchange(body)).await;
+        let answer = answered.unwrap_or_else(|_| Err(self.no_answer("it took too long")))?;
+        self.read(&answer)
+    }
+
+    fn to(&self) -> String {
+        match &self.place {
+            Place::Socket(path) => path.display().to_string(),
+            Place::Https { host, port, .. } => format!("https://{host}:{port}"),
+        }
+    }
+
+    fn no_answer(&self, why: impl ToString) -> CallError {
+        CallError::NoAnswer { to: self.to(), why: why.to_string() }
+    }
+
+    fn unreachable(&self, why: impl ToString) -> CallError {
+        CallError::Unreachable { to: self.to(), why: why.to_string() }
+    }
+
+    async fn exchange(&self, body: String) -> Result<Bytes, CallError> {
+        match &self.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|e| self.unreachable(e))?;
+                self.post(stream, "localhost", body).await
+            }
+            Place::Https { host, port, tls } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| self.unreachable(e))?;
+                let name = ServerName::try_from(host.clone()).map_err(|e| self.unreachable(e))?;
+                let stream = tls.connect(name, stream).await.map_err(|e| self.unreachable(e))?;
+                self.post(stream, host, body).await
+            }
+        }
+    }
+
+    async fn post<S>(&self, stream: S, host: &str, body: String) -> Result<Bytes, CallError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.unreachable(e))?;
+        let request = Request::post("/")
+            .header(http::header::HOST, host)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| self.unreachable(e))?;
+        // Ends with `sender`, which lives as long as this call.
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(|e| self.no_answer(e))?;
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+        Ok(body.collect().await.map_err(|e| self.no_answer(e))?.to_bytes())
+    }
+
+    fn read<R: DeserializeOwned>(&self, answer: &[u8]) -> Result<R, CallError> {
+        #[derive(serde::Deserialize)]
+        struct Answer<'a> {
+            #[serde(borrow, default)]
+            result: Option<&'a RawValue>,
+            #[serde(default)]
+            error: Option<Failure>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Failure {
+            message: String,
+            #[serde(default)]
+            data: Value,
+        }
+        let not_ours = |what: String| CallError::NotOurs { to: self.to(), what };
+        let shown = || String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
+        let parsed: Answer<'_> = serde_json::from_slice(answer).map_err(|_| not_ours(shown()))?;
+        match (parsed.error, parsed.result) {
+            (Some(Failure { message, data }), _) => Err(match serde_json::from_value::<AdminErrorData>(data.clone()) {
+                Ok(data) => AdminError { message, data: Box::new(data) }.into(),
+                // JSON-RPC's own errors: a method or parameter that this node does not know.
+                Err(_) => AdminError::new(AdminErrorCode::Invalid, detailed(message, &data)).into(),
+            }),
+            // `null` is an answer too, but of no admin method.
+            (None, Some(result)) => {
+                serde_json::from_str(result.get()).map_err(|e| not_ours(format!("{} ({e})", shown())))
+            }
+            (None, None) => Err(not_ours(shown())),
+        }
+    }
+}
+
+fn detailed(message: String, data: &Value) -> String {
+    match data {
+        Value::String(detail) => format!("{message}: {detail}"),
+        _ => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(answer: &str) -> Result<NodeId, CallError> {
+        AdminClient::unix("/none").read(answer.as_bytes())
+    }
+
+    #[test]
+    fn answers_and_errors_are_told_apart() {
+        assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"result":3}"#).unwrap(), NodeId(3));
+        for (answer, exit) in [
+            (r#"{"error":{"code":2001,"message":"no","data":{"code":"refused"}}}"#, 1),
+            (r#"{"error":{"code":2004,"message":"no","data":{"code":"notReady"}}}"#, 4),
+            (r#"{"error":{"code":2005,"message":"no","data":{"code":"unknownOutcome"}}}"#, 3),
+            (r#"{"error":{"code":-32602,"message":"Invalid params","data":"missing field"}}"#, 2),
+            (r#"{"result":"three"}"#, 1),
+            ("<html>", 1),
+        ] {
+            assert_eq!(read(answer).unwrap_err().exit_code(), exit, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_socket_is_not_ready() {
+        let error = AdminClient::unix("/nonexistent/admin.sock").status().await.unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        assert!(error.to_string().contains("is the node running?"), "{error}");
+    }
+}
