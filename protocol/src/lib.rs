@@ -8,6 +8,8 @@
 
 mod bytes;
 mod chain;
+#[cfg(feature = "client")]
+pub mod client;
 mod duty;
 mod hash;
 mod ids;

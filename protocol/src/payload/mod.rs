@@ -113,10 +113,10 @@ impl Content {
 
     /// Reads `bytes` as `kind`, looking at no other kind.
     fn read(kind: PayloadKind, bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+        check_magic(kind, bytes)?;
         if bytes.len() > kind.max_len() {
             return Err(PayloadError::TooLong { kind, got: bytes.len(), max: kind.max_len() });
         }
-        check_magic(kind, bytes)?;
         let content = match kind {
             PayloadKind::BabeHeader => BabeHeader::read(bytes, format).map(Self::BabeHeader),
             PayloadKind::AuraHeader => AuraHeader::read(bytes, format).map(Self::AuraHeader),

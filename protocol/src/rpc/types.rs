@@ -1,6 +1,6 @@
 //! What goes over the wire: parameters, answers and events of the `signer` namespace.
 
-use super::ChainRef;
+use super::{ChainRef, LeaderHint};
 use crate::{
     BlockNumber, Duty, DutyClass, EpochIndex, GenesisHash, Hash, HexArray, HexBytes, KeyType, LogIndex,
     NodeId, PublicKey, RawPayload, Round, Scheme, SessionIndex, SetId, Slot, Term, VrfRequest,
@@ -34,6 +34,9 @@ pub struct SignReply {
     /// The place in the log where the duty was first granted; none for the free classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_index: Option<LogIndex>,
+    /// The leader, where another node than the leader answers: going there directly saves a hop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderHint>,
 }
 
 /// Why a signature was given.

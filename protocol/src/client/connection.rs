@@ -1,0 +1,184 @@
+//! One URL and its one WebSocket, over which all requests are pipelined. The connection is made when first needed and
+//! made again after it broke; making it outlives the request that asked for it, so a short deadline cannot keep a
+//! slow link from ever coming up.
+
+use super::{ClientError, Timeouts};
+use crate::rpc::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
+use jsonrpsee_ws_client::{PingConfig, WsClient, WsClientBuilder};
+use rustls_pki_types::ServerName;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+use url::Url;
+
+/// Pings on an idle connection.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// A connection on which nothing arrived for so long is given up.
+const SILENT_AT_MOST: Duration = Duration::from_secs(12);
+
+/// Where a signer is.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// As given, without credentials: for messages.
+    pub(super) shown: String,
+    host: String,
+    port: u16,
+    server_name: ServerName<'static>,
+    path: String,
+}
+
+impl Endpoint {
+    /// Reads `https://host[:port][/path]` or `wss://…`.
+    pub(super) fn parse(text: &str) -> Result<Self, ClientError> {
+        let bad = |why: &str| ClientError::Url { url: text.to_owned(), why: why.to_owned() };
+        let url = Url::parse(text).map_err(|e| bad(&e.to_string()))?;
+        if !matches!(url.scheme(), "https" | "wss") {
+            return Err(bad("a signer is reached by https:// or wss:// only"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            // Not repeated in the message: it would put the password into logs.
+            return Err(ClientError::Url {
+                url: url.host_str().unwrap_or_default().to_owned(),
+                why: "a signer knows its clients by certificate; take user and password out".into(),
+            });
+        }
+        let host = match url.host() {
+            Some(url::Host::Domain(name)) => name.to_owned(),
+            Some(url::Host::Ipv4(ip)) => ip.to_string(),
+            Some(url::Host::Ipv6(ip)) => ip.to_string(),
+            None => return Err(bad("it has no host")),
+        };
+        let server_name =
+            ServerName::try_from(host.clone()).map_err(|_| bad("its host cannot be in a certificate"))?;
+        let port = url.port_or_known_default().ok_or_else(|| bad("it has no port"))?;
+        let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+        Ok(Self { shown: text.to_owned(), host, port, server_name, path })
+    }
+
+    /// Whether `hint` leads here.
+    pub(super) fn is(&self, hint: &str) -> bool {
+        Self::parse(hint).is_ok_and(|other| other.host == self.host && other.port == self.port)
+    }
+
+    /// For the handshake inside the TLS stream that is already there.
+    fn inner_url(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("ws://{host}:{}{}", self.port, self.path)
+    }
+}
+
+/// The connection to one signer.
+pub(super) struct Connection {
+    pub(super) endpoint: Endpoint,
+    tls: Arc<rustls::ClientConfig>,
+    timeouts: Timeouts,
+    current: Mutex<Option<Arc<WsClient>>>,
+    /// Held while connecting: one handshake at a time, the others wait for its result.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl Connection {
+    pub(super) fn new(endpoint: Endpoint, tls: Arc<rustls::ClientConfig>, timeouts: Timeouts) -> Arc<Self> {
+        Arc::new(Self {
+            endpoint,
+            tls,
+            timeouts,
+            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    fn current(&self) -> Option<Arc<WsClient>> {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .filter(|client| client.is_connected())
+            .cloned()
+    }
+
+    /// The connection, made if need be. The error is for people.
+    pub(super) async fn get(self: &Arc<Self>) -> Result<Arc<WsClient>, String> {
+        if let Some(client) = self.current() {
+            return Ok(client);
+        }
+        // In a task of its own: dropping this future leaves the handshake running.
+        let this = self.clone();
+        match tokio::spawn(async move { this.connect().await }).await {
+            Ok(result) => result,
+            Err(_) => Err("the connecting task was stopped".into()),
+        }
+    }
+
+    /// Gives up a connection that did not answer, unless it was replaced already.
+    pub(super) fn abandon(&self, broken: &Arc<WsClient>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|client| Arc::ptr_eq(client, broken)) {
+            *current = None;
+        }
+    }
+
+    async fn connect(&self) -> Result<Arc<WsClient>, String> {
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(client) = self.current() {
+            return Ok(client);
+        }
+        let client = match tokio::time::timeout(self.timeouts.connect, self.handshake()).await {
+            Ok(result) => Arc::new(result?),
+            Err(_) => return Err(format!("no connection within {:?}", self.timeouts.connect)),
+        };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        Ok(client)
+    }
+
+    async fn handshake(&self) -> Result<WsClient, String> {
+        let Endpoint { host, port, server_name, .. } = &self.endpoint;
+        let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| format!("TCP: {e}"))?;
+        tcp.set_nodelay(true).map_err(|e| format!("TCP: {e}"))?;
+        let tls = tokio_rustls::TlsConnector::from(self.tls.clone())
+            .connect(server_name.clone(), tcp)
+            .await
+            .map_err(|e| format!("TLS: {e}"))?;
+        WsClientBuilder::new()
+            .max_request_size(MAX_REQUEST_BYTES)
+            .max_response_size(MAX_RESPONSE_BYTES)
+            .request_timeout(self.timeouts.deadline)
+            .connection_timeout(self.timeouts.connect)
+            .max_concurrent_requests(1024)
+            .enable_ws_ping(PingConfig::new().ping_interval(PING_EVERY).inactive_limit(SILENT_AT_MOST))
+            .build_with_stream(self.endpoint.inner_url(), tls)
+            .await
+            .map_err(|e| format!("WebSocket: {e}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signers_are_reached_over_tls_only_and_without_passwords() {
+        for (url, inner) in [
+            ("https://s1.example:7000", "ws://s1.example:7000/"),
+            ("wss://10.0.0.1:7000/rpc?x=1", "ws://10.0.0.1:7000/rpc?x=1"),
+            ("https://[::1]", "ws://[::1]:443/"),
+        ] {
+            assert_eq!(Endpoint::parse(url).unwrap().inner_url(), inner);
+        }
+        for url in ["http://s1", "ws://s1", "s1:7000", "https://", "", "https://u:hunter2@s1"] {
+            let error = Endpoint::parse(url).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_leader_hint_leads_to_the_url_with_its_host_and_port() {
+        let endpoint = Endpoint::parse("https://s1.example/").unwrap();
+        assert!(endpoint.is("wss://S1.example:443"));
+        assert!(!endpoint.is("https://s1.example:444"));
+        assert!(!endpoint.is("https://s2.example"));
+        assert!(!endpoint.is("not a url"));
+    }
+}

@@ -1,0 +1,64 @@
+//! The stream of key events, which outlives the signers it comes from.
+
+use super::{ClientError, SignerClient};
+use crate::rpc::KeysEvent;
+use jsonrpsee_core::client::{Subscription, SubscriptionClientT};
+use jsonrpsee_ws_client::WsClient;
+use std::{fmt, sync::Arc};
+
+/// Changes of keys and watermarks, from [`SignerClient::subscribe_keys`].
+pub struct KeysStream {
+    client: SignerClient,
+    /// None after a signer went away, until the next subscription. The connection is held with it.
+    open: Option<(Subscription<KeysEvent>, Arc<WsClient>)>,
+}
+
+impl fmt::Debug for KeysStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, open } = self;
+        f.debug_struct("KeysStream").field("client", client).field("open", &open.is_some()).finish()
+    }
+}
+
+impl KeysStream {
+    pub(super) async fn open(client: SignerClient) -> Result<Self, ClientError> {
+        let open = Some(subscribe(&client).await?);
+        Ok(Self { client, open })
+    }
+
+    /// The next event. After a signer went away this subscribes at another one, whose first event is the whole list.
+    /// May be dropped and called again at any time.
+    ///
+    /// # Errors
+    /// No signer takes the subscription within the client's deadline, or one refuses it. Calling again tries again.
+    pub async fn next(&mut self) -> Result<KeysEvent, ClientError> {
+        loop {
+            let (subscription, _connection) = match &mut self.open {
+                Some(open) => open,
+                closed => closed.insert(subscribe(&self.client).await?),
+            };
+            match subscription.next().await {
+                Some(Ok(event)) => return Ok(event),
+                Some(Err(error)) => {
+                    self.open = None;
+                    return Err(ClientError::Protocol {
+                        url: self.client.preferred_url().to_owned(),
+                        why: error.to_string(),
+                    });
+                }
+                None => self.open = None,
+            }
+        }
+    }
+}
+
+async fn subscribe(client: &SignerClient) -> Result<(Subscription<KeysEvent>, Arc<WsClient>), ClientError> {
+    client
+        .retrying(false, |connection| async move {
+            let subscription = connection
+                .subscribe("signer_subscribeKeys", jsonrpsee_core::rpc_params![], "signer_unsubscribeKeys")
+                .await?;
+            Ok((subscription, connection))
+        })
+        .await
+}

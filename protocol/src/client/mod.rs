@@ -1,0 +1,425 @@
+//! The async client: one WebSocket over mutual TLS per signer, requests pipelined, failover between signers.
+//!
+//! Make one [`SignerClient`] per process and clone it. Each request has a deadline; until then the very same payload
+//! is asked for again wherever the answer was "not ready", "outcome unknown", or none. That is safe because a signer
+//! gives one signature per payload and one payload per duty. A refusal is final and returned at once.
+//!
+//! The error says what is known: [`ClientError::Refused`] and [`ClientError::NotReady`] mean that no signature exists
+//! because of this request; after [`ClientError::UnknownOutcome`] the duty may be taken, so the caller may ask for the
+//! same payload again, but should not count on another one.
+
+mod connection;
+mod keys;
+mod route;
+mod tls;
+
+pub use keys::KeysStream;
+pub use tls::{TlsError, TlsSource, tls_from_pem};
+
+use crate::rpc::{
+    ErrorKind, KeyInfo, LeaderHint, RpcError, SignParams, SignReply, StatusReply, VrfParams, VrfReply,
+};
+use connection::{Connection, Endpoint};
+use jsonrpsee_core::{
+    client::{ClientT, Error as JsonRpcError},
+    traits::ToRpcParams,
+};
+use jsonrpsee_ws_client::WsClient;
+use route::{Failure, Pick, Route, attempt_time};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// JSON-RPC code of a jsonrpsee server with too many connections or requests.
+const SERVER_IS_BUSY: i32 = -32009;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// One TCP, TLS and WebSocket handshake.
+    pub connect: Duration,
+    /// One attempt at one signer, while others could be asked.
+    pub attempt: Duration,
+    /// One request with all its attempts.
+    pub deadline: Duration,
+}
+
+impl Default for Timeouts {
+    /// 3 s, 1 s and 10 s.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            attempt: Duration::from_secs(1),
+            deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a client needs to know.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The signers, `https://host:port` or `wss://host:port`. All of one cluster.
+    pub urls: Vec<String>,
+    /// How they know each other.
+    pub tls: TlsSource,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+}
+
+/// Why a request gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The configuration names no signer.
+    #[error("no signer is configured; give at least one URL")]
+    NoUrls,
+    /// A URL is of no use.
+    #[error("signer URL {url:?}: {why}")]
+    Url {
+        /// The URL, without password.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The TLS settings are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A signer refused. Final for this payload, unless the code's kind is `notYet`.
+    #[error(transparent)]
+    Refused(RpcError),
+    /// No signer could serve until the deadline. Nothing was signed.
+    #[error("no signer could serve within {after:?}; the last one, {url}, said: {why}")]
+    NotReady {
+        /// The time spent.
+        after: Duration,
+        /// The signer asked last.
+        url: String,
+        /// What it said, or why it said nothing.
+        why: String,
+    },
+    /// A signer may have granted the duty, but no answer came until the deadline. Ask for the same payload again.
+    #[error("outcome unknown after {after:?}: {url}: {why}; the same payload may be asked for again")]
+    UnknownOutcome {
+        /// The time spent.
+        after: Duration,
+        /// The signer asked last.
+        url: String,
+        /// What it said, or why it said nothing.
+        why: String,
+    },
+    /// A signer's answer makes no sense to this client: another version, or no signer at all.
+    #[error("{url} answered what this client does not understand: {why}; check its version")]
+    Protocol {
+        /// The signer.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A client of one signer cluster. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct SignerClient {
+    shared: Arc<Shared>,
+    timeouts: Timeouts,
+}
+
+struct Shared {
+    connections: Vec<Arc<Connection>>,
+    route: Mutex<Route>,
+    /// Where the route's time begins.
+    started: Instant,
+}
+
+impl fmt::Debug for SignerClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<_> = self.shared.connections.iter().map(|c| &c.endpoint.shown).collect();
+        f.debug_struct("SignerClient").field("urls", &urls).field("timeouts", &self.timeouts).finish()
+    }
+}
+
+/// What one attempt came to.
+enum Attempt<T> {
+    Done(T),
+    /// Not to be tried again.
+    Stop(ClientError),
+    /// To be tried again.
+    Again {
+        failure: Failure,
+        why: String,
+        leader: Option<LeaderHint>,
+        maybe_granted: bool,
+    },
+}
+
+impl SignerClient {
+    /// A client of the signers at `config.urls`. Connects to none of them yet.
+    ///
+    /// # Errors
+    /// URLs or TLS settings that can never work.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        let ClientConfig { urls, tls, timeouts } = config;
+        if urls.is_empty() {
+            return Err(ClientError::NoUrls);
+        }
+        let tls = tls.load()?;
+        let connections = urls
+            .iter()
+            .map(|url| Ok(Connection::new(Endpoint::parse(url)?, tls.clone(), timeouts)))
+            .collect::<Result<Vec<_>, ClientError>>()?;
+        let route = Mutex::new(Route::new(connections.len(), 0));
+        Ok(Self { shared: Arc::new(Shared { connections, route, started: Instant::now() }), timeouts })
+    }
+
+    /// This client with another deadline for each request.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { shared: self.shared.clone(), timeouts: Timeouts { deadline, ..self.timeouts } }
+    }
+
+    /// Connects to every signer, so that the first request and the first failover need no handshake. Gives the URLs
+    /// that could not be reached, with the reasons.
+    pub async fn warm_up(&self) -> Vec<(String, String)> {
+        // Begun together, then awaited one by one.
+        let tasks: Vec<_> = self
+            .shared
+            .connections
+            .iter()
+            .map(|connection| {
+                let connection = connection.clone();
+                tokio::spawn(async move {
+                    let failed = connection.get().await.err();
+                    failed.map(|why| (connection.endpoint.shown.clone(), why))
+                })
+            })
+            .collect();
+        let mut failed = Vec::new();
+        for task in tasks {
+            failed.extend(task.await.ok().flatten());
+        }
+        failed
+    }
+
+    /// The URL that is asked first now: the leader's if it is known.
+    pub fn preferred_url(&self) -> &str {
+        &self.shared.connections[self.shared.route().preferred()].endpoint.shown
+    }
+
+    /// Has one payload signed.
+    ///
+    /// # Errors
+    /// See the module.
+    pub async fn sign(&self, params: &SignParams) -> Result<SignReply, ClientError> {
+        let reply: SignReply = self.call("signer_sign", Some(params), true).await?;
+        if let Some(leader) = &reply.leader {
+            self.shared.follow(leader);
+        }
+        Ok(reply)
+    }
+
+    /// Has the BABE VRF of a slot evaluated.
+    ///
+    /// # Errors
+    /// See the module.
+    pub async fn vrf(&self, params: &VrfParams) -> Result<VrfReply, ClientError> {
+        self.call("signer_vrf", Some(params), false).await
+    }
+
+    /// The keys this client may use.
+    ///
+    /// # Errors
+    /// See the module.
+    pub async fn keys(&self) -> Result<Vec<KeyInfo>, ClientError> {
+        self.call("signer_keys", None::<&()>, false).await
+    }
+
+    /// How the first signer that answers is.
+    ///
+    /// # Errors
+    /// See the module.
+    pub async fn status(&self) -> Result<StatusReply, ClientError> {
+        self.call("signer_status", None::<&()>, false).await
+    }
+
+    /// Changes of keys and watermarks. Subscribes again by itself when a signer goes away; each subscription begins
+    /// with the whole list, so nothing is missed for good.
+    ///
+    /// # Errors
+    /// See the module.
+    pub async fn subscribe_keys(&self) -> Result<KeysStream, ClientError> {
+        KeysStream::open(self.clone()).await
+    }
+
+    /// One call with failover. `claims` says whether it can use up a duty.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Option<&impl Serialize>,
+        claims: bool,
+    ) -> Result<T, ClientError> {
+        let params = match params.map(serde_json::value::to_raw_value).transpose() {
+            Ok(params) => Params(params),
+            Err(error) => {
+                return Err(ClientError::Protocol { url: "this client".into(), why: error.to_string() });
+            }
+        };
+        self.retrying(claims, |client| {
+            let params = params.clone();
+            async move { client.request::<T, _>(method, params).await }
+        })
+        .await
+    }
+
+    /// Runs `ask` on one signer after the other until one answers, one refuses, or the deadline passes.
+    async fn retrying<T, F, A>(&self, claims: bool, ask: F) -> Result<T, ClientError>
+    where
+        F: Fn(Arc<WsClient>) -> A,
+        A: Future<Output = Result<T, JsonRpcError>>,
+    {
+        let begun = Instant::now();
+        let deadline = begun + self.timeouts.deadline;
+        let mut asked = Vec::with_capacity(self.shared.connections.len());
+        let mut maybe_granted = false;
+        let mut last =
+            (self.preferred_url().to_owned(), "nobody was asked, all failed just before".to_owned());
+        while Instant::now() < deadline {
+            let pick = self.shared.route().pick(self.shared.now_ms(), &asked);
+            let at = match pick {
+                Pick::Use(at) => at,
+                Pick::WaitUntil(then_ms) => {
+                    let then = self.shared.started + Duration::from_millis(then_ms);
+                    tokio::time::sleep_until(then.min(deadline)).await;
+                    asked.clear();
+                    continue;
+                }
+            };
+            asked.push(at);
+            let others = asked.len() < self.shared.connections.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let time = attempt_time(left, self.timeouts.attempt, others);
+            match self.attempt(at, time, claims, &ask).await {
+                Attempt::Done(answer) => return Ok(answer),
+                Attempt::Stop(error) => return Err(error),
+                Attempt::Again { failure, why, leader, maybe_granted: granted } => {
+                    maybe_granted |= granted;
+                    let url = self.shared.connections[at].endpoint.shown.clone();
+                    tracing::debug!(%url, %why, "a signer did not serve; asking on");
+                    last = (url, why);
+                    self.shared.route().failed(at, failure, self.shared.now_ms(), rand::random());
+                    if let Some(leader) = leader {
+                        self.shared.follow(&leader);
+                    }
+                }
+            }
+        }
+        let (url, why) = last;
+        let after = begun.elapsed();
+        Err(match maybe_granted {
+            true => ClientError::UnknownOutcome { after, url, why },
+            false => ClientError::NotReady { after, url, why },
+        })
+    }
+
+    async fn attempt<T, F, A>(&self, at: usize, time: Duration, claims: bool, ask: &F) -> Attempt<T>
+    where
+        F: Fn(Arc<WsClient>) -> A,
+        A: Future<Output = Result<T, JsonRpcError>>,
+    {
+        let connection = &self.shared.connections[at];
+        let begun = Instant::now();
+        let lost = |why: String, maybe_granted| Attempt::Again {
+            failure: Failure::Lost,
+            why,
+            leader: None,
+            maybe_granted,
+        };
+        let client = match tokio::time::timeout(time, connection.get()).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(why)) => return lost(why, false),
+            Err(_) => return lost(format!("no connection within {time:?}"), false),
+        };
+        let answer = tokio::time::timeout(time.saturating_sub(begun.elapsed()), ask(client.clone())).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                self.shared.route().answered(at);
+                Attempt::Done(answer)
+            }
+            Ok(Err(JsonRpcError::Call(object))) => self.refused(at, object, claims),
+            Ok(Err(JsonRpcError::ParseError(error))) => Attempt::Stop(ClientError::Protocol {
+                url: connection.endpoint.shown.clone(),
+                why: error.to_string(),
+            }),
+            Ok(Err(error)) => {
+                connection.abandon(&client);
+                lost(error.to_string(), claims)
+            }
+            // The connection stays: the signer may only be slow, and pings find out whether it is gone.
+            Err(_) => lost(format!("no answer within {time:?}"), claims),
+        }
+    }
+
+    /// What a JSON-RPC error from signer `at` means.
+    fn refused<T>(&self, at: usize, object: jsonrpsee_types::ErrorObjectOwned, claims: bool) -> Attempt<T> {
+        let error = match RpcError::from_json_rpc(object) {
+            Ok(error) => error,
+            Err(object) if object.code() == SERVER_IS_BUSY => {
+                return Attempt::Again {
+                    failure: Failure::Busy,
+                    why: object.message().to_owned(),
+                    leader: None,
+                    maybe_granted: false,
+                };
+            }
+            Err(object) => {
+                return Attempt::Stop(ClientError::Protocol {
+                    url: self.shared.connections[at].endpoint.shown.clone(),
+                    why: format!("error {}: {}", object.code(), object.message()),
+                });
+            }
+        };
+        let maybe_granted = match error.kind() {
+            ErrorKind::Refused | ErrorKind::NotYet => {
+                self.shared.route().answered(at);
+                return Attempt::Stop(ClientError::Refused(error));
+            }
+            ErrorKind::NotReady => false,
+            ErrorKind::Unknown => claims,
+        };
+        let RpcError { code: _, message, data } = error;
+        Attempt::Again { failure: Failure::Busy, why: message, leader: data.leader, maybe_granted }
+    }
+}
+
+impl Shared {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn route(&self) -> MutexGuard<'_, Route> {
+        // Every step of the route leaves it whole.
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes to the leader directly from now on, if it is one of ours: a hint never makes the client connect elsewhere.
+    fn follow(&self, leader: &LeaderHint) {
+        let Some(url) = leader.url.as_deref() else { return };
+        if let Some(at) = self.connections.iter().position(|c| c.endpoint.is(url)) {
+            self.route().leader_is(at, self.now_ms());
+        }
+    }
+}
+
+/// Parameters, serialised once for all attempts.
+#[derive(Clone)]
+struct Params(Option<Box<RawValue>>);
+
+impl ToRpcParams for Params {
+    fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
+        Ok(self.0)
+    }
+}
