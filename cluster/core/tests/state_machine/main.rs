@@ -1,0 +1,11 @@
+//! The state machine as its callers see it: commands in, outcomes and records out.
+
+mod beefy;
+mod format;
+mod grandpa;
+mod model;
+mod para;
+mod registry;
+mod restore;
+mod slot;
+mod world;
