@@ -190,3 +190,26 @@ impl fmt::Debug for Keyring {
         f.debug_set().entries(self.read().keys()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signonce_protocol::KeyType;
+
+    #[test]
+    fn a_key_with_another_nonce_seed_is_not_taken_in_beside_the_first() {
+        let first = SecretKey::from_seed(Scheme::Sr25519, &[7; 32]).unwrap();
+        let id = KeyId { key_type: KeyType::Babe, public: first.public() };
+        let expected = first.sign(ToSign::Message(b"m")).unwrap();
+        let mut material = first.with_material(<[u8]>::to_vec);
+        material[40] ^= 1;
+        let other = SecretKey::from_material(Scheme::Sr25519, &material).unwrap();
+        assert_eq!(other.public(), id.public, "the nonce seed does not show in the public key");
+        assert_ne!(other.sign(ToSign::Message(b"m")).unwrap(), expected);
+
+        let ring = Keyring::new();
+        ring.insert(id, first).unwrap();
+        assert_eq!(ring.insert(id, other), Err(InsertError::DifferentMaterial(id)));
+        assert_eq!(ring.sign(&id, ToSign::Message(b"m")).unwrap().held, expected);
+    }
+}
