@@ -1,8 +1,18 @@
-//! The `signonce` binary's parts: the signer process ([`server`], [`sign`](crate::sign), [`rpc`](crate::rpc)), the
-//! operators' surface ([`admin`]) and the configuration ([`config`]).
+//! The parts of the `signonce` binary.
+//!
+//! A reader follows one sign request from [`rpc`] through [`sign`] (and from there into `signonce_protocol`,
+//! `signonce_cluster` and `signonce_keys`) and back. [`server`] puts the process together, [`admin`] is the operators'
+//! surface, [`config`] what a node is told, [`keyring_sync`] what opens its keys, [`readiness`] and [`clock`] whether
+//! it serves, [`metrics`] what it measures.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod clock;
 pub mod config;
+pub mod keyring_sync;
+pub mod metrics;
+pub mod readiness;
+pub mod rpc;
 pub mod server;
+pub mod sign;

@@ -1,1 +1,311 @@
-//! Being written.
+//! Answers the admin methods. Who may ask: a certificate that names an admin, or this machine's own user (or root)
+//! on the unix socket. Every change goes into the log with the name of who wanted it.
+
+use super::api::{
+    AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey, MemberRow,
+};
+use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller};
+use http::Extensions;
+use jsonrpsee::{RpcModule, core::async_trait};
+use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
+use signonce_core::{Chain, Change, ChangeDone, KeyState, replica::Role};
+use signonce_keys::Keyring;
+use signonce_protocol::{HexArray, NodeId};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// How long a handover may take.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// Serves the methods.
+pub struct Admin {
+    /// The node.
+    pub handle: Handle,
+    /// The open keys.
+    pub keyring: Arc<Keyring>,
+    /// What opens them.
+    pub sync: Arc<KeyringSync>,
+    /// Whether the node serves.
+    pub gate: Arc<Gate>,
+    /// The cluster's id.
+    pub cluster: String,
+    /// What is missing of the protection of secrets in memory.
+    pub memory_warnings: Vec<String>,
+    /// How long a change may take.
+    pub timeout: Duration,
+}
+
+/// The methods of `admin`.
+pub fn admin_module(admin: Admin) -> RpcModule<Admin> {
+    admin.into_rpc()
+}
+
+/// Who asks, as the audit names them.
+fn actor(extensions: &Extensions) -> Result<String, AdminError> {
+    match extensions.get::<Caller>() {
+        Some(Caller::Local { uid }) => Ok(format!("local:uid={uid}")),
+        Some(Caller::Certificate(peer)) => match &peer.admin {
+            Some(name) => Ok(format!("admin:{name}")),
+            None => Err(AdminError::new(
+                AdminErrorCode::Forbidden,
+                format!(
+                    "the certificate with SPKI fingerprint {} names no admin; issue one with \
+                     `signonce certs issue admin <name>`",
+                    peer.spki
+                ),
+            )),
+        },
+        None => Err(AdminError::new(AdminErrorCode::Forbidden, "nobody is known to ask")),
+    }
+}
+
+#[async_trait]
+impl AdminApiServer for Admin {
+    async fn status(&self, extensions: &Extensions) -> Result<AdminStatus, AdminError> {
+        actor(extensions)?;
+        Ok(self.look())
+    }
+
+    async fn chains(&self, extensions: &Extensions) -> Result<Vec<Chain>, AdminError> {
+        actor(extensions)?;
+        Ok(self.handle.read(|state| state.chains().cloned().collect()))
+    }
+
+    async fn keys(&self, extensions: &Extensions) -> Result<Vec<KeyRow>, AdminError> {
+        actor(extensions)?;
+        let unlocked: BTreeSet<_> = self.keyring.ids().into_iter().collect();
+        Ok(self.handle.read(|state| {
+            let name = |genesis| state.registry().chain(genesis).map_or_else(String::new, |chain| chain.name.clone());
+            let row = |key: &signonce_core::Key| KeyRow {
+                id: key.id,
+                scheme: key.scheme,
+                chain: name(&key.chain),
+                genesis: key.chain,
+                group: key.group.clone(),
+                state: key.state,
+                registered_at: key.registered_at,
+                watermarks: state.watermarks(&key.id),
+                unlocked: unlocked.contains(&key.id),
+            };
+            state.keys().map(row).collect()
+        }))
+    }
+
+    async fn clients(&self, extensions: &Extensions) -> Result<Vec<ClientRow>, AdminError> {
+        actor(extensions)?;
+        let row = |client: &signonce_core::Client| ClientRow {
+            id: client.id,
+            name: client.name.clone(),
+            spki: HexArray(client.spki),
+            rights: client.rights.clone(),
+            state: client.state,
+        };
+        Ok(self.handle.read(|state| state.clients().map(row).collect()))
+    }
+
+    async fn members(&self, extensions: &Extensions) -> Result<Vec<MemberRow>, AdminError> {
+        actor(extensions)?;
+        let status = self.handle.status();
+        let announced: BTreeSet<NodeId> = self.handle.read(|state| state.members().map(|m| m.node).collect());
+        let nodes: BTreeSet<NodeId> = announced.into_iter().chain(status.voters.iter().copied()).collect();
+        let row = |node: NodeId| {
+            let known = self.handle.read(|state| state.member(node).map(|(member, s)| (member.clone(), s)));
+            let follower = status.followers.iter().find(|follower| follower.node == node);
+            let (announced, state) = known.unzip();
+            MemberRow {
+                node,
+                voter: status.voters.contains(&node),
+                leader: status.leader == Some(node),
+                announced,
+                state,
+                matched: follower.map(|follower| follower.matched),
+                active: follower.map(|follower| follower.active),
+            }
+        };
+        Ok(nodes.into_iter().map(row).collect())
+    }
+
+    async fn change(&self, extensions: &Extensions, change: Change) -> Result<ChangeDone, AdminError> {
+        let actor = actor(extensions)?;
+        check(&change)?;
+        self.check_envelope(&change).await?;
+        let name = name_of(&change);
+        match self.handle.change(actor.clone(), change, self.timeout).await {
+            Ok(Ok(done)) => {
+                tracing::info!(actor, change = name, at = %done.at, "changed");
+                Ok(done)
+            }
+            Ok(Err(refused)) => {
+                tracing::info!(actor, change = name, %refused, "change refused");
+                Err(refused.into())
+            }
+            Err(error) => Err(self.undecided(&error)),
+        }
+    }
+
+    async fn transfer_leadership(&self, extensions: &Extensions, to: Option<NodeId>) -> Result<NodeId, AdminError> {
+        let actor = actor(extensions)?;
+        let status = self.handle.status();
+        if status.role != Role::Leader {
+            let mut error = AdminError::new(
+                AdminErrorCode::NotReady,
+                format!("node {} does not lead; ask the leader to hand over", status.node),
+            );
+            error.data.leader = self.gate.leader_hint();
+            return Err(error);
+        }
+        if let Some(node) = to.filter(|node| *node == status.node || !status.voters.contains(node)) {
+            let message = format!("node {node} cannot take over: choose one of the other voters");
+            return Err(AdminError::new(AdminErrorCode::Invalid, message));
+        }
+        let heir = self.handle.transfer_leadership(to, HANDOVER).await.ok_or_else(|| {
+            AdminError::new(AdminErrorCode::UnknownOutcome, "no other node has taken over in time; look at the status")
+        })?;
+        tracing::info!(actor, %heir, "leadership handed over");
+        Ok(heir)
+    }
+}
+
+impl Admin {
+    fn look(&self) -> AdminStatus {
+        let status = self.handle.status();
+        let unlocked = self.keyring.ids().len();
+        let (registry_version, feature_level, mut keys) = self.handle.read(|state| {
+            let mut counts = KeyCounts::default();
+            for key in state.keys() {
+                *match key.state {
+                    KeyState::Registered => &mut counts.registered,
+                    KeyState::Armed => &mut counts.armed,
+                    KeyState::Disabled => &mut counts.disabled,
+                    KeyState::Removed => &mut counts.removed,
+                } += 1;
+            }
+            (state.registry_version(), state.feature_level(), counts)
+        });
+        keys.unlocked = unlocked;
+        AdminStatus {
+            node: status.node,
+            cluster: self.cluster.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            role: role_name(status.role).into(),
+            leader: status.leader,
+            leader_url: status.leader.and_then(|leader| self.gate.client_url(leader)),
+            term: status.term,
+            last: status.last,
+            committed: status.committed,
+            applied: status.applied,
+            state_hash: status.state_hash.to_string(),
+            registry_version,
+            feature_level,
+            readiness: self.gate.readiness(),
+            keys,
+            locked: self.sync.locked().into_iter().map(|(key, why)| LockedKey { key, why }).collect(),
+            memory_warnings: self.memory_warnings.clone(),
+            time_ms: unix_ms(),
+        }
+    }
+
+    /// An envelope that this member cannot open is refused before it is in the log for ever.
+    async fn check_envelope(&self, change: &Change) -> Result<(), AdminError> {
+        let (id, chain, sealed) = match change {
+            Change::RegisterKey { id, chain, sealed, .. } => (*id, *chain, sealed.clone()),
+            Change::ResealKey { id, sealed } => {
+                let chain = self.handle.read(|state| state.key(id).map(|key| key.chain));
+                // The log says that there is no such key.
+                let Some(chain) = chain else { return Ok(()) };
+                (*id, chain, sealed.clone())
+            }
+            _ => return Ok(()),
+        };
+        let opened = self.sync.try_envelope(id, chain, sealed).await;
+        opened.map_err(|why| AdminError::new(AdminErrorCode::Refused, why))
+    }
+
+    fn undecided(&self, error: &SubmitError) -> AdminError {
+        let code = match error {
+            SubmitError::NotReady(_) => AdminErrorCode::NotReady,
+            SubmitError::Unknown => AdminErrorCode::UnknownOutcome,
+            SubmitError::SlotOutOfRange(_) => AdminErrorCode::Internal,
+        };
+        let next = match code {
+            AdminErrorCode::UnknownOutcome => "the change was proposed but not decided in time: look before trying again",
+            _ => "nothing was changed",
+        };
+        let mut admin = AdminError::new(code, format!("{error}; {next}"));
+        admin.data.leader = self.gate.leader_hint();
+        admin
+    }
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+    }
+}
+
+/// What operators may not change: nodes speak for themselves, and a member is removed together with its vote.
+fn check(change: &Change) -> Result<(), AdminError> {
+    let why = match change {
+        Change::AnnounceMember(_) => "members announce themselves",
+        Change::RemoveMember { .. } => "a member's vote must be taken first, which this version cannot do yet",
+        _ => return Ok(()),
+    };
+    Err(AdminError::new(AdminErrorCode::Invalid, format!("{} is not for operators: {why}", name_of(change))))
+}
+
+/// The change's name for the log.
+const fn name_of(change: &Change) -> &'static str {
+    match change {
+        Change::AddChain(_) => "addChain",
+        Change::SetLimits { .. } => "setLimits",
+        Change::RegisterKey { .. } => "registerKey",
+        Change::ResealKey { .. } => "resealKey",
+        Change::ArmKey { .. } => "armKey",
+        Change::DisableKey { .. } => "disableKey",
+        Change::RemoveKey { .. } => "removeKey",
+        Change::RaiseWatermark { .. } => "raiseWatermark",
+        Change::AddClient { .. } => "addClient",
+        Change::UpdateClient { .. } => "updateClient",
+        Change::RemoveClient { .. } => "removeClient",
+        Change::AnnounceMember(_) => "announceMember",
+        Change::RemoveMember { .. } => "removeMember",
+        Change::RaiseFeatureLevel { .. } => "raiseFeatureLevel",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::tls::{Fingerprint, PeerIdentity};
+
+    fn asked_by(caller: Option<Caller>) -> Result<String, AdminErrorCode> {
+        let mut extensions = Extensions::new();
+        extensions.extend(caller.map(|caller| {
+            let mut one = Extensions::new();
+            one.insert(caller);
+            one
+        }).unwrap_or_default());
+        actor(&extensions).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn only_admins_and_the_local_user_may_ask_and_the_audit_names_them() {
+        let with = |client: Option<&str>, admin: Option<&str>| {
+            let own = |name: Option<&str>| name.map(ToOwned::to_owned);
+            let peer = PeerIdentity { spki: Fingerprint([7; 32]), client: own(client), admin: own(admin) };
+            asked_by(Some(Caller::Certificate(peer)))
+        };
+        assert_eq!(with(None, Some("ops")), Ok("admin:ops".into()));
+        assert_eq!(with(Some("validator-a"), None), Err(AdminErrorCode::Forbidden));
+        assert_eq!(with(None, None), Err(AdminErrorCode::Forbidden));
+        assert_eq!(asked_by(Some(Caller::Local { uid: 1000 })), Ok("local:uid=1000".into()));
+        assert_eq!(asked_by(None), Err(AdminErrorCode::Forbidden));
+    }
+
+    #[test]
+    fn operators_cannot_speak_for_nodes() {
+        assert_eq!(check(&Change::RemoveMember { node: NodeId(1) }).unwrap_err().code(), AdminErrorCode::Invalid);
+        assert!(check(&Change::RemoveClient { name: "a".into() }).is_ok());
+    }
+}

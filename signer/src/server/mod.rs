@@ -1,2 +1,330 @@
-//! Being written.
+//! The running signer: puts the parts together and takes them apart again.
+//!
+//! [`run`] is what `signonce start` does. Starting: sockets are bound first (a taken port must not cost anything),
+//! the identity is unlocked, the node starts, and every port is served from then on; until the fence has passed the
+//! answers are `notReady`. Stopping (SIGTERM, SIGINT): not ready for new work, leadership handed over, requests under
+//! way answered, connections closed, store closed. A second signal ends the process at once.
+
+pub mod http;
+pub mod process;
 pub mod tls;
+
+use crate::{
+    admin::server::{Admin, admin_module},
+    clock::Clock,
+    config::Config,
+    keyring_sync::{FEATURE_LEVEL, KeyringSync},
+    metrics::Metrics,
+    readiness::Gate,
+    rpc::Rpc,
+    sign::Signer,
+};
+use http::{Endpoint, serve_probes};
+use jsonrpsee::server::{ServerHandle, stop_channel};
+use process::StopSignals;
+use signonce_cluster::{Node, NodeConfig, Peer, PeerTls, StartError, StoreError, identity};
+use signonce_core::Member;
+use signonce_keys::{
+    HardeningReport, IdentityError, Keyring, NodeIdentity, PassphraseError, PassphraseSource, harden_process,
+};
+use signonce_protocol::{NodeId, rpc::rpc_module};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tls::TlsError;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+
+/// How long a stopping leader waits for its heir to take over.
+const HANDOVER: Duration = Duration::from_secs(3);
+/// How often the clocks are compared when nobody asks.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
+
+/// Why a signer does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The log level cannot be read.
+    #[error("log.level: {0}")]
+    LogLevel(#[from] tracing_subscriber::filter::ParseError),
+    /// Signals cannot be taken over.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// A port or socket is not to be had.
+    #[error("cannot listen on {what} {place}: {source}")]
+    Listen {
+        /// Which listener.
+        what: &'static str,
+        /// Where.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The configuration is another node's, or another cluster's, than the store.
+    #[error("the configuration says {configured}, the store in {dir} is of {found}; one of them is in the wrong place")]
+    AnotherNode {
+        /// Node and cluster of the configuration.
+        configured: String,
+        /// The data directory.
+        dir: PathBuf,
+        /// Node and cluster of the store.
+        found: String,
+    },
+    /// No passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// The identity does not open.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The node does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Runs a signer until it is told to stop.
+///
+/// # Errors
+/// If it cannot start; once it has started, it only ends by a signal, or aborts the process.
+pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
+    process::log_to_stderr(&config.log)?;
+    process::abort_on_panic();
+    let mut signals = StopSignals::listen().map_err(RunError::Signals)?;
+    let hardening = harden_process();
+    report(&hardening, warnings);
+    check_identity(&config)?;
+    let listeners = Listeners::bind(&config).await?;
+    let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&config.tls)?));
+    let identity = unlock(&config).await?;
+    let node = Node::start(node_config(&config)?).await?;
+    let parts = Parts::new(&config, &node, identity, hardening);
+    let stop = parts.serve(&config, listeners, acceptor);
+    tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
+
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping");
+    tokio::select! {
+        () = drain(&config, node, stop) => {}
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopped by a second signal");
+            std::process::exit(1);
+        }
+    }
+    let _ = fs::remove_file(config.admin_socket());
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn drain(config: &Config, node: Node, stop: ServerHandle) {
+    node.announce_stop();
+    match node.handle().transfer_leadership(None, HANDOVER).await {
+        Some(heir) => tracing::info!(%heir, "leadership handed over"),
+        None => tracing::debug!("no leadership to hand over, or nobody to take it"),
+    }
+    // Fails only if it was called before.
+    let _ = stop.stop();
+    if tokio::time::timeout(config.limits.drain(), stop.stopped()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+    node.stop().await;
+}
+
+fn report(hardening: &HardeningReport, warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if hardening.is_complete() {
+        tracing::info!("core dumps off, process not traceable, memory of secrets locked");
+    }
+    for warning in hardening.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The configuration and the store must mean the same node of the same cluster.
+fn check_identity(config: &Config) -> Result<(), RunError> {
+    let dir = &config.node.data_dir;
+    let found = identity::read(dir)?;
+    if found.node == config.node.id && found.cluster.to_string().eq_ignore_ascii_case(&config.cluster.id) {
+        return Ok(());
+    }
+    let of = |node: NodeId, cluster: &str| format!("node {node} of cluster {cluster}");
+    Err(RunError::AnotherNode {
+        configured: of(config.node.id, &config.cluster.id),
+        dir: dir.clone(),
+        found: of(found.node, &found.cluster.to_string()),
+    })
+}
+
+/// Opens the node's own identity, which takes a second by design.
+async fn unlock(config: &Config) -> Result<NodeIdentity, RunError> {
+    let source = match &config.node.unlock_file {
+        Some(path) => PassphraseSource::File(path.clone()),
+        None => PassphraseSource::Credential,
+    };
+    let passphrase = source.read()?;
+    let path = config.identity_file();
+    let loaded = tokio::task::spawn_blocking(move || NodeIdentity::load(&path, &passphrase)).await;
+    match loaded {
+        Ok(identity) => Ok(identity?),
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+    }
+}
+
+fn node_config(config: &Config) -> Result<NodeConfig, RunError> {
+    let peer = |member: &crate::config::MemberSection| Peer { id: member.id, address: member.peer.clone() };
+    Ok(NodeConfig {
+        data_dir: config.node.data_dir.clone(),
+        peers: config.cluster.members.iter().map(peer).collect(),
+        listen: config.listen.peer,
+        tls: PeerTls {
+            ca: tls::read_certificates(&config.tls.ca)?,
+            chain: tls::read_certificates(&config.tls.cert)?,
+            key: tls::read_key(&config.tls.key)?,
+        },
+        tick: config.limits.tick(),
+        log_bytes_max: config.limits.log_bytes_max,
+        slot_tolerance: config.limits.slot_tolerance,
+    })
+}
+
+/// The sockets, bound.
+struct Listeners {
+    client: TcpListener,
+    admin: TcpListener,
+    metrics: TcpListener,
+    admin_socket: UnixListener,
+    /// The user that owns the socket: this process'.
+    owner: u32,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, RunError> {
+        let listen = &config.listen;
+        let socket = config.admin_socket();
+        let (admin_socket, owner) = bind_socket(&socket).map_err(|source| RunError::Listen {
+            what: "the admin socket",
+            place: socket.display().to_string(),
+            source,
+        })?;
+        Ok(Self {
+            client: bind("client port", listen.client).await?,
+            admin: bind("admin port", listen.admin).await?,
+            metrics: bind("metrics port", listen.metrics).await?,
+            admin_socket,
+            owner,
+        })
+    }
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    let failed = |source| RunError::Listen { what, place: address.to_string(), source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Binds the socket so that nobody else can ever connect: it gets its name after its permissions. Replaces one that
+/// a killed process left behind; one that is still served is an error.
+fn bind_socket(path: &Path) -> io::Result<(UnixListener, u32)> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
+    }
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+    let owner = fs::metadata(&fresh)?.uid();
+    fs::rename(&fresh, path)?;
+    Ok((listener, owner))
+}
+
+/// Everything that serves, wired up.
+struct Parts {
+    signer: Arc<Signer>,
+    admin: Admin,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+    sync: Arc<KeyringSync>,
+}
+
+impl Parts {
+    fn new(config: &Config, node: &Node, identity: NodeIdentity, hardening: HardeningReport) -> Self {
+        let handle = node.handle();
+        let keyring = Arc::new(Keyring::new());
+        let clock = Arc::new(Clock::default());
+        let metrics = Arc::new(Metrics::new(&node.metrics()));
+        let sync = Arc::new(KeyringSync::new(handle.clone(), identity, Arc::clone(&keyring)));
+        let gate =
+            Gate::new(handle.clone(), Arc::clone(&keyring), Arc::clone(&sync), Arc::clone(&clock), config);
+        let gate = Arc::new(gate);
+        let signer = Arc::new(Signer::new(
+            handle.clone(),
+            Arc::clone(&keyring),
+            Arc::clone(&sync),
+            Arc::clone(&gate),
+            Arc::clone(&metrics),
+            config.limits.request_timeout(),
+        ));
+        let admin = Admin {
+            handle,
+            keyring,
+            sync: Arc::clone(&sync),
+            gate: Arc::clone(&gate),
+            cluster: config.cluster.id.clone(),
+            memory_warnings: hardening.warnings(),
+            timeout: config.limits.request_timeout(),
+        };
+        Self { signer, admin, gate, metrics, clock, sync }
+    }
+
+    /// Starts every task; what is returned ends those that hold connections.
+    fn serve(self, config: &Config, listeners: Listeners, acceptor: TlsAcceptor) -> ServerHandle {
+        let Self { signer, admin, gate, metrics, clock, sync } = self;
+        let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
+        let (stopping, stop) = stop_channel();
+        let limit = config.limits.connections_max;
+        let methods = rpc_module(Rpc::new(signer, config.cluster.id.clone()));
+        tokio::spawn(Endpoint::new(methods.into(), limit, stopping.clone()).serve_tls(client, acceptor.clone()));
+        let methods = admin_module(admin);
+        let endpoint = Endpoint::new(methods.clone().into(), limit, stopping.clone());
+        tokio::spawn(endpoint.serve_tls(admin_port, acceptor));
+        let endpoint = Endpoint::new(methods.into(), limit, stopping);
+        tokio::spawn(endpoint.serve_unix(admin_socket, owner));
+        tokio::spawn(async move {
+            if let Err(error) = serve_probes(probes, gate, metrics).await {
+                tracing::error!(%error, "probes and metrics are not served any more");
+            }
+        });
+        tokio::spawn(async move {
+            loop {
+                // Logs a jump; requests look for themselves.
+                let _ = clock.look();
+                tokio::time::sleep(CLOCK_LOOK).await;
+            }
+        });
+        let own = config.this_member();
+        let own = Member {
+            node: own.id,
+            recipient: sync.recipient(),
+            peer_addr: own.peer.clone(),
+            client_url: own.client_url.clone(),
+            supports: FEATURE_LEVEL,
+        };
+        tokio::spawn(sync.run(own));
+        stop
+    }
+}

@@ -1,0 +1,132 @@
+//! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
+
+use signonce_cluster::SubmitError;
+use signonce_core::{Claim, ClientId, KeyState, Position, Refusal};
+use signonce_keys::SignError;
+use signonce_protocol::{
+    Duty, DutyClass, KeyId, PublicKey, SetId,
+    rpc::{Coordinate, ErrorCode, LeaderHint, RpcError},
+};
+
+/// A position of the ledger as clients know it.
+pub fn coordinate(position: Position) -> Coordinate {
+    match position {
+        Position::Slot { slot } => Coordinate::Slot { slot },
+        Position::Grandpa { set_id, round } => Coordinate::Round { set_id, round },
+        Position::Beefy { set_id, block } => Coordinate::Block { set_id, block },
+        Position::Para { session } => Coordinate::Session { session },
+    }
+}
+
+/// The ledger refuses `claim`. `name_of` gives the names of clients, for the evidence.
+pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> String) -> RpcError {
+    let Claim { key, duty, digest, .. } = claim;
+    let plain = |code: ErrorCode| RpcError::new(code, format!("{duty}: {refusal}"));
+    let mut error = match refusal {
+        Refusal::Equivocation { duty, signed, asked, at, time_ms, client } => {
+            RpcError::equivocation(duty.clone(), *signed, *asked, *at, *time_ms, name_of(*client))
+        }
+        Refusal::CrossedSides { session: _, candidate: _, signed: _, asked: _, digest: signed, at, time_ms, client } => {
+            let mut error = plain(ErrorCode::Equivocation);
+            error.data.digest_signed = Some(*signed);
+            error.data.digest_asked = Some(*digest);
+            error.data.log_index = Some(*at);
+            error.data.time_ms = Some(*time_ms);
+            error.data.client = Some(name_of(*client));
+            error
+        }
+        Refusal::BelowWatermark { asked: _, floor } => {
+            plain(ErrorCode::BelowWatermark).with_bound(coordinate(*floor))
+        }
+        // Nothing more may be signed there, as below the floor; there is no code of its own for it.
+        Refusal::Crowded { position, limit: _ } => {
+            plain(ErrorCode::BelowWatermark).with_bound(coordinate(*position))
+        }
+        Refusal::JumpTooFar { asked, reference, limit } => {
+            plain(ErrorCode::JumpTooFar).with_bound(farthest(*asked, *reference, *limit))
+        }
+        Refusal::BeefyAheadOfGrandpa { asked: _, precommitted, slack } => {
+            let error = plain(ErrorCode::BeefyAheadOfGrandpa);
+            match duty {
+                Duty::BeefyVote { set_id, block: _ } => error.with_bound(Coordinate::Block {
+                    set_id: *set_id,
+                    block: precommitted.saturating_add(*slack),
+                }),
+                _ => error,
+            }
+        }
+        Refusal::UnknownKey { .. } => plain(ErrorCode::UnknownKey),
+        Refusal::KeyNotArmed { .. } | Refusal::KeyRemoved { .. } => plain(ErrorCode::KeyNotArmed),
+        Refusal::WrongDuty { .. } => plain(ErrorCode::WrongKeyType),
+    };
+    error.message = format!("key {key}: {}", error.message);
+    error.with_duty(duty.clone())
+}
+
+/// The highest position a claim may have now, in the unit that jumped.
+fn farthest(asked: Position, reference: Position, limit: u64) -> Coordinate {
+    let next_set = |set_id: SetId, asked: SetId| asked.0.saturating_sub(set_id.0) > limit;
+    match (reference, asked) {
+        (Position::Slot { slot }, _) => Coordinate::Slot { slot: slot.saturating_add(limit) },
+        (Position::Grandpa { set_id, round: _ }, Position::Grandpa { set_id: to, round }) if set_id != to => {
+            Coordinate::Round { set_id: set_id.saturating_add(limit), round }
+        }
+        (Position::Grandpa { set_id, round }, _) => {
+            Coordinate::Round { set_id, round: round.saturating_add(limit) }
+        }
+        (Position::Beefy { set_id, block: _ }, Position::Beefy { set_id: to, block }) if next_set(set_id, to) => {
+            Coordinate::Block { set_id: set_id.saturating_add(limit), block }
+        }
+        (Position::Beefy { set_id, block }, _) => {
+            Coordinate::Block { set_id, block: block.saturating_add(limit) }
+        }
+        (Position::Para { session }, _) => {
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            Coordinate::Session { session: session.saturating_add(limit) }
+        }
+    }
+}
+
+/// The cluster has no decision on `duty` of `key`.
+pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<LeaderHint>) -> RpcError {
+    let mut error = match error {
+        SubmitError::NotReady(why) => RpcError::not_ready(why, leader),
+        SubmitError::Unknown => RpcError::unknown_outcome(Some(duty.clone()), leader),
+        SubmitError::SlotOutOfRange(off) => {
+            let next = "check the clocks of the validator and of this signer, and the chain's slot duration";
+            RpcError::new(ErrorCode::SlotOutOfRange, format!("{off}; {next}"))
+                .with_bound(Coordinate::Slot { slot: off.now })
+        }
+    };
+    error.message = format!("key {key}, {duty}: {}", error.message);
+    error.with_duty(duty.clone())
+}
+
+/// The key does not open on this node; others may have it.
+pub fn locked(key: &KeyId, why: &str, leader: Option<LeaderHint>) -> RpcError {
+    RpcError::not_ready(format!("key {key} is not open on this node: {why}"), leader)
+}
+
+/// The key refuses to sign. What it was asked may have been granted, so the outcome is unknown.
+pub fn not_signed(key: &KeyId, error: &SignError) -> RpcError {
+    let next = "the duty may be taken; ask another node for the same payload, and report this";
+    RpcError::new(ErrorCode::Internal, format!("key {key} could not sign: {error}; {next}"))
+}
+
+/// The payload cannot be what it is said to be. `what` says why.
+pub fn malformed(public: &PublicKey, what: impl std::fmt::Display) -> RpcError {
+    let next = "nothing was signed; check the kind of the payload and the chain's block-number width";
+    RpcError::new(ErrorCode::MalformedPayload, format!("key {public}: {what}; {next}"))
+}
+
+/// The key is not in a state to sign.
+pub fn not_armed(key: &KeyId, state: KeyState, class: DutyClass) -> RpcError {
+    let next = match state {
+        KeyState::Removed => "it was removed and never signs again: use another key",
+        KeyState::Registered | KeyState::Disabled | KeyState::Armed => "an operator must arm it with explicit floors",
+    };
+    RpcError::new(ErrorCode::KeyNotArmed, format!("key {key} is {state}, no {class} is signed: {next}"))
+}
+
+#[cfg(test)]
+mod tests;

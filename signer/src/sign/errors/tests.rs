@@ -1,0 +1,154 @@
+use super::*;
+use signonce_cluster::{NotReady, clock::SlotOutOfRange};
+use signonce_protocol::{
+    BlockNumber, CandidateHash, Digest, GrandpaStage, KeyType, LogIndex, NodeId, Round, SessionIndex, Side, Slot,
+    rpc::ErrorKind,
+};
+
+const KEY: [u8; 32] = [0xab; 32];
+
+fn key(key_type: KeyType) -> KeyId {
+    KeyId { key_type, public: PublicKey::try_from(&KEY[..]).unwrap() }
+}
+
+fn claim(key_type: KeyType, duty: Duty) -> Claim {
+    Claim { key: key(key_type), client: ClientId(7), duty, digest: Digest([2; 32]), time_ms: 5 }
+}
+
+fn babe() -> Claim {
+    claim(KeyType::Babe, Duty::BabeBlock { slot: Slot(9) })
+}
+
+fn gran() -> Claim {
+    let stage = GrandpaStage::Prevote;
+    claim(KeyType::Grandpa, Duty::GrandpaVote { set_id: SetId(3), round: Round(900), stage, target: BlockNumber(1) })
+}
+
+fn beef() -> Claim {
+    claim(KeyType::Beefy, Duty::BeefyVote { set_id: SetId(3), block: BlockNumber(900) })
+}
+
+fn para() -> Claim {
+    let candidates = vec![CandidateHash([4; 32])];
+    claim(KeyType::Para, Duty::ParaSide { session: SessionIndex(8), candidates, side: Side::Invalid })
+}
+
+fn told(claim: &Claim, refusal: &Refusal) -> RpcError {
+    let error = refused(claim, refusal, |id| format!("validator-{}", id.0));
+    assert!(error.message.contains(&claim.key.to_string()), "{}", error.message);
+    assert!(error.message.contains(&claim.duty.to_string()), "{}", error.message);
+    assert_eq!(error.data.duty.as_ref(), Some(&claim.duty));
+    assert_eq!((error.data.code, error.data.kind), (error.code, error.code.kind()));
+    // A refusal that may turn must not be told as final, nor the other way round.
+    let key_is_missing = matches!(refusal, Refusal::UnknownKey { .. } | Refusal::KeyRemoved { .. });
+    if !key_is_missing {
+        assert_eq!(refusal.is_final(), error.kind() == ErrorKind::Refused, "{refusal:?}");
+    }
+    error
+}
+
+#[test]
+fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
+    let (asked, at, time_ms, client) = (Digest([2; 32]), LogIndex(4), 77, ClientId(7));
+    let slot = |n| Position::Slot { slot: Slot(n) };
+    let round = |set, n| Position::Grandpa { set_id: SetId(set), round: Round(n) };
+    let block = |set, n| Position::Beefy { set_id: SetId(set), block: BlockNumber(n) };
+    let session = |n| Position::Para { session: SessionIndex(n) };
+    let jump = |asked, reference, limit| Refusal::JumpTooFar { asked, reference, limit };
+    let table = [
+        (
+            babe(),
+            Refusal::Equivocation { duty: babe().duty, signed: Digest([1; 32]), asked, at, time_ms, client },
+            ErrorCode::Equivocation,
+            None,
+        ),
+        (
+            para(),
+            Refusal::CrossedSides {
+                session: SessionIndex(8),
+                candidate: CandidateHash([4; 32]),
+                signed: Side::Valid,
+                asked: Side::Invalid,
+                digest: Digest([1; 32]),
+                at,
+                time_ms,
+                client,
+            },
+            ErrorCode::Equivocation,
+            None,
+        ),
+        (
+            babe(),
+            Refusal::BelowWatermark { asked: slot(9), floor: slot(20) },
+            ErrorCode::BelowWatermark,
+            Some(slot(20)),
+        ),
+        (babe(), Refusal::Crowded { position: slot(9), limit: 64 }, ErrorCode::BelowWatermark, Some(slot(9))),
+        (gran(), jump(round(3, 900), round(3, 10), 100), ErrorCode::JumpTooFar, Some(round(3, 110))),
+        (gran(), jump(round(3, 900), round(0, 10), 2), ErrorCode::JumpTooFar, Some(round(2, 900))),
+        (beef(), jump(block(3, 900), block(2, 10), 100), ErrorCode::JumpTooFar, Some(block(2, 110))),
+        (beef(), jump(block(3, 900), block(0, 10), 2), ErrorCode::JumpTooFar, Some(block(2, 900))),
+        (para(), jump(session(8), session(1), 2), ErrorCode::JumpTooFar, Some(session(3))),
+        (
+            beef(),
+            Refusal::BeefyAheadOfGrandpa { asked: BlockNumber(900), precommitted: BlockNumber(10), slack: 16 },
+            ErrorCode::BeefyAheadOfGrandpa,
+            Some(block(3, 26)),
+        ),
+        (babe(), Refusal::UnknownKey { key: babe().key }, ErrorCode::UnknownKey, None),
+        (
+            babe(),
+            Refusal::KeyNotArmed { key: babe().key, state: KeyState::Disabled },
+            ErrorCode::KeyNotArmed,
+            None,
+        ),
+        (babe(), Refusal::KeyRemoved { key: babe().key }, ErrorCode::KeyNotArmed, None),
+        (
+            babe(),
+            Refusal::WrongDuty { key: babe().key, class: DutyClass::BabeBlock },
+            ErrorCode::WrongKeyType,
+            None,
+        ),
+    ];
+    for (claim, refusal, code, bound) in table {
+        let error = told(&claim, &refusal);
+        assert_eq!((error.code, error.data.bound), (code, bound.map(coordinate)), "{refusal:?}");
+    }
+}
+
+#[test]
+fn an_equivocation_comes_with_the_evidence() {
+    let refusal = Refusal::Equivocation {
+        duty: babe().duty,
+        signed: Digest([1; 32]),
+        asked: Digest([2; 32]),
+        at: LogIndex(4),
+        time_ms: 77,
+        client: ClientId(7),
+    };
+    let data = told(&babe(), &refusal).data;
+    assert_eq!((data.digest_signed, data.digest_asked), (Some(Digest([1; 32])), Some(Digest([2; 32]))));
+    assert_eq!((data.log_index, data.time_ms), (Some(LogIndex(4)), Some(77)));
+    assert_eq!(data.client.as_deref(), Some("validator-7"));
+}
+
+#[test]
+fn what_was_not_decided_is_told_with_the_leader() {
+    let hint = LeaderHint { node: NodeId(2), url: Some("https://two:7301".into()) };
+    let off = SlotOutOfRange { slot: Slot(9), now: Slot(99), tolerance: 3 };
+    let Claim { key, duty, .. } = babe();
+    for (error, code, kind, leader) in [
+        (SubmitError::NotReady(NotReady::NoLeader), ErrorCode::NotReady, ErrorKind::NotReady, true),
+        (SubmitError::NotReady(NotReady::Stopping), ErrorCode::NotReady, ErrorKind::NotReady, true),
+        (SubmitError::Unknown, ErrorCode::UnknownOutcome, ErrorKind::Unknown, true),
+        (SubmitError::SlotOutOfRange(off), ErrorCode::SlotOutOfRange, ErrorKind::NotYet, false),
+    ] {
+        let told = undecided(&key, &duty, error, Some(hint.clone()));
+        assert_eq!((told.code, told.kind()), (code, kind));
+        assert_eq!(told.data.leader.is_some(), leader);
+        assert!(told.message.contains(&key.to_string()) && told.message.contains("slot 9"), "{}", told.message);
+        assert_eq!(told.data.duty.as_ref(), Some(&duty));
+    }
+    let told = undecided(&key, &duty, SubmitError::SlotOutOfRange(off), None);
+    assert_eq!(told.data.bound, Some(Coordinate::Slot { slot: Slot(99) }));
+}

@@ -1,0 +1,278 @@
+//! The way of one request: who asks → what exactly → with which key → may they → has it been decided → is it now →
+//! claim it, and sign meanwhile → let the signature out against the grant.
+//!
+//! [`Signer`] is asked by [`rpc`](crate::rpc) with what the TLS layer knows of the client. Coordinates come from the
+//! payload's own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made
+//! while its claim is replicated and leaves only through [`Committed`].
+
+pub mod errors;
+mod list;
+mod lookup;
+mod vrf;
+
+pub use list::visible_keys;
+
+use crate::{
+    keyring_sync::KeyringSync,
+    metrics::{Metrics, Outcome},
+    readiness::Gate,
+    server::tls::PeerIdentity,
+};
+use lookup::ClientView;
+use signonce_cluster::{Decision, Grant, Handle, clock::unix_ms};
+use signonce_core::{Claim, ClientId, Verdict};
+use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signature, Unreleased};
+use signonce_protocol::{
+    Digest, Duty, DutyClass, KeyId, LogIndex, Payload, PublicKey,
+    rpc::{ChainRef, ErrorCode, KeyInfo, PayloadParam, RpcError, SignReply, SignVerdict},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Serves sign requests. Shared by all connections.
+pub struct Signer {
+    handle: Handle,
+    keyring: Arc<Keyring>,
+    sync: Arc<KeyringSync>,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    timeout: Duration,
+}
+
+/// What `signer_sign` is asked.
+pub struct SignRequest {
+    /// The chain.
+    pub chain: ChainRef,
+    /// The public key.
+    pub key: PublicKey,
+    /// The payload, not read yet.
+    pub payload: PayloadParam,
+}
+
+/// A request that has passed every check but the ledger's.
+struct Work {
+    client: ClientView,
+    key: KeyId,
+    payload: Payload,
+}
+
+/// Leave to release the signature of one claim: the cluster's grant, tied to the claim it was given for.
+struct Committed {
+    key: KeyId,
+    digest: Digest,
+    _grant: Grant,
+}
+
+impl ReleaseToken for Committed {
+    fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
+        self.key == *key && self.digest == *digest
+    }
+}
+
+impl Signer {
+    /// For a started node. `timeout` is how long a claim may take.
+    pub fn new(
+        handle: Handle,
+        keyring: Arc<Keyring>,
+        sync: Arc<KeyringSync>,
+        gate: Arc<Gate>,
+        metrics: Arc<Metrics>,
+        timeout: Duration,
+    ) -> Self {
+        Self { handle, keyring, sync, gate, metrics, timeout }
+    }
+
+    /// Whether this node serves, and who leads.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The node's handle.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Signs one payload, once per duty.
+    ///
+    /// # Errors
+    /// Every refusal of design §6, with its facts.
+    pub async fn sign(&self, peer: &PeerIdentity, request: SignRequest) -> Result<SignReply, RpcError> {
+        let started = Instant::now();
+        let (class, result) = match self.admit(peer, &request) {
+            Ok(work) => {
+                let class = work.payload.class();
+                let result = match work.payload.duty().cloned() {
+                    Some(duty) => self.sign_duty(&work, duty).await,
+                    None => self.sign_free(&work).await,
+                };
+                if let Err(error) = &result {
+                    log_refusal(&work, error);
+                }
+                (Some(class), result)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let outcome = result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
+        self.metrics.served("sign", class, outcome, started.elapsed());
+        result
+    }
+
+    /// The keys this client may use.
+    ///
+    /// # Errors
+    /// `forbidden` for a certificate that is nobody's.
+    pub fn keys(&self, peer: &PeerIdentity) -> Result<Vec<KeyInfo>, RpcError> {
+        let keys = self.handle.read(|state| {
+            let client = lookup::client(state, peer)?;
+            Ok(visible_keys(state, client.id))
+        });
+        keys.map_err(|error| self.if_caught_up(error))
+    }
+
+    /// The client behind the certificate.
+    ///
+    /// # Errors
+    /// `forbidden` for a certificate that is nobody's.
+    pub fn client(&self, peer: &PeerIdentity) -> Result<ClientId, RpcError> {
+        let client = self.handle.read(|state| lookup::client(state, peer));
+        client.map(|client| client.id).map_err(|error| self.if_caught_up(error))
+    }
+
+    /// Reads the payload and finds client, chain and key.
+    fn admit(&self, peer: &PeerIdentity, request: &SignRequest) -> Result<Work, RpcError> {
+        let SignRequest { chain, key: public, payload } = request;
+        let known = self.handle.read(|state| {
+            let client = lookup::client(state, peer)?;
+            lookup::chain(state, chain).map(|chain| (client, chain.genesis, chain.format))
+        });
+        let (client, genesis, format) = known.map_err(|error| self.if_caught_up(error))?;
+        // A header may have a megabyte: it is read with the registry unlocked.
+        let raw = payload.read().map_err(|error| errors::malformed(public, error.message))?;
+        let payload = raw.decode(&format).map_err(|error| errors::malformed(public, error))?;
+        let work = (payload.class(), payload.key_types());
+        let key = self.handle.read(|state| lookup::key(state, &client, genesis, public, work));
+        let key = key.map_err(|error| self.if_caught_up(error))?;
+        Ok(Work { client, key, payload })
+    }
+
+    /// A duty: one digest, for ever.
+    async fn sign_duty(&self, work: &Work, duty: Duty) -> Result<SignReply, RpcError> {
+        let Work { client, key, payload } = work;
+        let claim =
+            Claim { key: *key, client: client.id, duty, digest: payload.digest(), time_ms: unix_ms() };
+        if let Some(decision) = self.handle.known(&claim) {
+            let granted = self.judge(&claim, decision)?;
+            self.open(*key).await?;
+            let signature = self.keyring.sign(key, payload.to_sign());
+            return self.release(claim, signature, granted);
+        }
+        self.gate.check()?;
+        if claim.duty.slot().is_some() {
+            self.gate.check_clock()?;
+        }
+        self.open(*key).await?;
+        // The claim is polled, and so on its way, before the signature is made.
+        let signing = async { self.keyring.sign(key, payload.to_sign()) };
+        let (decided, signature) =
+            futures::future::join(self.handle.claim(claim.clone(), self.timeout), signing).await;
+        let decision =
+            decided.map_err(|error| errors::undecided(key, &claim.duty, error, self.gate.leader_hint()))?;
+        let granted = self.judge(&claim, decision)?;
+        self.release(claim, signature, granted)
+    }
+
+    /// What a decision means for its claim: leave to release, with verdict and place, or a refusal.
+    fn judge(&self, claim: &Claim, decision: Decision) -> Result<Granted, RpcError> {
+        let Decision { at, verdict, grant } = decision;
+        let (verdict, at) = match verdict {
+            Verdict::Granted => (SignVerdict::Granted, at),
+            Verdict::Repeated { at } => (SignVerdict::Repeated, at),
+            Verdict::Refused(refusal) => {
+                let name_of = |id| self.client_name(id);
+                return Err(errors::refused(claim, &refusal, name_of));
+            }
+        };
+        let _grant = grant.ok_or_else(|| {
+            RpcError::new(ErrorCode::Internal, format!("key {}, {}: a verdict without grant", claim.key, claim.duty))
+        })?;
+        Ok(Granted { verdict, at, leave: Committed { key: claim.key, digest: claim.digest, _grant } })
+    }
+
+    fn release(
+        &self,
+        claim: Claim,
+        signature: Result<Unreleased<Signature>, SignError>,
+        granted: Granted,
+    ) -> Result<SignReply, RpcError> {
+        let Granted { verdict, at, leave } = granted;
+        let signature = signature.map_err(|error| errors::not_signed(&claim.key, &error))?.release(leave);
+        Ok(SignReply {
+            signature: signature.as_bytes().to_vec().into(),
+            verdict,
+            duty: Some(claim.duty),
+            log_index: Some(at),
+            leader: self.gate.leader_hint(),
+        })
+    }
+
+    /// Work that uses nothing up. It still takes a working member: one that may have lost its memory, or lost sight
+    /// of the others, must not go on as if nothing had happened.
+    async fn sign_free(&self, work: &Work) -> Result<SignReply, RpcError> {
+        let Work { client: _, key, payload } = work;
+        self.gate.check()?;
+        self.open(*key).await?;
+        let leave = FreeDuty::of(payload).ok_or_else(|| {
+            RpcError::new(ErrorCode::Internal, format!("key {key}: {} is not free", payload.class()))
+        })?;
+        let signature = self.keyring.sign(key, payload.to_sign());
+        let signature = signature.map_err(|error| errors::not_signed(key, &error))?.release(leave);
+        Ok(SignReply {
+            signature: signature.as_bytes().to_vec().into(),
+            verdict: SignVerdict::Free,
+            duty: None,
+            log_index: None,
+            leader: None,
+        })
+    }
+
+    /// Makes sure that the key is open on this node.
+    async fn open(&self, key: KeyId) -> Result<(), RpcError> {
+        self.sync.ensure(key).await.map_err(|why| errors::locked(&key, &why, self.gate.leader_hint()))
+    }
+
+    /// A "no" out of the registry is worth something only from a node that knows the present registry.
+    fn if_caught_up(&self, error: RpcError) -> RpcError {
+        self.gate.check_caught_up().err().unwrap_or(error)
+    }
+
+    fn client_name(&self, id: ClientId) -> String {
+        let name = self.handle.read(|state| state.client(id).map(|client| client.name.clone()));
+        name.unwrap_or_else(|| id.to_string())
+    }
+}
+
+/// Leave to release, and what to tell with it.
+struct Granted {
+    verdict: SignVerdict,
+    at: LogIndex,
+    leave: Committed,
+}
+
+/// Refusals are where attacks and broken setups show first. Never logs payload bytes or signatures.
+fn log_refusal(work: &Work, error: &RpcError) {
+    let Work { client, key, payload } = work;
+    let (client, code) = (&client.name, error.code.name());
+    if error.code == ErrorCode::Equivocation {
+        tracing::warn!(client, %key, code, payload = payload.summary(), "refused: {}", error.message);
+    } else {
+        tracing::info!(client, %key, code, "not signed: {}", error.message);
+    }
+}
+
+/// The classes of work that keys of a type do.
+fn classes_of(key: &KeyId) -> impl Iterator<Item = DutyClass> {
+    let key_type = key.key_type;
+    DutyClass::ALL.into_iter().filter(move |class| class.key_types().contains(&key_type))
+}

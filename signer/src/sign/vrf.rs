@@ -1,0 +1,43 @@
+//! The way of a VRF request: as a sign request, without a claim. Showing a VRF output twice harms nobody.
+
+use super::{Signer, errors, lookup};
+use crate::{metrics::Outcome, server::tls::PeerIdentity};
+use signonce_protocol::{
+    DutyClass,
+    rpc::{RpcError, SignVerdict, VrfParams, VrfReply},
+};
+use std::time::Instant;
+
+const CLASS: DutyClass = DutyClass::BabeVrf;
+
+impl Signer {
+    /// Evaluates the BABE VRF of a slot.
+    ///
+    /// # Errors
+    /// Every refusal of design §6 that is not about a duty.
+    pub async fn vrf(&self, peer: &PeerIdentity, request: VrfParams) -> Result<VrfReply, RpcError> {
+        let started = Instant::now();
+        let result = self.vrf_inner(peer, &request).await;
+        let outcome = match &result {
+            Ok(_) => Outcome::Signed(SignVerdict::Free),
+            Err(error) => Outcome::Refused(error.code),
+        };
+        self.metrics.served("vrf", Some(CLASS), outcome, started.elapsed());
+        result
+    }
+
+    async fn vrf_inner(&self, peer: &PeerIdentity, request: &VrfParams) -> Result<VrfReply, RpcError> {
+        let VrfParams { chain, key, slot, epoch_index, randomness } = request;
+        let found = self.handle.read(|state| {
+            let client = lookup::client(state, peer)?;
+            let genesis = lookup::chain(state, chain)?.genesis;
+            lookup::key(state, &client, genesis, key, (CLASS, CLASS.key_types()))
+        });
+        let key = found.map_err(|error| self.if_caught_up(error))?;
+        self.gate.check()?;
+        self.open(key).await?;
+        let vrf = self.keyring.vrf(&key, *slot, *epoch_index, &randomness.0);
+        let vrf = vrf.map_err(|error| errors::not_signed(&key, &error))?;
+        Ok(VrfReply { pre_output: vrf.pre_output.into(), proof: vrf.proof.into() })
+    }
+}
