@@ -1,5 +1,6 @@
 //! The pure core of a cluster: what may be signed ([`ledger`]), who may ask and with which keys ([`registry`]),
-//! the commands of the replicated log ([`command`]) and the state they make ([`state`]).
+//! the commands of the replicated log ([`command`]), the state they make ([`state`]), and one member of the raft
+//! group that agrees on them ([`replica`]).
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: every node that applies the same log holds the
 //! same [`State`], byte for byte. Callers propose [`Command`]s, apply what was committed with [`State::apply`],
@@ -13,6 +14,7 @@ pub mod command;
 pub mod ledger;
 pub mod records;
 pub mod registry;
+pub mod replica;
 pub mod state;
 
 pub use codec::{CodecError, decode_record, encode_record, open_record, seal_record};

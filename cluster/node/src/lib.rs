@@ -1,1 +1,24 @@
-//! Being written.
+//! The shell around [`signonce_core`]: storage in RocksDB, peer traffic over mutual TLS, threads and clocks.
+//!
+//! [`identity::create`] makes a data directory once; [`Node::start`] runs it and gives out [`Handle`]s, with which a
+//! server has claims decided. Only a [`Grant`], which only this crate makes and only from an applied log entry, lets
+//! a signature leave.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod clock;
+mod driver;
+mod handle;
+mod high_water;
+pub mod identity;
+mod metrics;
+mod node;
+mod store;
+mod transport;
+
+pub use handle::{Decision, Grant, Handle, NotReady, SubmitError};
+pub use metrics::ClusterMetrics;
+pub use node::{Node, NodeConfig, StartError};
+pub use store::StoreError;
+pub use transport::Peer;
+pub use transport::tls::{PeerTls, TlsError, node_name};

@@ -1,0 +1,160 @@
+//! What the replica asks its driver to write, and what the driver hands back at start.
+//!
+//! The disk is an ordered map of rows in four tables. The replica alone decides keys and values; a driver stores them
+//! (RocksDB in production, a faulty map in the simulator) and must apply one [`DiskBatch`] atomically.
+
+use super::wire::{Configuration, Promise};
+use crate::codec::{self, CodecError};
+use crate::records::StateHash;
+use parity_scale_codec::{Decode, Encode};
+
+const META_VERSION: u8 = 1;
+
+/// A table of the store; one RocksDB column family each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiskTable {
+    /// Log entries by big-endian index.
+    Log,
+    /// Hard state, applied position, truncation point, what peers have promised.
+    Meta,
+    /// Watermarks.
+    Ledger,
+    /// Chains, keys, clients, members.
+    Registry,
+}
+
+impl DiskTable {
+    /// Every table.
+    pub const ALL: [Self; 4] = [Self::Log, Self::Meta, Self::Ledger, Self::Registry];
+}
+
+/// One change of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskOp {
+    /// Sets a row.
+    Put(DiskTable, Vec<u8>, Vec<u8>),
+    /// Removes a row.
+    Delete(DiskTable, Vec<u8>),
+    /// Removes rows from the first key (included) to the second (excluded).
+    DeleteRange(DiskTable, Vec<u8>, Vec<u8>),
+    /// Removes every row of a table.
+    Clear(DiskTable),
+}
+
+/// Changes that reach the store together or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskBatch {
+    /// The changes, in order.
+    pub ops: Vec<DiskOp>,
+}
+
+impl DiskBatch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    pub(super) fn put(&mut self, table: DiskTable, key: impl Into<Vec<u8>>, value: Vec<u8>) {
+        self.ops.push(DiskOp::Put(table, key.into(), value));
+    }
+
+    pub(super) fn put_meta<T: Encode>(&mut self, key: impl Into<Vec<u8>>, value: &T) {
+        self.put(DiskTable::Meta, key, codec::encode_record(META_VERSION, value));
+    }
+}
+
+/// Reads a value that [`DiskBatch::put_meta`] wrote.
+pub(super) fn read_meta<T: Decode>(bytes: &[u8]) -> Result<T, CodecError> {
+    codec::decode_record(META_VERSION, "meta row", bytes)
+}
+
+/// Everything a store holds, as read at start. Rows of one table are in key order.
+#[derive(Clone, Debug, Default)]
+pub struct DiskImage {
+    /// Table, key, value.
+    pub rows: Vec<(DiskTable, Vec<u8>, Vec<u8>)>,
+}
+
+impl DiskImage {
+    pub(super) fn table(&self, table: DiskTable) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.rows.iter().filter(move |(t, ..)| *t == table).map(|(_, k, v)| (k.as_slice(), v.as_slice()))
+    }
+
+    pub(super) fn meta(&self, key: &[u8]) -> Option<&[u8]> {
+        self.table(DiskTable::Meta).find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+}
+
+/// Keys of the meta table.
+pub(super) mod meta_key {
+    /// [`super::HardStateRow`].
+    pub const HARD_STATE: &[u8] = b"hard-state";
+    /// [`super::AppliedRow`].
+    pub const APPLIED: &[u8] = b"applied";
+    /// [`super::LogPoint`]: the last entry no longer in the log. Present once the cluster has formed.
+    pub const TRUNCATED: &[u8] = b"truncated";
+    /// Followed by the peer's id, big endian: [`super::super::fence::Remembered`].
+    pub const MEMORY: &[u8] = b"memory/";
+}
+
+/// Raft's hard state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct HardStateRow {
+    /// Current term.
+    pub term: u64,
+    /// Vote in the term.
+    pub vote: u64,
+    /// Last known commit index.
+    pub commit: u64,
+}
+
+/// How far the state has come; always written with what it applied.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AppliedRow {
+    /// Last applied index.
+    pub index: u64,
+    /// The configuration in force there.
+    pub configuration: Configuration,
+    /// The state's hash there.
+    pub state_hash: StateHash,
+}
+
+/// An entry's place in the log and the chain hash up to and including it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct LogPoint {
+    /// Index of the entry.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// Blake2b-256 over (previous chain hash, entry bytes).
+    pub chain: [u8; 32],
+}
+
+/// The store's position after a finished fsync, kept in a file beside the store.
+///
+/// It is written after the fsync it describes, so it never runs ahead of the store: a file that is ahead proves that
+/// the store has lost acknowledged writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct HighWater {
+    /// Rises with every write of the file; the newer of two slots counts.
+    pub sequence: u64,
+    /// What this node has promised.
+    pub promise: Promise,
+    /// The newest applied entry.
+    pub applied: LogPoint,
+}
+
+impl HighWater {
+    /// Bytes of the encoded form (fixed), with version and checksum.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode_record(META_VERSION, self)
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// Another version or a bad checksum.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        read_meta(bytes)
+    }
+}

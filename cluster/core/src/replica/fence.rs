@@ -1,0 +1,354 @@
+//! The peer fence: a node that starts must learn from its peers that it has forgotten nothing.
+//!
+//! Every raft message carries its sender's [`Promise`]; each node remembers the highest promise of every peer. A node
+//! that starts says [`Hello`] to its peers and compares what they remember with what its disk holds. Before enough of
+//! them have answered it neither votes nor serves; if one remembers more than the disk holds, the node has lost
+//! memory and stays in quarantine for good.
+//!
+//! *Enough* is a majority of all voters, the node itself not counted. Every quorum the node was ever part of then
+//! contains a peer that answered, so no acknowledgement of the node that mattered can have been missed. The price:
+//! in a cluster of three, a node that restarts needs both others to answer.
+
+use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
+use super::wire::{Configuration, DiskPosition, Promise};
+use crate::codec::CodecError;
+use parity_scale_codec::{Decode, Encode};
+use signonce_protocol::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The id of a cluster: random, made once by `init`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl std::fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl std::str::FromStr for ClusterId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("a cluster id is 32 hex digits, not {text:?}");
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        let mut id = [0; 16];
+        for (i, byte) in id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// One life of a node: the incarnation rises with every start, the boot id is random.
+///
+/// Two processes with one node id are two lives; peers serve only the highest incarnation they have met, and of two
+/// with the same incarnation only the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Life {
+    /// Rises with every start of the node.
+    pub incarnation: u64,
+    /// Random per start.
+    pub boot: u64,
+}
+
+/// What a node says when it connects to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Who it is.
+    pub node: NodeId,
+    /// Which life of it this is.
+    pub life: Life,
+    /// The initial members its operator gave it.
+    pub initial: Vec<NodeId>,
+    /// Whether it has ever been part of the formed cluster.
+    pub formed: bool,
+}
+
+/// What the peer answers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum HelloReply {
+    /// The peer knows the node and tells what it remembers of it.
+    #[codec(index = 0)]
+    Welcome {
+        /// The highest promise the peer has seen from the node; `None` if it never saw one.
+        remembered: Option<Promise>,
+        /// Whether the peer has formed: one that has not can only vouch for another that has not.
+        formed: bool,
+    },
+    /// The peer will not talk to this node.
+    #[codec(index = 1)]
+    Refused(HelloRefusal),
+    /// The peer has lost its own memory and cannot vouch for anybody.
+    #[codec(index = 2)]
+    NoWitness,
+}
+
+/// Why a peer will not talk to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+pub enum HelloRefusal {
+    /// The node belongs to another cluster.
+    #[codec(index = 0)]
+    #[error("it belongs to cluster {theirs}, this node to {ours}")]
+    OtherCluster {
+        /// The cluster of the node that said hello.
+        theirs: ClusterId,
+        /// The cluster of the one that answers.
+        ours: ClusterId,
+    },
+    /// The two were initialised with different member lists.
+    #[codec(index = 1)]
+    #[error("it was initialised with other members than this node")]
+    OtherMembers,
+    /// No member of the cluster has this id.
+    #[codec(index = 2)]
+    #[error("no member has the id {0}")]
+    NotAMember(NodeId),
+    /// A later life of the same node has been met: this one is a clone or a left-over.
+    #[codec(index = 3)]
+    #[error(
+        "a later start ({met}) of the same node id is known, this one is start {yours}: it is a copy, or its disk was \
+         wiped or restored"
+    )]
+    Superseded {
+        /// The incarnation already met.
+        met: u64,
+        /// The incarnation that said hello.
+        yours: u64,
+    },
+}
+
+/// What a node keeps of one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Remembered {
+    /// The newest life met.
+    pub life: Life,
+    /// The highest promise seen, if any.
+    pub promise: Option<Promise>,
+}
+
+/// What a node keeps of all peers. Rows are written without an fsync of their own and ride the next one.
+#[derive(Debug, Default)]
+pub struct PeerMemory {
+    peers: BTreeMap<NodeId, Remembered>,
+    dirty: BTreeSet<NodeId>,
+}
+
+impl PeerMemory {
+    pub(super) fn load(image: &DiskImage) -> Result<Self, CodecError> {
+        let mut peers = BTreeMap::new();
+        for (key, value) in image.table(super::disk::DiskTable::Meta) {
+            let Some(id) = key.strip_prefix(meta_key::MEMORY) else { continue };
+            let id = <[u8; 8]>::try_from(id).map_err(|_| CodecError::Malformed {
+                what: "memory row",
+                reason: "its key has no node id".into(),
+            })?;
+            peers.insert(NodeId(u64::from_be_bytes(id)), read_meta(value)?);
+        }
+        Ok(Self { peers, dirty: BTreeSet::new() })
+    }
+
+    pub(super) fn save(&mut self, batch: &mut DiskBatch) {
+        for peer in std::mem::take(&mut self.dirty) {
+            let mut key = meta_key::MEMORY.to_vec();
+            key.extend_from_slice(&peer.0.to_be_bytes());
+            batch.put_meta(key, &self.peers[&peer]);
+        }
+    }
+
+    /// What is remembered of `peer`.
+    pub fn of(&self, peer: NodeId) -> Remembered {
+        self.peers.get(&peer).copied().unwrap_or_default()
+    }
+
+    pub(super) fn saw(&mut self, peer: NodeId, promise: &Promise) {
+        let known = self.peers.entry(peer).or_default();
+        let mut raised = known.promise.unwrap_or_default();
+        raised.raise(promise);
+        if known.promise != Some(raised) {
+            known.promise = Some(raised);
+            self.dirty.insert(peer);
+        }
+    }
+
+    /// Admits `life` of `peer` unless a later or different one was met.
+    pub(super) fn meet(&mut self, peer: NodeId, life: Life) -> Result<(), HelloRefusal> {
+        let known = self.peers.entry(peer).or_default();
+        let superseded = life.incarnation < known.life.incarnation
+            || (life.incarnation == known.life.incarnation && life.boot != known.life.boot);
+        if superseded {
+            return Err(HelloRefusal::Superseded { met: known.life.incarnation, yours: life.incarnation });
+        }
+        if known.life != life {
+            known.life = life;
+            self.dirty.insert(peer);
+        }
+        Ok(())
+    }
+}
+
+/// Why a node must not take part any more, in any life, until it is replaced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Quarantine {
+    /// The disk holds less than this node has promised.
+    #[error(
+        "node {peer} remembers that this node promised term {} vote {} index {}, but the disk holds term {} vote {} \
+         index {}: the disk was lost, restored or rolled back. This identity may never vote again; give the machine \
+         a new one with `members replace`",
+        promise.term, promise.vote, promise.index, disk.term, disk.vote, disk.last_index
+    )]
+    LostMemory {
+        /// The peer that remembers more.
+        peer: NodeId,
+        /// What it remembers.
+        promise: Promise,
+        /// What the disk holds.
+        disk: DiskPosition,
+    },
+    /// A peer refused this node.
+    #[error("node {peer} refuses this node: {refusal}")]
+    Refused {
+        /// The peer.
+        peer: NodeId,
+        /// Its reason.
+        refusal: HelloRefusal,
+    },
+}
+
+/// A starting node's count of answers.
+#[derive(Debug)]
+pub struct Fence {
+    disk: DiskPosition,
+    formed: bool,
+    peers: BTreeSet<NodeId>,
+    needed: usize,
+    answered: BTreeSet<NodeId>,
+}
+
+/// Where the fence stands after an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FenceStep {
+    Waiting,
+    Passed,
+    Failed(Quarantine),
+}
+
+impl Fence {
+    /// The fence of a node with `disk` in `configuration`. A node of a cluster that has not `formed` yet needs the
+    /// answer of every other member: the cluster forms only from nodes that are all present and all empty.
+    pub(super) fn new(own: NodeId, disk: DiskPosition, formed: bool, configuration: &Configuration) -> Self {
+        let voters: BTreeSet<NodeId> =
+            configuration.voters.iter().chain(&configuration.voters_outgoing).copied().map(NodeId).collect();
+        let mut peers: BTreeSet<NodeId> = configuration.members().collect();
+        peers.remove(&own);
+        let others = voters.iter().filter(|v| **v != own).count();
+        let needed = if formed { others.min(voters.len() / 2 + 1) } else { others };
+        Self { disk, formed, peers, needed, answered: BTreeSet::new() }
+    }
+
+    /// Whether a lone node, which has nobody to ask, passes at once.
+    pub(super) fn is_open(&self) -> bool {
+        self.answered.len() >= self.needed
+    }
+
+    /// Members that have not answered.
+    pub fn waiting_for(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.difference(&self.answered).copied()
+    }
+
+    /// Answers still needed.
+    pub fn missing(&self) -> usize {
+        self.needed.saturating_sub(self.answered.len())
+    }
+
+    pub(super) fn answer(&mut self, peer: NodeId, reply: &HelloReply) -> FenceStep {
+        if !self.peers.contains(&peer) {
+            return FenceStep::Waiting;
+        }
+        let remembered = match reply {
+            HelloReply::Refused(refusal) => {
+                return FenceStep::Failed(Quarantine::Refused { peer, refusal: refusal.clone() });
+            }
+            HelloReply::NoWitness => return FenceStep::Waiting,
+            HelloReply::Welcome { formed: false, .. } if self.formed => return FenceStep::Waiting,
+            HelloReply::Welcome { remembered, .. } => remembered,
+        };
+        if let Some(promise) = remembered
+            && !(self.formed && promise.kept_by(&self.disk))
+        {
+            // A node that has not formed has promised nothing, so any memory of a promise proves a lost disk.
+            return FenceStep::Failed(Quarantine::LostMemory { peer, promise: *promise, disk: self.disk });
+        }
+        self.answered.insert(peer);
+        if self.is_open() { FenceStep::Passed } else { FenceStep::Waiting }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DISK: DiskPosition = DiskPosition { term: 3, vote: 1, last_index: 20 };
+
+    fn fence(voters: &[u64], formed: bool) -> Fence {
+        Fence::new(NodeId(1), DISK, formed, &Configuration { voters: voters.to_vec(), ..Default::default() })
+    }
+
+    fn welcome(remembered: Option<Promise>) -> HelloReply {
+        HelloReply::Welcome { remembered, formed: true }
+    }
+
+    #[test]
+    fn a_majority_besides_itself_must_answer() {
+        for (voters, needed) in [(vec![1], 0), (vec![1, 2, 3], 2), (vec![1, 2, 3, 4, 5], 3)] {
+            assert_eq!(fence(&voters, true).missing(), needed, "{voters:?}");
+        }
+        assert_eq!(fence(&[1, 2, 3, 4, 5], false).missing(), 4, "a first start needs everybody");
+    }
+
+    #[test]
+    fn the_same_peer_counts_once_and_a_stranger_never() {
+        let mut fence = fence(&[1, 2, 3], true);
+        assert_eq!(fence.answer(NodeId(2), &welcome(None)), FenceStep::Waiting);
+        assert_eq!(fence.answer(NodeId(2), &welcome(None)), FenceStep::Waiting);
+        assert_eq!(fence.answer(NodeId(9), &welcome(None)), FenceStep::Waiting);
+        assert_eq!(fence.answer(NodeId(3), &welcome(None)), FenceStep::Passed);
+    }
+
+    #[test]
+    fn a_peer_without_memory_of_its_own_vouches_for_nobody() {
+        let mut fence = fence(&[1, 2, 3], true);
+        assert_eq!(fence.answer(NodeId(2), &HelloReply::NoWitness), FenceStep::Waiting);
+        let empty = HelloReply::Welcome { remembered: None, formed: false };
+        assert_eq!(fence.answer(NodeId(3), &empty), FenceStep::Waiting);
+        assert_eq!(fence.missing(), 2);
+    }
+
+    #[test]
+    fn a_peer_that_remembers_more_than_the_disk_holds_ends_it() {
+        let promise = Promise { term: 3, vote: 1, index: 21 };
+        let step = fence(&[1, 2, 3], true).answer(NodeId(2), &welcome(Some(promise)));
+        assert_eq!(step, FenceStep::Failed(Quarantine::LostMemory { peer: NodeId(2), promise, disk: DISK }));
+    }
+
+    #[test]
+    fn an_empty_node_that_is_remembered_at_all_never_forms() {
+        let promise = Promise { term: 1, vote: 0, index: 0 };
+        let step = fence(&[1, 2, 3], false).answer(NodeId(2), &welcome(Some(promise)));
+        assert!(matches!(step, FenceStep::Failed(Quarantine::LostMemory { .. })));
+    }
+
+    #[test]
+    fn of_two_processes_with_one_id_only_the_later_life_is_met() {
+        let mut memory = PeerMemory::default();
+        let life = |incarnation, boot| Life { incarnation, boot };
+        assert!(memory.meet(NodeId(2), life(4, 77)).is_ok());
+        assert!(memory.meet(NodeId(2), life(4, 77)).is_ok(), "the same life may reconnect");
+        assert!(memory.meet(NodeId(2), life(4, 78)).is_err(), "a clone with the same incarnation");
+        assert!(memory.meet(NodeId(2), life(5, 1)).is_ok());
+        assert!(memory.meet(NodeId(2), life(4, 77)).is_err(), "the one before");
+    }
+}

@@ -1,0 +1,484 @@
+//! The replica: raft, the state it drives, the peer fence, and nothing that touches the world.
+//!
+//! A driver owns one [`Replica`] on one thread. It feeds inputs (ticks, peer messages, hellos, proposals, finished
+//! fsyncs) through the methods below and, after a bounded number of them, calls [`Replica::pump`] and executes the
+//! returned [`Output`]s **in order**, stopping the process at the first that fails. Same inputs and seed, same
+//! outputs: the simulator and production run this very code.
+//!
+//! A node moves `Fenced -> Member`, or `Fenced -> Quarantined` for good; only a `Member` votes, proposes or answers.
+
+mod apply;
+pub mod disk;
+pub mod fence;
+pub mod log;
+mod open;
+mod ready;
+pub mod wire;
+
+use crate::codec::CodecError;
+use crate::command::{Command, RequestId};
+use crate::records::StateHash;
+use crate::state::{ApplyError, Outcome, State};
+use disk::{DiskBatch, HighWater};
+use fence::{ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine};
+use log::MemLog;
+use raft::eraftpb::Message;
+use raft::{RawNode, StateRole};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use signonce_protocol::{LogIndex, NodeId, Term};
+use std::collections::VecDeque;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use wire::{Configuration, PeerMessage};
+
+pub use open::OpenError;
+
+/// How a replica runs. Identical on every member but for `node`, `life` and `seed`.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// This start of it.
+    pub life: Life,
+    /// The members the cluster forms from.
+    pub initial: Vec<NodeId>,
+    /// Ticks without a leader before an election, at least; the actual wait is up to twice as long.
+    pub election_ticks: usize,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Seeds the election jitter.
+    pub seed: u64,
+    /// Log bytes kept for followers that lag before they must take a snapshot instead.
+    pub log_bytes_max: usize,
+}
+
+/// What the driver has to do, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send to peers; a message may be lost, never changed.
+    Send(Vec<PeerMessage>),
+    /// Write to the store, visible at once. With `sync`, the fsync finishes before anything that follows.
+    Write {
+        /// The rows.
+        batch: DiskBatch,
+        /// Set when the write must be durable before the next output; then goes into the high-water file.
+        sync: Option<HighWater>,
+    },
+    /// Make durable everything written so far, then write `mark` and call [`Replica::persisted`] with `number`.
+    /// Further inputs and outputs may be processed meanwhile; one fsync may serve several of these.
+    Sync {
+        /// To be handed back.
+        number: u64,
+        /// For the high-water file, once the fsync is done.
+        mark: HighWater,
+    },
+    /// Answers of committed commands, to be given to whoever waits for them on this node.
+    Outcomes(Vec<Decided>),
+    /// The state jumped over commands by a snapshot: their answers will not come. Ask again.
+    Jumped,
+}
+
+/// One committed command's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// Who asked.
+    pub request: RequestId,
+    /// Where in the log it was decided.
+    pub at: LogIndex,
+    /// The answer.
+    pub outcome: Outcome,
+}
+
+/// Something that must stop the process: the node can no longer know what it has promised or decided.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// A committed command cannot be read.
+    #[error(
+        "log entry {at} cannot be read by this version: {source}. Run a version at least as new as the others"
+    )]
+    UnreadableCommand {
+        /// The entry.
+        at: LogIndex,
+        /// Why.
+        source: CodecError,
+    },
+    /// A committed entry is of a kind this version does not know.
+    #[error("log entry {at} is of an unknown kind. Run a version at least as new as the others")]
+    UnknownEntry {
+        /// The entry.
+        at: LogIndex,
+    },
+    /// The state machine stopped.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A snapshot from the leader cannot be read.
+    #[error("the snapshot at {at} cannot be installed: {why}")]
+    Snapshot {
+        /// Its index.
+        at: LogIndex,
+        /// Why.
+        why: String,
+    },
+    /// Raft itself failed.
+    #[error("raft: {0}")]
+    Raft(#[from] raft::Error),
+}
+
+/// Why a command could not be proposed here. Nothing was burnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Another node leads, or none.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// The leader, if known.
+        leader: Option<NodeId>,
+    },
+    /// The leader is handing over, or holds too many undecided commands.
+    #[error("the leader takes no commands at the moment")]
+    Busy,
+    /// The node has not passed its fence, or never will.
+    #[error("this node is not a working member")]
+    NotMember,
+}
+
+/// Whether the node may take part.
+#[derive(Debug)]
+pub enum Lifecycle {
+    /// Waiting for peers to say what they remember.
+    Fenced(Fence),
+    /// Takes part.
+    Member,
+    /// Never takes part again.
+    Quarantined(Quarantine),
+}
+
+/// A node's part in raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Follows the leader, if any.
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// A view of the replica for status pages and routing.
+#[derive(Clone, Debug)]
+pub struct ReplicaStatus {
+    /// This node.
+    pub node: NodeId,
+    /// Its part.
+    pub role: Role,
+    /// The leader it knows.
+    pub leader: Option<NodeId>,
+    /// Its term.
+    pub term: Term,
+    /// Last log index.
+    pub last: LogIndex,
+    /// Last committed index it knows.
+    pub committed: LogIndex,
+    /// Last applied index.
+    pub applied: LogIndex,
+    /// Hash of the state at `applied`.
+    pub state_hash: StateHash,
+    /// `None` for a member; otherwise why it is not one.
+    pub not_member: Option<NotMember>,
+    /// Voters of the configuration.
+    pub voters: Vec<NodeId>,
+    /// On the leader: how far each follower is.
+    pub followers: Vec<Follower>,
+}
+
+/// Why a node does not take part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotMember {
+    /// The cluster has not formed; it waits for these members.
+    Forming(Vec<NodeId>),
+    /// The fence waits for this many of these members.
+    Fenced {
+        /// Answers still needed.
+        missing: usize,
+        /// Members that have not answered.
+        from: Vec<NodeId>,
+    },
+    /// For good.
+    Quarantined(Quarantine),
+}
+
+/// A follower as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// Who.
+    pub node: NodeId,
+    /// The last index known to be on its disk.
+    pub matched: LogIndex,
+    /// Whether it has answered since the last check.
+    pub active: bool,
+}
+
+/// One member of the cluster, without I/O. See the module's text for how to drive it.
+pub struct Replica {
+    config: ReplicaConfig,
+    logger: slog::Logger,
+    raft: RawNode<MemLog>,
+    formed: bool,
+    lifecycle: Lifecycle,
+    state: Arc<RwLock<State>>,
+    memory: PeerMemory,
+    /// Invariant: applied <= committed <= last, and the store never holds state beyond it.
+    applied: u64,
+    /// Readies whose writes await an fsync, with the messages that await it too. Numbers rise.
+    unsynced: VecDeque<(u64, Vec<Message>)>,
+    /// The last index acknowledged to a leader, and in which term.
+    acknowledged: (u64, u64),
+    /// The newest checkpoint this node has proposed as leader.
+    checkpoint_proposed: LogIndex,
+    jitter: Jitter,
+    /// Outputs produced between pumps.
+    pending: Vec<Output>,
+}
+
+/// Election timeouts from a seed instead of the thread's random numbers.
+///
+/// raft-rs draws a new timeout whenever it resets; it resets when term, role or leader change. Drawing our own at
+/// the same moments and setting it before every tick keeps runs reproducible.
+struct Jitter {
+    rng: ChaCha8Rng,
+    seen: (u64, StateRole, u64),
+    ticks: usize,
+}
+
+impl Replica {
+    /// One tick of the driver's timer.
+    pub fn tick(&mut self) {
+        if matches!(self.lifecycle, Lifecycle::Member) {
+            self.set_election_timeout();
+            self.raft.tick();
+        }
+    }
+
+    fn set_election_timeout(&mut self) {
+        let now = (self.raft.raft.term, self.raft.raft.state, self.raft.raft.leader_id);
+        if now != self.jitter.seen {
+            let shortest = self.config.election_ticks;
+            self.jitter.ticks = self.jitter.rng.random_range(shortest..2 * shortest);
+            self.jitter.seen = now;
+        }
+        self.raft.raft.set_randomized_election_timeout(self.jitter.ticks);
+    }
+
+    /// A raft message from `life` of `from`, which the transport has proved and this node has welcomed.
+    pub fn receive(&mut self, from: NodeId, life: Life, message: PeerMessage) {
+        let addressed = message.message.from == from.0 && message.message.to == self.config.node.0;
+        if !addressed || self.memory.of(from).life != life {
+            return; // of another node, or of a process that a later one has replaced
+        }
+        self.memory.saw(from, &message.promise);
+        if matches!(self.lifecycle, Lifecycle::Member) {
+            // The only errors are messages of unknown or departed peers, which raft ignores by returning them.
+            let _ = self.raft.step(message.message);
+        }
+    }
+
+    /// What this node says when it connects to a peer.
+    pub fn our_hello(&self) -> Hello {
+        Hello {
+            cluster: self.config.cluster,
+            node: self.config.node,
+            life: self.config.life,
+            initial: self.config.initial.clone(),
+            formed: self.formed,
+        }
+    }
+
+    /// Answers a peer's hello with what this node remembers of it.
+    pub fn hello(&mut self, hello: &Hello) -> HelloReply {
+        match self.admit(hello) {
+            Err(refusal) => HelloReply::Refused(refusal),
+            Ok(()) if matches!(self.lifecycle, Lifecycle::Quarantined(_)) => HelloReply::NoWitness,
+            Ok(()) => {
+                HelloReply::Welcome { remembered: self.memory.of(hello.node).promise, formed: self.formed }
+            }
+        }
+    }
+
+    fn admit(&mut self, hello: &Hello) -> Result<(), HelloRefusal> {
+        if hello.cluster != self.config.cluster {
+            return Err(HelloRefusal::OtherCluster { theirs: hello.cluster, ours: self.config.cluster });
+        }
+        if !(self.formed && hello.formed) && hello.initial != self.config.initial {
+            return Err(HelloRefusal::OtherMembers);
+        }
+        if hello.node == self.config.node || !self.configuration().members().any(|m| m == hello.node) {
+            return Err(HelloRefusal::NotAMember(hello.node));
+        }
+        self.memory.meet(hello.node, hello.life)
+    }
+
+    /// The answer of `from` to our hello.
+    pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
+        let step = match &mut self.lifecycle {
+            Lifecycle::Fenced(fence) => fence.answer(from, reply),
+            Lifecycle::Member => match reply {
+                HelloReply::Refused(refusal) => {
+                    FenceStep::Failed(Quarantine::Refused { peer: from, refusal: refusal.clone() })
+                }
+                HelloReply::Welcome { .. } | HelloReply::NoWitness => FenceStep::Waiting,
+            },
+            Lifecycle::Quarantined(_) => FenceStep::Waiting,
+        };
+        match step {
+            FenceStep::Waiting => {}
+            FenceStep::Passed => self.become_member(),
+            FenceStep::Failed(reason) => self.lifecycle = Lifecycle::Quarantined(reason),
+        }
+    }
+
+    fn become_member(&mut self) {
+        if !self.formed {
+            self.form();
+        }
+        self.lifecycle = Lifecycle::Member;
+    }
+
+    /// Proposes `command`. `Ok` says that it was taken, not that it will commit.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; nothing was burnt.
+    pub fn propose(&mut self, command: &Command) -> Result<(), ProposeError> {
+        if !matches!(self.lifecycle, Lifecycle::Member) {
+            return Err(ProposeError::NotMember);
+        }
+        if self.raft.raft.state != StateRole::Leader {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        }
+        self.raft.propose(Vec::new(), command.to_bytes()).map_err(|_| ProposeError::Busy)
+    }
+
+    /// Everything up to `number` is durable.
+    pub fn persisted(&mut self, number: u64) {
+        self.raft.on_persist_ready(number);
+        while self.unsynced.front().is_some_and(|(n, _)| *n <= number) {
+            let (_, late) = self.unsynced.pop_front().expect("the front was just seen");
+            self.send(late);
+        }
+    }
+
+    /// A message to `peer` could not be delivered.
+    pub fn unreachable(&mut self, peer: NodeId) {
+        self.raft.report_unreachable(peer.0);
+    }
+
+    /// The snapshot to `peer` has arrived, or not.
+    pub fn snapshot_sent(&mut self, peer: NodeId, arrived: bool) {
+        let status = if arrived { raft::SnapshotStatus::Finish } else { raft::SnapshotStatus::Failure };
+        self.raft.report_snapshot(peer.0, status);
+    }
+
+    /// Hands leadership to `to`, or to the follower that is furthest. Returns whom, if this node leads and there is
+    /// anybody.
+    pub fn transfer_leadership(&mut self, to: Option<NodeId>) -> Option<NodeId> {
+        let followers = self.followers();
+        let heir = match to {
+            Some(wanted) => followers.into_iter().find(|f| f.node == wanted),
+            None => followers.into_iter().filter(|f| f.active).max_by_key(|f| f.matched),
+        }?;
+        self.raft.transfer_leader(heir.node.0);
+        Some(heir.node)
+    }
+
+    /// Raft's present term.
+    pub fn term(&self) -> Term {
+        Term(self.raft.raft.term)
+    }
+
+    /// The leader this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.raft.raft.leader_id)).filter(|id| id.0 != 0)
+    }
+
+    /// The state as applied so far. Readers on other threads hold the same handle and must not keep it locked.
+    pub fn state(&self) -> Arc<RwLock<State>> {
+        Arc::clone(&self.state)
+    }
+
+    fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        // A poisoned lock means that apply panicked half way: the process is going down.
+        self.state.read().expect("apply does not panic")
+    }
+
+    /// The members now: from the log, or those it will form from.
+    pub fn configuration(&self) -> Configuration {
+        if self.formed {
+            (&self.raft.store().conf_state).into()
+        } else {
+            Configuration {
+                voters: self.config.initial.iter().map(|id| id.0).collect(),
+                ..Configuration::default()
+            }
+        }
+    }
+
+    fn followers(&self) -> Vec<Follower> {
+        if self.raft.raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let mut followers: Vec<Follower> = self
+            .raft
+            .raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| **id != self.config.node.0)
+            .map(|(id, p)| Follower {
+                node: NodeId(*id),
+                matched: LogIndex(p.matched),
+                active: p.recent_active,
+            })
+            .collect();
+        followers.sort_unstable_by_key(|f| f.node);
+        followers
+    }
+
+    /// A view for status pages and routing.
+    pub fn status(&self) -> ReplicaStatus {
+        let core = &self.raft.raft;
+        let not_member = match &self.lifecycle {
+            Lifecycle::Member => None,
+            Lifecycle::Fenced(fence) if !self.formed => {
+                Some(NotMember::Forming(fence.waiting_for().collect()))
+            }
+            Lifecycle::Fenced(fence) => {
+                Some(NotMember::Fenced { missing: fence.missing(), from: fence.waiting_for().collect() })
+            }
+            Lifecycle::Quarantined(why) => Some(NotMember::Quarantined(why.clone())),
+        };
+        ReplicaStatus {
+            node: self.config.node,
+            role: match core.state {
+                StateRole::Leader => Role::Leader,
+                StateRole::Follower => Role::Follower,
+                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            },
+            leader: self.leader().filter(|_| not_member.is_none()),
+            term: Term(core.term),
+            last: LogIndex(core.raft_log.last_index()),
+            committed: LogIndex(core.raft_log.committed),
+            applied: LogIndex(self.applied),
+            state_hash: self.read_state().hash(),
+            voters: self.configuration().voters.into_iter().map(NodeId).collect(),
+            followers: self.followers(),
+            not_member,
+        }
+    }
+}
+
+impl Jitter {
+    fn new(seed: u64, shortest: usize) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let ticks = rng.random_range(shortest..2 * shortest);
+        Self { rng, seen: (0, StateRole::Follower, 0), ticks }
+    }
+}

@@ -1,0 +1,144 @@
+//! The Ready loop: the order in which raft's work reaches network and disk. The order is what makes it safe.
+//!
+//! 1. A leader's messages leave before its own fsync (raft thesis §10.2.1); everybody else's wait for it.
+//! 2. A Ready that changes term or vote, or carries a snapshot, is made durable at once, before any message of it or
+//!    of a later one: raft-rs 0.7 would otherwise let a node that elects itself speak in a term it may forget.
+//! 3. All other fsyncs are asked for and awaited elsewhere; whatever is written meanwhile rides the next one.
+//! 4. Committed entries are applied and their state written without an fsync: the log already holds them.
+
+use super::disk::{DiskBatch, HardStateRow, HighWater, LogPoint, meta_key};
+use super::wire::{PeerMessage, Promise};
+use super::{Fatal, Lifecycle, Output, Replica};
+use raft::eraftpb::{HardState, Message, MessageType};
+use raft::{Ready, Storage as _};
+
+impl Replica {
+    /// Does all work that the inputs so far have caused.
+    ///
+    /// # Errors
+    /// See [`Fatal`]: the process must stop, without executing outputs of this call.
+    pub fn pump(&mut self) -> Result<Vec<Output>, Fatal> {
+        if matches!(self.lifecycle, Lifecycle::Member) {
+            while self.raft.has_ready() {
+                self.one_ready()?;
+                self.offer_snapshot_if_wanted();
+            }
+            self.propose_checkpoint();
+        }
+        Ok(std::mem::take(&mut self.pending))
+    }
+
+    fn one_ready(&mut self) -> Result<(), Fatal> {
+        let mut ready = self.raft.ready();
+        let number = ready.number();
+        let inline = !ready.snapshot().is_empty() || self.changes_term_or_vote(&ready);
+        if !inline {
+            let messages = ready.take_messages();
+            self.send(messages);
+        }
+
+        let jumped = self.write(&ready, inline)?;
+
+        if inline {
+            let messages = ready.take_messages();
+            self.send(messages);
+        }
+        let late = ready.take_persisted_messages();
+        let committed = ready.take_committed_entries();
+        let must_sync = ready.must_sync();
+        self.raft.advance_append_async(ready);
+        self.apply(committed)?;
+        self.raft.advance_apply_to(self.applied);
+        if jumped {
+            self.pending.push(Output::Jumped);
+        }
+
+        if !inline && (must_sync || !self.unsynced.is_empty()) {
+            self.unsynced.push_back((number, late));
+            let mark = self.high_water();
+            self.pending.push(Output::Sync { number, mark });
+        } else {
+            // Either the write above was durable, and with it all before it, or there is nothing to wait for.
+            self.persisted(number);
+            self.send(late);
+        }
+        Ok(())
+    }
+
+    fn changes_term_or_vote(&self, ready: &Ready) -> bool {
+        let known = &self.raft.store().hard_state;
+        ready.hs().is_some_and(|hs| hs.term != known.term || hs.vote != known.vote)
+    }
+
+    /// Writes snapshot, entries and hard state of `ready` in one batch. Returns whether a snapshot was installed.
+    fn write(&mut self, ready: &Ready, inline: bool) -> Result<bool, Fatal> {
+        let mut batch = DiskBatch::default();
+        let jumped = !ready.snapshot().is_empty();
+        if jumped {
+            self.install_snapshot(ready.snapshot(), &mut batch)?;
+        }
+        let store = self.raft.mut_store();
+        store.append(ready.entries(), &mut batch);
+        if let Some(hs) = ready.hs() {
+            store.hard_state = hs.clone();
+        }
+        if jumped {
+            // Raft reports the commit index that a snapshot implies; never let the row fall behind `applied`.
+            let applied = self.applied;
+            let hs = &mut self.raft.mut_store().hard_state;
+            hs.commit = hs.commit.max(applied);
+        }
+        if ready.hs().is_some() || jumped {
+            put_hard_state(&self.raft.store().hard_state, &mut batch);
+        }
+        self.memory.save(&mut batch);
+        if inline || !batch.is_empty() {
+            let sync = inline.then(|| self.high_water());
+            self.pending.push(Output::Write { batch, sync });
+        }
+        Ok(jumped)
+    }
+
+    /// Queues `messages` for their peers, each with what this node has promised by now.
+    pub(super) fn send(&mut self, messages: Vec<Message>) {
+        if messages.is_empty() {
+            return;
+        }
+        for m in &messages {
+            if m.get_msg_type() == MessageType::MsgAppendResponse && !m.reject {
+                self.acknowledged = self.acknowledged.max((m.term, m.index));
+            }
+        }
+        let promise = self.promise();
+        let messages = messages.into_iter().map(|message| PeerMessage { promise, message }).collect();
+        self.pending.push(Output::Send(messages));
+    }
+
+    /// What this node has promised by what is durable now. Term and vote come from the hard state as written, never
+    /// from raft's memory, which can already be ahead of the disk.
+    fn promise(&self) -> Promise {
+        let written = &self.raft.store().hard_state;
+        let raft = &self.raft.raft;
+        let acknowledged = if self.acknowledged.0 == written.term { self.acknowledged.1 } else { 0 };
+        let index = if raft.state == raft::StateRole::Leader && raft.term == written.term {
+            acknowledged.max(raft.raft_log.persisted)
+        } else {
+            acknowledged
+        };
+        Promise { term: written.term, vote: written.vote, index }
+    }
+
+    pub(super) fn high_water(&self) -> HighWater {
+        let store = self.raft.store();
+        let applied = store.point(self.applied).unwrap_or_else(|| LogPoint {
+            index: self.applied,
+            term: store.term(self.applied).unwrap_or_default(),
+            ..LogPoint::default()
+        });
+        HighWater { sequence: 0, promise: self.promise(), applied }
+    }
+}
+
+pub(super) fn put_hard_state(hs: &HardState, batch: &mut DiskBatch) {
+    batch.put_meta(meta_key::HARD_STATE, &HardStateRow { term: hs.term, vote: hs.vote, commit: hs.commit });
+}

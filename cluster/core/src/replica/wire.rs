@@ -1,0 +1,396 @@
+//! Our own byte form of raft's messages and log entries.
+//!
+//! raft-rs carries protobuf types inside; nothing of them is ever parsed from a peer or from the disk. Bodies here
+//! are SCALE with fixed field order, wrapped by [`codec`](crate::codec) in a version byte and a checksum. A reader
+//! that meets another version, a bad checksum or a left-over byte gets an error, never a guess.
+
+use crate::codec::{self, CodecError};
+use parity_scale_codec::{Decode, Encode};
+use raft::eraftpb;
+use signonce_protocol::NodeId;
+
+/// Version of [`PeerMessage`] bodies.
+const MESSAGE_VERSION: u8 = 1;
+/// Version of log entry bodies.
+const ENTRY_VERSION: u8 = 1;
+
+/// What a node has promised with a finished fsync: the newest term it knows, the vote it gave in it and the last log
+/// index it has acknowledged (as follower) or counted for itself (as leader) in it. Compared in that order, it only
+/// rises; a disk that holds less than a promise has lost memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Promise {
+    /// The newest term.
+    pub term: u64,
+    /// Whom the node voted for in `term`; 0 for nobody yet.
+    pub vote: u64,
+    /// Last log index acknowledged in `term`; 0 for none yet.
+    pub index: u64,
+}
+
+impl Promise {
+    /// Whether a node that made this promise could honestly now hold `disk`.
+    ///
+    /// A disk with a newer term was written after the promise, so whatever it lacks was overwritten by raft itself.
+    pub fn kept_by(&self, disk: &DiskPosition) -> bool {
+        match disk.term.cmp(&self.term) {
+            std::cmp::Ordering::Greater => true,
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => {
+                (self.vote == 0 || self.vote == disk.vote) && disk.last_index >= self.index
+            }
+        }
+    }
+
+    /// Takes over what `newer` adds. Promises of one node only rise.
+    pub fn raise(&mut self, newer: &Promise) {
+        match newer.term.cmp(&self.term) {
+            std::cmp::Ordering::Greater => *self = *newer,
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => {
+                if self.vote == 0 {
+                    self.vote = newer.vote;
+                }
+                self.index = self.index.max(newer.index);
+            }
+        }
+    }
+}
+
+/// What a node's disk holds when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskPosition {
+    /// Term of the hard state.
+    pub term: u64,
+    /// Vote of the hard state.
+    pub vote: u64,
+    /// Last index of the log.
+    pub last_index: u64,
+}
+
+/// One raft message with the sender's promise at the moment of sending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerMessage {
+    /// What the sender has promised so far; peers remember it for the sender.
+    pub promise: Promise,
+    /// The raft message.
+    pub message: eraftpb::Message,
+}
+
+impl PeerMessage {
+    /// The receiver.
+    pub fn to(&self) -> NodeId {
+        NodeId(self.message.to)
+    }
+
+    /// Whether the message carries a snapshot and should travel on a stream of its own.
+    pub fn is_snapshot(&self) -> bool {
+        self.message.get_msg_type() == eraftpb::MessageType::MsgSnapshot
+    }
+
+    /// The bytes of this message.
+    pub fn encode(&self) -> Vec<u8> {
+        let body = MessageBody { promise: self.promise, message: WireMessage::from(&self.message) };
+        codec::encode_record(MESSAGE_VERSION, &body)
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Another version, a bad checksum, an unknown type number or left-over bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let body: MessageBody = codec::decode_record(MESSAGE_VERSION, "peer message", bytes)?;
+        Ok(Self { promise: body.promise, message: body.message.into_raft()? })
+    }
+}
+
+/// The bytes of a log entry, as stored and as hashed into the log's chain.
+pub fn encode_entry(entry: &eraftpb::Entry) -> Vec<u8> {
+    codec::encode_record(ENTRY_VERSION, &WireEntry::from(entry))
+}
+
+/// Reads what [`encode_entry`] wrote.
+///
+/// # Errors
+/// As [`PeerMessage::decode`].
+pub fn decode_entry(bytes: &[u8]) -> Result<eraftpb::Entry, CodecError> {
+    codec::decode_record::<WireEntry>(ENTRY_VERSION, "log entry", bytes)?.into_raft()
+}
+
+#[derive(Encode, Decode)]
+struct MessageBody {
+    promise: Promise,
+    message: WireMessage,
+}
+
+#[derive(Encode, Decode)]
+struct WireEntry {
+    kind: u8,
+    term: u64,
+    index: u64,
+    data: Vec<u8>,
+    context: Vec<u8>,
+}
+
+/// A raft configuration: who votes and who learns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Configuration {
+    /// The voters.
+    pub voters: Vec<u64>,
+    /// The learners.
+    pub learners: Vec<u64>,
+    /// Voters of the outgoing configuration while a joint change is under way.
+    pub voters_outgoing: Vec<u64>,
+    /// Learners once the joint change ends.
+    pub learners_next: Vec<u64>,
+    /// Whether raft leaves the joint configuration by itself.
+    pub auto_leave: bool,
+}
+
+#[derive(Encode, Decode)]
+struct WireSnapshot {
+    data: Vec<u8>,
+    configuration: Configuration,
+    index: u64,
+    term: u64,
+}
+
+#[derive(Encode, Decode)]
+struct WireMessage {
+    kind: u8,
+    to: u64,
+    from: u64,
+    term: u64,
+    log_term: u64,
+    index: u64,
+    entries: Vec<WireEntry>,
+    commit: u64,
+    commit_term: u64,
+    snapshot: Option<WireSnapshot>,
+    request_snapshot: u64,
+    reject: bool,
+    reject_hint: u64,
+    context: Vec<u8>,
+    priority: i64,
+}
+
+impl From<&eraftpb::Entry> for WireEntry {
+    fn from(entry: &eraftpb::Entry) -> Self {
+        Self {
+            kind: entry.get_entry_type() as u8,
+            term: entry.term,
+            index: entry.index,
+            data: entry.data.to_vec(),
+            context: entry.context.to_vec(),
+        }
+    }
+}
+
+impl WireEntry {
+    fn into_raft(self) -> Result<eraftpb::Entry, CodecError> {
+        let mut entry = eraftpb::Entry::default();
+        entry.set_entry_type(match self.kind {
+            0 => eraftpb::EntryType::EntryNormal,
+            1 => eraftpb::EntryType::EntryConfChange,
+            2 => eraftpb::EntryType::EntryConfChangeV2,
+            other => return Err(malformed(format!("entry type {other}"))),
+        });
+        entry.term = self.term;
+        entry.index = self.index;
+        entry.data = self.data.into();
+        entry.context = self.context.into();
+        Ok(entry)
+    }
+}
+
+impl From<&eraftpb::ConfState> for Configuration {
+    fn from(state: &eraftpb::ConfState) -> Self {
+        Self {
+            voters: state.voters.clone(),
+            learners: state.learners.clone(),
+            voters_outgoing: state.voters_outgoing.clone(),
+            learners_next: state.learners_next.clone(),
+            auto_leave: state.auto_leave,
+        }
+    }
+}
+
+impl From<Configuration> for eraftpb::ConfState {
+    fn from(own: Configuration) -> Self {
+        let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave } = own;
+        Self { voters, learners, voters_outgoing, learners_next, auto_leave, ..Default::default() }
+    }
+}
+
+impl Configuration {
+    /// Every member, voting or not.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        let mut all: Vec<u64> =
+            self.voters.iter().chain(&self.learners).chain(&self.voters_outgoing).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().map(NodeId)
+    }
+}
+
+impl From<&eraftpb::Snapshot> for WireSnapshot {
+    fn from(snapshot: &eraftpb::Snapshot) -> Self {
+        let meta = snapshot.get_metadata();
+        Self {
+            data: snapshot.data.to_vec(),
+            configuration: meta.get_conf_state().into(),
+            index: meta.index,
+            term: meta.term,
+        }
+    }
+}
+
+impl From<WireSnapshot> for eraftpb::Snapshot {
+    fn from(own: WireSnapshot) -> Self {
+        let mut snapshot = Self::default();
+        snapshot.data = own.data.into();
+        let meta = snapshot.mut_metadata();
+        meta.index = own.index;
+        meta.term = own.term;
+        meta.set_conf_state(own.configuration.into());
+        snapshot
+    }
+}
+
+impl From<&eraftpb::Message> for WireMessage {
+    fn from(m: &eraftpb::Message) -> Self {
+        Self {
+            kind: m.get_msg_type() as u8,
+            to: m.to,
+            from: m.from,
+            term: m.term,
+            log_term: m.log_term,
+            index: m.index,
+            entries: m.entries.iter().map(WireEntry::from).collect(),
+            commit: m.commit,
+            commit_term: m.commit_term,
+            snapshot: (!m.get_snapshot().is_empty()).then(|| m.get_snapshot().into()),
+            request_snapshot: m.request_snapshot,
+            reject: m.reject,
+            reject_hint: m.reject_hint,
+            context: m.context.to_vec(),
+            priority: m.priority,
+        }
+    }
+}
+
+impl WireMessage {
+    fn into_raft(self) -> Result<eraftpb::Message, CodecError> {
+        let mut m = eraftpb::Message::default();
+        m.set_msg_type(message_type(self.kind)?);
+        m.to = self.to;
+        m.from = self.from;
+        m.term = self.term;
+        m.log_term = self.log_term;
+        m.index = self.index;
+        m.entries = self.entries.into_iter().map(WireEntry::into_raft).collect::<Result<Vec<_>, _>>()?.into();
+        m.commit = self.commit;
+        m.commit_term = self.commit_term;
+        if let Some(snapshot) = self.snapshot {
+            m.set_snapshot(snapshot.into());
+        }
+        m.request_snapshot = self.request_snapshot;
+        m.reject = self.reject;
+        m.reject_hint = self.reject_hint;
+        m.context = self.context.into();
+        m.priority = self.priority;
+        Ok(m)
+    }
+}
+
+fn malformed(reason: String) -> CodecError {
+    CodecError::Malformed { what: "peer message", reason }
+}
+
+/// The message types that may travel between nodes; local ones and forwarded proposals may not.
+fn message_type(kind: u8) -> Result<eraftpb::MessageType, CodecError> {
+    use eraftpb::MessageType as T;
+    [
+        T::MsgAppend,
+        T::MsgAppendResponse,
+        T::MsgRequestVote,
+        T::MsgRequestVoteResponse,
+        T::MsgSnapshot,
+        T::MsgHeartbeat,
+        T::MsgHeartbeatResponse,
+        T::MsgTransferLeader,
+        T::MsgTimeoutNow,
+        T::MsgRequestPreVote,
+        T::MsgRequestPreVoteResponse,
+    ]
+    .into_iter()
+    .find(|t| *t as u8 == kind)
+    .ok_or_else(|| malformed(format!("message type {kind} does not travel")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eraftpb::MessageType;
+
+    fn sample() -> PeerMessage {
+        let mut message = eraftpb::Message::default();
+        message.set_msg_type(MessageType::MsgAppend);
+        (message.to, message.from, message.term, message.index, message.commit) = (2, 1, 7, 41, 40);
+        let mut entry = eraftpb::Entry::default();
+        (entry.term, entry.index, entry.data) = (7, 42, vec![1, 2, 3].into());
+        message.entries = vec![entry].into();
+        PeerMessage { promise: Promise { term: 7, vote: 1, index: 41 }, message }
+    }
+
+    #[test]
+    fn a_message_survives_the_wire() {
+        let sent = sample();
+        assert_eq!(PeerMessage::decode(&sent.encode()).unwrap(), sent);
+    }
+
+    #[test]
+    fn any_damaged_byte_of_a_message_is_noticed() {
+        let bytes = sample().encode();
+        for i in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[i] ^= 1;
+            assert!(PeerMessage::decode(&damaged).is_err(), "byte {i}");
+        }
+        assert!(PeerMessage::decode(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn a_forwarded_proposal_never_travels() {
+        let mut sent = sample();
+        sent.message.set_msg_type(MessageType::MsgPropose);
+        assert!(PeerMessage::decode(&sent.encode()).is_err());
+    }
+
+    #[test]
+    fn a_promise_is_kept_by_an_equal_or_later_disk_only() {
+        let promise = Promise { term: 5, vote: 2, index: 10 };
+        let disk = |term, vote, last_index| DiskPosition { term, vote, last_index };
+        for (held, kept) in [
+            (disk(5, 2, 10), true),
+            (disk(5, 2, 11), true),
+            (disk(6, 0, 3), true),   // overwritten by a later leader
+            (disk(5, 2, 9), false),  // lost an acknowledged entry
+            (disk(5, 1, 10), false), // voted twice
+            (disk(5, 0, 10), false), // forgot its vote
+            (disk(4, 2, 99), false), // forgot a term
+        ] {
+            assert_eq!(promise.kept_by(&held), kept, "{held:?}");
+        }
+    }
+
+    #[test]
+    fn a_remembered_promise_only_rises() {
+        let mut remembered = Promise { term: 5, vote: 0, index: 10 };
+        remembered.raise(&Promise { term: 4, vote: 3, index: 99 });
+        assert_eq!(remembered, Promise { term: 5, vote: 0, index: 10 });
+        remembered.raise(&Promise { term: 5, vote: 2, index: 8 });
+        assert_eq!(remembered, Promise { term: 5, vote: 2, index: 10 });
+        remembered.raise(&Promise { term: 6, vote: 0, index: 0 });
+        assert_eq!(remembered, Promise { term: 6, vote: 0, index: 0 });
+    }
+}

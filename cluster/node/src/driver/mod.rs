@@ -1,0 +1,363 @@
+//! The driver: one OS thread that owns the replica and executes its outputs in order, and one that does its fsyncs.
+//!
+//! Everything reaches the driver through its [`Inbox`]; nothing else touches replica or store. A failed write, a
+//! failed fsync or a fatal answer of the replica aborts the process: after it, nobody knows what the disk holds.
+
+mod sync;
+pub(crate) mod waiters;
+
+use crate::clock::{check_slot, unix_ms};
+use crate::metrics::ClusterMetrics;
+use crate::store::{Store, StoreError};
+use crate::transport::Transport;
+use crate::transport::frame::{Decline, Frame, Request, into_commands};
+use signonce_core::replica::fence::{Hello, HelloReply, Life};
+use signonce_core::replica::wire::PeerMessage;
+use signonce_core::replica::{NotMember, Output, ProposeError, Replica, ReplicaStatus};
+use signonce_core::{RequestId, State};
+use signonce_protocol::{LogIndex, NodeId};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+use sync::SyncThread;
+use tokio::sync::{oneshot, watch};
+use waiters::{Submission, Waiters};
+
+/// Claims that share one log entry at most.
+const CLAIMS_PER_ENTRY: usize = 256;
+/// Requests in one forwarded frame at most.
+const REQUESTS_PER_FRAME: usize = 64;
+/// Requests that may wait on this node at once.
+const WAITERS_MAX: usize = 16 * 1024;
+/// Inputs taken before the replica is pumped, so that a flood cannot starve the outputs.
+const INPUTS_PER_PUMP: usize = 4096;
+/// Ticks made up for after a stall; more would only cause needless elections.
+const TICKS_CAUGHT_UP: u32 = 3;
+/// How often a fenced node asks its peers again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What can happen to a driver.
+pub(crate) enum Event {
+    Raft { from: NodeId, life: Life, message: Box<PeerMessage> },
+    Hello { hello: Box<Hello>, answer: oneshot::Sender<HelloReply> },
+    HelloReply { from: NodeId, reply: HelloReply },
+    Forwarded { from: NodeId, requests: Vec<Request> },
+    Declined { requests: Vec<RequestId>, why: Decline },
+    Submit(Submission),
+    Persisted(u64),
+    Unreachable(NodeId),
+    SnapshotSent { peer: NodeId, arrived: bool },
+    TransferLeadership { to: Option<NodeId>, answer: oneshot::Sender<Option<NodeId>> },
+    Stop,
+}
+
+/// The way to the driver.
+#[derive(Clone)]
+pub(crate) struct Inbox(Sender<Event>);
+
+impl Inbox {
+    pub(crate) fn new() -> (Self, Receiver<Event>) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Hands over `event`; without effect once the driver has stopped.
+    pub(crate) fn push(&self, event: Event) {
+        let _ = self.0.send(event);
+    }
+}
+
+/// What readers see of a driver.
+pub(crate) struct Published {
+    pub status: watch::Sender<ReplicaStatus>,
+    pub applied: watch::Sender<LogIndex>,
+}
+
+/// Everything the driver thread owns.
+pub(crate) struct Driver {
+    pub node: NodeId,
+    pub boot: u64,
+    pub tick: Duration,
+    pub slot_tolerance: u64,
+    pub replica: Replica,
+    pub state: Arc<RwLock<State>>,
+    pub store: Arc<Store>,
+    pub transport: Transport,
+    pub events: Receiver<Event>,
+    pub published: Published,
+    pub metrics: Arc<ClusterMetrics>,
+}
+
+struct Running {
+    driver: Driver,
+    sync: SyncThread,
+    waiters: Waiters,
+    /// Requests of other nodes, to be proposed in the next round.
+    forwarded: BTreeMap<NodeId, Vec<Request>>,
+    /// The leader takes nothing at the moment; wait for the next tick.
+    hold_off: bool,
+    next_tick: Instant,
+    asked_peers: Instant,
+    stopping: bool,
+}
+
+impl Driver {
+    /// Runs until [`Event::Stop`].
+    pub(crate) fn run(self, inbox: Inbox, high_water: crate::high_water::HighWaterFile) {
+        let sync = SyncThread::start(Arc::clone(&self.store), high_water, inbox, Arc::clone(&self.metrics));
+        let now = Instant::now();
+        let mut running = Running {
+            next_tick: now + self.tick,
+            driver: self,
+            sync,
+            waiters: Waiters::default(),
+            forwarded: BTreeMap::new(),
+            hold_off: false,
+            asked_peers: now,
+            stopping: false,
+        };
+        running.driver.replica.pass_empty_fence();
+        while !running.stopping {
+            running.one_round();
+        }
+        running.sync.stop();
+    }
+}
+
+impl Running {
+    fn one_round(&mut self) {
+        self.take_inputs();
+        self.tick_if_due();
+        self.route();
+        match self.driver.replica.pump() {
+            Ok(outputs) => outputs.into_iter().for_each(|output| self.execute(output)),
+            Err(fatal) => die(&fatal),
+        }
+        self.publish();
+    }
+
+    fn take_inputs(&mut self) {
+        let wait = self.next_tick.saturating_duration_since(Instant::now());
+        let first = match self.driver.events.recv_timeout(wait) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.stopping = true;
+                return;
+            }
+        };
+        self.handle(first);
+        for _ in 1..INPUTS_PER_PUMP {
+            let Ok(event) = self.driver.events.try_recv() else { break };
+            self.handle(event);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let replica = &mut self.driver.replica;
+        match event {
+            Event::Raft { from, life, message } => replica.receive(from, life, *message),
+            Event::Hello { hello, answer } => {
+                let _ = answer.send(replica.hello(&hello));
+            }
+            Event::HelloReply { from, reply } => replica.hello_reply(from, &reply),
+            Event::Forwarded { from, requests } => self.forwarded.entry(from).or_default().extend(requests),
+            Event::Declined { requests, why } => {
+                self.hold_off |= !matches!(why, Decline::SlotOutOfRange { .. });
+                self.waiters.declined(&requests, why);
+            }
+            Event::Submit(submission) => self.submit(submission),
+            Event::Persisted(number) => replica.persisted(number),
+            Event::Unreachable(peer) => replica.unreachable(peer),
+            Event::SnapshotSent { peer, arrived } => replica.snapshot_sent(peer, arrived),
+            Event::TransferLeadership { to, answer } => {
+                let _ = answer.send(replica.transfer_leadership(to));
+            }
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    fn submit(&mut self, submission: Submission) {
+        if self.waiters.len() < WAITERS_MAX {
+            self.waiters.add(submission);
+        } else {
+            let _ = submission.answer.send(waiters::Answer::NeverTaken);
+        }
+    }
+
+    fn tick_if_due(&mut self) {
+        let now = Instant::now();
+        let mut caught_up = 0;
+        while self.next_tick <= now && caught_up < TICKS_CAUGHT_UP {
+            self.driver.replica.tick();
+            self.next_tick += self.driver.tick;
+            caught_up += 1;
+        }
+        if caught_up == 0 {
+            return;
+        }
+        self.next_tick = self.next_tick.max(now);
+        self.hold_off = false;
+        self.waiters.expire(now);
+        let fenced = matches!(
+            self.driver.published.status.borrow().not_member,
+            Some(NotMember::Forming(_) | NotMember::Fenced { .. })
+        );
+        if fenced && now.duration_since(self.asked_peers) >= ASK_AGAIN {
+            self.asked_peers = now;
+            self.driver.transport.redial();
+        }
+    }
+
+    /// Proposes what is waiting, or sends it to the leader.
+    fn route(&mut self) {
+        let leader = self.driver.replica.leader();
+        let leads = leader == Some(self.driver.node);
+        for (from, requests) in std::mem::take(&mut self.forwarded) {
+            if leads {
+                self.propose(from, requests);
+            } else {
+                self.decline(from, requests.iter().map(Request::id).collect(), Decline::NotLeader(leader));
+            }
+        }
+        let Some(leader) = leader.filter(|_| !self.hold_off) else { return };
+        let unsent = self.waiters.take_unsent((leader, self.driver.replica.term()));
+        if unsent.is_empty() {
+            return;
+        }
+        if leads {
+            return self.propose(leader, unsent);
+        }
+        for chunk in unsent.chunks(REQUESTS_PER_FRAME) {
+            if !self.driver.transport.send(leader, Frame::Forward(chunk.to_vec())) {
+                let ids: Vec<RequestId> = chunk.iter().map(Request::id).collect();
+                self.waiters.declined(&ids, Decline::Busy);
+                self.hold_off = true;
+            }
+        }
+    }
+
+    fn propose(&mut self, from: NodeId, requests: Vec<Request>) {
+        let (requests, late) = self.split_by_slot(requests);
+        for (id, why) in late {
+            self.decline(from, vec![id], why);
+        }
+        for (ids, command) in into_commands(requests, CLAIMS_PER_ENTRY) {
+            let why = match self.driver.replica.propose(&command) {
+                Ok(()) => {
+                    self.driver.metrics.batch_size.observe(ids.len() as f64);
+                    continue;
+                }
+                Err(ProposeError::NotLeader { leader }) => Decline::NotLeader(leader),
+                Err(ProposeError::Busy | ProposeError::NotMember) => Decline::Busy,
+            };
+            self.decline(from, ids, why);
+        }
+    }
+
+    /// The leader's own look at the clock.
+    fn split_by_slot(&self, requests: Vec<Request>) -> (Vec<Request>, Vec<(RequestId, Decline)>) {
+        let (now_ms, tolerance) = (unix_ms(), self.driver.slot_tolerance);
+        let state = self.driver.state.read().expect("apply does not panic");
+        let mut late = Vec::new();
+        let in_time = requests
+            .into_iter()
+            .filter(|request| {
+                let Request::Claim(claim) = request else { return true };
+                let Err(off) = check_slot(&state, &claim.claim, now_ms, tolerance) else { return true };
+                late.push((request.id(), Decline::SlotOutOfRange { slot: off.slot.0, now: off.now.0 }));
+                false
+            })
+            .collect();
+        (in_time, late)
+    }
+
+    fn decline(&mut self, from: NodeId, requests: Vec<RequestId>, why: Decline) {
+        if from == self.driver.node {
+            self.hold_off |= !matches!(why, Decline::SlotOutOfRange { .. });
+            self.waiters.declined(&requests, why);
+        } else {
+            // If this frame is lost, the waiter's deadline answers.
+            self.driver.transport.send(from, Frame::Declined(requests, why));
+        }
+    }
+
+    fn execute(&mut self, output: Output) {
+        match output {
+            Output::Send(messages) => {
+                for message in messages {
+                    if !self.driver.transport.send_raft(&message) {
+                        self.driver.replica.unreachable(message.to());
+                        if message.is_snapshot() {
+                            self.driver.replica.snapshot_sent(message.to(), false);
+                        }
+                    }
+                }
+            }
+            Output::Write { batch, sync } => {
+                let started = Instant::now();
+                or_die(self.driver.store.write(&batch, sync.is_some()));
+                if let Some(mark) = sync {
+                    self.driver.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+                    self.sync.mark_durable(mark);
+                }
+            }
+            Output::Sync { number, mark } => self.sync.request(number, mark),
+            Output::Outcomes(decided) => {
+                let (node, boot) = (self.driver.node, self.driver.boot);
+                for one in decided.into_iter().filter(|d| d.request.node == node && d.request.boot == boot) {
+                    self.waiters.decided(one);
+                }
+            }
+            Output::Jumped => self.waiters.ask_again(),
+        }
+    }
+
+    fn publish(&mut self) {
+        let status = self.driver.replica.status();
+        let applied = status.applied;
+        self.driver.metrics.observe(&status, self.waiters.len());
+        let not_member = status.not_member.clone();
+        let mut said = None;
+        self.driver.published.status.send_if_modified(|old| {
+            if old.not_member != not_member {
+                said = Some(not_member);
+            }
+            let moved = (old.role, old.leader, old.term) != (status.role, status.leader, status.term);
+            let changed = moved || said.is_some();
+            *old = status;
+            changed
+        });
+        if let Some(said) = said {
+            say(&said);
+        }
+        self.driver.published.applied.send_if_modified(|old| std::mem::replace(old, applied) != applied);
+    }
+}
+
+fn say(not_member: &Option<NotMember>) {
+    match not_member {
+        None => tracing::info!("passed the fence: this node is a member"),
+        Some(NotMember::Forming(from)) => {
+            tracing::info!(?from, "waiting for all initial members to be present")
+        }
+        Some(NotMember::Fenced { missing, from }) => {
+            tracing::info!(missing, ?from, "waiting for peers to say what they remember of this node");
+        }
+        Some(NotMember::Quarantined(why)) => tracing::error!(reason = %why, "this node is in quarantine"),
+    }
+}
+
+/// Stops the process at once, without unwinding and without another write.
+pub(crate) fn die(error: &dyn std::fmt::Display) -> ! {
+    tracing::error!(%error, "stopping: nothing may be signed after this");
+    eprintln!("signonce: stopping: {error}");
+    std::process::abort()
+}
+
+pub(crate) fn or_die(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        die(&error);
+    }
+}

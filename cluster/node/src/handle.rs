@@ -1,0 +1,265 @@
+//! The handle through which a server uses the cluster. Cheap to clone; every method may be called from any thread.
+
+use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
+use crate::driver::waiters::{Answer, Submission};
+use crate::driver::{Event, Inbox};
+use crate::metrics::ClusterMetrics;
+use crate::transport::frame::Request;
+use signonce_core::replica::fence::Quarantine;
+use signonce_core::replica::{NotMember, ReplicaStatus};
+use signonce_core::{
+    Change, ChangeDone, ChangeError, Claim, ClaimRequest, Outcome, RequestId, State, Verdict,
+};
+use signonce_protocol::{Digest, KeyId, LogIndex, NodeId, Slot};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// How long after its deadline an answer of the driver is still awaited: it looks at deadlines once a tick.
+const DRIVER_GRACE: Duration = Duration::from_millis(500);
+
+/// Proof that a claim was committed by a majority, or had been before: a signature may leave.
+///
+/// Only this crate makes one, and only from an applied log entry.
+#[derive(Debug)]
+pub struct Grant {
+    key: KeyId,
+    digest: Digest,
+}
+
+impl Grant {
+    /// Whether the signature of exactly these bytes by this key may leave.
+    pub fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
+        self.key == *key && self.digest == *digest
+    }
+}
+
+/// What the log says of a claim.
+#[derive(Debug)]
+pub struct Decision {
+    /// The entry in which it was decided, or recorded first.
+    pub at: LogIndex,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Set if the verdict allows the signature to leave.
+    pub grant: Option<Grant>,
+}
+
+impl Decision {
+    fn from_log(at: LogIndex, verdict: Verdict, key: KeyId, digest: Digest) -> Self {
+        let grant = verdict.may_sign().then_some(Grant { key, digest });
+        Self { at, verdict, grant }
+    }
+}
+
+/// Why there is no decision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Nothing was proposed; another node may be able to.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    /// The deadline passed after the request may have been proposed.
+    #[error(
+        "the outcome is unknown: the request was sent to the leader but no answer came in time. Ask again with the \
+         very same payload, here or on another node"
+    )]
+    Unknown,
+    /// The duty's slot is not now; nothing was proposed.
+    #[error(transparent)]
+    SlotOutOfRange(#[from] SlotOutOfRange),
+}
+
+/// Why this node cannot decide anything at the moment. Nothing was burnt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// No leader is known, or it took nothing before the deadline.
+    #[error("the cluster has no leader with a quorum at the moment; try another node or again")]
+    NoLeader,
+    /// The cluster has not formed.
+    #[error("the cluster has not formed: waiting for {}", nodes(.0))]
+    Forming(Vec<NodeId>),
+    /// The node waits for its peers.
+    #[error(
+        "this node has just started and waits until {missing} of {} say that it has forgotten nothing",
+        nodes(.from)
+    )]
+    Fenced {
+        /// Answers still needed.
+        missing: usize,
+        /// Members that have not answered.
+        from: Vec<NodeId>,
+    },
+    /// The node will never take part again.
+    #[error("this node is in quarantine: {0}")]
+    Quarantined(Quarantine),
+    /// The node is shutting down.
+    #[error("this node is stopping; use another one")]
+    Stopping,
+}
+
+fn nodes(ids: &[NodeId]) -> String {
+    let names: Vec<String> = ids.iter().map(|id| format!("node {id}")).collect();
+    if names.is_empty() { "the others".into() } else { names.join(", ") }
+}
+
+impl From<NotMember> for NotReady {
+    fn from(why: NotMember) -> Self {
+        match why {
+            NotMember::Forming(from) => Self::Forming(from),
+            NotMember::Fenced { missing, from } => Self::Fenced { missing, from },
+            NotMember::Quarantined(reason) => Self::Quarantined(reason),
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Clone)]
+pub struct Handle(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub node: NodeId,
+    pub boot: u64,
+    pub next_seq: AtomicU64,
+    pub stopping: AtomicBool,
+    pub slot_tolerance: u64,
+    pub inbox: Inbox,
+    pub state: Arc<RwLock<State>>,
+    pub status: watch::Receiver<ReplicaStatus>,
+    pub applied: watch::Receiver<LogIndex>,
+    pub metrics: Arc<ClusterMetrics>,
+}
+
+impl Handle {
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// Looks at the applied state. Applying waits meanwhile: keep `look` short.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.0.state.read().expect("apply does not panic"))
+    }
+
+    /// Raft's side of this node, at most a tick old.
+    pub fn status(&self) -> ReplicaStatus {
+        self.0.status.borrow().clone()
+    }
+
+    /// Wakes when role, leader, term or membership change.
+    pub fn status_watch(&self) -> watch::Receiver<ReplicaStatus> {
+        self.0.status.clone()
+    }
+
+    /// Wakes when entries were applied.
+    pub fn applied_watch(&self) -> watch::Receiver<LogIndex> {
+        self.0.applied.clone()
+    }
+
+    /// Whether this node can decide anything now.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        if self.0.stopping.load(Ordering::Relaxed) {
+            return Err(NotReady::Stopping);
+        }
+        let status = self.0.status.borrow();
+        if let Some(why) = &status.not_member {
+            return Err(why.clone().into());
+        }
+        if status.leader.is_none() { Err(NotReady::NoLeader) } else { Ok(()) }
+    }
+
+    /// The decision on `claim` that this node has already applied, if it is a final one: a repeat or a refusal that
+    /// nothing can change. Only a member answers.
+    pub fn known(&self, claim: &Claim) -> Option<Decision> {
+        if self.0.status.borrow().not_member.is_some() {
+            return None;
+        }
+        match self.read(|state| state.check(claim)) {
+            repeat @ Verdict::Repeated { at } => {
+                Some(Decision::from_log(at, repeat, claim.key, claim.digest))
+            }
+            Verdict::Refused(refusal) if refusal.is_final() => {
+                let applied = *self.0.applied.borrow();
+                Some(Decision::from_log(applied, Verdict::Refused(refusal), claim.key, claim.digest))
+            }
+            Verdict::Granted | Verdict::Refused(_) => None,
+        }
+    }
+
+    /// Has the cluster decide `claim`.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]. Dropping the future does not take the claim back.
+    pub async fn claim(&self, claim: Claim, timeout: Duration) -> Result<Decision, SubmitError> {
+        self.read(|state| check_slot(state, &claim, unix_ms(), self.0.slot_tolerance))?;
+        let (request, key, digest) = (self.next_request(), claim.key, claim.digest);
+        let (at, outcome) = self.submit(Request::Claim(ClaimRequest { request, claim }), timeout).await?;
+        match outcome {
+            Outcome::Verdict(verdict) => Ok(Decision::from_log(at, verdict, key, digest)),
+            Outcome::Change(_) => unreachable!("a claim is answered with a verdict"),
+        }
+    }
+
+    /// Has the cluster make `change`, on behalf of `actor`.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; the inner result is the state machine's own answer.
+    pub async fn change(
+        &self,
+        actor: String,
+        change: Change,
+        timeout: Duration,
+    ) -> Result<Result<ChangeDone, ChangeError>, SubmitError> {
+        let request = self.next_request();
+        let change = Request::Change { request, actor, time_ms: unix_ms(), change };
+        match self.submit(change, timeout).await?.1 {
+            Outcome::Change(done) => Ok(done),
+            Outcome::Verdict(_) => unreachable!("a change is not answered with a verdict"),
+        }
+    }
+
+    /// If this node leads, hands leadership to `to` or to the follower that is furthest, and waits until it no longer
+    /// leads. Returns whom it was handed to.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Option<NodeId> {
+        let mut status = self.status_watch();
+        let (answer, answered) = oneshot::channel();
+        self.0.inbox.push(Event::TransferLeadership { to, answer });
+        let heir = answered.await.ok().flatten()?;
+        let node = self.0.node;
+        let moved = status.wait_for(|s| s.leader.is_some_and(|leader| leader != node));
+        tokio::time::timeout(timeout, moved).await.ok()?.ok()?;
+        Some(heir)
+    }
+
+    fn next_request(&self) -> RequestId {
+        let seq = self.0.next_seq.fetch_add(1, Ordering::Relaxed);
+        RequestId { node: self.0.node, boot: self.0.boot, seq }
+    }
+
+    async fn submit(&self, request: Request, timeout: Duration) -> Result<(LogIndex, Outcome), SubmitError> {
+        let why_not = self.0.status.borrow().not_member.clone();
+        if let Some(why) = why_not {
+            return Err(NotReady::from(why).into());
+        }
+        let started = Instant::now();
+        let (answer, answered) = oneshot::channel();
+        self.0.inbox.push(Event::Submit(Submission { request, deadline: started + timeout, answer }));
+        match tokio::time::timeout(timeout + DRIVER_GRACE, answered).await {
+            Ok(Ok(Answer::Decided(at, outcome))) => {
+                self.0.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                Ok((at, outcome))
+            }
+            Ok(Ok(Answer::NeverTaken)) => Err(NotReady::NoLeader.into()),
+            Ok(Ok(Answer::SlotOutOfRange { slot, now })) => {
+                Err(SlotOutOfRange { slot: Slot(slot), now: Slot(now), tolerance: self.0.slot_tolerance }
+                    .into())
+            }
+            Ok(Ok(Answer::Unknown)) | Err(_) => Err(SubmitError::Unknown),
+            // The driver has stopped with the request in its hands.
+            Ok(Err(_)) => Err(SubmitError::Unknown),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Who this node is, written twice: in the `IDENTITY` file and inside the database. A start needs both to agree.
+//!
+//! Layout of a data directory: `IDENTITY` (JSON, for people too), `HIGH-WATER`, `db/`. [`create`] makes all three and
+//! is only called by `init` and `join`; [`open`] never makes anything. An identity is never reused: a lost disk means
+//! a new node id.
+
+use crate::high_water::HighWaterFile;
+use crate::store::{Store, StoreError};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use signonce_core::replica::disk::HighWater;
+use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_protocol::NodeId;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What `init` decides once and for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The cluster's id, as 32 hex digits.
+    #[serde(with = "as_text")]
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// The members the cluster forms from.
+    pub initial: Vec<NodeId>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityFile {
+    format: u32,
+    #[serde(flatten)]
+    identity: Identity,
+    incarnation: u64,
+}
+
+/// A data directory that passed every check a node can make alone.
+pub(crate) struct OpenedDirectory {
+    pub identity: Identity,
+    pub life: Life,
+    pub store: Store,
+    pub high_water: HighWaterFile,
+    pub mark: Option<HighWater>,
+}
+
+const FORMAT: u32 = 1;
+
+fn identity_path(dir: &Path) -> PathBuf {
+    dir.join("IDENTITY")
+}
+
+fn high_water_path(dir: &Path) -> PathBuf {
+    dir.join("HIGH-WATER")
+}
+
+fn database_path(dir: &Path) -> PathBuf {
+    dir.join("db")
+}
+
+/// Creates an empty store for `identity` in `dir`.
+///
+/// # Errors
+/// [`StoreError::NotEmpty`] if `dir` has any of a node's files.
+pub fn create(dir: &Path, identity: &Identity) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File { path: dir.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    for path in [identity_path(dir), high_water_path(dir), database_path(dir)] {
+        if path.exists() {
+            return Err(StoreError::NotEmpty(dir.to_owned()));
+        }
+    }
+    let file = IdentityFile { format: FORMAT, identity: identity.clone(), incarnation: 0 };
+    Store::create(&database_path(dir), &to_bytes(&file))?;
+    HighWaterFile::create(&high_water_path(dir))?;
+    // Last, so that an interrupted `init` leaves a directory that `open` refuses.
+    write_identity(dir, &file)
+}
+
+/// Reads the identity alone, for tools that look at a stopped or running node's directory.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub fn read(dir: &Path) -> Result<Identity, StoreError> {
+    read_identity(dir).map(|f| f.identity)
+}
+
+/// Opens `dir` for a run: checks both identities, takes the next incarnation and writes it to both, synced.
+pub(crate) fn open(dir: &Path) -> Result<OpenedDirectory, StoreError> {
+    let mut file = read_identity(dir)?;
+    let store = Store::open(&database_path(dir))?;
+    let mismatch = || StoreError::IdentityMismatch(dir.to_owned());
+    let inside: IdentityFile =
+        store.identity()?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(mismatch)?;
+    // The database is written first: after a crash in between it is one ahead. Anything else was copied.
+    let ahead = inside.incarnation.checked_sub(file.incarnation);
+    if inside.identity != file.identity || !matches!(ahead, Some(0 | 1)) {
+        return Err(mismatch());
+    }
+    let (high_water, mark) = HighWaterFile::open(&high_water_path(dir))?;
+    if ahead == Some(1) {
+        write_identity(dir, &inside)?; // so that a second crash at the same place leaves them one apart again
+    }
+    file.incarnation = inside.incarnation + 1;
+    store.put_identity(&to_bytes(&file))?;
+    write_identity(dir, &file)?;
+    let life = Life { incarnation: file.incarnation, boot: rand::rng().random() };
+    Ok(OpenedDirectory { identity: file.identity, life, store, high_water, mark })
+}
+
+fn read_identity(dir: &Path) -> Result<IdentityFile, StoreError> {
+    let path = identity_path(dir);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StoreError::Missing(dir.to_owned()));
+        }
+        Err(source) => return Err(StoreError::File { path, source }),
+    };
+    let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
+    let file: IdentityFile = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    if file.format != FORMAT {
+        return Err(damaged(format!("format {} is not known to this version", file.format)));
+    }
+    Ok(file)
+}
+
+/// Replaces the file atomically and durably.
+fn write_identity(dir: &Path, file: &IdentityFile) -> Result<(), StoreError> {
+    let path = identity_path(dir);
+    let temporary = dir.join("IDENTITY.new");
+    let write = || -> std::io::Result<()> {
+        let mut out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        out.write_all(&to_bytes(file))?;
+        out.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|source| StoreError::File { path: path.clone(), source })
+}
+
+fn to_bytes(file: &IdentityFile) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(file).expect("an identity is plain data");
+    bytes.push(b'\n');
+    bytes
+}
+
+mod as_text {
+    use super::ClusterId;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(id: &ClusterId, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(id)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<ClusterId, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            cluster: ClusterId([9; 16]),
+            node: NodeId(2),
+            initial: vec![NodeId(1), NodeId(2), NodeId(3)],
+        }
+    }
+
+    fn created() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), &identity()).unwrap();
+        dir
+    }
+
+    fn start(dir: &Path) -> Result<u64, StoreError> {
+        open(dir).map(|d| d.life.incarnation)
+    }
+
+    #[test]
+    fn every_start_is_a_new_incarnation_of_the_same_identity() {
+        let dir = created();
+        assert_eq!(start(dir.path()).unwrap(), 1);
+        assert_eq!(start(dir.path()).unwrap(), 2);
+        assert_eq!(read(dir.path()).unwrap(), identity());
+    }
+
+    #[test]
+    fn start_never_creates_a_store() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(start(dir.path()), Err(StoreError::Missing(_))));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        let dir = created();
+        fs::remove_dir_all(database_path(dir.path())).unwrap();
+        assert!(matches!(start(dir.path()), Err(StoreError::Missing(_))));
+        assert!(!database_path(dir.path()).exists());
+    }
+
+    #[test]
+    fn a_directory_is_initialised_once() {
+        let dir = created();
+        assert!(matches!(create(dir.path(), &identity()), Err(StoreError::NotEmpty(_))));
+    }
+
+    #[test]
+    fn a_database_restored_from_an_older_start_is_refused() {
+        let dir = created();
+        start(dir.path()).unwrap();
+        let before = fs::read(identity_path(dir.path())).unwrap();
+        start(dir.path()).unwrap();
+        start(dir.path()).unwrap();
+        // The file from two starts ago beside today's database: as good as the other way round.
+        fs::write(identity_path(dir.path()), before).unwrap();
+        assert!(matches!(start(dir.path()), Err(StoreError::IdentityMismatch(_))));
+    }
+
+    #[test]
+    fn a_crash_between_the_two_identity_writes_is_survived() {
+        let dir = created();
+        let before = fs::read(identity_path(dir.path())).unwrap();
+        start(dir.path()).unwrap();
+        fs::write(identity_path(dir.path()), before).unwrap();
+        assert_eq!(start(dir.path()).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_missing_high_water_file_is_refused() {
+        let dir = created();
+        fs::remove_file(high_water_path(dir.path())).unwrap();
+        assert!(matches!(start(dir.path()), Err(StoreError::File { .. })));
+    }
+}

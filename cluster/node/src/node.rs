@@ -1,0 +1,187 @@
+//! Puts a node together: directory, replica, transport, driver.
+
+use crate::clock::unix_ms;
+use crate::driver::{Driver, Event, Inbox, Published};
+use crate::handle::{Handle, Shared};
+use crate::identity;
+use crate::metrics::ClusterMetrics;
+use crate::store::StoreError;
+use crate::transport::tls::{self, PeerTls, TlsError};
+use crate::transport::{Local, Peer, Transport};
+use signonce_core::replica::{OpenError, Replica, ReplicaConfig};
+use signonce_protocol::NodeId;
+use slog::Drain;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Ticks without a leader before an election; see [`NodeConfig::tick`].
+const ELECTION_TICKS: usize = 12;
+/// Ticks between heartbeats.
+const HEARTBEAT_TICKS: usize = 2;
+
+/// What a node needs to start.
+pub struct NodeConfig {
+    /// The directory made by [`identity::create`].
+    pub data_dir: PathBuf,
+    /// Every member with its address, this node included or not.
+    pub peers: Vec<Peer>,
+    /// Where this node listens for peers.
+    pub listen: SocketAddr,
+    /// Certificates.
+    pub tls: PeerTls,
+    /// Length of a tick; the same on every member. Heartbeats go out every 2 ticks, an election starts after 12 to
+    /// 24 ticks without one: 50 ms suits a LAN, 100 ms a WAN.
+    pub tick: Duration,
+    /// Log bytes kept for followers that lag.
+    pub log_bytes_max: usize,
+    /// How many slots a block's slot may be from the present one.
+    pub slot_tolerance: u64,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What it holds.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The peer address.
+    #[error("cannot listen for peers on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The configured members are not those the node was initialised with.
+    #[error("the configuration lists members {configured:?}, but this node was initialised with {initial:?}")]
+    OtherMembers {
+        /// Members in the configuration.
+        configured: Vec<NodeId>,
+        /// Members in the identity.
+        initial: Vec<NodeId>,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start the consensus thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    handle: Handle,
+    driver: std::thread::JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts a node from an existing data directory. It takes part once its peers have vouched for it; follow
+    /// [`Handle::status_watch`].
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing is ever created or repaired.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let opened = identity::open(&config.data_dir)?;
+        let identity = opened.identity;
+        let mut configured: Vec<NodeId> = config.peers.iter().map(|p| p.id).collect();
+        configured.sort_unstable();
+        if configured != identity.initial {
+            return Err(StartError::OtherMembers { configured, initial: identity.initial });
+        }
+        let replica_config = ReplicaConfig {
+            node: identity.node,
+            cluster: identity.cluster,
+            life: opened.life,
+            initial: identity.initial.clone(),
+            election_ticks: ELECTION_TICKS,
+            heartbeat_ticks: HEARTBEAT_TICKS,
+            seed: opened.life.boot,
+            log_bytes_max: config.log_bytes_max,
+        };
+        let logger = slog::Logger::root(tracing_slog::TracingSlogDrain.fuse(), slog::o!());
+        let replica = Replica::open(replica_config, &opened.store.image()?, opened.mark.as_ref(), logger)?;
+
+        let tls = tls::configs(config.tls, &identity.cluster, identity.node)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let (inbox, events) = Inbox::new();
+        let local = Local {
+            cluster: identity.cluster,
+            node: identity.node,
+            hello: replica.our_hello(),
+            tls,
+            inbox: inbox.clone(),
+        };
+        let transport = Transport::start(local, listener, config.peers);
+
+        let status = replica.status();
+        let (applied_sender, applied) = watch::channel(status.applied);
+        let (status_sender, status) = watch::channel(status);
+        let metrics = Arc::new(ClusterMetrics::default());
+        let handle = Handle(Arc::new(Shared {
+            node: identity.node,
+            boot: opened.life.boot,
+            next_seq: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
+            slot_tolerance: config.slot_tolerance,
+            inbox: inbox.clone(),
+            state: replica.state(),
+            status,
+            applied,
+            metrics: Arc::clone(&metrics),
+        }));
+        let driver = Driver {
+            node: identity.node,
+            boot: opened.life.boot,
+            tick: config.tick,
+            slot_tolerance: config.slot_tolerance,
+            state: replica.state(),
+            replica,
+            store: Arc::new(opened.store),
+            transport,
+            events,
+            published: Published { status: status_sender, applied: applied_sender },
+            metrics,
+        };
+        let driver = std::thread::Builder::new()
+            .name("consensus".into())
+            .spawn(move || driver.run(inbox, opened.high_water))
+            .map_err(StartError::Thread)?;
+        tracing::info!(node = %identity.node, cluster = %identity.cluster, time_ms = unix_ms(), "node started");
+        Ok(Self { handle, driver })
+    }
+
+    /// The way to use the node.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// What the node measures.
+    pub fn metrics(&self) -> Arc<ClusterMetrics> {
+        Arc::clone(&self.handle.0.metrics)
+    }
+
+    /// From now on the node calls itself not ready; requests under way and leadership go on.
+    pub fn announce_stop(&self) {
+        self.handle.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops the driver and closes the store. Hand over leadership first.
+    pub async fn stop(self) {
+        self.announce_stop();
+        self.handle.0.inbox.push(Event::Stop);
+        let joined = tokio::task::spawn_blocking(move || self.driver.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            crate::driver::die(&"the consensus thread panicked");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The store: one RocksDB with one WAL, so that a crash leaves a prefix of what was written across all tables.
+//!
+//! Only the driver writes here. `create` is for `init` and `join`; `open` never creates anything. Every error is
+//! fatal for the process: after a failed write or fsync nobody knows what the disk holds (the kernel may have dropped
+//! the dirty pages), so nothing is retried and the restart decides.
+
+use rocksdb::{ColumnFamilyDescriptor, DB, DBRecoveryMode, IteratorMode, Options, WriteBatch, WriteOptions};
+use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable};
+use std::path::{Path, PathBuf};
+
+/// Where the identity's copy inside the database lives (in the meta table; the replica does not know it).
+const IDENTITY_ROW: &[u8] = b"identity";
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// RocksDB failed; its text says how.
+    #[error("the store in {path}: {source}")]
+    RocksDb {
+        /// The database's directory.
+        path: PathBuf,
+        /// RocksDB's error.
+        source: rocksdb::Error,
+    },
+    /// There is no database where one must be.
+    #[error(
+        "there is no store in {0}. If this node is new, run `signonce init`. If it ever ran, its memory is lost: \
+         never initialise it again under its old id; replace it"
+    )]
+    Missing(PathBuf),
+    /// There is something where nothing may be.
+    #[error("{0} is not empty; a store is only ever created in an empty directory")]
+    NotEmpty(PathBuf),
+    /// A file beside the database failed.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// A file beside the database is damaged.
+    #[error("{path} is damaged: {why}. Do not repair it: replace this node")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The identity in the database is not that of the file beside it.
+    #[error(
+        "the store in {0} belongs to another identity than the IDENTITY file beside it; one of them was copied"
+    )]
+    IdentityMismatch(PathBuf),
+}
+
+/// The database.
+pub struct Store {
+    db: DB,
+    path: PathBuf,
+}
+
+const fn table_name(table: DiskTable) -> &'static str {
+    match table {
+        DiskTable::Log => "log",
+        DiskTable::Meta => "meta",
+        DiskTable::Ledger => "ledger",
+        DiskTable::Registry => "keys",
+    }
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    // Drops a torn last record, which was never acknowledged, and refuses every other damage. The default mode
+    // would silently drop synced records after a damaged one.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_paranoid_checks(true);
+    // All tables reach their files together, so that the prefix rule survives a flush.
+    options.set_atomic_flush(true);
+    options.set_max_total_wal_size(64 << 20);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(256);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(4 << 20);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options
+}
+
+fn table_options() -> Options {
+    let mut options = Options::default();
+    options.set_write_buffer_size(8 << 20);
+    options.set_max_write_buffer_number(2);
+    options.set_compression_type(rocksdb::DBCompressionType::None);
+    options
+}
+
+fn tables() -> Vec<ColumnFamilyDescriptor> {
+    let mut all = vec![ColumnFamilyDescriptor::new("default", table_options())];
+    all.extend(DiskTable::ALL.map(|t| ColumnFamilyDescriptor::new(table_name(t), table_options())));
+    all
+}
+
+impl Store {
+    /// Creates an empty store with `identity` inside, synced.
+    ///
+    /// # Errors
+    /// [`StoreError::NotEmpty`] where anything lies already.
+    pub fn create(path: &Path, identity: &[u8]) -> Result<(), StoreError> {
+        if path.exists() {
+            return Err(StoreError::NotEmpty(path.to_owned()));
+        }
+        let mut options = database_options();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_error_if_exists(true);
+        let db = DB::open_cf_descriptors(&options, path, tables())
+            .map_err(|source| StoreError::RocksDb { path: path.to_owned(), source })?;
+        let store = Self { db, path: path.to_owned() };
+        store.put_identity(identity)
+    }
+
+    /// Opens an existing store.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is none, [`StoreError::RocksDb`] for a damaged or locked one.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.join("CURRENT").exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        let db = DB::open_cf_descriptors(&database_options(), path, tables())
+            .map_err(|source| StoreError::RocksDb { path: path.to_owned(), source })?;
+        Ok(Self { db, path: path.to_owned() })
+    }
+
+    /// Reads everything.
+    pub fn image(&self) -> Result<DiskImage, StoreError> {
+        let mut rows = Vec::new();
+        for table in DiskTable::ALL {
+            for row in self.db.iterator_cf(self.table(table), IteratorMode::Start) {
+                let (key, value) = row.map_err(|e| self.failed(e))?;
+                rows.push((table, key.into_vec(), value.into_vec()));
+            }
+        }
+        Ok(DiskImage { rows })
+    }
+
+    /// Applies `batch` atomically. Visible at once; durable with `sync` or after the next [`Self::sync`].
+    pub fn write(&self, batch: &DiskBatch, sync: bool) -> Result<(), StoreError> {
+        let mut writes = WriteBatch::default();
+        for op in &batch.ops {
+            match op {
+                DiskOp::Put(table, key, value) => writes.put_cf(self.table(*table), key, value),
+                DiskOp::Delete(table, key) => writes.delete_cf(self.table(*table), key),
+                DiskOp::DeleteRange(table, from, to) => writes.delete_range_cf(self.table(*table), from, to),
+                // Keys of the cleared tables are at most 255 bytes and never start with eight 0xff.
+                DiskOp::Clear(table) => {
+                    writes.delete_range_cf(self.table(*table), &[][..], &[0xff; 256][..]);
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(writes, &options).map_err(|e| self.failed(e))
+    }
+
+    /// Makes everything written so far durable.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(|e| self.failed(e))
+    }
+
+    /// The identity inside the database.
+    pub fn identity(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.table(DiskTable::Meta), IDENTITY_ROW).map_err(|e| self.failed(e))
+    }
+
+    /// Replaces the identity inside the database, synced.
+    pub fn put_identity(&self, identity: &[u8]) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db
+            .put_cf_opt(self.table(DiskTable::Meta), IDENTITY_ROW, identity, &options)
+            .map_err(|e| self.failed(e))
+    }
+
+    fn table(&self, table: DiskTable) -> &rocksdb::ColumnFamily {
+        // `open` fails unless all tables are there.
+        self.db.cf_handle(table_name(table)).expect("every table was opened")
+    }
+
+    fn failed(&self, source: rocksdb::Error) -> StoreError {
+        StoreError::RocksDb { path: self.path.clone(), source }
+    }
+}

@@ -1,0 +1,95 @@
+//! Incoming streams: prove who the peer is, answer its hello, hand its frames to the driver.
+
+use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose, SNAPSHOT_BYTES_MAX};
+use super::{Local, tls};
+use crate::driver::Event;
+use signonce_core::replica::fence::{Hello, HelloReply, Life};
+use signonce_core::replica::wire::PeerMessage;
+use signonce_protocol::NodeId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::BufReader;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams that may be open at once; a cluster has a handful of peers.
+const STREAMS_MAX: usize = 256;
+
+pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(STREAMS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (socket, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or the like: it passes, a listener that gave up would not come back.
+                tracing::warn!(%error, "cannot accept peers at the moment");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let local = Arc::clone(&local);
+        tokio::spawn(async move {
+            if let Err(error) = serve(&local, socket).await {
+                tracing::debug!(%address, %error, "a peer's stream ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve(local: &Local, socket: TcpStream) -> Result<(), FrameError> {
+    let greeting = timeout(GREETING_TIMEOUT, greet(local, socket)).await;
+    let (mut stream, from, life, purpose) =
+        greeting.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    if purpose == Purpose::Snapshot {
+        let Frame::Raft(bytes) = Frame::read(&mut stream, SNAPSHOT_BYTES_MAX).await? else {
+            return Err(FrameError::Unexpected);
+        };
+        local.inbox.push(Event::Raft { from, life, message: Box::new(PeerMessage::decode(&bytes)?) });
+        return Frame::Arrived.write(&mut stream).await;
+    }
+    let mut stream = BufReader::with_capacity(64 * 1024, stream);
+    loop {
+        let event = match Frame::read(&mut stream, FRAME_BYTES_MAX).await? {
+            Frame::Raft(bytes) => Event::Raft { from, life, message: Box::new(PeerMessage::decode(&bytes)?) },
+            Frame::Forward(requests) => Event::Forwarded { from, requests },
+            Frame::Declined(requests, why) => Event::Declined { requests, why },
+            Frame::Hello(..) | Frame::HelloReply(_) | Frame::Arrived => return Err(FrameError::Unexpected),
+        };
+        local.inbox.push(event);
+    }
+}
+
+async fn greet(
+    local: &Local,
+    socket: TcpStream,
+) -> Result<(TlsStream<TcpStream>, NodeId, Life, Purpose), FrameError> {
+    socket.set_nodelay(true)?;
+    let mut stream = TlsAcceptor::from(Arc::clone(&local.tls.server)).accept(socket).await?;
+    let Frame::Hello(hello, purpose) = Frame::read(&mut stream, FRAME_BYTES_MAX).await? else {
+        return Err(FrameError::Unexpected);
+    };
+    if !is_who_it_says(&stream, &hello) {
+        tracing::warn!(claimed = %hello.node, "a peer's certificate is not that of the node it says it is");
+        return Err(FrameError::Unexpected);
+    }
+    let (answer, answered) = oneshot::channel();
+    let (from, life) = (hello.node, hello.life);
+    local.inbox.push(Event::Hello { hello: Box::new(hello), answer });
+    let Ok(reply) = answered.await else { return Err(FrameError::Unexpected) };
+    let refused = matches!(reply, HelloReply::Refused(_));
+    Frame::HelloReply(reply).write(&mut stream).await?;
+    if refused { Err(FrameError::Unexpected) } else { Ok((stream, from, life, purpose)) }
+}
+
+fn is_who_it_says(stream: &TlsStream<TcpStream>, hello: &Hello) -> bool {
+    let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    // The certificate is checked against the cluster that the peer names, so that a node of another cluster under
+    // the same authority gets the answer that it is one.
+    leaf.is_some_and(|leaf| tls::is_node(leaf, &hello.cluster, hello.node))
+}

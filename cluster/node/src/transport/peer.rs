@@ -1,0 +1,127 @@
+//! The outgoing stream to one peer: dial, say hello, then write whatever is queued, for ever.
+
+use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
+use super::{Local, Peer, tls};
+use crate::driver::Event;
+use signonce_core::replica::fence::HelloReply;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc::Receiver, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(120);
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(1);
+/// A stream on which nothing could be written for this long is given up: the peer is stopped or cut off.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes collected before they are written in one go.
+const COALESCE_BYTES: usize = 64 * 1024;
+
+pub(super) async fn keep_connected(
+    local: Arc<Local>,
+    peer: Peer,
+    mut frames: Receiver<Frame>,
+    mut redial: watch::Receiver<u64>,
+) {
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        match greet(&local, &peer, Purpose::Messages).await {
+            Ok((mut stream, reply @ (HelloReply::Welcome { .. } | HelloReply::NoWitness))) => {
+                backoff = BACKOFF_FIRST;
+                tracing::info!(peer = %peer.id, address = %peer.address, "connected to peer");
+                local.inbox.push(Event::HelloReply { from: peer.id, reply });
+                // What queued up meanwhile is stale; raft sends it anew.
+                while frames.try_recv().is_ok() {}
+                let written = tokio::select! {
+                    written = write_frames(&mut stream, &mut frames) => written,
+                    _ = redial.changed() => continue,
+                };
+                match written {
+                    Ok(()) => return, // the node stops
+                    Err(error) => tracing::warn!(peer = %peer.id, %error, "lost the stream to peer"),
+                }
+            }
+            Ok((_, refused)) => local.inbox.push(Event::HelloReply { from: peer.id, reply: refused }),
+            Err(error) => tracing::debug!(peer = %peer.id, %error, "cannot reach peer"),
+        }
+        local.inbox.push(Event::Unreachable(peer.id));
+        sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_LONGEST);
+    }
+}
+
+/// Sends one snapshot and waits until the peer has taken it.
+pub(super) async fn send_snapshot(local: &Local, peer: &Peer, frame: &Frame) -> Result<(), FrameError> {
+    timeout(SNAPSHOT_TIMEOUT, async {
+        let (mut stream, HelloReply::Welcome { .. }) = greet(local, peer, Purpose::Snapshot).await? else {
+            return Err(FrameError::Unexpected);
+        };
+        frame.write(&mut stream).await?;
+        match Frame::read(&mut stream, FRAME_BYTES_MAX).await? {
+            Frame::Arrived => Ok(()),
+            _ => Err(FrameError::Unexpected),
+        }
+    })
+    .await
+    .unwrap_or_else(|_| Err(timed_out()))
+}
+
+async fn greet(
+    local: &Local,
+    peer: &Peer,
+    purpose: Purpose,
+) -> Result<(TlsStream<TcpStream>, HelloReply), FrameError> {
+    timeout(CONNECT_TIMEOUT, async {
+        let socket = TcpStream::connect(&peer.address).await?;
+        socket.set_nodelay(true)?;
+        let connector = TlsConnector::from(Arc::clone(&local.tls.client));
+        let mut stream = connector.connect(tls::server_name(&local.cluster, peer.id), socket).await?;
+        Frame::Hello(local.hello.clone(), purpose).write(&mut stream).await?;
+        match Frame::read(&mut stream, FRAME_BYTES_MAX).await? {
+            Frame::HelloReply(reply) => Ok((stream, reply)),
+            _ => Err(FrameError::Unexpected),
+        }
+    })
+    .await
+    .unwrap_or_else(|_| Err(timed_out()))
+}
+
+/// Writes frames until the queue closes or the stream breaks. The peer never writes after its hello, so a readable
+/// stream is a closed one.
+async fn write_frames(
+    stream: &mut TlsStream<TcpStream>,
+    frames: &mut Receiver<Frame>,
+) -> Result<(), FrameError> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut unexpected = [0; 1];
+    loop {
+        let first = tokio::select! {
+            frame = frames.recv() => match frame {
+                Some(frame) => frame,
+                None => return Ok(()),
+            },
+            _ = tokio::io::AsyncReadExt::read(&mut reader, &mut unexpected) => {
+                return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+            }
+        };
+        let mut bytes = first.to_bytes();
+        while bytes.len() < COALESCE_BYTES {
+            let Ok(next) = frames.try_recv() else { break };
+            bytes.extend_from_slice(&next.to_bytes());
+        }
+        let write = async {
+            writer.write_all(&bytes).await?;
+            writer.flush().await
+        };
+        timeout(WRITE_TIMEOUT, write).await.map_err(|_| timed_out())??;
+    }
+}
+
+fn timed_out() -> FrameError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
