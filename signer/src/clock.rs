@@ -17,7 +17,9 @@ pub const SUSPECT_MS: u64 = 10_000;
 
 /// The wall clock jumped a moment ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this node's clock jumped by {by_ms} ms; slots are served again in {left_ms} ms (check the time service)")]
+#[error(
+    "this node's clock jumped by {by_ms} ms; slots are served again in {left_ms} ms (check the time service)"
+)]
 pub struct ClockJumped {
     /// How far, forwards if positive.
     pub by_ms: i64,
@@ -50,7 +52,10 @@ impl Clock {
         let before = watch.jump;
         let verdict = watch.look(unix_ms(), monotonic_ms);
         if let Some(jump) = watch.jump.filter(|_| watch.jump != before) {
-            tracing::warn!(by_ms = jump.by_ms, "the wall clock jumped; duties with a slot wait {SUSPECT_MS} ms");
+            tracing::warn!(
+                by_ms = jump.by_ms,
+                "the wall clock jumped; duties with a slot wait {SUSPECT_MS} ms"
+            );
         }
         verdict
     }
@@ -119,7 +124,10 @@ mod tests {
         let mut watch = Watch::default();
         assert_eq!(watch.look(START, 0), Ok(()));
         assert!(watch.look(START + 60_000, 10).is_err());
-        assert_eq!(watch.look(START + 9_000, 9_000), Err(ClockJumped { by_ms: -59_990, left_ms: SUSPECT_MS }));
+        assert_eq!(
+            watch.look(START + 9_000, 9_000),
+            Err(ClockJumped { by_ms: -59_990, left_ms: SUSPECT_MS })
+        );
         assert!(watch.look(START + 18_999, 18_999).is_err());
         assert_eq!(watch.look(START + 19_000, 19_000), Ok(()));
     }

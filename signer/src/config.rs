@@ -135,7 +135,13 @@ impl Default for ListenSection {
     fn default() -> Self {
         let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         let here = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        Self { peer: any(7300), client: any(7301), admin: here(7302), admin_socket: None, metrics: here(7303) }
+        Self {
+            peer: any(7300),
+            client: any(7301),
+            admin: here(7302),
+            admin_socket: None,
+            metrics: here(7303),
+        }
     }
 }
 
@@ -229,7 +235,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}; write one with `signonce init`, or give --config")]
+    #[error(
+        "cannot read the configuration {path}: {source}; write one with `signonce init`, or give --config"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -308,15 +316,18 @@ impl Config {
         check_names(&table)?;
         let warnings = overlay_environment(&mut table, environment)?;
         for (name, value) in overrides {
-            let Some((section, key, kind)) = SETTINGS.iter().find(|(s, k, _)| format!("{s}.{k}") == *name) else {
+            let Some((section, key, kind)) = SETTINGS.iter().find(|(s, k, _)| format!("{s}.{k}") == *name)
+            else {
                 return Err(unknown(name));
             };
             set(&mut table, section, key, read_value(name, value, *kind)?);
         }
         check_names(&table)?;
-        let origin = file.map_or_else(|| "environment and flags".to_owned(), |path| path.display().to_string());
-        let mut config: Self =
-            table.try_into().map_err(|e: toml::de::Error| ConfigError::Invalid { origin, why: e.to_string() })?;
+        let origin =
+            file.map_or_else(|| "environment and flags".to_owned(), |path| path.display().to_string());
+        let mut config: Self = table
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Invalid { origin, why: e.to_string() })?;
         let base = file.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_path_buf);
         config.resolve_paths(&base);
         config.check()?;
@@ -384,7 +395,11 @@ impl Config {
             ("limits.log_bytes_max", limits.log_bytes_max as u64),
         ] {
             if value == 0 {
-                return Err(ConfigError::Value { setting: setting.into(), value: "0".into(), hint: positive });
+                return Err(ConfigError::Value {
+                    setting: setting.into(),
+                    value: "0".into(),
+                    hint: positive,
+                });
             }
         }
         let id = &self.cluster.id;
@@ -405,11 +420,13 @@ fn check_member(member: &MemberSection) -> Result<(), ConfigError> {
         value: format!("{value:?}"),
         hint,
     };
-    let port = member.peer.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse());
+    let port =
+        member.peer.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse());
     if !matches!(port, Some(Ok(1u16..))) {
         return Err(wrong("peer", &member.peer, "it must be host:port"));
     }
-    let host = member.client_url.strip_prefix("https://").or_else(|| member.client_url.strip_prefix("wss://"));
+    let host =
+        member.client_url.strip_prefix("https://").or_else(|| member.client_url.strip_prefix("wss://"));
     if host.is_none_or(str::is_empty) {
         return Err(wrong("client_url", &member.client_url, "it must be https://host:port"));
     }
@@ -502,7 +519,9 @@ fn read_value(origin: &str, text: &str, kind: Kind) -> Result<toml::Value, Confi
         .map_err(|e: toml::de::Error| ConfigError::Invalid { origin: origin.into(), why: e.to_string() })?;
     match (table.remove("value"), table.is_empty()) {
         (Some(value), true) => Ok(value),
-        _ => Err(ConfigError::Invalid { origin: origin.into(), why: "one value, and nothing after it".into() }),
+        _ => {
+            Err(ConfigError::Invalid { origin: origin.into(), why: "one value, and nothing after it".into() })
+        }
     }
 }
 

@@ -100,7 +100,12 @@ impl KeyringSync {
     ///
     /// # Errors
     /// Why it could not.
-    pub async fn try_envelope(self: &Arc<Self>, id: KeyId, chain: GenesisHash, sealed: Envelope) -> Result<(), String> {
+    pub async fn try_envelope(
+        self: &Arc<Self>,
+        id: KeyId,
+        chain: GenesisHash,
+        sealed: Envelope,
+    ) -> Result<(), String> {
         let this = Arc::clone(self);
         let wanted = Wanted { id, chain, sealed };
         let opened = tokio::task::spawn_blocking(move || this.read(&wanted).map(drop)).await;
@@ -169,9 +174,9 @@ impl KeyringSync {
 
     /// Opens an envelope into the keyring; remembers why if it does not open.
     fn open(&self, wanted: Wanted) -> Result<(), String> {
-        let opened = self.read(&wanted).and_then(|secret| {
-            self.keyring.insert(wanted.id, secret).map_err(|e| e.to_string())
-        });
+        let opened = self
+            .read(&wanted)
+            .and_then(|secret| self.keyring.insert(wanted.id, secret).map_err(|e| e.to_string()));
         let mut locked = self.lock();
         match &opened {
             Ok(()) => {
@@ -207,7 +212,9 @@ impl KeyringSync {
                 tracing::info!(node = %own.node, url = own.client_url, "this node announced itself");
                 return true;
             }
-            Ok(Err(refused)) => tracing::error!(%refused, "the cluster refuses what this node says of itself"),
+            Ok(Err(refused)) => {
+                tracing::error!(%refused, "the cluster refuses what this node says of itself")
+            }
             Err(error) => tracing::info!(%error, "this node could not announce itself yet"),
         }
         false

@@ -41,5 +41,6 @@ fn start(config: &std::path::Path) -> anyhow::Result<()> {
 
 /// The variables that are text; others are none of ours.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

@@ -75,7 +75,11 @@ impl Metrics {
         registry.register_with_unit("request", help, Unit::Seconds, seconds.clone());
         registry.register("ready", "1 while this node serves new duties", ready.clone());
         registry.register("keys_unlocked", "Keys open on this node", keys_unlocked.clone());
-        registry.register("keys_locked", "Keys whose envelope does not open on this node", keys_locked.clone());
+        registry.register(
+            "keys_locked",
+            "Keys whose envelope does not open on this node",
+            keys_locked.clone(),
+        );
         Self { registry, requests, seconds, ready, keys_unlocked, keys_locked }
     }
 

@@ -32,13 +32,15 @@ impl Gate {
         clock: Arc<Clock>,
         config: &Config,
     ) -> Self {
-        let urls = config.cluster.members.iter().map(|member| (member.id, member.client_url.clone())).collect();
+        let urls =
+            config.cluster.members.iter().map(|member| (member.id, member.client_url.clone())).collect();
         Self { handle, keyring, sync, clock, urls }
     }
 
     /// Where clients reach a member.
     pub fn client_url(&self, node: NodeId) -> Option<String> {
-        let announced = self.handle.read(|state| state.member(node).map(|(member, _)| member.client_url.clone()));
+        let announced =
+            self.handle.read(|state| state.member(node).map(|(member, _)| member.client_url.clone()));
         announced.or_else(|| self.urls.get(&node).cloned())
     }
 

@@ -16,8 +16,8 @@ use signonce_core::ClientId;
 use signonce_protocol::{
     EpochIndex, Hash, KeyId, LogIndex, PublicKey, Slot,
     rpc::{
-        ChainRef, ErrorCode, KeyInfo, KeyState, KeysEvent, PayloadParam, RpcError, SignReply, SignerApiServer,
-        StatusReply, VrfParams, VrfReply,
+        ChainRef, ErrorCode, KeyInfo, KeyState, KeysEvent, PayloadParam, RpcError, SignReply,
+        SignerApiServer, StatusReply, VrfParams, VrfReply,
     },
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -97,7 +97,11 @@ impl SignerApiServer for Rpc {
         })
     }
 
-    async fn subscribe_keys(&self, pending: PendingSubscriptionSink, extensions: &Extensions) -> SubscriptionResult {
+    async fn subscribe_keys(
+        &self,
+        pending: PendingSubscriptionSink,
+        extensions: &Extensions,
+    ) -> SubscriptionResult {
         let peer = match peer(extensions).and_then(|peer| self.signer.client(peer).map(|_| peer)) {
             Ok(peer) => peer.clone(),
             Err(error) => {
@@ -112,7 +116,11 @@ impl SignerApiServer for Rpc {
 }
 
 /// Sends the list, then what changes in it, until the subscriber is gone.
-async fn follow_keys(handle: &Handle, peer: &PeerIdentity, sink: &SubscriptionSink) -> Result<(), serde_json::Error> {
+async fn follow_keys(
+    handle: &Handle,
+    peer: &PeerIdentity,
+    sink: &SubscriptionSink,
+) -> Result<(), serde_json::Error> {
     let mut applied = handle.applied_watch();
     let mut known = Known::default();
     let mut first = true;
@@ -155,7 +163,8 @@ impl Known {
         let id = |key: &KeyInfo| KeyId { key_type: key.key_type, public: key.public };
         let present: BTreeMap<KeyId, KeyInfo> = keys.into_iter().map(|key| (id(&key), key)).collect();
         let before = std::mem::replace(&mut self.keys, present);
-        let changed = self.keys.iter().filter(|(id, key)| before.get(id) != Some(key)).map(|(_, key)| key.clone());
+        let changed =
+            self.keys.iter().filter(|(id, key)| before.get(id) != Some(key)).map(|(_, key)| key.clone());
         let gone = before.iter().filter(|(id, _)| !self.keys.contains_key(id)).map(|(_, key)| removed(key));
         let changes: Vec<KeyInfo> = changed.chain(gone).collect();
         if first || changes.len() > CHANGES_MAX {
@@ -210,7 +219,10 @@ mod tests {
         let events = known.events(LogIndex(3), vec![key(1, KeyState::Armed), key(3, KeyState::Armed)], false);
         let told: Vec<_> = events.iter().map(changed).collect();
         assert_eq!(told, [(1, KeyState::Armed), (3, KeyState::Armed), (2, KeyState::Removed)]);
-        assert_eq!(known.events(LogIndex(4), vec![key(1, KeyState::Armed), key(3, KeyState::Armed)], false), []);
+        assert_eq!(
+            known.events(LogIndex(4), vec![key(1, KeyState::Armed), key(3, KeyState::Armed)], false),
+            []
+        );
     }
 
     #[test]

@@ -19,7 +19,8 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyState, Member, MemberState, Right, WatermarkView,
+    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyState, Member, MemberState, Right,
+    WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme, Term,

@@ -46,7 +46,9 @@ pub enum CallError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The connection broke, or the time ran out, after the request was sent: a change may have been made.
-    #[error("no answer from the admin API at {to}: {why}; a change may have been made, look before trying again")]
+    #[error(
+        "no answer from the admin API at {to}: {why}; a change may have been made, look before trying again"
+    )]
     NoAnswer {
         /// Where.
         to: String,
@@ -176,7 +178,11 @@ impl AdminClient {
     ///
     /// # Errors
     /// The node cannot be reached, does not answer in 15 s, or refuses.
-    pub async fn call<P: Serialize, R: DeserializeOwned>(&self, method: &str, params: &P) -> Result<R, CallError> {
+    pub async fn call<P: Serialize, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<R, CallError> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let answered = tokio::time::timeout(TIMEOUT, self.exchange(body)).await;
         let answer = answered.unwrap_or_else(|_| Err(self.no_answer("it took too long")))?;
@@ -205,7 +211,8 @@ impl AdminClient {
                 self.post(stream, "localhost", body).await
             }
             Place::Https { host, port, tls } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| self.unreachable(e))?;
+                let stream =
+                    TcpStream::connect((host.as_str(), *port)).await.map_err(|e| self.unreachable(e))?;
                 let name = ServerName::try_from(host.clone()).map_err(|e| self.unreachable(e))?;
                 let stream = tls.connect(name, stream).await.map_err(|e| self.unreachable(e))?;
                 self.post(stream, host, body).await
@@ -249,11 +256,13 @@ impl AdminClient {
         let shown = || String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
         let parsed: Answer<'_> = serde_json::from_slice(answer).map_err(|_| not_ours(shown()))?;
         match (parsed.error, parsed.result) {
-            (Some(Failure { message, data }), _) => Err(match serde_json::from_value::<AdminErrorData>(data.clone()) {
-                Ok(data) => AdminError { message, data: Box::new(data) }.into(),
-                // JSON-RPC's own errors: a method or parameter that this node does not know.
-                Err(_) => AdminError::new(AdminErrorCode::Invalid, detailed(message, &data)).into(),
-            }),
+            (Some(Failure { message, data }), _) => {
+                Err(match serde_json::from_value::<AdminErrorData>(data.clone()) {
+                    Ok(data) => AdminError { message, data: Box::new(data) }.into(),
+                    // JSON-RPC's own errors: a method or parameter that this node does not know.
+                    Err(_) => AdminError::new(AdminErrorCode::Invalid, detailed(message, &data)).into(),
+                })
+            }
             // `null` is an answer too, but of no admin method.
             (None, Some(result)) => {
                 serde_json::from_str(result.get()).map_err(|e| not_ours(format!("{} ({e})", shown())))

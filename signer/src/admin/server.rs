@@ -2,7 +2,8 @@
 //! on the unix socket. Every change goes into the log with the name of who wanted it.
 
 use super::api::{
-    AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey, MemberRow,
+    AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey,
+    MemberRow,
 };
 use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller};
 use http::Extensions;
@@ -74,11 +75,13 @@ impl AdminApiServer for Admin {
         actor(extensions)?;
         let unlocked: BTreeSet<_> = self.keyring.ids().into_iter().collect();
         Ok(self.handle.read(|state| {
-            let name = |genesis| state.registry().chain(genesis).map_or_else(String::new, |chain| chain.name.clone());
             let row = |key: &signonce_core::Key| KeyRow {
                 id: key.id,
                 scheme: key.scheme,
-                chain: name(&key.chain),
+                chain: state
+                    .registry()
+                    .chain(&key.chain)
+                    .map_or_else(String::new, |chain| chain.name.clone()),
                 genesis: key.chain,
                 group: key.group.clone(),
                 state: key.state,
@@ -142,7 +145,11 @@ impl AdminApiServer for Admin {
         }
     }
 
-    async fn transfer_leadership(&self, extensions: &Extensions, to: Option<NodeId>) -> Result<NodeId, AdminError> {
+    async fn transfer_leadership(
+        &self,
+        extensions: &Extensions,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, AdminError> {
         let actor = actor(extensions)?;
         let status = self.handle.status();
         if status.role != Role::Leader {
@@ -158,7 +165,10 @@ impl AdminApiServer for Admin {
             return Err(AdminError::new(AdminErrorCode::Invalid, message));
         }
         let heir = self.handle.transfer_leadership(to, HANDOVER).await.ok_or_else(|| {
-            AdminError::new(AdminErrorCode::UnknownOutcome, "no other node has taken over in time; look at the status")
+            AdminError::new(
+                AdminErrorCode::UnknownOutcome,
+                "no other node has taken over in time; look at the status",
+            )
         })?;
         tracing::info!(actor, %heir, "leadership handed over");
         Ok(heir)
@@ -227,7 +237,9 @@ impl Admin {
             SubmitError::SlotOutOfRange(_) => AdminErrorCode::Internal,
         };
         let next = match code {
-            AdminErrorCode::UnknownOutcome => "the change was proposed but not decided in time: look before trying again",
+            AdminErrorCode::UnknownOutcome => {
+                "the change was proposed but not decided in time: look before trying again"
+            }
             _ => "nothing was changed",
         };
         let mut admin = AdminError::new(code, format!("{error}; {next}"));
@@ -248,7 +260,9 @@ const fn role_name(role: Role) -> &'static str {
 fn check(change: &Change) -> Result<(), AdminError> {
     let why = match change {
         Change::AnnounceMember(_) => "members announce themselves",
-        Change::RemoveMember { .. } => "a member's vote must be taken first, which this version cannot do yet",
+        Change::RemoveMember { .. } => {
+            "a member's vote must be taken first, which this version cannot do yet"
+        }
         _ => return Ok(()),
     };
     Err(AdminError::new(AdminErrorCode::Invalid, format!("{} is not for operators: {why}", name_of(change))))
@@ -281,11 +295,15 @@ mod tests {
 
     fn asked_by(caller: Option<Caller>) -> Result<String, AdminErrorCode> {
         let mut extensions = Extensions::new();
-        extensions.extend(caller.map(|caller| {
-            let mut one = Extensions::new();
-            one.insert(caller);
-            one
-        }).unwrap_or_default());
+        extensions.extend(
+            caller
+                .map(|caller| {
+                    let mut one = Extensions::new();
+                    one.insert(caller);
+                    one
+                })
+                .unwrap_or_default(),
+        );
         actor(&extensions).map_err(|error| error.code())
     }
 
@@ -305,7 +323,10 @@ mod tests {
 
     #[test]
     fn operators_cannot_speak_for_nodes() {
-        assert_eq!(check(&Change::RemoveMember { node: NodeId(1) }).unwrap_err().code(), AdminErrorCode::Invalid);
+        assert_eq!(
+            check(&Change::RemoveMember { node: NodeId(1) }).unwrap_err().code(),
+            AdminErrorCode::Invalid
+        );
         assert!(check(&Change::RemoveClient { name: "a".into() }).is_ok());
     }
 }

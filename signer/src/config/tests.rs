@@ -70,7 +70,9 @@ fn a_typo_is_an_error_that_names_the_nearest_setting() {
     }
     let text = FILE.replace("client_url = \"https://b", "client_ulr = \"https://b");
     let error = load(&text).unwrap_err();
-    assert!(matches!(&error, ConfigError::Unknown { nearest: Some(n), .. } if n == "cluster.members.client_url"));
+    assert!(
+        matches!(&error, ConfigError::Unknown { nearest: Some(n), .. } if n == "cluster.members.client_url")
+    );
     assert!(error.to_string().contains("did you mean"), "{error}");
 }
 
@@ -122,7 +124,8 @@ fn every_setting_can_come_from_the_environment() {
     ];
     let names: Vec<_> = SETTINGS.iter().map(|(s, k, _)| format!("{s}.{k}")).collect();
     assert_eq!(names, values.map(|(name, _)| name), "a new setting belongs in this table too");
-    let env = values.map(|(name, value)| (format!("SIGNONCE_{}", name.replace('.', "_").to_uppercase()), value.into()));
+    let env = values
+        .map(|(name, value)| (format!("SIGNONCE_{}", name.replace('.', "_").to_uppercase()), value.into()));
     let config = Config::load(None, env, &[]).unwrap().config;
     assert_eq!(config.limits.tick_ms, 6);
     assert_eq!(config.admin_socket(), Path::new("/s"));

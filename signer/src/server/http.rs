@@ -16,7 +16,7 @@ use jsonrpsee::server::{
     TowerServiceBuilder,
 };
 use signonce_protocol::rpc::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -36,6 +36,9 @@ const PING: Duration = Duration::from_secs(15);
 const DRAIN_BYTES: usize = 16 << 20;
 /// Pause after `accept` failed, which it does when file descriptors run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// The answer to one request. Boxed, as the compiler cannot name what is inside.
+type Answer = Pin<Box<dyn Future<Output = io::Result<HttpResponse<HttpBody>>> + Send>>;
 
 /// Who is on the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,15 +166,15 @@ impl Endpoint {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = self.services.clone().build(self.methods.clone(), self.stop.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| -> Answer {
             let mut service = service.clone();
             request.extensions_mut().insert(caller.clone());
-            async move {
+            Box::pin(async move {
                 if request.body().size_hint().lower() > u64::from(MAX_REQUEST_BYTES) {
                     return Ok(too_large(request.into_body()).await);
                 }
-                service.call(request).await
-            }
+                service.call(request).await.map_err(io::Error::other)
+            })
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

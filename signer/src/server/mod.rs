@@ -71,7 +71,9 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The configuration is another node's, or another cluster's, than the store.
-    #[error("the configuration says {configured}, the store in {dir} is of {found}; one of them is in the wrong place")]
+    #[error(
+        "the configuration says {configured}, the store in {dir} is of {found}; one of them is in the wrong place"
+    )]
     AnotherNode {
         /// Node and cluster of the configuration.
         configured: String,
@@ -298,7 +300,9 @@ impl Parts {
         let (stopping, stop) = stop_channel();
         let limit = config.limits.connections_max;
         let methods = rpc_module(Rpc::new(signer, config.cluster.id.clone()));
-        tokio::spawn(Endpoint::new(methods.into(), limit, stopping.clone()).serve_tls(client, acceptor.clone()));
+        tokio::spawn(
+            Endpoint::new(methods.into(), limit, stopping.clone()).serve_tls(client, acceptor.clone()),
+        );
         let methods = admin_module(admin);
         let endpoint = Endpoint::new(methods.clone().into(), limit, stopping.clone());
         tokio::spawn(endpoint.serve_tls(admin_port, acceptor));

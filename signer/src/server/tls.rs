@@ -5,7 +5,9 @@
 
 use crate::config::TlsFiles;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, crypto::CryptoProvider, server::WebPkiClientVerifier,
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
@@ -145,8 +147,11 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
 /// # Errors
 /// If the file cannot be read or has none.
 pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|e| TlsError::Pem { what: "a private key", path: path.to_owned(), why: e.to_string() })
+    PrivateKeyDer::from_pem_file(path).map_err(|e| TlsError::Pem {
+        what: "a private key",
+        path: path.to_owned(),
+        why: e.to_string(),
+    })
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -26,7 +26,16 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
         Refusal::Equivocation { duty, signed, asked, at, time_ms, client } => {
             RpcError::equivocation(duty.clone(), *signed, *asked, *at, *time_ms, name_of(*client))
         }
-        Refusal::CrossedSides { session: _, candidate: _, signed: _, asked: _, digest: signed, at, time_ms, client } => {
+        Refusal::CrossedSides {
+            session: _,
+            candidate: _,
+            signed: _,
+            asked: _,
+            digest: signed,
+            at,
+            time_ms,
+            client,
+        } => {
             let mut error = plain(ErrorCode::Equivocation);
             error.data.digest_signed = Some(*signed);
             error.data.digest_asked = Some(*digest);
@@ -74,7 +83,9 @@ fn farthest(asked: Position, reference: Position, limit: u64) -> Coordinate {
         (Position::Grandpa { set_id, round }, _) => {
             Coordinate::Round { set_id, round: round.saturating_add(limit) }
         }
-        (Position::Beefy { set_id, block: _ }, Position::Beefy { set_id: to, block }) if next_set(set_id, to) => {
+        (Position::Beefy { set_id, block: _ }, Position::Beefy { set_id: to, block })
+            if next_set(set_id, to) =>
+        {
             Coordinate::Block { set_id: set_id.saturating_add(limit), block }
         }
         (Position::Beefy { set_id, block }, _) => {
@@ -123,7 +134,9 @@ pub fn malformed(public: &PublicKey, what: impl std::fmt::Display) -> RpcError {
 pub fn not_armed(key: &KeyId, state: KeyState, class: DutyClass) -> RpcError {
     let next = match state {
         KeyState::Removed => "it was removed and never signs again: use another key",
-        KeyState::Registered | KeyState::Disabled | KeyState::Armed => "an operator must arm it with explicit floors",
+        KeyState::Registered | KeyState::Disabled | KeyState::Armed => {
+            "an operator must arm it with explicit floors"
+        }
     };
     RpcError::new(ErrorCode::KeyNotArmed, format!("key {key} is {state}, no {class} is signed: {next}"))
 }

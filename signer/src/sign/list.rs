@@ -15,7 +15,8 @@ fn key_info(state: &State, client: ClientId, key: &Key) -> Option<KeyInfo> {
     if classes.is_empty() {
         return None;
     }
-    let name = state.registry().chain(&key.chain).map_or_else(|| key.chain.to_string(), |chain| chain.name.clone());
+    let name =
+        state.registry().chain(&key.chain).map_or_else(|| key.chain.to_string(), |chain| chain.name.clone());
     Some(KeyInfo {
         chain: name,
         genesis: key.chain,

@@ -51,7 +51,8 @@ pub fn chain<'a>(state: &'a State, named: &ChainRef) -> Result<&'a Chain, RpcErr
     found.ok_or_else(|| {
         let known: Vec<&str> = state.chains().map(|chain| chain.name.as_str()).collect();
         let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-        let message = format!("no chain {named} is known here (known: {known}); `signonce chains add` adds one");
+        let message =
+            format!("no chain {named} is known here (known: {known}); `signonce chains add` adds one");
         RpcError::new(ErrorCode::WrongChain, message)
     })
 }
@@ -99,12 +100,15 @@ fn not_found(
     class: DutyClass,
     types: &[KeyType],
 ) -> RpcError {
-    let names = |types: &mut dyn Iterator<Item = KeyType>| types.map(KeyType::name).collect::<Vec<_>>().join(", ");
+    let names =
+        |types: &mut dyn Iterator<Item = KeyType>| types.map(KeyType::name).collect::<Vec<_>>().join(", ");
     let wanted = names(&mut types.iter().copied());
     match state.registry().owner(public) {
         None => RpcError::new(
             ErrorCode::UnknownKey,
-            format!("no key {public} ({wanted}) is registered for {class}; import it, or ask the cluster that has it"),
+            format!(
+                "no key {public} ({wanted}) is registered for {class}; import it, or ask the cluster that has it"
+            ),
         ),
         Some(owner) if *owner != genesis => RpcError::new(
             ErrorCode::WrongChain,
@@ -112,7 +116,8 @@ fn not_found(
         ),
         Some(_) => {
             let types = names(&mut state.keys_by_public(&genesis, public).map(|key| key.id.key_type));
-            let message = format!("key {public} is registered as {types}; {class} takes a key of type {wanted}");
+            let message =
+                format!("key {public} is registered as {types}; {class} takes a key of type {wanted}");
             RpcError::new(ErrorCode::WrongKeyType, message)
         }
     }

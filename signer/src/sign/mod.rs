@@ -114,7 +114,8 @@ impl Signer {
             }
             Err(error) => (None, Err(error)),
         };
-        let outcome = result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
+        let outcome =
+            result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
         self.metrics.served("sign", class, outcome, started.elapsed());
         result
     }
@@ -195,7 +196,10 @@ impl Signer {
             }
         };
         let _grant = grant.ok_or_else(|| {
-            RpcError::new(ErrorCode::Internal, format!("key {}, {}: a verdict without grant", claim.key, claim.duty))
+            RpcError::new(
+                ErrorCode::Internal,
+                format!("key {}, {}: a verdict without grant", claim.key, claim.duty),
+            )
         })?;
         Ok(Granted { verdict, at, leave: Committed { key: claim.key, digest: claim.digest, _grant } })
     }

@@ -1,8 +1,8 @@
 use super::*;
 use signonce_cluster::{NotReady, clock::SlotOutOfRange};
 use signonce_protocol::{
-    BlockNumber, CandidateHash, Digest, GrandpaStage, KeyType, LogIndex, NodeId, Round, SessionIndex, Side, Slot,
-    rpc::ErrorKind,
+    BlockNumber, CandidateHash, Digest, GrandpaStage, KeyType, LogIndex, NodeId, Round, SessionIndex, Side,
+    Slot, rpc::ErrorKind,
 };
 
 const KEY: [u8; 32] = [0xab; 32];
@@ -21,7 +21,10 @@ fn babe() -> Claim {
 
 fn gran() -> Claim {
     let stage = GrandpaStage::Prevote;
-    claim(KeyType::Grandpa, Duty::GrandpaVote { set_id: SetId(3), round: Round(900), stage, target: BlockNumber(1) })
+    claim(
+        KeyType::Grandpa,
+        Duty::GrandpaVote { set_id: SetId(3), round: Round(900), stage, target: BlockNumber(1) },
+    )
 }
 
 fn beef() -> Claim {
@@ -91,7 +94,11 @@ fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
         (para(), jump(session(8), session(1), 2), ErrorCode::JumpTooFar, Some(session(3))),
         (
             beef(),
-            Refusal::BeefyAheadOfGrandpa { asked: BlockNumber(900), precommitted: BlockNumber(10), slack: 16 },
+            Refusal::BeefyAheadOfGrandpa {
+                asked: BlockNumber(900),
+                precommitted: BlockNumber(10),
+                slack: 16,
+            },
             ErrorCode::BeefyAheadOfGrandpa,
             Some(block(3, 26)),
         ),
@@ -146,7 +153,11 @@ fn what_was_not_decided_is_told_with_the_leader() {
         let told = undecided(&key, &duty, error, Some(hint.clone()));
         assert_eq!((told.code, told.kind()), (code, kind));
         assert_eq!(told.data.leader.is_some(), leader);
-        assert!(told.message.contains(&key.to_string()) && told.message.contains("slot 9"), "{}", told.message);
+        assert!(
+            told.message.contains(&key.to_string()) && told.message.contains("slot 9"),
+            "{}",
+            told.message
+        );
         assert_eq!(told.data.duty.as_ref(), Some(&duty));
     }
     let told = undecided(&key, &duty, SubmitError::SlotOutOfRange(off), None);
