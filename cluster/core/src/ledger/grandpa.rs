@@ -82,7 +82,7 @@ fn reached_in(window: &GrandpaWindow, set: SetId) -> Round {
     let floor = Some(window.floor()).filter(|floor| floor.0 == set);
     let signed =
         window.steps().range((set, Round(0))..=(set, Round(u64::MAX))).next_back().map(|(step, _)| *step);
-    floor.max(signed).map_or(Round(0), |step| step.1)
+    signed.or(floor).map_or(Round(0), |step| step.1)
 }
 
 /// The highest target among the precommits in the newest set; `None` if there is no precommit in it.

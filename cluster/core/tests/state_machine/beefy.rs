@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use signonce_core::{Change, Limits, Refusal, Verdict};
-use signonce_protocol::{BlockNumber, KeyId, KeyType};
+use signonce_protocol::{BlockNumber, GrandpaStage, KeyId, KeyType};
 
 /// A validator's GRANDPA and BEEFY keys, both at work.
 fn validator() -> (World, KeyId, KeyId) {
@@ -58,7 +58,9 @@ fn a_block_or_set_too_far_is_refused() {
 fn the_shield_is_silent_until_grandpa_has_precommitted() {
     let (mut world, grandpa, key) = validator();
     assert_eq!(world.claim(key, beefy(3, 5_000), 1), Verdict::Granted);
-    world.claim(grandpa, prevote(5, 1), 1);
+    for stage in [GrandpaStage::Prevote, GrandpaStage::PrimaryPropose] {
+        world.claim(grandpa, vote(5, 1, stage), 1);
+    }
     assert_eq!(world.claim(key, beefy(3, 5_001), 1), Verdict::Granted);
 }
 

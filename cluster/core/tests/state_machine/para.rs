@@ -60,6 +60,16 @@ fn an_approval_of_old_and_new_candidates_is_granted_and_then_repeated() {
 }
 
 #[test]
+fn a_repeat_of_several_candidates_names_the_latest_grant_in_any_order() {
+    let (mut world, key) = world();
+    world.claim(key, side(50, &[1], Valid), 1);
+    world.claim(key, side(50, &[2], Valid), 1);
+    let at = LogIndex(world.at);
+    assert_eq!(world.claim(key, side(50, &[1, 2], Valid), 1), Verdict::Repeated { at });
+    assert_eq!(world.claim(key, side(50, &[2, 1], Valid), 1), Verdict::Repeated { at });
+}
+
+#[test]
 fn a_candidate_named_twice_counts_once() {
     let (mut world, key) = world();
     assert_eq!(world.claim(key, side(50, &[1, 1], Valid), 1), Verdict::Granted);

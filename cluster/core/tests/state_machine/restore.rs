@@ -102,6 +102,16 @@ fn an_armed_key_without_its_watermark_is_noticed() {
 }
 
 #[test]
+fn a_key_without_its_chain_is_noticed() {
+    let world = busy();
+    let chain = world.state.records().find(|(_, _, value)| value.windows(5).any(|text| text == b"relay"));
+    let (_, chain, _) = chain.unwrap();
+    let without = records(&world.state).into_iter().filter(|(_, key, _)| *key != chain);
+    let refused = State::from_records(without, world.state.hash()).unwrap_err();
+    assert!(matches!(refused, RestoreError::Chainless(_)), "{refused}");
+}
+
+#[test]
 fn a_claim_writes_its_entry_and_nothing_else() {
     let mut world = World::new();
     let key = world.armed(KeyType::Babe, from_slot(1));
