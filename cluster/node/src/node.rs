@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Ticks without a leader before an election; see [`NodeConfig::tick`].
 const ELECTION_TICKS: usize = 12;
@@ -80,6 +81,8 @@ pub enum StartError {
 pub struct Node {
     handle: Handle,
     driver: std::thread::JoinHandle<()>,
+    /// Peer streams; they end when this is dropped.
+    tasks: JoinSet<()>,
 }
 
 impl Node {
@@ -121,7 +124,7 @@ impl Node {
             tls,
             inbox: inbox.clone(),
         };
-        let transport = Transport::start(local, listener, config.peers);
+        let (transport, tasks) = Transport::start(local, listener, config.peers);
 
         let status = replica.status();
         let (applied_sender, applied) = watch::channel(status.applied);
@@ -157,7 +160,7 @@ impl Node {
             .spawn(move || driver.run(inbox, opened.high_water))
             .map_err(StartError::Thread)?;
         tracing::info!(node = %identity.node, cluster = %identity.cluster, time_ms = unix_ms(), "node started");
-        Ok(Self { handle, driver })
+        Ok(Self { handle, driver, tasks })
     }
 
     /// The way to use the node.
@@ -176,12 +179,13 @@ impl Node {
     }
 
     /// Stops the driver and closes the store. Hand over leadership first.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.announce_stop();
         self.handle.0.inbox.push(Event::Stop);
         let joined = tokio::task::spawn_blocking(move || self.driver.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             crate::driver::die(&"the consensus thread panicked");
         }
+        self.tasks.shutdown().await;
     }
 }

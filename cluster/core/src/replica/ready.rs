@@ -47,19 +47,23 @@ impl Replica {
         let committed = ready.take_committed_entries();
         let must_sync = ready.must_sync();
         self.raft.advance_append_async(ready);
+
+        // An inline write was durable, and with it all before it; raft must know before it hears that what a
+        // snapshot brought is applied. Without anything to sync, there is nothing to wait for.
+        let waits = !inline && (must_sync || !self.unsynced.is_empty());
+        if !waits {
+            self.persisted(number);
+        }
         self.apply(committed)?;
         self.raft.advance_apply_to(self.applied);
         if jumped {
             self.pending.push(Output::Jumped);
         }
-
-        if !inline && (must_sync || !self.unsynced.is_empty()) {
+        if waits {
             self.unsynced.push_back((number, late));
             let mark = self.high_water();
             self.pending.push(Output::Sync { number, mark });
         } else {
-            // Either the write above was durable, and with it all before it, or there is nothing to wait for.
-            self.persisted(number);
             self.send(late);
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -21,7 +22,9 @@ const STREAMS_MAX: usize = 256;
 
 pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(STREAMS_MAX));
+    let mut streams = JoinSet::new(); // ends with this task
     loop {
+        while streams.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (socket, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -33,7 +36,7 @@ pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
             }
         };
         let local = Arc::clone(&local);
-        tokio::spawn(async move {
+        streams.spawn(async move {
             if let Err(error) = serve(&local, socket).await {
                 tracing::debug!(%address, %error, "a peer's stream ended");
             }

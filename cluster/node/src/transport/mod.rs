@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tls::TlsConfigs;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// Frames that may wait for one peer. A heartbeat and an append per tick leave this far from full.
 const QUEUE_FRAMES_MAX: usize = 4096;
@@ -55,18 +56,19 @@ struct Outgoing {
 }
 
 impl Transport {
-    /// Starts listening on `listener` and dialling `peers`. Must be called within a tokio runtime; its tasks end with
-    /// that runtime.
-    pub(crate) fn start(local: Local, listener: TcpListener, peers: Vec<Peer>) -> Self {
+    /// Starts listening on `listener` and dialling `peers`, within a tokio runtime. Peers are served until the
+    /// returned tasks are dropped.
+    pub(crate) fn start(local: Local, listener: TcpListener, peers: Vec<Peer>) -> (Self, JoinSet<()>) {
         let local = Arc::new(local);
         let (redial, redialled) = watch::channel(0);
-        tokio::spawn(listen::accept_peers(Arc::clone(&local), listener));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen::accept_peers(Arc::clone(&local), listener));
         let peers = peers
             .into_iter()
             .filter(|p| p.id != local.node)
             .map(|peer| {
                 let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
-                tokio::spawn(peer::keep_connected(
+                tasks.spawn(peer::keep_connected(
                     Arc::clone(&local),
                     peer.clone(),
                     frames,
@@ -75,7 +77,7 @@ impl Transport {
                 (peer.id, Outgoing { address: peer.address, queue })
             })
             .collect();
-        Self { local, peers, redial, runtime: tokio::runtime::Handle::current() }
+        (Self { local, peers, redial, runtime: tokio::runtime::Handle::current() }, tasks)
     }
 
     /// Connects anew to every peer, to hear again what it remembers of this node.

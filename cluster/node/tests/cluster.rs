@@ -1,0 +1,182 @@
+//! Three real nodes (RocksDB, TLS, threads) in one process: they agree, forget nothing, and notice who did.
+
+mod common;
+
+use common::*;
+use signonce_cluster::{NotReady, StartError, StoreError, SubmitError};
+use signonce_core::replica::NotMember;
+use signonce_core::replica::fence::Quarantine;
+use signonce_core::{Refusal, Verdict};
+use std::fs;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_granted_once_repeated_for_ever_and_refused_with_other_bytes_on_every_node() {
+    let cluster = TestCluster::started().await;
+    provision(&cluster.handle(1)).await;
+    let first = cluster.handle(2).claim(vote(1, 0xaa), PATIENCE).await.unwrap();
+    assert_eq!(first.verdict, Verdict::Granted);
+    for id in 1..=3 {
+        let handle = cluster.handle(id);
+        let repeat = handle.claim(vote(1, 0xaa), PATIENCE).await.unwrap();
+        assert_eq!(repeat.verdict, Verdict::Repeated { at: first.at }, "node {id}");
+        let grant = repeat.grant.expect("a repeat may be signed again");
+        assert!(grant.covers(&grandpa_key(), &vote(1, 0xaa).digest));
+        assert!(!grant.covers(&grandpa_key(), &vote(1, 0xbb).digest));
+
+        let conflict = handle.claim(vote(1, 0xbb), PATIENCE).await.unwrap();
+        assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })), "node {id}");
+        assert!(conflict.grant.is_none());
+        assert!(handle.known(&vote(1, 0xaa)).is_some_and(|d| d.grant.is_some()), "node {id} knows by itself");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_forms_only_when_every_initial_member_is_present() {
+    let mut cluster = TestCluster::new();
+    cluster.start(1).await;
+    cluster.start(2).await;
+    let waits_for_3 = |s: &signonce_core::replica::ReplicaStatus| {
+        s.not_member == Some(NotMember::Forming(vec![signonce_protocol::NodeId(3)]))
+    };
+    cluster.wait(1, waits_for_3).await;
+    cluster.wait(2, waits_for_3).await;
+    let refused = cluster.handle(1).claim(vote(1, 1), PATIENCE).await.unwrap_err();
+    assert!(matches!(refused, SubmitError::NotReady(NotReady::Forming(_))), "{refused}");
+    cluster.start(3).await;
+    cluster.wait_ready(&[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_of_all_every_duty_is_still_known() {
+    let mut cluster = TestCluster::started().await;
+    provision(&cluster.handle(1)).await;
+    let granted = cluster.handle(3).claim(vote(1, 1), PATIENCE).await.unwrap();
+    for id in 1..=3 {
+        cluster.stop(id).await;
+    }
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    cluster.wait_ready(&[1, 2, 3]).await;
+    let repeat = cluster.handle(2).claim(vote(1, 1), PATIENCE).await.unwrap();
+    assert_eq!(repeat.verdict, Verdict::Repeated { at: granted.at });
+    let conflict = cluster.handle(2).claim(vote(1, 2), PATIENCE).await.unwrap();
+    assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_with_its_old_identity_is_refused_and_the_others_go_on() {
+    let mut cluster = TestCluster::started().await;
+    provision(&cluster.handle(1)).await;
+    cluster.handle(1).claim(vote(1, 1), PATIENCE).await.unwrap();
+    let victim = if cluster.leader() == 3 { 2 } else { 3 };
+    cluster.stop(victim).await;
+
+    fs::remove_dir_all(cluster.data_dir(victim).join("db")).unwrap();
+    let refused = cluster.try_start(victim).await.map(drop).unwrap_err();
+    assert!(matches!(refused, StartError::Store(StoreError::Missing(_))), "{refused}");
+
+    fs::remove_dir_all(cluster.data_dir(victim)).unwrap();
+    cluster.init(victim);
+    cluster.start(victim).await;
+    cluster.wait(victim, |s| matches!(s.not_member, Some(NotMember::Quarantined(_)))).await;
+    let other = cluster.handle(1 + victim % 3);
+    assert!(matches!(other.claim(vote(2, 1), PATIENCE).await.unwrap().verdict, Verdict::Granted));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_restored_from_a_copy_is_noticed_by_the_peers() {
+    let mut cluster = TestCluster::started().await;
+    provision(&cluster.handle(1)).await;
+    let victim = if cluster.leader() == 3 { 2 } else { 3 };
+    cluster.stop(victim).await;
+    let (data, copy) = (cluster.data_dir(victim), cluster.dir.path().join("copy"));
+    copy_dir(&data, &copy);
+    cluster.start(victim).await;
+    cluster.wait_ready(&[victim]).await;
+    for round in 1..20 {
+        cluster.handle(victim).claim(vote(round, 1), PATIENCE).await.unwrap();
+    }
+    cluster.stop(victim).await;
+    fs::remove_dir_all(&data).unwrap();
+    copy_dir(&copy, &data);
+    cluster.start(victim).await;
+    cluster.wait(victim, |s| matches!(s.not_member, Some(NotMember::Quarantined(_)))).await;
+    let Some(NotMember::Quarantined(why)) = cluster.handle(victim).status().not_member else {
+        unreachable!()
+    };
+    let known = matches!(why, Quarantine::LostMemory { .. } | Quarantine::Refused { .. });
+    assert!(known, "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_missed_more_than_the_log_keeps_takes_a_snapshot_and_agrees() {
+    let mut cluster = TestCluster::new();
+    cluster.log_bytes_max = 16 << 10;
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    cluster.wait_ready(&[1, 2, 3]).await;
+    provision(&cluster.handle(1)).await;
+    let away = if cluster.leader() == 3 { 2 } else { 3 };
+    cluster.stop(away).await;
+    let handle = cluster.handle(1);
+    for round in 1..3000 {
+        handle.claim(vote(round, 1), PATIENCE).await.unwrap();
+    }
+    cluster.start(away).await;
+    cluster.wait_ready(&[away]).await;
+    cluster.caught_up(away).await;
+    assert!(cluster.handle(away).known(&vote(2999, 1)).is_some_and(|d| d.grant.is_some()));
+    let conflict = cluster.handle(away).claim(vote(2999, 2), PATIENCE).await.unwrap();
+    assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_moves_on_request_and_requests_under_way_are_answered() {
+    let cluster = TestCluster::started().await;
+    provision(&cluster.handle(1)).await;
+    let old = cluster.leader();
+    let handle = cluster.handle(old);
+    let storm: Vec<_> = (1..200u64)
+        .map(|round| {
+            let handle = cluster.handle(1 + round % 3);
+            tokio::spawn(async move { handle.claim(vote(round, 1), PATIENCE).await })
+        })
+        .collect();
+    let heir = handle.transfer_leadership(None, PATIENCE).await;
+    assert!(heir.is_some_and(|h| h.0 != old));
+    for claim in storm {
+        assert_eq!(claim.await.unwrap().unwrap().verdict, Verdict::Granted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_the_outcome_is_unknown_or_not_ready_but_never_a_refusal() {
+    let mut cluster = TestCluster::started().await;
+    provision(&cluster.handle(1)).await;
+    let leader = cluster.leader();
+    for id in (1..=3).filter(|id| *id != leader) {
+        cluster.stop(id).await;
+    }
+    let handle = cluster.handle(leader);
+    let short = std::time::Duration::from_millis(300);
+    let error = handle.claim(vote(1, 1), short).await.unwrap_err();
+    assert_eq!(error, SubmitError::Unknown);
+    cluster.wait(leader, |s| s.leader.is_none()).await;
+    let error = handle.claim(vote(2, 1), short).await.unwrap_err();
+    assert_eq!(error, SubmitError::NotReady(NotReady::NoLeader));
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
