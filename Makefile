@@ -1,0 +1,45 @@
+# The two commands of a newcomer are `make demo` and `make test`; both install what they lack.
+# Build outputs outlive the checkout, because compiling RocksDB takes about ten minutes on two cores.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/signonce/target
+# raft-proto brings its own protoc and stops at one of another version.
+unexport PROTOC
+
+# One selection of packages and one profile everywhere: another would unify other features and compile RocksDB anew.
+CARGO_ARGS := --release --locked --workspace
+BIN := $(CARGO_TARGET_DIR)/release/signonce
+DEMO_ARGS ?=
+
+.PHONY: help setup build demo test lint deny oracle bench clean
+
+help: ## Lists the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## Installs missing system packages (Debian, Ubuntu, macOS)
+	@scripts/setup.sh
+
+build: setup ## Builds the signer
+	cargo build $(CARGO_ARGS)
+
+demo: build ## Three signers, two validators that race, a killed leader: watch that no duty is signed twice
+	$(BIN) demo $(DEMO_ARGS)
+
+test: setup ## All tests: unit, property, vectors, and real processes that are killed
+	cargo test $(CARGO_ARGS)
+
+lint: setup ## Formatting and lints, as errors
+	cargo fmt --all --check
+	cargo clippy $(CARGO_ARGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_ARGS) --no-deps
+
+deny: setup ## Licences, advisories and sources of all dependencies
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny --all-features check
+
+oracle: setup ## Our decoders and signatures against Substrate's own crates (builds several hundred crates)
+	cd integration/oracle && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle cargo test --release --locked
+
+bench: build ## Latency and throughput next to a bare fsync and a bare signature
+	$(BIN) bench
+
+clean: ## Removes build outputs
+	cargo clean

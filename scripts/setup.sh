@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs what the build needs and lacks: a C++20 compiler and libclang for RocksDB. Rust itself it only checks.
+set -euo pipefail
+
+rust_wanted=1.95
+
+has_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] && return 0
+  case "$(uname -s)" in
+    Darwin) [ -e "$(xcode-select -p 2>/dev/null)/usr/lib/libclang.dylib" ] ||
+            [ -e "$(xcode-select -p 2>/dev/null)/Toolchains/XcodeDefault.xctoolchain/usr/lib/libclang.dylib" ] ;;
+    *) ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ;;
+  esac
+}
+
+missing=()
+command -v c++ >/dev/null || missing+=(compiler)
+has_libclang || missing+=(libclang)
+
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "setup: installing ${missing[*]}"
+  case "$(uname -s)" in
+    Darwin) xcode-select --install || { echo "setup: install Xcode's command line tools, then try again" >&2; exit 1; } ;;
+    *)
+      command -v apt-get >/dev/null || {
+        echo "setup: install a C++20 compiler and libclang with your package manager, then try again" >&2
+        exit 1
+      }
+      sudo=
+      [ "$(id -u)" = 0 ] || sudo=sudo
+      $sudo apt-get update -qq
+      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++ libc6-dev libclang-dev
+      ;;
+  esac
+fi
+
+command -v cargo >/dev/null || {
+  echo "setup: Rust is missing; install $rust_wanted or newer from https://rustup.rs, then try again" >&2
+  exit 1
+}
+rust_here=$(rustc --version | cut -d' ' -f2)
+if [ "$(printf '%s\n%s\n' "$rust_wanted" "$rust_here" | sort -V | head -n1)" != "$rust_wanted" ]; then
+  echo "setup: Rust $rust_here is too old; install $rust_wanted or newer (rustup update)" >&2
+  exit 1
+fi
