@@ -1,6 +1,6 @@
 //! The state as records: what the node stores, and the running hash over all of them.
 //!
-//! Every change of the state is written into the [`Journal`] as "this record was that and is now this". The journal
+//! Every change of the state is written into the journal as "this record was that and is now this". The journal
 //! keeps the changes for the node's next write batch and moves the [`StateHash`] along. Only this crate writes to it;
 //! nodes see [`RecordChange`]s through [`State::take_changes`](crate::State::take_changes).
 

@@ -7,7 +7,7 @@
 //! The invariant that all rests on: *a coordinate at or above the floor without an entry was never signed.* An entry
 //! is dropped only when the floor passes it, in the same change.
 //!
-//! [`State`](crate::State) asks [`Ledger::judge`] and, if the verdict is `Granted`, calls [`Ledger::record`]. Nothing
+//! [`State`](crate::State) asks `Ledger::judge` and, if the verdict is `Granted`, calls `Ledger::record`. Nothing
 //! else may: a verdict that is not recorded grants nothing.
 
 mod beefy;
