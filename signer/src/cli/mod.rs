@@ -1,0 +1,76 @@
+//! The command line: one file per command. Parses, runs, and turns failures into exit codes.
+
+mod bench;
+mod common;
+mod demo;
+mod start;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Signs every validator duty once.
+///
+/// Several signers agree on every signature before it leaves them, so that one key can serve several validators and
+/// survive the loss of any one machine without ever signing two different things for one duty.
+#[derive(Parser, Debug)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown (look before trying again), \
+     4 not ready (try again later).";
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Start(start::Args),
+    /// A cluster under fire: kills the leader, freezes a node, and checks that nothing was signed twice.
+    Demo(demo::Args),
+    /// Measures what a protected signature costs on this machine.
+    Bench(bench::Args),
+}
+
+/// Parses the arguments of the process and runs the command they name.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(command)));
+    done.unwrap_or_else(|error| {
+        eprintln!("signonce: {error:#}");
+        ExitCode::from(common::exit_code(&error))
+    })
+}
+
+async fn run(command: Command) -> common::Done {
+    match command {
+        Command::Start(args) => start::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_is_well_formed_and_explains_itself() {
+        let mut root = Cli::command();
+        root.build();
+        root.debug_assert();
+        fn look(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{}: {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().filter(|c| c.get_name() != "help").for_each(look);
+        }
+        look(&root);
+    }
+}

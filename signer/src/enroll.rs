@@ -1,0 +1,130 @@
+//! Bringing keys into a cluster: sealed to its members, registered, armed with explicit floors.
+//!
+//! `keys import`, `keys generate` and the local cluster go this way. The secret is sealed here, in the process that
+//! read or made it; the cluster only ever sees the envelope. A run that was interrupted is repeated: a key that is
+//! registered and not armed yet is armed.
+
+use crate::admin::client::{AdminClient, CallError};
+use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, MemberState};
+use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
+use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId, Slot};
+
+/// Why a key is not in the cluster. Nothing of it was lost: it can be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// The admin API did not answer, or said no.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A member without a recipient could never use the key.
+    #[error(
+        "member {0} has not announced its recipient yet, so keys cannot be sealed to it; start it, and try again \
+         when `signonce status` shows it"
+    )]
+    NotAnnounced(NodeId),
+    /// A recipient that cannot be read.
+    #[error("member {node} announced something else than a recipient: {why}")]
+    BadRecipient {
+        /// The member.
+        node: NodeId,
+        /// Why.
+        why: RecipientError,
+    },
+    /// Sealing failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Registered before, and not waiting to be armed.
+    #[error("key {key} is in the cluster already and is {state}; nothing was changed")]
+    AlreadyThere {
+        /// The key.
+        key: KeyId,
+        /// Its state.
+        state: KeyState,
+    },
+}
+
+/// What every present member announced to have keys sealed to.
+///
+/// # Errors
+/// If one of them has not announced itself: a key sealed without it would be dead on it.
+pub async fn recipients(admin: &AdminClient) -> Result<Vec<Recipient>, EnrollError> {
+    let members = admin.members().await?;
+    let present = members.iter().filter(|row| row.state != Some(MemberState::Removed));
+    present
+        .map(|row| {
+            let member = row.announced.as_ref().ok_or(EnrollError::NotAnnounced(row.node))?;
+            let wrong = |why| EnrollError::BadRecipient { node: row.node, why };
+            member.recipient.parse().map_err(wrong)
+        })
+        .collect()
+}
+
+/// A key on its way in.
+pub struct NewKey {
+    /// Its type and public key.
+    pub id: KeyId,
+    /// The secret.
+    pub secret: SecretKey,
+    /// The validator it belongs to.
+    pub group: Option<String>,
+    /// From where on it signs.
+    pub floors: Floors,
+}
+
+/// Seals, registers and arms one key. Answers the log entry that armed it.
+///
+/// # Errors
+/// Any [`EnrollError`]. After `unknownOutcome` or a broken connection, call it again with the same key.
+pub async fn enroll(
+    admin: &AdminClient,
+    chain: GenesisHash,
+    recipients: &[Recipient],
+    key: &NewKey,
+) -> Result<LogIndex, EnrollError> {
+    let NewKey { id, secret, group, floors } = key;
+    let sealed = seal(secret, id, &chain, recipients)?.into_bytes().into();
+    let register =
+        Change::RegisterKey { id: *id, scheme: secret.scheme(), chain, group: group.clone(), sealed };
+    match admin.change(&register).await {
+        Ok(_) => {}
+        // By an earlier run that ended before it armed the key.
+        Err(error) if existing_state(&error) == Some(KeyState::Registered) => {}
+        Err(error) => {
+            return Err(match existing_state(&error) {
+                Some(state) => EnrollError::AlreadyThere { key: *id, state },
+                None => error.into(),
+            });
+        }
+    }
+    Ok(admin.change(&Change::ArmKey { id: *id, floors: *floors }).await?.at)
+}
+
+/// The state of the key, if the change was refused because it exists.
+fn existing_state(error: &CallError) -> Option<KeyState> {
+    match error {
+        CallError::Failed(failed) => match &failed.data.change {
+            Some(ChangeError::KeyExists { state, .. }) => Some(*state),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The chain's slot at `unix_ms`.
+pub fn slot_at(chain: &Chain, unix_ms: u64) -> Slot {
+    // The cluster refuses chains with slots of 0 ms.
+    Slot(unix_ms / chain.slot_duration_ms.max(1))
+}
+
+/// The floors of a key that never signed anything: everything from the next slot on, and from the first vote.
+pub fn new_key_floors(key_type: KeyType, chain: &Chain, unix_ms: u64) -> Floors {
+    let none = Floors::default();
+    match key_type {
+        KeyType::Babe | KeyType::Aura => {
+            Floors { slot: Some(slot_at(chain, unix_ms).saturating_add(1)), ..none }
+        }
+        KeyType::Grandpa => Floors { grandpa: Some((SetId(0), Round(1))), ..none },
+        KeyType::Beefy => Floors { beefy: Some((SetId(0), BlockNumber(1))), ..none },
+        KeyType::Para => Floors { para: Some(0.into()), ..none },
+        KeyType::AuthorityDiscovery | KeyType::ImOnline => none,
+    }
+}
