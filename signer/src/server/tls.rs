@@ -207,7 +207,7 @@ pub fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, KeyPair, SanType};
+    use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SanType};
 
     fn certificate(key: &KeyPair, uris: &[&str]) -> CertificateDer<'static> {
         let mut params = CertificateParams::new(vec!["host.example".into()]).unwrap();
