@@ -174,7 +174,7 @@ fn assert_canonical(kind: PayloadKind, bytes: &[u8], format: &ChainFormat) -> Re
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_encoded_decodes_to_itself_and_to_no_other_kind(content in content(), format in format()) {

@@ -25,7 +25,7 @@ use jsonrpsee_core::{
     traits::ToRpcParams,
 };
 use jsonrpsee_ws_client::WsClient;
-use route::{Failure, Pick, Route, attempt_time};
+use route::{ATTEMPT_LEAST, Failure, Pick, Route, attempt_time};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{
@@ -151,10 +151,29 @@ enum Attempt<T> {
     /// To be tried again.
     Again {
         failure: Failure,
-        why: String,
+        why: Why,
         leader: Option<LeaderHint>,
+        /// The signer may have got the claim, and granted it.
         maybe_granted: bool,
     },
+}
+
+/// What is told of a failed attempt.
+#[derive(Clone, Debug)]
+enum Why {
+    /// What the signer or the connection said.
+    Said(String),
+    /// Nothing within this time.
+    Silent(Duration),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said(why) => f.write_str(why),
+            Self::Silent(time) => write!(f, "no answer within {time:?}"),
+        }
+    }
 }
 
 impl SignerClient {
@@ -207,7 +226,8 @@ impl SignerClient {
 
     /// The URL that is asked first now: the leader's if it is known.
     pub fn preferred_url(&self) -> &str {
-        &self.shared.connections[self.shared.route().preferred()].endpoint.shown
+        let at = self.shared.route().preferred();
+        self.shared.url(at)
     }
 
     /// Has one payload signed.
@@ -285,11 +305,14 @@ impl SignerClient {
         let deadline = begun + self.timeouts.deadline;
         let mut asked = Vec::with_capacity(self.shared.connections.len());
         let mut maybe_granted = false;
-        let mut last =
-            (self.preferred_url().to_owned(), "nobody was asked, all failed just before".to_owned());
-        while Instant::now() < deadline {
-            let pick = self.shared.route().pick(self.shared.now_ms(), &asked);
-            let at = match pick {
+        let mut last: Option<(usize, Why)> = None;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // An attempt without a chance would only make the outcome unknown; the first one is always made.
+            if left < ATTEMPT_LEAST && last.is_some() || left.is_zero() {
+                break;
+            }
+            let at = match self.shared.pick(&asked) {
                 Pick::Use(at) => at,
                 Pick::WaitUntil(then_ms) => {
                     let then = self.shared.started + Duration::from_millis(then_ms);
@@ -300,24 +323,25 @@ impl SignerClient {
             };
             asked.push(at);
             let others = asked.len() < self.shared.connections.len();
-            let left = deadline.saturating_duration_since(Instant::now());
             let time = attempt_time(left, self.timeouts.attempt, others);
             match self.attempt(at, time, claims, &ask).await {
                 Attempt::Done(answer) => return Ok(answer),
                 Attempt::Stop(error) => return Err(error),
                 Attempt::Again { failure, why, leader, maybe_granted: granted } => {
+                    tracing::debug!(url = self.shared.url(at), %why, "a signer did not serve; asking on");
                     maybe_granted |= granted;
-                    let url = self.shared.connections[at].endpoint.shown.clone();
-                    tracing::debug!(%url, %why, "a signer did not serve; asking on");
-                    last = (url, why);
-                    self.shared.route().failed(at, failure, self.shared.now_ms(), rand::random());
-                    if let Some(leader) = leader {
-                        self.shared.follow(&leader);
+                    self.shared.failed(at, failure, leader.as_ref());
+                    // What a signer said tells more than that another one said nothing.
+                    if matches!(why, Why::Said(_)) || !matches!(last, Some((_, Why::Said(_)))) {
+                        last = Some((at, why));
                     }
                 }
             }
         }
-        let (url, why) = last;
+        let (url, why) = match last {
+            Some((at, why)) => (self.shared.url(at).to_owned(), why.to_string()),
+            None => (self.preferred_url().to_owned(), "not asked: all signers failed just before".to_owned()),
+        };
         let after = begun.elapsed();
         Err(match maybe_granted {
             true => ClientError::UnknownOutcome { after, url, why },
@@ -332,7 +356,7 @@ impl SignerClient {
     {
         let connection = &self.shared.connections[at];
         let begun = Instant::now();
-        let lost = |why: String, maybe_granted| Attempt::Again {
+        let lost = |why: Why, maybe_granted| Attempt::Again {
             failure: Failure::Lost,
             why,
             leader: None,
@@ -340,8 +364,8 @@ impl SignerClient {
         };
         let client = match tokio::time::timeout(time, connection.get()).await {
             Ok(Ok(client)) => client,
-            Ok(Err(why)) => return lost(why, false),
-            Err(_) => return lost(format!("no connection within {time:?}"), false),
+            Ok(Err(why)) => return lost(Why::Said(why), false),
+            Err(_) => return lost(Why::Silent(time), false),
         };
         let answer = tokio::time::timeout(time.saturating_sub(begun.elapsed()), ask(client.clone())).await;
         match answer {
@@ -356,10 +380,10 @@ impl SignerClient {
             }),
             Ok(Err(error)) => {
                 connection.abandon(&client);
-                lost(error.to_string(), claims)
+                lost(Why::Said(error.to_string()), claims)
             }
             // The connection stays: the signer may only be slow, and pings find out whether it is gone.
-            Err(_) => lost(format!("no answer within {time:?}"), claims),
+            Err(_) => lost(Why::Silent(time), claims),
         }
     }
 
@@ -370,14 +394,14 @@ impl SignerClient {
             Err(object) if object.code() == SERVER_IS_BUSY => {
                 return Attempt::Again {
                     failure: Failure::Busy,
-                    why: object.message().to_owned(),
+                    why: Why::Said(object.message().to_owned()),
                     leader: None,
                     maybe_granted: false,
                 };
             }
             Err(object) => {
                 return Attempt::Stop(ClientError::Protocol {
-                    url: self.shared.connections[at].endpoint.shown.clone(),
+                    url: self.shared.url(at).to_owned(),
                     why: format!("error {}: {}", object.code(), object.message()),
                 });
             }
@@ -391,7 +415,7 @@ impl SignerClient {
             ErrorKind::Unknown => claims,
         };
         let RpcError { code: _, message, data } = error;
-        Attempt::Again { failure: Failure::Busy, why: message, leader: data.leader, maybe_granted }
+        Attempt::Again { failure: Failure::Busy, why: Why::Said(message), leader: data.leader, maybe_granted }
     }
 }
 
@@ -403,6 +427,21 @@ impl Shared {
     fn route(&self) -> MutexGuard<'_, Route> {
         // Every step of the route leaves it whole.
         self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn url(&self, at: usize) -> &str {
+        &self.connections[at].endpoint.shown
+    }
+
+    fn pick(&self, asked: &[usize]) -> Pick {
+        self.route().pick(self.now_ms(), asked)
+    }
+
+    fn failed(&self, at: usize, failure: Failure, leader: Option<&LeaderHint>) {
+        self.route().failed(at, failure, self.now_ms(), rand::random());
+        if let Some(leader) = leader {
+            self.follow(leader);
+        }
     }
 
     /// Goes to the leader directly from now on, if it is one of ours: a hint never makes the client connect elsewhere.

@@ -11,7 +11,7 @@ const BACKOFF_BUSY_MAX_MS: u64 = 400;
 /// Longest pause after a signer could not be reached.
 const BACKOFF_LOST_MAX_MS: u64 = 5_000;
 /// No attempt gets less than this, as long as the deadline allows it.
-const ATTEMPT_LEAST: Duration = Duration::from_millis(50);
+pub(super) const ATTEMPT_LEAST: Duration = Duration::from_millis(50);
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
