@@ -243,7 +243,7 @@ impl World {
     fn sync(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(running) = &mut node.running else { return };
-        let Some((number, mark)) = running.syncs.drain(..).last() else { return };
+        let Some((number, mark)) = running.syncs.drain(..).next_back() else { return };
         node.disk.sync();
         running.replica.persisted(number);
         node.disk.high_water = Some(mark);

@@ -246,8 +246,7 @@ impl From<&eraftpb::Snapshot> for WireSnapshot {
 
 impl From<WireSnapshot> for eraftpb::Snapshot {
     fn from(own: WireSnapshot) -> Self {
-        let mut snapshot = Self::default();
-        snapshot.data = own.data.into();
+        let mut snapshot = Self { data: own.data.into(), ..Self::default() };
         let meta = snapshot.mut_metadata();
         meta.index = own.index;
         meta.term = own.term;
