@@ -58,16 +58,12 @@ struct Work {
     payload: Payload,
 }
 
-/// Leave to release the signature of one claim: the cluster's grant, tied to the claim it was given for.
-struct Committed {
-    key: KeyId,
-    digest: Digest,
-    _grant: Grant,
-}
+/// Leave to release the signature of one claim: the cluster's grant, which knows the claim it was given for.
+struct Committed(Grant);
 
 impl ReleaseToken for Committed {
     fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
-        self.key == *key && self.digest == *digest
+        self.0.covers(key, digest)
     }
 }
 
@@ -195,13 +191,13 @@ impl Signer {
                 return Err(errors::refused(claim, &refusal, name_of));
             }
         };
-        let _grant = grant.ok_or_else(|| {
+        let grant = grant.ok_or_else(|| {
             RpcError::new(
                 ErrorCode::Internal,
                 format!("key {}, {}: a verdict without grant", claim.key, claim.duty),
             )
         })?;
-        Ok(Granted { verdict, at, leave: Committed { key: claim.key, digest: claim.digest, _grant } })
+        Ok(Granted { verdict, at, leave: Committed(grant) })
     }
 
     fn release(
