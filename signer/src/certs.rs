@@ -239,11 +239,11 @@ fn refuse_existing<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(
 }
 
 fn make_dir(dir: &Path) -> Result<(), CertsError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| CertsError::File { doing: "write", path: dir.to_owned(), source })
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| CertsError::File {
+        doing: "write",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 /// Writes a file that was not there before, durably.

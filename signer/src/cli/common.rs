@@ -109,7 +109,9 @@ impl Reach {
     pub fn client(&self) -> anyhow::Result<AdminClient> {
         let Some(place) = &self.admin else {
             let loaded = load(&self.config, &[]).map_err(|error| {
-                Usage(format!("{error:#}; or say which node to ask with --admin unix:SOCKET or https://HOST:PORT"))
+                Usage(format!(
+                    "{error:#}; or say which node to ask with --admin unix:SOCKET or https://HOST:PORT"
+                ))
             })?;
             return Ok(AdminClient::unix(loaded.config.admin_socket()));
         };

@@ -1,9 +1,18 @@
 //! The command line: one file per command. Parses, runs, and turns failures into exit codes.
 
 mod bench;
+mod certs;
+mod chains;
+mod clients;
 mod common;
-mod demo;
+pub mod demo;
+mod dev;
+mod doctor;
+mod init;
+mod keys;
 mod start;
+mod status;
+mod watermarks;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -25,9 +34,18 @@ const EXIT_CODES: &str =
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Start(start::Args),
     /// A cluster under fire: kills the leader, freezes a node, and checks that nothing was signed twice.
     Demo(demo::Args),
+    Dev(dev::Args),
+    Init(init::Args),
+    Start(start::Args),
+    Status(status::Args),
+    Doctor(doctor::Args),
+    Certs(certs::Args),
+    Chains(chains::Args),
+    Keys(keys::Args),
+    Clients(clients::Args),
+    Watermarks(watermarks::Args),
     /// Measures what a protected signature costs on this machine.
     Bench(bench::Args),
 }
@@ -48,8 +66,17 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> common::Done {
     match command {
-        Command::Start(args) => start::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::Init(args) => init::run(args),
+        Command::Start(args) => start::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
+        Command::Certs(args) => certs::run(args),
+        Command::Chains(args) => chains::run(args).await,
+        Command::Keys(args) => keys::run(args).await,
+        Command::Clients(args) => clients::run(args).await,
+        Command::Watermarks(args) => watermarks::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     }
 }

@@ -82,10 +82,8 @@ impl Layout {
         );
         for member in &self.nodes {
             let (id, peer, url) = (member.id, member.peer, member.client_url());
-            let _ = write!(
-                text,
-                "\n[[cluster.members]]\nid = {id}\npeer = \"{peer}\"\nclient_url = \"{url}\"\n"
-            );
+            let _ =
+                write!(text, "\n[[cluster.members]]\nid = {id}\npeer = \"{peer}\"\nclient_url = \"{url}\"\n");
         }
         let _ = write!(
             text,

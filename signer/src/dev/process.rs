@@ -123,11 +123,7 @@ pub(super) fn stop(children: BTreeMap<u64, Child>, grace: Duration) -> Vec<u64> 
 }
 
 /// Polls the probes of some nodes until all are ready.
-pub(super) async fn wait_ready(
-    cluster: &LocalCluster,
-    ids: &[u64],
-    timeout: Duration,
-) -> anyhow::Result<()> {
+pub(super) async fn wait_ready(cluster: &LocalCluster, ids: &[u64], timeout: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + timeout;
     for &id in ids {
         loop {
@@ -163,9 +159,8 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(http::header::HOST, address.to_string())
-        .body(Empty::<Bytes>::new())?;
+    let request =
+        Request::get(path).header(http::header::HOST, address.to_string()).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await?.to_bytes();

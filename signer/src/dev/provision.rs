@@ -130,9 +130,8 @@ async fn generate(
 
 async fn clients(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<()> {
     let there = admin.clients().await?;
-    let is_there = |name: &str| {
-        there.iter().any(|row: &ClientRow| row.state == ClientState::Active && row.name == name)
-    };
+    let is_there =
+        |name: &str| there.iter().any(|row: &ClientRow| row.state == ClientState::Active && row.name == name);
     for name in cluster.options().clients.iter().filter(|name| !is_there(name)) {
         let spki = PeerIdentity::of_file(&cluster.client_tls(name).cert)?.spki.0;
         let every = Right { keys: KeySelector::All, chain: None, classes: DutyClass::ALL.to_vec() };
@@ -154,8 +153,6 @@ fn sorted(rows: Vec<KeyRow>, chain: &Chain) -> Vec<DevKey> {
         .collect();
     let place = |key: &DevKey| SESSION.iter().position(|t| *t == key.key_type);
     // Groups end in numbers: shorter ones first, and the extra keys last.
-    keys.sort_by_key(|key| {
-        (key.group == EXTRA, key.group.len(), key.group.clone(), place(key), key.public)
-    });
+    keys.sort_by_key(|key| (key.group == EXTRA, key.group.len(), key.group.clone(), place(key), key.public));
     keys
 }

@@ -1,0 +1,155 @@
+//! `signonce doctor`: what would keep a node from serving well, found before it matters.
+
+mod certificates;
+mod disk;
+mod network;
+
+use super::common::{ConfigFile, Done, Output, load, table};
+use crate::{admin::client::AdminClient, config::Config};
+use serde::Serialize;
+use signonce_cluster::identity;
+use signonce_keys::{NodeIdentity, PassphraseSource};
+use std::{fmt::Display, process::ExitCode};
+
+/// Checks a node's machine and configuration: settings, store and identity, how fast the disk makes writes durable,
+/// certificates (names, authority, expiry), ports, the other members, and the clock against theirs.
+///
+/// Exits with 1 if something is wrong. Can be run before the first start and beside a running node.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// As it should be.
+    Fine,
+    /// Works, or may be on purpose.
+    Warning,
+    /// Does not work, or not for long.
+    Wrong,
+}
+
+/// What was found about one thing.
+#[derive(Clone, Debug, Serialize)]
+struct Finding {
+    what: String,
+    level: Level,
+    said: String,
+}
+
+/// The findings so far.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn note(&mut self, level: Level, what: impl Into<String>, said: impl Display) {
+        self.0.push(Finding { what: what.into(), level, said: said.to_string() });
+    }
+
+    fn fine(&mut self, what: impl Into<String>, said: impl Display) {
+        self.note(Level::Fine, what, said);
+    }
+
+    fn warning(&mut self, what: impl Into<String>, said: impl Display) {
+        self.note(Level::Warning, what, said);
+    }
+
+    fn wrong(&mut self, what: impl Into<String>, said: impl Display) {
+        self.note(Level::Wrong, what, said);
+    }
+
+    fn worst_is_wrong(&self) -> bool {
+        self.0.iter().any(|finding| finding.level == Level::Wrong)
+    }
+}
+
+pub(super) async fn run(args: Args) -> Done {
+    let mut findings = Findings::default();
+    match load(&args.config.config, &[]) {
+        Err(error) => findings.wrong("configuration", format!("{error:#}")),
+        Ok(loaded) => {
+            findings.fine("configuration", args.config.config.display());
+            for warning in &loaded.warnings {
+                findings.warning("environment", warning);
+            }
+            examine(&loaded.config, &mut findings).await;
+        }
+    }
+    let rows = findings.0.iter().map(|finding| {
+        let mark = match finding.level {
+            Level::Fine => "ok",
+            Level::Warning => "warning",
+            Level::Wrong => "WRONG",
+        };
+        [mark.to_owned(), finding.what.clone(), finding.said.clone()]
+    });
+    args.output.print(&findings.0, table(["", "WHAT", "FOUND"], rows))?;
+    Ok(if findings.worst_is_wrong() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn examine(config: &Config, findings: &mut Findings) {
+    store(config, findings);
+    unlock(config, findings);
+    disk::check(&config.node.data_dir, findings);
+    certificates::check(config, findings);
+    let running = running(config, findings).await;
+    network::own_ports(config, running, findings);
+    network::members(config, findings).await;
+}
+
+fn store(config: &Config, findings: &mut Findings) {
+    let dir = &config.node.data_dir;
+    match identity::read(dir) {
+        Err(error) => findings.wrong("store", error),
+        Ok(found) => {
+            let same = found.node == config.node.id
+                && found.cluster.to_string().eq_ignore_ascii_case(&config.cluster.id);
+            let text = format!("node {} of cluster {} in {}", found.node, found.cluster, dir.display());
+            if same {
+                findings.fine("store", text);
+            } else {
+                findings.wrong("store", format!("{text}: the configuration means another node or cluster"));
+            }
+        }
+    }
+}
+
+fn unlock(config: &Config, findings: &mut Findings) {
+    let source = match &config.node.unlock_file {
+        Some(path) => PassphraseSource::File(path.clone()),
+        None => PassphraseSource::Credential,
+    };
+    let passphrase = match source.read() {
+        Ok(passphrase) => passphrase,
+        Err(error) => return findings.wrong("unlocking", error),
+    };
+    match NodeIdentity::load(&config.identity_file(), &passphrase) {
+        Ok(identity) => findings.fine("unlocking", format!("recipient {}", identity.recipient())),
+        Err(error) => findings.wrong("unlocking", error),
+    }
+}
+
+/// Whether the node runs; and if so, whether it is ready.
+async fn running(config: &Config, findings: &mut Findings) -> bool {
+    match AdminClient::unix(config.admin_socket()).status().await {
+        Err(_) => {
+            findings.warning("node", "does not run");
+            false
+        }
+        Ok(status) if status.readiness.ready => {
+            findings.fine("node", format!("runs and is ready, as {} in term {}", status.role, status.term));
+            true
+        }
+        Ok(status) => {
+            let reasons = status.readiness.reasons.join("; ");
+            findings.warning("node", format!("runs and is not ready: {reasons}"));
+            true
+        }
+    }
+}

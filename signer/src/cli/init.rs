@@ -1,0 +1,104 @@
+//! `signonce init`: makes a node's store and identity, once.
+
+use super::common::{ConfigFile, Confirm, Done, Output, Usage, load};
+use crate::config::Config;
+use anyhow::Context as _;
+use serde_json::json;
+use signonce_cluster::{
+    identity::{self, Identity},
+    node_name,
+};
+use signonce_core::replica::fence::ClusterId;
+use signonce_keys::{NodeIdentity, PassphraseSource, ScryptWork};
+use std::{fs, io, path::Path, process::ExitCode};
+
+/// Makes the store and the identity of a node of a new cluster. Once per node, and on every node before the first
+/// `start`: the cluster forms when all its members are present and empty.
+///
+/// The configuration says which node of which cluster. A directory that has anything in it is refused: a node that
+/// lost its disk gets a new id, never an empty store under the old one, because it would forget what it signed.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print a new cluster id for the configurations, and do nothing else.
+    #[arg(long)]
+    new_cluster_id: bool,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(args: Args) -> Done {
+    if args.new_cluster_id {
+        let id = ClusterId(rand::random()).to_string();
+        args.output.print(&json!({ "cluster": id }), &id)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = load(&args.config.config, &[])?.config;
+    let dir = &config.node.data_dir;
+    check_empty(dir)?;
+    let source = match &config.node.unlock_file {
+        Some(path) => PassphraseSource::File(path.clone()),
+        None => PassphraseSource::Credential,
+    };
+    // Before anything is made: without a passphrase there is no identity.
+    let passphrase = source.read()?;
+    let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
+    let initial = config.cluster.members.iter().map(|member| member.id).collect();
+    let own = Identity { cluster, node: config.node.id, initial };
+    args.confirm.ask(plan(&config))?;
+    identity::create(dir, &own)?;
+    let identity = NodeIdentity::generate();
+    identity.save(&config.identity_file(), &passphrase, ScryptWork::STANDARD)?;
+    let recipient = identity.recipient();
+    let text = format!(
+        "Node {} of cluster {cluster} is initialised in {}.\n  recipient  {recipient}\n\n\
+         Next:\n  1. do the same on every other member\n  2. its certificate must carry {}\n  \
+         3. signonce doctor --config {}\n  4. signonce start --config {}",
+        own.node,
+        dir.display(),
+        node_name(&cluster, own.node),
+        args.config.config.display(),
+        args.config.config.display()
+    );
+    let value = json!({
+        "node": own.node, "cluster": cluster.to_string(), "dataDir": dir, "recipient": recipient,
+        "certificateName": node_name(&cluster, own.node),
+    });
+    args.output.print(&value, text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_empty(dir: &Path) -> anyhow::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
+    };
+    for entry in entries {
+        // A fresh file system has it, and nothing of ours is in it.
+        if entry?.file_name() == "lost+found" {
+            continue;
+        }
+        anyhow::bail!(
+            "{} is not empty, and a store is never made over another; to run this node use `signonce start`, for a \
+             new node choose another directory and another id",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+fn plan(config: &Config) -> String {
+    let members = config.cluster.members.iter();
+    let members = members.map(|member| format!("  node {}  {}", member.id, member.peer));
+    format!(
+        "Will make node {} of cluster {} in {}. The cluster forms from:\n{}\n",
+        config.node.id,
+        config.cluster.id,
+        config.node.data_dir.display(),
+        members.collect::<Vec<_>>().join("\n")
+    )
+}

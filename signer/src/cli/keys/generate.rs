@@ -1,0 +1,92 @@
+//! `signonce keys generate`: session keys that never were anywhere else.
+
+use super::{find_chain, floors::describe};
+use crate::{
+    cli::common::{Confirm, Done, Reach, Usage, table},
+    enroll::{NewKey, enroll, new_key_floors, recipients},
+};
+use serde_json::json;
+use signonce_cluster::clock::unix_ms;
+use signonce_core::Chain;
+use signonce_keys::SecretKey;
+use signonce_protocol::{KeyId, KeyType};
+use std::process::ExitCode;
+
+/// Makes session keys in this process, seals them to every member, registers and arms them.
+///
+/// Prints the public keys and the session-key blob for `session.setKeys`: the public keys one after the other, in the
+/// order of --types, which must be the order of the chain's runtime (`SessionKeys` in its metadata).
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// The chain, by name or genesis hash.
+    #[arg(long)]
+    chain: String,
+    /// The validator they belong to. Rights and the BEEFY shield go by it.
+    #[arg(long)]
+    group: String,
+    /// The key types, in the order of the runtime's session keys. The usual order of Polkadot and Kusama leaves out
+    /// `asgn`, whose key stays on the validator: put its public key into the blob at its place.
+    #[arg(long, value_delimiter = ',', default_value = "babe,gran,para,audi,beef")]
+    types: Vec<KeyType>,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub(super) async fn run(args: Args) -> Done {
+    let admin = args.reach.client()?;
+    let chain = find_chain(&admin, &args.chain).await?;
+    let recipients = recipients(&admin).await?;
+    check_types(&args.types)?;
+    args.confirm.ask(plan(&args, &chain, recipients.len()))?;
+    let mut made = Vec::new();
+    for key_type in &args.types {
+        let Some(scheme) = key_type.schemes().first() else { continue };
+        let secret = SecretKey::generate(*scheme)?;
+        let id = KeyId { key_type: *key_type, public: secret.public() };
+        let floors = new_key_floors(*key_type, &chain, unix_ms());
+        let key = NewKey { id, secret, group: Some(args.group.clone()), floors };
+        if let Err(error) = enroll(&admin, chain.genesis, &recipients, &key).await {
+            let done = made.iter().map(|(id, ..): &(KeyId, _, _)| id.to_string()).collect::<Vec<_>>();
+            let so_far = if done.is_empty() { "none".to_owned() } else { done.join(", ") };
+            return Err(anyhow::Error::from(error).context(format!("at {id}; made before it: {so_far}")));
+        }
+        made.push((id, *scheme, floors));
+    }
+    let blob: String = made.iter().map(|(id, ..)| hex::encode(id.public.as_bytes())).collect();
+    let rows = made.iter().map(|(id, scheme, floors)| {
+        [id.key_type.to_string(), scheme.to_string(), id.public.to_string(), describe(floors)]
+    });
+    let text = format!(
+        "{}\nSession keys, in this order, for `session.setKeys`:\n  0x{blob}",
+        table(["TYPE", "SCHEME", "PUBLIC KEY", "SIGNS"], rows)
+    );
+    let keys = made.iter().map(|(id, scheme, floors)| {
+        json!({ "type": id.key_type, "scheme": scheme, "public": id.public, "floors": floors })
+    });
+    let value = json!({
+        "chain": chain.name, "group": args.group, "keys": keys.collect::<Vec<_>>(),
+        "sessionKeys": format!("0x{blob}"),
+    });
+    args.reach.output.print(&value, text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_types(types: &[KeyType]) -> Result<(), Usage> {
+    let twice = types.iter().enumerate().find(|(i, key_type)| types[..*i].contains(key_type));
+    match twice {
+        Some((_, key_type)) => Err(Usage(format!("--types names {key_type} twice"))),
+        None => Ok(()),
+    }
+}
+
+fn plan(args: &Args, chain: &Chain, members: usize) -> String {
+    let types = args.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "Will make {} new keys ({types}) on chain {} for {:?}, sealed to {members} members, and arm them.",
+        args.types.len(),
+        chain.name,
+        args.group
+    )
+}

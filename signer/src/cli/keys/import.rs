@@ -1,0 +1,206 @@
+//! `signonce keys import`: the keys of a Substrate keystore directory.
+
+use super::{
+    find_chain,
+    floors::{FloorArgs, describe},
+};
+use crate::{
+    cli::common::{Confirm, Done, Reach, Usage, table},
+    enroll::{EnrollError, NewKey, enroll, recipients},
+};
+use serde_json::{Value, json};
+use signonce_cluster::clock::unix_ms;
+use signonce_core::{Chain, Floors, KeyState};
+use signonce_keys::{KeystoreKey, KeystoreProblem, SecretString, read_dir, read_password_file};
+use signonce_protocol::KeyType;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Imports the keys of a Substrate keystore directory.
+///
+/// Every key is derived and compared with its file's name; one that does not match stops the import before anything
+/// is changed. Keys start at floors that are shown first: BABE and AURA keys at the next slot; GRANDPA, BEEFY and para
+/// keys where you say. STOP the old validator first: from the moment a key is armed here, a copy elsewhere is what
+/// gets a validator slashed.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// The keystore: `chains/<id>/keystore` in the validator's base path.
+    dir: PathBuf,
+    /// The chain, by name or genesis hash.
+    #[arg(long)]
+    chain: String,
+    /// The validator they belong to. Rights and the BEEFY shield go by it.
+    #[arg(long)]
+    group: String,
+    /// The keystore's password, taken from this file as it is (a last newline is part of it, as in Substrate).
+    #[arg(long, value_name = "FILE", conflicts_with = "password_interactive")]
+    password_file: Option<PathBuf>,
+    /// Ask for the keystore's password.
+    #[arg(long)]
+    password_interactive: bool,
+    /// Import only these types.
+    #[arg(long, value_delimiter = ',', value_name = "TYPES")]
+    types: Vec<KeyType>,
+    #[command(flatten)]
+    floors: FloorArgs,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// A key of the directory, with the floors it gets.
+struct Planned {
+    path: PathBuf,
+    key: KeystoreKey,
+    floors: Floors,
+}
+
+/// What became of a file.
+struct Imported {
+    path: PathBuf,
+    text: String,
+    json: Value,
+}
+
+pub(super) async fn run(args: Args) -> Done {
+    let admin = args.reach.client()?;
+    let chain = find_chain(&admin, &args.chain).await?;
+    let recipients = recipients(&admin).await?;
+    let (planned, skipped) = read(&args, &chain)?;
+    let there = admin.keys().await?;
+    let is_there = |planned: &Planned| {
+        there.iter().any(|row| row.id == planned.key.id && row.state != KeyState::Registered)
+    };
+    let (old, new): (Vec<_>, Vec<_>) = planned.into_iter().partition(is_there);
+    let plan = plan(&args, &chain, &new, &old, &skipped, recipients.len());
+    args.confirm.ask(plan)?;
+    let mut imported = Vec::new();
+    for Planned { path, key, mut floors } in new {
+        if floors.slot.is_some() {
+            // The question may have waited for minutes.
+            floors = args.floors.of(key.id.key_type, &chain, unix_ms())?;
+        }
+        let KeystoreKey { id, scheme, secret } = key;
+        let key = NewKey { id, secret, group: Some(args.group.clone()), floors };
+        let at = enroll(&admin, chain.genesis, &recipients, &key)
+            .await
+            .map_err(|error| interrupted(error, &path, &imported))?;
+        let text = format!("  {id}  {}", describe(&floors));
+        let json = json!({
+            "type": id.key_type, "scheme": scheme, "public": id.public, "floors": floors, "logIndex": at,
+            "file": path,
+        });
+        imported.push(Imported { path, text, json });
+    }
+    let files: Vec<PathBuf> =
+        imported.iter().map(|done| done.path.clone()).chain(old.into_iter().map(|old| old.path)).collect();
+    let value = json!({
+        "chain": chain.name, "group": args.group,
+        "imported": imported.iter().map(|done| &done.json).collect::<Vec<_>>(),
+        "skipped": skipped.iter().map(|(file, why)| json!({ "file": file, "why": why })).collect::<Vec<_>>(),
+        "destroy": files,
+    });
+    args.reach.output.print(&value, summary(&imported, &files))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was done stays done; the same command goes on from there.
+fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow::Error {
+    let context = format!(
+        "at {}; {} keys were imported before it, and the same command goes on from there",
+        path.display(),
+        imported.len()
+    );
+    anyhow::Error::from(error).context(context)
+}
+
+/// The keys of the directory, and what is no key of ours and why.
+fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<(PathBuf, String)>)> {
+    let password = password(args)?;
+    let (mut planned, mut skipped, mut wrong) = (Vec::new(), Vec::new(), String::new());
+    for entry in read_dir(&args.dir, password.as_ref())? {
+        let path = entry.path;
+        match entry.found {
+            Ok(key) if !args.types.is_empty() && !args.types.contains(&key.id.key_type) => {
+                skipped.push((path, format!("{} keys are not among --types", key.id.key_type)));
+            }
+            Ok(key) => match args.floors.of(key.id.key_type, chain, unix_ms()) {
+                Ok(floors) => planned.push(Planned { path, key, floors }),
+                Err(usage) => return Err(usage.into()),
+            },
+            Err(why @ (KeystoreProblem::NotAKeyFile | KeystoreProblem::UnheldType(_))) => {
+                skipped.push((path, why.to_string()));
+            }
+            Err(why) => {
+                let _ = write!(wrong, "\n  {}: {why}", path.display());
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        anyhow::bail!("nothing was imported, because these files have no key that can be used:{wrong}");
+    }
+    if planned.is_empty() {
+        return Err(Usage(format!("there is no key to import in {}", args.dir.display())).into());
+    }
+    Ok((planned, skipped))
+}
+
+fn password(args: &Args) -> anyhow::Result<Option<SecretString>> {
+    if args.password_interactive {
+        let typed = rpassword::prompt_password("Password of the keystore: ")?;
+        return Ok(Some(SecretString::from(typed)));
+    }
+    Ok(args.password_file.as_deref().map(read_password_file).transpose()?)
+}
+
+fn plan(
+    args: &Args,
+    chain: &Chain,
+    new: &[Planned],
+    old: &[Planned],
+    skipped: &[(PathBuf, String)],
+    members: usize,
+) -> String {
+    let rows = new.iter().map(|planned| {
+        let id = planned.key.id;
+        [id.key_type.to_string(), id.public.to_string(), describe(&planned.floors)]
+    });
+    let mut text = format!(
+        "Will import {} keys to chain {} for {:?}, sealed to {members} members:\n\n{}",
+        new.len(),
+        chain.name,
+        args.group,
+        table(["TYPE", "PUBLIC KEY", "SIGNS"], rows)
+    );
+    for planned in old {
+        let _ = writeln!(text, "\nIn the cluster already: {}", planned.key.id);
+    }
+    for (path, why) in skipped {
+        let _ = writeln!(text, "\nNot imported: {}: {why}", path.display());
+    }
+    text.push_str(
+        "\nThe old validator must be STOPPED now, and never start with these keys again: two copies of a key that do \
+         not know of each other are what gets a validator slashed.\n",
+    );
+    text
+}
+
+fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
+    let mut text = format!("Imported {} keys:\n", imported.len());
+    for done in imported {
+        text.push_str(&done.text);
+        text.push('\n');
+    }
+    text.push_str("\nRetire the old copy:\n  1. the old validator stays stopped\n  2. destroy these files, and their backups:\n");
+    for file in files {
+        let _ = writeln!(text, "       shred -u '{}'", file.display());
+    }
+    text.push_str(
+        "  3. start the validator with --remote-signer only; never again with a keystore of its own for them",
+    );
+    text
+}
