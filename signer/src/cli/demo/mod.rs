@@ -242,7 +242,7 @@ fn keys(made: &[DevKey]) -> anyhow::Result<Keys> {
     let of = |key_type: KeyType| {
         let key = made.iter().find(|key| key.key_type == key_type);
         let DevKey { scheme, public, .. } = *key.with_context(|| format!("no {key_type} key was made"))?;
-        anyhow::Ok(DemoKey { key_type, scheme, public })
+        anyhow::Ok(DemoKey { scheme, public })
     };
     Ok(Keys {
         babe: of(KeyType::Babe)?,

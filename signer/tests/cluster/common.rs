@@ -1,0 +1,228 @@
+//! A cluster in a temporary directory, clients of all its nodes or of one, and waiting with a deadline.
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use signonce::{
+    cli::demo::checker::Receipt,
+    dev::{ClientFiles, DevKey, LocalCluster, LocalOptions},
+};
+use signonce_protocol::{
+    KeyType, RawPayload, Slot,
+    client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
+    rpc::{ChainRef, ErrorCode, SignParams, SignReply},
+};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// How long anything may take that must come about. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_signonce");
+
+/// A provisioned three-node cluster that is stopped when it goes out of scope.
+pub struct World {
+    pub cluster: LocalCluster,
+    pub keys: Vec<DevKey>,
+    // After the cluster: its processes end before their files do.
+    _dir: TempDir,
+}
+
+impl World {
+    /// With clients of these names, each with every right.
+    pub async fn start(clients: &[&str]) -> Self {
+        Self::with(LocalOptions {
+            clients: clients.iter().map(|name| (*name).to_owned()).collect(),
+            ..LocalOptions::default()
+        })
+        .await
+    }
+
+    pub async fn with(options: LocalOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LocalOptions { binary: Some(BINARY.into()), ..options };
+        let mut cluster = LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
+        cluster.start_all().unwrap();
+        cluster.wait_ready(PATIENCE).await.unwrap();
+        let keys = cluster.provision().await.unwrap();
+        Self { cluster, keys, _dir: dir }
+    }
+
+    /// A directory beside the cluster's.
+    pub fn scratch(&self, name: &str) -> std::path::PathBuf {
+        self._dir.path().join(name)
+    }
+
+    pub fn key(&self, key_type: KeyType) -> &DevKey {
+        self.keys.iter().find(|key| key.key_type == key_type).unwrap()
+    }
+
+    pub fn params(&self, key_type: KeyType, payload: &RawPayload) -> SignParams {
+        SignParams {
+            chain: ChainRef::Genesis(self.cluster.genesis()),
+            key: self.key(key_type).public,
+            payload: payload.clone(),
+        }
+    }
+
+    /// A client of every node.
+    pub fn client(&self, name: &str) -> SignerClient {
+        client(&self.cluster.client_tls(name), self.cluster.urls())
+    }
+
+    /// A client of one node only, which thus has to answer itself.
+    pub fn client_of(&self, name: &str, node: u64) -> SignerClient {
+        let at = self.cluster.node_ids().iter().position(|id| *id == node).unwrap();
+        client(&self.cluster.client_tls(name), vec![self.cluster.urls()[at].clone()])
+    }
+
+    /// The present slot.
+    pub fn slot(&self) -> Slot {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        Slot(now / self.cluster.options().slot_duration_ms)
+    }
+
+    /// Waits for a leader other than `old`.
+    pub async fn leader_other_than(&self, old: Option<u64>) -> u64 {
+        until("a leader is elected", async || self.cluster.leader().await.filter(|new| Some(*new) != old)).await
+    }
+
+    /// What `/readyz` of a node says: status and reasons.
+    pub async fn readyz(&self, node: u64) -> Option<(u16, String)> {
+        readyz(self.cluster.metrics_address(node)).await
+    }
+}
+
+pub async fn readyz(address: std::net::SocketAddr) -> Option<(u16, String)> {
+    let get = async {
+        let stream = TcpStream::connect(address).await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        let request =
+            Request::get("/readyz").header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
+        let answer = sender.send_request(request).await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        Some((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    tokio::time::timeout(Duration::from_secs(2), get).await.ok().flatten()
+}
+
+pub fn client(files: &ClientFiles, urls: Vec<String>) -> SignerClient {
+    let ClientFiles { ca, cert, key } = files.clone();
+    let tls = TlsSource::Files { ca, cert, key };
+    let timeouts = Timeouts { deadline: PATIENCE, ..Timeouts::default() };
+    SignerClient::new(ClientConfig { urls, tls, timeouts }).unwrap()
+}
+
+/// Polls until `look` finds something.
+///
+/// # Panics
+/// After [`PATIENCE`].
+pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What a signer said about one payload.
+pub type Answer = Result<SignReply, ClientError>;
+
+/// The code of a refusal; anything else is a failed test.
+pub fn code(answer: &Answer) -> ErrorCode {
+    match answer {
+        Err(ClientError::Refused(refusal)) => refusal.code,
+        other => panic!("a refusal was expected, not {other:?}"),
+    }
+}
+
+/// The receipt of an answer that is a signature.
+pub fn receipt(client: &str, key: &DevKey, payload: &RawPayload, reply: &SignReply) -> Receipt {
+    Receipt {
+        client: client.into(),
+        scheme: key.scheme,
+        public: key.public,
+        kind: payload.kind(),
+        payload: payload.bytes().to_vec(),
+        signature: reply.signature.0.clone(),
+    }
+}
+
+/// A request over HTTPS as it stands: status and body. Fails where the handshake does.
+pub async fn post(url: &str, tls: rustls::ClientConfig, body: Vec<u8>) -> std::io::Result<(u16, String)> {
+    let address = url.strip_prefix("https://").unwrap();
+    let stream = TcpStream::connect(address).await?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let stream = connector.connect(name, stream).await?;
+    let other = std::io::Error::other;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+    tokio::spawn(connection);
+    let request = Request::post("/")
+        .header("host", address)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(other)?;
+    let answer = sender.send_request(request).await.map_err(other)?;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.map_err(other)?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs `signonce start` where it must fail; what it said.
+pub fn start_fails(config: &Path) -> String {
+    let output = run(&["start", "--config", config.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it started: {said}");
+    said
+}
+
+/// A signer started by hand; killed when it goes out of scope.
+pub struct Stray(Child);
+
+impl Stray {
+    pub fn start(config: &Path) -> Self {
+        let mut command = Command::new(BINARY);
+        command.arg("start").arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Copies a directory and all that is in it.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy_dir(&entry.path(), &to.join(entry.file_name()));
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Whole clusters of real processes on loopback: killed, wiped, cloned, damaged, and asked nonsense.
+//!
+//! One binary, since each links the whole signer. Nothing is decided by sleeping: what must come about is polled for
+//! with a deadline, and everything that clients received goes through the demo's checker, which shares nothing with
+//! the ledger.
+
+mod bad_input;
+mod common;
+mod identity;
+mod restart;
+mod signatures;
+mod store;
+mod storm;
