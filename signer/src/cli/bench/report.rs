@@ -1,0 +1,169 @@
+//! What was measured, as JSON and as a table.
+
+use crate::cli::common::table;
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::{fmt::Write as _, fs, process::Command};
+
+/// Quantiles in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quantiles {
+    /// The median.
+    pub p50_us: f64,
+    /// 99 of 100 are faster.
+    pub p99_us: f64,
+    /// 999 of 1,000 are faster.
+    pub p999_us: f64,
+}
+
+impl Quantiles {
+    /// Of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+        Self { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999) }
+    }
+
+    fn row(&self, name: &str, beside: &Self) -> [String; 5] {
+        let ratio = format!("{:.2}", self.p50_us / beside.p50_us);
+        [name.into(), ms(self.p50_us), ms(self.p99_us), ms(self.p999_us), ratio]
+    }
+}
+
+fn ms(us: f64) -> String {
+    format!("{:.3} ms", us / 1_000.0)
+}
+
+/// One client that waits for each answer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latencies {
+    /// Samples of each.
+    pub samples: usize,
+    /// Bytes of the log entry that the bare append writes too.
+    pub entry_bytes: usize,
+    /// A new duty: claimed, on two disks, signed, verified.
+    pub new_signature: Quantiles,
+    /// The same payload again.
+    pub repeat: Quantiles,
+    /// A BABE VRF.
+    pub vrf: Quantiles,
+    /// Appending those bytes to a file, and fdatasync.
+    pub bare_fdatasync: Quantiles,
+    /// An ed25519 signature, verified.
+    pub bare_signature: Quantiles,
+    /// One after the other.
+    pub bare_both: Quantiles,
+}
+
+/// Many clients.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// How many.
+    pub clients: usize,
+    /// Over how many keys.
+    pub keys: usize,
+    /// Protected signatures per second.
+    pub per_second: f64,
+    /// What each waited.
+    pub latency: Quantiles,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Where.
+    pub machine: Machine,
+    /// Keys that each node holds, besides the session keys.
+    pub keys: usize,
+    /// One client.
+    pub latency: Latencies,
+    /// Many clients.
+    pub loads: Vec<Load>,
+    /// Resident memory of each node at the end, in MiB.
+    pub memory_mib: Vec<f64>,
+}
+
+impl Report {
+    /// For people, and for the README.
+    pub fn table(&self) -> String {
+        let Latencies { samples, entry_bytes, bare_both, .. } = &self.latency;
+        let latency = &self.latency;
+        let Machine { cpu, cores, system } = &self.machine;
+        let mut text = format!("Three signers and their clients on one machine: {cpu}, {cores} cores, {system}\n\n");
+        let rows = [
+            latency.new_signature.row("new duty: claim and signature", bare_both),
+            latency.repeat.row("repeat", bare_both),
+            latency.vrf.row("VRF", bare_both),
+            latency.bare_fdatasync.row(&format!("bare append of {entry_bytes} bytes + fdatasync"), bare_both),
+            latency.bare_signature.row("bare signature (ed25519, verified)", bare_both),
+            bare_both.row("both", bare_both),
+        ];
+        text += &table(["ONE CLIENT", "P50", "P99", "P99.9", "P50 / BOTH"], rows);
+        let _ = writeln!(text, "({samples} of each, in turn)\n");
+        let rows = self.loads.iter().map(|load| {
+            [
+                format!("{} clients, {} keys", load.clients, load.keys),
+                format!("{:.0} / s", load.per_second),
+                ms(load.latency.p50_us),
+                ms(load.latency.p99_us),
+            ]
+        });
+        text += &table(["NEW DUTIES", "THROUGHPUT", "P50", "P99"], rows);
+        let memory: Vec<String> = self.memory_mib.iter().map(|mib| format!("{mib:.0} MiB")).collect();
+        let _ = writeln!(text, "\nResident memory of the nodes with {} keys: {}", self.keys, memory.join(", "));
+        text
+    }
+}
+
+/// Where it was measured.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Machine {
+    /// The processor.
+    pub cpu: String,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// The operating system.
+    pub system: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let said = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output().ok()?;
+            let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+            Some(text).filter(|text| !text.is_empty())
+        };
+        let cpu = model.map(|(_, name)| name.to_owned());
+        let cpu = cpu.or_else(|| said("sysctl", &["-n", "machdep.cpu.brand_string"]));
+        let unknown = || format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+        Self {
+            cpu: cpu.unwrap_or_else(|| "an unnamed processor".into()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            system: said("uname", &["-srm"]).unwrap_or_else(unknown),
+        }
+    }
+}
+
+/// The resident memory of a process.
+pub fn rss_mib(pid: u32) -> anyhow::Result<f64> {
+    let kib = |text: &str| text.split_whitespace().next().and_then(|number| number.parse::<f64>().ok());
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
+    let resident = status.as_deref().and_then(|s| s.lines().find_map(|line| line.strip_prefix("VmRSS:")));
+    let resident = match resident.and_then(kib) {
+        Some(resident) => Some(resident),
+        // Without /proc, as on macOS.
+        None => {
+            let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output()?;
+            kib(&String::from_utf8_lossy(&output.stdout))
+        }
+    };
+    Ok(resident.with_context(|| format!("nobody says how much memory process {pid} has"))? / 1_024.0)
+}
