@@ -6,7 +6,9 @@ use signonce_core::{Chain, Change, Limits};
 use signonce_protocol::{AuraMode, ChainFormat, GenesisHash, NumberWidth};
 use std::process::ExitCode;
 
-/// The chains that keys sign for. A key belongs to one chain for ever.
+/// The chains that keys sign for.
+///
+/// A key belongs to one chain for ever.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

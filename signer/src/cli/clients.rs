@@ -7,7 +7,9 @@ use signonce_core::{Change, ClientState, KeySelector, Right};
 use signonce_protocol::{DutyClass, KeyId};
 use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
-/// The validators that may ask for signatures. They are known by the key of their certificate, and may do what their
+/// The validators that may ask for signatures.
+///
+/// They are known by the key of their certificate, and may do what their
 /// rights name; all else is forbidden.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -57,7 +59,9 @@ struct List {
     reach: Reach,
 }
 
-/// Removes a client at once. Its certificate is never accepted again.
+/// Removes a client at once.
+///
+/// Its certificate is never accepted again.
 #[derive(clap::Args, Debug)]
 struct Remove {
     /// The client's name.

@@ -19,8 +19,10 @@ const READY: Duration = Duration::from_secs(60);
 /// How long they may take to end.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Runs a cluster of real signers on loopback, with throw-away certificates and freshly generated session keys, until
-/// SIGTERM or Ctrl-C. Prints where it is and what a validator needs to use it.
+/// Runs a throw-away cluster on this machine until it is stopped.
+///
+/// Real signers on loopback, with new certificates and freshly generated session keys, until SIGTERM or Ctrl-C. Prints
+/// where it is and what a validator needs to use it.
 ///
 /// The directory is made the first time; later runs take it up with the same keys and watermarks (and then the
 /// options that shape a cluster are those of the first time). Never use its keys on a real chain: what unlocks them
@@ -77,7 +79,9 @@ struct ReadyKey {
     r#type: &'static str,
     scheme: String,
     public: PublicKey,
-    group: String,
+    /// Told where there are several validators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
 }
 
 pub(super) async fn run(args: Args) -> Done {
@@ -125,7 +129,7 @@ fn announce(cluster: &LocalCluster, keys: Vec<DevKey>, output: Output) -> anyhow
         r#type: key.key_type.name(),
         scheme: key.scheme.to_string(),
         public: key.public,
-        group: key.group,
+        group: (options.validators > 1).then_some(key.group),
     };
     let ready = Ready {
         urls: cluster.urls(),
@@ -156,7 +160,8 @@ fn describe(ready: &Ready) -> String {
         chain.name, chain.genesis, chain.slot_duration_ms
     );
     for key in &ready.keys {
-        text.push_str(&format!("  {:<12} {} {:<8} {}\n", key.group, key.r#type, key.scheme, key.public));
+        let group = key.group.as_deref().unwrap_or_default();
+        text.push_str(&format!("  {} {:<8} {} {group}\n", key.r#type, key.scheme, key.public));
     }
     let urls = ready.urls.iter().map(|url| format!("  --remote-signer {url}"));
     text.push_str(&format!(

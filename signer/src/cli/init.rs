@@ -12,8 +12,9 @@ use signonce_core::replica::fence::ClusterId;
 use signonce_keys::{NodeIdentity, PassphraseSource, ScryptWork};
 use std::{fs, io, path::Path, process::ExitCode};
 
-/// Makes the store and the identity of a node of a new cluster. Once per node, and on every node before the first
-/// `start`: the cluster forms when all its members are present and empty.
+/// Makes the store and the identity of a node of a new cluster, once.
+///
+/// On every node before the first `start`: the cluster forms when all its members are present and empty.
 ///
 /// The configuration says which node of which cluster. A directory that has anything in it is refused: a node that
 /// lost its disk gets a new id, never an empty store under the old one, because it would forget what it signed.

@@ -2,8 +2,10 @@
 
 use super::common::{ConfigFile, Done, load};
 
-/// Runs a signer until SIGTERM or Ctrl-C. It hands leadership over, answers what is under way, and exits with 0; a
-/// second signal ends it at once. It never creates a store: `signonce init` does, once.
+/// Runs a signer until it is stopped.
+///
+/// On SIGTERM or Ctrl-C it hands leadership over, answers what is under way, and exits with 0; a second signal ends it
+/// at once. It never creates a store: `signonce init` does, once.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]

@@ -5,7 +5,9 @@ use crate::admin::api::{AdminStatus, MemberRow};
 use serde_json::json;
 use std::{fmt::Write as _, process::ExitCode};
 
-/// Shows a node and the cluster as it sees it. Exits with 4 when the node is not ready.
+/// Shows a node and the cluster as it sees it.
+///
+/// Exits with 4 when the node is not ready.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]

@@ -10,7 +10,9 @@ use signonce_core::{Change, Floors};
 use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
 use std::process::ExitCode;
 
-/// What was signed, and from where on signing goes on. Watermarks only ever rise.
+/// What was signed, and from where on signing goes on.
+///
+/// Watermarks only ever rise.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -32,7 +34,9 @@ struct Show {
     reach: Reach,
 }
 
-/// Raises a key's watermark: nothing below it is ever signed again. It also moves the point that jumps are measured
+/// Raises a key's watermark: nothing below it is ever signed again.
+///
+/// It also moves the point that jumps are measured
 /// from, which lets a key go on after the chain went far ahead without it. There is no way back.
 #[derive(clap::Args, Debug)]
 struct Raise {

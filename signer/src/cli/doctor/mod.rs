@@ -11,10 +11,10 @@ use signonce_cluster::identity;
 use signonce_keys::{NodeIdentity, PassphraseSource};
 use std::{fmt::Display, process::ExitCode};
 
-/// Checks a node's machine and configuration: settings, store and identity, how fast the disk makes writes durable,
-/// certificates (names, authority, expiry), ports, the other members, and the clock against theirs.
+/// Checks a node's machine and configuration.
 ///
-/// Exits with 1 if something is wrong. Can be run before the first start and beside a running node.
+/// Settings, store and identity, how fast the disk makes writes durable, certificates (names, authority, expiry),
+/// ports, the other members, and the clock against theirs. Exits with 1 if something is wrong. Can be run before the first start and beside a running node.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]

@@ -5,6 +5,7 @@ use super::{
     floors::{FloorArgs, describe},
 };
 use crate::{
+    admin::{api::KeyRow, client::AdminClient},
     cli::common::{Confirm, Done, Reach, Usage, table},
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
@@ -12,11 +13,12 @@ use serde_json::{Value, json};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors, KeyState};
 use signonce_keys::{KeystoreKey, KeystoreProblem, SecretString, read_dir, read_password_file};
-use signonce_protocol::KeyType;
+use signonce_protocol::{KeyId, KeyType};
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 /// Imports the keys of a Substrate keystore directory.
@@ -52,6 +54,11 @@ pub(super) struct Args {
     reach: Reach,
 }
 
+/// How often it is looked whether the node has opened the keys.
+const OPEN_LOOKS: u32 = 50;
+/// Between two looks.
+const OPEN_WAIT: Duration = Duration::from_millis(200);
+
 /// A key of the directory, with the floors it gets.
 struct Planned {
     path: PathBuf,
@@ -71,13 +78,10 @@ pub(super) async fn run(args: Args) -> Done {
     let chain = find_chain(&admin, &args.chain).await?;
     let recipients = recipients(&admin).await?;
     let (planned, skipped) = read(&args, &chain)?;
-    let there = admin.keys().await?;
-    let is_there = |planned: &Planned| {
-        there.iter().any(|row| row.id == planned.key.id && row.state != KeyState::Registered)
-    };
-    let (old, new): (Vec<_>, Vec<_>) = planned.into_iter().partition(is_there);
+    let (old, new) = known(planned, &admin.keys().await?, &chain)?;
     let plan = plan(&args, &chain, &new, &old, &skipped, recipients.len());
     args.confirm.ask(plan)?;
+    let ids: Vec<KeyId> = new.iter().chain(&old).map(|planned| planned.key.id).collect();
     let mut imported = Vec::new();
     for Planned { path, key, mut floors } in new {
         if floors.slot.is_some() {
@@ -96,6 +100,7 @@ pub(super) async fn run(args: Args) -> Done {
         });
         imported.push(Imported { path, text, json });
     }
+    wait_open(&admin, &ids).await?;
     let files: Vec<PathBuf> =
         imported.iter().map(|done| done.path.clone()).chain(old.into_iter().map(|old| old.path)).collect();
     let value = json!({
@@ -106,6 +111,57 @@ pub(super) async fn run(args: Args) -> Done {
     });
     args.reach.output.print(&value, summary(&imported, &files))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Parts the keys that the cluster holds for this chain already from those that are to be imported.
+///
+/// # Errors
+/// If the cluster has one as a key of another chain, or as a removed one: then the file may be its only copy, and
+/// must not be listed among those to destroy.
+fn known(
+    planned: Vec<Planned>,
+    there: &[KeyRow],
+    chain: &Chain,
+) -> anyhow::Result<(Vec<Planned>, Vec<Planned>)> {
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for planned in planned {
+        let id = planned.key.id;
+        match there.iter().find(|row| row.id == id) {
+            Some(row) if row.genesis != chain.genesis => anyhow::bail!(
+                "nothing was imported: {id} is a key of chain {} already, and a key belongs to one chain for ever",
+                row.chain
+            ),
+            Some(row) => match row.state {
+                KeyState::Armed | KeyState::Disabled => old.push(planned),
+                KeyState::Registered => new.push(planned),
+                KeyState::Removed => anyhow::bail!(
+                    "nothing was imported: {id} was removed from this cluster and can never come back; leave it out \
+                     with --types, or generate a new key"
+                ),
+            },
+            None => new.push(planned),
+        }
+    }
+    Ok((old, new))
+}
+
+/// Waits until the asked node has opened the keys. The old copy must not go before it is certain that the new one
+/// works.
+///
+/// # Errors
+/// If it has not after a while.
+async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Result<()> {
+    for _ in 0..OPEN_LOOKS {
+        let rows = admin.keys().await?;
+        if ids.iter().all(|id| rows.iter().any(|row| row.id == *id && row.unlocked)) {
+            return Ok(());
+        }
+        tokio::time::sleep(OPEN_WAIT).await;
+    }
+    anyhow::bail!(
+        "the keys are imported, but the node has not opened all of them: destroy NOTHING yet, see `signonce status` \
+         and run the same command again"
+    )
 }
 
 /// What was done stays done; the same command goes on from there.
@@ -122,7 +178,9 @@ fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow
 fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<(PathBuf, String)>)> {
     let password = password(args)?;
     let (mut planned, mut skipped, mut wrong) = (Vec::new(), Vec::new(), String::new());
-    for entry in read_dir(&args.dir, password.as_ref())? {
+    // Whole paths: the files to destroy are listed later, and perhaps pasted elsewhere.
+    let dir = args.dir.canonicalize().unwrap_or_else(|_| args.dir.clone());
+    for entry in read_dir(&dir, password.as_ref())? {
         let path = entry.path;
         match entry.found {
             Ok(key) if !args.types.is_empty() && !args.types.contains(&key.id.key_type) => {
@@ -169,15 +227,19 @@ fn plan(
         let id = planned.key.id;
         [id.key_type.to_string(), id.public.to_string(), describe(&planned.floors)]
     });
-    let mut text = format!(
-        "Will import {} keys to chain {} for {:?}, sealed to {members} members:\n\n{}",
-        new.len(),
-        chain.name,
-        args.group,
-        table(["TYPE", "PUBLIC KEY", "SIGNS"], rows)
-    );
+    let mut text = if new.is_empty() {
+        format!("Nothing is left to import to chain {}.\n", chain.name)
+    } else {
+        format!(
+            "Will import {} keys to chain {} for {:?}, sealed to {members} members:\n\n{}",
+            new.len(),
+            chain.name,
+            args.group,
+            table(["TYPE", "PUBLIC KEY", "SIGNS"], rows)
+        )
+    };
     for planned in old {
-        let _ = writeln!(text, "\nIn the cluster already: {}", planned.key.id);
+        let _ = writeln!(text, "\nIn the cluster already, its watermark stays as it is: {}", planned.key.id);
     }
     for (path, why) in skipped {
         let _ = writeln!(text, "\nNot imported: {}: {why}", path.display());
@@ -190,7 +252,7 @@ fn plan(
 }
 
 fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
-    let mut text = format!("Imported {} keys:\n", imported.len());
+    let mut text = format!("Imported {} keys; the node that was asked has opened them.\n", imported.len());
     for done in imported {
         text.push_str(&done.text);
         text.push('\n');

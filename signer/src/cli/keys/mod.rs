@@ -14,7 +14,9 @@ use clap::Subcommand;
 use signonce_core::Chain;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
 
-/// Session keys. Keys go in and never come out: they are sealed to the members' identities before they leave the
+/// Session keys: import, generate, list, disable, remove.
+///
+/// Keys go in and never come out: they are sealed to the members' identities before they leave the
 /// importing process, and public parts and watermarks are all that can be read back.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -27,9 +29,13 @@ enum Command {
     Import(import::Args),
     Generate(generate::Args),
     List(life::List),
-    /// Stops a key from signing. Its secret and watermarks stay; arming it again takes explicit floors.
+    /// Stops a key from signing.
+    ///
+    /// Its secret and watermarks stay; arming it again takes explicit floors.
     Disable(life::One),
-    /// Removes a key for ever. Its secret is dropped by every member, its watermarks stay, and the public key can
+    /// Removes a key for ever.
+    ///
+    /// Its secret is dropped by every member, its watermarks stay, and the public key can
     /// never come back: not on this chain, not on another.
     Remove(life::One),
 }
