@@ -1,4 +1,4 @@
-use super::*;
+use super::{load::SETTINGS, *};
 
 const FILE: &str = r#"
 [node]

@@ -20,7 +20,7 @@ use crate::{
     sign::Signer,
 };
 use http::{Endpoint, serve_probes};
-use jsonrpsee::server::{ServerHandle, stop_channel};
+use jsonrpsee::server::{Methods, ServerHandle, stop_channel};
 use process::StopSignals;
 use signonce_cluster::{Node, NodeConfig, Peer, PeerTls, StartError, StoreError, identity};
 use signonce_core::Member;
@@ -303,10 +303,10 @@ impl Parts {
         tokio::spawn(
             Endpoint::new(methods.into(), limit, stopping.clone()).serve_tls(client, acceptor.clone()),
         );
-        let methods = admin_module(admin);
-        let endpoint = Endpoint::new(methods.clone().into(), limit, stopping.clone());
+        let methods: Methods = admin_module(admin).into();
+        let endpoint = Endpoint::new(methods.clone(), limit, stopping.clone());
         tokio::spawn(endpoint.serve_tls(admin_port, acceptor));
-        let endpoint = Endpoint::new(methods.into(), limit, stopping);
+        let endpoint = Endpoint::new(methods, limit, stopping);
         tokio::spawn(endpoint.serve_unix(admin_socket, owner));
         tokio::spawn(async move {
             if let Err(error) = serve_probes(probes, gate, metrics).await {
