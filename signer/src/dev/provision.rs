@@ -9,12 +9,14 @@ use crate::{
     enroll::{NewKey, enroll, new_key_floors, recipients},
     server::tls::PeerIdentity,
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Change, ClientState, KeySelector, KeyState, Limits, Right};
 use signonce_keys::{Recipient, SecretKey};
 use signonce_protocol::{ChainFormat, DutyClass, KeyId, KeyType};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// The session keys of a validator, in Polkadot's order but for BEEFY, which Polkadot has last.
 const SESSION: [KeyType; 6] = [
@@ -28,6 +30,10 @@ const SESSION: [KeyType; 6] = [
 
 /// Keys on their way at a time; the cluster commits those that come together with one sync.
 const AT_A_TIME: usize = 64;
+/// Between two looks at a node.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a node may take to open its keys.
+const OPEN: Duration = Duration::from_secs(60);
 
 pub(super) async fn provision(cluster: &LocalCluster) -> anyhow::Result<Vec<DevKey>> {
     let admin = any_admin(cluster).await?;
@@ -46,7 +52,27 @@ pub(super) async fn provision(cluster: &LocalCluster) -> anyhow::Result<Vec<DevK
         .try_collect::<Vec<()>>()
         .await?;
     clients(cluster, &admin).await?;
-    Ok(sorted(admin.keys().await?, &chain))
+    let keys = sorted(admin.keys().await?, &chain);
+    for id in cluster.node_ids().into_iter().filter(|id| cluster.pid(*id).is_some()) {
+        wait_open(&cluster.admin(id), id, keys.len()).await?;
+    }
+    Ok(keys)
+}
+
+/// Every running node has opened every key, so that whoever asks next is not told to wait.
+async fn wait_open(admin: &AdminClient, id: u64, keys: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + OPEN;
+    loop {
+        let status = admin.status().await.with_context(|| format!("node {id}"))?;
+        if status.keys.unlocked >= keys {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let why = status.locked.first().map(|locked| locked.why.as_str()).unwrap_or("no reason given");
+            bail!("node {id} has opened {} of {keys} keys: {why}", status.keys.unlocked);
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// The first node that answers.
@@ -67,10 +93,10 @@ async fn any_admin(cluster: &LocalCluster) -> anyhow::Result<AdminClient> {
 
 /// Nodes announce themselves a moment after they are ready.
 async fn announced(admin: &AdminClient) -> anyhow::Result<Vec<Recipient>> {
-    for _ in 0..100 {
+    for _ in 0..400 {
         match recipients(admin).await {
             Err(crate::enroll::EnrollError::NotAnnounced(_)) => {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                sleep(LOOK).await;
             }
             other => return Ok(other?),
         }

@@ -182,10 +182,11 @@ fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<(PathBu
     let dir = args.dir.canonicalize().unwrap_or_else(|_| args.dir.clone());
     for entry in read_dir(&dir, password.as_ref())? {
         let path = entry.path;
+        if !is_wanted(&path, &args.types) {
+            skipped.push((path, "its type is not among --types".into()));
+            continue;
+        }
         match entry.found {
-            Ok(key) if !args.types.is_empty() && !args.types.contains(&key.id.key_type) => {
-                skipped.push((path, format!("{} keys are not among --types", key.id.key_type)));
-            }
             Ok(key) => match args.floors.of(key.id.key_type, chain, unix_ms()) {
                 Ok(floors) => planned.push(Planned { path, key, floors }),
                 Err(usage) => return Err(usage.into()),
@@ -205,6 +206,12 @@ fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<(PathBu
         return Err(Usage(format!("there is no key to import in {}", args.dir.display())).into());
     }
     Ok((planned, skipped))
+}
+
+/// Whether the file's name says that its key is of a type asked for. A name starts with the type, in hex.
+fn is_wanted(path: &Path, types: &[KeyType]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    types.is_empty() || types.iter().any(|key_type| name.starts_with(&hex::encode(key_type.name())))
 }
 
 fn password(args: &Args) -> anyhow::Result<Option<SecretString>> {

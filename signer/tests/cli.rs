@@ -1,0 +1,200 @@
+//! The commands as an operator meets them: the real program, its exit codes, and what it leaves on disk.
+
+use signonce::dev::{LocalCluster, LocalOptions};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_signonce");
+/// The public keys of `//Alice`.
+const ALICE_SR25519: &str = "d43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d";
+const ALICE_ED25519: &str = "88dc3417d5058ec4b4503e0c12ea1a0a89be200fe98922423d4334014fa6b0ee";
+
+fn signonce(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs it, checks the exit code, answers what it said on both streams.
+fn expect(code: i32, arguments: &[&str]) -> String {
+    let output = signonce(arguments);
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?} said: {said}");
+    said
+}
+
+/// A directory with a configuration and a passphrase.
+fn node_home() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[node]\nid = 1\ndata_dir = \"data\"\nunlock_file = \"unlock\"\n\
+                  [cluster]\nid = \"00112233445566778899aabbccddeeff\"\n\
+                  [[cluster.members]]\nid = 1\npeer = \"127.0.0.1:7300\"\nclient_url = \"https://127.0.0.1:7301\"\n\
+                  [tls]\nca = \"ca.pem\"\ncert = \"node-1.pem\"\nkey = \"node-1-key.pem\"\n";
+    let path = dir.path().join("signonce.toml");
+    fs::write(&path, config).unwrap();
+    fs::write(dir.path().join("unlock"), "a passphrase\n").unwrap();
+    (dir, path.display().to_string())
+}
+
+#[test]
+fn a_change_without_a_terminal_or_yes_is_wrong_usage_and_changes_nothing() {
+    let (dir, config) = node_home();
+    let said = expect(2, &["init", "--config", &config]);
+    assert!(said.contains("--yes"), "{said}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn init_makes_a_node_once() {
+    let (dir, config) = node_home();
+    let said = expect(0, &["init", "--config", &config, "--yes", "--json"]);
+    assert!(said.contains("age1"), "{said}");
+    let identity = fs::read(dir.path().join("data/identity.age")).unwrap();
+    let said = expect(1, &["init", "--config", &config, "--yes"]);
+    assert!(said.contains("not empty"), "{said}");
+    assert_eq!(fs::read(dir.path().join("data/identity.age")).unwrap(), identity);
+}
+
+#[test]
+fn start_never_makes_a_store() {
+    let (dir, config) = node_home();
+    let said = expect(1, &["start", "--config", &config]);
+    assert!(said.contains("init"), "{said}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn a_setting_that_is_misspelt_is_wrong_usage_with_the_nearest_name() {
+    let (_dir, config) = node_home();
+    let text = fs::read_to_string(&config).unwrap().replace("unlock_file", "unlok_file");
+    fs::write(&config, text).unwrap();
+    let said = expect(2, &["start", "--config", &config]);
+    assert!(said.contains("node.unlock_file"), "{said}");
+}
+
+#[test]
+fn a_node_that_does_not_run_is_not_ready() {
+    let (_dir, config) = node_home();
+    expect(4, &["status", "--config", &config]);
+    expect(2, &["status", "--admin", "http://127.0.0.1:1"]);
+}
+
+#[test]
+fn certificates_are_never_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().display().to_string();
+    expect(0, &["certs", "init", "--dir", &place]);
+    expect(1, &["certs", "init", "--dir", &place]);
+    expect(0, &["certs", "issue", "client", "a", "--dir", &place]);
+    expect(1, &["certs", "issue", "client", "a", "--dir", &place]);
+    expect(2, &["certs", "issue", "client", "a/b", "--dir", &place]);
+}
+
+/// A keystore with `//Alice` as BABE and GRANDPA key.
+fn keystore() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (key_type, public) in [("babe", ALICE_SR25519), ("gran", ALICE_ED25519)] {
+        let name = format!("{}{public}", hex::encode(key_type));
+        fs::write(dir.path().join(name), "\"//Alice\"").unwrap();
+    }
+    dir
+}
+
+/// A cluster of one that is ready and has the chain `dev`, and its admin address.
+async fn cluster(dir: &Path) -> (LocalCluster, String) {
+    let options = LocalOptions {
+        nodes: 1,
+        validators: 0,
+        binary: Some(PathBuf::from(BINARY)),
+        ..LocalOptions::default()
+    };
+    let mut cluster = LocalCluster::create(dir, options).unwrap();
+    cluster.start_all().unwrap();
+    cluster.wait_ready(Duration::from_secs(60)).await.unwrap();
+    assert!(cluster.provision().await.unwrap().is_empty());
+    let admin = format!("unix:{}", cluster.admin_socket(1).display());
+    (cluster, admin)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_imported_with_explicit_floors_and_the_old_copy_is_named() {
+    let (dir, keys) = (tempfile::tempdir().unwrap(), keystore());
+    let (_cluster, admin) = cluster(dir.path()).await;
+    let place = keys.path().display().to_string();
+    let import = ["keys", "import", &place, "--chain", "dev", "--group", "alice", "--admin", &admin, "--yes"];
+    let with = |more: &[&'static str]| [&import[..], more].concat();
+
+    let said = expect(2, &import);
+    assert!(said.contains("--grandpa-floor") && said.contains("--new-key"), "{said}");
+    assert_eq!(expect(0, &["keys", "list", "--admin", &admin, "--json"]).trim(), "[]");
+
+    let said = expect(0, &with(&["--grandpa-floor", "5:9"]));
+    assert!(said.contains("GRANDPA set 5 round 9"), "{said}");
+    for public in [ALICE_SR25519, ALICE_ED25519] {
+        assert!(said.lines().any(|line| line.contains("shred") && line.contains(public)), "{said}");
+    }
+    let said = expect(0, &with(&["--new-key"]));
+    assert!(said.contains("In the cluster already"), "a second import changes nothing: {said}");
+    let said = expect(0, &["watermarks", "show", "--admin", &admin]);
+    assert!(said.contains("GRANDPA set 5 round 9"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_be_the_only_copy_is_never_named_for_destruction() {
+    let (dir, keys) = (tempfile::tempdir().unwrap(), keystore());
+    let (_cluster, admin) = cluster(dir.path()).await;
+    let place = keys.path().display().to_string();
+    let import = |chain: &'static str| {
+        expect(
+            1,
+            &[
+                "keys",
+                "import",
+                &place,
+                "--chain",
+                chain,
+                "--group",
+                "a",
+                "--new-key",
+                "--admin",
+                &admin,
+                "--yes",
+            ],
+        )
+    };
+    // A key of another chain, and a removed one.
+    let genesis = format!("0x{}", "11".repeat(32));
+    let chain = ["chains", "add", "other", "--genesis", &genesis, "--slot-duration", "6000"];
+    expect(0, &[&chain[..], &["--admin", &admin, "--yes"]].concat());
+    let whole =
+        ["keys", "import", &place, "--chain", "dev", "--group", "a", "--new-key", "--admin", &admin, "--yes"];
+    expect(0, &whole);
+    let said = import("other");
+    assert!(said.contains("nothing was imported") && !said.contains("shred"), "{said}");
+    let removed = format!("gran:0x{ALICE_ED25519}");
+    expect(0, &["keys", "remove", &removed, "--admin", &admin, "--yes"]);
+    let said = import("dev");
+    assert!(said.contains("can never come back") && !said.contains("shred"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_or_a_renamed_file_stops_an_import_before_anything_is_changed() {
+    let (dir, keys) = (tempfile::tempdir().unwrap(), keystore());
+    let (_cluster, admin) = cluster(dir.path()).await;
+    let place = keys.path().display().to_string();
+    let password = dir.path().join("password");
+    fs::write(&password, "wrong").unwrap();
+    let password = password.display().to_string();
+    let import =
+        ["keys", "import", &place, "--chain", "dev", "--group", "a", "--new-key", "--admin", &admin, "--yes"];
+    let said = expect(1, &[&import[..], &["--password-file", &password]].concat());
+    assert!(said.contains("password is wrong"), "{said}");
+    let renamed = keys.path().join(format!("{}{}", hex::encode("para"), "22".repeat(32)));
+    fs::write(renamed, "\"//Alice\"").unwrap();
+    let said = expect(1, &import);
+    assert!(said.contains("another public key than its name"), "{said}");
+    assert_eq!(expect(0, &["keys", "list", "--admin", &admin, "--json"]).trim(), "[]");
+}
