@@ -176,16 +176,30 @@ pub async fn post(url: &str, tls: rustls::ClientConfig, body: Vec<u8>) -> std::i
         .header("host", address)
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))
-        .map_err(other)?;
+        .unwrap();
     let answer = sender.send_request(request).await.map_err(other)?;
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.map_err(other)?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Runs the program to its end.
+/// Runs the program, which must end by itself.
 pub fn run(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new(BINARY);
+    let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut ended = true;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() >= deadline {
+            child.kill().unwrap();
+            ended = false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(ended, "{arguments:?} runs on: {}", String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 /// Runs `signonce start` where it must fail; what it said.

@@ -85,9 +85,6 @@ async fn a_missing_store_and_a_store_of_another_cluster_are_named_at_start() {
     assert!(!data.join("db").exists(), "start never makes a store");
 
     // The other two go on.
-    let reply = world.client("v1").sign(&world.params(
-        KeyType::Grandpa,
-        &chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0)),
-    ));
-    reply.await.unwrap();
+    let vote = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0));
+    world.client("v1").sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
 }

@@ -125,10 +125,11 @@ impl Race {
 
     /// Headers of the present slot, with the VRF the cluster gives.
     async fn blocks(self: Arc<Self>) {
-        let mut last = Slot(0);
+        // The keys were armed in this slot, from the next one on.
+        let mut last = self.now();
         while self.goes_on() {
             let slot = self.now();
-            if slot == last {
+            if slot <= last {
                 sleep(PAUSE).await;
                 continue;
             }

@@ -53,9 +53,23 @@ pub(super) async fn make(
     sleep(FROZEN.min(length / 6)).await;
     cluster.signal(frozen, Signal::Cont)?;
     say(format!("node {frozen} goes on, believing that it leads"));
+    follows(cluster, frozen).await?;
     cluster.wait_ready_nodes(&[frozen], BACK).await?;
-    say(format!("node {frozen} is back and follows"));
+    say(format!("node {frozen} has learnt that it does not, and follows"));
     Ok(())
+}
+
+/// Waits until a node knows another one as the leader.
+async fn follows(cluster: &LocalCluster, node: u64) -> anyhow::Result<()> {
+    let deadline = Instant::now() + BACK;
+    loop {
+        let status = cluster.admin(node).status().await;
+        if status.is_ok_and(|status| status.leader.is_some_and(|leader| leader.0 != node)) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "node {node} does not follow after {BACK:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The leader, once there is one that is not `other_than`.
