@@ -9,6 +9,7 @@ use crate::{
     cli::common::{Confirm, Done, Reach, Usage, table},
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors, KeyState};
@@ -66,6 +67,13 @@ struct Planned {
     floors: Floors,
 }
 
+/// A file that is not imported.
+#[derive(Serialize)]
+struct Skipped {
+    file: PathBuf,
+    why: String,
+}
+
 /// What became of a file.
 struct Imported {
     path: PathBuf,
@@ -106,7 +114,7 @@ pub(super) async fn run(args: Args) -> Done {
     let value = json!({
         "chain": chain.name, "group": args.group,
         "imported": imported.iter().map(|done| &done.json).collect::<Vec<_>>(),
-        "skipped": skipped.iter().map(|(file, why)| json!({ "file": file, "why": why })).collect::<Vec<_>>(),
+        "skipped": skipped,
         "destroy": files,
     });
     args.reach.output.print(&value, summary(&imported, &files))?;
@@ -175,7 +183,7 @@ fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow
 }
 
 /// The keys of the directory, and what is no key of ours and why.
-fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<(PathBuf, String)>)> {
+fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
     let password = password(args)?;
     let (mut planned, mut skipped, mut wrong) = (Vec::new(), Vec::new(), String::new());
     // Whole paths: the files to destroy are listed later, and perhaps pasted elsewhere.
@@ -183,7 +191,7 @@ fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<(PathBu
     for entry in read_dir(&dir, password.as_ref())? {
         let path = entry.path;
         if !is_wanted(&path, &args.types) {
-            skipped.push((path, "its type is not among --types".into()));
+            skipped.push(Skipped { file: path, why: "its type is not among --types".into() });
             continue;
         }
         match entry.found {
@@ -192,7 +200,7 @@ fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<(PathBu
                 Err(usage) => return Err(usage.into()),
             },
             Err(why @ (KeystoreProblem::NotAKeyFile | KeystoreProblem::UnheldType(_))) => {
-                skipped.push((path, why.to_string()));
+                skipped.push(Skipped { file: path, why: why.to_string() });
             }
             Err(why) => {
                 let _ = write!(wrong, "\n  {}: {why}", path.display());
@@ -227,7 +235,7 @@ fn plan(
     chain: &Chain,
     new: &[Planned],
     old: &[Planned],
-    skipped: &[(PathBuf, String)],
+    skipped: &[Skipped],
     members: usize,
 ) -> String {
     let rows = new.iter().map(|planned| {
@@ -248,8 +256,8 @@ fn plan(
     for planned in old {
         let _ = writeln!(text, "\nIn the cluster already, its watermark stays as it is: {}", planned.key.id);
     }
-    for (path, why) in skipped {
-        let _ = writeln!(text, "\nNot imported: {}: {why}", path.display());
+    for Skipped { file, why } in skipped {
+        let _ = writeln!(text, "\nNot imported: {}: {why}", file.display());
     }
     text.push_str(
         "\nThe old validator must be STOPPED now, and never start with these keys again: two copies of a key that do \
