@@ -63,16 +63,38 @@ fn bad_requests(world: &World) -> Vec<(&'static str, Value, &'static str)> {
         ("two kinds", payload(json!({"grandpaVote": "0x00", "dispute": "0x00"})), "malformedPayload"),
         ("no payload", payload(json!({})), "malformedPayload"),
         ("an empty vote", payload(json!({"grandpaVote": "0x"})), "malformedPayload"),
-        ("a vote that is cut off", spoilt(|bytes| { bytes.pop(); }), "malformedPayload"),
+        (
+            "a vote that is cut off",
+            spoilt(|bytes| {
+                bytes.pop();
+            }),
+            "malformedPayload",
+        ),
         ("a vote with a byte too many", spoilt(|bytes| bytes.push(0)), "malformedPayload"),
         ("a stage there is not", spoilt(|bytes| bytes[0] = 3), "malformedPayload"),
         ("a bare hash as a header", babe(raw(PayloadKind::BabeHeader, &[7; 32])), "malformedPayload"),
-        ("a vote as a commitment", request(world, KeyType::Beefy, &raw(PayloadKind::BeefyCommitment, vote(1, 2).bytes())), "malformedPayload"),
-        ("an unknown key", with(good.clone(), "/params/key", json!(format!("0x{}", "77".repeat(32)))), "unknownKey"),
+        (
+            "a vote as a commitment",
+            request(world, KeyType::Beefy, &raw(PayloadKind::BeefyCommitment, vote(1, 2).bytes())),
+            "malformedPayload",
+        ),
+        (
+            "an unknown key",
+            with(good.clone(), "/params/key", json!(format!("0x{}", "77".repeat(32)))),
+            "unknownKey",
+        ),
         ("an unknown chain", with(good.clone(), "/params/chain", json!("kusama")), "wrongChain"),
-        ("an unknown genesis", with(good.clone(), "/params/chain", json!(format!("0x{}", "01".repeat(32)))), "wrongChain"),
+        (
+            "an unknown genesis",
+            with(good.clone(), "/params/chain", json!(format!("0x{}", "01".repeat(32)))),
+            "wrongChain",
+        ),
         ("a vote with a BABE key", babe(vote(1, 2)), "wrongKeyType"),
-        ("a commitment with a GRANDPA key", grandpa(chain::commitment(SetId(1), 7, Flavour(0))), "wrongKeyType"),
+        (
+            "a commitment with a GRANDPA key",
+            grandpa(chain::commitment(SetId(1), 7, Flavour(0))),
+            "wrongKeyType",
+        ),
         ("a slot of yesterday", babe(header(Slot(now.0 - 14_400))), "slotOutOfRange"),
         ("a slot of tomorrow", babe(header(Slot(now.0 + 14_400))), "slotOutOfRange"),
         ("the last slot of all", babe(header(Slot(u64::MAX))), "slotOutOfRange"),
@@ -119,7 +141,8 @@ async fn every_bad_request_gets_its_named_error_and_burns_nothing() {
 async fn what_is_no_request_and_what_is_too_large_is_answered_and_the_node_goes_on() {
     let world = World::start(&["v1"]).await;
     let url = &world.cluster.urls()[0];
-    let ask = async |body: &[u8]| post(url, tls(&world.cluster.client_tls("v1")), body.to_vec()).await.unwrap();
+    let ask =
+        async |body: &[u8]| post(url, tls(&world.cluster.client_tls("v1")), body.to_vec()).await.unwrap();
 
     let big = RawPayload::new(PayloadKind::BabeHeader, vec![0; 600_000]);
     let body = serde_json::to_vec(&request(&world, KeyType::Babe, &big)).unwrap();
@@ -169,9 +192,8 @@ async fn only_known_certificates_with_the_right_are_served() {
     let authority = Authority::open(certs).unwrap();
     let issued = authority.issue(&world.scratch("strangers"), &Subject::Client("v9".into()), 1).unwrap();
     let stranger = ClientFiles { ca: known.ca.clone(), cert: issued.cert, key: issued.key };
-    let answer = client(&stranger, world.cluster.urls())
-        .sign(&world.params(KeyType::Grandpa, &vote(1, 1)))
-        .await;
+    let answer =
+        client(&stranger, world.cluster.urls()).sign(&world.params(KeyType::Grandpa, &vote(1, 1))).await;
     assert_eq!(code(&answer), ErrorCode::Forbidden, "a client nobody added");
 
     let chain = Some(world.cluster.genesis());

@@ -93,7 +93,8 @@ impl World {
 
     /// Waits for a leader other than `old`.
     pub async fn leader_other_than(&self, old: Option<u64>) -> u64 {
-        until("a leader is elected", async || self.cluster.leader().await.filter(|new| Some(*new) != old)).await
+        until("a leader is elected", async || self.cluster.leader().await.filter(|new| Some(*new) != old))
+            .await
     }
 
     /// What `/readyz` of a node says: status and reasons.

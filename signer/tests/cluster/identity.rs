@@ -10,8 +10,7 @@ use std::{fs, net::TcpListener, time::Duration};
 async fn sign_some(world: &World, first: u64) {
     let client = world.client("v1");
     for round in first..first + 20 {
-        let vote =
-            chain::vote(SetId(1), Round(round), GrandpaStage::Precommit, round, chain::Flavour(0));
+        let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Precommit, round, chain::Flavour(0));
         let reply = client.sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
         assert_eq!(reply.verdict, SignVerdict::Granted);
     }

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod common;
+mod demo;
 mod identity;
 mod restart;
 mod signatures;

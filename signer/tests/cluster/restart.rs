@@ -38,7 +38,10 @@ async fn sigterm_hands_over_leadership_without_a_failed_request() {
     }
     let at_least = |more: usize| {
         let (goal, served) = (served.load(Ordering::Relaxed) + more, Arc::clone(&served));
-        async move { until("requests are served", async || (served.load(Ordering::Relaxed) >= goal).then_some(())).await }
+        async move {
+            until("requests are served", async || (served.load(Ordering::Relaxed) >= goal).then_some(()))
+                .await
+        }
     };
     at_least(100).await;
     for _ in 0..2 {

@@ -87,7 +87,9 @@ pub fn judge(world: &World, duels: &[Duel], all: &[Said]) -> BTreeMap<usize, (us
                 receipts.push(receipt(client, world.key(*key_type), &payloads[*side], reply));
                 winners.insert(*duel, (*side, reply.signature.0.clone()));
             }
-            Err(ClientError::Refused(refusal)) => assert_eq!(refusal.code, ErrorCode::Equivocation, "{refusal}"),
+            Err(ClientError::Refused(refusal)) => {
+                assert_eq!(refusal.code, ErrorCode::Equivocation, "{refusal}")
+            }
             Err(other) => panic!("{client}, duty {duel}: {other}"),
         }
     }

@@ -63,7 +63,8 @@ fn slot_now() -> u64 {
 /// `clients` clients, each with a connection of its own and one request under way, over one GRANDPA key or over all
 /// BABE keys.
 pub async fn measure(bench: &Bench, clients: usize, many: bool) -> anyhow::Result<Load> {
-    let babe = if many { bench.babe.iter().map(|key| (key.public, AtomicU64::new(0))).collect() } else { vec![] };
+    let babe =
+        if many { bench.babe.iter().map(|key| (key.public, AtomicU64::new(0))).collect() } else { vec![] };
     let keys = if many { bench.babe.len() } else { 1 };
     // A set for each number of clients: rounds start again.
     let set = SetId(2 + clients as u64);

@@ -93,7 +93,8 @@ impl Report {
         let Latencies { samples, entry_bytes, bare_both, .. } = &self.latency;
         let latency = &self.latency;
         let Machine { cpu, cores, system } = &self.machine;
-        let mut text = format!("Three signers and their clients on one machine: {cpu}, {cores} cores, {system}\n\n");
+        let mut text =
+            format!("Three signers and their clients on one machine: {cpu}, {cores} cores, {system}\n\n");
         let rows = [
             latency.new_signature.row("new duty: claim and signature", bare_both),
             latency.repeat.row("repeat", bare_both),
@@ -114,7 +115,8 @@ impl Report {
         });
         text += &table(["NEW DUTIES", "THROUGHPUT", "P50", "P99"], rows);
         let memory: Vec<String> = self.memory_mib.iter().map(|mib| format!("{mib:.0} MiB")).collect();
-        let _ = writeln!(text, "\nResident memory of the nodes with {} keys: {}", self.keys, memory.join(", "));
+        let _ =
+            writeln!(text, "\nResident memory of the nodes with {} keys: {}", self.keys, memory.join(", "));
         text
     }
 }

@@ -65,7 +65,9 @@ impl fmt::Display for Place {
             Self::Slot(slot) => write!(f, "slot {slot}"),
             Self::Vote { set, round, stage } => write!(f, "set {set} round {round} stage {stage}"),
             Self::Commitment { set, block } => write!(f, "set {set} block {block}"),
-            Self::Candidate { session, hash } => write!(f, "session {session} candidate {}", hex::encode(hash)),
+            Self::Candidate { session, hash } => {
+                write!(f, "session {session} candidate {}", hex::encode(hash))
+            }
         }
     }
 }
@@ -108,7 +110,9 @@ pub enum Violation {
         second: String,
     },
     /// Two signatures over the same bytes.
-    #[error("key {public}, {place}: two different signatures over the same payload, for {first} and for {second}")]
+    #[error(
+        "key {public}, {place}: two different signatures over the same payload, for {first} and for {second}"
+    )]
     TwoSignatures {
         /// The key.
         public: PublicKey,

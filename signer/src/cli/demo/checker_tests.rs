@@ -31,7 +31,8 @@ impl Signer {
 /// Two conflicting payloads of each kind the demo asks for, with the key that signs them.
 fn conflicts() -> Vec<(Signer, RawPayload, RawPayload)> {
     let babe = Signer::new(Scheme::Sr25519);
-    let request = VrfRequest { slot: 9.into(), epoch_index: 1.into(), randomness: chain::randomness(1.into()) };
+    let request =
+        VrfRequest { slot: 9.into(), epoch_index: 1.into(), randomness: chain::randomness(1.into()) };
     let vrf = babe.secret.babe_vrf(request.slot, request.epoch_index, &request.randomness.0).unwrap();
     let header = |flavour| chain::header(request.slot, &vrf.pre_output, &vrf.proof, flavour);
     let vote = |flavour| chain::vote(1.into(), 2.into(), GrandpaStage::Precommit, 77, flavour);

@@ -102,11 +102,7 @@ async fn stopped() {
     }
 }
 
-async fn race_and_check(
-    cluster: &mut LocalCluster,
-    args: &Args,
-    view: &mut View,
-) -> anyhow::Result<Summary> {
+async fn race_and_check(cluster: &mut LocalCluster, args: &Args, view: &mut View) -> anyhow::Result<Summary> {
     cluster.start_all()?;
     cluster.wait_ready(FORMING).await.context("the signers do not form a cluster")?;
     view.event("the signers have formed a cluster");

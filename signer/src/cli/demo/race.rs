@@ -162,9 +162,8 @@ impl Race {
                     }
                     turn += 1;
                     let target = 1_000 + turn;
-                    let vote = |view: Flavour| {
-                        chain::vote(SetId(set), Round(round), stage, target + view.0, view)
-                    };
+                    let vote =
+                        |view: Flavour| chain::vote(SetId(set), Round(round), stage, target + view.0, view);
                     let signed = self.duel(&self.keys.grandpa, [vote(a), vote(b)], turn).await;
                     if signed && stage == GrandpaStage::Precommit {
                         self.set.store(set, Ordering::Relaxed);

@@ -79,7 +79,8 @@ async fn leader(cluster: &LocalCluster, other_than: Option<u64>) -> anyhow::Resu
         match cluster.leader().await.filter(|leader| Some(*leader) != other_than) {
             Some(leader) => return Ok(leader),
             None if Instant::now() >= deadline => {
-                return Err(anyhow::anyhow!("no leader after {ELECTION:?}")).context("the signers do not elect");
+                return Err(anyhow::anyhow!("no leader after {ELECTION:?}"))
+                    .context("the signers do not elect");
             }
             None => sleep(Duration::from_millis(50)).await,
         }

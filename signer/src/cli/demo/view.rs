@@ -176,3 +176,41 @@ impl Summary {
         put(&format!("{} duties signed twice; {verdict}", self.violations.len()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Summary {
+        Summary {
+            seconds: 1.0,
+            signed: 1,
+            repeated: 0,
+            refused: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            vrfs: 1,
+            vrf_faults: 0,
+            checked: 1,
+            duties: 1,
+            violations: vec![],
+            p50_ms: 1.0,
+            p99_ms: 1.0,
+            max_ms: 1.0,
+            events: vec![],
+            term: 1,
+        }
+    }
+
+    #[test]
+    fn a_demo_fails_if_anything_was_signed_twice_or_nothing_at_all() {
+        assert!(good().is_good());
+        for bad in [
+            Summary { violations: vec!["signed twice".into()], ..good() },
+            Summary { vrf_faults: 1, ..good() },
+            Summary { signed: 0, ..good() },
+            Summary { checked: 0, ..good() },
+        ] {
+            assert!(!bad.is_good(), "{bad:?}");
+        }
+    }
+}
