@@ -90,7 +90,7 @@ mod tests {
     fn every_command_is_well_formed_and_explains_itself() {
         let mut root = Cli::command();
         root.build();
-        root.debug_assert();
+        root.clone().debug_assert();
         fn look(command: &clap::Command) {
             assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
             for argument in command.get_arguments() {

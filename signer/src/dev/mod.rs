@@ -281,7 +281,7 @@ impl LocalCluster {
         self.node(id).expect("a caller names a node of the cluster").metrics
     }
 
-    /// The files of a client; of the admin with [`ADMIN`] (see [`Self::admin_tls`]).
+    /// The files of a client.
     pub fn client_tls(&self, name: &str) -> ClientFiles {
         self.files(&Subject::Client(name.to_owned()).stem())
     }
