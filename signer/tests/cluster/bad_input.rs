@@ -54,7 +54,7 @@ fn bad_requests(world: &World) -> Vec<(&'static str, Value, &'static str)> {
         grandpa(raw(PayloadKind::GrandpaVote, &bytes))
     };
     let babe = |payload: RawPayload| request(world, KeyType::Babe, &payload);
-    let now = world.slot();
+    let now = world.next_slot();
     vec![
         ("hex without 0x", payload(json!({"grandpaVote": "00ff"})), "malformedPayload"),
         ("no hex", payload(json!({"grandpaVote": "0xzz"})), "malformedPayload"),
@@ -95,7 +95,7 @@ fn bad_requests(world: &World) -> Vec<(&'static str, Value, &'static str)> {
             grandpa(chain::commitment(SetId(1), 7, Flavour(0))),
             "wrongKeyType",
         ),
-        ("a slot of yesterday", babe(header(Slot(now.0 - 14_400))), "slotOutOfRange"),
+        ("a slot of yesterday", babe(header(Slot(now.0 - 14_400))), "belowWatermark"),
         ("a slot of tomorrow", babe(header(Slot(now.0 + 14_400))), "slotOutOfRange"),
         ("the last slot of all", babe(header(Slot(u64::MAX))), "slotOutOfRange"),
         ("a bogus far round", grandpa(vote(1, 200_000)), "jumpTooFar"),
@@ -129,7 +129,7 @@ async fn every_bad_request_gets_its_named_error_and_burns_nothing() {
     }
     for (key_type, payload) in [
         (KeyType::Grandpa, vote(1, 2)),
-        (KeyType::Babe, header(world.slot())),
+        (KeyType::Babe, header(world.next_slot())),
         (KeyType::Beefy, chain::commitment(SetId(1), 7, Flavour(0))),
     ] {
         let reply = client.sign(&world.params(key_type, &payload)).await.unwrap();

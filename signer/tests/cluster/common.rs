@@ -85,10 +85,10 @@ impl World {
         client(&self.cluster.client_tls(name), vec![self.cluster.urls()[at].clone()])
     }
 
-    /// The present slot.
-    pub fn slot(&self) -> Slot {
+    /// The next slot: the first that keys armed in the present one may sign, and well inside the fence.
+    pub fn next_slot(&self) -> Slot {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-        Slot(now / self.cluster.options().slot_duration_ms)
+        Slot(now / self.cluster.options().slot_duration_ms + 1)
     }
 
     /// Waits for a leader other than `old`.

@@ -1,8 +1,14 @@
 //! Planned restarts: nobody notices.
 
 use crate::common::{PATIENCE, World, until};
-use signonce::{cli::demo::chain, dev::Signal};
-use signonce_protocol::{GrandpaStage, KeyType, Round, SetId, rpc::SignVerdict};
+use signonce::{
+    cli::demo::chain,
+    dev::{LocalOptions, Signal},
+};
+use signonce_protocol::{
+    GrandpaStage, KeyType, RawPayload, Round, SetId,
+    rpc::{SignParams, SignVerdict},
+};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,15 +19,20 @@ const CLIENTS: [&str; 4] = ["v1", "v2", "v3", "v4"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_hands_over_leadership_without_a_failed_request() {
-    let mut world = World::start(&CLIENTS).await;
+    // A key each: no two clients want the same duty, so every request must be signed.
+    let mut world = World::with(LocalOptions {
+        validators: CLIENTS.len(),
+        clients: CLIENTS.map(str::to_owned).to_vec(),
+        ..LocalOptions::default()
+    })
+    .await;
+    let keys: Vec<_> = world.keys.iter().filter(|key| key.key_type == KeyType::Grandpa).cloned().collect();
     let stop = Arc::new(AtomicBool::new(false));
     let served = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
-    for (set, name) in CLIENTS.into_iter().enumerate() {
-        // A set each: no two clients want the same duty, so every request must be signed.
-        let set = SetId(set as u64 + 1);
+    for (name, key) in CLIENTS.into_iter().zip(&keys) {
         let client = world.client(name);
-        let params = world.params(KeyType::Grandpa, &vote(set, 1));
+        let params = SignParams { key: key.public, ..world.params(KeyType::Grandpa, &vote(1)) };
         let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
         tasks.spawn(async move {
             for round in 1.. {
@@ -29,8 +40,9 @@ async fn sigterm_hands_over_leadership_without_a_failed_request() {
                     break;
                 }
                 let mut params = params.clone();
-                params.payload = vote(set, round);
+                params.payload = vote(round);
                 let reply = client.sign(&params).await.unwrap();
+                // Repeated where the first answer was lost with its connection and the client asked again.
                 assert!(matches!(reply.verdict, SignVerdict::Granted | SignVerdict::Repeated));
                 served.fetch_add(1, Ordering::Relaxed);
             }
@@ -64,6 +76,6 @@ async fn sigterm_hands_over_leadership_without_a_failed_request() {
     }
 }
 
-fn vote(set: SetId, round: u64) -> signonce_protocol::RawPayload {
-    chain::vote(set, Round(round), GrandpaStage::Prevote, round, chain::Flavour(0))
+fn vote(round: u64) -> RawPayload {
+    chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0))
 }

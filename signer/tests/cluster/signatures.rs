@@ -15,7 +15,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
     let clients: Vec<_> =
         world.cluster.node_ids().into_iter().map(|node| world.client_of("v1", node)).collect();
 
-    let slot = world.slot();
+    let slot = world.next_slot();
     let epoch_index = chain::epoch_of(slot);
     let randomness = chain::randomness(epoch_index);
     let key = world.key(KeyType::Babe).public;
@@ -31,7 +31,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
 
     let proof = RawPayload::new(PayloadKind::OwnershipProof, b"POP_owner".to_vec());
     let payloads = [
-        (KeyType::Babe, chain::header(world.slot(), &vrf.pre_output, &vrf.proof, Flavour(0))),
+        (KeyType::Babe, chain::header(world.next_slot(), &vrf.pre_output, &vrf.proof, Flavour(0))),
         (KeyType::Grandpa, chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 5, Flavour(0))),
         (KeyType::Beefy, chain::commitment(SetId(1), 5, Flavour(0))),
         (KeyType::Para, chain::dispute(SessionIndex(1), 5, true)),
