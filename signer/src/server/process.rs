@@ -1,7 +1,7 @@
 //! What a signer does to its process: logs, aborts on panics, listens for signals.
 
 use crate::config::{LogFormat, LogSection};
-use std::io;
+use std::io::{self, IsTerminal as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
@@ -11,7 +11,9 @@ use tracing_subscriber::{EnvFilter, filter::ParseError};
 /// If the level cannot be read. Calling it twice keeps the first.
 pub fn log_to_stderr(section: &LogSection) -> Result<(), ParseError> {
     let filter = EnvFilter::try_new(&section.level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let colours = io::stderr().is_terminal();
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr);
     // Fails only where a test harness has installed its own.
     let _ = match section.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -1,22 +1,25 @@
 //! A damaged store is found when a node starts, and named.
 
-use crate::common::{PATIENCE, World, start_fails};
+use crate::common::{PATIENCE, World, copy_dir, start_fails};
 use signonce::{cli::demo::chain, dev::Signal};
 use signonce_protocol::{GrandpaStage, KeyType, Round, SetId};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-/// The write-ahead log with the most in it.
-fn wal(world: &World, node: u64) -> PathBuf {
-    let files = fs::read_dir(world.cluster.data_dir(node).join("db")).unwrap().map(|f| f.unwrap().path());
+/// The write-ahead log with the most in it, as a path in the data directory.
+fn wal(data: &Path) -> PathBuf {
+    let files = fs::read_dir(data.join("db")).unwrap().map(|file| file.unwrap().path());
     let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
-    logs.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+    let log = logs.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    log.strip_prefix(data).unwrap().to_owned()
 }
 
-/// Starts the node with a damaged store, which must fail, and say `why`.
-fn refuses_to_start(world: &World, node: u64, what: &str, why: &str) {
-    let said = start_fails(&world.cluster.config_path(node));
-    assert!(said.contains(why), "{what}: {said}");
-    assert!(!said.contains("panicked"), "{what}: {said}");
+/// Puts a copy of the data directory in its place.
+fn restore(copy: &Path, data: &Path) {
+    fs::remove_dir_all(data).unwrap();
+    copy_dir(copy, data);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,24 +39,39 @@ async fn a_wal_bit_flip_and_a_truncated_wal_are_detected_at_start() {
 
     // The file beside the store knows what was acknowledged: the store alone cannot tell a cut-off log from a crash.
     const LOST: &str = "the store has lost acknowledged writes";
-    let path = wal(&world, node);
-    let sound = fs::read(&path).unwrap();
-    assert!(sound.len() > 4_096, "the log has something in it: {} bytes", sound.len());
-    for at in [sound.len() / 4, sound.len() / 2] {
-        let mut flipped = sound.clone();
+    let (data, sound) = (world.cluster.data_dir(node), world.scratch("sound"));
+    copy_dir(&data, &sound);
+    let name = wal(&data);
+    let bytes = fs::read(sound.join(&name)).unwrap();
+    let whole = bytes.len();
+    assert!(whole > 4_096, "the log has something in it: {whole} bytes");
+    let flip = |at: usize| {
+        let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;
-        fs::write(&path, &flipped).unwrap();
-        refuses_to_start(&world, node, &format!("bit flip at {at} of {}", sound.len()), "Corruption");
+        flipped
+    };
+    let cut = |length: usize| bytes[..length].to_vec();
+    for (what, damaged, why) in [
+        ("a bit flipped early", flip(whole / 4), "Corruption"),
+        ("a bit flipped late", flip(whole / 2), "Corruption"),
+        ("truncated to a half", cut(whole / 2), LOST),
+        ("truncated to a quarter", cut(whole / 4), LOST),
+    ] {
+        restore(&sound, &data);
+        fs::write(data.join(&name), damaged).unwrap();
+        // A second start must not find more to its liking what the first has left.
+        for start in ["first", "second"] {
+            let said = start_fails(&world.cluster.config_path(node));
+            assert!(said.contains(why), "{what}, {start} start: {said}");
+            assert!(!said.contains("panicked"), "{what}, {start} start: {said}");
+        }
     }
-    for length in [sound.len() / 2, 0] {
-        fs::write(&path, &sound[..length]).unwrap();
-        refuses_to_start(&world, node, &format!("truncated to {length}"), LOST);
-    }
-    fs::remove_file(&path).unwrap();
-    refuses_to_start(&world, node, "removed", LOST);
+    restore(&sound, &data);
+    fs::remove_file(data.join(&name)).unwrap();
+    start_fails(&world.cluster.config_path(node));
 
-    // Nothing was made worse by looking: with its own bytes back the node serves again.
-    fs::write(&path, &sound).unwrap();
+    // With its own bytes back the node serves again: it was never let in with less.
+    restore(&sound, &data);
     world.cluster.start_node(node).unwrap();
     world.cluster.wait_ready(PATIENCE).await.unwrap();
     let client = world.client_of("v1", node);
