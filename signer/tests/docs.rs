@@ -1,0 +1,72 @@
+//! The commands in the documents, run as they stand.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_signonce");
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The shell blocks of a document, in order.
+fn commands(document: &str) -> String {
+    let text = fs::read_to_string(repository().join(document)).unwrap();
+    let mut script = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => {
+                script.push_str(line);
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    assert!(!script.is_empty(), "{document} has no commands");
+    script
+}
+
+/// A keystore with the development keys of Alice, which no chain of value uses.
+fn keystore(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    for (key_type, public) in [
+        ("babe", "d43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d"),
+        ("gran", "88dc3417d5058ec4b4503e0c12ea1a0a89be200fe98922423d4334014fa6b0ee"),
+        ("beef", "020a1091341fe5664bfa1782d5e04779689068c916b04cb365ec3153755684d9a1"),
+    ] {
+        fs::write(dir.join(format!("{}{public}", hex::encode(key_type))), "\"//Alice\"").unwrap();
+    }
+}
+
+#[test]
+fn a_newcomer_can_follow_the_first_cluster_and_the_import_to_the_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    keystore(&dir.path().join("keystore"));
+    let script = format!(
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{}\n{}",
+        commands("docs/first-cluster.md"),
+        commands("docs/import-keys.md")
+    );
+    let binaries = Path::new(BINARY).parent().unwrap().to_path_buf();
+    let path = std::env::join_paths(
+        std::iter::once(binaries).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    )
+    .unwrap();
+    let output = Command::new("timeout")
+        .args(["180", "bash", "-c", &script])
+        .current_dir(dir.path())
+        .env("PATH", path)
+        .env_remove("SIGNONCE_CONFIG")
+        .output()
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("GRANDPA set 12346 round 1"), "the raised floor is shown: {said}");
+}
