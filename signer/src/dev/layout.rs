@@ -95,12 +95,18 @@ impl Layout {
     }
 }
 
+/// Where ports are looked for: below the ephemeral ports, which outgoing connections would take between our looking
+/// and the node's listening.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
 /// Addresses on loopback that nobody listens on: all are held until the last is known, so that none comes twice.
 fn free_addresses(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
-    let held = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<Vec<_>, _>>()
-        .context("no free port on loopback")?;
+    let any_port = || rand::random_range(PORTS);
+    let held: Vec<TcpListener> = (0..PORTS.len())
+        .filter_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, any_port())).ok())
+        .take(count)
+        .collect();
+    anyhow::ensure!(held.len() == count, "no free port on loopback");
     held.iter().map(|listener| Ok(listener.local_addr()?)).collect()
 }
 

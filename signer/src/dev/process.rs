@@ -134,8 +134,9 @@ pub(super) async fn wait_ready(cluster: &LocalCluster, ids: &[u64], timeout: Dur
                 Ok(Err(error)) => format!("{error:#}"),
                 Err(_) => "its probe does not answer".into(),
             };
-            if cluster.pid(id).is_none() {
-                bail!("node {id} has ended; its log says:\n{}", log_end(&cluster.log_path(id)));
+            // Any of them: a node that waits for one that has ended would wait for ever.
+            if let Some(id) = ids.iter().find(|id| cluster.pid(**id).is_none()) {
+                bail!("node {id} has ended; its log says:\n{}", log_end(&cluster.log_path(*id)));
             }
             if Instant::now() >= deadline {
                 let log = cluster.log_path(id);

@@ -15,6 +15,7 @@ use signonce_protocol::{
 };
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::Arc,
@@ -103,7 +104,7 @@ impl World {
     }
 }
 
-pub async fn readyz(address: std::net::SocketAddr) -> Option<(u16, String)> {
+pub async fn readyz(address: SocketAddr) -> Option<(u16, String)> {
     let get = async {
         let stream = TcpStream::connect(address).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -227,6 +228,13 @@ impl Drop for Stray {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// An address on loopback that nobody listens on, below the ephemeral ports that outgoing connections take.
+pub fn free_address() -> SocketAddr {
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let port = std::iter::repeat_with(|| rand::random_range(12_000..32_000)).take(1_000).find(free);
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap()))
 }
 
 /// Copies a directory and all that is in it.

@@ -1,10 +1,10 @@
 //! A node that has lost its memory, and a node that exists twice, are kept out.
 
-use crate::common::{PATIENCE, Stray, World, copy_dir, readyz, until};
+use crate::common::{PATIENCE, Stray, World, copy_dir, free_address, readyz, until};
 use signonce::{cli::demo::chain, config::IDENTITY_FILE, dev::Signal};
 use signonce_cluster::identity;
 use signonce_protocol::{GrandpaStage, KeyType, Round, SetId, rpc::SignVerdict};
-use std::{fs, net::TcpListener, time::Duration};
+use std::{fs, time::Duration};
 
 /// Has some duties signed, from `first` on.
 async fn sign_some(world: &World, first: u64) {
@@ -78,7 +78,7 @@ async fn a_clone_of_a_running_node_is_refused() {
     let mut config = config;
     let listen = config["listen"].as_table_mut().unwrap();
     for name in ["peer", "client", "admin", "metrics"] {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         listen.insert(name.into(), toml::Value::String(address.to_string()));
         metrics = Some(address);
     }
