@@ -10,6 +10,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// `cluster.json`
@@ -20,6 +21,9 @@ pub(super) struct Layout {
     pub cluster: String,
     pub genesis: GenesisHash,
     pub nodes: Vec<NodeLayout>,
+    /// See [`free_addresses`]; not there once the directory is taken up again.
+    #[serde(skip)]
+    _guard: Option<Arc<TcpListener>>,
 }
 
 /// Where a node listens.
@@ -41,7 +45,8 @@ impl NodeLayout {
 impl Layout {
     /// A new cluster on ports that are free now.
     pub fn plan(options: LocalOptions) -> anyhow::Result<Self> {
-        let mut ports = free_addresses(options.nodes * 4)?.into_iter();
+        let (ports, guard) = free_addresses(options.nodes * 4)?;
+        let mut ports = ports.into_iter();
         let mut next = || ports.next().context("as many ports as asked for");
         let mut nodes = Vec::new();
         for id in 1..=options.nodes as u64 {
@@ -51,7 +56,7 @@ impl Layout {
         let cluster = ClusterId(rand::random()).to_string();
         // Keys belong to one chain for ever, so no two local clusters share one.
         let genesis = GenesisHash(blake2_256(format!("{}/{cluster}", options.chain_name).as_bytes()));
-        Ok(Self { options, cluster, genesis, nodes })
+        Ok(Self { options, cluster, genesis, nodes, _guard: Some(Arc::new(guard)) })
     }
 
     pub fn path(dir: &Path) -> PathBuf {
@@ -98,16 +103,22 @@ impl Layout {
 /// Where ports are looked for: below the ephemeral ports, which outgoing connections would take between our looking
 /// and the node's listening.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
+/// Ports of one cluster: the first is held as long as the cluster is, so that no other cluster takes the block.
+const BLOCK: u16 = 64;
 
-/// Addresses on loopback that nobody listens on: all are held until the last is known, so that none comes twice.
-fn free_addresses(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
-    let any_port = || rand::random_range(PORTS);
-    let held: Vec<TcpListener> = (0..PORTS.len())
-        .filter_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, any_port())).ok())
-        .take(count)
-        .collect();
-    anyhow::ensure!(held.len() == count, "no free port on loopback");
-    held.iter().map(|listener| Ok(listener.local_addr()?)).collect()
+/// Addresses on loopback that nobody listens on, and what keeps other clusters from choosing them too.
+fn free_addresses(count: usize) -> anyhow::Result<(Vec<SocketAddr>, TcpListener)> {
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    anyhow::ensure!(count < usize::from(BLOCK), "a local cluster has at most {} ports", BLOCK - 1);
+    for _ in 0..1_000 {
+        let first = rand::random_range(PORTS.start / BLOCK..PORTS.end / BLOCK) * BLOCK;
+        let Ok(guard) = TcpListener::bind(address(first)) else { continue };
+        let ports: Vec<SocketAddr> = (first + 1..first + BLOCK).take(count).map(address).collect();
+        if ports.iter().all(|port| TcpListener::bind(port).is_ok()) {
+            return Ok((ports, guard));
+        }
+    }
+    anyhow::bail!("no free ports on loopback")
 }
 
 #[cfg(test)]
