@@ -79,6 +79,8 @@ fn database_options() -> Options {
     // All tables reach their files together, so that the prefix rule survives a flush.
     options.set_atomic_flush(true);
     options.set_max_total_wal_size(64 << 20);
+    // One bound for the memtables of all tables; the state is in memory anyway, nothing is read back from here.
+    options.set_db_write_buffer_size(16 << 20);
     options.set_max_background_jobs(2);
     options.set_max_open_files(256);
     options.set_keep_log_file_num(4);
@@ -90,7 +92,7 @@ fn database_options() -> Options {
 
 fn table_options() -> Options {
     let mut options = Options::default();
-    options.set_write_buffer_size(8 << 20);
+    options.set_write_buffer_size(4 << 20);
     options.set_max_write_buffer_number(2);
     options.set_compression_type(rocksdb::DBCompressionType::None);
     options

@@ -28,8 +28,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown (look before trying again), \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown (look before trying again), \
      4 not ready (try again later).";
 
 #[derive(Subcommand, Debug)]

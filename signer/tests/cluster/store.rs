@@ -1,10 +1,11 @@
 //! A damaged store is found when a node starts, and named.
 
-use crate::common::{PATIENCE, World, copy_dir, start_fails};
+use crate::common::{BINARY, PATIENCE, World, copy_dir, start_fails};
 use signonce::{cli::demo::chain, dev::Signal};
 use signonce_protocol::{GrandpaStage, KeyType, Round, SetId};
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -107,4 +108,43 @@ async fn a_missing_store_and_a_store_of_another_cluster_are_named_at_start() {
     // The other two go on.
     let vote = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0));
     world.client("v1").sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_is_full_stops_with_a_named_error_and_loses_nothing() {
+    let mut world = World::start(&["v1"]).await;
+    let leader = world.leader_other_than(None).await;
+    let node = world.cluster.node_ids().into_iter().find(|node| *node != leader).unwrap();
+    world.cluster.signal(node, Signal::Term).unwrap();
+    world.cluster.wait_exit(node, PATIENCE).unwrap();
+
+    // A limit on the size of files needs no root and fails a write in the middle, as a full disk does.
+    let limited = world.scratch("limited");
+    let script = format!("#!/bin/bash\ntrap '' XFSZ\nulimit -f 300\nexec '{BINARY}' \"$@\"\n");
+    fs::write(&limited, script).unwrap();
+    fs::set_permissions(&limited, fs::Permissions::from_mode(0o755)).unwrap();
+    world.cluster.set_binary(limited);
+    world.cluster.start_node(node).unwrap();
+    world.cluster.set_binary(PathBuf::from(BINARY));
+    world.cluster.wait_ready(PATIENCE).await.unwrap();
+
+    let client = world.client("v1");
+    let mut votes = Vec::new();
+    for round in 1..=1_500 {
+        let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0));
+        let params = world.params(KeyType::Grandpa, &vote);
+        votes.push((client.sign(&params).await.unwrap().signature, params));
+    }
+    let status = world.cluster.wait_exit(node, PATIENCE).unwrap();
+    assert!(!status.success(), "{status}");
+    let log = fs::read_to_string(world.cluster.log_path(node)).unwrap();
+    assert!(log.contains("File too large") && log.contains("stopping"), "{log}");
+
+    // With room again it comes back, and knows what the others know.
+    world.cluster.start_node(node).unwrap();
+    world.cluster.wait_ready(PATIENCE).await.unwrap();
+    let client = world.client_of("v1", node);
+    for (signature, params) in votes.iter().rev().take(200) {
+        assert_eq!(client.sign(params).await.unwrap().signature, *signature);
+    }
 }

@@ -230,8 +230,8 @@ pub struct Replica {
     memory: PeerMemory,
     /// Invariant: applied <= committed <= last, and the store never holds state beyond it.
     applied: u64,
-    /// Readies whose writes await an fsync, with the messages that await it too. Numbers rise.
-    unsynced: VecDeque<(u64, Vec<Message>)>,
+    /// Readies that await an fsync, their own or that of one before them. Numbers rise.
+    unsynced: VecDeque<Unsynced>,
     /// The last index acknowledged to a leader, and in which term.
     acknowledged: (u64, u64),
     /// The newest checkpoint this node has proposed as leader.
@@ -239,6 +239,14 @@ pub struct Replica {
     jitter: Jitter,
     /// Outputs produced between pumps.
     pending: Vec<Output>,
+}
+
+/// A Ready that was written but is not durable, and the messages that must not leave before it is.
+struct Unsynced {
+    number: u64,
+    /// Whether its own writes must be durable; if not, it only waits for those before it.
+    needs_sync: bool,
+    late: Vec<Message>,
 }
 
 /// Election timeouts from a seed instead of the thread's random numbers.
@@ -360,11 +368,14 @@ impl Replica {
 
     /// Everything up to `number` is durable.
     pub fn persisted(&mut self, number: u64) {
-        self.raft.on_persist_ready(number);
-        while self.unsynced.front().is_some_and(|(n, _)| *n <= number) {
-            let (_, late) = self.unsynced.pop_front().expect("the front was just seen");
-            self.send(late);
+        let mut persisted = number;
+        let mut late = Vec::new();
+        while let Some(first) = self.unsynced.pop_front_if(|u| u.number <= number || !u.needs_sync) {
+            persisted = persisted.max(first.number);
+            late.push(first.late);
         }
+        self.raft.on_persist_ready(persisted);
+        late.into_iter().for_each(|messages| self.send(messages));
     }
 
     /// A message to `peer` could not be delivered.

@@ -8,7 +8,7 @@
 
 use super::disk::{DiskBatch, HardStateRow, HighWater, LogPoint, meta_key};
 use super::wire::{PeerMessage, Promise};
-use super::{Fatal, Lifecycle, Output, Replica};
+use super::{Fatal, Lifecycle, Output, Replica, Unsynced};
 use raft::eraftpb::{HardState, Message, MessageType};
 use raft::{Ready, Storage as _};
 
@@ -60,9 +60,11 @@ impl Replica {
             self.pending.push(Output::Jumped);
         }
         if waits {
-            self.unsynced.push_back((number, late));
-            let mark = self.high_water();
-            self.pending.push(Output::Sync { number, mark });
+            self.unsynced.push_back(Unsynced { number, needs_sync: must_sync, late });
+            if must_sync {
+                let mark = self.high_water();
+                self.pending.push(Output::Sync { number, mark });
+            }
         } else {
             self.send(late);
         }
