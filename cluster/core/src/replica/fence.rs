@@ -5,9 +5,13 @@
 //! them have answered it neither votes nor serves; if one remembers more than the disk holds, the node has lost
 //! memory and stays in quarantine for good.
 //!
-//! *Enough* is a majority of all voters, the node itself not counted. Every quorum the node was ever part of then
-//! contains a peer that answered, so no acknowledgement of the node that mattered can have been missed. The price:
-//! in a cluster of three, a node that restarts needs both others to answer.
+//! *Enough* is a majority of all voters, the node itself not counted: then every quorum the node was ever part of
+//! contains a peer that answered. That peer need not be the one that got the node's promise (acknowledgements go to
+//! the leader alone), but it holds what the quorum agreed on. So the node also learns how far its witnesses are
+//! ([`Witnessed`]), gives up its vote in all terms up to theirs, and until its own log is as far votes only for
+//! candidates that are: it votes with its witnesses' eyes, whatever its disk has forgotten.
+//!
+//! The price: in a cluster of three, a node that restarts needs both others to answer.
 
 use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
 use super::wire::{Configuration, DiskPosition, Promise};
@@ -78,6 +82,8 @@ pub enum HelloReply {
         remembered: Option<Promise>,
         /// Whether the peer has formed: one that has not can only vouch for another that has not.
         formed: bool,
+        /// How far the peer itself is.
+        witnessed: Witnessed,
     },
     /// The peer will not talk to this node.
     #[codec(index = 1)]
@@ -85,6 +91,22 @@ pub enum HelloReply {
     /// The peer has lost its own memory and cannot vouch for anybody.
     #[codec(index = 2)]
     NoWitness,
+}
+
+/// How far a peer is, by what is durable there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Witnessed {
+    /// Its term.
+    pub term: u64,
+    /// Term and index of its last log entry: raft's order of logs.
+    pub log: (u64, u64),
+}
+
+impl Witnessed {
+    fn raise(&mut self, other: &Self) {
+        self.term = self.term.max(other.term);
+        self.log = self.log.max(other.log);
+    }
 }
 
 /// Why a peer will not talk to a node.
@@ -226,6 +248,7 @@ pub struct Fence {
     peers: BTreeSet<NodeId>,
     needed: usize,
     answered: BTreeSet<NodeId>,
+    witnessed: Witnessed,
 }
 
 /// Where the fence stands after an answer.
@@ -246,7 +269,7 @@ impl Fence {
         peers.remove(&own);
         let others = voters.iter().filter(|v| **v != own).count();
         let needed = if formed { others.min(voters.len() / 2 + 1) } else { others };
-        Self { disk, formed, peers, needed, answered: BTreeSet::new() }
+        Self { disk, formed, peers, needed, answered: BTreeSet::new(), witnessed: Witnessed::default() }
     }
 
     /// Whether a lone node, which has nobody to ask, passes at once.
@@ -264,6 +287,11 @@ impl Fence {
         self.needed.saturating_sub(self.answered.len())
     }
 
+    /// The furthest any of those that answered is.
+    pub(super) fn witnessed(&self) -> Witnessed {
+        self.witnessed
+    }
+
     pub(super) fn answer(&mut self, peer: NodeId, reply: &HelloReply) -> FenceStep {
         if !self.peers.contains(&peer) {
             return FenceStep::Waiting;
@@ -274,7 +302,10 @@ impl Fence {
             }
             HelloReply::NoWitness => return FenceStep::Waiting,
             HelloReply::Welcome { formed: false, .. } if self.formed => return FenceStep::Waiting,
-            HelloReply::Welcome { remembered, .. } => remembered,
+            HelloReply::Welcome { remembered, witnessed, .. } => {
+                self.witnessed.raise(witnessed);
+                remembered
+            }
         };
         if let Some(promise) = remembered
             && !(self.formed && promise.kept_by(&self.disk))
@@ -298,7 +329,7 @@ mod tests {
     }
 
     fn welcome(remembered: Option<Promise>) -> HelloReply {
-        HelloReply::Welcome { remembered, formed: true }
+        HelloReply::Welcome { remembered, formed: true, witnessed: Witnessed::default() }
     }
 
     #[test]
@@ -322,7 +353,7 @@ mod tests {
     fn a_peer_without_memory_of_its_own_vouches_for_nobody() {
         let mut fence = fence(&[1, 2, 3], true);
         assert_eq!(fence.answer(NodeId(2), &HelloReply::NoWitness), FenceStep::Waiting);
-        let empty = HelloReply::Welcome { remembered: None, formed: false };
+        let empty = HelloReply::Welcome { remembered: None, formed: false, witnessed: Witnessed::default() };
         assert_eq!(fence.answer(NodeId(3), &empty), FenceStep::Waiting);
         assert_eq!(fence.missing(), 2);
     }
@@ -339,6 +370,16 @@ mod tests {
         let promise = Promise { term: 1, vote: 0, index: 0 };
         let step = fence(&[1, 2, 3], false).answer(NodeId(2), &welcome(Some(promise)));
         assert!(matches!(step, FenceStep::Failed(Quarantine::LostMemory { .. })));
+    }
+
+    #[test]
+    fn the_furthest_witness_counts_in_each_respect() {
+        let mut fence = fence(&[1, 2, 3], true);
+        for (peer, term, log) in [(2, 9, (3, 20)), (3, 7, (4, 5))] {
+            let witnessed = Witnessed { term, log };
+            fence.answer(NodeId(peer), &HelloReply::Welcome { remembered: None, formed: true, witnessed });
+        }
+        assert_eq!(fence.witnessed(), Witnessed { term: 9, log: (4, 5) });
     }
 
     #[test]

@@ -20,16 +20,18 @@ use crate::command::{Command, RequestId};
 use crate::records::StateHash;
 use crate::state::{ApplyError, Outcome, State};
 use disk::{DiskBatch, HighWater};
-use fence::{ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine};
+use fence::{
+    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine, Witnessed,
+};
 use log::MemLog;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, StateRole};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use signonce_protocol::{LogIndex, NodeId, Term};
 use std::collections::VecDeque;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use wire::{Configuration, PeerMessage};
+use wire::{Configuration, DiskPosition, PeerMessage, Promise};
 
 pub use open::OpenError;
 
@@ -236,6 +238,8 @@ pub struct Replica {
     acknowledged: (u64, u64),
     /// The newest checkpoint this node has proposed as leader.
     checkpoint_proposed: LogIndex,
+    /// The log position of this node's witnesses, while its own is behind it.
+    must_reach: Option<(u64, u64)>,
     jitter: Jitter,
     /// Outputs produced between pumps.
     pending: Vec<Output>,
@@ -275,7 +279,17 @@ impl Replica {
             self.jitter.ticks = self.jitter.rng.random_range(shortest..2 * shortest);
             self.jitter.seen = now;
         }
-        self.raft.raft.set_randomized_election_timeout(self.jitter.ticks);
+        self.must_reach = self.must_reach.filter(|log| *log > self.durable_log());
+        let raft = &mut self.raft.raft;
+        if self.must_reach.is_some() {
+            // It does not stand for election: the timeout is never reached. It is long enough without a leader,
+            // though, for the votes of others to be considered.
+            let longest = 2 * self.config.election_ticks - 1;
+            raft.set_randomized_election_timeout(longest);
+            raft.election_elapsed = raft.election_elapsed.min(longest - 2);
+        } else {
+            raft.set_randomized_election_timeout(self.jitter.ticks);
+        }
     }
 
     /// A raft message from `life` of `from`, which the transport has proved and this node has welcomed.
@@ -285,10 +299,28 @@ impl Replica {
             return; // of another node, or of a process that a later one has replaced
         }
         self.memory.saw(from, &message.promise);
-        if matches!(self.lifecycle, Lifecycle::Member) {
+        if let Some(forgotten) = self.forgotten(from, &message.message) {
+            self.lifecycle = Lifecycle::Quarantined(forgotten);
+        }
+        if matches!(self.lifecycle, Lifecycle::Member) && self.may_act_on(&message.message) {
             // The only errors are messages of unknown or departed peers, which raft ignores by returning them.
             let _ = self.raft.step(message.message);
         }
+    }
+
+    /// A leader tells a follower to commit only what the follower has acknowledged to it. Being told to commit more
+    /// than the log holds proves lost memory that no witness knew of; raft itself would panic.
+    fn forgotten(&self, from: NodeId, message: &Message) -> Option<Quarantine> {
+        let (raft, heartbeat) = (&self.raft.raft, MessageType::MsgHeartbeat);
+        let last_index = raft.raft_log.last_index();
+        let member = matches!(self.lifecycle, Lifecycle::Member);
+        let proof =
+            message.get_msg_type() == heartbeat && message.term >= raft.term && message.commit > last_index;
+        (member && proof).then(|| Quarantine::LostMemory {
+            peer: from,
+            promise: Promise { term: message.term, vote: 0, index: message.commit },
+            disk: DiskPosition { term: raft.term, vote: raft.vote, last_index },
+        })
     }
 
     /// What this node says when it connects to a peer.
@@ -308,7 +340,12 @@ impl Replica {
             Err(refusal) => HelloReply::Refused(refusal),
             Ok(()) if matches!(self.lifecycle, Lifecycle::Quarantined(_)) => HelloReply::NoWitness,
             Ok(()) => {
-                HelloReply::Welcome { remembered: self.memory.of(hello.node).promise, formed: self.formed }
+                let hard_state = &self.raft.store().hard_state;
+                HelloReply::Welcome {
+                    remembered: self.memory.of(hello.node).promise,
+                    formed: self.formed,
+                    witnessed: Witnessed { term: hard_state.term, log: self.durable_log() },
+                }
             }
         }
     }
@@ -346,10 +383,46 @@ impl Replica {
     }
 
     fn become_member(&mut self) {
+        let before = std::mem::replace(&mut self.lifecycle, Lifecycle::Member);
         if !self.formed {
-            self.form();
+            return self.form();
         }
-        self.lifecycle = Lifecycle::Member;
+        if let Lifecycle::Fenced(fence) = before {
+            self.trust_witnesses(fence.witnessed());
+        }
+    }
+
+    /// Takes on what this node may have forgotten: see [`fence`].
+    fn trust_witnesses(&mut self, witnessed: Witnessed) {
+        let own = self.config.node.0;
+        let raft = &mut self.raft.raft;
+        if witnessed.term > raft.term || raft.vote == raft::INVALID_ID {
+            // The vote of this term may have been given and forgotten: give it to nobody else. The next Ready makes
+            // this durable before anything is said.
+            raft.term = raft.term.max(witnessed.term);
+            raft.vote = own;
+        }
+        self.must_reach = Some(witnessed.log).filter(|log| *log > self.durable_log());
+    }
+
+    /// Term and index of the last entry that is durable here.
+    fn durable_log(&self) -> (u64, u64) {
+        let log = &self.raft.raft.raft_log;
+        (log.term(log.persisted).unwrap_or_default(), log.persisted)
+    }
+
+    /// Whether this node may act on a message, as long as its log is behind its witnesses': it helps to elect only
+    /// nodes that are as far as they were, and does not stand itself.
+    fn may_act_on(&mut self, message: &Message) -> bool {
+        self.must_reach = self.must_reach.filter(|log| *log > self.durable_log());
+        let Some(must_reach) = self.must_reach else { return true };
+        match message.get_msg_type() {
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                (message.log_term, message.index) >= must_reach
+            }
+            MessageType::MsgTimeoutNow => false,
+            _ => true,
+        }
     }
 
     /// Proposes `command`. `Ok` says that it was taken, not that it will commit.

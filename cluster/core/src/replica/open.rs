@@ -176,6 +176,7 @@ impl Replica {
             unsynced: VecDeque::new(),
             acknowledged: (0, 0),
             checkpoint_proposed: Default::default(),
+            must_reach: None,
             pending: Vec::new(),
         }
     }

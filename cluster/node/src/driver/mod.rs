@@ -169,7 +169,10 @@ impl Running {
             }
             Event::Submit(submission) => self.submit(submission),
             Event::Persisted(number) => replica.persisted(number),
-            Event::Unreachable(peer) => replica.unreachable(peer),
+            Event::Unreachable(peer) => {
+                replica.unreachable(peer);
+                self.hold_off |= self.waiters.lost(peer);
+            }
             Event::SnapshotSent { peer, arrived } => replica.snapshot_sent(peer, arrived),
             Event::TransferLeadership { to, answer } => {
                 let _ = answer.send(replica.transfer_leadership(to));

@@ -76,6 +76,16 @@ impl Waiters {
         }
     }
 
+    /// What was sent to `peer` may have been lost with its stream; it is sent again. Returns whether there was any.
+    pub(crate) fn lost(&mut self, peer: NodeId) -> bool {
+        let mut any = false;
+        for waiter in self.waiting.values_mut().filter(|w| w.sent_to.is_some_and(|(to, _)| to == peer)) {
+            waiter.sent_to = None;
+            any = true;
+        }
+        any
+    }
+
     pub(crate) fn decided(&mut self, decided: Decided) {
         if let Some(waiter) = self.waiting.remove(&decided.request.seq) {
             // The receiver may be gone: the client hung up. What was decided stays decided.
@@ -168,6 +178,19 @@ mod tests {
         waiters.take_unsent(SECOND);
         waiters.declined(&[id], Decline::SlotOutOfRange { slot: 9, now: 1 });
         assert!(answered.try_recv().is_err(), "the first leader may still commit it");
+        waiters.expire(long_after());
+        assert!(matches!(answered.try_recv(), Ok(Answer::Unknown)));
+    }
+
+    #[test]
+    fn a_request_lost_with_a_stream_is_sent_again_and_stays_unknown_until_answered() {
+        let mut waiters = Waiters::default();
+        let (_, mut answered) = submit(&mut waiters, 1);
+        waiters.take_unsent(FIRST);
+        assert!(!waiters.lost(SECOND.0));
+        assert_eq!(waiters.take_unsent(FIRST).len(), 0, "it was sent to another node");
+        assert!(waiters.lost(FIRST.0));
+        assert_eq!(waiters.take_unsent(FIRST).len(), 1);
         waiters.expire(long_after());
         assert!(matches!(answered.try_recv(), Ok(Answer::Unknown)));
     }

@@ -35,8 +35,9 @@ pub(super) async fn keep_connected(
                 backoff = BACKOFF_FIRST;
                 tracing::info!(peer = %peer.id, address = %peer.address, "connected to peer");
                 local.inbox.push(Event::HelloReply { from: peer.id, reply });
-                // What queued up meanwhile is stale; raft sends it anew.
+                // What queued up meanwhile is stale; raft and the waiters send it anew.
                 while frames.try_recv().is_ok() {}
+                local.inbox.push(Event::Unreachable(peer.id));
                 let written = tokio::select! {
                     written = write_frames(&mut stream, &mut frames) => written,
                     _ = redial.changed() => continue,
