@@ -1,7 +1,7 @@
 //! Who this node is, written twice: in the `IDENTITY` file and inside the database. A start needs both to agree.
 //!
 //! Layout of a data directory: `IDENTITY` (JSON, for people too), `HIGH-WATER`, `db/`. [`create`] makes all three and
-//! is only called by `init` and `join`; [`open`] never makes anything. An identity is never reused: a lost disk means
+//! is only called by `init` and `join`; `open` never makes anything. An identity is never reused: a lost disk means
 //! a new node id.
 
 use crate::high_water::HighWaterFile;

@@ -14,7 +14,7 @@ pub const AURA_ENGINE: [u8; 4] = *b"aura";
 /// Digest items read from one header at most; honest ones have fewer than ten.
 const MAX_DIGEST_ITEMS: u64 = 1024;
 
-/// One item of a header's digest (`sp_runtime::generic::DigestItem`; the encoded indexes are in [`DigestItem::encode`]).
+/// One item of a header's digest (`sp_runtime::generic::DigestItem`; its encoded indexes are not in order).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DigestItem {
     /// Index 0: anything.

@@ -3,7 +3,7 @@
 //!
 //! [`Signer`] is asked by [`rpc`](crate::rpc) with what the TLS layer knows of the client. Coordinates come from the
 //! payload's own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made
-//! while its claim is replicated and leaves only through [`Committed`].
+//! while its claim is replicated and leaves only through `Committed`.
 
 pub mod errors;
 mod list;

@@ -1,7 +1,7 @@
 //! Our own byte form of raft's messages and log entries.
 //!
 //! raft-rs carries protobuf types inside; nothing of them is ever parsed from a peer or from the disk. Bodies here
-//! are SCALE with fixed field order, wrapped by [`codec`](crate::codec) in a version byte and a checksum. A reader
+//! are SCALE with fixed field order, wrapped by [`codec`] in a version byte and a checksum. A reader
 //! that meets another version, a bad checksum or a left-over byte gets an error, never a guess.
 
 use crate::codec::{self, CodecError};

@@ -1,8 +1,8 @@
 //! `signonce demo`: three real signers, two validators with the same keys that race every duty, a killed leader, a
 //! frozen node, and a checker at the end.
 //!
-//! [`run`] makes a cluster of processes in a throw-away directory, lets [`race`] and [`trouble`] loose on it, shows
-//! [`view`], and judges what the validators received with [`checker`]. It fails if any duty was signed twice, any
+//! [`run`] makes a cluster of processes in a throw-away directory, lets [`race`] and `trouble` loose on it, shows
+//! `view`, and judges what the validators received with [`checker`]. It fails if any duty was signed twice, any
 //! signature or VRF is wrong, or nothing was signed at all.
 
 pub mod chain;
