@@ -7,6 +7,7 @@
 mod bad_input;
 mod common;
 mod demo;
+mod dev;
 mod identity;
 mod restart;
 mod signatures;
