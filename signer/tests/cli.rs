@@ -198,3 +198,35 @@ async fn a_wrong_password_or_a_renamed_file_stops_an_import_before_anything_is_c
     assert!(said.contains("another public key than its name"), "{said}");
     assert_eq!(expect(0, &["keys", "list", "--admin", &admin, "--json"]).trim(), "[]");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_keys_come_with_proofs_of_ownership_that_verify() {
+    use signonce_protocol::{PublicKey, Scheme, ToSign};
+    let dir = tempfile::tempdir().unwrap();
+    let (_cluster, admin) = cluster(dir.path()).await;
+    let generate =
+        ["keys", "generate", "--chain", "dev", "--group", "a", "--admin", &admin, "--yes", "--json"];
+    let owner = [0x11; 32];
+    let owner_hex = format!("0x{}", hex::encode(owner));
+    let output = signonce(&[&generate[..], &["--owner", &owner_hex]].concat());
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+
+    let statement = [&b"POP_"[..], &owner].concat();
+    let text = |name: &str| said[name].as_str().unwrap().to_owned();
+    let mut proofs = hex::decode(&text("ownershipProof")[2..]).unwrap();
+    let mut blob = String::from("0x");
+    for key in said["keys"].as_array().unwrap() {
+        let scheme: Scheme = serde_json::from_value(key["scheme"].clone()).unwrap();
+        let public: PublicKey = serde_json::from_value(key["public"].clone()).unwrap();
+        let length = if scheme == Scheme::Ecdsa { 65 } else { 64 };
+        let proof: Vec<u8> = proofs.drain(..length).collect();
+        assert!(signonce_keys::verify(scheme, &public, ToSign::Message(&statement), &proof), "{key}");
+        blob.push_str(&hex::encode(public.as_bytes()));
+    }
+    assert!(proofs.is_empty());
+    assert_eq!(blob, text("sessionKeys"));
+
+    let too_long = format!("0x{}", "11".repeat(65));
+    let said = expect(2, &[&generate[..], &["--owner", &too_long]].concat());
+    assert!(said.contains("--owner"), "{said}");
+}
