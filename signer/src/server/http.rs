@@ -79,40 +79,34 @@ impl Endpoint {
     /// Accepts TLS connections until the node stops.
     pub async fn serve_tls(self, listener: TcpListener, acceptor: TlsAcceptor) {
         let this = Arc::new(self);
-        let stopped = this.stop.clone().shutdown();
-        tokio::pin!(stopped);
-        loop {
-            let Some(place) = this.place().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut stopped => return,
-            };
-            match accepted {
-                Ok((stream, address)) => {
-                    let (this, acceptor) = (Arc::clone(&this), acceptor.clone());
-                    tokio::spawn(async move { this.one_tls(stream, address, acceptor, place).await });
-                }
-                Err(error) => accept_failed(&error).await,
-            }
+        while let Some(((stream, address), place)) = this.next(|| listener.accept()).await {
+            let (this, acceptor) = (Arc::clone(&this), acceptor.clone());
+            tokio::spawn(async move { this.one_tls(stream, address, acceptor, place).await });
         }
     }
 
     /// Accepts connections on the unix socket, of this user and of root, until the node stops.
     pub async fn serve_unix(self, listener: UnixListener, owner: u32) {
         let this = Arc::new(self);
-        let stopped = this.stop.clone().shutdown();
-        tokio::pin!(stopped);
+        while let Some(((stream, _), place)) = this.next(|| listener.accept()).await {
+            let this = Arc::clone(&this);
+            tokio::spawn(async move { this.one_unix(stream, owner, place).await });
+        }
+    }
+
+    /// The next connection and its place; `None` once the node stops.
+    async fn next<C, F>(&self, accept: impl Fn() -> F) -> Option<(C, OwnedSemaphorePermit)>
+    where
+        F: Future<Output = io::Result<C>>,
+    {
+        let place = self.place().await?;
         loop {
-            let Some(place) = this.place().await else { return };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut stopped => return,
+                accepted = accept() => accepted,
+                () = self.stop.clone().shutdown() => return None,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let this = Arc::clone(&this);
-                    tokio::spawn(async move { this.one_unix(stream, owner, place).await });
-                }
+                Ok(connection) => return Some((connection, place)),
                 Err(error) => accept_failed(&error).await,
             }
         }

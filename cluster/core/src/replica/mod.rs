@@ -279,9 +279,9 @@ impl Replica {
             self.jitter.ticks = self.jitter.rng.random_range(shortest..2 * shortest);
             self.jitter.seen = now;
         }
-        self.must_reach = self.must_reach.filter(|log| *log > self.durable_log());
+        let behind = self.behind_witnesses().is_some();
         let raft = &mut self.raft.raft;
-        if self.must_reach.is_some() {
+        if behind {
             // It does not stand for election: the timeout is never reached. It is long enough without a leader,
             // though, for the votes of others to be considered.
             let longest = 2 * self.config.election_ticks - 1;
@@ -402,7 +402,13 @@ impl Replica {
             raft.term = raft.term.max(witnessed.term);
             raft.vote = own;
         }
-        self.must_reach = Some(witnessed.log).filter(|log| *log > self.durable_log());
+        self.must_reach = Some(witnessed.log);
+    }
+
+    /// Where the witnesses' logs were, as long as this node's own is behind; once it has been there, never again.
+    fn behind_witnesses(&mut self) -> Option<(u64, u64)> {
+        self.must_reach = self.must_reach.filter(|log| *log > self.durable_log());
+        self.must_reach
     }
 
     /// Term and index of the last entry that is durable here.
@@ -414,8 +420,7 @@ impl Replica {
     /// Whether this node may act on a message, as long as its log is behind its witnesses': it helps to elect only
     /// nodes that are as far as they were, and does not stand itself.
     fn may_act_on(&mut self, message: &Message) -> bool {
-        self.must_reach = self.must_reach.filter(|log| *log > self.durable_log());
-        let Some(must_reach) = self.must_reach else { return true };
+        let Some(must_reach) = self.behind_witnesses() else { return true };
         match message.get_msg_type() {
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
                 (message.log_term, message.index) >= must_reach
