@@ -139,6 +139,21 @@ async fn an_unknown_outcome_is_asked_for_again_with_the_very_same_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_asked_for_elsewhere_only_where_none_can_have_been_made() {
+    let params = GenerateKeyParams { chain: ChainRef::Name("polkadot".into()), key_type: KeyType::Babe };
+    let not_ready = || Err(RpcError::not_ready("no quorum", None));
+    let (signers, _served, client) = three([vec![not_ready()], vec![not_ready()], vec![]]).await;
+    let made = client.generate_key(&params).await.unwrap();
+    assert_eq!((made.key_type, made.scheme), (KeyType::Babe, Scheme::Sr25519));
+    assert_eq!(signers.iter().map(|s| s.asked().len()).collect::<Vec<_>>(), [1, 1, 1]);
+
+    let unknown = Err(RpcError::unknown_outcome(None, None));
+    let (signers, _served, client) = three([vec![unknown], vec![], vec![]]).await;
+    assert!(matches!(client.generate_key(&params).await, Err(ClientError::UnknownOutcome { .. })));
+    assert_eq!(signers.iter().map(|s| s.asked().len()).collect::<Vec<_>>(), [1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_signer_and_a_frozen_one_are_passed_over() {
     let authority = Authority::new();
     let signer = FakeSigner::new(3, [Ok(granted(3))]);

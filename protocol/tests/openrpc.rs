@@ -22,6 +22,7 @@ fn good_params(method: &str) -> Value {
         "signer_vrf" => json!({
             "chain": GenesisHash([1; 32]), "key": public(1), "slot": 5, "epochIndex": 6, "randomness": Hash([8; 32])
         }),
+        "signer_generateKey" => json!({ "chain": "polkadot", "type": "gran" }),
         _ => json!({}),
     }
 }
@@ -40,6 +41,7 @@ fn the_document_lists_exactly_the_registered_methods() {
         BTreeSet::from(
             [
                 "rpc_discover",
+                "signer_generateKey",
                 "signer_keys",
                 "signer_sign",
                 "signer_status",
@@ -75,6 +77,7 @@ fn parameters_are_listed_in_the_order_of_the_array_form() {
     let names = |name: &str| METHODS.iter().find(|m| m.name == name).unwrap().param_names();
     assert_eq!(names("signer_sign"), ["chain", "key", "payload"]);
     assert_eq!(names("signer_vrf"), ["chain", "key", "slot", "epochIndex", "randomness"]);
+    assert_eq!(names("signer_generateKey"), ["chain", "type"]);
     assert!(names("signer_keys").is_empty());
 }
 
@@ -127,6 +130,8 @@ async fn answers_are_camel_case() {
     let answer = call("signer_vrf", good_params("signer_vrf")).await;
     let (pre_output, proof) = (format!("0x{}", "02".repeat(32)), format!("0x{}", "03".repeat(64)));
     assert_eq!(answer["result"], json!({ "preOutput": pre_output, "proof": proof }));
+    let made = &call("signer_generateKey", good_params("signer_generateKey")).await["result"];
+    assert_eq!(*made, json!({ "public": public(9), "type": "gran", "scheme": "ed25519" }));
     let key = &call("signer_keys", json!({})).await["result"][0];
     assert_eq!(
         (&key["type"], &key["scheme"], &key["state"]),

@@ -5,7 +5,7 @@
 //! registered and not armed yet is armed.
 
 use crate::admin::client::{AdminClient, CallError};
-use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, MemberState};
+use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, Member, MemberState};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
 use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId, Slot};
 
@@ -49,13 +49,21 @@ pub enum EnrollError {
 pub async fn recipients(admin: &AdminClient) -> Result<Vec<Recipient>, EnrollError> {
     let members = admin.members().await?;
     let present = members.iter().filter(|row| row.state != Some(MemberState::Removed));
-    present
-        .map(|row| {
-            let member = row.announced.as_ref().ok_or(EnrollError::NotAnnounced(row.node))?;
-            let wrong = |why| EnrollError::BadRecipient { node: row.node, why };
-            member.recipient.parse().map_err(wrong)
-        })
-        .collect()
+    recipients_of(present.map(|row| (row.node, row.announced.as_ref())))
+}
+
+/// What these nodes announced to have keys sealed to.
+///
+/// # Errors
+/// If one of them has not announced itself, or announced something else.
+pub fn recipients_of<'a>(
+    nodes: impl IntoIterator<Item = (NodeId, Option<&'a Member>)>,
+) -> Result<Vec<Recipient>, EnrollError> {
+    let recipient = |(node, announced): (NodeId, Option<&Member>)| {
+        let member = announced.ok_or(EnrollError::NotAnnounced(node))?;
+        member.recipient.parse().map_err(|why| EnrollError::BadRecipient { node, why })
+    };
+    nodes.into_iter().map(recipient).collect()
 }
 
 /// A key on its way in.
@@ -115,15 +123,16 @@ pub fn slot_at(chain: &Chain, unix_ms: u64) -> Slot {
     Slot(unix_ms / chain.slot_duration_ms.max(1))
 }
 
-/// The floors of a key that never signed anything: everything from the next slot on, and from the first vote.
+/// The floors of a key that never signed anything: everything from the next slot on, and from the very beginning of
+/// votes. At zero the first vote says where the chain is; from 1 on, a chain that is far along would be a jump.
 pub fn new_key_floors(key_type: KeyType, chain: &Chain, unix_ms: u64) -> Floors {
     let none = Floors::default();
     match key_type {
         KeyType::Babe | KeyType::Aura => {
             Floors { slot: Some(slot_at(chain, unix_ms).saturating_add(1)), ..none }
         }
-        KeyType::Grandpa => Floors { grandpa: Some((SetId(0), Round(1))), ..none },
-        KeyType::Beefy => Floors { beefy: Some((SetId(0), BlockNumber(1))), ..none },
+        KeyType::Grandpa => Floors { grandpa: Some((SetId(0), Round(0))), ..none },
+        KeyType::Beefy => Floors { beefy: Some((SetId(0), BlockNumber(0))), ..none },
         KeyType::Para => Floors { para: Some(0.into()), ..none },
         KeyType::AuthorityDiscovery | KeyType::ImOnline => none,
     }

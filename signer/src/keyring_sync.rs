@@ -19,8 +19,6 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// The highest feature level this program applies.
-pub const FEATURE_LEVEL: u32 = 0;
 /// Pause between two looks at the registry, which under load changes thousands of times a second.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Pause after the cluster did not take, or refused, what this node says of itself.

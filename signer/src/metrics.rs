@@ -50,11 +50,18 @@ struct ClassLabel {
     class: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
 /// Everything a scrape shows.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     seconds: Family<ClassLabel, Histogram>,
+    keys_asked: Family<OutcomeLabel, Counter>,
+    key_seconds: Histogram,
     ready: Gauge,
     keys_unlocked: Gauge,
     keys_locked: Gauge,
@@ -73,6 +80,11 @@ impl Metrics {
         registry.register("requests", "Sign and VRF requests by outcome", requests.clone());
         let help = "Sign and VRF requests, from read to answered";
         registry.register_with_unit("request", help, Unit::Seconds, seconds.clone());
+        let keys_asked = Family::default();
+        let key_seconds = histogram();
+        registry.register("generate_key_requests", "Requests for a new key by outcome", keys_asked.clone());
+        let help = "Requests for a new key, from read to answered";
+        registry.register_with_unit("generate_key", help, Unit::Seconds, key_seconds.clone());
         registry.register("ready", "1 while this node serves new duties", ready.clone());
         registry.register("keys_unlocked", "Keys open on this node", keys_unlocked.clone());
         registry.register(
@@ -80,7 +92,7 @@ impl Metrics {
             "Keys whose envelope does not open on this node",
             keys_locked.clone(),
         );
-        Self { registry, requests, seconds, ready, keys_unlocked, keys_locked }
+        Self { registry, requests, seconds, keys_asked, key_seconds, ready, keys_unlocked, keys_locked }
     }
 
     /// Counts one request. `class` is unknown where the payload could not be read.
@@ -88,6 +100,13 @@ impl Metrics {
         let class = class.map_or("unknown", DutyClass::name);
         self.requests.get_or_create(&RequestLabels { method, class, outcome: outcome.label() }).inc();
         self.seconds.get_or_create(&ClassLabel { class }).observe(took.as_secs_f64());
+    }
+
+    /// Counts one request for a new key.
+    pub fn key_asked(&self, result: Result<(), ErrorCode>, took: Duration) {
+        let outcome = result.err().map_or("made", ErrorCode::name);
+        self.keys_asked.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.key_seconds.observe(took.as_secs_f64());
     }
 
     /// The text for a scrape.
@@ -119,6 +138,8 @@ mod tests {
         metrics.served("sign", Some(DutyClass::BabeBlock), Outcome::Signed(SignVerdict::Granted), took);
         metrics.served("sign", Some(DutyClass::BabeBlock), Outcome::Refused(ErrorCode::Equivocation), took);
         metrics.served("sign", None, Outcome::Refused(ErrorCode::MalformedPayload), took);
+        metrics.key_asked(Ok(()), took);
+        metrics.key_asked(Err(ErrorCode::Forbidden), took);
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         for line in [
@@ -126,6 +147,9 @@ mod tests {
             r#"signonce_requests_total{method="sign",class="babeBlock",outcome="equivocation"} 1"#,
             r#"signonce_requests_total{method="sign",class="unknown",outcome="malformedPayload"} 1"#,
             r#"signonce_request_seconds_count{class="babeBlock"} 2"#,
+            r#"signonce_generate_key_requests_total{outcome="made"} 1"#,
+            r#"signonce_generate_key_requests_total{outcome="forbidden"} 1"#,
+            "signonce_generate_key_seconds_count 2",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

@@ -14,10 +14,10 @@ use jsonrpsee::{
 use signonce_cluster::Handle;
 use signonce_core::ClientId;
 use signonce_protocol::{
-    EpochIndex, Hash, KeyId, LogIndex, PublicKey, Slot,
+    EpochIndex, Hash, KeyId, KeyType, LogIndex, PublicKey, Slot,
     rpc::{
-        ChainRef, ErrorCode, KeyInfo, KeyState, KeysEvent, PayloadParam, RpcError, SignReply,
-        SignerApiServer, StatusReply, VrfParams, VrfReply,
+        ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, PayloadParam,
+        RpcError, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply,
     },
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -78,6 +78,15 @@ impl SignerApiServer for Rpc {
     ) -> Result<VrfReply, RpcError> {
         let request = VrfParams { chain, key, slot, epoch_index, randomness };
         self.signer.vrf(peer(extensions)?, request).await
+    }
+
+    async fn generate_key(
+        &self,
+        extensions: &Extensions,
+        chain: ChainRef,
+        key_type: KeyType,
+    ) -> Result<GenerateKeyReply, RpcError> {
+        self.signer.generate_key(peer(extensions)?, GenerateKeyParams { chain, key_type }).await
     }
 
     async fn status(&self, extensions: &Extensions) -> Result<StatusReply, RpcError> {

@@ -7,7 +7,7 @@ use crate::{
     codec::{CodecError, decode_record, encode_record},
     ledger::{Claim, Position},
     records::StateHash,
-    registry::{Chain, ClientId, Envelope, KeyState, Limits, Member, Right},
+    registry::{Chain, ClientId, Envelope, KeyAllowance, KeyState, Limits, Member, Right},
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,17 @@ use signonce_protocol::{
 };
 use std::fmt;
 
-/// The version of the command format. A new kind of command or change is a new version, and waits for the feature
-/// level that says every member reads it.
-pub const COMMAND_VERSION: u8 = 1;
+/// The newest version of the command format. A new kind of command or change is a new version, and waits for the
+/// feature level that says every member reads it; all else goes on to be written in the version it always had.
+///
+/// 2: clients have keys made ([`Change::SetKeyAllowance`], [`Change::AddGeneratedKey`]).
+pub const COMMAND_VERSION: u8 = 2;
+
+/// The version before.
+const COMMAND_VERSION_1: u8 = 1;
+
+/// The highest feature level this program can apply. 1: clients have keys made.
+pub const FEATURE_LEVEL: u32 = 1;
 
 /// Names one request among all that were ever made, so that the node that made it finds its waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -77,7 +85,15 @@ pub enum Command {
 impl Command {
     /// The bytes of the log entry.
     pub fn to_bytes(&self) -> Vec<u8> {
-        encode_record(COMMAND_VERSION, self)
+        encode_record(self.version(), self)
+    }
+
+    /// The first version of the format that has it.
+    const fn version(&self) -> u8 {
+        match self {
+            Self::Change { change, .. } if change.feature_level() > 0 => COMMAND_VERSION,
+            Self::Claims(_) | Self::Change { .. } | Self::Checkpoint { .. } => COMMAND_VERSION_1,
+        }
     }
 
     /// Reads a log entry.
@@ -85,7 +101,18 @@ impl Command {
     /// # Errors
     /// Any [`CodecError`]: the node must stop.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
-        decode_record(COMMAND_VERSION, "command", bytes)
+        const WHAT: &str = "command";
+        let version = match bytes.first() {
+            Some(&COMMAND_VERSION_1) => COMMAND_VERSION_1,
+            _ => COMMAND_VERSION,
+        };
+        let command: Self = decode_record(version, WHAT, bytes)?;
+        if command.version() == version {
+            return Ok(command);
+        }
+        // Every member must write, and hash, the same bytes for the same command.
+        let reason = format!("version {version} is not the one it is written in, {}", command.version());
+        Err(CodecError::Malformed { what: WHAT, reason })
     }
 }
 
@@ -214,6 +241,55 @@ pub enum Change {
         /// The new level.
         level: u32,
     },
+    /// Lets an active client have keys made, or no longer. Feature level 1.
+    #[codec(index = 14)]
+    SetKeyAllowance {
+        /// The client's name.
+        name: String,
+        /// What it may have made; `None` for nothing.
+        allowance: Option<KeyAllowance>,
+    },
+    /// Registers a key that a signer has just made for a client, arms it, and gives the client the right to all work
+    /// of its type: all of it or nothing. Feature level 1.
+    #[codec(index = 15)]
+    AddGeneratedKey {
+        /// Who asked for it.
+        client: ClientId,
+        /// Type and public key.
+        id: KeyId,
+        /// Its scheme.
+        scheme: Scheme,
+        /// The one chain it will ever sign for.
+        chain: GenesisHash,
+        /// The secret, sealed to the members.
+        sealed: Envelope,
+        /// The floors of a key that never signed anything.
+        floors: Floors,
+    },
+}
+
+impl Change {
+    /// The feature level the cluster must be at before this is proposed: an older member stops at what it cannot
+    /// read.
+    pub const fn feature_level(&self) -> u32 {
+        match self {
+            Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
+            Self::AddChain(_)
+            | Self::SetLimits { .. }
+            | Self::RegisterKey { .. }
+            | Self::ResealKey { .. }
+            | Self::ArmKey { .. }
+            | Self::DisableKey { .. }
+            | Self::RemoveKey { .. }
+            | Self::RaiseWatermark { .. }
+            | Self::AddClient { .. }
+            | Self::UpdateClient { .. }
+            | Self::RemoveClient { .. }
+            | Self::AnnounceMember(_)
+            | Self::RemoveMember { .. }
+            | Self::RaiseFeatureLevel { .. } => 0,
+        }
+    }
 }
 
 /// A change that was made.
@@ -490,4 +566,42 @@ pub enum ChangeError {
     #[error("0 is no node id")]
     #[codec(index = 25)]
     ZeroNode,
+    /// Members may not be able to read the change yet.
+    #[error(
+        "this needs feature level {level}, the cluster is at {current}: upgrade every node, then raise the level"
+    )]
+    #[codec(index = 26)]
+    FeatureNeeded {
+        /// The level the change needs.
+        level: u32,
+        /// The level as it is.
+        current: u32,
+    },
+    /// The client has no leave to have keys made, or not for this chain.
+    #[error("client {name} may not have keys made for chain {chain}")]
+    #[codec(index = 27)]
+    MayNotGenerate {
+        /// The client.
+        name: String,
+        /// The chain asked for.
+        chain: GenesisHash,
+    },
+    /// The client has as many living keys as it may.
+    #[error("client {name} has had {limit} keys made that were not removed, as many as it may have")]
+    #[codec(index = 28)]
+    KeyQuota {
+        /// The client.
+        name: String,
+        /// How many it may have.
+        limit: u32,
+    },
+    /// An allowance of no keys, or of more than a client can have rights to.
+    #[error("a client may be allowed 1 to {most} keys, not {asked}")]
+    #[codec(index = 29)]
+    BadKeyLimit {
+        /// The limit asked for.
+        asked: u32,
+        /// The highest there is.
+        most: u32,
+    },
 }

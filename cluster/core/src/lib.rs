@@ -18,11 +18,11 @@ pub mod replica;
 pub mod state;
 
 pub use codec::{CodecError, decode_record, encode_record, open_record, seal_record};
-pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, Floors, RequestId};
+pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, Floors, RequestId};
 pub use ledger::{Claim, Position, Refusal, Verdict, WatermarkView};
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
-    Chain, Client, ClientId, ClientState, Envelope, Key, KeySelector, KeyState, Limits, Member, MemberState,
-    Registry, Right,
+    Chain, Client, ClientId, ClientState, Envelope, Key, KeyAllowance, KeySelector, KeyState, Limits, Member,
+    MemberState, Registry, Right,
 };
 pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State};

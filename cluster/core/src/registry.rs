@@ -17,6 +17,9 @@ use std::{collections::BTreeMap, fmt};
 /// The most bytes a sealed key may have.
 pub const MAX_ENVELOPE_LEN: usize = 16 * 1024;
 
+/// The living keys a client may have had made, where the operator gives no number.
+pub const DEFAULT_KEY_LIMIT: u32 = 64;
+
 /// A client of the cluster, by number. Numbers start at 1 and are never reused.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
@@ -238,6 +241,29 @@ pub struct Client {
     pub state: ClientState,
 }
 
+/// Leave for a client to have session keys made. The quota counts keys that were not removed, so that a stolen
+/// certificate cannot fill the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyAllowance {
+    /// The group its keys belong to.
+    pub group: String,
+    /// Only for this chain; `None` for any.
+    #[serde(default)]
+    pub chain: Option<GenesisHash>,
+    /// How many of its keys may live at a time.
+    pub limit: u32,
+}
+
+/// What a client may have made, and what it has had made.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct MadeKeys {
+    pub(crate) client: ClientId,
+    pub(crate) allowance: Option<KeyAllowance>,
+    /// In the order of their making. Removed keys drop out when the next one is made.
+    pub(crate) keys: Vec<KeyId>,
+}
+
 fn serialize_hex<S: Serializer>(bytes: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(&format_args!("0x{}", hex::encode(bytes)))
 }
@@ -296,6 +322,7 @@ pub struct Registry {
     keys: BTreeMap<KeyId, Key>,
     clients: BTreeMap<ClientId, Client>,
     members: BTreeMap<NodeId, MemberRecord>,
+    made: BTreeMap<ClientId, MadeKeys>,
     index: Index,
 }
 
@@ -383,6 +410,22 @@ impl Registry {
     /// The client that has, or had when it was removed, this certificate.
     pub(crate) fn last_client_with(&self, spki: &[u8; 32]) -> Option<&Client> {
         self.index.spki.get(spki).and_then(|id| self.clients.get(id))
+    }
+
+    /// What the client may have made, if anything.
+    pub fn key_allowance(&self, client: ClientId) -> Option<&KeyAllowance> {
+        self.made.get(&client).and_then(|made| made.allowance.as_ref())
+    }
+
+    /// The keys that were made for the client and not removed.
+    pub fn keys_made_for(&self, client: ClientId) -> impl Iterator<Item = &Key> {
+        let ids = self.made.get(&client).into_iter().flat_map(|made| &made.keys);
+        ids.filter_map(|id| self.keys.get(id)).filter(|key| key.state != KeyState::Removed)
+    }
+
+    /// Every client's, by number.
+    pub(crate) fn made_keys(&self) -> impl Iterator<Item = &MadeKeys> {
+        self.made.values()
     }
 
     /// The members that belong to the cluster, by node id.

@@ -14,7 +14,9 @@ use crate::{
     command::{ChangeDone, ChangeError, ClaimRequest, Command, RequestId},
     ledger::{Ceiling, Claim, Ledger, Refusal, Verdict, WatermarkView},
     records::{Journal, RecordChange, StateHash},
-    registry::{Chain, Client, ClientId, Key, KeyState, Member, MemberState, Registry},
+    registry::{
+        Chain, Client, ClientId, ClientState, Key, KeyAllowance, KeyState, Member, MemberState, Registry,
+    },
 };
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey};
@@ -247,6 +249,24 @@ impl State {
     /// Whether a client may have work of a class done with a key. Implicit deny.
     pub fn allows(&self, client: ClientId, key: &Key, class: DutyClass) -> bool {
         self.registry.allows(client, key, class)
+    }
+
+    /// Whether a client may have another key made for `chain`, and on what terms: what a server asks before it makes
+    /// one. A key that is on its way may yet take the last place.
+    ///
+    /// # Errors
+    /// [`ChangeError::MayNotGenerate`] or [`ChangeError::KeyQuota`].
+    pub fn may_generate(&self, client: ClientId, chain: &GenesisHash) -> Result<&KeyAllowance, ChangeError> {
+        let active = self.registry.client(client).filter(|client| client.state == ClientState::Active);
+        let name = || self.registry.client(client).map_or_else(|| client.to_string(), |c| c.name.clone());
+        let allowance = active
+            .and_then(|client| self.registry.key_allowance(client.id))
+            .filter(|allowance| allowance.chain.is_none_or(|only| only == *chain))
+            .ok_or_else(|| ChangeError::MayNotGenerate { name: name(), chain: *chain })?;
+        if self.registry.keys_made_for(client).count() >= allowance.limit as usize {
+            return Err(ChangeError::KeyQuota { name: name(), limit: allowance.limit });
+        }
+        Ok(allowance)
     }
 
     /// The members that belong to the cluster.

@@ -1,6 +1,6 @@
 //! The stream of key events, which outlives the signers it comes from.
 
-use super::{ClientError, SignerClient};
+use super::{ClientError, Effect, SignerClient};
 use crate::rpc::KeysEvent;
 use jsonrpsee_core::client::{Subscription, SubscriptionClientT};
 use jsonrpsee_ws_client::WsClient;
@@ -54,7 +54,7 @@ impl KeysStream {
 
 async fn subscribe(client: &SignerClient) -> Result<(Subscription<KeysEvent>, Arc<WsClient>), ClientError> {
     client
-        .retrying(false, |connection| async move {
+        .retrying(Effect::Nothing, |connection| async move {
             let subscription = connection
                 .subscribe("signer_subscribeKeys", jsonrpsee_core::rpc_params![], "signer_unsubscribeKeys")
                 .await?;

@@ -2,7 +2,8 @@
 //!
 //! Make one [`SignerClient`] per process and clone it. Each request has a deadline; until then the very same payload
 //! is asked for again wherever the answer was "not ready", "outcome unknown", or none. That is safe because a signer
-//! gives one signature per payload and one payload per duty. A refusal is final and returned at once.
+//! gives one signature per payload and one payload per duty. A refusal is final and returned at once. Only
+//! [`SignerClient::generate_key`] is not repeated once a signer may have heard it: each call makes another key.
 //!
 //! The error says what is known: [`ClientError::Refused`] and [`ClientError::NotReady`] mean that no signature exists
 //! because of this request; after [`ClientError::UnknownOutcome`] the duty may be taken, so the caller may ask for the
@@ -17,7 +18,8 @@ pub use keys::KeysStream;
 pub use tls::{TlsError, TlsSource, tls_from_pem};
 
 use crate::rpc::{
-    ErrorKind, KeyInfo, LeaderHint, RpcError, SignParams, SignReply, StatusReply, VrfParams, VrfReply,
+    ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, LeaderHint, RpcError, SignParams, SignReply,
+    StatusReply, VrfParams, VrfReply,
 };
 use connection::{Connection, Endpoint};
 use jsonrpsee_core::{
@@ -143,6 +145,17 @@ impl fmt::Debug for SignerClient {
     }
 }
 
+/// What a call changes at the signers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// Nothing: asked again wherever it fails.
+    Nothing,
+    /// It can use up a duty: the same payload is asked for again, and the outcome may be unknown.
+    Claims,
+    /// Each call makes something new: not asked again where it may have been heard.
+    Makes,
+}
+
 /// What one attempt came to.
 enum Attempt<T> {
     Done(T),
@@ -235,7 +248,7 @@ impl SignerClient {
     /// # Errors
     /// See the module.
     pub async fn sign(&self, params: &SignParams) -> Result<SignReply, ClientError> {
-        let reply: SignReply = self.call("signer_sign", Some(params), true).await?;
+        let reply: SignReply = self.call("signer_sign", Some(params), Effect::Claims).await?;
         if let Some(leader) = &reply.leader {
             self.shared.follow(leader);
         }
@@ -247,7 +260,17 @@ impl SignerClient {
     /// # Errors
     /// See the module.
     pub async fn vrf(&self, params: &VrfParams) -> Result<VrfReply, ClientError> {
-        self.call("signer_vrf", Some(params), false).await
+        self.call("signer_vrf", Some(params), Effect::Nothing).await
+    }
+
+    /// Has a session key made that never was anywhere else, for this client to use at once. After
+    /// [`ClientError::UnknownOutcome`] one may have been made that nobody knows; it counts towards the client's quota
+    /// and harms nothing.
+    ///
+    /// # Errors
+    /// See the module.
+    pub async fn generate_key(&self, params: &GenerateKeyParams) -> Result<GenerateKeyReply, ClientError> {
+        self.call("signer_generateKey", Some(params), Effect::Makes).await
     }
 
     /// The keys this client may use.
@@ -255,7 +278,7 @@ impl SignerClient {
     /// # Errors
     /// See the module.
     pub async fn keys(&self) -> Result<Vec<KeyInfo>, ClientError> {
-        self.call("signer_keys", None::<&()>, false).await
+        self.call("signer_keys", None::<&()>, Effect::Nothing).await
     }
 
     /// How the first signer that answers is.
@@ -263,7 +286,7 @@ impl SignerClient {
     /// # Errors
     /// See the module.
     pub async fn status(&self) -> Result<StatusReply, ClientError> {
-        self.call("signer_status", None::<&()>, false).await
+        self.call("signer_status", None::<&()>, Effect::Nothing).await
     }
 
     /// Changes of keys and watermarks. Subscribes again by itself when a signer goes away; each subscription begins
@@ -275,12 +298,12 @@ impl SignerClient {
         KeysStream::open(self.clone()).await
     }
 
-    /// One call with failover. `claims` says whether it can use up a duty.
+    /// One call with failover.
     async fn call<T: DeserializeOwned>(
         &self,
         method: &'static str,
         params: Option<&impl Serialize>,
-        claims: bool,
+        effect: Effect,
     ) -> Result<T, ClientError> {
         let params = match params.map(serde_json::value::to_raw_value).transpose() {
             Ok(params) => Params(params),
@@ -288,7 +311,7 @@ impl SignerClient {
                 return Err(ClientError::Protocol { url: "this client".into(), why: error.to_string() });
             }
         };
-        self.retrying(claims, |client| {
+        self.retrying(effect, |client| {
             let params = params.clone();
             async move { client.request::<T, _>(method, params).await }
         })
@@ -296,7 +319,7 @@ impl SignerClient {
     }
 
     /// Runs `ask` on one signer after the other until one answers, one refuses, or the deadline passes.
-    async fn retrying<T, F, A>(&self, claims: bool, ask: F) -> Result<T, ClientError>
+    async fn retrying<T, F, A>(&self, effect: Effect, ask: F) -> Result<T, ClientError>
     where
         F: Fn(Arc<WsClient>) -> A,
         A: Future<Output = Result<T, JsonRpcError>>,
@@ -323,8 +346,12 @@ impl SignerClient {
             };
             asked.push(at);
             let others = asked.len() < self.shared.connections.len();
-            let time = attempt_time(left, self.timeouts.attempt, others);
-            match self.attempt(at, time, claims, &ask).await {
+            let time = match effect {
+                Effect::Nothing | Effect::Claims => attempt_time(left, self.timeouts.attempt, others),
+                // Nobody else is asked if this one stays silent.
+                Effect::Makes => left,
+            };
+            match self.attempt(at, time, effect != Effect::Nothing, &ask).await {
                 Attempt::Done(answer) => return Ok(answer),
                 Attempt::Stop(error) => return Err(error),
                 Attempt::Again { failure, why, leader, maybe_granted: granted } => {
@@ -334,6 +361,9 @@ impl SignerClient {
                     // What a signer said tells more than that another one said nothing.
                     if matches!(why, Why::Said(_)) || !matches!(last, Some((_, Why::Said(_)))) {
                         last = Some((at, why));
+                    }
+                    if maybe_granted && effect == Effect::Makes {
+                        break;
                     }
                 }
             }

@@ -1,8 +1,10 @@
 //! The trait a signer implements, and the module a server serves. The server puts what it knows of the TLS client
 //! into the connection's request extensions; every method gets them.
 
-use super::{ChainRef, DISCOVER, KeyInfo, PayloadParam, RpcError, SignReply, StatusReply, VrfReply};
-use crate::{EpochIndex, Hash, PublicKey, Slot};
+use super::{
+    ChainRef, DISCOVER, GenerateKeyReply, KeyInfo, PayloadParam, RpcError, SignReply, StatusReply, VrfReply,
+};
+use crate::{EpochIndex, Hash, KeyType, PublicKey, Slot};
 use jsonrpsee::{RpcModule, core::SubscriptionResult, proc_macros::rpc};
 
 /// What validators may ask. Parameters are objects by name (arrays in the same order are read too).
@@ -34,6 +36,14 @@ pub trait SignerApi {
         #[argument(rename = "epochIndex")] epoch_index: EpochIndex,
         randomness: Hash,
     ) -> Result<VrfReply, RpcError>;
+
+    /// Makes a session key that never was anywhere else, armed, for this client to use.
+    #[method(name = "generateKey", param_kind = map, with_extensions)]
+    async fn generate_key(
+        &self,
+        chain: ChainRef,
+        #[argument(rename = "type")] key_type: KeyType,
+    ) -> Result<GenerateKeyReply, RpcError>;
 
     /// This node, its leader and whether it serves.
     #[method(name = "status", with_extensions)]

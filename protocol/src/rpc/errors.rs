@@ -68,7 +68,7 @@ codes! {
     SlotOutOfRange = 1201, "slotOutOfRange", NotYet;
     /// The key is registered but not armed, or disabled, or removed.
     KeyNotArmed = 1202, "keyNotArmed", NotYet;
-    /// Too many requests from this client.
+    /// Too many requests from this client, or too much signed at one place, or too many keys made for it.
     RateLimited = 1203, "rateLimited", NotYet;
     /// This node cannot serve now: no leader, no quorum, quarantined. Nothing was proposed.
     NotReady = 1301, "notReady", NotReady;
@@ -143,7 +143,8 @@ pub struct ErrorData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// The bound that was broken: the floor (`belowWatermark`), the highest that is allowed (`jumpTooFar`,
-    /// `beefyAheadOfGrandpa`), or the signer's present slot (`slotOutOfRange`).
+    /// `beefyAheadOfGrandpa`), the signer's present slot (`slotOutOfRange`), or the place that holds no more
+    /// (`rateLimited`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Coordinate>,
     /// The leader, with `notReady` and `unknownOutcome`.

@@ -2,7 +2,8 @@
 //! and compared in a test with what the server trait really registers.
 
 use super::{
-    ErrorCode, ErrorData, KeyInfo, KeysEvent, SignParams, SignReply, StatusReply, VrfParams, VrfReply,
+    ErrorCode, ErrorData, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, SignParams, SignReply,
+    StatusReply, VrfParams, VrfReply,
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -59,6 +60,13 @@ pub const METHODS: &[Method] = &[
         shape: MethodShape::Call,
         params: Some(inline::<VrfParams>),
         result: schema::<VrfReply>,
+    },
+    Method {
+        name: "signer_generateKey",
+        summary: "Makes a new session key for this client, armed; each call makes another. Needs an operator's leave.",
+        shape: MethodShape::Call,
+        params: Some(inline::<GenerateKeyParams>),
+        result: schema::<GenerateKeyReply>,
     },
     Method {
         name: "signer_status",

@@ -84,6 +84,30 @@ pub struct VrfReply {
     pub proof: HexArray<64>,
 }
 
+/// Parameters of `signer_generateKey`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenerateKeyParams {
+    /// The chain the key will sign for, for ever.
+    pub chain: ChainRef,
+    /// What the key is for.
+    #[serde(rename = "type")]
+    pub key_type: KeyType,
+}
+
+/// Answer of `signer_generateKey`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerateKeyReply {
+    /// The public key.
+    pub public: PublicKey,
+    /// What it is for.
+    #[serde(rename = "type")]
+    pub key_type: KeyType,
+    /// Its signature scheme.
+    pub scheme: Scheme,
+}
+
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -119,6 +119,23 @@ impl SignerApiServer for FakeSigner {
         Ok(VrfReply { pre_output: [2; 32].into(), proof: [3; 64].into() })
     }
 
+    async fn generate_key(
+        &self,
+        ext: &Extensions,
+        chain: ChainRef,
+        key_type: KeyType,
+    ) -> Result<GenerateKeyReply, RpcError> {
+        let key = public(9);
+        self.note(ext, chain, key, format!("make {key_type}"));
+        let mut script = self.script.lock().unwrap();
+        match script.answers.pop_front() {
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => {
+                Ok(GenerateKeyReply { public: key, key_type, scheme: key_type.schemes()[0] })
+            }
+        }
+    }
+
     async fn status(&self, _: &Extensions) -> Result<StatusReply, RpcError> {
         Ok(StatusReply {
             node: self.node,

@@ -2,7 +2,7 @@
 //!
 //! Every change of the registry goes through the one method `admin_change` with a [`Change`] of the replicated log
 //! as it stands: adding a chain, registering, arming, disabling and removing keys, adding, updating and removing
-//! clients, raising watermarks. What is in the log for the audit is what the operator sent. Secrets never pass here
+//! clients, letting them have keys made, raising watermarks. What is in the log for the audit is what the operator sent. Secrets never pass here
 //! in the open: a key arrives sealed to the members ([`MemberRow::announced`] has their recipients).
 //!
 //! | method | parameters | answer |
@@ -19,8 +19,8 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyState, Member, MemberState, Right,
-    WatermarkView,
+    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyAllowance, KeyState, Member,
+    MemberState, Right, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme, Term,
@@ -166,6 +166,12 @@ pub struct ClientRow {
     pub rights: Vec<Right>,
     /// Whether it may do anything.
     pub state: ClientState,
+    /// What it may have made, if anything.
+    #[serde(default)]
+    pub key_allowance: Option<KeyAllowance>,
+    /// How many living keys were made for it.
+    #[serde(default)]
+    pub keys_made: usize,
 }
 
 /// One member.

@@ -9,7 +9,7 @@ use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller};
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
-use signonce_core::{Chain, Change, ChangeDone, KeyState, replica::Role};
+use signonce_core::{Chain, Change, ChangeDone, ChangeError, KeyState, replica::Role};
 use signonce_keys::Keyring;
 use signonce_protocol::{HexArray, NodeId};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -95,14 +95,18 @@ impl AdminApiServer for Admin {
 
     async fn clients(&self, extensions: &Extensions) -> Result<Vec<ClientRow>, AdminError> {
         actor(extensions)?;
-        let row = |client: &signonce_core::Client| ClientRow {
-            id: client.id,
-            name: client.name.clone(),
-            spki: HexArray(client.spki),
-            rights: client.rights.clone(),
-            state: client.state,
-        };
-        Ok(self.handle.read(|state| state.clients().map(row).collect()))
+        Ok(self.handle.read(|state| {
+            let row = |client: &signonce_core::Client| ClientRow {
+                id: client.id,
+                name: client.name.clone(),
+                spki: HexArray(client.spki),
+                rights: client.rights.clone(),
+                state: client.state,
+                key_allowance: state.registry().key_allowance(client.id).cloned(),
+                keys_made: state.registry().keys_made_for(client.id).count(),
+            };
+            state.clients().map(row).collect()
+        }))
     }
 
     async fn members(&self, extensions: &Extensions) -> Result<Vec<MemberRow>, AdminError> {
@@ -130,6 +134,7 @@ impl AdminApiServer for Admin {
     async fn change(&self, extensions: &Extensions, change: Change) -> Result<ChangeDone, AdminError> {
         let actor = actor(extensions)?;
         check(&change)?;
+        self.check_level(&change)?;
         self.check_envelope(&change).await?;
         let name = name_of(&change);
         match self.handle.change(actor.clone(), change, self.timeout).await {
@@ -214,6 +219,12 @@ impl Admin {
         }
     }
 
+    /// A change that some members may not be able to read is refused before it is in the log.
+    fn check_level(&self, change: &Change) -> Result<(), AdminError> {
+        let (level, current) = (change.feature_level(), self.handle.read(|state| state.feature_level()));
+        if level <= current { Ok(()) } else { Err(ChangeError::FeatureNeeded { level, current }.into()) }
+    }
+
     /// An envelope that this member cannot open is refused before it is in the log for ever.
     async fn check_envelope(&self, change: &Change) -> Result<(), AdminError> {
         let (id, chain, sealed) = match change {
@@ -263,6 +274,7 @@ fn check(change: &Change) -> Result<(), AdminError> {
         Change::RemoveMember { .. } => {
             "a member's vote must be taken first, which this version cannot do yet"
         }
+        Change::AddGeneratedKey { .. } => "signers make such keys, for the clients that ask them",
         _ => return Ok(()),
     };
     Err(AdminError::new(AdminErrorCode::Invalid, format!("{} is not for operators: {why}", name_of(change))))
@@ -285,6 +297,8 @@ const fn name_of(change: &Change) -> &'static str {
         Change::AnnounceMember(_) => "announceMember",
         Change::RemoveMember { .. } => "removeMember",
         Change::RaiseFeatureLevel { .. } => "raiseFeatureLevel",
+        Change::SetKeyAllowance { .. } => "setKeyAllowance",
+        Change::AddGeneratedKey { .. } => "addGeneratedKey",
     }
 }
 

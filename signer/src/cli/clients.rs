@@ -1,10 +1,17 @@
 //! `signonce clients`: the validators that may ask for signatures.
 
 use super::common::{Confirm, Done, Reach, Usage, table};
-use crate::{admin::api::ClientRow, cli::keys::find_chain, server::tls::PeerIdentity};
+use crate::{
+    admin::{api::ClientRow, client::AdminClient},
+    cli::keys::find_chain,
+    server::tls::PeerIdentity,
+};
+use anyhow::Context as _;
 use clap::Subcommand;
-use signonce_core::{Change, ClientState, KeySelector, Right};
-use signonce_protocol::{DutyClass, KeyId};
+use signonce_core::{
+    Change, ChangeDone, ClientState, KeyAllowance, KeySelector, Right, registry::DEFAULT_KEY_LIMIT,
+};
+use signonce_protocol::{DutyClass, GenesisHash, KeyId};
 use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 /// The validators that may ask for signatures.
@@ -20,6 +27,7 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum Command {
     Add(Add),
+    Update(Update),
     List(List),
     Remove(Remove),
 }
@@ -28,7 +36,8 @@ enum Command {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce clients add validator-a --cert certs/client-validator-a.pem --rights group:validator-a\n  \
-    signonce clients add collator --cert c.pem --rights group:c=auraBlock --rights group:c=ownershipProof")]
+    signonce clients add collator --cert c.pem --rights group:c=auraBlock --rights group:c=ownershipProof\n  \
+    signonce clients add validator-b --cert b.pem --may-generate --chain polkadot")]
 struct Add {
     /// The client's name.
     name: String,
@@ -38,15 +47,82 @@ struct Add {
     /// KEYS[=CLASS,CLASS…]: KEYS is `all`, `group:NAME` or `key:TYPE:0xPUBLIC`; without classes, every class of work.
     /// Classes: babeBlock, auraBlock, grandpaVote, beefyVote, paraSide, babeVrf, bitfield, pvfCheck, authorityRecord,
     /// heartbeat, ownershipProof. Repeatable.
-    #[arg(long, required = true, value_parser = right)]
+    #[arg(long, required_unless_present = "may_generate", value_parser = right)]
     rights: Vec<Right>,
-    /// Restricts all of these rights to one chain, by name or genesis hash.
+    /// Restricts all of these rights, and the making of keys, to one chain, by name or genesis hash.
     #[arg(long)]
+    chain: Option<String>,
+    #[command(flatten)]
+    making: Making,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Lets a client have session keys made, or no longer.
+///
+/// Its rights stay as they are, to the keys that were made for it as well.
+#[derive(clap::Args, Debug)]
+struct Update {
+    /// The client's name.
+    name: String,
+    #[command(flatten)]
+    making: Making,
+    /// Takes the leave to have keys made away. Keys that were made go on to sign for it.
+    #[arg(long, conflicts_with = "may_generate", required_unless_present = "may_generate")]
+    no_generate: bool,
+    /// Only keys of this chain, by name or genesis hash.
+    #[arg(long, requires = "may_generate")]
     chain: Option<String>,
     #[command(flatten)]
     confirm: Confirm,
     #[command(flatten)]
     reach: Reach,
+}
+
+/// Leave to have session keys made.
+#[derive(clap::Args, Clone, Debug)]
+struct Making {
+    /// Lets the client have session keys made, as `author_rotateKeys` on its node does. They are made by a signer,
+    /// armed as keys that never signed anything, and the client has every right to them.
+    #[arg(long)]
+    may_generate: bool,
+    /// The validator that its keys belong to. By default the group that its rights name, if they name one, or else
+    /// its own name.
+    #[arg(long, value_name = "GROUP", requires = "may_generate")]
+    key_group: Option<String>,
+    /// How many keys that were made for it may live at a time. Removed ones do not count.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_KEY_LIMIT, requires = "may_generate")]
+    key_limit: u32,
+}
+
+impl Making {
+    /// The allowance that is meant, for a client with this name and these rights.
+    fn allowance(&self, name: &str, rights: &[Right], chain: Option<GenesisHash>) -> Option<KeyAllowance> {
+        let group = || match named_groups(rights).as_slice() {
+            [only] => (*only).to_owned(),
+            _ => name.to_owned(),
+        };
+        self.may_generate.then(|| KeyAllowance {
+            group: self.key_group.clone().unwrap_or_else(group),
+            chain,
+            limit: self.key_limit,
+        })
+    }
+}
+
+/// The groups that rights name, each once.
+fn named_groups(rights: &[Right]) -> Vec<&str> {
+    let mut groups: Vec<&str> = Vec::new();
+    for right in rights {
+        if let KeySelector::Group(group) = &right.keys
+            && !groups.contains(&group.as_str())
+        {
+            groups.push(group);
+        }
+    }
+    groups
 }
 
 /// Lists the clients and their rights.
@@ -101,6 +177,7 @@ fn selector(text: &str) -> Result<KeySelector, String> {
 pub(super) async fn run(args: Args) -> Done {
     match args.command {
         Command::Add(args) => add(args).await?,
+        Command::Update(args) => update(args).await?,
         Command::List(List { all, reach }) => {
             let mut rows = reach.client()?.clients().await?;
             rows.retain(|row| all || row.state == ClientState::Active);
@@ -124,21 +201,90 @@ async fn add(args: Add) -> anyhow::Result<()> {
         return Err(Usage(why.into()).into());
     }
     let admin = args.reach.client()?;
-    let mut rights = args.rights;
-    if let Some(chain) = &args.chain {
-        let genesis = find_chain(&admin, chain).await?.genesis;
-        rights.iter_mut().for_each(|right| right.chain = Some(genesis));
-    }
-    let shown = rights.iter().map(|right| format!("  {}", describe_right(right))).collect::<Vec<_>>();
+    let (name, mut rights) = (args.name, args.rights);
+    let chain = genesis(&admin, args.chain.as_deref()).await?;
+    rights.iter_mut().for_each(|right| right.chain = chain);
+    let allowance = args.making.allowance(&name, &rights, chain);
+    let raise = allowance.is_some() && must_raise(&admin).await?;
+    let mut shown: Vec<String> =
+        rights.iter().map(|right| format!("\n  {}", describe_right(right))).collect();
+    shown.extend(allowance.iter().map(|allowance| format!("\n  {}", describe_allowance(allowance))));
     args.confirm.ask(format!(
-        "Will add client {} with the certificate key {}, which may do:\n{}",
-        args.name,
+        "Will add client {name} with the certificate key {}, which may do:{}{}",
         identity.spki,
-        shown.join("\n")
+        shown.concat(),
+        if raise { RAISE } else { "" }
     ))?;
-    let change = Change::AddClient { name: args.name.clone(), spki: identity.spki.0, rights };
-    let done = admin.change(&change).await?;
-    args.reach.output.print(&done, format!("Added client {} (log entry {}).", args.name, done.at))
+    let change = Change::AddClient { name: name.clone(), spki: identity.spki.0, rights };
+    let mut done = admin.change(&change).await?;
+    if allowance.is_some() {
+        done = allow(&admin, raise, &name, allowance).await.with_context(|| {
+            format!("client {name} was added, without leave to have keys made (`signonce clients update` gives it)")
+        })?;
+    }
+    args.reach.output.print(&done, format!("Added client {name} (log entry {}).", done.at))
+}
+
+/// What is told before the feature level is raised.
+const RAISE: &str = "\nThe cluster's feature level rises to 1 for that: from then on every signer must run this \
+                     version or a later one.";
+
+async fn update(args: Update) -> anyhow::Result<()> {
+    let admin = args.reach.client()?;
+    let name = args.name;
+    let rows = admin.clients().await?;
+    let row = rows.iter().find(|row| row.name == name && row.state == ClientState::Active);
+    let row =
+        row.with_context(|| format!("no client is called {name}; `signonce clients list` shows all"))?;
+    let chain = genesis(&admin, args.chain.as_deref()).await?;
+    let allowance = args.making.allowance(&name, &row.rights, chain);
+    let raise = must_raise(&admin).await?;
+    if raise && allowance.is_none() {
+        anyhow::bail!("client {name} may not have keys made as it is: nothing was changed");
+    }
+    let plan = match &allowance {
+        Some(allowance) => format!("Will let client {name} {}.", describe_allowance(allowance)),
+        None => format!(
+            "Will not let client {name} have keys made any more; the {} it has go on to sign for it.",
+            row.keys_made
+        ),
+    };
+    args.confirm.ask(format!("{plan}{}", if raise { RAISE } else { "" }))?;
+    let done = allow(&admin, raise, &name, allowance).await?;
+    args.reach.output.print(&done, format!("Updated client {name} (log entry {}).", done.at))
+}
+
+async fn genesis(admin: &AdminClient, chain: Option<&str>) -> anyhow::Result<Option<GenesisHash>> {
+    match chain {
+        Some(chain) => Ok(Some(find_chain(admin, chain).await?.genesis)),
+        None => Ok(None),
+    }
+}
+
+/// Whether the cluster's feature level is too low for clients to have keys made.
+async fn must_raise(admin: &AdminClient) -> anyhow::Result<bool> {
+    Ok(admin.status().await?.feature_level < GENERATE_LEVEL)
+}
+
+/// The feature level that lets clients have keys made.
+const GENERATE_LEVEL: u32 = 1;
+
+async fn allow(
+    admin: &AdminClient,
+    raise: bool,
+    name: &str,
+    allowance: Option<KeyAllowance>,
+) -> anyhow::Result<ChangeDone> {
+    if raise {
+        admin.change(&Change::RaiseFeatureLevel { level: GENERATE_LEVEL }).await?;
+    }
+    Ok(admin.change(&Change::SetKeyAllowance { name: name.to_owned(), allowance }).await?)
+}
+
+fn describe_allowance(allowance: &KeyAllowance) -> String {
+    let KeyAllowance { group, chain, limit } = allowance;
+    let chain = chain.map_or_else(String::new, |chain| format!(" on chain {chain}"));
+    format!("have up to {limit} session keys made, for group {group}{chain}")
 }
 
 fn describe_right(right: &Right) -> String {
@@ -158,7 +304,11 @@ fn describe_right(right: &Right) -> String {
 
 fn describe(rows: &[ClientRow]) -> String {
     let cells = rows.iter().map(|row| {
-        let rights = row.rights.iter().map(describe_right).collect::<Vec<_>>().join("; ");
+        let making = row
+            .key_allowance
+            .iter()
+            .map(|allowance| format!("{} ({} so far)", describe_allowance(allowance), row.keys_made));
+        let rights = row.rights.iter().map(describe_right).chain(making).collect::<Vec<_>>().join("; ");
         let mut name = row.name.clone();
         if row.state == ClientState::Removed {
             let _ = write!(name, " (removed)");
@@ -183,6 +333,22 @@ mod tests {
         ] {
             assert_eq!(describe_right(&right(&text).unwrap()), shown);
         }
+    }
+
+    #[test]
+    fn keys_are_made_for_the_one_group_that_a_client_has_rights_to() {
+        let making = Making { may_generate: true, key_group: None, key_limit: 64 };
+        let group = |making: &Making, rights: &[&str]| {
+            let rights: Vec<Right> = rights.iter().map(|text| right(text).unwrap()).collect();
+            making.allowance("validator-a", &rights, None).unwrap().group
+        };
+        assert_eq!(group(&making, &[]), "validator-a");
+        assert_eq!(group(&making, &["all"]), "validator-a");
+        assert_eq!(group(&making, &["group:v=babeBlock", "group:v=babeVrf"]), "v");
+        assert_eq!(group(&making, &["group:v", "group:w"]), "validator-a");
+        let given = Making { key_group: Some("given".into()), ..making.clone() };
+        assert_eq!(group(&given, &["group:v"]), "given");
+        assert_eq!(Making { may_generate: false, ..making }.allowance("a", &[], None), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     admin::server::{Admin, admin_module},
     clock::Clock,
     config::Config,
-    keyring_sync::{FEATURE_LEVEL, KeyringSync},
+    keyring_sync::KeyringSync,
     metrics::Metrics,
     readiness::Gate,
     rpc::Rpc,
@@ -23,7 +23,7 @@ use http::{Endpoint, serve_probes};
 use jsonrpsee::server::{Methods, ServerHandle, stop_channel};
 use process::StopSignals;
 use signonce_cluster::{Node, NodeConfig, Peer, PeerTls, StartError, StoreError, identity};
-use signonce_core::Member;
+use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::{
     HardeningReport, IdentityError, Keyring, NodeIdentity, PassphraseError, PassphraseSource, harden_process,
 };

@@ -1,7 +1,7 @@
 //! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
 
 use signonce_cluster::SubmitError;
-use signonce_core::{Claim, ClientId, KeyState, Position, Refusal};
+use signonce_core::{ChangeError, Claim, ClientId, KeyState, Position, Refusal};
 use signonce_keys::SignError;
 use signonce_protocol::{
     Duty, DutyClass, KeyId, PublicKey, SetId,
@@ -47,9 +47,9 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
         Refusal::BelowWatermark { asked: _, floor } => {
             plain(ErrorCode::BelowWatermark).with_bound(coordinate(*floor))
         }
-        // Nothing more may be signed there, as below the floor; there is no code of its own for it.
+        // Not below the floor: places further on are free, and the bound says which one is full.
         Refusal::Crowded { position, limit: _ } => {
-            plain(ErrorCode::BelowWatermark).with_bound(coordinate(*position))
+            plain(ErrorCode::RateLimited).with_bound(coordinate(*position))
         }
         Refusal::JumpTooFar { asked, reference, limit } => {
             plain(ErrorCode::JumpTooFar).with_bound(farthest(*asked, *reference, *limit))
@@ -113,6 +113,47 @@ pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<Le
     error.with_duty(duty.clone())
 }
 
+/// The cluster refuses to take in a key for the client.
+pub fn not_made(client: &str, chain: &str, refusal: &ChangeError) -> RpcError {
+    let (code, next) = match refusal {
+        ChangeError::MayNotGenerate { .. } | ChangeError::FeatureNeeded { .. } => (
+            ErrorCode::Forbidden,
+            format!("; an operator allows it with `signonce clients update {client} --may-generate`"),
+        ),
+        ChangeError::KeyQuota { limit, .. } => (
+            ErrorCode::RateLimited,
+            format!(
+                "; an operator removes old ones (`signonce keys list`, `signonce keys remove KEY`) or allows more \
+                 with `signonce clients update {client} --may-generate --key-limit {}`",
+                limit.saturating_mul(2)
+            ),
+        ),
+        ChangeError::TooMany { .. } => {
+            (ErrorCode::RateLimited, "; an operator has to make room: `signonce clients list`".to_owned())
+        }
+        _ => (ErrorCode::Internal, "; report this".to_owned()),
+    };
+    RpcError::new(code, format!("no key was made for client {client} on chain {chain}: {refusal}{next}"))
+}
+
+/// The cluster has no decision on taking in a new key.
+pub fn perhaps_made(key: &KeyId, error: SubmitError, leader: Option<LeaderHint>) -> RpcError {
+    match error {
+        SubmitError::NotReady(why) => RpcError::not_ready(why, leader),
+        SubmitError::Unknown => {
+            let mut error = RpcError::unknown_outcome(None, leader);
+            error.message = format!(
+                "key {key} was made, but the cluster did not say in time whether it took it in: ask for another one; \
+                 if this one shows up in `signonce keys list`, remove it"
+            );
+            error
+        }
+        SubmitError::SlotOutOfRange(off) => {
+            RpcError::new(ErrorCode::Internal, format!("key {key}: a new key has no slot, yet: {off}"))
+        }
+    }
+}
+
 /// The key does not open on this node; others may have it.
 pub fn locked(key: &KeyId, why: &str, leader: Option<LeaderHint>) -> RpcError {
     RpcError::not_ready(format!("key {key} is not open on this node: {why}"), leader)
@@ -135,7 +176,7 @@ pub fn not_armed(key: &KeyId, state: KeyState, class: DutyClass) -> RpcError {
     let next = match state {
         KeyState::Removed => "it was removed and never signs again: use another key",
         KeyState::Registered | KeyState::Disabled | KeyState::Armed => {
-            "an operator must arm it with explicit floors"
+            "an operator must arm it with explicit floors (`signonce keys arm`)"
         }
     };
     RpcError::new(ErrorCode::KeyNotArmed, format!("key {key} is {state}, no {class} is signed: {next}"))

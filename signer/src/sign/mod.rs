@@ -6,6 +6,7 @@
 //! while its claim is replicated and leaves only through `Committed`.
 
 pub mod errors;
+mod generate;
 mod list;
 mod lookup;
 mod vrf;
@@ -39,6 +40,8 @@ pub struct Signer {
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     timeout: Duration,
+    /// Held while a key is made: one at a time, so that a quota is found full before the log is.
+    making: tokio::sync::Mutex<()>,
 }
 
 /// What `signer_sign` is asked.
@@ -77,7 +80,7 @@ impl Signer {
         metrics: Arc<Metrics>,
         timeout: Duration,
     ) -> Self {
-        Self { handle, keyring, sync, gate, metrics, timeout }
+        Self { handle, keyring, sync, gate, metrics, timeout, making: tokio::sync::Mutex::default() }
     }
 
     /// Whether this node serves, and who leads.

@@ -152,6 +152,14 @@ pub fn code(answer: &Answer) -> ErrorCode {
     }
 }
 
+/// The code of a refusal, if the error is one.
+pub fn code_of(error: &ClientError) -> Option<ErrorCode> {
+    match error {
+        ClientError::Refused(refusal) => Some(refusal.code),
+        _ => None,
+    }
+}
+
 /// The receipt of an answer that is a signature.
 pub fn receipt(client: &str, key: &DevKey, payload: &RawPayload, reply: &SignReply) -> Receipt {
     Receipt {

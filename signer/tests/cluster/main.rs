@@ -8,6 +8,7 @@ mod bad_input;
 mod common;
 mod demo;
 mod dev;
+mod generate;
 mod identity;
 mod restart;
 mod signatures;

@@ -1,7 +1,7 @@
 //! The registry as records, and back. Every write goes through here: it notes the record's old and new bytes in the
 //! journal and keeps the lookups in step.
 
-use super::{Chain, Client, Counters, Index, Key, MemberRecord, Registry};
+use super::{Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Registry};
 use crate::{
     codec::{CodecError, decode_record, encode_record},
     records::{Journal, RECORD_VERSION, Table},
@@ -45,6 +45,11 @@ impl Registry {
         note(journal, self.members.get(&record.member.node), &record);
         self.members.insert(record.member.node, record);
     }
+
+    pub(crate) fn put_made_keys(&mut self, made: MadeKeys, journal: &mut Journal) {
+        note(journal, self.made.get(&made.client), &made);
+        self.made.insert(made.client, made);
+    }
 }
 
 impl Index {
@@ -80,6 +85,8 @@ mod kind {
     pub(super) const KEY: u8 = 2;
     pub(super) const CLIENT: u8 = 3;
     pub(super) const MEMBER: u8 = 4;
+    /// Since feature level 1.
+    pub(super) const MADE_KEYS: u8 = 5;
 }
 
 impl Record for Counters {
@@ -107,6 +114,11 @@ impl Record for MemberRecord {
         (kind::MEMBER, self.member.node).encode()
     }
 }
+impl Record for MadeKeys {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::MADE_KEYS, self.client).encode()
+    }
+}
 
 impl Registry {
     /// Every record: key and sealed value.
@@ -120,6 +132,7 @@ impl Registry {
             .chain(self.keys.values().map(pair))
             .chain(self.clients.values().map(pair))
             .chain(self.members.values().map(pair))
+            .chain(self.made.values().map(pair))
     }
 
     /// Takes one stored record in.
@@ -142,6 +155,7 @@ impl Registry {
             Some(&kind::KEY) => self.put_key(read("key record", key, value)?, journal),
             Some(&kind::CLIENT) => self.put_client(read("client record", key, value)?, journal),
             Some(&kind::MEMBER) => self.put_member(read("member record", key, value)?, journal),
+            Some(&kind::MADE_KEYS) => self.put_made_keys(read("made keys record", key, value)?, journal),
             other => {
                 let reason = format!("its key starts with {other:?}, which is no kind of record");
                 return Err(CodecError::Malformed { what: "registry record", reason });

@@ -4,11 +4,11 @@ use super::State;
 use crate::{
     command::{Change, ChangeDone, ChangeError, Counted, Floors},
     registry::{
-        Chain, Client, ClientId, ClientState, Counters, Envelope, Key, KeyState, Limits, MAX_ENVELOPE_LEN,
-        Member, MemberRecord, MemberState, Right,
+        Chain, Client, ClientId, ClientState, Counters, Envelope, Key, KeyAllowance, KeySelector, KeyState,
+        Limits, MAX_ENVELOPE_LEN, MadeKeys, Member, MemberRecord, MemberState, Right,
     },
 };
-use signonce_protocol::{GenesisHash, KeyId, LogIndex, NodeId, Scheme};
+use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
 
 // Far above what anyone runs, low enough that a runaway script cannot fill every node's memory.
 const MAX_CHAINS: usize = 1_000;
@@ -16,12 +16,18 @@ const MAX_KEYS: usize = 100_000;
 const MAX_CLIENTS: usize = 10_000;
 const MAX_MEMBERS: usize = 1_000;
 const MAX_RIGHTS: usize = 1_000;
+/// A right for each of its keys, and half of all rights left for others.
+const MAX_KEY_LIMIT: u32 = 500;
 const MAX_NAME_LEN: usize = 64;
 const MAX_TEXT_LEN: usize = 1_024;
 
 impl State {
     /// Makes one change.
     pub(super) fn change(&mut self, at: LogIndex, change: Change) -> Result<ChangeDone, ChangeError> {
+        let (level, current) = (change.feature_level(), self.registry.feature_level());
+        if level > current {
+            return Err(ChangeError::FeatureNeeded { level, current });
+        }
         let client = match change {
             Change::AddChain(chain) => self.add_chain(chain).map(|()| None),
             Change::SetLimits { chain, limits } => self.set_limits(chain, limits).map(|()| None),
@@ -41,6 +47,12 @@ impl State {
             Change::AnnounceMember(member) => self.announce_member(member).map(|()| None),
             Change::RemoveMember { node } => self.remove_member(node).map(|()| None),
             Change::RaiseFeatureLevel { level } => self.raise_feature_level(level).map(|()| None),
+            Change::SetKeyAllowance { name, allowance } => self.set_key_allowance(&name, allowance).map(Some),
+            Change::AddGeneratedKey { client, id, scheme, chain, sealed, floors } => {
+                let state = KeyState::Armed;
+                let key = Key { id, scheme, chain, group: None, state, sealed, registered_at: at };
+                self.add_generated_key(client, key, &floors).map(|()| Some(client))
+            }
         }?;
         let counters = self.registry.counters();
         let registry_version = counters.registry_version + 1;
@@ -76,6 +88,12 @@ impl State {
 // Keys.
 impl State {
     fn register_key(&mut self, key: Key) -> Result<(), ChangeError> {
+        self.check_new_key(&key)?;
+        self.registry.put_key(key, &mut self.journal);
+        Ok(())
+    }
+
+    fn check_new_key(&self, key: &Key) -> Result<(), ChangeError> {
         let id = key.id;
         match self.registry.key(&id) {
             Some(Key { state: KeyState::Removed, .. }) => return Err(ChangeError::KeyRemoved { key: id }),
@@ -91,9 +109,7 @@ impl State {
         check_scheme(id, key.scheme)?;
         key.group.as_deref().map_or(Ok(()), check_name)?;
         check_envelope(id, &key.sealed)?;
-        check_room(self.registry.keys().count(), MAX_KEYS, Counted::Keys)?;
-        self.registry.put_key(key, &mut self.journal);
-        Ok(())
+        check_room(self.registry.keys().count(), MAX_KEYS, Counted::Keys)
     }
 
     /// A key that has not been removed.
@@ -215,6 +231,67 @@ impl State {
             }
             None => Ok(()),
         }
+    }
+}
+
+// Keys that clients have made.
+impl State {
+    fn set_key_allowance(
+        &mut self,
+        name: &str,
+        allowance: Option<KeyAllowance>,
+    ) -> Result<ClientId, ChangeError> {
+        let client = self.active_client(name)?.id;
+        if let Some(KeyAllowance { group, chain, limit }) = &allowance {
+            check_name(group)?;
+            if let Some(genesis) = chain.filter(|genesis| self.registry.chain(genesis).is_none()) {
+                return Err(ChangeError::UnknownChain { genesis });
+            }
+            if !(1..=MAX_KEY_LIMIT).contains(limit) {
+                return Err(ChangeError::BadKeyLimit { asked: *limit, most: MAX_KEY_LIMIT });
+            }
+        }
+        let keys = self.registry.keys_made_for(client).map(|key| key.id).collect();
+        self.registry.put_made_keys(MadeKeys { client, allowance, keys }, &mut self.journal);
+        Ok(client)
+    }
+
+    fn add_generated_key(&mut self, id: ClientId, key: Key, floors: &Floors) -> Result<(), ChangeError> {
+        let allowance = self.may_generate(id, &key.chain)?.clone();
+        let key = Key { group: Some(allowance.group.clone()), ..key };
+        self.check_new_key(&key)?;
+        let client = self.with_right_to(id, &key)?;
+        // The last that can fail, and the first that changes anything.
+        self.ledger.arm(key.id, floors, &mut self.journal)?;
+        let living = self.registry.keys_made_for(id).map(|key| key.id);
+        let keys = living.chain([key.id]).collect();
+        let made = MadeKeys { client: id, allowance: Some(allowance), keys };
+        self.registry.put_made_keys(made, &mut self.journal);
+        self.registry.put_key(key, &mut self.journal);
+        if let Some(client) = client {
+            self.registry.put_client(client, &mut self.journal);
+        }
+        Ok(())
+    }
+
+    /// The client with the right to all work of the key's type, in place of its rights to single keys that were
+    /// removed. `None` if its rights permit all of that already.
+    fn with_right_to(&self, id: ClientId, key: &Key) -> Result<Option<Client>, ChangeError> {
+        let of_type = |class: &DutyClass| class.key_types().contains(&key.id.key_type);
+        let classes: Vec<DutyClass> = DutyClass::ALL.into_iter().filter(of_type).collect();
+        if classes.iter().all(|class| self.registry.allows(id, key, *class)) {
+            return Ok(None);
+        }
+        let Some(client) = self.registry.client(id) else { return Ok(None) };
+        let removed = |keys: &KeySelector| match keys {
+            KeySelector::Key(id) => self.registry.key(id).is_some_and(|key| key.state == KeyState::Removed),
+            KeySelector::All | KeySelector::Group(_) => false,
+        };
+        let mut rights = client.rights.clone();
+        rights.retain(|right| !removed(&right.keys));
+        rights.push(Right { keys: KeySelector::Key(key.id), chain: None, classes });
+        check_rights(&rights)?;
+        Ok(Some(Client { rights, ..client.clone() }))
     }
 }
 

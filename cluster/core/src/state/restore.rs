@@ -8,7 +8,7 @@ use crate::{
     codec::{CodecError, decode_record, encode_record},
     ledger::{Ledger, claimed_class},
     records::{Journal, StateHash, Table},
-    registry::{KeyState, Registry},
+    registry::{ClientId, KeyState, Registry},
 };
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::KeyId;
@@ -47,6 +47,11 @@ pub enum RestoreError {
     /// A watermark of a key that was never armed, or an armed key without its watermark.
     #[error("key {0} and its watermark do not go together: one of them is missing")]
     Watermark(KeyId),
+    /// Keys that were made for a client that is missing, or that are missing themselves.
+    #[error(
+        "the record of the keys made for {0} does not go with its clients and keys: one of them is missing"
+    )]
+    MadeKeys(ClientId),
     /// All records are sound, but they are not the ones that were stored.
     #[error("the records hash to {found}, expected is {expected}: some are missing, old or foreign")]
     Hash {
@@ -136,6 +141,13 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
         };
         if !agrees {
             return Err(RestoreError::Watermark(key.id));
+        }
+    }
+    for made in registry.made_keys() {
+        let whole =
+            registry.client(made.client).is_some() && made.keys.iter().all(|id| registry.key(id).is_some());
+        if !whole {
+            return Err(RestoreError::MadeKeys(made.client));
         }
     }
     match ledger.marked_keys().find(|id| registry.key(id).is_none()) {

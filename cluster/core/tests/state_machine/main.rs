@@ -3,6 +3,7 @@
 mod beefy;
 mod format;
 mod grandpa;
+mod made_keys;
 mod model;
 mod para;
 mod registry;

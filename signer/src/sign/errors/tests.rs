@@ -86,7 +86,7 @@ fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
             ErrorCode::BelowWatermark,
             Some(slot(20)),
         ),
-        (babe(), Refusal::Crowded { position: slot(9), limit: 64 }, ErrorCode::BelowWatermark, Some(slot(9))),
+        (babe(), Refusal::Crowded { position: slot(9), limit: 64 }, ErrorCode::RateLimited, Some(slot(9))),
         (gran(), jump(round(3, 900), round(3, 10), 100), ErrorCode::JumpTooFar, Some(round(3, 110))),
         (gran(), jump(round(3, 900), round(0, 10), 2), ErrorCode::JumpTooFar, Some(round(2, 900))),
         (beef(), jump(block(3, 900), block(2, 10), 100), ErrorCode::JumpTooFar, Some(block(2, 110))),
