@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 /// A committed file of the reference's vectors; never empty.
 fn reference_vectors(name: &str) -> Vec<Value> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "integration", "vectors", name].iter().collect();
+    // At run time: a target directory may be shared between checkouts.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
+    let path = PathBuf::from(here).join("../integration/vectors").join(name);
     let content = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file: Value = serde_json::from_slice(&content).unwrap();
     let vectors = file["vectors"].as_array().unwrap().clone();

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 const FORMAT: ChainFormat = ChainFormat { number_width: NumberWidth::U32, aura_mode: AuraMode::Slot };
 
 fn vectors(name: &str) -> Option<Value> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors").join(name);
+    // At run time: a target directory may be shared between checkouts.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
+    let path = PathBuf::from(here).join("../../shared/vectors").join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(serde_json::from_str(&text).expect("the vector file is JSON")),
         Err(error) => {

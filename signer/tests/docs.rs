@@ -9,7 +9,9 @@ use std::{
 const BINARY: &str = env!("CARGO_BIN_EXE_signonce");
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    // At run time: a target directory may be shared between checkouts.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
+    Path::new(&here).join("..")
 }
 
 /// The shell blocks of a document, in order.

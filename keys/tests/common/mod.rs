@@ -31,7 +31,9 @@ pub fn bytes(text: &str) -> Vec<u8> {
 
 /// A file of live vectors, or `None` (said on the output) where the checkout has none beside it.
 pub fn live_vectors(name: &str) -> Option<serde_json::Value> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "shared", "vectors", name].iter().collect();
+    // At run time: a target directory may be shared between checkouts.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
+    let path = PathBuf::from(here).join("../../shared/vectors").join(name);
     match std::fs::read(&path) {
         Ok(content) => Some(serde_json::from_slice(&content).unwrap()),
         Err(e) => {
