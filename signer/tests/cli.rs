@@ -230,3 +230,61 @@ async fn generated_keys_come_with_proofs_of_ownership_that_verify() {
     let said = expect(2, &[&generate[..], &["--owner", &too_long]].concat());
     assert!(said.contains("--owner"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_key_is_armed_again_from_where_the_operator_says() {
+    let (dir, keys) = (tempfile::tempdir().unwrap(), keystore());
+    let (_cluster, admin) = cluster(dir.path()).await;
+    let place = keys.path().display().to_string();
+    let reach = ["--admin", admin.as_str(), "--yes"];
+    let does = |code, arguments: &[&str]| expect(code, &[arguments, &reach].concat());
+    does(0, &["keys", "import", &place, "--chain", "dev", "--group", "a", "--grandpa-floor", "5:9"]);
+    let (gran, babe) = (format!("gran:0x{ALICE_ED25519}"), format!("babe:0x{ALICE_SR25519}"));
+    let said = does(1, &["keys", "arm", &gran, "--unchanged"]);
+    assert!(said.contains("is armed") && said.contains("watermarks raise"), "{said}");
+    does(0, &["keys", "disable", &gran]);
+    let said = does(2, &["keys", "arm", &gran]);
+    assert!(said.contains("--from") && said.contains("--unchanged"), "{said}");
+    does(2, &["keys", "arm", &gran, "--from", "12"]);
+    let said = does(1, &["keys", "arm", &gran, "--from", "5:8"]);
+    assert!(said.contains("floors never go down"), "{said}");
+    let said = does(0, &["keys", "arm", &gran, "--from", "6:1"]);
+    assert!(said.contains("disabled now, floor GRANDPA set 5 round 9, signed up to nothing"), "{said}");
+    assert!(said.contains("from GRANDPA set 6 round 1"), "{said}");
+    does(0, &["keys", "disable", &babe]);
+    does(0, &["keys", "arm", &babe, "--unchanged"]);
+    let said = expect(0, &["keys", "list", "--admin", &admin]);
+    assert_eq!(said.matches(" armed ").count(), 2, "{said}");
+    does(0, &["keys", "remove", &babe]);
+    assert!(does(1, &["keys", "arm", &babe, "--unchanged"]).contains("never come back"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leave_to_have_keys_made_is_given_shown_and_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_cluster, admin) = cluster(&dir.path().join("cluster")).await;
+    let reach = ["--admin", admin.as_str(), "--yes"];
+    let does = |code, arguments: &[&str]| expect(code, &[arguments, &reach].concat());
+    let certs = dir.path().display().to_string();
+    expect(0, &["certs", "init", "--dir", &certs]);
+    expect(0, &["certs", "issue", "client", "a", "--dir", &certs]);
+    let cert = dir.path().join("client-a.pem").display().to_string();
+    let add = ["clients", "add", "a", "--cert", &cert];
+    does(2, &add);
+    does(2, &[&add[..], &["--may-generate", "--key-limit", "many"]].concat());
+    let said = does(0, &[&add[..], &["--may-generate", "--chain", "dev"]].concat());
+    assert!(said.contains("up to 64 session keys made, for group a on chain 0x"), "{said}");
+    assert!(said.contains("feature level rises to 1"), "{said}");
+    let list = || expect(0, &["clients", "list", "--admin", &admin]);
+    assert!(list().contains("(0 so far)"));
+    let said = does(0, &["clients", "update", "a", "--may-generate", "--key-group", "b", "--key-limit", "9"]);
+    assert!(
+        said.contains("up to 9 session keys made, for group b.") && !said.contains("feature level"),
+        "{said}"
+    );
+    does(1, &["clients", "update", "a", "--may-generate", "--key-limit", "0"]);
+    does(2, &["clients", "update", "a"]);
+    does(1, &["clients", "update", "nobody", "--may-generate"]);
+    does(0, &["clients", "update", "a", "--no-generate"]);
+    assert!(!list().contains("session keys"));
+}

@@ -90,7 +90,7 @@ async fn show(args: Show) -> anyhow::Result<()> {
 async fn raise(args: Raise) -> anyhow::Result<()> {
     let admin = args.reach.client()?;
     let row = find_key(&admin, &args.key).await?;
-    let floors = floors(row.id.key_type, &args.to)?;
+    let floors = floors(row.id.key_type, "--to", &args.to)?;
     let now = row.watermarks.iter().map(|mark| format!("{} now", mark.floor)).collect::<Vec<_>>().join(", ");
     let to = floors.positions().map(|position| position.to_string()).collect::<Vec<_>>().join(", ");
     args.confirm.ask(format!(
@@ -103,8 +103,8 @@ async fn raise(args: Raise) -> anyhow::Result<()> {
         .print(&done, format!("Raised the watermark of {} to {to} (log entry {}).", row.id, done.at))
 }
 
-/// The coordinate of a key of this type.
-fn floors(key_type: KeyType, text: &str) -> Result<Floors, Usage> {
+/// The coordinate of a key of this type, as `option` gives it.
+pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floors, Usage> {
     let none = Floors::default();
     let form = match key_type {
         KeyType::Babe | KeyType::Aura => "SLOT",
@@ -115,7 +115,7 @@ fn floors(key_type: KeyType, text: &str) -> Result<Floors, Usage> {
             return Err(Usage(format!("a {key_type} key signs nothing that has a watermark")));
         }
     };
-    let wrong = || Usage(format!("--to {text:?}: a {key_type} key needs {form}"));
+    let wrong = || Usage(format!("{option} {text:?}: a {key_type} key needs {form}"));
     let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
     let pair = || -> Result<(u64, u64), Usage> {
         let (set, at) = text.split_once(':').ok_or_else(wrong)?;
@@ -151,7 +151,7 @@ mod tests {
             (KeyType::Beefy, "3:4", Floors { beefy: Some((SetId(3), BlockNumber(4))), ..none }),
             (KeyType::Para, "5", Floors { para: Some(SessionIndex(5)), ..none }),
         ] {
-            assert_eq!(floors(key_type, text).unwrap(), expected);
+            assert_eq!(floors(key_type, "--to", text).unwrap(), expected);
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
             (KeyType::Para, "4294967296"),
             (KeyType::ImOnline, "1"),
         ] {
-            assert!(floors(key_type, text).is_err(), "{key_type} {text}");
+            assert!(floors(key_type, "--to", text).is_err(), "{key_type} {text}");
         }
     }
 }

@@ -1,11 +1,16 @@
-//! `signonce keys list|disable|remove`.
+//! `signonce keys list|disable|arm|remove`.
 
-use super::find_key;
+use super::{find_key, floors::describe as describe_floors};
 use crate::{
     admin::api::KeyRow,
-    cli::common::{Confirm, Done, Reach, table},
+    cli::{
+        common::{Confirm, Done, Reach, Usage, table},
+        watermarks,
+    },
 };
-use signonce_core::{Change, KeyState};
+use serde_json::json;
+use signonce_core::{Change, Floors, KeyState, Position};
+use signonce_protocol::KeyType;
 use std::process::ExitCode;
 
 /// Lists the keys with their watermarks.
@@ -28,6 +33,31 @@ pub(super) struct List {
 pub(super) struct One {
     /// The key: type:0xPUBLIC, or 0xPUBLIC.
     key: String,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Lets a disabled key sign again, or one whose import was interrupted.
+///
+/// It says where: from the coordinate that is given, or from where the cluster stopped, if the key signed nowhere
+/// else meanwhile.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    signonce keys arm gran:0xPUBLIC --from 12346:1\n  \
+    signonce keys arm babe:0xPUBLIC --unchanged")]
+pub(super) struct Arm {
+    /// The key: type:0xPUBLIC, or 0xPUBLIC.
+    key: String,
+    /// The lowest coordinate that may be signed: SLOT for babe and aura keys, SET:ROUND for gran keys, SET:BLOCK for
+    /// beef keys, SESSION for para keys. One past the last that the key signed, or may have signed, elsewhere.
+    #[arg(long, value_name = "COORDINATE", conflicts_with = "unchanged")]
+    from: Option<String>,
+    /// Asserts that the key signed nowhere else since this cluster stopped signing with it: the watermark stays as it
+    /// is. If it did sign, the cluster can be made to contradict that, which is slashed.
+    #[arg(long)]
+    unchanged: bool,
     #[command(flatten)]
     confirm: Confirm,
     #[command(flatten)]
@@ -73,6 +103,74 @@ pub(super) async fn disable(args: One) -> Done {
     let done = admin.change(&Change::DisableKey { id: row.id }).await?;
     args.reach.output.print(&done, format!("Disabled {} (log entry {}).", row.id, done.at))?;
     Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn arm(args: Arm) -> Done {
+    let admin = args.reach.client()?;
+    let row = find_key(&admin, &args.key).await?;
+    if matches!(row.state, KeyState::Armed | KeyState::Removed) {
+        let why = match row.state {
+            KeyState::Armed => "to raise its floor, see `signonce watermarks raise`",
+            _ => "it can never come back",
+        };
+        anyhow::bail!("{} is {}: {why}", row.id, row.state);
+    }
+    let floors = arm_floors(&args, &row)?;
+    args.confirm.ask(format!(
+        "Will arm {} ({} now, {}): it signs {}.\nNo other program may sign with it from now on.",
+        row.id,
+        row.state,
+        floor_now(&row),
+        describe_floors(&floors)
+    ))?;
+    let done = admin.change(&Change::ArmKey { id: row.id, floors }).await?;
+    let value = json!({
+        "type": row.id.key_type, "public": row.id.public, "floors": floors, "logIndex": done.at,
+    });
+    let text = format!("Armed {}, {} (log entry {}).", row.id, describe_floors(&floors), done.at);
+    args.reach.output.print(&value, text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the key is to start. Keys of free work only have no floor.
+fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
+    let key_type = row.id.key_type;
+    let is_free = matches!(key_type, KeyType::AuthorityDiscovery | KeyType::ImOnline);
+    match (&args.from, args.unchanged) {
+        (Some(from), _) => watermarks::floors(key_type, "--from", from),
+        (None, _) if is_free => Ok(Floors::default()),
+        (None, true) => match row.watermarks.first() {
+            Some(mark) => Ok(as_floors(mark.floor)),
+            None => {
+                Err(Usage(format!("{} was never armed: say from where on it signs, with --from", row.id)))
+            }
+        },
+        (None, false) => Err(Usage(format!(
+            "say from where on {} signs: --from, one past the last that it may have signed elsewhere, or --unchanged \
+             if it signed nowhere else",
+            row.id
+        ))),
+    }
+}
+
+fn as_floors(position: Position) -> Floors {
+    let none = Floors::default();
+    match position {
+        Position::Slot { slot } => Floors { slot: Some(slot), ..none },
+        Position::Grandpa { set_id, round } => Floors { grandpa: Some((set_id, round)), ..none },
+        Position::Beefy { set_id, block } => Floors { beefy: Some((set_id, block)), ..none },
+        Position::Para { session } => Floors { para: Some(session), ..none },
+    }
+}
+
+fn floor_now(row: &KeyRow) -> String {
+    match row.watermarks.first() {
+        Some(mark) => {
+            let highest = mark.highest.map_or_else(|| "nothing".to_owned(), |at| at.to_string());
+            format!("floor {}, signed up to {highest}", mark.floor)
+        }
+        None => "without a watermark".to_owned(),
+    }
 }
 
 pub(super) async fn remove(args: One) -> Done {

@@ -14,7 +14,7 @@ use clap::Subcommand;
 use signonce_core::Chain;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
 
-/// Session keys: import, generate, list, disable, remove.
+/// Session keys: import, generate, list, disable, arm again, remove.
 ///
 /// Keys go in and never come out: they are sealed to the members' identities before they leave the
 /// importing process, and public parts and watermarks are all that can be read back.
@@ -31,8 +31,9 @@ enum Command {
     List(life::List),
     /// Stops a key from signing.
     ///
-    /// Its secret and watermarks stay; arming it again takes explicit floors.
+    /// Its secret and watermarks stay; `signonce keys arm` lets it sign again, from explicit floors on.
     Disable(life::One),
+    Arm(life::Arm),
     /// Removes a key for ever.
     ///
     /// Its secret is dropped by every member, its watermarks stay, and the public key can
@@ -46,6 +47,7 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Generate(args) => generate::run(args).await,
         Command::List(args) => life::list(args).await,
         Command::Disable(args) => life::disable(args).await,
+        Command::Arm(args) => life::arm(args).await,
         Command::Remove(args) => life::remove(args).await,
     }
 }
