@@ -42,7 +42,7 @@ struct Known {
 }
 
 /// A SCALE commitment, to be completed with a set id.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Template(Vec<u8>);
 
 impl Template {

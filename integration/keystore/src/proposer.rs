@@ -152,7 +152,10 @@ mod tests {
             );
             let block = TestBlock { header, extrinsics: Vec::new() };
             let made = Proposal { block, storage_changes: Default::default() };
-            Later(Some(if self.fails { Err(sp_consensus::Error::CannotPropose) } else { Ok(made) }), false)
+            Later(
+                Some(if self.fails { Err(sp_consensus::Error::InvalidAuthoritiesSet) } else { Ok(made) }),
+                false,
+            )
         }
     }
 
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn a_failed_proposal_fails_as_before_and_leaves_nothing() {
         let (headers, made) = propose(true);
-        assert!(matches!(made, Err(sp_consensus::Error::CannotPropose)));
+        assert!(matches!(made, Err(sp_consensus::Error::InvalidAuthoritiesSet)));
         assert_eq!(format!("{headers:?}"), "Headers { kept: 0, bytes: 0 }");
     }
 }

@@ -464,7 +464,7 @@ impl Key {
     }
 
     fn tick_behind(&mut self, id: &PublicKey, closed: Closed, voter: &Voter, now: Instant) -> Vec<Output> {
-        let others = self.foreign.map(|foreign| foreign.when).filter(|when| *when > closed.since);
+        let others = self.foreign.map(|foreign| foreign.when).filter(|when| *when >= closed.since);
         if let (Some(highest), true, false) = (self.highest, others.is_some(), closed.standing_by) {
             self.gate = State::Closed(Closed { standing_by: true, ..closed });
             return vec![Output::StandingBy { key: *id, highest }];

@@ -220,3 +220,137 @@ impl fmt::Display for Signed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::memory::tests::{LastVote, Record};
+    use std::sync::mpsc;
+
+    const A: Place = Place { set_id: 3, round: 10 };
+    const NEW: Option<Place> = Some(Place { set_id: 0, round: 1 });
+
+    fn key(n: u8) -> PublicKey {
+        PublicKey::try_from([n; 32].as_slice()).expect("32 bytes")
+    }
+
+    fn gate() -> Arc<Gate> {
+        Arc::new(Gate::new(Metrics::new(None).expect("metrics without a registry")))
+    }
+
+    /// A voter in `A`; looking at it waits for a word of the test while there may be one.
+    struct Fake {
+        record: Option<Vec<u8>>,
+        looked: mpsc::Sender<()>,
+        go_on: mpsc::Receiver<()>,
+    }
+
+    impl VoterView for Fake {
+        fn position(&self) -> Option<VoterPosition> {
+            // A test that is over hears of nothing any more.
+            let _ = self.looked.send(());
+            let _ = self.go_on.recv();
+            Some(VoterPosition { set_id: A.set_id, round: A.round })
+        }
+        fn recorded(&self) -> Option<Vec<u8>> {
+            self.record.clone()
+        }
+    }
+
+    fn fake(record: Option<Vec<u8>>) -> (Fake, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (looked, look) = mpsc::channel();
+        let (go, go_on) = mpsc::channel();
+        (Fake { record, looked, go_on }, look, go)
+    }
+
+    fn voted_in_a() -> Record {
+        let current = vec![(10, Some((1, LastVote::Precommit(None, 8, 9))))];
+        Record { set_id: 3, completed: vec![9], current, paused: false }
+    }
+
+    fn wait_until(done: impl Fn() -> bool) {
+        while !done() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn the_keystore_is_answered_while_the_voter_cannot_be_looked_at() {
+        let gate = gate();
+        let (voter, look, go) = fake(None);
+        gate.watch(voter, |_, _| unreachable!("nothing was recorded"));
+        look.recv().expect("the voter is looked at");
+        // It sits there now, as it does while the voter waits for a signature. None of these waits for it.
+        gate.watermark(&key(1), NEW, None);
+        assert!(gate.is_open(&key(1)));
+        gate.signed(&key(1), A);
+        gate.refused(&key(1), A);
+        assert!(!gate.is_open(&key(1)));
+        drop(go);
+    }
+
+    #[test]
+    fn the_votes_in_the_nodes_database_are_shown_to_the_signers_and_open_the_gate() {
+        let gate = gate();
+        let bytes = voted_in_a().encode();
+        let expected = Recorded::decode(&bytes).expect("as the voter writes it").votes(&key(1), A);
+        let (voter, _look, go) = fake(Some(bytes));
+        drop(go);
+        gate.watermark(&key(1), NEW, Some(A));
+        let (asked, votes) = mpsc::channel();
+        gate.watch(voter, move |of, vote| {
+            asked.send((*of, vote)).expect("the test listens");
+            Preflight::Signed
+        });
+        let shown = [votes.recv(), votes.recv()].map(|vote| vote.expect("two votes are shown"));
+        assert_eq!(expected.len(), 2);
+        assert_eq!(shown.to_vec(), expected.into_iter().map(|vote| (key(1), vote)).collect::<Vec<_>>());
+        wait_until(|| gate.is_open(&key(1)));
+    }
+
+    #[test]
+    fn one_vote_that_is_not_signed_decides_for_all_of_its_round() {
+        for (answer, shown) in [(Preflight::Refused, 2), (Preflight::Unknown, 2), (Preflight::Signed, 3)] {
+            let seen = std::cell::Cell::new(0);
+            let answers = |_: &PublicKey, _| {
+                seen.set(seen.get() + 1);
+                if seen.get() == 2 { answer } else { Preflight::Signed }
+            };
+            assert_eq!(preflight_all(&key(1), vec![vec![0], vec![1], vec![2]], &answers), answer);
+            assert_eq!(seen.get(), shown);
+        }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_counts_as_lost() {
+        let gate = gate();
+        let (voter, look, go) = fake(Some(vec![9; 40]));
+        gate.watch(voter, |_, _| unreachable!("there is no vote to show"));
+        gate.watermark(&key(1), NEW, Some(A));
+        for _ in 0..2 {
+            look.recv().expect("the voter is looked at");
+            go.send(()).expect("the thread lives");
+        }
+        assert!(!gate.is_open(&key(1)));
+    }
+
+    #[test]
+    fn the_thread_ends_when_the_gate_is_stopped_or_dropped() {
+        for stop in [true, false] {
+            let gate = gate();
+            let (voter, look, go) = fake(None);
+            drop(go);
+            gate.watch(voter, |_, _| Preflight::Unknown);
+            let kept = if stop {
+                gate.stop();
+                Some(gate)
+            } else {
+                drop(gate);
+                None
+            };
+            // Ends when the thread has let go of the voter.
+            while look.recv().is_ok() {}
+            drop(kept);
+        }
+    }
+}
