@@ -1,0 +1,258 @@
+//! Whether the signers serve, told by what becomes of requests, and the tasks on the I/O thread that keep it known: one
+//! follows the keys, one asks how a signer is when a request had no answer, one keeps a connection to every signer.
+
+use crate::{
+    LOG,
+    ask::{Events, Signers},
+    cache::Keys,
+    metrics::Metrics,
+    report::{Condition, Report, advice},
+};
+use signonce_protocol::client::ClientError;
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// How long a signer may take to say how it is. Longer than a slow signer takes for an answer, so that slow and away
+/// are told apart.
+const PROBE_WITHIN: Duration = Duration::from_secs(4);
+/// Pause between two questions while no signer serves.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// Requests in a row without an answer in time, while the signers are there, that make them slow.
+const SLOW_AFTER: u32 = 3;
+/// An answer within this time says that signers are not slow.
+const QUICK: Duration = crate::ask::VRF_WITHIN;
+/// How often the connections to all signers are looked after.
+const CONNECT_EVERY: Duration = Duration::from_secs(10);
+/// Pause after the list of keys could not be had.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
+
+/// The state of the connection. Shared by requests and tasks.
+pub(crate) struct Link {
+    metrics: Metrics,
+    report: Arc<Report>,
+    down: AtomicBool,
+    /// Requests in a row without an answer in time.
+    misses: AtomicU32,
+    doubt: Notify,
+    preferred: Mutex<String>,
+}
+
+impl Link {
+    /// In doubt at first: the first thing that is found out is told.
+    pub(crate) fn new(metrics: Metrics, report: Arc<Report>, preferred: String) -> Arc<Self> {
+        let link = Self {
+            metrics,
+            report,
+            down: AtomicBool::new(false),
+            misses: AtomicU32::new(0),
+            doubt: Notify::new(),
+            preferred: Mutex::new(preferred),
+        };
+        link.doubt.notify_one();
+        Arc::new(link)
+    }
+
+    /// Whether no signer served when last heard of.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::SeqCst)
+    }
+
+    /// A signer answered a request after this time, be it with a refusal. `preferred` is asked first from now on.
+    pub(crate) fn answered(&self, after: Duration, preferred: String) {
+        if after <= QUICK {
+            self.misses.store(0, Ordering::SeqCst);
+            self.report.end(&Condition::Slow, || "the signers answer in time again".into());
+        }
+        if after <= PROBE_WITHIN {
+            self.up();
+        }
+        let mut known = self.preferred();
+        if *known != preferred {
+            log::info!(target: LOG, "{preferred} is the signer asked first now, no longer {known}");
+            self.metrics.failover();
+            *known = preferred;
+        }
+    }
+
+    /// A request had no answer in time.
+    pub(crate) fn missed(&self) {
+        self.misses.fetch_add(1, Ordering::SeqCst);
+        self.doubt.notify_one();
+    }
+
+    fn preferred(&self) -> MutexGuard<'_, String> {
+        self.preferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn up(&self) {
+        if self.down.swap(false, Ordering::SeqCst) {
+            self.misses.store(0, Ordering::SeqCst);
+        }
+        self.metrics.connected(true);
+        self.report.end(&Condition::Down, || "the signers serve again".into());
+    }
+
+    fn down(&self, why: &str) {
+        self.down.store(true, Ordering::SeqCst);
+        self.metrics.connected(false);
+        self.report.begin(Condition::Down, || {
+            format!(
+                "no signer serves: {why}{}. The node goes on without signing until one does",
+                advice(why)
+            )
+        });
+    }
+
+    /// The signers said that they are there, although requests miss their deadlines.
+    fn there(&self) {
+        self.up();
+        if self.misses.load(Ordering::SeqCst) >= SLOW_AFTER {
+            self.report.begin(Condition::Slow, || {
+                "the signers are there but answer too late; blocks and votes are lost meanwhile. Look at the load and \
+                 the disks of the signers and at the network between"
+                    .into()
+            });
+        }
+    }
+}
+
+/// Finds out how the signers are whenever that is in doubt.
+pub(crate) async fn probe(signers: Arc<dyn Signers>, link: Arc<Link>) {
+    loop {
+        link.doubt.notified().await;
+        loop {
+            match signers.ready(PROBE_WITHIN).await {
+                Ok(readiness) if readiness.ready => break link.there(),
+                Ok(readiness) => link.down(&readiness.reasons.join("; ")),
+                Err(error) => link.down(&reason(&error)),
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+            if !link.is_down() {
+                // A request got through meanwhile.
+                break;
+            }
+        }
+    }
+}
+
+/// What a failed request says of the signers, without how long it was tried.
+fn reason(error: &ClientError) -> String {
+    match error {
+        ClientError::NotReady { after: _, url, why } | ClientError::UnknownOutcome { after: _, url, why } => {
+            format!("{url}: {why}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Keeps the keys as the signers list them.
+pub(crate) async fn follow_keys(
+    signers: Arc<dyn Signers>,
+    keys: Arc<Keys>,
+    link: Arc<Link>,
+    report: Arc<Report>,
+) {
+    loop {
+        let error = match signers.subscribe().await {
+            Ok(events) => take_events(events, &keys, &report).await,
+            Err(error) => error,
+        };
+        match &error {
+            ClientError::NotReady { .. } | ClientError::UnknownOutcome { .. } => link.missed(),
+            error => {
+                report.begin(Condition::NoList, || {
+                    format!("the signers do not list this node's keys: {error}")
+                });
+            }
+        }
+        tokio::time::sleep(LIST_AGAIN).await;
+    }
+}
+
+async fn take_events(mut events: Box<dyn Events>, keys: &Keys, report: &Report) -> ClientError {
+    loop {
+        match events.next().await {
+            Ok(event) => {
+                keys.apply(event);
+                report.end(&Condition::NoList, || "the signers list this node's keys".into());
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Keeps a connection to every signer, so that the first failover needs no handshake, and tells which are away.
+pub(crate) async fn keep_connected(signers: Arc<dyn Signers>, report: Arc<Report>, metrics: Metrics) {
+    let mut away: Vec<String> = Vec::new();
+    loop {
+        let (all, failed) = signers.connect().await;
+        metrics.signers_reachable(all.saturating_sub(failed.len()));
+        for url in away.iter().filter(|url| !failed.iter().any(|(failed, _)| failed == *url)) {
+            report.end(&Condition::SignerAway(url.clone()), || format!("signer {url} can be reached again"));
+        }
+        for (url, why) in &failed {
+            report.begin(Condition::SignerAway(url.clone()), || {
+                format!("signer {url} cannot be reached: {why}{}", advice(why))
+            });
+        }
+        away = failed.into_iter().map(|(url, _)| url).collect();
+        tokio::time::sleep(CONNECT_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> (Arc<Link>, Arc<Report>) {
+        let report = Arc::new(Report::default());
+        (Link::new(Metrics::new(None).unwrap(), report.clone(), "https://a".into()), report)
+    }
+
+    fn quick(link: &Link) {
+        link.answered(Duration::from_millis(1), "https://a".into());
+    }
+
+    #[test]
+    fn an_answer_to_a_request_says_that_signers_serve() {
+        let (link, report) = link();
+        link.down("no quorum");
+        assert!(link.is_down() && report.holds(&Condition::Down));
+        quick(&link);
+        assert!(!link.is_down() && !report.holds(&Condition::Down));
+    }
+
+    #[test]
+    fn signers_that_are_there_but_miss_deadlines_are_slow_until_one_answers_in_time() {
+        let (link, report) = link();
+        for _ in 0..SLOW_AFTER {
+            link.there();
+            assert!(!report.holds(&Condition::Slow));
+            link.missed();
+        }
+        link.there();
+        assert!(report.holds(&Condition::Slow));
+        // A vote that took two seconds is an answer, but does not make them quick.
+        link.answered(Duration::from_secs(2), "https://a".into());
+        assert!(report.holds(&Condition::Slow) && !link.is_down());
+        quick(&link);
+        assert!(!report.holds(&Condition::Slow));
+    }
+
+    #[test]
+    fn what_was_missed_while_no_signer_served_does_not_make_them_slow() {
+        let (link, report) = link();
+        for _ in 0..10 {
+            link.missed();
+        }
+        link.down("no quorum");
+        link.there();
+        assert!(!report.holds(&Condition::Slow));
+    }
+}

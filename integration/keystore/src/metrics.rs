@@ -1,0 +1,224 @@
+//! Metrics in the node's Prometheus registry, prefix `signonce_`. They count with or without a registry.
+
+use crate::LOG;
+use signonce_protocol::PublicKey;
+use substrate_prometheus_endpoint::{
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, PrometheusError, Registry,
+    U64, prometheus::core::Collector,
+};
+
+/// What became of one request of the node. The label `outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Answered with a signature that holds.
+    Ok,
+    /// Answered without asking the signers: the same VRF was asked a moment ago.
+    Cached,
+    /// Refused for good by the signers.
+    Refused,
+    /// Refused for good before, so not asked again.
+    RefusedBefore,
+    /// Not granted now.
+    NotYet,
+    /// No answer within the deadline.
+    NoAnswer,
+    /// Not asked in the foreground: no signer could be reached just before.
+    Unreachable,
+    /// Not asked: what the hash stands for is not known.
+    NoPreimage,
+    /// Not asked: the client has no right to it.
+    NoRight,
+    /// Answered with a signature that does not hold.
+    BadSignature,
+    /// Given up, as the node stops.
+    Stopped,
+}
+
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Cached => "cached",
+            Self::Refused => "refused",
+            Self::RefusedBefore => "refused_before",
+            Self::NotYet => "not_yet",
+            Self::NoAnswer => "no_answer",
+            Self::Unreachable => "unreachable",
+            Self::NoPreimage => "no_preimage",
+            Self::NoRight => "no_right",
+            Self::BadSignature => "bad_signature",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// All of them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    requests: CounterVec<U64>,
+    calls: CounterVec<U64>,
+    seconds: HistogramVec,
+    refusals: CounterVec<U64>,
+    failovers: Counter<U64>,
+    connected: Gauge<U64>,
+    signers: Gauge<U64>,
+    keys: GaugeVec<U64>,
+    gate_open: GaugeVec<U64>,
+}
+
+impl Metrics {
+    /// Makes them and registers them. A registry that does not take one is a line in the log: the node goes on.
+    pub(crate) fn new(registry: Option<&Registry>) -> Result<Self, PrometheusError> {
+        let metrics = Self {
+            requests: counter_vec(
+                "signonce_requests_total",
+                "Signatures and VRF outputs asked for by the node",
+                &["intent", "outcome"],
+            )?,
+            calls: counter_vec("signonce_remote_calls_total", "Calls to the signers", &["intent"])?,
+            seconds: HistogramVec::new(
+                HistogramOpts::new("signonce_request_seconds", "Time until the signers had answered")
+                    .buckets(vec![
+                        0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0,
+                        30.0,
+                    ]),
+                &["intent"],
+            )?,
+            refusals: counter_vec("signonce_refusals_total", "Refusals by the signers", &["reason"])?,
+            failovers: Counter::new("signonce_failovers_total", "Times another signer was turned to")?,
+            connected: Gauge::new("signonce_connected", "1 while the signer cluster serves this node")?,
+            signers: Gauge::new("signonce_signers_reachable", "Signers with a connection")?,
+            keys: gauge_vec("signonce_keys", "Keys this node may use, by key type", "type")?,
+            gate_open: gauge_vec(
+                "signonce_grandpa_gate_open",
+                "1 while the node may vote in GRANDPA with the key",
+                "key",
+            )?,
+        };
+        if let Some(registry) = registry {
+            metrics.register(registry);
+        }
+        Ok(metrics)
+    }
+
+    fn register(&self, registry: &Registry) {
+        let all: [Box<dyn Collector>; 9] = [
+            Box::new(self.requests.clone()),
+            Box::new(self.calls.clone()),
+            Box::new(self.seconds.clone()),
+            Box::new(self.refusals.clone()),
+            Box::new(self.failovers.clone()),
+            Box::new(self.connected.clone()),
+            Box::new(self.signers.clone()),
+            Box::new(self.keys.clone()),
+            Box::new(self.gate_open.clone()),
+        ];
+        for metric in all {
+            let name = metric.desc().first().map(|desc| desc.fq_name.clone()).unwrap_or_default();
+            if let Err(error) = registry.register(metric) {
+                log::warn!(target: LOG, "metric {name} cannot be registered and will be missing: {error}");
+            }
+        }
+    }
+
+    pub(crate) fn request(&self, intent: &str, outcome: Outcome) {
+        self.requests.with_label_values(&[intent, outcome.label()]).inc();
+    }
+
+    pub(crate) fn call(&self, intent: &str) {
+        self.calls.with_label_values(&[intent]).inc();
+    }
+
+    pub(crate) fn seconds(&self, intent: &str) -> Histogram {
+        self.seconds.with_label_values(&[intent])
+    }
+
+    pub(crate) fn refusal(&self, reason: &str) {
+        self.refusals.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn failover(&self) {
+        self.failovers.inc();
+    }
+
+    pub(crate) fn connected(&self, connected: bool) {
+        self.connected.set(connected.into());
+    }
+
+    pub(crate) fn signers_reachable(&self, count: usize) {
+        self.signers.set(count as u64);
+    }
+
+    pub(crate) fn keys(&self, key_type: &str, count: usize) {
+        self.keys.with_label_values(&[key_type]).set(count as u64);
+    }
+
+    /// Whether the GRANDPA gate of `key` is open.
+    pub(crate) fn gate(&self, key: &PublicKey, open: bool) {
+        self.gate_open.with_label_values(&[&key.to_string()]).set(open.into());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn requests_with(&self, intent: &str, outcome: Outcome) -> u64 {
+        self.requests.with_label_values(&[intent, outcome.label()]).get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn calls_with(&self, intent: &str) -> u64 {
+        self.calls.with_label_values(&[intent]).get()
+    }
+}
+
+fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<CounterVec<U64>, PrometheusError> {
+    CounterVec::new(Opts::new(name, help), labels)
+}
+
+fn gauge_vec(name: &str, help: &str, label: &str) -> Result<GaugeVec<U64>, PrometheusError> {
+    GaugeVec::new(Opts::new(name, help), &[label])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_in_the_nodes_registry_under_our_prefix() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(Some(&registry)).unwrap();
+        metrics.request("babeVrf", Outcome::Ok);
+        metrics.call("babeVrf");
+        metrics.seconds("babeVrf").observe(0.01);
+        metrics.refusal("equivocation");
+        metrics.failover();
+        metrics.connected(true);
+        metrics.signers_reachable(3);
+        metrics.keys("babe", 1);
+        metrics.gate(&PublicKey::try_from([1; 32].as_slice()).unwrap(), true);
+        let families = registry.gather();
+        let names: Vec<_> = families.iter().map(|family| family.get_name().to_owned()).collect();
+        assert_eq!(
+            names,
+            [
+                "signonce_connected",
+                "signonce_failovers_total",
+                "signonce_grandpa_gate_open",
+                "signonce_keys",
+                "signonce_refusals_total",
+                "signonce_remote_calls_total",
+                "signonce_request_seconds",
+                "signonce_requests_total",
+                "signonce_signers_reachable",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_registry_that_has_our_names_already_is_survived() {
+        let registry = Registry::new();
+        let first = Metrics::new(Some(&registry)).unwrap();
+        let second = Metrics::new(Some(&registry)).unwrap();
+        second.request("heartbeat", Outcome::Ok);
+        assert_eq!(second.requests_with("heartbeat", Outcome::Ok), 1);
+        assert_eq!(first.requests_with("heartbeat", Outcome::Ok), 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! What the signers refused: asked again, it is answered from here. BEEFY asks for the same vote on every event, and a
+//! block that was refused stays refused.
+
+use signonce_protocol::{Digest, KeyId};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Refusals kept; the oldest go first. Each costs some 300 bytes.
+const KEPT: usize = 4_096;
+/// How long something that was not granted "now" is not asked for again.
+const NOT_NOW: Duration = Duration::from_secs(1);
+
+/// Refusals by key and by the digest of what was to be signed.
+#[derive(Debug, Default)]
+pub(crate) struct Refused(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_digest: HashMap<(KeyId, Digest), Refusal>,
+    /// In the order they came, each once.
+    order: VecDeque<(KeyId, Digest)>,
+}
+
+#[derive(Clone, Debug)]
+struct Refusal {
+    why: String,
+    /// None if it is final.
+    until: Option<Instant>,
+}
+
+impl Refused {
+    /// Why this was refused, if it was.
+    pub(crate) fn find(&self, key: &KeyId, digest: &Digest) -> Option<String> {
+        self.find_at(key, digest, Instant::now())
+    }
+
+    fn find_at(&self, key: &KeyId, digest: &Digest, now: Instant) -> Option<String> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusal = kept.by_digest.get(&(*key, *digest))?;
+        refusal.until.is_none_or(|until| now < until).then(|| refusal.why.clone())
+    }
+
+    /// Remembers a refusal for good. False if it was known.
+    pub(crate) fn for_good(&self, key: KeyId, digest: Digest, why: String) -> bool {
+        self.remember(key, digest, Refusal { why, until: None })
+    }
+
+    /// Remembers for a moment that this was not granted.
+    pub(crate) fn for_now(&self, key: KeyId, digest: Digest, why: String) {
+        self.remember(key, digest, Refusal { why, until: Some(Instant::now() + NOT_NOW) });
+    }
+
+    fn remember(&self, key: KeyId, digest: Digest, refusal: Refusal) -> bool {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.by_digest.insert((key, digest), refusal).is_some() {
+            return false;
+        }
+        kept.order.push_back((key, digest));
+        if kept.order.len() > KEPT
+            && let Some(oldest) = kept.order.pop_front()
+        {
+            kept.by_digest.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signonce_protocol::{KeyType, PublicKey};
+
+    fn key(byte: u8) -> KeyId {
+        KeyId { key_type: KeyType::Beefy, public: PublicKey::try_from([byte; 33].as_slice()).unwrap() }
+    }
+
+    #[test]
+    fn a_final_refusal_is_remembered_for_its_key_and_digest_only() {
+        let refused = Refused::default();
+        let digest = Digest::of(b"vote");
+        assert!(refused.for_good(key(1), digest, "equivocation".into()));
+        assert!(!refused.for_good(key(1), digest, "equivocation".into()));
+        let later = Instant::now() + Duration::from_secs(1_000_000);
+        assert_eq!(refused.find_at(&key(1), &digest, later).as_deref(), Some("equivocation"));
+        assert_eq!(refused.find(&key(2), &digest), None);
+        assert_eq!(refused.find(&key(1), &Digest::of(b"other")), None);
+    }
+
+    #[test]
+    fn what_was_not_granted_now_may_be_asked_for_again_soon() {
+        let refused = Refused::default();
+        let digest = Digest::of(b"vote");
+        refused.for_now(key(1), digest, "not yet".into());
+        assert!(refused.find(&key(1), &digest).is_some());
+        assert_eq!(refused.find_at(&key(1), &digest, Instant::now() + NOT_NOW), None);
+    }
+
+    #[test]
+    fn the_oldest_refusals_are_forgotten_first() {
+        let refused = Refused::default();
+        for n in 0..KEPT + 10 {
+            refused.for_good(key(1), Digest::of(&n.to_le_bytes()), "no".into());
+        }
+        assert_eq!(refused.find(&key(1), &Digest::of(&9usize.to_le_bytes())), None);
+        assert!(refused.find(&key(1), &Digest::of(&10usize.to_le_bytes())).is_some());
+        assert_eq!(refused.0.lock().unwrap().by_digest.len(), KEPT);
+    }
+}

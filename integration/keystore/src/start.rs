@@ -1,0 +1,306 @@
+//! The way in: settings checked, the I/O thread started, the keystore handed out.
+
+use crate::{
+    LOG, RemoteKeystore, RemotePayloadProvider, RemoteProposer, RemoteSignerParams,
+    ask::{Cluster, NodeSide, Place, Signers},
+    asker::{Asker, Vrfs},
+    cache::Keys,
+    commitments::Commitments,
+    epochs::Epochs,
+    gate::{Gate, Preflight, VoterView},
+    guard::{self, KeyFiles},
+    headers::Headers,
+    link::{self, Link},
+    metrics::Metrics,
+    refused::Refused,
+    report::Report,
+    worker::{Stop, Worker},
+};
+use signonce_protocol::{
+    GenesisHash, PublicKey, VrfRequest,
+    client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
+};
+use sp_api::ProvideRuntimeApi;
+use sp_blockchain::HeaderBackend;
+use sp_consensus_babe::BabeApi;
+use sp_core::sr25519::vrf::VrfSignData;
+use sp_keystore::KeystorePtr;
+use sp_runtime::traits::Block;
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use substrate_prometheus_endpoint::{PrometheusError, Registry};
+
+/// How long the start waits for the first list of keys, so that a healthy start has its keys at once.
+const FIRST_LIST_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the node is, for [`RemoteSigner::start`].
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The genesis hash of the node's chain: only keys of this chain are used.
+    pub genesis: [u8; 32],
+    /// Where the node would keep keys of its own (`KeystoreConfig::path`); no slashable key may lie there.
+    pub keystore_dir: Option<&'a Path>,
+    /// Where the metrics go.
+    pub registry: Option<&'a Registry>,
+}
+
+/// Why a node cannot start with a remote signer: settings that can never work. That no signer can be reached is no
+/// reason.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No URL.
+    #[error("no signer is given; give --remote-signer at least once")]
+    NoSigner,
+    /// A file is needed that no argument names.
+    #[error("--remote-signer needs {argument} too (or {env} in the environment): {what}")]
+    MissingArgument {
+        /// The argument.
+        argument: &'static str,
+        /// Its environment variable.
+        env: &'static str,
+        /// What the file is.
+        what: &'static str,
+    },
+    /// A URL, certificate or key is of no use.
+    #[error("remote signer: {0}")]
+    Client(#[from] ClientError),
+    /// Slashable keys lie in the node's keystore directory.
+    #[error(
+        "the node keeps its keys in a signer cluster, but slashable keys lie in its own keystore {dir}: {files}. With \
+         both, it could sign twice and be slashed. Import them into the cluster with `signonce keys import` unless \
+         they are there, then destroy the files (and their backups), and start again",
+        dir = dir.display()
+    )]
+    KeyFiles {
+        /// The directory.
+        dir: PathBuf,
+        /// The files.
+        files: KeyFiles,
+    },
+    /// The keystore directory cannot be looked into.
+    #[error("cannot see whether slashable keys lie in {dir}: {source}", dir = dir.display())]
+    KeystoreDir {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The metrics cannot be made.
+    #[error("remote signer metrics: {0}")]
+    Metrics(#[from] PrometheusError),
+    /// The I/O thread cannot be started.
+    #[error("cannot start the remote signer's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running connection to a signer cluster, and everything a node plugs in. Cheap to clone.
+#[derive(Clone)]
+pub struct RemoteSigner(Arc<Inner>);
+
+struct Inner {
+    asker: Arc<Asker>,
+    keystore: Arc<RemoteKeystore>,
+    parts: Arc<Parts>,
+}
+
+/// The recorders and the gate: the node's side of the keystore.
+struct Parts {
+    headers: Arc<Headers>,
+    commitments: Arc<Commitments>,
+    epochs: Arc<Epochs>,
+    gate: Arc<Gate>,
+}
+
+impl NodeSide for Parts {
+    fn header(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        self.headers.find(hash)
+    }
+    fn commitment(&self, keccak: &[u8; 32]) -> Option<Vec<u8>> {
+        self.commitments.find(keccak)
+    }
+    fn vrf(&self, data: &VrfSignData) -> Option<VrfRequest> {
+        self.epochs.find(data)
+    }
+    fn may_vote(&self, key: &PublicKey) -> bool {
+        self.gate.is_open(key)
+    }
+    fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>) {
+        self.gate.watermark(key, floor, highest);
+    }
+    fn voted(&self, key: &PublicKey, at: Place) {
+        self.gate.signed(key, at);
+    }
+    fn vote_refused(&self, key: &PublicKey, at: Place) {
+        self.gate.refused(key, at);
+    }
+}
+
+impl std::fmt::Debug for RemoteSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteSigner").field("preferred", &self.0.asker.signers.preferred()).finish()
+    }
+}
+
+impl RemoteSigner {
+    /// Connects to the signers. Waits two seconds for the list of keys, then goes on without: the node must live while
+    /// no signer can be reached, and gets its keys when one can.
+    ///
+    /// # Errors
+    /// Settings that can never work, and slashable key files in the node's keystore directory.
+    pub fn start(params: &RemoteSignerParams, setup: Setup<'_>) -> Result<Self, StartError> {
+        let config = client_config(params)?;
+        if let Some(dir) = setup.keystore_dir {
+            guard::no_slashable_keys_in(dir)?;
+        }
+        let urls = config.urls.len();
+        let signers = Arc::new(Cluster { client: SignerClient::new(config)?, urls });
+        let signer = Self::with_signers(signers, GenesisHash(setup.genesis), setup.registry)?;
+        if !signer.0.asker.keys.wait_for_list(FIRST_LIST_WITHIN) {
+            log::warn!(target: LOG, "no signer has listed keys yet; the node starts without and takes them up when one does");
+        }
+        Ok(signer)
+    }
+
+    fn with_signers(
+        signers: Arc<dyn Signers>,
+        chain: GenesisHash,
+        registry: Option<&Registry>,
+    ) -> Result<Self, StartError> {
+        let metrics = Metrics::new(registry)?;
+        let report = Arc::new(Report::default());
+        let parts = Arc::new(Parts {
+            headers: Arc::default(),
+            commitments: Arc::default(),
+            epochs: Arc::default(),
+            gate: Arc::new(Gate::new(metrics.clone())),
+        });
+        let node: Arc<dyn NodeSide> = parts.clone();
+        let asker = Arc::new(asker(signers, chain, node, metrics, report)?);
+        let keystore = Arc::new(RemoteKeystore::new(asker.clone()));
+        Ok(Self(Arc::new(Inner { asker, keystore, parts })))
+    }
+
+    /// The keystore for everything in the node that takes one.
+    pub fn keystore(&self) -> KeystorePtr {
+        self.0.keystore.clone()
+    }
+
+    /// The node's proposer factory, with the headers it makes remembered until they are sealed. For BABE and AURA.
+    pub fn wrap_proposer<E>(&self, env: E) -> RemoteProposer<E> {
+        RemoteProposer::new(env, self.0.parts.headers.clone())
+    }
+
+    /// The node's BEEFY payload provider, with what it provides remembered until it is signed.
+    pub fn wrap_payload_provider<P>(&self, provider: P) -> RemotePayloadProvider<P> {
+        RemotePayloadProvider::new(provider, self.0.parts.commitments.clone())
+    }
+
+    /// Follows BABE's epochs on a thread of its own, so that the slot of a VRF can be told.
+    pub fn watch_epochs<B, C>(&self, client: Arc<C>)
+    where
+        B: Block,
+        C: ProvideRuntimeApi<B> + HeaderBackend<B> + Send + Sync + 'static,
+        C::Api: BabeApi<B>,
+    {
+        self.0.parts.epochs.watch(&client);
+    }
+
+    /// Opens and closes the GRANDPA gate by the node's voter, on a thread of its own. Without it, keys that have voted
+    /// before stay unused.
+    pub fn gate_grandpa(&self, voter: impl VoterView) {
+        // Weak: the gate's thread must not keep alive what ends it.
+        let asker = Arc::downgrade(&self.0.asker);
+        self.0.parts.gate.watch(voter, move |key, vote| {
+            asker.upgrade().map_or(Preflight::Unknown, |asker| asker.preflight(key, vote))
+        });
+    }
+
+    /// Never ready. When it is dropped, as the node's task manager does on the way out, every signing call that waits
+    /// returns at once, and so does every later one: spawn it, or a vote that waits for a signer holds the node up.
+    pub fn until_shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
+        let on_drop = StopOnDrop(self.0.asker.worker.stop().clone(), self.0.parts.gate.clone());
+        async move {
+            // Moved in, so that it is dropped with this future.
+            let _on_drop = on_drop;
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct StopOnDrop(Stop, Arc<Gate>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+        self.1.stop();
+    }
+}
+
+/// The shared parts of a connection, with the tasks that keep them fresh.
+pub(crate) fn asker(
+    signers: Arc<dyn Signers>,
+    chain: GenesisHash,
+    node: Arc<dyn NodeSide>,
+    metrics: Metrics,
+    report: Arc<Report>,
+) -> Result<Asker, StartError> {
+    let worker = Worker::start().map_err(StartError::Thread)?;
+    let keys = Arc::new(Keys::new(chain, node.clone(), metrics.clone(), report.clone()));
+    let link = Link::new(metrics.clone(), report.clone(), signers.preferred());
+    worker.spawn(link::follow_keys(signers.clone(), keys.clone(), link.clone(), report.clone()));
+    worker.spawn(link::probe(signers.clone(), link.clone()));
+    worker.spawn(link::keep_connected(signers.clone(), report.clone(), metrics.clone()));
+    Ok(Asker {
+        chain,
+        signers,
+        worker,
+        keys,
+        node,
+        link,
+        report,
+        metrics,
+        refused: Refused::default(),
+        vrfs: Arc::new(Vrfs::default()),
+    })
+}
+
+/// The client's settings; each file must be named.
+fn client_config(params: &RemoteSignerParams) -> Result<ClientConfig, StartError> {
+    let RemoteSignerParams { remote_signer, remote_signer_cert, remote_signer_key, remote_signer_ca } = params;
+    if remote_signer.is_empty() {
+        return Err(StartError::NoSigner);
+    }
+    let needed = |file: &Option<PathBuf>, argument, env, what| {
+        file.clone().ok_or(StartError::MissingArgument { argument, env, what })
+    };
+    let cert = needed(
+        remote_signer_cert,
+        "--remote-signer-cert",
+        "SIGNONCE_REMOTE_SIGNER_CERT",
+        "the certificate by which the signers know this validator",
+    )?;
+    let key = needed(
+        remote_signer_key,
+        "--remote-signer-key",
+        "SIGNONCE_REMOTE_SIGNER_KEY",
+        "the private key of that certificate",
+    )?;
+    let ca = needed(
+        remote_signer_ca,
+        "--remote-signer-ca",
+        "SIGNONCE_REMOTE_SIGNER_CA",
+        "the authority of the signers' certificates",
+    )?;
+    Ok(ClientConfig {
+        urls: remote_signer.clone(),
+        tls: TlsSource::Files { ca, cert, key },
+        timeouts: Timeouts::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
