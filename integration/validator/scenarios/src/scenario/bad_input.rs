@@ -1,0 +1,180 @@
+//! A validator whose way to its signers is bad in every way we can think of. Beside a healthy validator it must live
+//! on, import blocks, say once what is wrong, and never use a signature that is not right.
+
+use super::set::{PATIENCE, new_keys};
+use crate::{
+    chain::Chain,
+    cluster::{ClientFiles, Cluster},
+    keys::ValidatorKeys,
+    logs,
+    middleman::{Fault, Middleman},
+    node::{Node, NodeSetup, faketime},
+    ports,
+    report::Report,
+    stage::Stage,
+};
+use anyhow::Context as _;
+use std::time::Duration;
+
+/// How long each case is watched: a dozen slots or more.
+const WATCHED: Duration = Duration::from_secs(30);
+/// Lines a case may cost: a few changes of state, far below one a slot.
+const LINES_AT_MOST: usize = 6;
+/// How far the clock of one node is off, in seconds.
+const SKEW: i64 = 10;
+
+pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
+    let [healthy, good, elsewhere] = new_keys(3)?.try_into().ok().context("three were asked for")?;
+    let validators = [healthy, good, elsewhere];
+    let chain = Chain::build(stage, "chain", &validators).await?;
+    let [healthy, good, elsewhere] = &validators;
+    let cluster = Cluster::start(stage, 3).await?;
+    cluster.add_chain(&chain).await?;
+    let other_genesis = format!("0x{}", hex::encode([0x5a; 32]));
+    cluster.add_chain_named("other", &other_genesis, chain.slot_ms).await?;
+    let files = cluster.add_validator(&chain.genesis, good).await?;
+    let other = cluster.add_validator("other", elsewhere).await?;
+
+    let mut setup = NodeSetup::memory("healthy", healthy);
+    setup.place()?;
+    let address = setup.address();
+    let healthy = Node::start(stage, &chain, setup)?;
+    healthy.best_above(0, PATIENCE).await?;
+    let scene = Scene { stage, chain, cluster, files, address, healthy };
+    let mut report = Report::default();
+    wrong_places(&scene, &mut report).await?;
+    wrong_certificates(&scene, &mut report).await?;
+    let setup = NodeSetup::remote("another-chain", scene.cluster.urls(), &other);
+    scene.play(&mut report, "signers that hold the keys for another chain", setup, Seals::None).await?;
+    skewed_clock(&scene, &mut report).await?;
+    bad_signers(&scene, good, &mut report).await?;
+    let healthy = scene.healthy.must_run();
+    report.check_result("the healthy validator has not ended", healthy);
+    Ok(report)
+}
+
+/// What all cases share.
+struct Scene<'a> {
+    stage: &'a Stage,
+    chain: Chain,
+    cluster: Cluster,
+    files: ClientFiles,
+    address: String,
+    healthy: Node,
+}
+
+/// What a case lets the node seal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seals {
+    /// Nothing: it gets no signature that is right.
+    None,
+    /// What comes in time.
+    Any,
+}
+
+async fn wrong_places(scene: &Scene<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let nobody = format!("https://{}", ports::free_address()?);
+    let setup = NodeSetup::remote("unreachable", vec![nobody], &scene.files);
+    scene.play(report, "an address where nobody listens", setup, Seals::None).await?;
+    // It speaks HTTP, but no TLS.
+    let metrics = format!("https://{}", scene.cluster.metrics_address(1)?);
+    let setup = NodeSetup::remote("wrong-url", vec![metrics], &scene.files);
+    scene.play(report, "the URL of something else", setup, Seals::None).await
+}
+
+async fn wrong_certificates(scene: &Scene<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let strangers = crate::cluster::text(&scene.stage.dir("strangers")?.join("certs"))?;
+    scene.cluster.command(&["certs", "init", "--dir", &strangers]).await?;
+    let mut files = scene.files.clone();
+    files.ca = std::path::Path::new(&strangers).join("ca.pem");
+    let setup = NodeSetup::remote("wrong-ca", scene.cluster.urls(), &files);
+    scene.play(report, "the wrong authority", setup, Seals::None).await?;
+
+    let files = expired(scene).await?;
+    let setup = NodeSetup::remote("expired", scene.cluster.urls(), &files);
+    scene.play(report, "an expired certificate", setup, Seals::None).await
+}
+
+/// A certificate of the right authority whose time is over.
+async fn expired(scene: &Scene<'_>) -> anyhow::Result<ClientFiles> {
+    let certs = crate::cluster::text(&scene.cluster.certs())?;
+    let issue = ["certs", "issue", "client", "expired", "--dir", &certs, "--days", "0"];
+    scene.cluster.command(&issue).await?;
+    let files = scene.cluster.client_files("expired");
+    let cert = crate::cluster::text(&files.cert)?;
+    let add = ["clients", "add", "expired", "--cert", &cert, "--rights", "group:validator-2", "--yes"];
+    scene.cluster.admin(&add).await?;
+    Ok(files)
+}
+
+async fn skewed_clock(scene: &Scene<'_>, report: &mut Report) -> anyhow::Result<()> {
+    if faketime().is_none() {
+        scene.stage.say("SKIPPED: a clock that is off, because faketime is not installed");
+        report.fact("a clock that is off", "SKIPPED: faketime is not installed");
+        return Ok(());
+    }
+    let mut setup = NodeSetup::remote("skewed", scene.cluster.urls(), &scene.files);
+    setup.clock_skew = Some(SKEW);
+    scene.play(report, &format!("a clock {SKEW} s ahead"), setup, Seals::Any).await
+}
+
+async fn bad_signers(scene: &Scene<'_>, keys: &ValidatorKeys, report: &mut Report) -> anyhow::Result<()> {
+    let cases = [
+        ("wrong-signatures", "a signer whose signatures are wrong", Fault::WrongSignatures, Seals::None),
+        ("slow", "a signer that takes 2 s", Fault::Slow(Duration::from_secs(2)), Seals::Any),
+    ];
+    for (node, (name, what, fault, seals)) in (8..).zip(cases) {
+        // As the validator itself, so that the signers behind really sign.
+        let middleman =
+            Middleman::start(&scene.cluster, &scene.cluster.client_files(&keys.name), node, fault).await?;
+        let setup = NodeSetup::remote(name, vec![middleman.url.clone()], &scene.files);
+        scene.play(report, what, setup, seals).await?;
+        let spoiled = middleman.spoiled();
+        report.check(
+            format!("{what}: it was really asked"),
+            spoiled > 0,
+            format!("{spoiled} answers spoiled"),
+        );
+    }
+    Ok(())
+}
+
+impl Scene<'_> {
+    /// Runs the node for a while, and judges.
+    async fn play(
+        &self,
+        report: &mut Report,
+        what: &str,
+        setup: NodeSetup,
+        seals: Seals,
+    ) -> anyhow::Result<()> {
+        self.stage.say(what);
+        let node = Node::start_among(self.stage, &self.chain, setup, std::slice::from_ref(&self.address))?;
+        let caught_up = self.healthy.rpc().best().await?;
+        let imported = node.best_above(caught_up, PATIENCE).await;
+        report.check_result(format!("{what}: it imports blocks"), imported);
+        tokio::time::sleep(WATCHED).await;
+        let height = self.healthy.rpc().best().await?;
+        // Its own blocks are not those of the healthy one; it must take those up still.
+        let goes_on = node.best_above(height, PATIENCE).await;
+        report.check_result(format!("{what}: it goes on importing"), goes_on);
+        report.check_result(format!("{what}: it has not ended"), node.must_run());
+        let lines = logs::signer_lines(node.log());
+        let few = (1..=LINES_AT_MOST).contains(&lines.len());
+        report.check(format!("{what}: it says so, once a change"), few, lines.join("\n       "));
+        let sealed = logs::sealed(node.log());
+        match seals {
+            Seals::None => {
+                report.check(format!("{what}: nothing is sealed"), sealed == 0, format!("{sealed}"))
+            }
+            Seals::Any => report.fact(format!("{what}: blocks sealed"), sealed),
+        }
+        if node.must_run().is_ok() {
+            let stopped = node.interrupt(PATIENCE).await;
+            if let Some((_, took)) = report.check_result(format!("{what}: it stops when told to"), stopped) {
+                report.time(format!("{what}: stopping"), took);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! The scenarios. Each file tells one story.
+
+mod bad_input;
+mod cost;
+mod kill_leader;
+mod one_validator;
+mod outage;
+mod set;
+mod tenants;
+mod twins;
+mod wiped;
+
+use crate::{report::Report, stage::Stage};
+use std::time::Duration;
+
+/// What can be played.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Scenario {
+    /// One validator, three signers, no key on the node: blocks, finality, BEEFY, sessions; every duty counted.
+    OneValidator {
+        /// How long to watch.
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+    },
+    /// The leading signer is killed, returns, and then another is killed: how long does the chain stand still?
+    KillLeader,
+    /// All signers are away for 30 seconds; and then the validator is interrupted while they are away again.
+    Outage,
+    /// Two live validators with the same keys: guarded they never equivocate, unguarded they do.
+    Twins,
+    /// A validator loses its database and comes back with the same keys.
+    Wiped,
+    /// Four validators share a signer cluster, and none can use another's keys.
+    Tenants,
+    /// What a signature costs through the remote keystore, beside one from memory.
+    Cost,
+    /// Wrong URLs, wrong certificates, wrong clocks, wrong signatures: the validator lives and says so once.
+    BadInput,
+}
+
+impl Scenario {
+    /// As on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::OneValidator { .. } => "one-validator",
+            Self::KillLeader => "kill-leader",
+            Self::Outage => "outage",
+            Self::Twins => "twins",
+            Self::Wiped => "wiped",
+            Self::Tenants => "tenants",
+            Self::Cost => "cost",
+            Self::BadInput => "bad-input",
+        }
+    }
+
+    /// It is broken off after this time.
+    pub const fn time_at_most(&self) -> Duration {
+        let minutes = match self {
+            Self::OneValidator { seconds } => *seconds / 60 + 5,
+            Self::Cost => 5,
+            Self::KillLeader | Self::Outage | Self::Tenants | Self::Wiped => 12,
+            Self::Twins | Self::BadInput => 20,
+        };
+        Duration::from_secs(minutes * 60)
+    }
+
+    /// Plays it.
+    ///
+    /// # Errors
+    /// If it could not be played to its end. What did not hold is in the report.
+    pub async fn run(&self, stage: &Stage) -> anyhow::Result<Report> {
+        match self {
+            Self::OneValidator { seconds } => one_validator::run(stage, Duration::from_secs(*seconds)).await,
+            Self::KillLeader => kill_leader::run(stage).await,
+            Self::Outage => outage::run(stage).await,
+            Self::Twins => twins::run(stage).await,
+            Self::Wiped => wiped::run(stage).await,
+            Self::Tenants => tenants::run(stage).await,
+            Self::Cost => cost::run(stage).await,
+            Self::BadInput => bad_input::run(stage).await,
+        }
+    }
+}

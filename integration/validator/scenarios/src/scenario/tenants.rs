@@ -1,0 +1,132 @@
+//! Four validators share a signer cluster, each with a certificate and rights to its own keys. The chain changes its
+//! authority sets meanwhile, and no certificate opens another's keys.
+
+use super::set::{Guarded, Network, PATIENCE};
+use crate::{report::Report, stage::Stage};
+use serde_json::json;
+use signonce_protocol::{
+    EpochIndex, GenesisHash, Hash, KeyType, PayloadKind, PublicKey, RawPayload, Slot,
+    client::{ClientError, SignerClient},
+    rpc::{ChainRef, ErrorCode, SignParams, VrfParams},
+};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const VALIDATORS: usize = 4;
+/// Set changes to wait for.
+const SETS: u64 = 3;
+/// How long they may take.
+const CHANGES_WITHIN: Duration = Duration::from_secs(300);
+
+pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
+    let set = Guarded::start(stage, VALIDATORS).await?;
+    let network = Network::start(stage, &set.chain, set.setups())?;
+    let mut report = Report::default();
+    network.finalized_above(0, PATIENCE).await?;
+    stage.say("the chain finalizes");
+    others_keys_are_closed(&set, &mut report).await?;
+
+    let before = network.nodes[0].rpc().round().await?.set_id;
+    for node in &network.nodes {
+        let changed = async || node.rpc().round().await.ok().filter(|at| at.set_id >= before + SETS);
+        let changed = node.until("the authority set changes", CHANGES_WITHIN, changed).await;
+        report.check_result(format!("{} votes in set {} and on", node.setup.name, before + SETS), changed);
+    }
+    let height = network.nodes[0].rpc().finalized().await?;
+    let finalized = network.finalized_above(height, PATIENCE).await;
+    report.check_result("all nodes finalize on after the changes", finalized);
+    for at in 0..VALIDATORS {
+        let name = &set.validators[at].0.name;
+        let signed = set.signed(at).await?;
+        report.check(
+            format!("{name} has sealed and voted"),
+            signed.slot.is_some() && signed.round.is_some(),
+            format!("{signed:?}"),
+        );
+    }
+    report.fact("signatures at the signers", json!(set.cluster.signatures().await?));
+    network.check_all_run(&mut report);
+    let found = network.equivocations();
+    report.check("nothing equivocated", found.total() == 0, found.to_string());
+    Ok(report)
+}
+
+/// Each validator's certificate, used against each validator's keys over the RPC.
+async fn others_keys_are_closed(set: &Guarded, report: &mut Report) -> anyhow::Result<()> {
+    for (keys, files) in &set.validators {
+        let client = set.cluster.client(files)?;
+        let shown = client.keys().await?;
+        let own = shown.iter().all(|key| key.group.as_deref() == Some(keys.name.as_str()));
+        report.check(
+            format!("{} is shown its own keys and no others", keys.name),
+            own && !shown.is_empty(),
+            format!("{} keys", shown.len()),
+        );
+        let asking =
+            Asking { client, chain: GenesisHash(set.chain.genesis_bytes()?), slot_ms: set.chain.slot_ms };
+        for (other, _) in &set.validators {
+            let mine = other.name == keys.name;
+            let what = format!("{} asks with the keys of {}", keys.name, other.name);
+            let vrf = asking.vrf(other.public(KeyType::Babe)?).await;
+            report.check(format!("{what}: VRF"), is_right(mine, &vrf), said(&vrf));
+            let record = asking.record(other.public(KeyType::AuthorityDiscovery)?).await;
+            report.check(format!("{what}: record"), is_right(mine, &record), said(&record));
+            // What is nobody's business is never asked for with the validator's own key: it would be signed.
+            if !mine {
+                let vote = asking.vote(other.public(KeyType::Grandpa)?).await;
+                report.check(format!("{what}: vote"), is_right(mine, &vote), said(&vote));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Granted for its own keys; for others' the signers do not even say that there are such keys.
+fn is_right(mine: bool, answer: &Result<(), ClientError>) -> bool {
+    match answer {
+        Ok(()) => mine,
+        Err(ClientError::Refused(refusal)) => {
+            !mine && matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::UnknownKey)
+        }
+        Err(_) => false,
+    }
+}
+
+fn said(answer: &Result<(), ClientError>) -> String {
+    answer.as_ref().map_or_else(ToString::to_string, |()| "signed".to_owned())
+}
+
+/// A client of the signers that asks for what costs the validators nothing.
+struct Asking {
+    client: SignerClient,
+    chain: GenesisHash,
+    slot_ms: u64,
+}
+
+impl Asking {
+    async fn vrf(&self, key: PublicKey) -> Result<(), ClientError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let slot = Slot(now / self.slot_ms);
+        let chain = ChainRef::Genesis(self.chain);
+        let randomness = Hash([0; 32]);
+        let params = VrfParams { chain, key, slot, epoch_index: EpochIndex(0), randomness };
+        self.client.vrf(&params).await.map(drop)
+    }
+
+    async fn record(&self, key: PublicKey) -> Result<(), ClientError> {
+        // `AuthorityRecord { addresses: ["/ip4/127.0.0.1/tcp/1"] }` of authority discovery, in protobuf.
+        let address = [4, 127, 0, 0, 1, 6, 0, 1];
+        self.sign(key, PayloadKind::AuthorityRecord, [&[0x0a, 8][..], &address[..]].concat()).await
+    }
+
+    async fn vote(&self, key: PublicKey) -> Result<(), ClientError> {
+        // A prevote for block 1 in round 1 of set 0.
+        let numbers = [&1_u32.to_le_bytes()[..], &1_u64.to_le_bytes()[..], &0_u64.to_le_bytes()[..]].concat();
+        self.sign(key, PayloadKind::GrandpaVote, [&[0][..], &[7; 32][..], &numbers[..]].concat()).await
+    }
+
+    async fn sign(&self, key: PublicKey, kind: PayloadKind, bytes: Vec<u8>) -> Result<(), ClientError> {
+        let chain = ChainRef::Genesis(self.chain);
+        let params = SignParams { chain, key, payload: RawPayload::new(kind, bytes) };
+        self.client.sign(&params).await.map(drop)
+    }
+}
