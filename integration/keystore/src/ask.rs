@@ -9,7 +9,10 @@ use futures::future::BoxFuture;
 use signonce_protocol::{
     GenesisHash, KeyId, KeyType, PayloadKind, PublicKey, RawPayload, ToSign, VrfRequest,
     client::{ClientError, KeysStream, SignerClient},
-    rpc::{ChainRef, KeysEvent, Readiness, SignParams, SignReply, VrfParams, VrfReply},
+    rpc::{
+        ChainRef, GenerateKeyParams, GenerateKeyReply, KeysEvent, Readiness, SignParams, SignReply,
+        VrfParams, VrfReply,
+    },
 };
 use sp_core::sr25519::vrf::VrfSignData;
 use std::time::Duration;
@@ -31,7 +34,7 @@ pub(crate) trait Signers: Send + Sync + 'static {
     /// Has a VRF evaluated.
     fn vrf(&self, params: VrfParams, deadline: Duration) -> Later<VrfReply>;
     /// Has a key made that this client may use for everything.
-    fn generate(&self, chain: GenesisHash, key_type: KeyType, deadline: Duration) -> Later<PublicKey>;
+    fn generate(&self, params: GenerateKeyParams, deadline: Duration) -> Later<GenerateKeyReply>;
     /// Whether the signer asked first serves.
     fn ready(&self, deadline: Duration) -> Later<Readiness>;
     /// The events of this client's keys.
@@ -67,9 +70,9 @@ impl Signers for Cluster {
         Box::pin(async move { client.vrf(&params).await })
     }
 
-    fn generate(&self, _chain: GenesisHash, _key_type: KeyType, _deadline: Duration) -> Later<PublicKey> {
-        let url = self.client.preferred_url().to_owned();
-        Box::pin(async move { Err(ClientError::Protocol { url, why: "key generation is not connected".into() }) })
+    fn generate(&self, params: GenerateKeyParams, deadline: Duration) -> Later<GenerateKeyReply> {
+        let client = self.client.with_deadline(deadline);
+        Box::pin(async move { client.generate_key(&params).await })
     }
 
     fn ready(&self, deadline: Duration) -> Later<Readiness> {
@@ -79,7 +82,9 @@ impl Signers for Cluster {
 
     fn subscribe(&self) -> Later<Box<dyn Events>> {
         let client = self.client.with_deadline(SUBSCRIBE_WITHIN);
-        Box::pin(async move { client.subscribe_keys().await.map(|stream| Box::new(stream) as Box<dyn Events>) })
+        Box::pin(
+            async move { client.subscribe_keys().await.map(|stream| Box::new(stream) as Box<dyn Events>) },
+        )
     }
 
     fn connect(&self) -> BoxFuture<'static, (usize, Vec<(String, String)>)> {
@@ -123,7 +128,9 @@ pub(crate) enum Unclear {
     #[error("{0}")]
     NoPreimage(&'static str),
     /// Nothing that a key of this type signs.
-    #[error("{0} bytes that are no message of this key type; the node and this crate are of different versions")]
+    #[error(
+        "{0} bytes that are no message of this key type; the node and this crate are of different versions"
+    )]
     NoPayload(usize),
 }
 
@@ -269,7 +276,10 @@ mod tests {
         let payload = ask(KeyType::Babe, &[7; 32], &node).unwrap();
         assert_eq!(payload, RawPayload::new(PayloadKind::BabeHeader, b"header".to_vec()));
         assert_eq!(ask(KeyType::Aura, &[7; 32], &node).unwrap().kind(), PayloadKind::AuraHeader);
-        assert_eq!(prehashed(&node).unwrap(), RawPayload::new(PayloadKind::BeefyCommitment, b"commitment".to_vec()));
+        assert_eq!(
+            prehashed(&node).unwrap(),
+            RawPayload::new(PayloadKind::BeefyCommitment, b"commitment".to_vec())
+        );
     }
 
     #[test]
@@ -287,7 +297,11 @@ mod tests {
         for key_type in KeyType::ALL {
             for owner in [vec![], vec![9; 32]] {
                 let bytes = Content::OwnershipProof(OwnershipProof { owner }).encode(&ChainFormat::default());
-                assert_eq!(ask(key_type, &bytes, &node).unwrap().kind(), PayloadKind::OwnershipProof, "{key_type}");
+                assert_eq!(
+                    ask(key_type, &bytes, &node).unwrap().kind(),
+                    PayloadKind::OwnershipProof,
+                    "{key_type}"
+                );
             }
         }
     }
@@ -330,14 +344,17 @@ mod tests {
         })
         .encode(&ChainFormat::default());
         assert_eq!(ask(KeyType::Para, &bitfield, &node).unwrap().kind(), PayloadKind::Bitfield);
-        assert_eq!(ask(KeyType::Para, &bitfield[..bitfield.len() - 1], &node), Err(Unclear::NoPayload(40)));
+        assert_eq!(ask(KeyType::Para, &bitfield[..bitfield.len() - 1], &node), Err(Unclear::NoPayload(39)));
         assert_eq!(ask(KeyType::Para, &[], &node), Err(Unclear::NoPayload(0)));
     }
 
     #[test]
     fn the_rest_is_what_its_key_type_says() {
         let node = FakeNode::default();
-        assert_eq!(ask(KeyType::AuthorityDiscovery, &[10, 0], &node).unwrap().kind(), PayloadKind::AuthorityRecord);
+        assert_eq!(
+            ask(KeyType::AuthorityDiscovery, &[10, 0], &node).unwrap().kind(),
+            PayloadKind::AuthorityRecord
+        );
         let heartbeat = Content::Heartbeat(Heartbeat {
             block: BlockNumber(1),
             session: SessionIndex(1),
@@ -348,6 +365,9 @@ mod tests {
         assert_eq!(ask(KeyType::ImOnline, &heartbeat, &node).unwrap().kind(), PayloadKind::Heartbeat);
         let hash = blake2_256(b"message");
         assert_eq!(ask(KeyType::Beefy, &hash, &node), Err(Unclear::NoPayload(32)));
-        assert_eq!(payload_for(&key(KeyType::Babe), ToSign::Prehashed(hash), &node), Err(Unclear::NoPayload(32)));
+        assert_eq!(
+            payload_for(&key(KeyType::Babe), ToSign::Prehashed(hash), &node),
+            Err(Unclear::NoPayload(32))
+        );
     }
 }

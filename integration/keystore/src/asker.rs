@@ -21,9 +21,12 @@ use crate::{
 };
 use codec::Decode;
 use signonce_protocol::{
-    Digest, DutyClass, GenesisHash, KeyId, KeyType, PayloadKind, PublicKey, RawPayload, Scheme, ToSign, VrfRequest,
+    Digest, DutyClass, GenesisHash, KeyId, KeyType, PayloadKind, PublicKey, RawPayload, Scheme, ToSign,
+    VrfRequest,
     client::ClientError,
-    rpc::{ErrorCode, RpcError, SignParams, SignReply, VrfReply},
+    rpc::{
+        ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, RpcError, SignParams, SignReply, VrfReply,
+    },
 };
 use sp_core::sr25519::{
     self,
@@ -73,13 +76,17 @@ pub(crate) enum Denial {
     #[error("{key}: {why}")]
     Unclear { key: KeyId, why: Unclear },
     /// It is not known which slot the VRF is for.
-    #[error("{key}: {VRF_INTENT}: the slot and epoch of this VRF are not known; the node must call RemoteSigner::watch_epochs, and knows a new epoch a moment after its first block")]
+    #[error(
+        "{key}: {VRF_INTENT}: the slot and epoch of this VRF are not known; the node must call RemoteSigner::watch_epochs, and knows a new epoch a moment after its first block"
+    )]
     UnknownEpoch { key: KeyId },
     /// The client lacks a right.
     #[error("{key}: this client has no right to {class}; an operator can grant it with `signonce clients`")]
     NoRight { key: KeyId, class: DutyClass },
     /// The signature is wrong.
-    #[error("{key}: {intent}: the signature from {signer} does not hold and was thrown away; check what runs at that address")]
+    #[error(
+        "{key}: {intent}: the signature from {signer} does not hold and was thrown away; check what runs at that address"
+    )]
     BadSignature { key: KeyId, intent: &'static str, signer: String },
 }
 
@@ -408,19 +415,28 @@ impl Asker {
     /// A new key of the type, ours when this returns. The error is for people.
     pub(crate) fn generate(&self, key_type: KeyType, scheme: Scheme) -> Result<KeyId, String> {
         if key_type.schemes()[0] != scheme {
-            return Err(format!("the signers make {} keys of type {key_type}, not {scheme}", key_type.schemes()[0]));
+            return Err(format!(
+                "the signers make {} keys of type {key_type}, not {scheme}",
+                key_type.schemes()[0]
+            ));
         }
-        let asking = self.signers.generate(self.chain, key_type, GENERATE_WITHIN);
+        let params = GenerateKeyParams { chain: ChainRef::Genesis(self.chain), key_type };
+        let asking = self.signers.generate(params, GENERATE_WITHIN);
         let (result, took) = self.wait(GENERATE_INTENT, Some(GENERATE_WITHIN), asking);
-        let public = match result {
-            Ok(Ok(public)) => public,
+        let reply = match result {
+            Ok(Ok(reply)) => reply,
             Ok(Err(error)) => return Err(self.not_generated(error, took)),
             Err(NoResult::Late) => return Err("no answer from the signers in time".into()),
             Err(NoResult::Stopped) => return Err("the node stops".into()),
         };
         self.link.answered(took, self.signers.preferred());
-        if public.as_bytes().len() != scheme.public_len() {
-            return Err(format!("the signers answered {public}, which is no {scheme} key"));
+        let GenerateKeyReply { public, key_type: made_type, scheme: made_scheme } = reply;
+        let fits =
+            (made_type, made_scheme, public.as_bytes().len()) == (key_type, scheme, scheme.public_len());
+        if !fits {
+            return Err(format!(
+                "asked for a {scheme} key of type {key_type}, the signers answered {made_type}:{public} ({made_scheme})"
+            ));
         }
         let key = KeyId { key_type, public };
         self.keys.made(key, scheme);
@@ -435,10 +451,11 @@ impl Asker {
                 self.metrics.refusal(refusal.code.name());
                 Outcome::Refused
             }
-            _ => {
+            ClientError::NotReady { .. } | ClientError::UnknownOutcome { .. } => {
                 self.link.missed();
                 Outcome::NoAnswer
             }
+            _ => Outcome::NoAnswer,
         };
         self.metrics.request(GENERATE_INTENT, outcome);
         error.to_string()

@@ -153,7 +153,8 @@ impl Keys {
         mine.retain(|_, mine| mine.made.is_some_and(|made| made.elapsed() < NEW_FOR));
         mine.extend(listed);
         drop(mine);
-        let named = |id: &KeyId| infos.iter().any(|info| info.key_type == id.key_type && info.public == id.public);
+        let named =
+            |id: &KeyId| infos.iter().any(|info| info.key_type == id.key_type && info.public == id.public);
         self.report.forget(|condition| matches!(condition, Condition::Unusable(id) if !named(id)));
         for info in ours {
             self.tell_watermark(info);
@@ -262,7 +263,8 @@ mod tests {
     fn keys_that_are_not_armed_or_lack_the_right_or_belong_to_another_chain_are_not_ours() {
         let keys = keys_with(Arc::new(FakeNode::default()));
         let good = info(KeyType::Babe, Scheme::Sr25519, [1; 32]);
-        let unarmed = KeyInfo { state: KeyState::Registered, ..info(KeyType::Babe, Scheme::Sr25519, [2; 32]) };
+        let unarmed =
+            KeyInfo { state: KeyState::Registered, ..info(KeyType::Babe, Scheme::Sr25519, [2; 32]) };
         let disabled = KeyInfo { state: KeyState::Disabled, ..info(KeyType::Babe, Scheme::Sr25519, [3; 32]) };
         let rightless =
             KeyInfo { classes: vec![DutyClass::BabeVrf], ..info(KeyType::Babe, Scheme::Sr25519, [4; 32]) };
@@ -276,7 +278,8 @@ mod tests {
     #[test]
     fn a_list_replaces_and_a_change_changes_one_key() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let (a, b) = (info(KeyType::Babe, Scheme::Sr25519, [1; 32]), info(KeyType::Babe, Scheme::Sr25519, [2; 32]));
+        let (a, b) =
+            (info(KeyType::Babe, Scheme::Sr25519, [1; 32]), info(KeyType::Babe, Scheme::Sr25519, [2; 32]));
         keys.apply(all(vec![a.clone()]));
         keys.apply(changed(b.clone()));
         assert_eq!(keys.publics(KeyType::Babe, Some(Scheme::Sr25519)), [a.public, b.public]);
@@ -322,7 +325,8 @@ mod tests {
     #[test]
     fn a_key_just_made_is_ours_at_once_and_survives_a_list_that_is_older() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let made = KeyId { key_type: KeyType::Babe, public: PublicKey::try_from([7; 32].as_slice()).unwrap() };
+        let made =
+            KeyId { key_type: KeyType::Babe, public: PublicKey::try_from([7; 32].as_slice()).unwrap() };
         keys.made(made, Scheme::Sr25519);
         assert!(keys.find(&made).unwrap().may(DutyClass::OwnershipProof));
         keys.apply(all(vec![]));

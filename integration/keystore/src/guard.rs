@@ -29,7 +29,11 @@ pub(crate) fn no_slashable_keys_in(dir: &Path) -> Result<(), StartError> {
         }
     }
     files.sort();
-    if files.is_empty() { Ok(()) } else { Err(StartError::KeyFiles { dir: dir.into(), files: KeyFiles(files) }) }
+    if files.is_empty() {
+        Ok(())
+    } else {
+        Err(StartError::KeyFiles { dir: dir.into(), files: KeyFiles(files) })
+    }
 }
 
 /// The key in a file of this name, as `type:0xpublic`, if it can be slashed. A name is `hex(type) ‖ hex(public)`.
@@ -77,8 +81,7 @@ mod tests {
 
     impl Dir {
         fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("signonce-keystore-{}-{name}", std::process::id()));
+            let path = std::env::temp_dir().join(format!("signonce-keystore-{}-{name}", std::process::id()));
             std::fs::create_dir_all(&path).unwrap();
             Self(path)
         }
@@ -122,7 +125,9 @@ mod tests {
         dir.put(&format!("62656566{}", "02".repeat(33)));
         dir.put(&format!("6173676e{}", "03".repeat(32)));
         let error = no_slashable_keys_in(&dir.0).unwrap_err().to_string();
-        for part in ["babe:0x0101", "beef:0x0202", "signonce keys import", "destroy", &dir.0.display().to_string()] {
+        for part in
+            ["babe:0x0101", "beef:0x0202", "signonce keys import", "destroy", &dir.0.display().to_string()]
+        {
             assert!(error.contains(part), "{part} is not in: {error}");
         }
         assert!(!error.contains("asgn") && !error.contains("secret"), "{error}");

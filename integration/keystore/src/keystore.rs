@@ -102,7 +102,8 @@ impl RemoteKeystore {
 
     fn has_key(&self, key_type: KeyTypeId, public: &[u8]) -> bool {
         let Some(key) = key_id(key_type, public) else { return false };
-        self.asker.keys.has(&key) && (key.key_type != KeyType::Grandpa || self.asker.node.may_vote(&key.public))
+        self.asker.keys.has(&key)
+            && (key.key_type != KeyType::Grandpa || self.asker.node.may_vote(&key.public))
     }
 }
 
@@ -124,7 +125,11 @@ impl Keystore for RemoteKeystore {
         self.publics(key_type, Scheme::Sr25519)
     }
 
-    fn sr25519_generate_new(&self, key_type: KeyTypeId, seed: Option<&str>) -> Result<sr25519::Public, Error> {
+    fn sr25519_generate_new(
+        &self,
+        key_type: KeyTypeId,
+        seed: Option<&str>,
+    ) -> Result<sr25519::Public, Error> {
         self.generate(key_type, Scheme::Sr25519, seed, || sr25519::Pair::generate().0.public())
     }
 
@@ -165,7 +170,11 @@ impl Keystore for RemoteKeystore {
         self.publics(key_type, Scheme::Ed25519)
     }
 
-    fn ed25519_generate_new(&self, key_type: KeyTypeId, seed: Option<&str>) -> Result<ed25519::Public, Error> {
+    fn ed25519_generate_new(
+        &self,
+        key_type: KeyTypeId,
+        seed: Option<&str>,
+    ) -> Result<ed25519::Public, Error> {
         self.generate(key_type, Scheme::Ed25519, seed, || ed25519::Pair::generate().0.public())
     }
 

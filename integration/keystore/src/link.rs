@@ -102,10 +102,7 @@ impl Link {
         self.down.store(true, Ordering::SeqCst);
         self.metrics.connected(false);
         self.report.begin(Condition::Down, || {
-            format!(
-                "no signer serves: {why}{}. The node goes on without signing until one does",
-                advice(why)
-            )
+            format!("no signer serves: {why}{}. The node goes on without signing until one does", advice(why))
         });
     }
 

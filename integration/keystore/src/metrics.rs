@@ -3,8 +3,8 @@
 use crate::LOG;
 use signonce_protocol::PublicKey;
 use substrate_prometheus_endpoint::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, PrometheusError, Registry,
-    U64, prometheus::core::Collector,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, PrometheusError,
+    Registry, U64, prometheus::core::Collector,
 };
 
 /// What became of one request of the node. The label `outcome`.
@@ -79,8 +79,8 @@ impl Metrics {
             seconds: HistogramVec::new(
                 HistogramOpts::new("signonce_request_seconds", "Time until the signers had answered")
                     .buckets(vec![
-                        0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0,
-                        30.0,
+                        0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5,
+                        1.0, 2.0, 5.0, 30.0,
                     ]),
                 &["intent"],
             )?,

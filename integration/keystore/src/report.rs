@@ -200,7 +200,10 @@ mod tests {
     fn what_goes_wrong_with_certificates_comes_with_what_to_do() {
         for (why, part) in [
             ("TLS: invalid peer certificate: UnknownIssuer", "--remote-signer-ca"),
-            ("TLS: invalid peer certificate: certificate expired: verification time 5", "signer's certificate has expired"),
+            (
+                "TLS: invalid peer certificate: certificate expired: verification time 5",
+                "signer's certificate has expired",
+            ),
             ("TLS: invalid peer certificate: Expired", "signer's certificate has expired"),
             ("WebSocket: received fatal alert: CertificateExpired", "--remote-signer-cert has expired"),
             ("WebSocket: received fatal alert: UnknownCA", "client CA"),

@@ -270,7 +270,8 @@ pub(crate) fn asker(
 
 /// The client's settings; each file must be named.
 fn client_config(params: &RemoteSignerParams) -> Result<ClientConfig, StartError> {
-    let RemoteSignerParams { remote_signer, remote_signer_cert, remote_signer_key, remote_signer_ca } = params;
+    let RemoteSignerParams { remote_signer, remote_signer_cert, remote_signer_key, remote_signer_ca } =
+        params;
     if remote_signer.is_empty() {
         return Err(StartError::NoSigner);
     }

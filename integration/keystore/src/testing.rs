@@ -13,12 +13,13 @@ use crate::{
 use codec::Encode;
 use futures::future::BoxFuture;
 use signonce_protocol::{
-    DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, PayloadKind, PublicKey, Scheme, VrfRequest, blake2_256,
+    DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, PayloadKind, PublicKey, Scheme, VrfRequest,
+    blake2_256,
     client::ClientError,
     keccak_256,
     rpc::{
-        ErrorCode, KeyInfo, KeyState, KeysEvent, Readiness, RpcError, SignParams, SignReply, SignVerdict, VrfParams,
-        VrfReply,
+        ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, Readiness, RpcError,
+        SignParams, SignReply, SignVerdict, VrfParams, VrfReply,
     },
 };
 use sp_consensus_babe::make_vrf_transcript;
@@ -280,7 +281,8 @@ impl Signers for FakeSigners {
         })
     }
 
-    fn generate(&self, _: GenesisHash, key_type: KeyType, _: Duration) -> Later<PublicKey> {
+    fn generate(&self, params: GenerateKeyParams, _: Duration) -> Later<GenerateKeyReply> {
+        let GenerateKeyParams { chain: _, key_type } = params;
         self.answer(crate::ask::GENERATE_INTENT, move |state, wrong| {
             let secret = match key_type.schemes()[0] {
                 Scheme::Sr25519 => Secret::Sr25519(sr25519::Pair::generate().0),
@@ -294,9 +296,8 @@ impl Signers for FakeSigners {
             };
             let public = public.unwrap();
             state.secrets.insert(public, secret);
-            // Of another length than any key of this type has.
-            let other_length = if public.as_bytes().len() == 32 { vec![2; 33] } else { vec![2; 32] };
-            if wrong { PublicKey::try_from(other_length.as_slice()).unwrap() } else { public }
+            let key_type = if wrong { KeyType::Para } else { key_type };
+            GenerateKeyReply { public, key_type, scheme: key_type.schemes()[0] }
         })
     }
 

@@ -6,7 +6,9 @@ use crate::{
     report::Condition,
     testing::{Bed, Behaviour, FakeSigners, id, vote, vrf_data},
 };
-use signonce_protocol::{DutyClass, EpochIndex, Hash, Slot, VrfRequest, blake2_256, keccak_256, rpc::ErrorCode};
+use signonce_protocol::{
+    DutyClass, EpochIndex, Hash, Slot, VrfRequest, blake2_256, keccak_256, rpc::ErrorCode,
+};
 use sp_core::crypto::key_types::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE};
 
 fn babe_pair() -> sr25519::Pair {
@@ -80,7 +82,9 @@ fn lists_and_has_keys_say_what_the_signers_list() {
     assert!(keystore.ed25519_public_keys(BABE).is_empty());
     assert_eq!(keystore.keys(BEEFY).unwrap(), [beef_pair().public().0.to_vec()]);
     let assignment = KeyTypeId(*b"asgn");
-    assert!(keystore.keys(assignment).unwrap().is_empty() && keystore.sr25519_public_keys(assignment).is_empty());
+    assert!(
+        keystore.keys(assignment).unwrap().is_empty() && keystore.sr25519_public_keys(assignment).is_empty()
+    );
     let (babe, beefy) = ((babe_pair().public().0.to_vec(), BABE), (beef_pair().public().0.to_vec(), BEEFY));
     assert!(keystore.has_keys(&[babe.clone(), beefy.clone()]));
     assert!(!keystore.has_keys(&[babe.clone(), (babe.0, assignment)]));
@@ -139,7 +143,8 @@ fn the_other_keys_sign_what_the_node_hands_over() {
             .with_sr25519(KeyType::AuthorityDiscovery, &pair)
             .with_sr25519(KeyType::ImOnline, &pair),
     );
-    let record = bed.keystore.sr25519_sign(AUTHORITY_DISCOVERY, &pair.public(), b"\x0arecord").unwrap().unwrap();
+    let record =
+        bed.keystore.sr25519_sign(AUTHORITY_DISCOVERY, &pair.public(), b"\x0arecord").unwrap().unwrap();
     assert!(sr25519::Pair::verify(&record, b"\x0arecord", &pair.public()));
     let crypto = sr25519::CRYPTO_ID;
     let beat = bed.keystore.sign_with(IM_ONLINE, crypto, &pair.public().0, &[0; 16]).unwrap().unwrap();
@@ -283,7 +288,8 @@ fn clock_skew_is_told_when_it_begins_and_when_it_ends() {
 
 #[test]
 fn a_class_the_client_may_not_do_is_not_asked_for() {
-    let signers = FakeSigners::default().with_sr25519(KeyType::Babe, &babe_pair()).without(DutyClass::BabeVrf);
+    let signers =
+        FakeSigners::default().with_sr25519(KeyType::Babe, &babe_pair()).without(DutyClass::BabeVrf);
     let bed = Bed::new(signers);
     bed.node.remember_slot(SLOT);
     assert!(claim(&bed).unwrap_err().to_string().contains("no right to babeVrf"));

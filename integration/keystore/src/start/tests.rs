@@ -24,9 +24,21 @@ fn start_error(params: &RemoteSignerParams) -> String {
 fn every_missing_argument_is_named_with_its_variable() {
     assert!(start_error(&RemoteSignerParams::default()).contains("--remote-signer"));
     let without = [
-        (RemoteSignerParams { remote_signer_cert: None, ..params() }, "--remote-signer-cert", "SIGNONCE_REMOTE_SIGNER_CERT"),
-        (RemoteSignerParams { remote_signer_key: None, ..params() }, "--remote-signer-key", "SIGNONCE_REMOTE_SIGNER_KEY"),
-        (RemoteSignerParams { remote_signer_ca: None, ..params() }, "--remote-signer-ca", "SIGNONCE_REMOTE_SIGNER_CA"),
+        (
+            RemoteSignerParams { remote_signer_cert: None, ..params() },
+            "--remote-signer-cert",
+            "SIGNONCE_REMOTE_SIGNER_CERT",
+        ),
+        (
+            RemoteSignerParams { remote_signer_key: None, ..params() },
+            "--remote-signer-key",
+            "SIGNONCE_REMOTE_SIGNER_KEY",
+        ),
+        (
+            RemoteSignerParams { remote_signer_ca: None, ..params() },
+            "--remote-signer-ca",
+            "SIGNONCE_REMOTE_SIGNER_CA",
+        ),
     ];
     for (params, argument, env) in without {
         let error = start_error(&params);
@@ -66,6 +78,10 @@ fn dropping_the_shutdown_future_frees_a_vote_that_waits_for_the_signers() {
     let result = voting.join().unwrap();
     assert!(matches!(result, Err(sp_keystore::Error::Unavailable)), "{result:?}");
     let keys = sp_core::crypto::key_types::GRANDPA;
-    let later = signer.keystore().ed25519_sign(keys, &ed25519::Pair::from_seed(&[1; 32]).public(), &vote(1, 1, [1; 32]));
+    let later = signer.keystore().ed25519_sign(
+        keys,
+        &ed25519::Pair::from_seed(&[1; 32]).public(),
+        &vote(1, 1, [1; 32]),
+    );
     assert!(matches!(later, Err(sp_keystore::Error::Unavailable)), "{later:?}");
 }
