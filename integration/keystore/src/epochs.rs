@@ -96,7 +96,7 @@ impl KnownEpoch {
 }
 
 /// What the runtime says at the best block.
-pub(crate) struct Reading {
+struct Reading {
     current: Epoch,
     next: Epoch,
     slot_ms: Option<u64>,
@@ -362,7 +362,10 @@ mod tests {
         // slot 1050 of epoch 7 with what was announced for epoch 5.
         let epochs = Epochs::default();
         epochs.lock().take_in(&reading(4, 700));
-        assert_eq!(found(&epochs, 5, NOW, 7), request(5, NOW, 7));
+        for slot in [NOW - 2, NOW, NOW + 1, NOW - 1] {
+            epochs.lock().last = None;
+            assert_eq!(found(&epochs, 5, slot, 7), request(5, slot, 7), "slot {slot}");
+        }
         assert_eq!(found(&epochs, 4, NOW, 7), request(4, NOW, 7), "as from a block of epoch 3");
         assert_eq!(found(&epochs, 5, NOW, 6), None, "no epoch 6 has this slot");
     }

@@ -18,6 +18,7 @@
 
 mod memory;
 mod poll;
+mod reason;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub(crate) use poll::{Gate, Preflight};
 pub use poll::{VoterPosition, VoterView};
 
 use memory::Recorded;
+use reason::{Opened, Shut};
 use signonce_protocol::PublicKey;
 use std::{
     collections::BTreeMap,
@@ -64,26 +66,6 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "set {} round {}", self.set_id, self.round)
     }
-}
-
-/// Why a gate opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opened {
-    NeverVoted,
-    DatabaseAhead { next: Place },
-    VotesConfirmed { at: Place },
-    Past { position: Place },
-    Try { position: Place },
-}
-
-/// Why a gate closed, or stays closed after the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shut {
-    Refused { at: Place },
-    NothingRecorded,
-    RecordBehind { next: Place },
-    VotesNotRecorded { at: Place },
-    NoRestart,
 }
 
 /// What the shell has to do or tell.
@@ -313,9 +295,8 @@ impl Key {
     fn advance(&mut self, highest: Option<Place>, now: Instant) {
         let Some(at) = highest.filter(|_| highest > self.highest) else { return };
         self.highest = highest;
-        if highest > self.own {
-            self.foreign = Some(Foreign { at, when: now });
-        }
+        // Own signatures raised it when they came: see `signed`.
+        self.foreign = Some(Foreign { at, when: now });
     }
 
     fn signed(&mut self, at: Place) {
@@ -489,44 +470,4 @@ impl Key {
 /// `first`, twice as long for each of `times`, but no longer than `most`.
 fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
     2u32.checked_pow(times).and_then(|factor| first.checked_mul(factor)).map_or(most, |wait| wait.min(most))
-}
-
-impl fmt::Display for Opened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NeverVoted => f.write_str("the key has never voted"),
-            Self::DatabaseAhead { next } => {
-                write!(f, "the node's database goes on at {next}, past every vote")
-            }
-            Self::VotesConfirmed { at } => {
-                write!(f, "the votes the node recorded in {at} are the ones signed")
-            }
-            Self::Past { position } => {
-                write!(f, "the voter is in {position}, past every vote, and nobody else signs")
-            }
-            Self::Try { position } => {
-                write!(
-                    f,
-                    "a try, as finality stands still at {position} and may need this vote; \
-                    what is not safe will be refused"
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Display for Shut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused { at } => write!(f, "a vote in {at} was refused"),
-            Self::NothingRecorded => f.write_str("the node's database does not say what it voted"),
-            Self::RecordBehind { next } => {
-                write!(f, "the node's database goes on at {next}, behind what was signed")
-            }
-            Self::VotesNotRecorded { at } => {
-                write!(f, "votes in {at} were signed that the node's database lacks")
-            }
-            Self::NoRestart => f.write_str("this node cannot restart its voter for a try"),
-        }
-    }
 }

@@ -367,6 +367,11 @@ fn a_signer_that_lags_behind_does_not_lower_the_watermark() {
     assert_eq!(bench.watermark(1, None), []);
     bench.position = Some(at(3, 5));
     assert_eq!(bench.pass(20), []);
+    let mut bench = Bench::new(Some(at(3, 9)));
+    bench.rules.recorded(None, bench.now);
+    bench.rules.watermark(&key(1), Some(A), None, bench.now);
+    assert_eq!(bench.watermark(1, None), [], "with a lower floor");
+    assert_eq!(bench.pass(20), []);
 }
 
 #[test]
@@ -439,6 +444,21 @@ fn a_try_that_is_signed_leaves_the_gate_open() {
     bench.vote(A);
     assert_eq!(bench.pass(600), []);
     assert!(bench.is_open());
+}
+
+#[test]
+fn a_try_that_gets_half_a_round_signed_does_not_shorten_the_pauses() {
+    let mut bench = Bench::behind();
+    bench.position = Some(A);
+    bench.pass(1);
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        let waited = (1..=1000).find(|_| !bench.pass(1).is_empty());
+        pauses.push(waited.expect("it is tried"));
+        bench.vote(A);
+        bench.refuse(A);
+    }
+    assert_eq!(pauses, [30, 30, 60, 120, 240]);
 }
 
 #[test]
