@@ -1,0 +1,98 @@
+//! What can be asked over RPC besides what every SDK node answers.
+//!
+//! BABE's and BEEFY's methods, `system_accountNextIndex`, and `validator_status`: where the voter is, how often it
+//! was started again, and what of equivocations was seen and proven. (Not GRANDPA's methods: they would go on asking
+//! the first voter.)
+
+use crate::{
+    judge::{Judge, proven_at},
+    service::{FullClient, Pool, SelectChain},
+    voter::VoterHandle,
+};
+use jsonrpsee::{RpcModule, core::RegisterMethodError, types::ErrorObjectOwned};
+use polkadot_sdk::*;
+use sc_consensus_babe::BabeWorkerHandle;
+use sc_consensus_babe_rpc::{Babe, BabeApiServer};
+use sc_consensus_beefy::BeefyRPCLinks;
+use sc_consensus_beefy_rpc::{Beefy, BeefyApiServer};
+use sc_rpc::SubscriptionTaskExecutor;
+use serde::Serialize;
+use signonce_validator_runtime::{AccountId, Nonce, opaque::Block};
+use sp_blockchain::HeaderBackend;
+use sp_consensus_beefy::ecdsa_crypto::AuthorityId as BeefyId;
+use sp_keystore::KeystorePtr;
+use std::{collections::BTreeMap, sync::Arc};
+use substrate_frame_rpc_system::{System, SystemApiServer};
+
+/// What the methods ask.
+pub struct Methods {
+    pub client: Arc<FullClient>,
+    pub pool: Arc<Pool>,
+    pub select_chain: SelectChain,
+    pub keystore: KeystorePtr,
+    pub babe: BabeWorkerHandle<Block>,
+    pub beefy: BeefyRPCLinks<Block, BeefyId>,
+    pub voter: VoterHandle,
+    pub judge: Judge,
+}
+
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    /// GRANDPA's authority set and round; null while no voter runs.
+    set_id: Option<u64>,
+    round: Option<u64>,
+    voter_restarts: u64,
+    best: u32,
+    finalized: u32,
+    /// Duties for which this node saw a key sign two things, by kind.
+    equivocations: BTreeMap<&'static str, u64>,
+    /// Offences that the chain has accepted as proven at the best block, by kind.
+    proven_offences: BTreeMap<String, u64>,
+}
+
+impl Methods {
+    /// The methods as a module of the RPC server.
+    pub fn module(&self, executor: SubscriptionTaskExecutor) -> Result<RpcModule<()>, sc_service::Error> {
+        let mut module = RpcModule::new(());
+        let system = System::<_, _, Block>::new(self.client.clone(), self.pool.clone());
+        let babe = Babe::new(
+            self.client.clone(),
+            self.babe.clone(),
+            self.keystore.clone(),
+            self.select_chain.clone(),
+        );
+        let beefy = Beefy::<Block, BeefyId>::new(
+            self.beefy.from_voter_justif_stream.clone(),
+            self.beefy.from_voter_best_beefy_stream.clone(),
+            executor,
+        )
+        .map_err(|error| sc_service::Error::Application(Box::new(error)))?;
+        module
+            .merge(SystemApiServer::<_, AccountId, Nonce>::into_rpc(system))
+            .and_then(|()| module.merge(BabeApiServer::into_rpc(babe)))
+            .and_then(|()| module.merge(BeefyApiServer::into_rpc(beefy)))
+            .and_then(|()| self.add_status(&mut module))
+            .map_err(|error| sc_service::Error::Application(Box::new(error)))?;
+        Ok(module)
+    }
+
+    fn add_status(&self, module: &mut RpcModule<()>) -> Result<(), RegisterMethodError> {
+        let (client, voter, judge) = (self.client.clone(), self.voter.clone(), self.judge.clone());
+        // Blocking: the voter is asked, which may be about to sign.
+        module.register_blocking_method("validator_status", move |_, _, _| {
+            let info = client.info();
+            let position = voter.position();
+            Ok::<_, ErrorObjectOwned>(Status {
+                set_id: position.map(|position| position.set_id),
+                round: position.map(|position| position.round),
+                voter_restarts: voter.restarts(),
+                best: info.best_number,
+                finalized: info.finalized_number,
+                equivocations: judge.counts(),
+                proven_offences: proven_at(&client, info.best_hash).into_iter().collect(),
+            })
+        })?;
+        Ok(())
+    }
+}

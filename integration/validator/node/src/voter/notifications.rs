@@ -1,0 +1,182 @@
+//! The network's notification service for GRANDPA, lent to one voter after the other.
+//!
+//! A voter consumes the service it is given, and litep2p's cannot be cloned. A [`Lease`] gives it back when it is
+//! dropped, and tells the next voter of the peers that are connected already.
+
+use crate::judge::votes::Tap;
+use polkadot_sdk::*;
+use sc_network::{
+    PeerId, ProtocolName,
+    error::Error,
+    service::traits::{Direction, MessageSink, NotificationEvent, NotificationService, ValidationResult},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// Where the service is while no voter has it.
+#[derive(Clone, Debug)]
+pub struct Notifications(Arc<Home>);
+
+#[derive(Debug)]
+struct Home {
+    kept: Mutex<Option<Kept>>,
+    returned: Notify,
+    protocol: ProtocolName,
+    tap: Tap,
+}
+
+#[derive(Debug)]
+struct Kept {
+    service: Box<dyn NotificationService>,
+    peers: HashMap<PeerId, Connected>,
+}
+
+/// What was said of a peer when it connected.
+#[derive(Clone, Debug)]
+struct Connected {
+    direction: Direction,
+    handshake: Vec<u8>,
+    negotiated_fallback: Option<ProtocolName>,
+}
+
+impl Connected {
+    fn event(&self, peer: PeerId) -> NotificationEvent {
+        let Connected { direction, handshake, negotiated_fallback } = self.clone();
+        NotificationEvent::NotificationStreamOpened { peer, direction, handshake, negotiated_fallback }
+    }
+}
+
+impl Notifications {
+    pub fn new(service: Box<dyn NotificationService>, tap: Tap) -> Self {
+        let protocol = service.protocol().clone();
+        let kept = Mutex::new(Some(Kept { service, peers: HashMap::new() }));
+        Self(Arc::new(Home { kept, returned: Notify::new(), protocol, tap }))
+    }
+
+    /// Waits until it is here, which it is when the last voter has gone with all its parts.
+    pub async fn lend(&self) -> Lease {
+        loop {
+            let returned = self.0.returned.notified();
+            if let Some(kept) = self.0.kept.lock().expect("no panic while it is held").take() {
+                let replay = kept.peers.iter().map(|(peer, connected)| connected.event(*peer)).collect();
+                return Lease { home: self.0.clone(), kept: Some(kept), replay };
+            }
+            returned.await;
+        }
+    }
+
+    /// Lets time pass without a voter. The service has to be asked, or nobody could connect.
+    pub async fn wait(&self, time: Duration) {
+        let receive = async {
+            let mut lease = self.lend().await;
+            while let Some(event) = lease.next_event().await {
+                if let NotificationEvent::ValidateInboundSubstream { result_tx, .. } = event {
+                    // If the network does not wait for the answer any more, it needs none.
+                    let _ = result_tx.send(ValidationResult::Accept);
+                }
+            }
+            std::future::pending::<()>().await
+        };
+        let _: Result<(), _> = tokio::time::timeout(time, receive).await;
+    }
+}
+
+/// The service while a voter has it.
+#[derive(Debug)]
+pub struct Lease {
+    home: Arc<Home>,
+    /// Taken only when dropped.
+    kept: Option<Kept>,
+    /// What the voter has missed.
+    replay: VecDeque<NotificationEvent>,
+}
+
+impl Lease {
+    fn kept(&self) -> &Kept {
+        self.kept.as_ref().expect("taken only when dropped")
+    }
+
+    fn kept_mut(&mut self) -> &mut Kept {
+        self.kept.as_mut().expect("taken only when dropped")
+    }
+
+    fn note(&mut self, event: &NotificationEvent) {
+        match event {
+            NotificationEvent::NotificationStreamOpened { peer, direction, handshake, negotiated_fallback } => {
+                let connected = Connected {
+                    direction: *direction,
+                    handshake: handshake.clone(),
+                    negotiated_fallback: negotiated_fallback.clone(),
+                };
+                self.kept_mut().peers.insert(*peer, connected);
+            }
+            NotificationEvent::NotificationStreamClosed { peer } => {
+                self.kept_mut().peers.remove(peer);
+            }
+            NotificationEvent::NotificationReceived { notification, .. } => self.home.tap.see(notification),
+            NotificationEvent::ValidateInboundSubstream { .. } => {}
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        *self.home.kept.lock().expect("no panic while it is held") = self.kept.take();
+        self.home.returned.notify_one();
+    }
+}
+
+#[async_trait::async_trait]
+impl NotificationService for Lease {
+    async fn open_substream(&mut self, peer: PeerId) -> Result<(), ()> {
+        self.kept_mut().service.open_substream(peer).await
+    }
+
+    async fn close_substream(&mut self, peer: PeerId) -> Result<(), ()> {
+        self.kept_mut().service.close_substream(peer).await
+    }
+
+    fn send_sync_notification(&mut self, peer: &PeerId, notification: Vec<u8>) {
+        self.home.tap.see(&notification);
+        self.kept_mut().service.send_sync_notification(peer, notification);
+    }
+
+    async fn send_async_notification(&mut self, peer: &PeerId, notification: Vec<u8>) -> Result<(), Error> {
+        self.home.tap.see(&notification);
+        self.kept_mut().service.send_async_notification(peer, notification).await
+    }
+
+    async fn set_handshake(&mut self, handshake: Vec<u8>) -> Result<(), ()> {
+        self.kept_mut().service.set_handshake(handshake).await
+    }
+
+    fn try_set_handshake(&mut self, handshake: Vec<u8>) -> Result<(), ()> {
+        self.kept_mut().service.try_set_handshake(handshake)
+    }
+
+    async fn next_event(&mut self) -> Option<NotificationEvent> {
+        if let Some(event) = self.replay.pop_front() {
+            return Some(event);
+        }
+        let event = self.kept_mut().service.next_event().await?;
+        self.note(&event);
+        Some(event)
+    }
+
+    /// There is one lease at a time.
+    fn clone(&mut self) -> Result<Box<dyn NotificationService>, ()> {
+        Err(())
+    }
+
+    fn protocol(&self) -> &ProtocolName {
+        &self.home.protocol
+    }
+
+    fn message_sink(&self, peer: &PeerId) -> Option<Box<dyn MessageSink>> {
+        self.kept().service.message_sink(peer)
+    }
+}
