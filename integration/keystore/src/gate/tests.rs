@@ -23,7 +23,6 @@ fn next(place: Place) -> Place {
 /// The rules of one node, its clock and what they said last.
 struct Bench {
     rules: Rules,
-    start: Instant,
     now: Instant,
     position: Option<Place>,
 }
@@ -32,7 +31,7 @@ impl Bench {
     /// A node whose voter stands at `position`.
     fn new(position: Option<Place>) -> Self {
         let now = Instant::now();
-        let mut bench = Self { rules: Rules::default(), start: now, now, position };
+        let mut bench = Self { rules: Rules::default(), now, position };
         assert_eq!(bench.tick(), []);
         bench
     }
