@@ -47,13 +47,14 @@ fn keystore(dir: &Path) {
 }
 
 #[test]
-fn a_newcomer_can_follow_the_first_cluster_and_the_import_to_the_letter() {
+fn a_newcomer_can_follow_the_first_cluster_the_import_and_new_keys_to_the_letter() {
     let dir = tempfile::tempdir().unwrap();
     keystore(&dir.path().join("keystore"));
     let script = format!(
-        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{}\n{}",
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{}\n{}\n{}",
         commands("docs/first-cluster.md"),
-        commands("docs/import-keys.md")
+        commands("docs/import-keys.md"),
+        commands("docs/validator-keys.md")
     );
     let binaries = Path::new(BINARY).parent().unwrap().to_path_buf();
     let path = std::env::join_paths(
@@ -71,4 +72,7 @@ fn a_newcomer_can_follow_the_first_cluster_and_the_import_to_the_letter() {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
     assert!(said.contains("GRANDPA set 12346 round 1"), "the raised floor is shown: {said}");
+    assert!(said.contains(r#""type":"gran","scheme":"ed25519""#), "a key was made: {said}");
+    assert!(said.contains("(1 so far)"), "and counted: {said}");
+    assert!(said.contains("Armed gran:"), "a disabled key came back: {said}");
 }

@@ -20,6 +20,9 @@ pub const MAX_ENVELOPE_LEN: usize = 16 * 1024;
 /// The living keys a client may have had made, where the operator gives no number.
 pub const DEFAULT_KEY_LIMIT: u32 = 64;
 
+/// The most an operator can allow: each key may take a right, and half of all rights are left for others.
+pub const MAX_KEY_LIMIT: u32 = 500;
+
 /// A client of the cluster, by number. Numbers start at 1 and are never reused.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,

@@ -1,7 +1,7 @@
 //! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
 
 use signonce_cluster::SubmitError;
-use signonce_core::{ChangeError, Claim, ClientId, KeyState, Position, Refusal};
+use signonce_core::{ChangeError, Claim, ClientId, KeyState, Position, Refusal, registry::MAX_KEY_LIMIT};
 use signonce_keys::SignError;
 use signonce_protocol::{
     Duty, DutyClass, KeyId, PublicKey, SetId,
@@ -125,7 +125,7 @@ pub fn not_made(client: &str, chain: &str, refusal: &ChangeError) -> RpcError {
             format!(
                 "; an operator removes old ones (`signonce keys list`, `signonce keys remove KEY`) or allows more \
                  with `signonce clients update {client} --may-generate --key-limit {}`",
-                limit.saturating_mul(2)
+                limit.saturating_mul(2).min(MAX_KEY_LIMIT)
             ),
         ),
         ChangeError::TooMany { .. } => {

@@ -5,7 +5,7 @@ use crate::{
     command::{Change, ChangeDone, ChangeError, Counted, Floors},
     registry::{
         Chain, Client, ClientId, ClientState, Counters, Envelope, Key, KeyAllowance, KeySelector, KeyState,
-        Limits, MAX_ENVELOPE_LEN, MadeKeys, Member, MemberRecord, MemberState, Right,
+        Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MadeKeys, Member, MemberRecord, MemberState, Right,
     },
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
@@ -16,8 +16,6 @@ const MAX_KEYS: usize = 100_000;
 const MAX_CLIENTS: usize = 10_000;
 const MAX_MEMBERS: usize = 1_000;
 const MAX_RIGHTS: usize = 1_000;
-/// A right for each of its keys, and half of all rights left for others.
-const MAX_KEY_LIMIT: u32 = 500;
 const MAX_NAME_LEN: usize = 64;
 const MAX_TEXT_LEN: usize = 1_024;
 

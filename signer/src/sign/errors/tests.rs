@@ -1,5 +1,6 @@
 use super::*;
 use signonce_cluster::{NotReady, clock::SlotOutOfRange};
+use signonce_core::command::Counted;
 use signonce_protocol::{
     BlockNumber, CandidateHash, Digest, GrandpaStage, KeyType, LogIndex, NodeId, Round, SessionIndex, Side,
     Slot, rpc::ErrorKind,
@@ -44,10 +45,40 @@ fn told(claim: &Claim, refusal: &Refusal) -> RpcError {
     assert_eq!((error.data.code, error.data.kind), (error.code, error.code.kind()));
     // A refusal that may turn must not be told as final, nor the other way round.
     let key_is_missing = matches!(refusal, Refusal::UnknownKey { .. } | Refusal::KeyRemoved { .. });
-    if !key_is_missing {
+    // A full place stays full, but nothing is wrong with the payload: who asks slows down and goes on further up.
+    let place_is_full = matches!(refusal, Refusal::Crowded { .. });
+    if !key_is_missing && !place_is_full {
         assert_eq!(refusal.is_final(), error.kind() == ErrorKind::Refused, "{refusal:?}");
     }
     error
+}
+
+#[test]
+fn a_key_that_is_not_made_is_told_with_what_the_operator_types() {
+    let named = || "v1".to_owned();
+    let genesis = signonce_protocol::GenesisHash([1; 32]);
+    for (refusal, code, says) in [
+        (
+            ChangeError::MayNotGenerate { name: named(), chain: genesis },
+            ErrorCode::Forbidden,
+            "`signonce clients update v1 --may-generate`",
+        ),
+        (ChangeError::KeyQuota { name: named(), limit: 64 }, ErrorCode::RateLimited, "--key-limit 128`"),
+        (
+            ChangeError::TooMany { what: Counted::Rights, limit: 1_000 },
+            ErrorCode::RateLimited,
+            "`signonce clients list`",
+        ),
+        (ChangeError::UnknownChain { genesis }, ErrorCode::Internal, "add the chain first"),
+    ] {
+        let told = not_made("v1", "polkadot", &refusal);
+        assert_eq!(told.code, code);
+        assert!(told.message.contains(says) && told.message.contains("polkadot"), "{told}");
+    }
+    let key = babe().key;
+    let unknown = perhaps_made(&key, SubmitError::Unknown, None);
+    assert_eq!(unknown.code, ErrorCode::UnknownOutcome);
+    assert!(unknown.message.contains(&key.to_string()) && !unknown.message.contains("payload"), "{unknown}");
 }
 
 #[test]
