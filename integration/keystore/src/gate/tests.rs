@@ -602,7 +602,7 @@ impl Twins {
 
     fn vote(&mut self, n: usize, place: Place) {
         let by = *self.votes.entry(place.round).or_insert(n);
-        let event_first = self.random() % 2 == 0;
+        let event_first = self.random().is_multiple_of(2);
         if by == n && !event_first {
             self.nodes[n].rules.signed(&key(1), place);
         }
