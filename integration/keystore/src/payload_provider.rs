@@ -48,7 +48,10 @@ mod tests {
 
     impl PayloadProvider<TestBlock> for Even {
         fn payload(&self, header: &TestHeader) -> Option<Payload> {
-            header.number.is_multiple_of(2).then(|| Payload::from_single_entry(*b"mh", header.number.encode()))
+            header
+                .number
+                .is_multiple_of(2)
+                .then(|| Payload::from_single_entry(*b"mh", header.number.encode()))
         }
     }
 
