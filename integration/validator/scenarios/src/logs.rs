@@ -3,9 +3,9 @@
 
 use std::{ops::AddAssign, path::Path};
 
-/// What the detector of one or several nodes has found. A line each is written by `sc-consensus-babe`
-/// (`check_and_report_equivocation`) and `sc-consensus-grandpa` (`Environment::prevote_equivocation` and
-/// `precommit_equivocation`).
+/// What the logs of one or several nodes tell of equivocations. A line each is written by `sc-consensus-babe`
+/// (`check_and_report_equivocation`), by `sc-consensus-grandpa` (`Environment::prevote_equivocation` and
+/// `precommit_equivocation`), and by the test node itself, which looks where the SDK does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Equivocations {
     /// Two blocks of one slot.
@@ -14,6 +14,8 @@ pub struct Equivocations {
     pub prevotes: usize,
     /// Two precommits of one round.
     pub precommits: usize,
+    /// Any of them, found by the test node's own judge.
+    pub judged: usize,
 }
 
 impl Equivocations {
@@ -35,28 +37,30 @@ impl Equivocations {
             blocks: count("is equivocating at slot"),
             prevotes: count("Detected prevote equivocation"),
             precommits: count("Detected precommit equivocation"),
+            judged: count("sealed two blocks of slot") + count("voted twice in round"),
         }
     }
 
     /// All kinds.
     pub const fn total(self) -> usize {
-        self.blocks + self.prevotes + self.precommits
+        self.blocks + self.prevotes + self.precommits + self.judged
     }
 }
 
 impl AddAssign for Equivocations {
     fn add_assign(&mut self, other: Self) {
-        let Self { blocks, prevotes, precommits } = other;
+        let Self { blocks, prevotes, precommits, judged } = other;
         self.blocks += blocks;
         self.prevotes += prevotes;
         self.precommits += precommits;
+        self.judged += judged;
     }
 }
 
 impl std::fmt::Display for Equivocations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { blocks, prevotes, precommits } = self;
-        write!(f, "{blocks} blocks, {prevotes} prevotes, {precommits} precommits")
+        let Self { blocks, prevotes, precommits, judged } = self;
+        write!(f, "{blocks} blocks, {prevotes} prevotes, {precommits} precommits; {judged} by the judge")
     }
 }
 
@@ -93,6 +97,8 @@ mod tests {
 2026-11-21 12:00:01 [main] Detected prevote equivocation in the finality worker: Equivocation { round_number: 3 }
 2026-11-21 12:00:02 Detected precommit equivocation in the finality worker: Equivocation { round_number: 3 }
 2026-11-21 12:00:02 Detected precommit equivocation in the finality worker: Equivocation { round_number: 4 }
+2026-11-21 12:00:02 WARN main judge: BABE: 5Author sealed two blocks of slot 7
+2026-11-21 12:00:02 WARN main judge: GRANDPA: 5Voter voted twice in round 4 of set 1
 2026-11-21 12:00:03 WARN main remote-signer: no signer can be reached
 2026-11-21 12:00:04 Imported #5
 2026-11-21 12:00:05 remote-signer: connected again
@@ -101,8 +107,8 @@ mod tests {
     #[test]
     fn the_detectors_lines_are_told_apart() {
         let found = Equivocations::in_text(LOG);
-        assert_eq!(found, Equivocations { blocks: 1, prevotes: 1, precommits: 2 });
-        assert_eq!(found.total(), 4);
+        assert_eq!(found, Equivocations { blocks: 1, prevotes: 1, precommits: 2, judged: 2 });
+        assert_eq!(found.total(), 6);
         assert_eq!(Equivocations::in_text("Imported #5\n").total(), 0);
     }
 

@@ -287,8 +287,10 @@ fn arguments(
     if !matches!(setup.keys, Keys::None) {
         words.push("--validator".into());
     }
-    let flags = ["--allow-private-ip", "--no-mdns", "--no-telemetry", "--disable-log-color"];
-    words.extend(flags.map(OsString::from));
+    let flags = ["--allow-private-ip", "--no-mdns", "--no-telemetry"];
+    // With the levels and the parts of the node that speak.
+    let log = ["--detailed-log-output", "--disable-log-color"];
+    words.extend(flags.into_iter().chain(log).map(OsString::from));
     Ok(words)
 }
 

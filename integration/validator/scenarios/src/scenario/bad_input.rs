@@ -14,7 +14,8 @@ use crate::{
     stage::Stage,
 };
 use anyhow::Context as _;
-use std::time::Duration;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use std::{fs, path::Path, time::Duration};
 
 /// How long each case is watched: a dozen slots or more.
 const WATCHED: Duration = Duration::from_secs(30);
@@ -86,24 +87,29 @@ async fn wrong_certificates(scene: &Scene<'_>, report: &mut Report) -> anyhow::R
     let strangers = crate::cluster::text(&scene.stage.dir("strangers")?.join("certs"))?;
     scene.cluster.command(&["certs", "init", "--dir", &strangers]).await?;
     let mut files = scene.files.clone();
-    files.ca = std::path::Path::new(&strangers).join("ca.pem");
+    files.ca = Path::new(&strangers).join("ca.pem");
     let setup = NodeSetup::remote("wrong-ca", scene.cluster.urls(), &files);
     scene.play(report, "the wrong authority", setup, Seals::None).await?;
 
-    let files = expired(scene).await?;
+    let files = expired(scene)?;
     let setup = NodeSetup::remote("expired", scene.cluster.urls(), &files);
     scene.play(report, "an expired certificate", setup, Seals::None).await
 }
 
-/// A certificate of the right authority whose time is over.
-async fn expired(scene: &Scene<'_>) -> anyhow::Result<ClientFiles> {
-    let certs = crate::cluster::text(&scene.cluster.certs())?;
-    let issue = ["certs", "issue", "client", "expired", "--dir", &certs, "--days", "0"];
-    scene.cluster.command(&issue).await?;
-    let files = scene.cluster.client_files("expired");
-    let cert = crate::cluster::text(&files.cert)?;
-    let add = ["clients", "add", "expired", "--cert", &cert, "--rights", "group:validator-2", "--yes"];
-    scene.cluster.admin(&add).await?;
+/// A certificate of the right authority for the validator's own key, whose time is over.
+fn expired(scene: &Scene<'_>) -> anyhow::Result<ClientFiles> {
+    let (certs, mut files) = (scene.cluster.certs(), scene.files.clone());
+    let read =
+        |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let authority = KeyPair::from_pem(&read(&certs.join("ca-key.pem"))?)?;
+    let issuer = Issuer::from_ca_cert_pem(&read(&files.ca)?, authority)?;
+    let mut params = CertificateParams::default();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 12, 31);
+    let made = params.signed_by(&KeyPair::from_pem(&read(&files.key)?)?, &issuer)?;
+    files.cert = certs.join("client-expired.pem");
+    fs::write(&files.cert, made.pem())?;
     Ok(files)
 }
 

@@ -51,8 +51,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     );
     network.check_all_run(&mut report);
     report.check_result("the other signers run", set.cluster.all_run());
-    let equivocations = network.equivocations();
-    report.check("nothing equivocated", equivocations.total() == 0, equivocations.to_string());
+    network.check_nothing_equivocated(&mut report).await?;
     Ok(report)
 }
 

@@ -58,8 +58,7 @@ pub async fn run(stage: &Stage, time: Duration) -> anyhow::Result<Report> {
         format!("{mandatory} in {} sessions", last_session - session),
     );
     compare(&mut report, &signatures, best, &rounds);
-    let equivocations = network.equivocations();
-    report.check("nothing equivocated", equivocations.total() == 0, equivocations.to_string());
+    network.check_nothing_equivocated(&mut report).await?;
     stop(&mut report, node).await;
     Ok(report)
 }

@@ -32,8 +32,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
         );
     }
     network.check_all_run(&mut report);
-    let equivocations = network.equivocations();
-    report.check("nothing equivocated", equivocations.total() == 0, equivocations.to_string());
+    network.check_nothing_equivocated(&mut report).await?;
     Ok(report)
 }
 

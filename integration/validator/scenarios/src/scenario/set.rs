@@ -11,7 +11,7 @@ use crate::{
     stage::{Stage, until},
 };
 use signonce_protocol::{KeyType, rpc::Coordinate};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long anything may take that must come about. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -105,6 +105,11 @@ pub fn new_keys(count: usize) -> anyhow::Result<Vec<ValidatorKeys>> {
     (1..=count).map(|number| ValidatorKeys::generate(&format!("validator-{number}"))).collect()
 }
 
+/// Equivocations that a node has seen since it started.
+pub const SEEN: &str = "signonce_validator_equivocations";
+/// Equivocations that the chain has accepted as proven.
+pub const PROVEN: &str = "signonce_validator_proven_offences";
+
 /// Nodes of one chain that know each other.
 pub struct Network {
     addresses: Vec<String>,
@@ -150,6 +155,37 @@ impl Network {
     /// What the detectors of all nodes have found, over all their runs.
     pub fn equivocations(&self) -> Equivocations {
         Equivocations::in_logs(self.nodes.iter().map(Node::log))
+    }
+
+    /// Notes in the report what nodes and chain know of equivocations, and that it is nothing.
+    ///
+    /// # Errors
+    /// If a node does not answer.
+    pub async fn check_nothing_equivocated(&self, report: &mut Report) -> anyhow::Result<()> {
+        let found = self.equivocations();
+        report.check("no log tells of an equivocation", found.total() == 0, found.to_string());
+        for (what, metric) in [("seen by the nodes", SEEN), ("proven on the chain", PROVEN)] {
+            let counts = self.counted(metric).await?;
+            let total: f64 = counts.values().sum();
+            let what = format!("no equivocation was {what}");
+            report.check(what, total == 0.0 && !counts.is_empty(), format!("{counts:?}"));
+        }
+        Ok(())
+    }
+
+    /// The counts of equivocations by kind: of each the highest that a running node has.
+    ///
+    /// # Errors
+    /// If a node does not answer.
+    pub async fn counted(&self, metric: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+        let mut highest = BTreeMap::new();
+        for node in &self.nodes {
+            for (kind, count) in node.metrics().await?.by_label(metric, "kind") {
+                let highest = highest.entry(kind).or_insert(0.0_f64);
+                *highest = highest.max(count);
+            }
+        }
+        Ok(highest)
     }
 
     /// Notes in the report that all run, or which does not and why.

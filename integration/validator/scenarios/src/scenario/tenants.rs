@@ -45,8 +45,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     }
     report.fact("signatures at the signers", json!(set.cluster.signatures().await?));
     network.check_all_run(&mut report);
-    let found = network.equivocations();
-    report.check("nothing equivocated", found.total() == 0, found.to_string());
+    network.check_nothing_equivocated(&mut report).await?;
     Ok(report)
 }
 

@@ -10,11 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// One at a time sits out: without the wiped one, the others still have the two thirds that finality needs.
+const VALIDATORS: usize = 5;
 /// The gate waits a while to be sure that nobody else uses the keys.
 const OPENS_WITHIN: Duration = Duration::from_secs(240);
 
 pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
-    let set = Guarded::start(stage, 4).await?;
+    let set = Guarded::start(stage, VALIDATORS).await?;
     let mut network = Network::start(stage, &set.chain, set.setups())?;
     let mut report = Report::default();
     // Several sets, so that the round alone says nothing.
@@ -45,8 +47,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     let finalized = network.finalized_above(height, PATIENCE).await;
     report.check_result("all nodes finalize on", finalized);
     network.check_all_run(&mut report);
-    let found = network.equivocations();
-    report.check("nothing equivocated", found.total() == 0, found.to_string());
+    network.check_nothing_equivocated(&mut report).await?;
     Ok(report)
 }
 
