@@ -77,6 +77,14 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+/// Listens for peers, on the runtime that serves them.
+fn listen(address: SocketAddr, runtime: &tokio::runtime::Handle) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let _on_it = runtime.enter();
+    TcpListener::from_std(listener)
+}
+
 /// A running node.
 pub struct Node {
     handle: Handle,
@@ -113,8 +121,9 @@ impl Node {
         let replica = Replica::open(replica_config, &opened.store.image()?, opened.mark.as_ref(), logger)?;
 
         let tls = tls::configs(config.tls, &identity.cluster, identity.node)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let listener = listen(config.listen, runtime.handle())
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let (inbox, events) = Inbox::new();
         let local = Local {
@@ -124,7 +133,7 @@ impl Node {
             tls,
             inbox: inbox.clone(),
         };
-        let (transport, tasks) = Transport::start(local, listener, config.peers);
+        let (transport, tasks) = Transport::start(local, runtime.handle(), listener, config.peers);
 
         let status = replica.status();
         let (applied_sender, applied) = watch::channel(status.applied);
@@ -157,7 +166,7 @@ impl Node {
         };
         let driver = std::thread::Builder::new()
             .name("consensus".into())
-            .spawn(move || driver.run(inbox, opened.high_water))
+            .spawn(move || runtime.block_on(driver.run(inbox, opened.high_water)))
             .map_err(StartError::Thread)?;
         tracing::info!(node = %identity.node, cluster = %identity.cluster, time_ms = unix_ms(), "node started");
         Ok(Self { handle, driver, tasks })

@@ -107,7 +107,8 @@ impl Replica {
 
     /// Queues `messages` for their peers, each with what this node has promised by now.
     pub(super) fn send(&mut self, messages: Vec<Message>) {
-        if messages.is_empty() {
+        // A node in quarantine is silent, even where an fsync has only now made true what it was about to say.
+        if messages.is_empty() || !matches!(self.lifecycle, Lifecycle::Member) {
             return;
         }
         for m in &messages {

@@ -2,6 +2,9 @@
 //!
 //! Everything reaches the driver through its [`Inbox`]; nothing else touches replica or store. A failed write, a
 //! failed fsync or a fatal answer of the replica aborts the process: after it, nobody knows what the disk holds.
+//!
+//! The driver's thread also runs the peer streams, in a runtime of its own: a message between two nodes then wakes
+//! one thread on each, not three. Waking threads is most of what a claim costs beyond its fsync.
 
 mod sync;
 pub(crate) mod waiters;
@@ -17,10 +20,10 @@ use signonce_core::replica::{NotMember, Output, ProposeError, Replica, ReplicaSt
 use signonce_core::{RequestId, State};
 use signonce_protocol::{LogIndex, NodeId};
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use sync::SyncThread;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use waiters::{Submission, Waiters};
 
@@ -54,11 +57,11 @@ pub(crate) enum Event {
 
 /// The way to the driver.
 #[derive(Clone)]
-pub(crate) struct Inbox(Sender<Event>);
+pub(crate) struct Inbox(UnboundedSender<Event>);
 
 impl Inbox {
-    pub(crate) fn new() -> (Self, Receiver<Event>) {
-        let (sender, receiver) = std::sync::mpsc::channel();
+    pub(crate) fn new() -> (Self, UnboundedReceiver<Event>) {
+        let (sender, receiver) = unbounded_channel();
         (Self(sender), receiver)
     }
 
@@ -84,7 +87,7 @@ pub(crate) struct Driver {
     pub state: Arc<RwLock<State>>,
     pub store: Arc<Store>,
     pub transport: Transport,
-    pub events: Receiver<Event>,
+    pub events: UnboundedReceiver<Event>,
     pub published: Published,
     pub metrics: Arc<ClusterMetrics>,
 }
@@ -103,8 +106,8 @@ struct Running {
 }
 
 impl Driver {
-    /// Runs until [`Event::Stop`].
-    pub(crate) fn run(self, inbox: Inbox, high_water: crate::high_water::HighWaterFile) {
+    /// Runs until [`Event::Stop`], on the runtime of the peer streams.
+    pub(crate) async fn run(self, inbox: Inbox, high_water: crate::high_water::HighWaterFile) {
         let sync = SyncThread::start(Arc::clone(&self.store), high_water, inbox, Arc::clone(&self.metrics));
         let now = Instant::now();
         let mut running = Running {
@@ -119,33 +122,52 @@ impl Driver {
         };
         running.driver.replica.pass_empty_fence();
         while !running.stopping {
-            running.one_round();
+            running.one_round().await;
         }
         running.sync.stop();
     }
 }
 
 impl Running {
-    fn one_round(&mut self) {
-        self.take_inputs();
+    async fn one_round(&mut self) {
+        self.take_inputs().await;
         self.tick_if_due();
         self.route();
-        match self.driver.replica.pump() {
-            Ok(outputs) => outputs.into_iter().for_each(|output| self.execute(output)),
-            Err(fatal) => die(&fatal),
-        }
+        self.pump().await;
         self.publish();
+        // Let the streams read what came meanwhile, even if there is enough to do already.
+        tokio::task::yield_now().await;
     }
 
-    fn take_inputs(&mut self) {
-        let wait = self.next_tick.saturating_duration_since(Instant::now());
-        let first = match self.driver.events.recv_timeout(wait) {
-            Ok(event) => event,
-            Err(RecvTimeoutError::Timeout) => return,
-            Err(RecvTimeoutError::Disconnected) => {
-                self.stopping = true;
-                return;
+    /// Lets the replica work and executes what it wants, until it wants nothing more.
+    async fn pump(&mut self) {
+        loop {
+            let outputs = match self.driver.replica.pump() {
+                Ok(outputs) if outputs.is_empty() => return,
+                Ok(outputs) => outputs,
+                Err(fatal) => die(&fatal),
+            };
+            for output in outputs {
+                let sends = matches!(output, Output::Send(_));
+                self.execute(output);
+                if sends {
+                    // The streams share this thread: let them send before it turns to the disk.
+                    tokio::task::yield_now().await;
+                }
             }
+        }
+    }
+
+    async fn take_inputs(&mut self) {
+        let tick = tokio::time::Instant::from_std(self.next_tick);
+        let first = tokio::select! {
+            biased;
+            event = self.driver.events.recv() => event,
+            () = tokio::time::sleep_until(tick) => return,
+        };
+        let Some(first) = first else {
+            self.stopping = true;
+            return;
         };
         self.handle(first);
         for _ in 1..INPUTS_PER_PUMP {
@@ -168,7 +190,10 @@ impl Running {
                 self.waiters.declined(&requests, why);
             }
             Event::Submit(submission) => self.submit(submission),
-            Event::Persisted(number) => replica.persisted(number),
+            Event::Persisted(number) => {
+                self.sync.finished(number);
+                replica.persisted(number);
+            }
             Event::Unreachable(peer) => {
                 replica.unreachable(peer);
                 self.hold_off |= self.waiters.lost(peer);
@@ -306,7 +331,14 @@ impl Running {
                     self.sync.mark_durable(mark);
                 }
             }
-            Output::Sync { number, mark } => self.sync.request(number, mark),
+            Output::Sync { number, mark } => {
+                if self.sync_here() {
+                    self.sync.run_here(mark);
+                    self.driver.replica.persisted(number);
+                } else {
+                    self.sync.request(number, mark);
+                }
+            }
             Output::Outcomes(decided) => {
                 let (node, boot) = (self.driver.node, self.driver.boot);
                 for one in decided.into_iter().filter(|d| d.request.node == node && d.request.boot == boot) {
@@ -315,6 +347,14 @@ impl Running {
             }
             Output::Jumped => self.waiters.ask_again(),
         }
+    }
+
+    /// Whether the next fsync is better done on this thread than on the other. A leader has messages to send and
+    /// answers to take meanwhile, and a busy node has batches to build; an idle follower has only its
+    /// acknowledgement, which waits for the fsync anyway and is spared two changes of thread.
+    fn sync_here(&self) -> bool {
+        let leads = self.driver.replica.leader() == Some(self.driver.node);
+        !leads && self.sync.is_idle() && self.driver.events.is_empty()
     }
 
     fn publish(&mut self) {

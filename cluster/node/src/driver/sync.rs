@@ -1,4 +1,5 @@
-//! The thread that makes the store durable: one fsync for everything that was asked for while the last one ran.
+//! Makes the store durable: on a thread of its own, one fsync for everything that was asked for while the last one
+//! ran, or on the caller's thread, where that is quicker.
 
 use super::{Event, Inbox, or_die};
 use crate::high_water::HighWaterFile;
@@ -6,7 +7,7 @@ use crate::metrics::ClusterMetrics;
 use crate::store::Store;
 use signonce_core::replica::disk::HighWater;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,28 @@ use std::time::{Duration, Instant};
 const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct SyncThread {
-    requests: Option<Sender<(u64, HighWater)>>,
-    high_water: Arc<Mutex<HighWaterFile>>,
+    requests: Option<Sender<Job>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Number of the last Ready that was handed over, and of the last that came back.
+    asked: u64,
+    finished: u64,
+    mark_synced: Instant,
+}
+
+/// What the thread is asked.
+enum Job {
+    /// Make everything up to this Ready durable, then remember it.
+    Store(u64, HighWater),
+    /// Make the high-water file itself durable.
+    Mark,
+}
+
+/// What the driver and the thread both use.
+struct Shared {
+    store: Arc<Store>,
+    high_water: Mutex<HighWaterFile>,
+    metrics: Arc<ClusterMetrics>,
 }
 
 impl SyncThread {
@@ -27,24 +47,50 @@ impl SyncThread {
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
         let (requests, asked) = std::sync::mpsc::channel();
-        let high_water = Arc::new(Mutex::new(file));
-        let file = Arc::clone(&high_water);
+        let shared = Arc::new(Shared { store, high_water: Mutex::new(file), metrics });
+        let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("sync".into())
-            .spawn(move || serve(&asked, &store, &file, &inbox, &metrics))
+            .spawn(move || serve(&asked, &theirs, &inbox))
             .unwrap_or_else(|error| super::die(&error));
-        Self { requests: Some(requests), high_water, thread: Some(thread) }
+        let (requests, thread, mark_synced) = (Some(requests), Some(thread), Instant::now());
+        Self { requests, shared, thread, asked: 0, finished: 0, mark_synced }
     }
 
-    /// Asks for everything written so far to become durable.
-    pub(super) fn request(&self, number: u64, mark: HighWater) {
-        let sent = self.requests.as_ref().is_some_and(|r| r.send((number, mark)).is_ok());
+    /// Asks for everything written so far to become durable; [`Event::Persisted`] answers.
+    pub(super) fn request(&mut self, number: u64, mark: HighWater) {
+        self.asked = number;
+        self.hand_over(Job::Store(number, mark));
+    }
+
+    /// Takes note of an [`Event::Persisted`].
+    pub(super) fn finished(&mut self, number: u64) {
+        self.finished = number;
+    }
+
+    /// Whether everything that was asked for has been answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked == self.finished
+    }
+
+    /// Makes everything written so far durable on the caller's thread.
+    pub(super) fn run_here(&mut self, mark: HighWater) {
+        self.shared.sync_store();
+        self.mark_durable(mark);
+        if self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
+            self.mark_synced = Instant::now();
+            self.hand_over(Job::Mark);
+        }
+    }
+
+    fn hand_over(&self, job: Job) {
+        let sent = self.requests.as_ref().is_some_and(|r| r.send(job).is_ok());
         assert!(sent, "the sync thread lives as long as the driver, or the process has aborted");
     }
 
     /// Records what a write of the driver's own has already made durable.
     pub(super) fn mark_durable(&self, mark: HighWater) {
-        or_die(lock(&self.high_water).write(mark));
+        or_die(self.shared.high_water().write(mark));
     }
 
     /// Finishes what was asked for and makes the high-water file durable.
@@ -55,35 +101,43 @@ impl SyncThread {
         {
             super::die(&"the sync thread panicked");
         }
-        or_die(lock(&self.high_water).sync());
+        or_die(self.shared.high_water().sync());
     }
 }
 
-fn serve(
-    asked: &Receiver<(u64, HighWater)>,
-    store: &Store,
-    file: &Mutex<HighWaterFile>,
-    inbox: &Inbox,
-    metrics: &ClusterMetrics,
-) {
-    let mut mark_synced = Instant::now();
-    while let Ok(mut newest) = asked.recv() {
-        while let Ok(newer) = asked.try_recv() {
-            newest = newer;
-        }
-        let (number, mark) = newest;
+impl Shared {
+    fn sync_store(&self) {
         let started = Instant::now();
-        or_die(store.sync());
-        metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
-        inbox.push(Event::Persisted(number));
-        or_die(lock(file).write(mark));
-        if mark_synced.elapsed() >= MARK_SYNC_EVERY {
-            or_die(lock(file).sync());
-            mark_synced = Instant::now();
-        }
+        or_die(self.store.sync());
+        self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    fn high_water(&self) -> MutexGuard<'_, HighWaterFile> {
+        self.high_water
+            .lock()
+            .unwrap_or_else(|_| super::die(&"a thread panicked while it wrote the high-water file"))
     }
 }
 
-fn lock(file: &Mutex<HighWaterFile>) -> std::sync::MutexGuard<'_, HighWaterFile> {
-    file.lock().unwrap_or_else(|_| super::die(&"a thread panicked while it wrote the high-water file"))
+fn serve(asked: &Receiver<Job>, shared: &Shared, inbox: &Inbox) {
+    let mut mark_synced = Instant::now();
+    while let Ok(first) = asked.recv() {
+        let mut newest = None;
+        let mut sync_mark = false;
+        for job in std::iter::once(first).chain(asked.try_iter()) {
+            match job {
+                Job::Store(number, mark) => newest = Some((number, mark)),
+                Job::Mark => sync_mark = true,
+            }
+        }
+        if let Some((number, mark)) = newest {
+            shared.sync_store();
+            inbox.push(Event::Persisted(number));
+            or_die(shared.high_water().write(mark));
+        }
+        if sync_mark || mark_synced.elapsed() >= MARK_SYNC_EVERY {
+            mark_synced = Instant::now();
+            or_die(shared.high_water().sync());
+        }
+    }
 }

@@ -56,28 +56,30 @@ struct Outgoing {
 }
 
 impl Transport {
-    /// Starts listening on `listener` and dialling `peers`, within a tokio runtime. Peers are served until the
-    /// returned tasks are dropped.
-    pub(crate) fn start(local: Local, listener: TcpListener, peers: Vec<Peer>) -> (Self, JoinSet<()>) {
+    /// Starts listening on `listener` and dialling `peers`, on `runtime`, to which the listener belongs. Peers are
+    /// served until the runtime or the returned tasks are dropped.
+    pub(crate) fn start(
+        local: Local,
+        runtime: &tokio::runtime::Handle,
+        listener: TcpListener,
+        peers: Vec<Peer>,
+    ) -> (Self, JoinSet<()>) {
         let local = Arc::new(local);
         let (redial, redialled) = watch::channel(0);
         let mut tasks = JoinSet::new();
-        tasks.spawn(listen::accept_peers(Arc::clone(&local), listener));
+        tasks.spawn_on(listen::accept_peers(Arc::clone(&local), listener), runtime);
         let peers = peers
             .into_iter()
             .filter(|p| p.id != local.node)
             .map(|peer| {
                 let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
-                tasks.spawn(peer::keep_connected(
-                    Arc::clone(&local),
-                    peer.clone(),
-                    frames,
-                    redialled.clone(),
-                ));
+                let local = Arc::clone(&local);
+                let connected = peer::keep_connected(local, peer.clone(), frames, redialled.clone());
+                tasks.spawn_on(connected, runtime);
                 (peer.id, Outgoing { address: peer.address, queue })
             })
             .collect();
-        (Self { local, peers, redial, runtime: tokio::runtime::Handle::current() }, tasks)
+        (Self { local, peers, redial, runtime: runtime.clone() }, tasks)
     }
 
     /// Connects anew to every peer, to hear again what it remembers of this node.

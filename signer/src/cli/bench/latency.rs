@@ -28,8 +28,18 @@ pub(super) fn vote(set: SetId, nth: u64) -> RawPayload {
     chain::vote(set, Round(nth / 3 + 1), stage, nth / 3 + 1, Flavour(0))
 }
 
-/// One of each in turn, as often as the plan says.
-pub async fn measure(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
+/// One of each in turn, as often as the plan says. The client has a thread and a runtime of its own, as a validator's
+/// keystore has.
+pub fn measure(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
+    let on_a_thread = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(one_client(bench, dir))
+    };
+    std::thread::scope(|scope| scope.spawn(on_a_thread).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+async fn one_client(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
     let client = bench.client()?;
     client.warm_up().await;
     let genesis = ChainRef::Genesis(bench.cluster.genesis());

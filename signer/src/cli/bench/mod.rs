@@ -116,7 +116,7 @@ async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) 
     let babe: Vec<DevKey> = keys.iter().filter(|key| key.key_type == KeyType::Babe).cloned().collect();
     let bench = Bench { plan: Plan::of(args), grandpa: grandpa.clone(), babe, cluster };
     eprintln!("measuring latencies");
-    let latency = latency::measure(&bench, dir).await?;
+    let latency = tokio::task::block_in_place(|| latency::measure(&bench, dir))?;
     let mut loads = Vec::new();
     for many in [false, true] {
         for clients in bench.plan.clients {
