@@ -6,35 +6,79 @@ use crate::{
     voter::VoterHandle,
 };
 use polkadot_sdk::*;
-use sc_service::{Configuration, Error as ServiceError, SpawnTaskHandle, TaskManager};
+use sc_service::{Configuration, Error as ServiceError, SpawnTaskHandle, TaskManager, config::KeystoreConfig};
+use signonce_keystore::{
+    RemotePayloadProvider, RemoteProposer, RemoteSigner, RemoteSignerParams, Setup, VoterPosition, VoterView,
+};
 use signonce_validator_runtime::opaque::Block;
+use sp_blockchain::HeaderBackend;
 use sp_consensus::{Environment, Proposer};
 use sp_consensus_beefy::PayloadProvider;
 use sp_core::{Pair, crypto::KeyTypeId, ecdsa, ed25519, sr25519};
 use sp_keystore::{Keystore, KeystorePtr, testing::MemoryKeystore};
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-/// Where the command line says they are.
+/// Where the command line says they are: in the SDK's own keystore, if it says nothing.
 #[derive(clap::Args, Clone, Debug)]
 pub struct KeySource {
+    #[command(flatten)]
+    remote: RemoteSignerParams,
     /// Holds the session keys of this secret in memory: what a signer is compared with.
-    #[arg(long, value_name = "SURI", hide = true)]
+    #[arg(long, value_name = "SURI", hide = true, conflicts_with = "remote_signer")]
     in_memory_keys: Option<String>,
 }
 
 impl KeySource {
     /// Brings the configuration in line, before anything is made of it.
-    pub fn settle(self, _config: &mut Configuration) -> Result<Self, ServiceError> {
-        Ok(self)
+    pub fn settle(self, config: &mut Configuration) -> Result<Settled, ServiceError> {
+        if !self.remote.is_set() {
+            return Ok(match self.in_memory_keys {
+                Some(suri) => Settled::InMemory(LocalKeys::of_secret(&suri).map_err(other)?),
+                None => Settled::Sdk,
+            });
+        }
+        if config.dev_key_seed.is_some() {
+            return Err(other(
+                "--remote-signer together with --dev, --alice or the like, which make keys on the node: leave one of \
+                 them out (--chain dev is enough for the development chain)",
+            ));
+        }
+        // The SDK shall not even open the directory; the remote signer looks whether keys lie in it.
+        let keystore_dir = match std::mem::replace(&mut config.keystore, KeystoreConfig::InMemory) {
+            KeystoreConfig::Path { path, .. } => Some(path),
+            KeystoreConfig::InMemory => None,
+        };
+        Ok(Settled::Remote { params: self.remote, keystore_dir })
     }
+}
 
+/// Where they are, the configuration being in line with it.
+pub enum Settled {
+    Sdk,
+    InMemory(LocalKeys),
+    Remote { params: RemoteSignerParams, keystore_dir: Option<PathBuf> },
+}
+
+impl Settled {
     /// Opens the keystore and runs the node with it.
     pub fn start(self, config: Configuration, core: Core) -> Result<TaskManager, ServiceError> {
-        let local = match &self.in_memory_keys {
-            Some(suri) => LocalKeys::of_secret(suri).map_err(other)?,
-            None => LocalKeys(core.keystore.clone()),
-        };
-        service::run(config, core, local)
+        match self {
+            Settled::Sdk => {
+                let keys = LocalKeys(core.keystore.clone());
+                service::run(config, core, keys)
+            }
+            Settled::InMemory(keys) => service::run(config, core, keys),
+            Settled::Remote { params, keystore_dir } => {
+                let setup = Setup {
+                    genesis: core.client.info().genesis_hash.0,
+                    keystore_dir: keystore_dir.as_deref(),
+                    registry: config.prometheus_registry(),
+                };
+                let signer = RemoteSigner::start(&params, setup)
+                    .map_err(|error| ServiceError::Application(Box::new(error)))?;
+                service::run(config, core, signer)
+            }
+        }
     }
 }
 
@@ -52,7 +96,7 @@ pub trait Keys: Clone + Send + Sync + 'static {
     fn keystore(&self) -> KeystorePtr;
     fn proposers(&self, proposers: Proposers) -> Self::Proposers;
     fn payloads(&self, payloads: HeaderPayload) -> Self::Payloads;
-    /// Called once, when the node is complete.
+    /// Called once, before the voters start.
     fn attend(&self, client: Arc<FullClient>, voter: VoterHandle, spawner: &SpawnTaskHandle);
 }
 
@@ -68,8 +112,13 @@ impl LocalKeys {
         let sr25519 = sr25519::Pair::from_string(suri, None).map_err(bad)?.public();
         let ed25519 = ed25519::Pair::from_string(suri, None).map_err(bad)?.public();
         let ecdsa = ecdsa::Pair::from_string(suri, None).map_err(bad)?.public();
-        let keys: [(_, &[u8]); 5] =
-            [(b"babe", &sr25519.0), (b"audi", &sr25519.0), (b"imon", &sr25519.0), (b"gran", &ed25519.0), (b"beef", &ecdsa.0)];
+        let keys: [(_, &[u8]); 5] = [
+            (b"babe", &sr25519.0),
+            (b"audi", &sr25519.0),
+            (b"imon", &sr25519.0),
+            (b"gran", &ed25519.0),
+            (b"beef", &ecdsa.0),
+        ];
         for (key_type, public) in keys {
             keystore
                 .insert(KeyTypeId(*key_type), suri, public)
@@ -96,4 +145,44 @@ impl Keys for LocalKeys {
     }
 
     fn attend(&self, _: Arc<FullClient>, _: VoterHandle, _: &SpawnTaskHandle) {}
+}
+
+/// Keys in a signer cluster.
+impl Keys for RemoteSigner {
+    type Proposers = RemoteProposer<Proposers>;
+    type Payloads = RemotePayloadProvider<HeaderPayload>;
+
+    fn keystore(&self) -> KeystorePtr {
+        RemoteSigner::keystore(self)
+    }
+
+    fn proposers(&self, proposers: Proposers) -> Self::Proposers {
+        self.wrap_proposer(proposers)
+    }
+
+    fn payloads(&self, payloads: HeaderPayload) -> Self::Payloads {
+        self.wrap_payload_provider(payloads)
+    }
+
+    fn attend(&self, client: Arc<FullClient>, voter: VoterHandle, spawner: &SpawnTaskHandle) {
+        self.watch_epochs::<Block, _>(client);
+        self.gate_grandpa(voter);
+        spawner.spawn("remote-signer", None, self.until_shutdown());
+    }
+}
+
+impl VoterView for VoterHandle {
+    fn position(&self) -> Option<VoterPosition> {
+        let position = VoterHandle::position(self)?;
+        Some(VoterPosition { set_id: position.set_id, round: position.round })
+    }
+
+    fn recorded(&self) -> Option<Vec<u8>> {
+        VoterHandle::recorded(self)
+    }
+
+    fn restart_voter(&self) -> bool {
+        self.restart();
+        true
+    }
 }
