@@ -48,7 +48,8 @@
 //!   through this trait and stay in the node.
 //! - Start the node without `--alice`, `--dev` and the like, or clear `Configuration::dev_key_seed`: keys are not made
 //!   from seeds here, and the SDK fails to start when it cannot make them.
-//! - `author_hasKey` answers false for a GRANDPA key while its gate is closed: it asks the same question as the voter.
+//! - `author_hasKey` and `author_hasSessionKeys` answer false for a GRANDPA key while its gate is closed: they ask the
+//!   same question as the voter.
 //! - A GRANDPA vote that is refused ends the voter, as any failed vote does; the gate makes that rare. A node whose
 //!   voter is an essential task exits then, and is safe to start again. To go on in place, start a new voter and
 //!   implement [`VoterView::restart_voter`].

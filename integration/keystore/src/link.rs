@@ -190,6 +190,11 @@ pub(crate) async fn keep_connected(signers: Arc<dyn Signers>, report: Arc<Report
     loop {
         let (all, failed) = signers.connect().await;
         metrics.signers_reachable(all.saturating_sub(failed.len()));
+        if failed.len() == all {
+            // One line tells that none serves; one for each would hide it.
+            tokio::time::sleep(CONNECT_EVERY).await;
+            continue;
+        }
         for url in away.iter().filter(|url| !failed.iter().any(|(failed, _)| failed == *url)) {
             report.end(&Condition::SignerAway(url.clone()), || format!("signer {url} can be reached again"));
         }

@@ -137,9 +137,9 @@ pub(crate) fn advice(why: &str) -> &'static str {
         return if has("expired") {
             "; the signer says that the certificate of --remote-signer-cert has expired: renew it"
         } else if has("unknownca") || has("unknown_ca") || has("decrypterror") || has("badcertificate") {
-            "; the signer does not know the authority of --remote-signer-cert: give a certificate of the cluster's client CA"
+            "; the signer does not know the authority of --remote-signer-cert: give a certificate of the cluster's CA"
         } else {
-            "; the signer does not take the certificate of --remote-signer-cert"
+            "; the signer does not take the certificate of --remote-signer-cert: it must be one that the cluster's CA made for this client"
         };
     }
     if has("unknownissuer") || has("badsignature") {
@@ -206,7 +206,8 @@ mod tests {
             ),
             ("TLS: invalid peer certificate: Expired", "signer's certificate has expired"),
             ("WebSocket: received fatal alert: CertificateExpired", "--remote-signer-cert has expired"),
-            ("WebSocket: received fatal alert: UnknownCA", "client CA"),
+            ("WebSocket: received fatal alert: UnknownCA", "cluster's CA"),
+            ("WebSocket: received fatal alert: CertificateUnknown", "--remote-signer-cert"),
             ("TLS: invalid peer certificate: NotValidForName", "host name"),
             ("TCP: Connection refused (os error 111)", "nothing listens"),
         ] {
