@@ -16,7 +16,7 @@ use crate::service::{FullClient, Network, SelectChain, Syncing};
 use futures::FutureExt;
 use polkadot_sdk::*;
 use sc_client_api::AuxStore;
-use sc_consensus_grandpa::{SharedAuthoritySet, SharedVoterState};
+use sc_consensus_grandpa::{AuthorityId, SharedAuthoritySet, SharedVoterState, report};
 use sc_transaction_pool_api::OffchainTransactionPoolFactory;
 use signonce_validator_runtime::{BlockNumber, Hash, opaque::Block};
 use std::{
@@ -68,6 +68,13 @@ pub struct Position {
     pub round: u64,
 }
 
+/// A voter's rounds.
+pub struct Rounds {
+    pub set_id: u64,
+    pub voters: Vec<AuthorityId>,
+    pub state: report::VoterState<AuthorityId>,
+}
+
 /// The voter as the rest of the node sees it.
 #[derive(Clone)]
 pub struct VoterHandle {
@@ -94,11 +101,18 @@ impl VoterHandle {
         Self { client, shared: Arc::default() }
     }
 
-    /// Blocks while the voter signs: not to be called from the keystore.
+    /// None while no voter runs. Blocks while the voter signs: not to be called from the keystore.
+    pub fn rounds(&self) -> Option<Rounds> {
+        let Running { state, authorities } = self.running()?;
+        let voters = authorities.current_authorities().iter().map(|(id, _)| id.clone()).collect();
+        Some(Rounds { set_id: authorities.set_id(), voters, state: state.voter_state()? })
+    }
+
+    /// As [`Self::rounds`].
     pub fn position(&self) -> Option<Position> {
-        let running = self.running()?;
-        let round = running.state.voter_state()?.best_round.0;
-        Some(Position { set_id: running.authorities.set_id(), round })
+        let Running { state, authorities } = self.running()?;
+        let round = state.voter_state()?.best_round.0;
+        Some(Position { set_id: authorities.set_id(), round })
     }
 
     /// The voter's state as the SDK keeps it, encoded.

@@ -1,16 +1,23 @@
 //! What can be asked over RPC besides what every SDK node answers.
 //!
-//! BABE's and BEEFY's methods, `system_accountNextIndex`, and `validator_status`: where the voter is, how often it
-//! was started again, and what of equivocations was seen and proven. (Not GRANDPA's methods: they would go on asking
-//! the first voter.)
+//! BABE's and BEEFY's methods, `system_accountNextIndex`, `grandpa_roundState`, and `validator_status`: where the voter
+//! is, how often it was started again, and what of equivocations was seen and proven. (The SDK's own GRANDPA methods
+//! would go on asking the first voter.)
+
+mod rounds;
 
 use crate::{
     judge::{Judge, proven_at},
     service::{FullClient, Pool, SelectChain},
     voter::VoterHandle,
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError, types::ErrorObjectOwned};
+use jsonrpsee::{
+    RpcModule,
+    core::RegisterMethodError,
+    types::{ErrorObject, ErrorObjectOwned},
+};
 use polkadot_sdk::*;
+use rounds::RoundStates;
 use sc_consensus_babe::BabeWorkerHandle;
 use sc_consensus_babe_rpc::{Babe, BabeApiServer};
 use sc_consensus_beefy::BeefyRPCLinks;
@@ -23,6 +30,9 @@ use sp_consensus_beefy::ecdsa_crypto::AuthorityId as BeefyId;
 use sp_keystore::KeystorePtr;
 use std::{collections::BTreeMap, sync::Arc};
 use substrate_frame_rpc_system::{System, SystemApiServer};
+
+/// What SDK nodes answer while no voter runs.
+const NO_VOTER: i32 = 1;
 
 /// What the methods ask.
 pub struct Methods {
@@ -72,9 +82,19 @@ impl Methods {
             .merge(SystemApiServer::<_, AccountId, Nonce>::into_rpc(system))
             .and_then(|()| module.merge(BabeApiServer::into_rpc(babe)))
             .and_then(|()| module.merge(BeefyApiServer::into_rpc(beefy)))
+            .and_then(|()| self.add_rounds(&mut module))
             .and_then(|()| self.add_status(&mut module))
             .map_err(|error| sc_service::Error::Application(Box::new(error)))?;
         Ok(module)
+    }
+
+    fn add_rounds(&self, module: &mut RpcModule<()>) -> Result<(), RegisterMethodError> {
+        let voter = self.voter.clone();
+        module.register_blocking_method("grandpa_roundState", move |_, _, _| {
+            let none = || ErrorObject::owned(NO_VOTER, "GRANDPA RPC endpoint not ready", None::<()>);
+            voter.rounds().map(RoundStates::from).ok_or_else(none)
+        })?;
+        Ok(())
     }
 
     fn add_status(&self, module: &mut RpcModule<()>) -> Result<(), RegisterMethodError> {
