@@ -43,8 +43,10 @@ use std::{
 
 /// VRF outputs kept: BABE asks twice for a slot, and a slot later for another one.
 const VRFS_KEPT: usize = 16;
-/// How long one try for a GRANDPA vote may take before the next begins.
-const VOTE_TRY: Duration = Duration::from_secs(5);
+/// How long the first try for a GRANDPA vote may take, over all signers: half of it is the time a frozen leader costs.
+const VOTE_FIRST_TRY: Duration = Duration::from_secs(2);
+/// How long later tries may take, each twice as long as the one before: signers that are slow get to answer.
+const VOTE_LAST_TRY: Duration = Duration::from_secs(8);
 /// Pause between two tries for a vote.
 const VOTE_AGAIN: Duration = Duration::from_millis(250);
 /// How long a vote that is "not granted now" is tried for. Longer would keep the node from following finality while an
@@ -212,11 +214,13 @@ impl Asker {
         let (signers, link, keys) = (self.signers.clone(), self.link.clone(), self.keys.clone());
         async move {
             let mut not_granted_since: Option<Instant> = None;
+            let mut within = VOTE_FIRST_TRY;
             loop {
-                let error = match signers.sign(params.clone(), VOTE_TRY).await {
+                let error = match signers.sign(params.clone(), within).await {
                     Ok(reply) => return Ok(reply),
                     Err(error) => error,
                 };
+                within = (within * 2).min(VOTE_LAST_TRY);
                 match &error {
                     ClientError::Refused(refusal) if is_denial(refusal.code) => return Err(error),
                     ClientError::Refused(refusal) => {

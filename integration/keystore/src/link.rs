@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 /// How long a signer may take to say how it is. Longer than a slow signer takes for an answer, so that slow and away
 /// are told apart.
-const PROBE_WITHIN: Duration = Duration::from_secs(4);
+const PROBE_WITHIN: Duration = Duration::from_secs(8);
 /// Pause between two questions while no signer serves.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Requests in a row without an answer in time, while the signers are there, that make them slow.
@@ -124,10 +124,9 @@ pub(crate) async fn probe(signers: Arc<dyn Signers>, link: Arc<Link>) {
     loop {
         link.doubt.notified().await;
         loop {
-            match signers.ready(PROBE_WITHIN).await {
-                Ok(readiness) if readiness.ready => break link.there(),
-                Ok(readiness) => link.down(&readiness.reasons.join("; ")),
-                Err(error) => link.down(&reason(&error)),
+            match look(&*signers).await {
+                Ok(()) => break link.there(),
+                Err(why) => link.down(&why),
             }
             tokio::time::sleep(PROBE_EVERY).await;
             if !link.is_down() {
@@ -135,6 +134,19 @@ pub(crate) async fn probe(signers: Arc<dyn Signers>, link: Arc<Link>) {
                 break;
             }
         }
+    }
+}
+
+/// How the signers are; the error is why none serves. Whether one can be connected to is found out first: that is quick.
+async fn look(signers: &dyn Signers) -> Result<(), String> {
+    let (all, failed) = signers.connect().await;
+    if let Some((url, why)) = failed.first().filter(|_| failed.len() == all) {
+        return Err(format!("{url}: {why}"));
+    }
+    match signers.ready(PROBE_WITHIN).await {
+        Ok(readiness) if readiness.ready => Ok(()),
+        Ok(readiness) => Err(readiness.reasons.join("; ")),
+        Err(error) => Err(reason(&error)),
     }
 }
 

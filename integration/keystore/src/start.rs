@@ -37,6 +37,10 @@ use substrate_prometheus_endpoint::{PrometheusError, Registry};
 /// How long the start waits for the first list of keys, so that a healthy start has its keys at once.
 const FIRST_LIST_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long one signer may take while others could be asked. Deadlines below twice this shorten it; above, it gives a
+/// slow signer the time to answer at all.
+const ATTEMPT_AT_MOST: Duration = Duration::from_secs(3);
+
 /// What the node is, for [`RemoteSigner::start`].
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
@@ -299,7 +303,7 @@ fn client_config(params: &RemoteSignerParams) -> Result<ClientConfig, StartError
     Ok(ClientConfig {
         urls: remote_signer.clone(),
         tls: TlsSource::Files { ca, cert, key },
-        timeouts: Timeouts::default(),
+        timeouts: Timeouts { attempt: ATTEMPT_AT_MOST, ..Timeouts::default() },
     })
 }
 

@@ -318,7 +318,9 @@ impl Signers for FakeSigners {
     }
 
     fn connect(&self) -> BoxFuture<'static, (usize, Vec<(String, String)>)> {
-        Box::pin(async { (1, Vec::new()) })
+        let away = self.state.lock().unwrap().behaviour == Some(Behaviour::Away);
+        let failed = away.then(|| ("https://fake".to_owned(), "told to".to_owned()));
+        Box::pin(async move { (1, failed.into_iter().collect()) })
     }
 
     fn preferred(&self) -> String {
