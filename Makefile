@@ -4,15 +4,22 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/signonce/target
 # raft-proto brings its own protoc and stops at one of another version.
 unexport PROTOC
 
+# The test node's workspace: litep2p would compile OpenSSL for minutes where the system's own can be linked.
+VALIDATOR := cd integration/validator && OPENSSL_NO_VENDOR=1 CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
+ifeq ($(shell uname -s),Darwin)
+VALIDATOR := cd integration/validator && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
+endif
+SCENARIO ?= all
+
 # One selection of packages and one profile everywhere: another would unify other features and compile RocksDB anew.
 CARGO_ARGS := --release --locked --workspace
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 
-.PHONY: help setup build demo test lint deny oracle bench clean
+.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain bench clean
 
 help: ## Lists the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## Installs missing system packages (Debian, Ubuntu, macOS)
 	@scripts/setup.sh
@@ -37,6 +44,19 @@ deny: setup ## Licences, advisories and sources of all dependencies
 
 oracle: setup ## Our decoders and signatures against Substrate's own crates (builds several hundred crates)
 	cd integration/oracle && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle cargo test --release --locked
+
+setup-validator:
+	@scripts/setup.sh --validator
+
+validator: setup-validator ## Builds the test node with a remote signer (800 crates, ten minutes, once) and the scenarios
+	$(VALIDATOR) cargo build --release --locked --workspace
+
+validator-test: setup-validator ## Tests and lints of the keystore crate, the test node, its runtime and the scenarios
+	$(VALIDATOR) cargo test --release --locked --workspace
+	cd integration/validator && cargo fmt --all --check
+
+chain: build validator ## A real chain without keys on its validators: SCENARIO=kill-leader, or all (half an hour)
+	integration/run $(SCENARIO)
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature
 	$(BIN) bench

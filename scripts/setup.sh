@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build needs and lacks: a C++20 compiler and libclang for RocksDB. Rust itself it only checks.
+# With --validator also what the test node of integration/validator needs: protoc, and OpenSSL to link.
 set -euo pipefail
 
 rust_wanted=1.95
@@ -17,19 +18,36 @@ missing=()
 command -v c++ >/dev/null || missing+=(compiler)
 has_libclang || missing+=(libclang)
 
+packages=(g++ libc6-dev libclang-dev)
+if [ "${1:-}" = --validator ]; then
+  packages+=(protobuf-compiler libssl-dev pkg-config)
+  command -v protoc >/dev/null || missing+=(protoc)
+  if [ "$(uname -s)" != Darwin ]; then
+    pkg-config --exists openssl 2>/dev/null || missing+=(openssl)
+  fi
+fi
+
 if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: installing ${missing[*]}"
   case "$(uname -s)" in
-    Darwin) xcode-select --install || { echo "setup: install Xcode's command line tools, then try again" >&2; exit 1; } ;;
+    Darwin)
+      if [[ " ${missing[*]} " == *" protoc "* ]]; then
+        command -v brew >/dev/null || { echo "setup: install protoc, for instance with Homebrew, then try again" >&2; exit 1; }
+        brew install protobuf
+      fi
+      if [[ " ${missing[*]} " =~ \ (compiler|libclang)\  ]]; then
+        xcode-select --install || { echo "setup: install Xcode's command line tools, then try again" >&2; exit 1; }
+      fi
+      ;;
     *)
       command -v apt-get >/dev/null || {
-        echo "setup: install a C++20 compiler and libclang with your package manager, then try again" >&2
+        echo "setup: install ${missing[*]} with your package manager, then try again" >&2
         exit 1
       }
       sudo=
       [ "$(id -u)" = 0 ] || sudo=sudo
       $sudo apt-get update -qq
-      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++ libc6-dev libclang-dev
+      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
       ;;
   esac
 fi
