@@ -2,7 +2,12 @@
 //! frozen, and the node is told to stop: it must not wait for them.
 
 use super::set::{Guarded, Network, PATIENCE};
-use crate::{process::Signal, report::Report, stage::Stage, watch::Watch};
+use crate::{
+    process::Signal,
+    report::Report,
+    stage::{Stage, until},
+    watch::Watch,
+};
 use std::time::{Duration, Instant};
 
 /// How long the signers are away.
@@ -59,15 +64,15 @@ async fn away(
     set.cluster.wait_ready().await?;
     let quorum = Instant::now();
     stage.say("the signers are back");
-    let resumed = node.best_above(height, PATIENCE).await;
-    report.check_result("blocks are made again", resumed);
-    let finality = node.finalized_above(finalized, PATIENCE).await;
-    report.check_result("blocks are finalized again", finality);
     report.time("from the signers' start to their quorum", quorum.duration_since(began));
-    if let Some(time) = watch.best().above(height, quorum) {
+    let block = until("a block is made again", PATIENCE, async || watch.best().above(height, quorum)).await;
+    if let Some(time) = report.check_result("blocks are made again", block) {
         report.time("from the quorum to the first block", time);
     }
-    if let Some(time) = watch.finalized().above(finalized, quorum) {
+    let block =
+        until("a block is finalized again", PATIENCE, async || watch.finalized().above(finalized, quorum))
+            .await;
+    if let Some(time) = report.check_result("blocks are finalized again", block) {
         report.time("from the quorum to the first finalized block", time);
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Two live validators with the same keys. With the signers between them they must never equivocate, and when one
-//! dies the other must carry on; the chain's own detector is the judge. The same with keys in memory must make the
-//! detector speak, or its silence would mean nothing.
+//! dies the other must carry on; the chain's own detector is the judge. First the same with keys in memory, which must
+//! make the detector speak, or its silence would mean nothing.
 
 use super::set::{Guarded, Network, PATIENCE, PROVEN, SEEN, new_keys};
 use crate::{
@@ -24,8 +24,8 @@ const TWINS: [usize; 2] = [0, 1];
 
 pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    guarded(stage, &mut report).await?;
     unguarded(stage, &mut report).await?;
+    guarded(stage, &mut report).await?;
     Ok(report)
 }
 
