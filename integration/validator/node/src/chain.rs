@@ -13,6 +13,9 @@ use std::path::Path;
 
 pub type ChainSpec = GenericChainSpec;
 
+/// Keeps the test chain's nodes apart from those of any other.
+const PROTOCOL: &str = "signonce-test";
+
 /// Who the validators are whose account is not given, as long as the names last.
 const WELL_KNOWN: [Sr25519Keyring; 6] = [
     Sr25519Keyring::Alice,
@@ -36,6 +39,7 @@ fn preset(name: &str) -> ChainSpec {
     ChainSpec::builder(BLOB, None)
         .with_name(&format!("Signonce test chain ({name})"))
         .with_id(&format!("signonce-{name}"))
+        .with_protocol_id(PROTOCOL)
         .with_chain_type(ChainType::Development)
         .with_genesis_config_preset_name(name)
         .build()
@@ -59,6 +63,7 @@ pub fn build(file: &Path) -> Result<String, String> {
     ChainSpec::builder(BLOB, None)
         .with_name("Signonce test chain")
         .with_id("signonce-test")
+        .with_protocol_id(PROTOCOL)
         .with_chain_type(ChainType::Local)
         .with_genesis_config_patch(genesis::state(&validators))
         .build()

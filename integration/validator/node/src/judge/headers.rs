@@ -55,8 +55,7 @@ impl HeaderWatch {
         let client = &self.judge.client;
         // The state after the first of them: that of the epoch and the session it belongs to.
         let at = first.hash();
-        let mut api = client.runtime_api();
-        let epoch = api.current_epoch(at).map_err(|error| error.to_string())?;
+        let epoch = client.runtime_api().current_epoch(at).map_err(|error| error.to_string())?;
         let (offender, _) =
             epoch.authorities.get(author as usize).ok_or_else(|| format!("there is no author {author}"))?.clone();
         let proof = EquivocationProof { offender: offender.clone(), slot, first_header: first, second_header: second };
@@ -66,11 +65,13 @@ impl HeaderWatch {
         if self.judge.seen.note(Offence::new(Kind::Babe, &offender, slot)) {
             log::warn!(target: LOG, "BABE: {offender} sealed two blocks of slot {slot}");
         }
-        let owner = api
+        let owner = client
+            .runtime_api()
             .generate_key_ownership_proof(at, slot, offender)
             .map_err(|error| error.to_string())?
             .ok_or("the author is not of the session")?;
         let best = client.info().best_hash;
+        let mut api = client.runtime_api();
         api.register_extension(self.judge.reports.offchain_transaction_pool(best));
         api.submit_report_equivocation_unsigned_extrinsic(best, proof, owner)
             .map_err(|error| error.to_string())?

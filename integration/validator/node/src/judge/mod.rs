@@ -18,9 +18,10 @@ use futures::StreamExt;
 use polkadot_sdk::*;
 use sc_client_api::{BlockchainEvents, execution_extensions::ExtensionsFactory};
 use sc_transaction_pool_api::OffchainTransactionPoolFactory;
-use signonce_validator_runtime::{Hash, offences::ProvenOffencesApi, opaque::Block};
+use signonce_validator_runtime::{BlockNumber, Hash, offences::ProvenOffencesApi, opaque::Block};
 use sp_api::ProvideRuntimeApi;
 use sp_core::traits::SpawnNamed;
+use sp_staking::offence::Offence as ChainOffence;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -45,6 +46,15 @@ impl Kind {
             Kind::Babe => "babe",
             Kind::Grandpa => "grandpa",
             Kind::Beefy => "beefy",
+        }
+    }
+
+    /// What the pallet calls it on chain.
+    fn offence(self) -> [u8; 16] {
+        match self {
+            Kind::Babe => <pallet_babe::EquivocationOffence<()> as ChainOffence<()>>::ID,
+            Kind::Grandpa => <pallet_grandpa::EquivocationOffence<()> as ChainOffence<()>>::ID,
+            Kind::Beefy => <pallet_beefy::EquivocationOffence<(), BlockNumber> as ChainOffence<()>>::ID,
         }
     }
 }
@@ -100,7 +110,7 @@ impl Judge {
         let Some(registry) = registry else { return Ok(()) };
         let proven = register(
             GaugeVec::<U64>::new(
-                Opts::new("signonce_validator_proven_offences", "Offences that the chain accepted as proven"),
+                Opts::new("signonce_validator_proven_offences", "Equivocations that the chain accepted as proven"),
                 &["kind"],
             )?,
             registry,
@@ -113,7 +123,7 @@ impl Judge {
         let follow = blocks.for_each(move |block| {
             if block.is_new_best {
                 for (kind, count) in proven_at(&client, block.hash) {
-                    proven.with_label_values(&[&kind]).set(count);
+                    proven.with_label_values(&[kind]).set(count);
                 }
             }
             futures::future::ready(())
@@ -123,21 +133,19 @@ impl Judge {
     }
 }
 
-/// What the chain has accepted as proven up to this block: number by kind.
-pub fn proven_at(client: &FullClient, at: Hash) -> Vec<(String, u64)> {
-    match client.runtime_api().proven_offences(at) {
-        Ok(counts) => counts.into_iter().map(|(kind, count)| (kind_of(&kind), count)).collect(),
-        Err(error) => {
-            log::warn!(target: LOG, "Cannot read the proven offences at {at}: {error}");
-            Vec::new()
-        }
-    }
+/// The equivocations that the chain has accepted as proven up to this block: number by kind, nought included.
+pub fn proven_at(client: &FullClient, at: Hash) -> BTreeMap<&'static str, u64> {
+    let proven = client.runtime_api().proven_offences(at).unwrap_or_else(|error| {
+        log::warn!(target: LOG, "Cannot read the proven offences at {at}: {error}");
+        Vec::new()
+    });
+    count_by_kind(&proven)
 }
 
-/// `babe` of `babe:equivocatio`, the way pallets name their offences.
-fn kind_of(name: &[u8; 16]) -> String {
-    let end = name.iter().position(|byte| *byte == b':').unwrap_or(name.len());
-    String::from_utf8_lossy(&name[..end]).into_owned()
+/// Leaves out what is no equivocation: a validator that was down for a session is an offender of im-online.
+fn count_by_kind(proven: &[([u8; 16], u64)]) -> BTreeMap<&'static str, u64> {
+    let of = |kind: Kind| proven.iter().find(|(name, _)| *name == kind.offence()).map_or(0, |(_, count)| *count);
+    Kind::ALL.into_iter().map(|kind| (kind.label(), of(kind))).collect()
 }
 
 /// Lets every call into the runtime hand reports to the transaction pool.
@@ -212,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn offences_go_by_the_pallets_prefix() {
-        assert_eq!(kind_of(b"grandpa:equivoca"), "grandpa");
-        assert_eq!(kind_of(b"im-online:offlin"), "im-online");
+    fn a_validator_that_was_down_has_not_equivocated() {
+        let proven = [(*b"grandpa:equivoca", 2), (*b"im-online:offlin", 3), (*b"babe:equivocatio", 1)];
+        assert_eq!(count_by_kind(&proven), BTreeMap::from([("babe", 1), ("beefy", 0), ("grandpa", 2)]));
     }
 }

@@ -29,6 +29,12 @@ const VOTE: u8 = 0;
 pub struct Tap(mpsc::Sender<Vec<u8>>);
 
 impl Tap {
+    /// One behind which nobody looks.
+    #[cfg(test)]
+    pub fn closed() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+
     pub fn see(&self, notification: &[u8]) {
         if notification.first() == Some(&VOTE) && self.0.try_send(notification.to_vec()).is_err() {
             log::debug!(target: LOG, "A vote passed that was not looked at");
@@ -112,8 +118,8 @@ fn prove(first: Vote, second: Vote) -> Option<EquivocationProof<Hash, BlockNumbe
 
 fn judge_votes(judge: &Judge, proof: EquivocationProof<Hash, BlockNumber>) {
     let (set_id, round, offender) = (proof.set_id(), proof.round(), proof.offender().clone());
-    if !check_equivocation_proof(proof.clone()) || !judge.seen.note(Offence::new(Kind::Grandpa, &offender, (set_id, round)))
-    {
+    let offence = Offence::new(Kind::Grandpa, &offender, (set_id, round));
+    if !check_equivocation_proof(proof.clone()) || !judge.seen.note(offence) {
         return;
     }
     log::warn!(target: LOG, "GRANDPA: {offender} voted twice in round {round} of set {set_id}");
@@ -123,14 +129,17 @@ fn judge_votes(judge: &Judge, proof: EquivocationProof<Hash, BlockNumber>) {
 }
 
 fn report(judge: &Judge, proof: EquivocationProof<Hash, BlockNumber>) -> Result<(), String> {
-    let info = judge.client.info();
-    let mut api = judge.client.runtime_api();
-    let of_the_set = |at: &Hash| api.current_set_id(*at).is_ok_and(|set_id| set_id == proof.set_id());
+    let client = &judge.client;
+    let info = client.info();
+    let of_the_set =
+        |at: &Hash| client.runtime_api().current_set_id(*at).is_ok_and(|set_id| set_id == proof.set_id());
     let at = [info.best_hash, info.finalized_hash].into_iter().find(of_the_set).ok_or("the set is gone")?;
-    let owner = api
+    let owner = client
+        .runtime_api()
         .generate_key_ownership_proof(at, proof.set_id(), proof.offender().clone())
         .map_err(|error| error.to_string())?
         .ok_or("the voter is not of the session")?;
+    let mut api = client.runtime_api();
     api.register_extension(judge.reports.offchain_transaction_pool(info.best_hash));
     api.submit_report_equivocation_unsigned_extrinsic(info.best_hash, proof, owner)
         .map_err(|error| error.to_string())?

@@ -2,7 +2,7 @@
 //!
 //! BABE's and BEEFY's methods, `system_accountNextIndex`, `grandpa_roundState`, and `validator_status`: where the voter
 //! is, how often it was started again, and what of equivocations was seen and proven. (The SDK's own GRANDPA methods
-//! would go on asking the first voter.)
+//! would go on asking the first voter.) `validator_restartVoter`, which is unsafe, starts the GRANDPA voter over.
 
 mod rounds;
 
@@ -57,8 +57,8 @@ struct Status {
     finalized: u32,
     /// Duties for which this node saw a key sign two things, by kind.
     equivocations: BTreeMap<&'static str, u64>,
-    /// Offences that the chain has accepted as proven at the best block, by kind.
-    proven_offences: BTreeMap<String, u64>,
+    /// Those that the chain has accepted as proven at the best block, by kind.
+    proven_offences: BTreeMap<&'static str, u64>,
 }
 
 impl Methods {
@@ -84,6 +84,7 @@ impl Methods {
             .and_then(|()| module.merge(BeefyApiServer::into_rpc(beefy)))
             .and_then(|()| self.add_rounds(&mut module))
             .and_then(|()| self.add_status(&mut module))
+            .and_then(|()| self.add_restart(&mut module))
             .map_err(|error| sc_service::Error::Application(Box::new(error)))?;
         Ok(module)
     }
@@ -93,6 +94,16 @@ impl Methods {
         module.register_blocking_method("grandpa_roundState", move |_, _, _| {
             let none = || ErrorObject::owned(NO_VOTER, "GRANDPA RPC endpoint not ready", None::<()>);
             voter.rounds().map(RoundStates::from).ok_or_else(none)
+        })?;
+        Ok(())
+    }
+
+    fn add_restart(&self, module: &mut RpcModule<()>) -> Result<(), RegisterMethodError> {
+        let voter = self.voter.clone();
+        module.register_method("validator_restartVoter", move |_, _, caller| {
+            sc_rpc_api::check_if_safe(caller)?;
+            voter.restart();
+            Ok::<_, ErrorObjectOwned>(())
         })?;
         Ok(())
     }
@@ -110,7 +121,7 @@ impl Methods {
                 best: info.best_number,
                 finalized: info.finalized_number,
                 equivocations: judge.counts(),
-                proven_offences: proven_at(&client, info.best_hash).into_iter().collect(),
+                proven_offences: proven_at(&client, info.best_hash),
             })
         })?;
         Ok(())

@@ -180,3 +180,89 @@ impl NotificationService for Lease {
         self.kept().service.message_sink(peer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::votes;
+    use futures::{FutureExt, executor::block_on};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    /// A network that tells what the test says, and takes everything.
+    #[derive(Debug)]
+    struct Told(UnboundedReceiver<NotificationEvent>, ProtocolName);
+
+    #[async_trait::async_trait]
+    impl NotificationService for Told {
+        async fn open_substream(&mut self, _: PeerId) -> Result<(), ()> {
+            Ok(())
+        }
+
+        async fn close_substream(&mut self, _: PeerId) -> Result<(), ()> {
+            Ok(())
+        }
+
+        fn send_sync_notification(&mut self, _: &PeerId, _: Vec<u8>) {}
+
+        async fn send_async_notification(&mut self, _: &PeerId, _: Vec<u8>) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn set_handshake(&mut self, _: Vec<u8>) -> Result<(), ()> {
+            Ok(())
+        }
+
+        fn try_set_handshake(&mut self, _: Vec<u8>) -> Result<(), ()> {
+            Ok(())
+        }
+
+        async fn next_event(&mut self) -> Option<NotificationEvent> {
+            self.0.recv().await
+        }
+
+        fn clone(&mut self) -> Result<Box<dyn NotificationService>, ()> {
+            Err(())
+        }
+
+        fn protocol(&self) -> &ProtocolName {
+            &self.1
+        }
+
+        fn message_sink(&self, _: &PeerId) -> Option<Box<dyn MessageSink>> {
+            None
+        }
+    }
+
+    fn opened(peer: PeerId) -> NotificationEvent {
+        let connected =
+            Connected { direction: Direction::Inbound, handshake: vec![4], negotiated_fallback: None };
+        connected.event(peer)
+    }
+
+    #[test]
+    fn the_next_voter_hears_of_the_peers_that_are_still_there() {
+        let (network, told) = unbounded_channel();
+        let service = Told(told, "grandpa".into());
+        let notifications = Notifications::new(Box::new(service), votes::Tap::closed());
+        let (gone, stays) = (PeerId::random(), PeerId::random());
+        network.send(opened(gone)).unwrap();
+        network.send(opened(stays)).unwrap();
+        network.send(NotificationEvent::NotificationStreamClosed { peer: gone }).unwrap();
+
+        let mut first = block_on(notifications.lend());
+        for _ in 0..3 {
+            assert!(block_on(first.next_event()).is_some());
+        }
+        assert!(notifications.lend().now_or_never().is_none(), "there is one lease at a time");
+        drop(first);
+
+        let mut second = block_on(notifications.lend());
+        match block_on(second.next_event()) {
+            Some(NotificationEvent::NotificationStreamOpened { peer, handshake, .. }) => {
+                assert_eq!((peer, handshake), (stays, vec![4]));
+            }
+            other => panic!("not the peer that stayed: {other:?}"),
+        }
+        assert!(second.next_event().now_or_never().is_none(), "and of no other");
+    }
+}
