@@ -1,0 +1,396 @@
+//! The judge. It is told of every question before it is sent and of every answer any client ever gets, keeps what was
+//! said of each duty, and finds what must never be. It shares nothing with the signer: bytes, places and the
+//! verification of signatures are this program's own.
+//!
+//! 1. Every signature verifies; a duty has one statement and a payload one signature, whoever received them.
+//! 2. A refusal for equivocation names a payload that somebody had asked for before, that contends with the refused
+//!    one, and that turns out to be the signed one. A refusal below the watermark is right only where the key may
+//!    have forgotten: as many newer steps were asked for as it keeps. A refusal for the slot is right only from the
+//!    fence on, by a clock that is near the true one (save where clocks are made to lie). No other refusal is ever
+//!    right: every question asked here is one that an honest validator may ask.
+//! 3. After healing, whatever was signed or named in a refusal is asked for again on every node: the same bytes come
+//!    back, or the key may have forgotten.
+
+use crate::{payload::Place, verify::verify};
+use serde::Serialize;
+use signonce_protocol::{
+    Scheme,
+    rpc::{Coordinate, ErrorCode, SignVerdict},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+/// How many slots a slot may be from a signer's clock, by its default settings.
+const SLOT_TOLERANCE: u64 = 3;
+/// Twice the steps that any key keeps.
+const TWICE: usize = 512;
+/// Violations that are told in full; more are counted.
+const TOLD: usize = 20;
+
+/// A key as the judge knows it.
+#[derive(Clone, Debug)]
+pub struct KeyFacts {
+    /// For messages.
+    pub name: String,
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// The public key.
+    pub public: Vec<u8>,
+}
+
+/// When something was.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// For durations.
+    pub at: Instant,
+    /// The slot by this machine's clock.
+    pub slot: u64,
+}
+
+/// A question on its way.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The number of the key.
+    pub key: usize,
+    /// The duty.
+    pub place: Place,
+    /// Which payload for it.
+    pub side: u8,
+    /// Who asks.
+    pub client: String,
+    /// Its place in the order of all questions and answers.
+    begun: u64,
+    slot: u64,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A signature.
+    Signed {
+        /// Its bytes.
+        signature: Vec<u8>,
+        /// What the signer said of it.
+        verdict: SignVerdict,
+    },
+    /// A refusal.
+    Refused {
+        /// Why.
+        code: ErrorCode,
+        /// The digest that was signed.
+        signed: Option<[u8; 32]>,
+        /// The bound that was broken.
+        bound: Option<Coordinate>,
+        /// For people.
+        message: String,
+    },
+    /// Nobody could serve; nothing was signed.
+    NotReady(String),
+    /// The duty may be taken.
+    Unknown(String),
+    /// An answer that the client library does not understand.
+    Broken(String),
+}
+
+/// What must never be seen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}, {place}: {fault} (asked by {client})")]
+pub struct Violation {
+    /// The key.
+    pub key: String,
+    /// The duty.
+    pub place: Place,
+    /// Who was answered so.
+    pub client: String,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("a signature that does not verify")]
+    BadSignature,
+    #[error("payload {second} was signed after payload {first}: an equivocation")]
+    TwoPayloads { first: u8, second: u8 },
+    #[error("two different signatures of payload {side}")]
+    TwoSignatures { side: u8 },
+    #[error("payload {side} was granted as new twice")]
+    GrantedTwice { side: u8 },
+    #[error("signed as work that uses nothing up")]
+    SignedFree,
+    #[error("granted after the place had been refused as below the watermark")]
+    GrantedBelowTheFloor,
+    #[error("payload {side} was refused for a digest that is no contending payload anybody had asked for")]
+    RefusedForNothing { side: u8 },
+    #[error("a refusal names payload {named}, but payload {signed} was signed")]
+    RefusedForAnother { named: u8, signed: u8 },
+    #[error(
+        "refused as below the watermark ({bound}), with {newer} newer steps asked for and {kept} kept at least"
+    )]
+    ForgottenTooEarly { bound: String, newer: usize, kept: usize },
+    #[error("refused as out of range with the signer at slot {now:?}, the true slot being {true_slot}")]
+    SlotInRange { now: Option<u64>, true_slot: u64 },
+    #[error("refused without a reason that could be right: {code} {message}")]
+    Unjustified { code: &'static str, message: String },
+    #[error("no answer that a client understands: {0}")]
+    Broken(String),
+    #[error("what was acknowledged is not known afterwards: {0}")]
+    Lost(String),
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// Questions answered one way or other.
+    pub requests: u64,
+    /// Signatures for new duties.
+    pub granted: u64,
+    /// The same signatures again.
+    pub repeated: u64,
+    /// Refusals.
+    pub refused: u64,
+    /// Refusals by their codes.
+    pub refused_by_code: BTreeMap<&'static str, u64>,
+    /// Answers that leave it open whether the duty is taken.
+    pub unknown: u64,
+    /// Questions that no signer could serve in time.
+    pub not_ready: u64,
+    /// Different duties.
+    pub duties: u64,
+    /// Acknowledged duties that were asked for again after healing, each on every node.
+    pub asked_again: u64,
+    /// Of those answers, the very same bytes.
+    pub known_again: u64,
+    /// Of those answers, refusals because the key keeps no more than its newest steps.
+    pub forgotten: u64,
+    /// The longest time without any new duty granted, in milliseconds.
+    pub longest_outage_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct Duty {
+    asked: BTreeSet<u8>,
+    granted: BTreeSet<u8>,
+    signed: BTreeMap<u8, Vec<u8>>,
+    /// The payload that refusals name as the signed one.
+    named: Option<u8>,
+    /// When it was first refused as below the watermark.
+    below: Option<u64>,
+}
+
+/// Takes questions and answers one by one.
+#[derive(Debug)]
+pub struct Checker {
+    keys: Vec<KeyFacts>,
+    duties: HashMap<(usize, Place), Duty>,
+    steps: HashMap<usize, BTreeSet<(u64, u64)>>,
+    /// Orders questions and answers.
+    clock: u64,
+    clocks_lie: bool,
+    figures: Figures,
+    violations: Vec<Violation>,
+    violations_more: u64,
+    last_grant: Option<Instant>,
+    longest_outage: Duration,
+}
+
+impl Checker {
+    /// For these keys, numbered as they stand. `clocks_lie` where signers' clocks are tampered with.
+    pub fn new(keys: Vec<KeyFacts>, clocks_lie: bool) -> Self {
+        Self {
+            keys,
+            duties: HashMap::new(),
+            steps: HashMap::new(),
+            clock: 0,
+            clocks_lie,
+            figures: Figures::default(),
+            violations: Vec::new(),
+            violations_more: 0,
+            last_grant: None,
+            longest_outage: Duration::ZERO,
+        }
+    }
+
+    /// A client is about to ask.
+    pub fn ask(&mut self, client: &str, key: usize, place: Place, side: u8, now: Moment) -> Ask {
+        self.clock += 1;
+        self.duties.entry((key, place)).or_default().asked.insert(side);
+        self.steps.entry(key).or_default().insert(place.step());
+        Ask { key, place, side, client: client.to_owned(), begun: self.clock, slot: now.slot }
+    }
+
+    /// It was answered.
+    pub fn hear(&mut self, ask: &Ask, answer: &Answer, now: Moment) {
+        self.clock += 1;
+        self.figures.requests += 1;
+        match answer {
+            Answer::Signed { signature, verdict } => self.signed(ask, signature, *verdict, now),
+            Answer::Refused { code, signed, bound, message } => {
+                self.figures.refused += 1;
+                *self.figures.refused_by_code.entry(code.name()).or_default() += 1;
+                let fault = match code {
+                    ErrorCode::Equivocation => self.equivocation(ask, *signed),
+                    ErrorCode::BelowWatermark => self.below(ask, *bound),
+                    ErrorCode::SlotOutOfRange => self.out_of_range(ask, *bound, now),
+                    _ => Some(Fault::Unjustified { code: code.name(), message: message.clone() }),
+                };
+                fault.into_iter().for_each(|fault| self.found(ask, fault));
+            }
+            Answer::NotReady(_) => self.figures.not_ready += 1,
+            Answer::Unknown(_) => self.figures.unknown += 1,
+            Answer::Broken(why) => self.found(ask, Fault::Broken(why.clone())),
+        }
+    }
+
+    /// The answer to a duty of [`Self::acknowledged`] that was asked for again on one node.
+    pub fn hear_again(&mut self, ask: &Ask, answer: &Answer, now: Moment) {
+        self.figures.asked_again += 1;
+        let found = self.violations.len();
+        self.hear(ask, answer, now);
+        if self.violations.len() > found {
+            return;
+        }
+        match answer {
+            Answer::Signed { .. } => self.figures.known_again += 1,
+            Answer::Refused { code: ErrorCode::BelowWatermark, .. } => self.figures.forgotten += 1,
+            other => self.found(ask, Fault::Lost(format!("{other:?}"))),
+        }
+    }
+
+    /// Whatever was signed, or named as signed: key, place and payload, in order. Without those that are so old that
+    /// the key may have forgotten them twice over.
+    pub fn acknowledged(&self) -> Vec<(usize, Place, u8)> {
+        let mut all = Vec::new();
+        let recent = |key: &usize, place: &Place| {
+            let newer = self.steps.get(key).map_or(0, |steps| steps.range(place.step()..).take(TWICE).count());
+            newer < 2 * place.kept_steps()
+        };
+        for ((key, place), duty) in self.duties.iter().filter(|((key, place), _)| recent(key, place)) {
+            let named = duty.named.filter(|side| !duty.signed.contains_key(side));
+            all.extend(duty.signed.keys().copied().chain(named).map(|side| (*key, *place, side)));
+        }
+        all.sort_unstable();
+        all
+    }
+
+    /// A duty's payload that contends with one that was signed.
+    pub fn contender(&self, key: usize, place: Place, signed: u8) -> Option<u8> {
+        self.duties.get(&(key, place))?;
+        (0..Place::SIDES).find(|side| !place.agree(*side, signed))
+    }
+
+    /// When a new duty was granted last.
+    pub fn last_grant(&self) -> Option<Instant> {
+        self.last_grant
+    }
+
+    /// From now on the time until the next grant is no outage: what came before was waited for.
+    pub fn forget_last_grant(&mut self) {
+        self.last_grant = None;
+    }
+
+    /// What was counted so far.
+    pub fn figures(&self) -> Figures {
+        let longest_outage_ms = u64::try_from(self.longest_outage.as_millis()).unwrap_or(u64::MAX);
+        Figures { duties: self.duties.len() as u64, longest_outage_ms, ..self.figures.clone() }
+    }
+
+    /// What was found so far, and how many more there are than told.
+    pub fn violations(&self) -> (&[Violation], u64) {
+        (&self.violations, self.violations_more)
+    }
+
+    fn signed(&mut self, ask: &Ask, signature: &[u8], verdict: SignVerdict, now: Moment) {
+        let Ask { key, place, side, .. } = *ask;
+        match verdict {
+            SignVerdict::Granted => {
+                self.figures.granted += 1;
+                if let Some(last) = self.last_grant.replace(now.at) {
+                    self.longest_outage = self.longest_outage.max(now.at.saturating_duration_since(last));
+                }
+            }
+            SignVerdict::Repeated => self.figures.repeated += 1,
+            SignVerdict::Free => self.found(ask, Fault::SignedFree),
+        }
+        let facts = &self.keys[key];
+        let duty = self.duties.entry((key, place)).or_default();
+        let mut faults = Vec::new();
+        match duty.signed.get(&side) {
+            Some(known) if known != signature => faults.push(Fault::TwoSignatures { side }),
+            Some(_) => {}
+            None if !verify(facts.scheme, &facts.public, &place.signed_bytes(side), signature) => {
+                faults.push(Fault::BadSignature);
+            }
+            None => {
+                let first = duty.signed.keys().copied().find(|first| !place.agree(*first, side));
+                faults.extend(first.map(|first| Fault::TwoPayloads { first, second: side }));
+                duty.signed.insert(side, signature.to_vec());
+            }
+        }
+        if let Some(named) = duty.named.filter(|named| !place.agree(*named, side)) {
+            faults.push(Fault::RefusedForAnother { named, signed: side });
+        }
+        if verdict == SignVerdict::Granted {
+            if !duty.granted.insert(side) {
+                faults.push(Fault::GrantedTwice { side });
+            }
+            if duty.below.is_some_and(|below| below < ask.begun) {
+                faults.push(Fault::GrantedBelowTheFloor);
+            }
+        }
+        faults.into_iter().for_each(|fault| self.found(ask, fault));
+    }
+
+    fn equivocation(&mut self, ask: &Ask, digest: Option<[u8; 32]>) -> Option<Fault> {
+        let Ask { key, place, side, .. } = *ask;
+        let duty = self.duties.entry((key, place)).or_default();
+        let named = duty.asked.iter().copied().find(|asked| Some(place.digest(*asked)) == digest);
+        let Some(named) = named.filter(|named| !place.agree(*named, side)) else {
+            return Some(Fault::RefusedForNothing { side });
+        };
+        let said = duty.signed.keys().copied().chain(duty.named);
+        if let Some(signed) = said.into_iter().find(|said| !place.agree(*said, named)) {
+            return Some(Fault::RefusedForAnother { named, signed });
+        }
+        duty.named.get_or_insert(named);
+        None
+    }
+
+    fn below(&mut self, ask: &Ask, bound: Option<Coordinate>) -> Option<Fault> {
+        let Ask { key, place, .. } = *ask;
+        let clock = self.clock;
+        self.duties.entry((key, place)).or_default().below.get_or_insert(clock);
+        let kept = place.kept_steps();
+        let steps = self.steps.entry(key).or_default();
+        let newer = steps.range(place.step()..).filter(|step| **step != place.step()).take(kept).count();
+        (newer < kept).then(|| Fault::ForgottenTooEarly { bound: format!("{bound:?}"), newer, kept })
+    }
+
+    fn out_of_range(&self, ask: &Ask, bound: Option<Coordinate>, now: Moment) -> Option<Fault> {
+        let signers = match bound {
+            Some(Coordinate::Slot { slot }) => Some(slot.0),
+            _ => None,
+        };
+        let far = |clock: u64| ask.place.step().1.abs_diff(clock) > SLOT_TOLERANCE;
+        let near_truth = |clock: u64| (ask.slot.saturating_sub(1)..=now.slot + 1).contains(&clock);
+        let right = signers.is_some_and(|clock| far(clock) && (self.clocks_lie || near_truth(clock)));
+        (!right).then_some(Fault::SlotInRange { now: signers, true_slot: now.slot })
+    }
+
+    fn found(&mut self, ask: &Ask, fault: Fault) {
+        if self.violations.len() >= TOLD {
+            self.violations_more += 1;
+            return;
+        }
+        let (key, place, client) = (self.keys[ask.key].name.clone(), ask.place, ask.client.clone());
+        self.violations.push(Violation { key, place, client, fault });
+    }
+}
+
+#[cfg(test)]
+#[path = "checker_tests.rs"]
+mod tests;

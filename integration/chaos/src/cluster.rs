@@ -1,0 +1,540 @@
+//! A cluster of real signers, laid out by `signonce dev` of the program under test and then run by us: each node a
+//! process of its own, reaching the others only through a network that we can break.
+//!
+//! [`Cluster::create`] lays out and starts nothing; dropping it ends every process.
+
+use crate::{
+    host,
+    net::{Links, packets::Packets, proxy::Proxy},
+    process::{CommandLine, Process, Room, Signal},
+};
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+use signonce_protocol::{
+    GenesisHash, PublicKey, Scheme,
+    client::{ClientConfig, SignerClient, Timeouts, TlsSource},
+};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+/// How long `signonce dev` may take to lay a cluster out.
+const LAYOUT: Duration = Duration::from_secs(120);
+/// How long a probe may take.
+const PROBE: Duration = Duration::from_secs(2);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(25);
+/// Slots of the chain: short, so that many are seen.
+pub const SLOT_MS: u64 = 1_000;
+
+/// What carries bytes between the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Proxies on loopback.
+    Proxies,
+    /// A packet switch between namespaces.
+    Packets,
+}
+
+/// What a cluster is to be like.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The program under test.
+    pub binary: PathBuf,
+    /// Signers.
+    pub nodes: u64,
+    /// Validators, with a set of session keys each.
+    pub validators: u64,
+    /// Clients, each with every right.
+    pub clients: u64,
+    /// What carries bytes between the nodes.
+    pub network: Network,
+}
+
+/// A key as `signonce dev` tells it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Key {
+    /// `babe`, `gran`, …
+    #[serde(rename = "type")]
+    pub key_type: String,
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// The public key.
+    pub public: PublicKey,
+    /// The validator it belongs to.
+    pub group: String,
+}
+
+/// The line that `signonce dev --json` prints.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ready {
+    ca: PathBuf,
+    chain: Chain,
+    keys: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    genesis: GenesisHash,
+}
+
+/// One signer.
+#[derive(Debug)]
+pub struct Node {
+    /// Its directory: configuration, data and log.
+    pub home: PathBuf,
+    /// Where clients reach it.
+    pub client: SocketAddr,
+    metrics: SocketAddr,
+    process: Option<Process>,
+    /// Words in front of its command, and variables, from the next start on.
+    pub door: Vec<OsString>,
+    /// See `door`.
+    pub env: Vec<(&'static str, OsString)>,
+    /// The program from the next start on, if it is not the cluster's.
+    pub binary: Option<PathBuf>,
+}
+
+impl Node {
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.home.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Its pid while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().and_then(Process::pid)
+    }
+}
+
+/// The cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// What it was made from.
+    pub plan: Plan,
+    /// Where it lives.
+    pub dir: PathBuf,
+    /// The chain.
+    pub genesis: GenesisHash,
+    /// Its keys.
+    pub keys: Vec<Key>,
+    /// How the ways between the nodes are.
+    pub links: Links,
+    nodes: BTreeMap<u64, Node>,
+    ca: PathBuf,
+    _proxies: Vec<Proxy>,
+    packets: Option<Packets>,
+    /// Namespaces that scenarios made for nodes; they go with the cluster.
+    pub rooms: Vec<Room>,
+    /// Keeps other clusters from these ports between layout and start.
+    _guard: Option<TcpListener>,
+}
+
+impl Cluster {
+    /// Lays a cluster out in `dir`. Starts none of its nodes.
+    ///
+    /// # Errors
+    /// If the program under test does not do its part.
+    pub async fn create(plan: Plan, dir: &Path) -> anyhow::Result<Self> {
+        let ready = lay_out(&plan, dir).await?;
+        let mut cluster = Self {
+            dir: dir.to_owned(),
+            genesis: ready.chain.genesis,
+            keys: ready.keys,
+            links: Links::default(),
+            nodes: BTreeMap::new(),
+            ca: ready.ca,
+            _proxies: Vec::new(),
+            packets: None,
+            rooms: Vec::new(),
+            _guard: None,
+            plan,
+        };
+        let mut configs = BTreeMap::new();
+        for id in 1..=cluster.plan.nodes {
+            let text = fs::read_to_string(cluster.home(id).join("signonce.toml"))?;
+            configs.insert(id, text.parse::<toml::Table>()?);
+        }
+        match cluster.plan.network {
+            Network::Proxies => cluster.join_by_proxies(&mut configs).await?,
+            Network::Packets => cluster.join_by_packets(&mut configs).await?,
+        }
+        for (id, config) in configs {
+            fs::write(cluster.home(id).join("signonce.toml"), config.to_string())?;
+            let node = Node {
+                home: cluster.home(id),
+                client: listen(&config, "client")?,
+                metrics: listen(&config, "metrics")?,
+                process: None,
+                door: Vec::new(),
+                env: Vec::new(),
+                binary: None,
+            };
+            cluster.nodes.insert(id, node);
+        }
+        Ok(cluster)
+    }
+
+    fn home(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("node-{id}"))
+    }
+
+    /// Every node reaches every other one through a proxy of its own.
+    async fn join_by_proxies(&mut self, configs: &mut BTreeMap<u64, toml::Table>) -> anyhow::Result<()> {
+        let peers: BTreeMap<u64, SocketAddr> =
+            configs.iter().map(|(id, config)| Ok((*id, listen(config, "peer")?))).collect::<anyhow::Result<_>>()?;
+        // `signonce dev` takes blocks of ports by holding their first, just below node 1's; so do we.
+        let first = peers.get(&1).context("there is a node 1")?;
+        self._guard = TcpListener::bind((first.ip(), first.port() - 1)).ok();
+        for (id, config) in configs.iter_mut() {
+            for (other, target) in peers.iter().filter(|(other, _)| *other != id) {
+                let proxy = Proxy::start(*id, *other, *target, &self.links).await?;
+                set_member(config, *other, "peer", &proxy.address.to_string())?;
+                self._proxies.push(proxy);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every node gets a network of its own, and certificates for its address there.
+    async fn join_by_packets(&mut self, configs: &mut BTreeMap<u64, toml::Table>) -> anyhow::Result<()> {
+        let packets = Packets::start(self.plan.nodes, &self.links, &self.dir.join("rooms.log")).await?;
+        let certs = self.dir.join("certs");
+        let mut moved = BTreeMap::new();
+        for (id, config) in configs.iter_mut() {
+            let ip = IpAddr::V4(packets.address(*id));
+            for name in ["peer", "client", "admin", "metrics"] {
+                let address = SocketAddr::new(ip, listen(config, name)?.port());
+                section(config, "listen")?.insert(name.into(), address.to_string().into());
+                moved.insert((*id, name), address);
+            }
+            let cluster = section(config, "cluster")?["id"].as_str().context("a cluster has an id")?.to_owned();
+            for suffix in ["", "-key"] {
+                fs::remove_file(certs.join(format!("node-{id}{suffix}.pem")))?;
+            }
+            let node = id.to_string();
+            let words = ["certs", "issue", "node", "--id", &node, "--cluster", &cluster, "--host"];
+            let binary = [self.plan.binary.clone().into_os_string()];
+            let ip = ip.to_string();
+            let rest = words.into_iter().chain([ip.as_str(), "--dir"]).map(OsString::from);
+            CommandLine::new(binary.into_iter().chain(rest).chain([certs.clone().into()])).run()?;
+        }
+        for config in configs.values_mut() {
+            for id in 1..=self.plan.nodes {
+                set_member(config, id, "peer", &moved[&(id, "peer")].to_string())?;
+                set_member(config, id, "client_url", &format!("https://{}", moved[&(id, "client")]))?;
+            }
+        }
+        self.packets = Some(packets);
+        Ok(())
+    }
+
+    /// The nodes' ids, from 1.
+    pub fn ids(&self) -> Vec<u64> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// A node.
+    ///
+    /// # Panics
+    /// If there is none with this id.
+    pub fn node(&self, id: u64) -> &Node {
+        &self.nodes[&id]
+    }
+
+    /// A node, to change how it is started.
+    ///
+    /// # Panics
+    /// If there is none with this id.
+    pub fn node_mut(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&id).expect("callers name nodes of the cluster")
+    }
+
+    /// Whether so many nodes are still a quorum.
+    pub fn is_quorum(&self, nodes: usize) -> bool {
+        2 * nodes > self.nodes.len()
+    }
+
+    /// How many nodes may be away at once.
+    pub fn spare(&self) -> usize {
+        (self.nodes.len() - 1) / 2
+    }
+
+    /// Starts every node that does not run.
+    ///
+    /// # Errors
+    /// If a process cannot be started.
+    pub fn start_all(&mut self) -> anyhow::Result<()> {
+        self.ids().into_iter().try_for_each(|id| self.start(id))
+    }
+
+    /// Starts a node, unless it runs.
+    ///
+    /// # Errors
+    /// If the process cannot be started.
+    pub fn start(&mut self, id: u64) -> anyhow::Result<()> {
+        let network = match &self.packets {
+            Some(packets) => packets.room(id)?.door()?,
+            None => Vec::new(),
+        };
+        let node = self.nodes.get_mut(&id).with_context(|| format!("there is no node {id}"))?;
+        if node.pid().is_some() {
+            return Ok(());
+        }
+        let binary = node.binary.as_ref().unwrap_or(&self.plan.binary);
+        let config = node.home.join("signonce.toml");
+        let words: [&std::ffi::OsStr; 4] =
+            [binary.as_os_str(), "start".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let line = CommandLine::new(words).inside(node.door.clone()).inside(network);
+        let line = node.env.iter().fold(line, |line, (name, value)| line.with(name, value));
+        node.process = Some(line.start(&node.home.join("log"))?);
+        Ok(())
+    }
+
+    /// Sends a signal to a node.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn signal(&self, id: u64, signal: Signal) -> anyhow::Result<()> {
+        let process = self.node(id).process.as_ref().with_context(|| format!("node {id} does not run"))?;
+        process.signal(signal).with_context(|| format!("node {id}"))
+    }
+
+    /// SIGKILL, and its end waited for.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn kill(&self, id: u64) -> anyhow::Result<()> {
+        self.signal(id, Signal::KILL)?;
+        self.wait_exit(id, Duration::from_secs(10)).await.map(|_| ())
+    }
+
+    /// Waits until a node's process has ended; whether it ended well.
+    ///
+    /// # Errors
+    /// If it runs still after `patience`.
+    pub async fn wait_exit(&self, id: u64, patience: Duration) -> anyhow::Result<bool> {
+        let process = self.node(id).process.as_ref().with_context(|| format!("node {id} does not run"))?;
+        Ok(process.wait(patience).await.with_context(|| format!("node {id}"))?.success())
+    }
+
+    /// What `/readyz` of a node says: whether it is ready, and why not.
+    pub async fn readyz(&self, id: u64) -> Result<(), String> {
+        probe(self.node(id).metrics).await
+    }
+
+    /// Waits until these nodes are ready.
+    ///
+    /// # Errors
+    /// After `patience`, or when one of them has ended.
+    pub async fn wait_ready(&self, ids: &[u64], patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        for &id in ids {
+            while let Err(why) = self.readyz(id).await {
+                if self.node(id).pid().is_none() {
+                    bail!("node {id} has ended; its log ends:\n{}", tail(&self.node(id).log()));
+                }
+                ensure!(Instant::now() < deadline, "node {id} is not ready after {patience:?}: {why}");
+                sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a leader that is none of `others`, by what the leader itself says.
+    ///
+    /// # Errors
+    /// After `patience`.
+    pub async fn leader(&self, others: &[u64], patience: Duration) -> anyhow::Result<u64> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let asked = self.ids().into_iter().filter(|id| !others.contains(id)).map(|id| self.term_led(id));
+            let led = futures::future::join_all(asked).await;
+            if let Some((_, leader)) = led.into_iter().flatten().max() {
+                return Ok(leader);
+            }
+            ensure!(Instant::now() < deadline, "no leader within {patience:?}");
+            sleep(LOOK).await;
+        }
+    }
+
+    /// The term that a node leads in, if it is ready and believes so.
+    async fn term_led(&self, id: u64) -> Option<(u64, u64)> {
+        self.node(id).pid()?;
+        let timeouts = Timeouts { connect: PROBE / 2, attempt: PROBE / 2, deadline: PROBE / 2 };
+        let status = self.client(1, &[id], timeouts).ok()?.status().await.ok()?;
+        (status.readiness.ready && status.leader.is_some_and(|leader| leader.0 == id)).then_some((status.term.0, id))
+    }
+
+    /// A client of some nodes, by the certificate of client `number`.
+    ///
+    /// # Errors
+    /// If there is no such certificate.
+    pub fn client(&self, number: u64, nodes: &[u64], timeouts: Timeouts) -> anyhow::Result<SignerClient> {
+        let certs = self.dir.join("certs");
+        let tls = TlsSource::Files {
+            ca: self.ca.clone(),
+            cert: certs.join(format!("client-{}.pem", client_name(number))),
+            key: certs.join(format!("client-{}-key.pem", client_name(number))),
+        };
+        let urls = nodes.iter().map(|id| format!("https://{}", self.node(*id).client)).collect();
+        Ok(SignerClient::new(ClientConfig { urls, tls, timeouts })?)
+    }
+
+    /// The namespaces of a node, where the cluster runs in such.
+    pub fn room(&self, id: u64) -> Option<&Room> {
+        self.packets.as_ref().and_then(|packets| packets.room(id).ok())
+    }
+
+    /// A node started a second time: its directory copied to `home` (while it does not run), with addresses of its
+    /// own. Answers its process and where its probe is.
+    ///
+    /// # Errors
+    /// If the copy cannot be started.
+    pub fn start_copy(&self, id: u64, home: &Path) -> anyhow::Result<(Process, SocketAddr)> {
+        let config = home.join("signonce.toml");
+        let mut table: toml::Table = fs::read_to_string(&config)?.parse()?;
+        for name in ["peer", "client", "admin", "metrics"] {
+            let ip = listen(&table, name)?.ip();
+            let port = free_port()?;
+            section(&mut table, "listen")?.insert(name.into(), SocketAddr::new(ip, port).to_string().into());
+        }
+        fs::write(&config, table.to_string())?;
+        let words: [&std::ffi::OsStr; 4] =
+            [self.plan.binary.as_os_str(), "start".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let door = match self.room(id) {
+            Some(room) => room.door()?,
+            None => Vec::new(),
+        };
+        let process = CommandLine::new(words).inside(door).start(&home.join("log"))?;
+        Ok((process, listen(&table, "metrics")?))
+    }
+}
+
+/// The name of a client.
+pub fn client_name(number: u64) -> String {
+    format!("c{number}")
+}
+
+/// What `/readyz` at an address says.
+pub async fn probe(address: SocketAddr) -> Result<(), String> {
+    let get = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = timeout(PROBE, get).await.map_err(|_| "its probe does not answer".to_owned())?;
+    let answer = answer.map_err(|error| error.to_string())?;
+    if answer.starts_with("HTTP/1.1 200") {
+        return Ok(());
+    }
+    let body = answer.split_once("\r\n\r\n").map_or(answer.as_str(), |(_, body)| body);
+    Err(body.trim().replace('\n', "; "))
+}
+
+/// Runs `signonce dev` until it has laid out and filled a cluster, and ends it.
+async fn lay_out(plan: &Plan, dir: &Path) -> anyhow::Result<Ready> {
+    let out = dir.with_extension("json");
+    let mut words: Vec<OsString> = vec![plan.binary.clone().into(), "dev".into(), "--json".into(), "--dir".into()];
+    words.push(dir.into());
+    for (flag, value) in
+        [("--nodes", plan.nodes), ("--validators", plan.validators), ("--slot-duration", SLOT_MS)]
+    {
+        words.extend([flag.into(), value.to_string().into()]);
+    }
+    (1..=plan.clients).for_each(|n| words.extend(["--client".into(), client_name(n).into()]));
+    let dev = CommandLine::new(words).start(&out)?;
+    let deadline = Instant::now() + LAYOUT;
+    let line = loop {
+        let text = fs::read_to_string(&out).unwrap_or_default();
+        if let Some(line) = text.lines().find(|line| line.starts_with('{') && text.ends_with('\n')) {
+            break line.to_owned();
+        }
+        ensure!(dev.pid().is_some(), "`signonce dev` ended: {}", tail(&text));
+        ensure!(Instant::now() < deadline, "`signonce dev` lays no cluster out in {LAYOUT:?}");
+        sleep(LOOK).await;
+    };
+    dev.signal(Signal::TERM)?;
+    dev.wait(Duration::from_secs(60)).await?;
+    // Its nodes end with it; what they wrote is not what we want to read later.
+    for id in 1..=plan.nodes {
+        fs::write(dir.join(format!("node-{id}/log")), "")?;
+    }
+    serde_json::from_str(&line).with_context(|| format!("`signonce dev` printed {line:?}"))
+}
+
+fn section<'a>(config: &'a mut toml::Table, name: &str) -> anyhow::Result<&'a mut toml::Table> {
+    let section = config.get_mut(name).and_then(toml::Value::as_table_mut);
+    section.with_context(|| format!("a configuration has [{name}]"))
+}
+
+fn listen(config: &toml::Table, name: &str) -> anyhow::Result<SocketAddr> {
+    let address = config.get("listen").and_then(|listen| listen.get(name)).and_then(toml::Value::as_str);
+    Ok(address.with_context(|| format!("a configuration has listen.{name}"))?.parse()?)
+}
+
+fn set_member(config: &mut toml::Table, id: u64, name: &str, value: &str) -> anyhow::Result<()> {
+    let members = section(config, "cluster")?.get_mut("members").and_then(toml::Value::as_array_mut);
+    let mut tables = members.context("a cluster has members")?.iter_mut().filter_map(toml::Value::as_table_mut);
+    let member = tables.find(|member| member["id"].as_integer() == i64::try_from(id).ok());
+    member.with_context(|| format!("there is a member {id}"))?.insert(name.into(), value.into());
+    Ok(())
+}
+
+/// A port that nobody listens on, below the ephemeral ones.
+fn free_port() -> anyhow::Result<u16> {
+    let tries = std::iter::repeat_with(|| rand::random_range(10_000..12_000)).take(200);
+    let mut free = tries.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().context("no free port on loopback")
+}
+
+/// The last lines of a log.
+pub fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}
+
+/// Copies a directory and all that is in it.
+///
+/// # Errors
+/// If something cannot be read or written.
+pub fn copy_dir(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_dir(&entry.path(), &to.join(entry.file_name()))?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The networks that can be had here, the better one first.
+pub fn networks() -> Vec<Network> {
+    match host::Need::Packets.lacking() {
+        None => vec![Network::Packets, Network::Proxies],
+        Some(_) => vec![Network::Proxies],
+    }
+}

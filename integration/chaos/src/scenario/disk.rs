@@ -1,0 +1,84 @@
+//! Disks that are full or fail. A node must stop rather than go on with what may not be stored.
+
+use super::World;
+use crate::{
+    cluster::{Cluster, tail},
+    process::{CommandLine, Room, run},
+};
+use anyhow::Context as _;
+use rand::RngExt as _;
+use std::{path::Path, time::Duration};
+
+/// The node whose file system gets full. Who leads is left to chance.
+const NODE: u64 = 2;
+/// The size of that file system.
+const SIZE: &str = "160M";
+/// How long a node may go on with a disk that fails: it may have nothing to write at first.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Puts the node's data on a small file system, mounted in namespaces of its own, so that it goes with them.
+pub(super) async fn prepare(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let home = cluster.node(NODE).home.clone();
+    let room = Room::open(&["--mount"], &cluster.dir.join("rooms.log")).await?;
+    let (image, data, aside) = (home.join("disk"), home.join("data"), home.join("data-aside"));
+    let words = |path: &Path| path.to_string_lossy().into_owned();
+    let (image, data, aside) = (words(&image), words(&data), words(&aside));
+    run(&["truncate", "-s", SIZE, &image])?;
+    run(&["mkfs.ext4", "-q", "-m", "0", &image])?;
+    std::fs::rename(&data, &aside)?;
+    std::fs::create_dir(&data)?;
+    room.run(&["mount", "-o", "loop", &image, &data])?;
+    room.run(&["sh", "-c", &format!("cp -a '{aside}/.' '{data}/'")])?;
+    cluster.node_mut(NODE).door = room.door()?;
+    cluster.rooms.push(room);
+    Ok(())
+}
+
+pub(super) async fn fill(world: &mut World) -> anyhow::Result<()> {
+    let ballast = world.cluster.node(NODE).data().join("ballast").to_string_lossy().into_owned();
+    world.fault(format!("node {NODE}'s file system filled to the last block"));
+    let fill = format!("dd if=/dev/zero of='{ballast}' bs=64k 2>/dev/null; sync '{ballast}'; true");
+    in_room(world, &["sh", "-c", &fill])?;
+    let before = world.cluster.node(NODE).log().len();
+    let well = world.cluster.wait_exit(NODE, STOPS_WITHIN).await.context("a node goes on with a full disk")?;
+    stopped_for_a_reason(world, NODE, well, before);
+    world.serves("with one node's disk full").await?;
+    in_room(world, &["rm", &ballast])?;
+    world.cluster.start(NODE)?;
+    world.settle().await
+}
+
+pub(super) async fn fail_sync(world: &mut World) -> anyhow::Result<()> {
+    let node = world.victim().await?;
+    let pid = world.cluster.node(node).pid().with_context(|| format!("node {node} does not run"))?.to_string();
+    let once = world.rng.random();
+    let inject = format!("inject=fdatasync,fsync:error=EIO{}", if once { ":when=1" } else { "" });
+    world.fault(format!("node {node}: fdatasync fails {}", if once { "once" } else { "from now on" }));
+    let before = world.cluster.node(node).log().len();
+    let log = world.cluster.dir.join("strace.log");
+    let trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject, "-p", &pid];
+    let tracer = CommandLine::new(trace).start(&log)?;
+    let well = world.cluster.wait_exit(node, STOPS_WITHIN).await.context("a node goes on after a failed sync")?;
+    std::mem::drop(tracer);
+    stopped_for_a_reason(world, node, well, before);
+    world.serves("with one node's disk failing").await?;
+    world.cluster.start(node)?;
+    world.settle().await
+}
+
+/// A node that stops says why.
+fn stopped_for_a_reason(world: &mut World, node: u64, well: bool, before: usize) {
+    let log = world.cluster.node(node).log();
+    let said = tail(log.get(before..).unwrap_or_default());
+    if well {
+        world.violation(format!("node {node} stopped on a failing disk as if nothing had happened: {said}"));
+    }
+    let reason = said.lines().find(|line| line.contains("ERROR") || line.contains("error")).unwrap_or(&said);
+    let reason = reason.to_owned();
+    world.say(format!("node {node} stopped: {reason}"));
+}
+
+fn in_room(world: &World, words: &[&str]) -> anyhow::Result<()> {
+    CommandLine::new(words).inside(world.cluster.node(NODE).door.clone()).run().map(|_| ())
+}
+
