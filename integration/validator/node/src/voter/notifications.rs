@@ -1,7 +1,8 @@
 //! The network's notification service for GRANDPA, lent to one voter after the other.
 //!
 //! A voter consumes the service it is given, and litep2p's cannot be cloned. A [`Lease`] gives it back when it is
-//! dropped, and tells the next voter of the peers that are connected already.
+//! dropped, and tells the next voter of the peers that are connected already, and what they sent lately: to them it
+//! is the same node as before, so they would not send it again for minutes, and a round may need it.
 
 use crate::judge::votes::Tap;
 use polkadot_sdk::*;
@@ -16,6 +17,10 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
+
+/// How much of what was received is kept for the next voter: some rounds of a set of a thousand voters.
+const KEPT_NOTIFICATIONS: usize = 8_192;
+const KEPT_BYTES: usize = 16 << 20;
 
 /// Where the service is while no voter has it.
 #[derive(Clone, Debug)]
@@ -33,6 +38,39 @@ struct Home {
 struct Kept {
     service: Box<dyn NotificationService>,
     peers: HashMap<PeerId, Connected>,
+    received: Received,
+}
+
+impl Kept {
+    /// What has to be told to somebody who starts to listen now.
+    fn story(&self) -> VecDeque<NotificationEvent> {
+        let opened = self.peers.iter().map(|(peer, connected)| connected.event(*peer));
+        let received = self.received.latest.iter().filter(|(peer, _)| self.peers.contains_key(peer)).map(
+            |(peer, notification)| NotificationEvent::NotificationReceived {
+                peer: *peer,
+                notification: notification.clone(),
+            },
+        );
+        opened.chain(received).collect()
+    }
+}
+
+/// The latest notifications, oldest first.
+#[derive(Debug, Default)]
+struct Received {
+    latest: VecDeque<(PeerId, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Received {
+    fn push(&mut self, peer: PeerId, notification: &[u8]) {
+        self.bytes += notification.len();
+        self.latest.push_back((peer, notification.to_vec()));
+        while self.latest.len() > KEPT_NOTIFICATIONS || self.bytes > KEPT_BYTES {
+            let Some((_, oldest)) = self.latest.pop_front() else { break };
+            self.bytes -= oldest.len();
+        }
+    }
 }
 
 /// What was said of a peer when it connected.
@@ -53,8 +91,8 @@ impl Connected {
 impl Notifications {
     pub fn new(service: Box<dyn NotificationService>, tap: Tap) -> Self {
         let protocol = service.protocol().clone();
-        let kept = Mutex::new(Some(Kept { service, peers: HashMap::new() }));
-        Self(Arc::new(Home { kept, returned: Notify::new(), protocol, tap }))
+        let kept = Kept { service, peers: HashMap::new(), received: Received::default() };
+        Self(Arc::new(Home { kept: Mutex::new(Some(kept)), returned: Notify::new(), protocol, tap }))
     }
 
     /// Waits until it is here, which it is when the last voter has gone with all its parts.
@@ -62,7 +100,7 @@ impl Notifications {
         loop {
             let returned = self.0.returned.notified();
             if let Some(kept) = self.0.kept.lock().expect("no panic while it is held").take() {
-                let replay = kept.peers.iter().map(|(peer, connected)| connected.event(*peer)).collect();
+                let replay = kept.story();
                 return Lease { home: self.0.clone(), kept: Some(kept), replay };
             }
             returned.await;
@@ -117,7 +155,10 @@ impl Lease {
             NotificationEvent::NotificationStreamClosed { peer } => {
                 self.kept_mut().peers.remove(peer);
             }
-            NotificationEvent::NotificationReceived { notification, .. } => self.home.tap.see(notification),
+            NotificationEvent::NotificationReceived { peer, notification } => {
+                self.home.tap.see(notification);
+                self.kept_mut().received.push(*peer, notification);
+            }
             NotificationEvent::ValidateInboundSubstream { .. } => {}
         }
     }
@@ -239,30 +280,53 @@ mod tests {
         connected.event(peer)
     }
 
+    fn said(peer: PeerId, what: u8) -> NotificationEvent {
+        NotificationEvent::NotificationReceived { peer, notification: vec![what] }
+    }
+
     #[test]
-    fn the_next_voter_hears_of_the_peers_that_are_still_there() {
+    fn the_next_voter_hears_of_the_peers_that_are_still_there_and_what_they_said() {
         let (network, told) = unbounded_channel();
         let service = Told(told, "grandpa".into());
         let notifications = Notifications::new(Box::new(service), votes::Tap::closed());
         let (gone, stays) = (PeerId::random(), PeerId::random());
-        network.send(opened(gone)).unwrap();
-        network.send(opened(stays)).unwrap();
-        network.send(NotificationEvent::NotificationStreamClosed { peer: gone }).unwrap();
+        let events = [
+            opened(gone),
+            opened(stays),
+            said(gone, 1),
+            said(stays, 2),
+            said(stays, 3),
+            NotificationEvent::NotificationStreamClosed { peer: gone },
+        ];
+        let number = events.len();
+        events.into_iter().for_each(|event| network.send(event).unwrap());
 
         let mut first = block_on(notifications.lend());
-        for _ in 0..3 {
+        for _ in 0..number {
             assert!(block_on(first.next_event()).is_some());
         }
         assert!(notifications.lend().now_or_never().is_none(), "there is one lease at a time");
         drop(first);
 
         let mut second = block_on(notifications.lend());
-        match block_on(second.next_event()) {
-            Some(NotificationEvent::NotificationStreamOpened { peer, handshake, .. }) => {
-                assert_eq!((peer, handshake), (stays, vec![4]));
-            }
-            other => panic!("not the peer that stayed: {other:?}"),
-        }
-        assert!(second.next_event().now_or_never().is_none(), "and of no other");
+        let mut heard = || match second.next_event().now_or_never()? {
+            Some(NotificationEvent::NotificationStreamOpened { peer, handshake, .. }) => Some((peer, handshake)),
+            Some(NotificationEvent::NotificationReceived { peer, notification }) => Some((peer, notification)),
+            other => panic!("neither an open stream nor a notification: {other:?}"),
+        };
+        assert_eq!(heard(), Some((stays, vec![4])), "the handshake");
+        assert_eq!(heard(), Some((stays, vec![2])));
+        assert_eq!(heard(), Some((stays, vec![3])));
+        assert_eq!(heard(), None);
+    }
+
+    #[test]
+    fn only_the_latest_notifications_are_kept() {
+        let mut received = Received::default();
+        let peer = PeerId::random();
+        (0..KEPT_NOTIFICATIONS + 5).for_each(|_| received.push(peer, &[1]));
+        assert_eq!((received.latest.len(), received.bytes), (KEPT_NOTIFICATIONS, KEPT_NOTIFICATIONS));
+        received.push(peer, &vec![0; KEPT_BYTES]);
+        assert_eq!((received.latest.len(), received.bytes), (1, KEPT_BYTES));
     }
 }
