@@ -138,8 +138,7 @@ mod tests {
         let runtime = RuntimeCode { code_fetcher: &fetcher, heap_pages: None, hash: vec![1] };
         let executor = WasmExecutor::<sp_io::SubstrateHostFunctions>::builder().build();
         let mut state = sp_io::TestExternalities::default();
-        let (answer, _) =
-            executor.call(&mut state.ext(), &runtime, function, &[], CallContext::Offchain);
+        let (answer, _) = executor.call(&mut state.ext(), &runtime, function, &[], CallContext::Offchain);
         answer.unwrap_or_else(|error| panic!("{function}: {error}"))
     }
 

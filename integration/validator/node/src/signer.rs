@@ -6,7 +6,9 @@ use crate::{
     voter::VoterHandle,
 };
 use polkadot_sdk::*;
-use sc_service::{Configuration, Error as ServiceError, SpawnTaskHandle, TaskManager, config::KeystoreConfig};
+use sc_service::{
+    Configuration, Error as ServiceError, SpawnTaskHandle, TaskManager, config::KeystoreConfig,
+};
 use signonce_keystore::{
     RemotePayloadProvider, RemoteProposer, RemoteSigner, RemoteSignerParams, Setup, VoterPosition, VoterView,
 };

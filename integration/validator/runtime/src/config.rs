@@ -12,7 +12,9 @@ use frame_support::{
 };
 use polkadot_sdk::*;
 use scale_info::TypeInfo;
-use sp_consensus_beefy::{AncestryHelper, AncestryHelperWeightInfo, Commitment, ecdsa_crypto::AuthorityId as BeefyId};
+use sp_consensus_beefy::{
+    AncestryHelper, AncestryHelperWeightInfo, Commitment, ecdsa_crypto::AuthorityId as BeefyId,
+};
 use sp_runtime::{
     Perbill,
     traits::{ConvertInto, Header as HeaderT, OpaqueKeys},

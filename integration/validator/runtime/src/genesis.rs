@@ -69,7 +69,8 @@ pub fn preset(id: &PresetId) -> Option<Vec<u8>> {
 /// The validator with the development keys of this name.
 fn well_known(name: Sr25519Keyring) -> Validator {
     let suri = name.to_seed();
-    let beefy = sp_core::ecdsa::Pair::from_string(&suri, None).expect("a name of the keyring is a valid seed");
+    let beefy =
+        sp_core::ecdsa::Pair::from_string(&suri, None).expect("a name of the keyring is a valid seed");
     let grandpa = Ed25519Keyring::iter()
         .find(|other| other.to_seed() == suri)
         .expect("both keyrings know the same names");

@@ -24,7 +24,8 @@ pub mod pallet {
 
     #[pallet::config]
     pub trait Config:
-        polkadot_sdk::frame_system::Config + pallet_session::Config<ValidatorId = <Self as frame_system::Config>::AccountId>
+        polkadot_sdk::frame_system::Config
+        + pallet_session::Config<ValidatorId = <Self as frame_system::Config>::AccountId>
     {
     }
 
@@ -79,7 +80,10 @@ pub mod pallet {
 }
 
 /// The validators of session `index`, or `None` if those of the session before stay.
-fn planned<A>(mut candidates: alloc::vec::Vec<A>, index: sp_staking::SessionIndex) -> Option<alloc::vec::Vec<A>> {
+fn planned<A>(
+    mut candidates: alloc::vec::Vec<A>,
+    index: sp_staking::SessionIndex,
+) -> Option<alloc::vec::Vec<A>> {
     if index % 2 == 1 {
         return None;
     }

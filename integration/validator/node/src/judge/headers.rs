@@ -51,14 +51,28 @@ impl HeaderWatch {
         (known.hash() != header.hash()).then_some(known)
     }
 
-    fn report(&self, first: Header, second: Header, slot: Slot, author: AuthorityIndex) -> Result<(), String> {
+    fn report(
+        &self,
+        first: Header,
+        second: Header,
+        slot: Slot,
+        author: AuthorityIndex,
+    ) -> Result<(), String> {
         let client = &self.judge.client;
         // The state after the first of them: that of the epoch and the session it belongs to.
         let at = first.hash();
         let epoch = client.runtime_api().current_epoch(at).map_err(|error| error.to_string())?;
-        let (offender, _) =
-            epoch.authorities.get(author as usize).ok_or_else(|| format!("there is no author {author}"))?.clone();
-        let proof = EquivocationProof { offender: offender.clone(), slot, first_header: first, second_header: second };
+        let (offender, _) = epoch
+            .authorities
+            .get(author as usize)
+            .ok_or_else(|| format!("there is no author {author}"))?
+            .clone();
+        let proof = EquivocationProof {
+            offender: offender.clone(),
+            slot,
+            first_header: first,
+            second_header: second,
+        };
         if !check_equivocation_proof(proof.clone()) {
             return Err("they do not prove an equivocation".into());
         }

@@ -106,11 +106,18 @@ impl Judge {
     }
 
     /// Follows what the chain has accepted as proven.
-    pub fn follow_chain(&self, spawner: impl SpawnNamed, registry: Option<&Registry>) -> Result<(), PrometheusError> {
+    pub fn follow_chain(
+        &self,
+        spawner: impl SpawnNamed,
+        registry: Option<&Registry>,
+    ) -> Result<(), PrometheusError> {
         let Some(registry) = registry else { return Ok(()) };
         let proven = register(
             GaugeVec::<U64>::new(
-                Opts::new("signonce_validator_proven_offences", "Equivocations that the chain accepted as proven"),
+                Opts::new(
+                    "signonce_validator_proven_offences",
+                    "Equivocations that the chain accepted as proven",
+                ),
                 &["kind"],
             )?,
             registry,
@@ -144,7 +151,8 @@ pub fn proven_at(client: &FullClient, at: Hash) -> BTreeMap<&'static str, u64> {
 
 /// Leaves out what is no equivocation: a validator that was down for a session is an offender of im-online.
 fn count_by_kind(proven: &[([u8; 16], u64)]) -> BTreeMap<&'static str, u64> {
-    let of = |kind: Kind| proven.iter().find(|(name, _)| *name == kind.offence()).map_or(0, |(_, count)| *count);
+    let of =
+        |kind: Kind| proven.iter().find(|(name, _)| *name == kind.offence()).map_or(0, |(_, count)| *count);
     Kind::ALL.into_iter().map(|kind| (kind.label(), of(kind))).collect()
 }
 

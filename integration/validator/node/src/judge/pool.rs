@@ -25,7 +25,11 @@ impl LocalTransactionPool for CountingPool {
     type Hash = <Pool as LocalTransactionPool>::Hash;
     type Error = <Pool as LocalTransactionPool>::Error;
 
-    fn submit_local(&self, at: Hash, transaction: LocalTransactionFor<Self>) -> Result<Self::Hash, Self::Error> {
+    fn submit_local(
+        &self,
+        at: Hash,
+        transaction: LocalTransactionFor<Self>,
+    ) -> Result<Self::Hash, Self::Error> {
         if let Some(offence) = reported(&transaction) {
             self.seen.note(offence);
         }
@@ -40,9 +44,10 @@ impl LocalTransactionPool for CountingPool {
 fn reported(transaction: &sp_runtime::OpaqueExtrinsic) -> Option<Offence> {
     let transaction = UncheckedExtrinsic::decode(&mut &transaction.encode()[..]).ok()?;
     match transaction.function {
-        RuntimeCall::Babe(pallet_babe::Call::report_equivocation_unsigned { equivocation_proof: proof, .. }) => {
-            Some(Offence::new(Kind::Babe, &proof.offender, proof.slot))
-        }
+        RuntimeCall::Babe(pallet_babe::Call::report_equivocation_unsigned {
+            equivocation_proof: proof,
+            ..
+        }) => Some(Offence::new(Kind::Babe, &proof.offender, proof.slot)),
         RuntimeCall::Grandpa(pallet_grandpa::Call::report_equivocation_unsigned {
             equivocation_proof: proof,
             ..

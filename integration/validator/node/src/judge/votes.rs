@@ -75,7 +75,9 @@ pub fn watch(judge: Judge) -> (Tap, impl Future<Output = ()> + Send + 'static) {
 
 /// The vote that a notification is, if its signature is right.
 fn vote(notification: &[u8]) -> Option<Vote> {
-    let (VOTE, mut input) = notification.split_first().map(|(kind, rest)| (*kind, rest))? else { return None };
+    let (VOTE, mut input) = notification.split_first().map(|(kind, rest)| (*kind, rest))? else {
+        return None;
+    };
     let vote = Vote::decode(&mut input).ok()?;
     let signed = &vote.signed;
     let checked =

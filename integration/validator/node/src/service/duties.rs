@@ -13,8 +13,8 @@ use crate::{
 };
 use futures::{FutureExt, StreamExt};
 use polkadot_sdk::*;
-use sc_client_api::Backend as _;
 use sc_authority_discovery::WorkerConfig;
+use sc_client_api::Backend as _;
 use sc_consensus_babe::{BabeLink, BabeParams, SlotProportion};
 use sc_consensus_beefy::{BeefyNetworkParams, BeefyParams, BeefyVoterLinks};
 use sc_network::{NetworkEventStream, event::Event};

@@ -40,12 +40,13 @@ impl Imports {
     ) -> Result<(Self, Queue, BabeWorkerHandle<Block>), ServiceError> {
         let (grandpa_import, grandpa) = voter::grandpa(&core.client, &core.select_chain)?;
         let swap = SwapImport::new(grandpa_import);
-        let (beefy_import, beefy, beefy_rpc) = sc_consensus_beefy::beefy_block_import_and_links::<_, _, _, _, BeefyId>(
-            swap.clone(),
-            core.backend.clone(),
-            core.client.clone(),
-            registry.cloned(),
-        );
+        let (beefy_import, beefy, beefy_rpc) =
+            sc_consensus_beefy::beefy_block_import_and_links::<_, _, _, _, BeefyId>(
+                swap.clone(),
+                core.backend.clone(),
+                core.client.clone(),
+                registry.cloned(),
+            );
         let config = sc_consensus_babe::configuration(&*core.client)?;
         let slot_duration = config.slot_duration();
         let (babe_import, babe) = sc_consensus_babe::block_import::<_, Block, _, _, SelectChain>(

@@ -144,7 +144,12 @@ impl Lease {
 
     fn note(&mut self, event: &NotificationEvent) {
         match event {
-            NotificationEvent::NotificationStreamOpened { peer, direction, handshake, negotiated_fallback } => {
+            NotificationEvent::NotificationStreamOpened {
+                peer,
+                direction,
+                handshake,
+                negotiated_fallback,
+            } => {
                 let connected = Connected {
                     direction: *direction,
                     handshake: handshake.clone(),
@@ -310,8 +315,12 @@ mod tests {
 
         let mut second = block_on(notifications.lend());
         let mut heard = || match second.next_event().now_or_never()? {
-            Some(NotificationEvent::NotificationStreamOpened { peer, handshake, .. }) => Some((peer, handshake)),
-            Some(NotificationEvent::NotificationReceived { peer, notification }) => Some((peer, notification)),
+            Some(NotificationEvent::NotificationStreamOpened { peer, handshake, .. }) => {
+                Some((peer, handshake))
+            }
+            Some(NotificationEvent::NotificationReceived { peer, notification }) => {
+                Some((peer, notification))
+            }
             other => panic!("neither an open stream nor a notification: {other:?}"),
         };
         assert_eq!(heard(), Some((stays, vec![4])), "the handshake");
