@@ -14,11 +14,21 @@ use sp_keystore::{Error, Keystore};
 pub struct RemoteKeystore {
     asker: std::sync::Arc<Asker>,
     failed: FailedGenerations,
+    asked_by: AskedBy,
+}
+
+/// What `has_keys` means to who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskedBy {
+    /// The node's consensus: may it sign with them now? A GRANDPA key that waits behind its gate is not there.
+    Consensus,
+    /// An operator, by `author_hasKey`: does the node have them?
+    Operator,
 }
 
 impl RemoteKeystore {
-    pub(crate) fn new(asker: std::sync::Arc<Asker>) -> Self {
-        Self { asker, failed: FailedGenerations::default() }
+    pub(crate) fn new(asker: std::sync::Arc<Asker>, asked_by: AskedBy) -> Self {
+        Self { asker, failed: FailedGenerations::default(), asked_by }
     }
 
     /// The key, if it is this node's and of this scheme.
@@ -75,7 +85,9 @@ impl RemoteKeystore {
                     .into(),
             ));
         }
-        let why = match (known(id), self.failed.of_this_rotation()) {
+        let told = self.failed.of_this_rotation();
+        let first = told.is_none();
+        let why = match (known(id), told) {
             (_, Some(why)) => why,
             (None, None) => format!("the signers hold no keys of type {}", name(id)),
             (Some(key_type), None) => match self.asker.generate(key_type, scheme) {
@@ -89,8 +101,10 @@ impl RemoteKeystore {
         };
         let nobodys = nobodys();
         let shown = key_id(id, nobodys.as_slice()).map_or_else(|| name(id), |key| key.to_string());
-        log::error!(
+        // The rest of a rotation fails with its first key; once is enough to tell.
+        log::log!(
             target: LOG,
+            if first { log::Level::Error } else { log::Level::Debug },
             "no key of type {} was made: {why}. Do not register session keys with {shown} in them: nobody holds it",
             name(id)
         );
@@ -102,8 +116,12 @@ impl RemoteKeystore {
 
     fn has_key(&self, key_type: KeyTypeId, public: &[u8]) -> bool {
         let Some(key) = key_id(key_type, public) else { return false };
-        self.asker.keys.has(&key)
-            && (key.key_type != KeyType::Grandpa || self.asker.node.may_vote(&key.public))
+        let waits = || {
+            self.asked_by == AskedBy::Consensus
+                && key.key_type == KeyType::Grandpa
+                && !self.asker.node.may_vote(&key.public)
+        };
+        self.asker.keys.has(&key) && !waits()
     }
 }
 

@@ -35,7 +35,7 @@
 //!     signer.watch_epochs::<B, C>(node.client.clone()); // for BABE's VRF
 //!     signer.gate_grandpa(node.voter); // before the voter starts
 //!     spawn(Box::pin(signer.until_shutdown())); // dropped on shutdown, which frees signing calls that wait
-//!     let keystore = signer.keystore(); // for BABE, GRANDPA, BEEFY, authority discovery, offchain workers and RPC
+//!     let keystore = signer.keystore(); // for all that signs; `signer.rpc_keystore()` for `SpawnTasksParams`
 //!     let proposer = signer.wrap_proposer(node.proposer); // for `BabeParams::env`
 //!     let mmr_roots = signer.wrap_payload_provider(node.mmr_roots); // for `BeefyParams::payload_provider`
 //!     Ok((keystore, proposer, mmr_roots))
@@ -48,8 +48,6 @@
 //!   through this trait and stay in the node.
 //! - Start the node without `--alice`, `--dev` and the like, or clear `Configuration::dev_key_seed`: keys are not made
 //!   from seeds here, and the SDK fails to start when it cannot make them.
-//! - `author_hasKey` and `author_hasSessionKeys` answer false for a GRANDPA key while its gate is closed: they ask the
-//!   same question as the voter.
 //! - A GRANDPA vote that is refused ends the voter, as any failed vote does; the gate makes that rare. A node whose
 //!   voter is an essential task exits then, and is safe to start again. To go on in place, start a new voter and
 //!   implement [`VoterView::restart_voter`].

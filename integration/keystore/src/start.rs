@@ -10,6 +10,7 @@ use crate::{
     gate::{Gate, Preflight, VoterView},
     guard::{self, KeyFiles},
     headers::Headers,
+    keystore::AskedBy,
     link::{self, Link},
     metrics::Metrics,
     refused::Refused,
@@ -108,6 +109,7 @@ pub struct RemoteSigner(Arc<Inner>);
 struct Inner {
     asker: Arc<Asker>,
     keystore: Arc<RemoteKeystore>,
+    rpc_keystore: Arc<RemoteKeystore>,
     parts: Arc<Parts>,
 }
 
@@ -184,13 +186,20 @@ impl RemoteSigner {
         });
         let node: Arc<dyn NodeSide> = parts.clone();
         let asker = Arc::new(asker(signers, chain, node, metrics, report)?);
-        let keystore = Arc::new(RemoteKeystore::new(asker.clone()));
-        Ok(Self(Arc::new(Inner { asker, keystore, parts })))
+        let keystore = Arc::new(RemoteKeystore::new(asker.clone(), AskedBy::Consensus));
+        let rpc_keystore = Arc::new(RemoteKeystore::new(asker.clone(), AskedBy::Operator));
+        Ok(Self(Arc::new(Inner { asker, keystore, rpc_keystore, parts })))
     }
 
-    /// The keystore for everything in the node that takes one.
+    /// The keystore for everything in the node that signs.
     pub fn keystore(&self) -> KeystorePtr {
         self.0.keystore.clone()
+    }
+
+    /// The keystore for `author_*` calls, `SpawnTasksParams::keystore`: the same, but for `author_hasKey` and
+    /// `author_hasSessionKeys`, which are told of a GRANDPA key even while the voter may not use it.
+    pub fn rpc_keystore(&self) -> KeystorePtr {
+        self.0.rpc_keystore.clone()
     }
 
     /// The node's proposer factory, with the headers it makes remembered until they are sealed. For BABE and AURA.

@@ -101,6 +101,16 @@ fn a_grandpa_key_is_ours_only_while_the_gate_is_open() {
 }
 
 #[test]
+fn an_operator_is_told_of_a_grandpa_key_that_waits_behind_its_gate() {
+    let bed = gran_bed();
+    let for_rpc = RemoteKeystore::new(bed.asker.clone(), AskedBy::Operator);
+    let ours = (gran_pair().public().0.to_vec(), GRANDPA);
+    assert!(!bed.keystore.has_keys(std::slice::from_ref(&ours)), "the voter must not use it");
+    assert!(for_rpc.has_keys(std::slice::from_ref(&ours)));
+    assert!(!for_rpc.has_keys(&[ours, (vec![9; 32], GRANDPA)]), "a foreign one is not ours for anybody");
+}
+
+#[test]
 fn a_proposed_block_is_sealed_with_its_header_sent_along() {
     let bed = babe_bed();
     let hash = proposed(&bed, b"a header");

@@ -96,6 +96,10 @@ pub trait Keys: Clone + Send + Sync + 'static {
     type Payloads: PayloadProvider<Block> + Clone + Send + Sync + 'static;
 
     fn keystore(&self) -> KeystorePtr;
+    /// The same for an operator's questions.
+    fn rpc_keystore(&self) -> KeystorePtr {
+        self.keystore()
+    }
     fn proposers(&self, proposers: Proposers) -> Self::Proposers;
     fn payloads(&self, payloads: HeaderPayload) -> Self::Payloads;
     /// Called once, before the voters start.
@@ -156,6 +160,10 @@ impl Keys for RemoteSigner {
 
     fn keystore(&self) -> KeystorePtr {
         RemoteSigner::keystore(self)
+    }
+
+    fn rpc_keystore(&self) -> KeystorePtr {
+        RemoteSigner::rpc_keystore(self)
     }
 
     fn proposers(&self, proposers: Proposers) -> Self::Proposers {

@@ -108,7 +108,7 @@ pub fn run<K: Keys>(config: Configuration, mut core: Core, keys: K) -> Result<Ta
     };
     let duties = Duties::new(&config, keys.clone(), judge, voter.clone(), connected.clone());
     duties.offchain_workers(&core, &config)?;
-    serve(config, &mut core, keys.keystore(), methods, connected, rpc_link)?;
+    serve(config, &mut core, keys.rpc_keystore(), methods, connected, rpc_link)?;
     keys.attend(core.client.clone(), voter, &core.tasks.spawn_handle());
     duties.start(&core, imports, protocols)?;
     Ok(core.tasks)
