@@ -12,6 +12,8 @@
 pub mod codec;
 pub mod command;
 pub mod ledger;
+#[cfg(signonce_sim)]
+pub mod mutation;
 pub mod records;
 pub mod registry;
 pub mod replica;

@@ -203,6 +203,22 @@ impl Ledger {
         }
     }
 
+    /// Frees the duty of a claim: a fault for the simulator to find.
+    #[cfg(signonce_sim)]
+    pub(crate) fn unburn(&mut self, claim: &Claim, journal: &mut Journal) {
+        let pen = &mut Pen::new(claim.key, claim.duty.class(), journal);
+        match (self.marks.get_mut(&claim.key), &claim.duty) {
+            (Some(Watermark::Slot(window)), Duty::BabeBlock { slot }) => window.remove(&(*slot, None), pen),
+            (Some(Watermark::Grandpa(window)), Duty::GrandpaVote { set_id, round, stage, .. }) => {
+                window.remove(&(*set_id, *round, *stage), pen);
+            }
+            (Some(Watermark::Beefy(window)), Duty::BeefyVote { set_id, block }) => {
+                window.remove(&(*set_id, *block), pen);
+            }
+            _ => {}
+        }
+    }
+
     /// Whether the key has a watermark.
     pub(crate) fn has_mark(&self, key: &KeyId) -> bool {
         self.marks.contains_key(key)

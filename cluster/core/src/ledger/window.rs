@@ -110,11 +110,28 @@ impl<C: Coordinate, E: Encode> Window<C, E> {
 
     /// Raises the floor to `floor`, dropping the entries below. Raising it to where it is changes nothing.
     pub(super) fn raise(&mut self, floor: C::Step, pen: &mut Pen<'_>) -> Result<(), AlreadyHigher> {
+        #[cfg(signonce_sim)]
+        if floor < self.floor && crate::mutation::is(crate::mutation::Mutation::FloorFalls) {
+            pen.floor(Some(&self.floor), &floor);
+            self.floor = floor;
+        }
         if floor < self.floor {
             return Err(AlreadyHigher);
         }
         self.advance(floor, pen);
         Ok(())
+    }
+
+    /// Frees a coordinate: a fault for the simulator to find.
+    #[cfg(signonce_sim)]
+    pub(super) fn remove(&mut self, at: &C, pen: &mut Pen<'_>) {
+        if let Some(entry) = self.entries.remove(at) {
+            pen.entry(at, Some(&entry), None);
+            if let Some(count) = self.steps.get_mut(&at.step()) {
+                *count -= 1;
+            }
+            self.steps.retain(|_, count| *count > 0);
+        }
     }
 
     fn advance(&mut self, floor: C::Step, pen: &mut Pen<'_>) {

@@ -84,6 +84,8 @@ pub enum HelloReply {
         formed: bool,
         /// How far the peer itself is.
         witnessed: Witnessed,
+        /// Which life of the peer answers.
+        life: Life,
     },
     /// The peer will not talk to this node.
     #[codec(index = 1)]
@@ -269,6 +271,11 @@ impl Fence {
         peers.remove(&own);
         let others = voters.iter().filter(|v| **v != own).count();
         let needed = if formed { others.min(voters.len() / 2 + 1) } else { others };
+        #[cfg(signonce_sim)]
+        let needed = match crate::mutation::is(crate::mutation::Mutation::FenceCountsItself) {
+            true if formed => needed - 1,
+            _ => needed,
+        };
         Self { disk, formed, peers, needed, answered: BTreeSet::new(), witnessed: Witnessed::default() }
     }
 
@@ -329,7 +336,12 @@ mod tests {
     }
 
     fn welcome(remembered: Option<Promise>) -> HelloReply {
-        HelloReply::Welcome { remembered, formed: true, witnessed: Witnessed::default() }
+        HelloReply::Welcome {
+            remembered,
+            formed: true,
+            witnessed: Witnessed::default(),
+            life: Life::default(),
+        }
     }
 
     #[test]
@@ -353,7 +365,8 @@ mod tests {
     fn a_peer_without_memory_of_its_own_vouches_for_nobody() {
         let mut fence = fence(&[1, 2, 3], true);
         assert_eq!(fence.answer(NodeId(2), &HelloReply::NoWitness), FenceStep::Waiting);
-        let empty = HelloReply::Welcome { remembered: None, formed: false, witnessed: Witnessed::default() };
+        let HelloReply::Welcome { remembered, witnessed, life, .. } = welcome(None) else { unreachable!() };
+        let empty = HelloReply::Welcome { remembered, formed: false, witnessed, life };
         assert_eq!(fence.answer(NodeId(3), &empty), FenceStep::Waiting);
         assert_eq!(fence.missing(), 2);
     }
@@ -377,7 +390,8 @@ mod tests {
         let mut fence = fence(&[1, 2, 3], true);
         for (peer, term, log) in [(2, 9, (3, 20)), (3, 7, (4, 5))] {
             let witnessed = Witnessed { term, log };
-            fence.answer(NodeId(peer), &HelloReply::Welcome { remembered: None, formed: true, witnessed });
+            let life = Life::default();
+            fence.answer(NodeId(peer), &HelloReply::Welcome { remembered: None, formed: true, witnessed, life });
         }
         assert_eq!(fence.witnessed(), Witnessed { term: 9, log: (4, 5) });
     }

@@ -295,8 +295,8 @@ impl Replica {
     /// A raft message from `life` of `from`, which the transport has proved and this node has welcomed.
     pub fn receive(&mut self, from: NodeId, life: Life, message: PeerMessage) {
         let addressed = message.message.from == from.0 && message.message.to == self.config.node.0;
-        if !addressed || self.memory.of(from).life != life {
-            return; // of another node, or of a process that a later one has replaced
+        if !addressed || self.memory.of(from).life != life || message.to_life != self.config.life {
+            return; // of another node, or of or for a process that a later one has replaced
         }
         self.memory.saw(from, &message.promise);
         if let Some(forgotten) = self.forgotten(from, &message.message) {
@@ -345,6 +345,7 @@ impl Replica {
                     remembered: self.memory.of(hello.node).promise,
                     formed: self.formed,
                     witnessed: Witnessed { term: hard_state.term, log: self.durable_log() },
+                    life: self.config.life,
                 }
             }
         }
@@ -365,6 +366,11 @@ impl Replica {
 
     /// The answer of `from` to our hello.
     pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
+        if let HelloReply::Welcome { life, .. } = reply
+            && self.memory.meet(from, *life).is_err()
+        {
+            return; // the word of a process that a later one has replaced
+        }
         let step = match &mut self.lifecycle {
             Lifecycle::Fenced(fence) => fence.answer(from, reply),
             Lifecycle::Member => match reply {
@@ -394,6 +400,10 @@ impl Replica {
 
     /// Takes on what this node may have forgotten: see [`fence`].
     fn trust_witnesses(&mut self, witnessed: Witnessed) {
+        #[cfg(signonce_sim)]
+        if crate::mutation::is(crate::mutation::Mutation::WitnessesUnheard) {
+            return;
+        }
         let own = self.config.node.0;
         let raft = &mut self.raft.raft;
         if witnessed.term > raft.term || raft.vote == raft::INVALID_ID {

@@ -11,6 +11,7 @@ use super::wire::{PeerMessage, Promise};
 use super::{Fatal, Lifecycle, Output, Replica, Unsynced};
 use raft::eraftpb::{HardState, Message, MessageType};
 use raft::{Ready, Storage as _};
+use signonce_protocol::NodeId;
 
 impl Replica {
     /// Does all work that the inputs so far have caused.
@@ -72,6 +73,10 @@ impl Replica {
     }
 
     fn changes_term_or_vote(&self, ready: &Ready) -> bool {
+        #[cfg(signonce_sim)]
+        if crate::mutation::is(crate::mutation::Mutation::VoteUnsynced) {
+            return false;
+        }
         let known = &self.raft.store().hard_state;
         ready.hs().is_some_and(|hs| hs.term != known.term || hs.vote != known.vote)
     }
@@ -117,7 +122,11 @@ impl Replica {
             }
         }
         let promise = self.promise();
-        let messages = messages.into_iter().map(|message| PeerMessage { promise, message }).collect();
+        let to = |message: Message| {
+            let to_life = self.memory.of(NodeId(message.to)).life;
+            PeerMessage { promise, to_life, message }
+        };
+        let messages = messages.into_iter().map(to).collect();
         self.pending.push(Output::Send(messages));
     }
 

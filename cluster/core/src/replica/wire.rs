@@ -4,13 +4,14 @@
 //! are SCALE with fixed field order, wrapped by [`codec`] in a version byte and a checksum. A reader
 //! that meets another version, a bad checksum or a left-over byte gets an error, never a guess.
 
+use super::fence::Life;
 use crate::codec::{self, CodecError};
 use parity_scale_codec::{Decode, Encode};
 use raft::eraftpb;
 use signonce_protocol::NodeId;
 
-/// Version of [`PeerMessage`] bodies.
-const MESSAGE_VERSION: u8 = 1;
+/// Version of [`PeerMessage`] bodies. 2: the receiver's life.
+const MESSAGE_VERSION: u8 = 2;
 /// Version of log entry bodies.
 const ENTRY_VERSION: u8 = 1;
 
@@ -72,6 +73,9 @@ pub struct DiskPosition {
 pub struct PeerMessage {
     /// What the sender has promised so far; peers remember it for the sender.
     pub promise: Promise,
+    /// The life of the receiver that it is for, the newest the sender has met. Of two machines that run under one
+    /// id, the older must not take for its own what is an answer to the newer.
+    pub to_life: Life,
     /// The raft message.
     pub message: eraftpb::Message,
 }
@@ -89,7 +93,8 @@ impl PeerMessage {
 
     /// The bytes of this message.
     pub fn encode(&self) -> Vec<u8> {
-        let body = MessageBody { promise: self.promise, message: WireMessage::from(&self.message) };
+        let Self { promise, to_life, message } = self;
+        let body = MessageBody { promise: *promise, to_life: *to_life, message: WireMessage::from(message) };
         codec::encode_record(MESSAGE_VERSION, &body)
     }
 
@@ -99,7 +104,7 @@ impl PeerMessage {
     /// Another version, a bad checksum, an unknown type number or left-over bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let body: MessageBody = codec::decode_record(MESSAGE_VERSION, "peer message", bytes)?;
-        Ok(Self { promise: body.promise, message: body.message.into_raft()? })
+        Ok(Self { promise: body.promise, to_life: body.to_life, message: body.message.into_raft()? })
     }
 }
 
@@ -119,6 +124,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<eraftpb::Entry, CodecError> {
 #[derive(Encode, Decode)]
 struct MessageBody {
     promise: Promise,
+    to_life: Life,
     message: WireMessage,
 }
 
@@ -338,7 +344,8 @@ mod tests {
         let mut entry = eraftpb::Entry::default();
         (entry.term, entry.index, entry.data) = (7, 42, vec![1, 2, 3].into());
         message.entries = vec![entry].into();
-        PeerMessage { promise: Promise { term: 7, vote: 1, index: 41 }, message }
+        let to_life = Life { incarnation: 3, boot: 9 };
+        PeerMessage { promise: Promise { term: 7, vote: 1, index: 41 }, to_life, message }
     }
 
     #[test]

@@ -1,0 +1,40 @@
+//! Faults built in on purpose, so that the simulator can show that it would find them.
+//!
+//! This module and every line that asks it exist only where the simulator's own build sets `cfg(signonce_sim)`;
+//! no other build of this crate contains them. One fault at a time, per thread.
+
+use std::cell::Cell;
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A watermark can be set to a lower floor.
+    FloorFalls,
+    /// A claim whose time is [`UNBURN`] frees its duty again.
+    Unburn,
+    /// Raft may merge appended entries into a queued message, whatever its index.
+    BatchAppend,
+    /// A new term or vote does not wait for its fsync.
+    VoteUnsynced,
+    /// A starting node counts itself among the majority that must remember it.
+    FenceCountsItself,
+    /// A starting node does not mind how far its witnesses are.
+    WitnessesUnheard,
+}
+
+/// The time of a claim that frees its duty, under [`Mutation::Unburn`].
+pub const UNBURN: u64 = u64::MAX;
+
+thread_local! {
+    static ACTIVE: Cell<Option<Mutation>> = const { Cell::new(None) };
+}
+
+/// Builds `mutation` into everything that runs on this thread from now on, in place of the one before.
+pub fn activate(mutation: Option<Mutation>) {
+    ACTIVE.set(mutation);
+}
+
+/// Whether `mutation` is built in.
+pub fn is(mutation: Mutation) -> bool {
+    ACTIVE.get() == Some(mutation)
+}

@@ -1,0 +1,412 @@
+//! What surrounds the nodes: time, the network, the validators, the judge, the log. Everything here is one thread and
+//! one source of random numbers.
+
+use crate::disk::Loss;
+use crate::judge::Judge;
+use crate::mutation::Mutation;
+use crate::setup::{MS, Micros, Options, Setup, chance, run_rng};
+use crate::signer::Signer;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use signonce_core::replica::disk::HighWater;
+use signonce_core::replica::fence::{Hello, HelloReply, Life};
+use signonce_core::replica::wire::PeerMessage;
+use signonce_core::{Change, Claim, ClaimRequest, RequestId};
+use signonce_protocol::NodeId;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Something that happens at a moment.
+#[derive(Debug)]
+pub enum Event {
+    /// A process's timer.
+    Tick(Proc),
+    /// A process gets to its work.
+    Pump(Proc),
+    /// A process looks at its streams.
+    Dial(Proc),
+    /// A process's fsync is done.
+    Synced { proc: Proc, number: u64, upto: u64, mark: HighWater },
+    /// A frame arrives.
+    Arrive(Box<Envelope>),
+    /// A snapshot arrived, or not.
+    SnapshotSent { proc: Proc, peer: NodeId, arrived: bool },
+    /// A stream to a peer turns out to be broken.
+    Reset { proc: Proc, peer: NodeId, boot: u64 },
+    /// A validator's or an administrator's request reaches a machine.
+    Request { task: usize, machine: usize },
+    /// The schedule.
+    Op(usize),
+    /// A machine starts its process.
+    Start(usize),
+    /// A disk is put back, or copied to another machine.
+    Restore { machine: usize, down: Micros, all: bool },
+    /// A copied disk starts on the spare machine.
+    StartClone(usize),
+}
+
+/// A process: the machine and which start of all starts in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proc {
+    /// The machine.
+    pub machine: usize,
+    /// Counts every start in the run.
+    pub boot: u64,
+}
+
+/// A frame under way.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The sending process.
+    pub from: Proc,
+    /// The node it says it is.
+    pub node: NodeId,
+    /// Its life.
+    pub life: Life,
+    /// The receiving node.
+    pub to: NodeId,
+    /// The process at the other end of the stream; `None` if any will do.
+    pub boot: Option<u64>,
+    /// What is said.
+    pub frame: Frame,
+}
+
+/// What nodes say to each other, as in `cluster/node`.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// A raft message.
+    Raft(PeerMessage),
+    /// The first word on a stream.
+    Hello(Hello),
+    /// Its answer.
+    HelloReply(HelloReply),
+    /// Requests for the leader.
+    Forward(Vec<Request>),
+    /// Requests that were not proposed.
+    Declined(Vec<RequestId>),
+}
+
+/// A request for the log.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A claim.
+    Claim(ClaimRequest),
+    /// A change.
+    Change(RequestId, Change),
+}
+
+impl Request {
+    /// Its id.
+    pub fn id(&self) -> RequestId {
+        match self {
+            Self::Claim(claim) => claim.request,
+            Self::Change(id, _) => *id,
+        }
+    }
+}
+
+/// What somebody wants, and how hard he tries.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What.
+    pub want: Want,
+    /// How long each node is given.
+    pub patience: Micros,
+    /// Further nodes that will be asked.
+    pub tries: u32,
+    /// Whether there was a final answer, and a good one.
+    pub answer: Option<bool>,
+}
+
+/// See [`Task`].
+#[derive(Clone, Debug)]
+pub enum Want {
+    /// A signature.
+    Claim(Claim),
+    /// A change.
+    Change(Change),
+}
+
+/// Messages from some machines to some others are lost until a moment.
+struct Cut {
+    from: Vec<usize>,
+    to: Vec<usize>,
+    until: Micros,
+}
+
+/// Totals of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// Events.
+    pub events: u64,
+    /// Requests that reached a node.
+    pub asked: u64,
+    /// Signatures released.
+    pub released: u64,
+    /// Of them again, for the same duty.
+    pub repeated: u64,
+    /// Refusals.
+    pub refused: u64,
+    /// Answers that never came.
+    pub unknown: u64,
+    /// Ends of processes.
+    pub crashes: u64,
+    /// Snapshots that reached a node.
+    pub snapshots: u64,
+    /// Nodes that found their disk wanting, by themselves or through the fence.
+    pub halted: u64,
+    /// Virtual time.
+    pub virtual_us: u64,
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        let Self { events, asked, released, repeated, refused, unknown, crashes, snapshots, halted, virtual_us } =
+            other;
+        self.events += events;
+        self.asked += asked;
+        self.released += released;
+        self.repeated += repeated;
+        self.refused += refused;
+        self.unknown += unknown;
+        self.crashes += crashes;
+        self.snapshots += snapshots;
+        self.halted += halted;
+        self.virtual_us += virtual_us;
+    }
+}
+
+struct Scheduled {
+    at: Micros,
+    seq: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.seq) == (other.at, other.seq)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.seq).cmp(&(other.at, other.seq))
+    }
+}
+
+/// See the module's text.
+pub struct Around {
+    /// What the run was asked to be.
+    pub options: Options,
+    /// Its strengths.
+    pub setup: Setup,
+    /// Its random numbers.
+    pub rng: ChaCha8Rng,
+    /// The moment.
+    pub now: Micros,
+    /// No faults at the moment.
+    pub calm: bool,
+    /// The judge.
+    pub judge: Judge,
+    /// Who signs.
+    pub signer: Signer,
+    /// Everybody's wishes.
+    pub tasks: Vec<Task>,
+    /// Totals.
+    pub figures: Figures,
+    /// Everything that happened, if it is kept.
+    pub log: Vec<String>,
+    /// A number that differs if anything differed.
+    pub fingerprint: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    seq: u64,
+    boots: u64,
+    cuts: Vec<Cut>,
+}
+
+impl Around {
+    /// Before anything happens.
+    pub fn new(options: Options, setup: Setup) -> Self {
+        let signer = Signer::new(options.seed, options.mutation == Some(Mutation::RandomNonces));
+        Self {
+            rng: run_rng(options.seed),
+            now: 0,
+            calm: true,
+            judge: Judge::default(),
+            signer,
+            tasks: Vec::new(),
+            figures: Figures::default(),
+            log: Vec::new(),
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+            queue: BinaryHeap::new(),
+            seq: 0,
+            boots: 0,
+            cuts: Vec::new(),
+            options,
+            setup,
+        }
+    }
+
+    /// Has `event` happen in `after`.
+    pub fn schedule(&mut self, after: Micros, event: Event) {
+        self.seq += 1;
+        self.queue.push(Reverse(Scheduled { at: self.now + after, seq: self.seq, event }));
+    }
+
+    /// The next event, and time with it.
+    pub fn next(&mut self, until: Micros) -> Option<Event> {
+        if self.queue.peek().is_none_or(|next| next.0.at > until) {
+            self.now = until;
+            return None;
+        }
+        let Reverse(Scheduled { at, seq, event }) = self.queue.pop()?;
+        self.now = at;
+        self.figures.events += 1;
+        self.mix(at ^ seq.rotate_left(32));
+        Some(event)
+    }
+
+    /// Takes `value` into the fingerprint.
+    pub fn mix(&mut self, value: u64) {
+        self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    /// A number that no start of this run had before.
+    pub fn new_boot(&mut self) -> u64 {
+        self.boots += 1;
+        self.boots
+    }
+
+    /// Notes what happens, if anybody wants to read it.
+    pub fn say(&mut self, line: impl FnOnce() -> String) {
+        if self.options.log {
+            let (s, us) = (self.now / 1_000_000, self.now % 1_000_000);
+            self.log.push(format!("{s:>4}.{us:06} {}", line()));
+        }
+    }
+
+    /// Whether this guard has been taken away.
+    pub fn mutated(&self, mutation: Mutation) -> bool {
+        self.options.mutation == Some(mutation)
+    }
+
+    /// A number from a range.
+    pub fn between(&mut self, range: (Micros, Micros)) -> Micros {
+        self.rng.random_range(range.0..=range.1)
+    }
+}
+
+// The network.
+impl Around {
+    /// Puts a frame on its way, or loses it.
+    pub fn send(&mut self, envelope: Envelope) {
+        let Setup { lost, doubled, late, late_by, delay, .. } = self.setup;
+        let snapshot = matches!(&envelope.frame, Frame::Raft(message) if message.is_snapshot());
+        if !self.calm && chance(&mut self.rng, lost) {
+            return self.lost(&envelope);
+        }
+        let mut after = self.between(delay);
+        if snapshot {
+            after += self.rng.random_range(0..100 * MS);
+        }
+        if !self.calm && chance(&mut self.rng, late) {
+            after += self.rng.random_range(0..late_by);
+        }
+        if !self.calm && chance(&mut self.rng, doubled) {
+            let again = after + self.rng.random_range(0..100 * MS);
+            self.schedule(again, Event::Arrive(Box::new(envelope.clone())));
+        }
+        self.schedule(after, Event::Arrive(Box::new(envelope)));
+    }
+
+    /// A frame does not arrive. Only of a snapshot does its sender ever hear.
+    pub fn lost(&mut self, envelope: &Envelope) {
+        if matches!(&envelope.frame, Frame::Raft(message) if message.is_snapshot()) {
+            let (proc, peer) = (envelope.from, envelope.to);
+            self.schedule(500 * MS, Event::SnapshotSent { proc, peer, arrived: false });
+        }
+    }
+
+    /// Cuts machines off.
+    pub fn cut(&mut self, from: Vec<usize>, to: Vec<usize>, lasts: Micros) {
+        self.cuts.push(Cut { from, to, until: self.now + lasts });
+    }
+
+    /// Whether messages from one machine to another are being lost.
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        let now = self.now;
+        self.cuts.iter().any(|cut| cut.until > now && cut.from.contains(&from) && cut.to.contains(&to))
+    }
+
+    /// Mends everything that is cut.
+    pub fn mend(&mut self) {
+        self.cuts.clear();
+    }
+}
+
+// Validators and administrators.
+impl Around {
+    /// Somebody begins to want something.
+    pub fn want(&mut self, task: Task, machine: usize) -> usize {
+        let index = self.tasks.len();
+        self.tasks.push(task);
+        self.ask(index, machine, 0);
+        index
+    }
+
+    fn ask(&mut self, task: usize, machine: usize, pause: Micros) {
+        let after = pause + self.between(self.setup.delay);
+        self.schedule(after, Event::Request { task, machine });
+    }
+
+    /// There was no answer: another node is asked, with the very same payload.
+    pub fn ask_another(&mut self, task: usize) {
+        self.figures.unknown += 1;
+        if self.tasks[task].tries == 0 {
+            return;
+        }
+        self.tasks[task].tries -= 1;
+        let machine = self.rng.random_range(0..self.options.nodes);
+        let pause = self.rng.random_range(0..100 * MS);
+        self.ask(task, machine, pause);
+    }
+
+    /// A signature leaves a node.
+    pub fn release(&mut self, task: usize, claim: &Claim, machine: usize) {
+        let signature = self.signer.sign(claim);
+        let before = self.judge.released_count();
+        self.judge.released(claim, signature);
+        self.figures.released += 1;
+        self.figures.repeated += u64::from(before == self.judge.released_count());
+        self.tasks[task].answer = Some(true);
+        self.say(|| format!("machine {machine} releases {} {}", claim.duty_line(), claim.digest));
+    }
+}
+
+/// A claim in a few words.
+pub trait DutyLine {
+    /// The key's type and the duty.
+    fn duty_line(&self) -> String;
+}
+
+impl DutyLine for Claim {
+    fn duty_line(&self) -> String {
+        format!("{:?} {}", self.key.key_type, self.duty)
+    }
+}
+
+/// A way to die, met in the middle of work.
+#[derive(Clone, Copy, Debug)]
+pub struct Death {
+    /// What it takes.
+    pub loss: Loss,
+    /// How long the machine stays down.
+    pub down: Micros,
+    /// What for.
+    pub why: &'static str,
+}

@@ -1,0 +1,75 @@
+//! The faults that no cluster survives: each takes one guard away, and the simulator must notice.
+//!
+//! Faults of the driver live in this crate; those inside the replica and the ledger are compiled into the core by
+//! this workspace's build alone (`signonce_core::mutation`).
+
+use clap::ValueEnum;
+use signonce_core::mutation::Mutation as InCore;
+
+/// A guard taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mutation {
+    /// What waits for an fsync does not wait.
+    AckBeforeSync,
+    /// The leader answers when it has the claim in its own log.
+    ReleaseBeforeCommit,
+    /// The serving node answers from its state and has the claim recorded afterwards.
+    DecideThenRecord,
+    /// A node is initialised again under its old id, and nobody asks its peers.
+    WipedNode,
+    /// A store loses its last synced batches; neither the high-water file nor the peers are asked.
+    LostSyncedTail,
+    /// A machine is restored from an older image, and nobody asks its peers.
+    DiskRollback,
+    /// Two machines run under one id, and peers do not tell them apart.
+    ReusedNodeId,
+    /// A batch that was torn in the middle counts as far as it got.
+    TornBatch,
+    /// sr25519 signatures with random nonces.
+    RandomNonces,
+    /// The set id is left out when a vote's duty is read.
+    SetIdIgnored,
+    /// A request that ends in an error frees its duty.
+    Unburn,
+    /// An operator can lower a floor.
+    FloorFalls,
+    /// raft's `batch_append` is on.
+    BatchAppend,
+    /// A new term or vote does not wait for its fsync.
+    VoteUnsynced,
+    /// A starting node counts itself among those that must remember it.
+    FenceCountsItself,
+    /// A starting node does not mind how far its witnesses are.
+    WitnessesUnheard,
+}
+
+impl Mutation {
+    /// The fault as the core knows it, if it is inside the core.
+    pub fn in_core(self) -> Option<InCore> {
+        match self {
+            Self::Unburn => Some(InCore::Unburn),
+            Self::FloorFalls => Some(InCore::FloorFalls),
+            Self::BatchAppend => Some(InCore::BatchAppend),
+            Self::VoteUnsynced => Some(InCore::VoteUnsynced),
+            Self::FenceCountsItself => Some(InCore::FenceCountsItself),
+            Self::WitnessesUnheard => Some(InCore::WitnessesUnheard),
+            _ => None,
+        }
+    }
+
+    /// Whether starting nodes ignore what their peers remember.
+    pub fn without_fence(self) -> bool {
+        matches!(self, Self::WipedNode | Self::LostSyncedTail | Self::DiskRollback)
+    }
+
+    /// Whether it shows only where storage is damaged.
+    pub fn damages_storage(self) -> bool {
+        self.without_fence()
+            || matches!(self, Self::ReusedNodeId | Self::FenceCountsItself | Self::WitnessesUnheard)
+    }
+
+    /// Nodes it needs to show: with three, the fence asks everybody anyway.
+    pub fn nodes(self) -> usize {
+        if matches!(self, Self::FenceCountsItself | Self::WitnessesUnheard) { 5 } else { 3 }
+    }
+}

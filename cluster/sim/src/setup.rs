@@ -1,0 +1,305 @@
+//! What one seed decides before anything happens: the faults' strengths, the keys, the whole schedule.
+//!
+//! Each seed draws its own subset of fault kinds and its own strengths, so that rare faults also meet runs in which
+//! little else goes wrong. Everything comes from the seed; two streams of it, so that leaving out part of the
+//! schedule does not change the strengths.
+
+use crate::disk::Loss;
+use crate::mutation::Mutation;
+use crate::work::{self, Kind, Wish};
+use clap::ValueEnum;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use signonce_core::Change;
+
+/// Virtual time, in microseconds.
+pub type Micros = u64;
+/// A millisecond.
+pub const MS: Micros = 1_000;
+/// A second.
+pub const SECOND: Micros = 1_000 * MS;
+/// A tick, as production has it.
+pub const TICK: Micros = 50 * MS;
+
+/// Which faults a run has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Every fault of network, disk and process, without snapshots.
+    Basic,
+    /// With log compaction and snapshots, and more administrators.
+    Full,
+    /// As full, and one node's storage does what no storage may: it is wiped, rolled back, loses what was synced,
+    /// or is copied to a second machine.
+    Storage,
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Gives everything.
+    pub seed: u64,
+    /// Three or five.
+    pub nodes: usize,
+    /// Which faults.
+    pub profile: Profile,
+    /// A guard to take away.
+    pub mutation: Option<Mutation>,
+    /// Of the schedule, only these.
+    pub only: Option<Vec<usize>>,
+    /// Keep a readable log.
+    pub log: bool,
+}
+
+/// The strengths of a run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How long faults go on.
+    pub chaos: Micros,
+    /// Messages lost, of a thousand.
+    pub lost: u32,
+    /// Messages that arrive twice, of a thousand.
+    pub doubled: u32,
+    /// Messages that are very late, of a thousand.
+    pub late: u32,
+    /// How late.
+    pub late_by: Micros,
+    /// The usual delay, from and to.
+    pub delay: (Micros, Micros),
+    /// An fsync takes this long, from and to.
+    pub fsync: (Micros, Micros),
+    /// Length of each node's tick.
+    pub ticks: Vec<Micros>,
+    /// Inputs after which a node does not act at once, of a thousand.
+    pub lazy: u32,
+    /// Idle followers sync on the driver's thread.
+    pub sync_here: bool,
+    /// Log bytes before compaction.
+    pub log_bytes_max: usize,
+    /// The keys in use.
+    pub keys: Vec<Kind>,
+    /// Whether the BEEFY shield is up.
+    pub shield: bool,
+}
+
+/// A fault, or something people and validators do.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// A validator wants a signature.
+    Ask(Wish),
+    /// An administrator wants a change, first at this node.
+    Admin(usize, Change),
+    /// A process dies, perhaps after some more outputs of its next pump, and starts again later.
+    Crash { node: usize, loss: Loss, after_outputs: Option<u32>, down: Micros },
+    /// All die and start again.
+    CrashAll { loss: Loss, down: Micros },
+    /// Messages from some nodes to some others are lost for a while.
+    Cut { from: Vec<usize>, to: Vec<usize>, lasts: Micros },
+    /// Streams between two nodes break and are dialled anew.
+    Break(usize, usize),
+    /// A process is stopped and goes on later.
+    Pause { node: usize, lasts: Micros },
+    /// Fsyncs take a hundred times as long.
+    SlowDisk { node: usize, lasts: Micros },
+    /// The next fsync fails: the process aborts.
+    FailSync { node: usize, loss: Loss, down: Micros },
+    /// Leadership is handed over.
+    Transfer(Option<usize>),
+    /// Forbidden: a node is wiped and initialised again under its id.
+    Wipe { node: usize, down: Micros },
+    /// Forbidden: what the disk was is put back some time later; with `all`, the files beside the store too.
+    Rollback { node: usize, age: Micros, down: Micros, all: bool },
+    /// Forbidden: what the disk was starts on a second machine some time later.
+    Clone { node: usize, age: Micros },
+}
+
+fn rng(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+/// The random numbers of the run itself.
+pub fn run_rng(seed: u64) -> ChaCha8Rng {
+    rng(seed, 2)
+}
+
+/// One of a few, each as likely.
+pub fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())]
+}
+
+/// True `n` times of a thousand.
+pub fn chance(rng: &mut ChaCha8Rng, n: u32) -> bool {
+    n > 0 && rng.random_range(0..1_000) < n
+}
+
+impl Setup {
+    /// Draws the strengths of a run.
+    pub fn draw(options: &Options) -> Self {
+        let rng = &mut rng(options.seed, 0);
+        let full = options.profile != Profile::Basic;
+        Self {
+            chaos: if full { 20 * SECOND } else { 12 * SECOND },
+            lost: pick(rng, &[0, 0, 10, 50, 150]),
+            doubled: pick(rng, &[0, 10, 50]),
+            late: pick(rng, &[0, 10, 50]),
+            late_by: pick(rng, &[20 * MS, 200 * MS, 2 * SECOND]),
+            delay: pick(rng, &[(50, 300), (200, 2 * MS), (MS, 20 * MS), (20 * MS, 60 * MS)]),
+            fsync: pick(rng, &[(50, 200), (200, 2 * MS), (MS, 15 * MS)]),
+            ticks: (0..=options.nodes).map(|_| TICK * rng.random_range(85..=115) / 100).collect(),
+            lazy: pick(rng, &[0, 200, 700]),
+            sync_here: rng.random(),
+            log_bytes_max: if full { pick(rng, &[3 << 10, 6 << 10, 16 << 10, 8 << 20]) } else { 8 << 20 },
+            keys: work::draw_keys(rng),
+            shield: rng.random(),
+        }
+    }
+
+    /// Draws what will happen, in the order of time, counted from the end of the provisioning.
+    pub fn schedule(&self, options: &Options) -> Vec<(Micros, Op)> {
+        let rng = &mut rng(options.seed, 1);
+        let mut draw = Draw { rng, n: options.nodes, setup: self, ops: Vec::new() };
+        draw.work(options.profile);
+        draw.faults(options.profile);
+        if options.profile == Profile::Storage {
+            draw.forbidden(options);
+        }
+        let mut ops = draw.ops;
+        ops.retain(|(at, _)| *at < self.chaos);
+        ops.sort_by_key(|(at, _)| *at);
+        ops
+    }
+}
+
+struct Draw<'a> {
+    rng: &'a mut ChaCha8Rng,
+    n: usize,
+    setup: &'a Setup,
+    ops: Vec<(Micros, Op)>,
+}
+
+impl Draw<'_> {
+    fn when(&mut self) -> Micros {
+        self.rng.random_range(0..self.setup.chaos)
+    }
+
+    fn node(&mut self) -> usize {
+        self.rng.random_range(0..self.n)
+    }
+
+    fn down(&mut self) -> Micros {
+        pick(self.rng, &[10 * MS, 300 * MS, SECOND, 3 * SECOND]) + self.rng.random_range(0..50 * MS)
+    }
+
+    fn loss(&mut self) -> Loss {
+        match self.rng.random_range(0..4) {
+            0 => Loss::Nothing,
+            1 => Loss::Power(0),
+            _ => Loss::Power(self.rng.random_range(0..1_000)),
+        }
+    }
+
+    fn work(&mut self, profile: Profile) {
+        let mut at = 0;
+        let gap = pick(self.rng, &[20 * MS, 60 * MS, 150 * MS]);
+        while at < self.setup.chaos {
+            for (later, wish) in work::draw_wishes(self.rng, &self.setup.keys, at, self.n) {
+                self.ops.push((at + later, Op::Ask(wish)));
+            }
+            at += self.rng.random_range(1..2 * gap);
+        }
+        let changes = if profile == Profile::Basic { 4 } else { 12 };
+        for _ in 0..self.rng.random_range(0..=changes) {
+            let at = self.when();
+            let change = work::draw_change(self.rng, &self.setup.keys, at);
+            let node = self.node();
+            self.ops.push((at, Op::Admin(node, change)));
+        }
+    }
+
+    fn faults(&mut self, profile: Profile) {
+        // A third of the runs has none of a kind, the others few or many.
+        let mut count = |most: u32| pick(self.rng, &[0, most / 3, most]);
+        let (crashes, storms, cuts) = (count(12), count(2), count(8));
+        let (breaks, pauses, slow, fails, transfers) = (count(6), count(4), count(4), count(3), count(5));
+        let all = if profile == Profile::Basic { count(1) } else { count(3) };
+        for _ in 0..crashes {
+            let (at, node, down) = (self.when(), self.node(), self.down());
+            let after_outputs = self.rng.random::<bool>().then(|| self.rng.random_range(0..6));
+            let loss = self.loss();
+            self.ops.push((at, Op::Crash { node, loss, after_outputs, down }));
+        }
+        for _ in 0..storms {
+            let (mut at, node) = (self.when(), self.node());
+            for _ in 0..self.rng.random_range(3..8) {
+                let (loss, down) = (self.loss(), self.rng.random_range(1..100 * MS));
+                self.ops.push((at, Op::Crash { node, loss, after_outputs: None, down }));
+                at += self.rng.random_range(10 * MS..800 * MS);
+            }
+        }
+        for _ in 0..all {
+            let (at, loss, down) = (self.when(), self.loss(), self.down());
+            self.ops.push((at, Op::CrashAll { loss, down }));
+        }
+        for _ in 0..cuts {
+            self.cut();
+        }
+        for _ in 0..breaks {
+            let (at, a, b) = (self.when(), self.node(), self.node());
+            self.ops.push((at, Op::Break(a, b)));
+        }
+        for _ in 0..pauses {
+            let (at, node) = (self.when(), self.node());
+            let lasts = self.rng.random_range(100 * MS..3 * SECOND);
+            self.ops.push((at, Op::Pause { node, lasts }));
+        }
+        for _ in 0..slow {
+            let (at, node) = (self.when(), self.node());
+            let lasts = self.rng.random_range(100 * MS..3 * SECOND);
+            self.ops.push((at, Op::SlowDisk { node, lasts }));
+        }
+        for _ in 0..fails {
+            let (at, node, loss, down) = (self.when(), self.node(), self.loss(), self.down());
+            self.ops.push((at, Op::FailSync { node, loss, down }));
+        }
+        for _ in 0..transfers {
+            let at = self.when();
+            let to = self.rng.random::<bool>().then(|| self.node());
+            self.ops.push((at, Op::Transfer(to)));
+        }
+    }
+
+    fn cut(&mut self) {
+        let (at, lasts) = (self.when(), self.rng.random_range(50 * MS..4 * SECOND));
+        let side: Vec<bool> = (0..self.n).map(|_| self.rng.random()).collect();
+        let side_of = |which: bool| (0..self.n).filter(|i| side[*i] == which).collect::<Vec<_>>();
+        let (a, b) = (side_of(true), side_of(false));
+        self.ops.push((at, Op::Cut { from: a.clone(), to: b.clone(), lasts }));
+        if self.rng.random_range(0..3) > 0 {
+            self.ops.push((at, Op::Cut { from: b, to: a, lasts }));
+        }
+    }
+
+    /// One node, again and again: two at a time are more than any fence can bear.
+    fn forbidden(&mut self, options: &Options) {
+        let node = self.node();
+        let kinds: &[u8] = match options.mutation {
+            Some(Mutation::WipedNode) => &[0],
+            Some(Mutation::DiskRollback | Mutation::FenceCountsItself | Mutation::WitnessesUnheard) => &[1],
+            Some(Mutation::LostSyncedTail) => &[2],
+            Some(Mutation::ReusedNodeId) => &[3],
+            _ => &[0, 1, 1, 2, 3],
+        };
+        for _ in 0..self.rng.random_range(1..=3) {
+            let (at, down) = (self.when(), self.down());
+            let age = pick(self.rng, &[20 * MS, 200 * MS, 2 * SECOND, 6 * SECOND]);
+            let op = match pick(self.rng, kinds) {
+                0 => Op::Wipe { node, down },
+                1 => Op::Rollback { node, age, down, all: true },
+                2 => Op::Rollback { node, age: pick(self.rng, &[5 * MS, 50 * MS, 500 * MS]), down, all: false },
+                _ => Op::Clone { node, age },
+            };
+            self.ops.push((at, op));
+        }
+    }
+}

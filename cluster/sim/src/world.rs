@@ -1,0 +1,387 @@
+//! The whole world of one run: machines, what surrounds them, and the schedule. One event at a time.
+
+use crate::around::{Around, Death, Envelope, Event, Task, Want};
+use crate::disk::Disk;
+use crate::node::Machine;
+use crate::setup::{MS, Micros, Op, Options, Profile, SECOND, Setup};
+use crate::work;
+use rand::RngExt;
+use signonce_core::Change;
+use signonce_core::replica::Role;
+use signonce_protocol::NodeId;
+
+/// A cluster must have formed and answered its first administrator by then.
+const FORMED_WITHIN: Micros = 10 * SECOND;
+/// After the last fault, everybody must agree again by then: some ten election timeouts.
+const HEALED_WITHIN: Micros = 15 * SECOND;
+
+/// See the module's text.
+pub struct World {
+    /// The machines; behind those of the cluster a spare one, for clones.
+    pub machines: Vec<Machine>,
+    /// All else.
+    pub around: Around,
+    /// What happens, by time since the end of the provisioning.
+    pub schedule: Vec<(Micros, Op)>,
+}
+
+impl World {
+    /// The world of a seed, before its first moment.
+    pub fn new(options: Options) -> Self {
+        let setup = Setup::draw(&options);
+        let schedule = setup.schedule(&options);
+        let schedule = match &options.only {
+            Some(only) => only.iter().filter_map(|i| schedule.get(*i).cloned()).collect(),
+            None => schedule,
+        };
+        Self::with(options, setup, schedule)
+    }
+
+    /// A world with a given schedule.
+    pub fn with(options: Options, setup: Setup, schedule: Vec<(Micros, Op)>) -> Self {
+        signonce_core::mutation::activate(options.mutation.and_then(|mutation| mutation.in_core()));
+        let nodes = options.nodes;
+        let mut machines: Vec<Machine> =
+            (0..nodes).map(|i| Machine::new(i, NodeId(i as u64 + 1))).collect();
+        machines.push(Machine::new(nodes, NodeId(0)));
+        Self { machines, around: Around::new(options, setup), schedule }
+    }
+
+    /// The whole run.
+    ///
+    /// # Panics
+    /// If a rule is broken.
+    pub fn run(&mut self) {
+        self.provision();
+        self.chaos();
+        self.heal();
+        self.judge_the_end();
+    }
+
+    /// Starts everybody, and has an administrator set up chains and keys. No faults yet.
+    pub fn provision(&mut self) {
+        self.around.say(|| "the cluster forms".into());
+        for machine in &mut self.machines[..self.around.options.nodes] {
+            machine.start(&mut self.around);
+        }
+        let deadline = self.around.now + FORMED_WITHIN;
+        for change in work::provision(&self.around.setup.keys.clone(), self.around.setup.shield) {
+            self.around.say(|| format!("an administrator: {change:?}"));
+            let task = Task { want: Want::Change(change), patience: FORMED_WITHIN, tries: 1_000, answer: None };
+            let task = self.around.want(task, 0);
+            while self.around.tasks[task].answer.is_none() {
+                assert!(self.around.now < deadline, "the cluster does not form, or does not answer");
+                self.run_for(5 * MS);
+            }
+            assert_eq!(self.around.tasks[task].answer, Some(true), "a first change was refused");
+        }
+    }
+
+    /// The schedule, with the faults of the network.
+    pub fn chaos(&mut self) {
+        self.around.say(|| "faults begin".into());
+        self.around.calm = false;
+        for (i, (at, _)) in self.schedule.iter().enumerate() {
+            self.around.schedule(*at, Event::Op(i));
+        }
+        self.run_for(self.around.setup.chaos);
+    }
+
+    /// Runs for a while.
+    pub fn run_for(&mut self, time: Micros) {
+        let until = self.around.now + time;
+        while let Some(event) = self.around.next(until) {
+            self.step(event);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Op(i) => {
+                let op = self.schedule[i].1.clone();
+                self.op(&op);
+            }
+            Event::Start(machine) => self.machines[machine].start(&mut self.around),
+            // Once faults have ended, no disk is touched any more.
+            Event::Restore { .. } | Event::StartClone(_) if self.around.calm => {}
+            Event::Restore { machine, down, all } => self.restore(machine, down, all),
+            Event::StartClone(machine) => self.start_clone(machine),
+            Event::Request { task, machine } => self.deliver_request(task, machine),
+            Event::Arrive(envelope) => self.deliver(envelope),
+            Event::Tick(proc)
+            | Event::Pump(proc)
+            | Event::Dial(proc)
+            | Event::Synced { proc, .. }
+            | Event::SnapshotSent { proc, .. }
+            | Event::Reset { proc, .. } => {
+                let running = self.machines[proc.machine].process.as_ref();
+                if running.is_some_and(|process| process.proc == proc) {
+                    self.hand_to(proc.machine, event);
+                }
+            }
+        }
+    }
+
+    /// Hands an event to a machine's process, once it is not standing still.
+    fn hand_to(&mut self, machine: usize, event: Event) {
+        let machine = &mut self.machines[machine];
+        if machine.paused_until > self.around.now {
+            let later = machine.paused_until - self.around.now;
+            return self.around.schedule(later, event);
+        }
+        machine.handle(event, &mut self.around);
+    }
+
+    fn deliver_request(&mut self, task: usize, machine: usize) {
+        if self.machines[machine].process.is_some() {
+            self.hand_to(machine, Event::Request { task, machine });
+        } else {
+            self.around.ask_another(task);
+        }
+    }
+
+    fn deliver(&mut self, envelope: Box<Envelope>) {
+        let runs_it = |machine: &&Machine| machine.id == envelope.to && machine.process.is_some();
+        let running: Vec<usize> = self.machines.iter().filter(runs_it).map(|machine| machine.number).collect();
+        let at_the_other_end = running.iter().copied().find(|machine| {
+            let process = self.machines[*machine].process.as_ref();
+            process.is_some_and(|process| Some(process.proc.boot) == envelope.boot)
+        });
+        let to = match (at_the_other_end, running.len()) {
+            (Some(machine), _) => machine,
+            (None, 0) => return self.around.lost(&envelope),
+            (None, 1) => running[0],
+            (None, many) => running[self.around.rng.random_range(0..many)],
+        };
+        if self.around.is_cut(envelope.from.machine, to) {
+            return self.around.lost(&envelope);
+        }
+        self.hand_to(to, Event::Arrive(envelope));
+    }
+
+    /// Does what the schedule, or a scenario, wants.
+    pub fn op(&mut self, op: &Op) {
+        if !matches!(op, Op::Ask(_)) {
+            self.around.say(|| format!("{op:?}"));
+        }
+        match op {
+            Op::Ask(wish) => {
+                let want = Want::Claim(wish.claim.clone());
+                let tries = u32::from(wish.tries) - 1;
+                let task = Task { want, patience: wish.patience, tries, answer: None };
+                self.around.want(task, wish.node);
+            }
+            Op::Admin(node, change) => {
+                let want = Want::Change(change.clone());
+                self.around.want(Task { want, patience: 2 * SECOND, tries: 2, answer: None }, *node);
+            }
+            Op::Crash { node, loss, after_outputs, down } => {
+                let death = Death { loss: *loss, down: *down, why: "crash" };
+                match after_outputs {
+                    Some(outputs) => self.machines[*node].die_after = Some((*outputs, death)),
+                    None => self.machines[*node].die(death, &mut self.around),
+                }
+            }
+            Op::CrashAll { loss, down } => {
+                let death = Death { loss: *loss, down: *down, why: "all crash" };
+                for machine in &mut self.machines {
+                    machine.die(death, &mut self.around);
+                }
+            }
+            Op::Cut { from, to, lasts } => self.around.cut(from.clone(), to.clone(), *lasts),
+            Op::Break(a, b) => self.break_streams(*a, *b),
+            Op::Pause { node, lasts } => self.machines[*node].paused_until = self.around.now + lasts,
+            Op::SlowDisk { node, lasts } => self.machines[*node].slow_until = self.around.now + lasts,
+            Op::FailSync { node, loss, down } => {
+                let death = Death { loss: *loss, down: *down, why: "fsync failed" };
+                self.machines[*node].fail_sync = Some(death);
+            }
+            Op::Transfer(to) => self.transfer(*to),
+            Op::Wipe { node, down } => {
+                self.damage(*node, *down, |_| Disk::default());
+            }
+            Op::Rollback { node, age, down, all } => {
+                let copy = self.machines[*node].disk.clone();
+                self.machines[*node].copies.push(copy);
+                let (machine, down, all) = (*node, *down, *all);
+                self.around.schedule(*age, Event::Restore { machine, down, all });
+            }
+            Op::Clone { node, age } => {
+                let copy = self.machines[*node].disk.clone();
+                self.machines[*node].copies.push(copy);
+                self.around.schedule(*age, Event::StartClone(*node));
+            }
+        }
+    }
+
+    fn break_streams(&mut self, a: usize, b: usize) {
+        for (from, to) in [(a, b), (b, a)] {
+            let Some(boot) = self.machines[to].process.as_ref().map(|process| process.proc.boot) else { continue };
+            let Some(proc) = self.machines[from].process.as_ref().map(|process| process.proc) else { continue };
+            let peer = self.machines[to].id;
+            self.around.schedule(0, Event::Reset { proc, peer, boot });
+        }
+    }
+
+    fn transfer(&mut self, to: Option<usize>) {
+        let to = to.map(|machine| self.machines[machine].id);
+        for machine in &mut self.machines {
+            if let Some(process) = &mut machine.process
+                && process.replica.status().role == Role::Leader
+            {
+                process.replica.transfer_leadership(to);
+            }
+        }
+    }
+
+    /// Replaces a node's disk while it is down.
+    fn damage(&mut self, machine: usize, down: Micros, disk: impl FnOnce(&Disk) -> Disk) {
+        let number = machine;
+        let machine = &mut self.machines[machine];
+        machine.damaged = true;
+        let death = Death { loss: crate::disk::Loss::Nothing, down, why: "damage" };
+        machine.die(death, &mut self.around);
+        machine.disk = disk(&machine.disk);
+        self.around.say(|| format!("machine {number} has another disk"));
+    }
+
+    fn restore(&mut self, machine: usize, down: Micros, all: bool) {
+        if self.machines[machine].copies.is_empty() {
+            return;
+        }
+        let mut copy = self.machines[machine].copies.remove(0);
+        self.damage(machine, down, |disk| {
+            if all {
+                copy.crash(crate::disk::Loss::Nothing);
+                return copy;
+            }
+            let mut damaged = disk.clone();
+            damaged.lose_synced_since(&copy);
+            damaged
+        });
+    }
+
+    fn start_clone(&mut self, machine: usize) {
+        let spare = self.around.options.nodes;
+        if self.machines[machine].copies.is_empty() || self.machines[spare].process.is_some() {
+            return;
+        }
+        let mut copy = self.machines[machine].copies.remove(0);
+        copy.crash(crate::disk::Loss::Nothing);
+        let id = self.machines[machine].id;
+        self.machines[machine].damaged = true;
+        let clone = &mut self.machines[spare];
+        (clone.id, clone.disk, clone.damaged, clone.halted) = (id, copy, true, None);
+        clone.start(&mut self.around);
+    }
+}
+
+// The end.
+impl World {
+    /// No more faults: everybody starts, everything arrives. The cluster must serve again within a bound.
+    pub fn heal(&mut self) {
+        self.around.say(|| "faults end".into());
+        self.around.calm = true;
+        self.around.mend();
+        for machine in &mut self.machines {
+            (machine.paused_until, machine.slow_until, machine.fail_sync, machine.die_after) = (0, 0, None, None);
+        }
+        let spare = self.around.options.nodes;
+        if let Some(process) = self.machines[spare].process.take() {
+            drop(process); // a clone is found and switched off
+        }
+        for machine in 0..spare {
+            self.around.schedule(0, Event::Start(machine));
+        }
+        if !self.must_heal() {
+            return self.run_for(3 * SECOND);
+        }
+        self.agree("faults ended");
+        self.probe();
+        self.agree("the last request");
+    }
+
+    /// Whether the nodes with honest disks can be expected to serve. With one of three gone for good, a node that
+    /// starts finds nobody else to vouch for it; that is the price of the fence.
+    fn must_heal(&self) -> bool {
+        let options = &self.around.options;
+        options.profile != Profile::Storage || options.nodes > 3 || self.machines.iter().all(|m| !m.damaged)
+    }
+
+    fn honest(&self) -> impl Iterator<Item = &Machine> {
+        let nodes = self.around.options.nodes;
+        self.machines[..nodes].iter().filter(|machine| !machine.damaged)
+    }
+
+    fn agree(&mut self, since: &str) {
+        let deadline = self.around.now + HEALED_WITHIN;
+        while !self.agreed() {
+            assert!(self.around.now < deadline, "no agreement since {since}: {}", self.positions());
+            self.run_for(50 * MS);
+        }
+    }
+
+    /// One leader, everybody a member and equally far.
+    fn agreed(&self) -> bool {
+        let mut common = None;
+        self.honest().all(|machine| {
+            let Some(process) = &machine.process else { return false };
+            let status = process.replica.status();
+            let here = (status.leader, status.term, status.applied, status.state_hash);
+            status.not_member.is_none()
+                && status.leader.is_some()
+                && status.applied == status.last
+                && *common.get_or_insert(here) == here
+        })
+    }
+
+    fn positions(&self) -> String {
+        let position = |machine: &Machine| match &machine.process {
+            None => format!("machine {}: down ({:?})", machine.number, machine.halted),
+            Some(process) => {
+                let s = process.replica.status();
+                format!(
+                    "machine {}: {:?} of {:?} in {}, last {} committed {} applied {} {:?}",
+                    machine.number, s.role, s.leader, s.term, s.last, s.committed, s.applied, s.not_member
+                )
+            }
+        };
+        self.machines.iter().map(position).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Every node must get an answer.
+    fn probe(&mut self) {
+        let asked: Vec<usize> = self.honest().map(|machine| machine.number).collect();
+        let tasks: Vec<usize> = asked
+            .into_iter()
+            .map(|machine| {
+                let name = format!("probe-{machine}");
+                let spki = [machine as u8; 32];
+                let want = Want::Change(Change::AddClient { name, spki, rights: Vec::new() });
+                self.around.want(Task { want, patience: 3 * SECOND, tries: 0, answer: None }, machine)
+            })
+            .collect();
+        let deadline = self.around.now + 4 * SECOND;
+        while tasks.iter().any(|task| self.around.tasks[*task].answer.is_none()) {
+            assert!(self.around.now < deadline, "a healed cluster does not answer: {}", self.positions());
+            self.run_for(20 * MS);
+        }
+        let done = tasks.iter().all(|task| self.around.tasks[*task].answer == Some(true));
+        assert!(done, "a healed cluster refuses an administrator");
+    }
+
+    fn judge_the_end(&mut self) {
+        let heal = self.must_heal();
+        let nodes = self.around.options.nodes;
+        for machine in self.machines[..nodes].iter().filter(|machine| !machine.damaged) {
+            let Some(process) = &machine.process else { continue };
+            let status = process.replica.status();
+            if heal || status.applied.0 == self.around.judge.highest() {
+                let state = process.replica.state();
+                let state = state.read().expect("apply does not panic");
+                self.around.judge.remembers(&state, machine.number);
+            }
+        }
+        self.around.figures.virtual_us = self.around.now;
+    }
+}
