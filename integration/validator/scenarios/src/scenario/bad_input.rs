@@ -1,7 +1,7 @@
 //! A validator whose way to its signers is bad in every way we can think of. Beside a healthy validator it must live
 //! on, import blocks, say once what is wrong, and never use a signature that is not right.
 
-use super::set::{PATIENCE, new_keys};
+use super::set::{Network, PATIENCE, new_keys};
 use crate::{
     chain::Chain,
     cluster::{ClientFiles, Cluster},
@@ -36,12 +36,11 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     let files = cluster.add_validator(&chain.genesis, good).await?;
     let other = cluster.add_validator("other", elsewhere).await?;
 
-    let mut setup = NodeSetup::memory("healthy", healthy);
-    setup.place()?;
-    let address = setup.address();
-    let healthy = Node::start(stage, &chain, setup)?;
-    healthy.best_above(0, PATIENCE).await?;
-    let scene = Scene { stage, chain, cluster, files, address, healthy };
+    // A validator of several makes no blocks while it has no peer.
+    let rest = vec![NodeSetup::memory("healthy", healthy), NodeSetup::observer("observer")];
+    let rest = Network::start(stage, &chain, rest)?;
+    rest.nodes[0].best_above(0, PATIENCE).await?;
+    let scene = Scene { stage, chain, cluster, files, rest };
     let mut report = Report::default();
     wrong_places(&scene, &mut report).await?;
     wrong_certificates(&scene, &mut report).await?;
@@ -49,8 +48,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     scene.play(&mut report, "signers that hold the keys for another chain", setup, Seals::None).await?;
     skewed_clock(&scene, &mut report).await?;
     bad_signers(&scene, good, &mut report).await?;
-    let healthy = scene.healthy.must_run();
-    report.check_result("the healthy validator has not ended", healthy);
+    scene.rest.check_all_run(&mut report);
     Ok(report)
 }
 
@@ -60,8 +58,8 @@ struct Scene<'a> {
     chain: Chain,
     cluster: Cluster,
     files: ClientFiles,
-    address: String,
-    healthy: Node,
+    /// A healthy validator, and its peer.
+    rest: Network,
 }
 
 /// What a case lets the node seal.
@@ -155,12 +153,13 @@ impl Scene<'_> {
         seals: Seals,
     ) -> anyhow::Result<()> {
         self.stage.say(what);
-        let node = Node::start_among(self.stage, &self.chain, setup, std::slice::from_ref(&self.address))?;
-        let caught_up = self.healthy.rpc().best().await?;
+        let healthy = &self.rest.nodes[0];
+        let node = Node::start_among(self.stage, &self.chain, setup, &[healthy.setup.address()])?;
+        let caught_up = healthy.rpc().best().await?;
         let imported = node.best_above(caught_up, PATIENCE).await;
         report.check_result(format!("{what}: it imports blocks"), imported);
         tokio::time::sleep(WATCHED).await;
-        let height = self.healthy.rpc().best().await?;
+        let height = healthy.rpc().best().await?;
         // Its own blocks are not those of the healthy one; it must take those up still.
         let goes_on = node.best_above(height, PATIENCE).await;
         report.check_result(format!("{what}: it goes on importing"), goes_on);

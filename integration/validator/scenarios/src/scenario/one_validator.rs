@@ -88,6 +88,10 @@ fn compare(report: &mut Report, signatures: &BTreeMap<String, u64>, best: u64, r
         given("beefyVote") > 0,
         format!("{}", given("beefyVote")),
     );
+    let beats = given("heartbeat");
+    report.check("heartbeats were signed at the signers", beats > 0, beats.to_string());
+    let beats = given("heartbeat");
+    report.check("heartbeats were signed at the signers", beats > 0, beats.to_string());
 }
 
 /// Watches for a time, saying now and then how far the chain is.
