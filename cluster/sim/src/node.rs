@@ -715,7 +715,10 @@ fn said_is_durable(message: &PeerMessage, disk: &Disk) {
     let hard_state = disk.durable.hard_state;
     let voted = |m_term: u64, vote: u64| hard_state.term == m_term && hard_state.vote == vote;
     let durable = match m.get_msg_type() {
-        T::MsgAppendResponse if !m.reject => hard_state.term >= m.term && disk.durable.last >= m.index,
+        // A later term may have overwritten what was acknowledged in an earlier one.
+        T::MsgAppendResponse if !m.reject => {
+            hard_state.term > m.term || (hard_state.term == m.term && disk.durable.last >= m.index)
+        }
         T::MsgAppend | T::MsgHeartbeat | T::MsgSnapshot => hard_state.term >= m.term,
         T::MsgRequestVote => voted(m.term, m.from),
         T::MsgRequestVoteResponse if !m.reject => hard_state.term > m.term || voted(m.term, m.to),

@@ -102,6 +102,8 @@ pub enum Op {
     SlowDisk { node: usize, lasts: Micros },
     /// The next fsync fails: the process aborts.
     FailSync { node: usize, loss: Loss, down: Micros },
+    /// A machine is lost for good.
+    Lose(usize),
     /// Leadership is handed over.
     Transfer(Option<usize>),
     /// Forbidden: a node is wiped and initialised again under its id.
@@ -261,6 +263,11 @@ impl Draw<'_> {
         for _ in 0..fails {
             let (at, node, loss, down) = (self.when(), self.node(), self.loss(), self.down());
             self.ops.push((at, Op::FailSync { node, loss, down }));
+        }
+        // With three nodes, a loss and a restart leave too few to vouch for the one that starts.
+        if profile == Profile::Full && self.n > 3 && chance(self.rng, 300) {
+            let (at, node) = (self.when(), self.node());
+            self.ops.push((at, Op::Lose(node)));
         }
         for _ in 0..transfers {
             let at = self.when();

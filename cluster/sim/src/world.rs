@@ -196,6 +196,7 @@ impl World {
                 let death = Death { loss: *loss, down: *down, why: "fsync failed" };
                 self.machines[*node].fail_sync = Some(death);
             }
+            Op::Lose(node) => self.lose(*node),
             Op::Transfer(to) => self.transfer(*to),
             Op::Wipe { node, down } => {
                 self.damage(*node, *down, |_| Disk::default());
@@ -212,6 +213,14 @@ impl World {
                 self.around.schedule(*age, Event::StartClone(*node));
             }
         }
+    }
+
+    fn lose(&mut self, machine: usize) {
+        let death = Death { loss: crate::disk::Loss::Power(0), down: 0, why: "lost for good" };
+        let machine = &mut self.machines[machine];
+        machine.die(death, &mut self.around);
+        machine.halted = Some("it is lost".into());
+        machine.damaged = true;
     }
 
     fn break_streams(&mut self, a: usize, b: usize) {

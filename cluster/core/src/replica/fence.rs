@@ -9,7 +9,8 @@
 //! contains a peer that answered. That peer need not be the one that got the node's promise (acknowledgements go to
 //! the leader alone), but it holds what the quorum agreed on. So the node also learns how far its witnesses are
 //! ([`Witnessed`]), gives up its vote in all terms up to theirs, and until its own log is as far votes only for
-//! candidates that are: it votes with its witnesses' eyes, whatever its disk has forgotten.
+//! candidates that are: it votes with its witnesses' eyes, whatever its disk has forgotten. Where more than enough
+//! have answered, it is as far as enough of them.
 //!
 //! The price: in a cluster of three, a node that restarts needs both others to answer.
 
@@ -104,10 +105,35 @@ pub struct Witnessed {
     pub log: (u64, u64),
 }
 
-impl Witnessed {
-    fn raise(&mut self, other: &Self) {
-        self.term = self.term.max(other.term);
-        self.log = self.log.max(other.log);
+/// What each of a starting node's witnesses has said, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Witnesses {
+    /// How many are enough: a majority of the voters, the node itself not counted.
+    needed: usize,
+    said: BTreeMap<NodeId, Witnessed>,
+}
+
+impl Witnesses {
+    pub(super) fn hear(&mut self, peer: NodeId, witnessed: Witnessed) {
+        self.said.insert(peer, witnessed);
+    }
+
+    fn enough(&self) -> bool {
+        self.said.len() >= self.needed
+    }
+
+    /// The newest term of all.
+    pub(super) fn term(&self) -> u64 {
+        self.said.values().map(|w| w.term).max().unwrap_or_default()
+    }
+
+    /// How far the node's log must come. Any set of witnesses that is enough will do, so the one that asks least
+    /// does: else an entry that only one of them ever had, and took with it, would keep the node back for ever.
+    pub(super) fn log(&self) -> (u64, u64) {
+        let mut logs: Vec<(u64, u64)> = self.said.values().map(|w| w.log).collect();
+        logs.sort_unstable();
+        let enough = self.needed.min(logs.len());
+        enough.checked_sub(1).map_or((0, 0), |furthest| logs[furthest])
     }
 }
 
@@ -248,9 +274,7 @@ pub struct Fence {
     disk: DiskPosition,
     formed: bool,
     peers: BTreeSet<NodeId>,
-    needed: usize,
-    answered: BTreeSet<NodeId>,
-    witnessed: Witnessed,
+    witnesses: Witnesses,
 }
 
 /// Where the fence stands after an answer.
@@ -276,43 +300,40 @@ impl Fence {
             true if formed => needed - 1,
             _ => needed,
         };
-        Self { disk, formed, peers, needed, answered: BTreeSet::new(), witnessed: Witnessed::default() }
+        Self { disk, formed, peers, witnesses: Witnesses { needed, said: BTreeMap::new() } }
     }
 
     /// Whether a lone node, which has nobody to ask, passes at once.
     pub(super) fn is_open(&self) -> bool {
-        self.answered.len() >= self.needed
+        self.witnesses.enough()
     }
 
     /// Members that have not answered.
     pub fn waiting_for(&self) -> impl Iterator<Item = NodeId> {
-        self.peers.difference(&self.answered).copied()
+        self.peers.iter().filter(|peer| !self.witnesses.said.contains_key(peer)).copied()
     }
 
     /// Answers still needed.
     pub fn missing(&self) -> usize {
-        self.needed.saturating_sub(self.answered.len())
+        self.witnesses.needed.saturating_sub(self.witnesses.said.len())
     }
 
-    /// The furthest any of those that answered is.
-    pub(super) fn witnessed(&self) -> Witnessed {
-        self.witnessed
+    /// What those that answered have said.
+    pub(super) fn into_witnesses(self) -> Witnesses {
+        self.witnesses
     }
 
     pub(super) fn answer(&mut self, peer: NodeId, reply: &HelloReply) -> FenceStep {
         if !self.peers.contains(&peer) {
             return FenceStep::Waiting;
         }
-        let remembered = match reply {
+        let (remembered, witnessed) = match reply {
             HelloReply::Refused(refusal) => {
                 return FenceStep::Failed(Quarantine::Refused { peer, refusal: refusal.clone() });
             }
             HelloReply::NoWitness => return FenceStep::Waiting,
             HelloReply::Welcome { formed: false, .. } if self.formed => return FenceStep::Waiting,
-            HelloReply::Welcome { remembered, witnessed, .. } => {
-                self.witnessed.raise(witnessed);
-                remembered
-            }
+            HelloReply::Welcome { remembered, witnessed, .. } => (remembered, *witnessed),
         };
         if let Some(promise) = remembered
             && !(self.formed && promise.kept_by(&self.disk))
@@ -320,7 +341,7 @@ impl Fence {
             // A node that has not formed has promised nothing, so any memory of a promise proves a lost disk.
             return FenceStep::Failed(Quarantine::LostMemory { peer, promise: *promise, disk: self.disk });
         }
-        self.answered.insert(peer);
+        self.witnesses.hear(peer, witnessed);
         if self.is_open() { FenceStep::Passed } else { FenceStep::Waiting }
     }
 }
@@ -393,7 +414,17 @@ mod tests {
             let life = Life::default();
             fence.answer(NodeId(peer), &HelloReply::Welcome { remembered: None, formed: true, witnessed, life });
         }
-        assert_eq!(fence.witnessed(), Witnessed { term: 9, log: (4, 5) });
+        let witnesses = fence.into_witnesses();
+        assert_eq!((witnesses.term(), witnesses.log()), (9, (4, 5)));
+    }
+
+    #[test]
+    fn of_more_witnesses_than_needed_those_that_ask_least_are_enough() {
+        let mut witnesses = fence(&[1, 2, 3, 4, 5], true).into_witnesses();
+        for (peer, index, must_reach) in [(2, 17, 17), (3, 12, 17), (4, 15, 17), (5, 16, 16)] {
+            witnesses.hear(NodeId(peer), Witnessed { term: 2, log: (2, index) });
+            assert_eq!(witnesses.log(), (2, must_reach), "after {peer}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::records::StateHash;
 use crate::state::{ApplyError, Outcome, State};
 use disk::{DiskBatch, HighWater};
 use fence::{
-    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine, Witnessed,
+    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine, Witnessed, Witnesses,
 };
 use log::MemLog;
 use raft::eraftpb::{Message, MessageType};
@@ -238,8 +238,8 @@ pub struct Replica {
     acknowledged: (u64, u64),
     /// The newest checkpoint this node has proposed as leader.
     checkpoint_proposed: LogIndex,
-    /// The log position of this node's witnesses, while its own is behind it.
-    must_reach: Option<(u64, u64)>,
+    /// This node's witnesses, while its own log is behind theirs.
+    witnesses: Option<Witnesses>,
     jitter: Jitter,
     /// Outputs produced between pumps.
     pending: Vec<Output>,
@@ -377,6 +377,12 @@ impl Replica {
                 HelloReply::Refused(refusal) => {
                     FenceStep::Failed(Quarantine::Refused { peer: from, refusal: refusal.clone() })
                 }
+                HelloReply::Welcome { formed: true, witnessed, .. } => {
+                    if let Some(witnesses) = &mut self.witnesses {
+                        witnesses.hear(from, *witnessed);
+                    }
+                    FenceStep::Waiting
+                }
                 HelloReply::Welcome { .. } | HelloReply::NoWitness => FenceStep::Waiting,
             },
             Lifecycle::Quarantined(_) => FenceStep::Waiting,
@@ -394,31 +400,35 @@ impl Replica {
             return self.form();
         }
         if let Lifecycle::Fenced(fence) = before {
-            self.trust_witnesses(fence.witnessed());
+            self.trust_witnesses(fence.into_witnesses());
         }
     }
 
     /// Takes on what this node may have forgotten: see [`fence`].
-    fn trust_witnesses(&mut self, witnessed: Witnessed) {
+    fn trust_witnesses(&mut self, witnesses: Witnesses) {
         #[cfg(signonce_sim)]
         if crate::mutation::is(crate::mutation::Mutation::WitnessesUnheard) {
             return;
         }
         let own = self.config.node.0;
         let raft = &mut self.raft.raft;
-        if witnessed.term > raft.term || raft.vote == raft::INVALID_ID {
+        if witnesses.term() > raft.term || raft.vote == raft::INVALID_ID {
             // The vote of this term may have been given and forgotten: give it to nobody else. The next Ready makes
             // this durable before anything is said.
-            raft.term = raft.term.max(witnessed.term);
+            raft.term = raft.term.max(witnesses.term());
             raft.vote = own;
         }
-        self.must_reach = Some(witnessed.log);
+        self.witnesses = Some(witnesses);
     }
 
     /// Where the witnesses' logs were, as long as this node's own is behind; once it has been there, never again.
     fn behind_witnesses(&mut self) -> Option<(u64, u64)> {
-        self.must_reach = self.must_reach.filter(|log| *log > self.durable_log());
-        self.must_reach
+        let durable = self.durable_log();
+        let must_reach = self.witnesses.as_ref().map(Witnesses::log).filter(|log| *log > durable);
+        if must_reach.is_none() {
+            self.witnesses = None;
+        }
+        must_reach
     }
 
     /// Term and index of the last entry that is durable here.

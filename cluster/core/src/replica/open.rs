@@ -176,7 +176,7 @@ impl Replica {
             unsynced: VecDeque::new(),
             acknowledged: (0, 0),
             checkpoint_proposed: Default::default(),
-            must_reach: None,
+            witnesses: None,
             pending: Vec::new(),
         }
     }
