@@ -13,41 +13,53 @@ use crate::{
     report::Report,
     stage::Stage,
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use std::{fs, path::Path, time::Duration};
 
-/// How long each case is watched: a dozen slots or more.
-const WATCHED: Duration = Duration::from_secs(30);
-/// Lines a case may cost: a few changes of state, far below one a slot.
-const LINES_AT_MOST: usize = 6;
+/// How long each case is watched: twenty slots.
+const WATCHED: Duration = Duration::from_secs(40);
+/// Lines a case may cost: a few changes of state, some of them for each key, well below one a slot.
+const LINES_AT_MOST: usize = 12;
 /// How far the clock of one node is off, in seconds.
 const SKEW: i64 = 10;
 
 pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
-    let [healthy, good, elsewhere] = new_keys(3)?.try_into().ok().context("three were asked for")?;
-    let validators = [healthy, good, elsewhere];
+    // Three, of whom none ever sits out. The keys of each bad signer have never voted, so that votes are asked for.
+    let validators = new_keys(3)?;
+    let [healthy, lied_to, late] = validators.as_slice() else { bail!("three were asked for") };
     let chain = Chain::build(stage, "chain", &validators).await?;
-    let [healthy, good, elsewhere] = &validators;
     let cluster = Cluster::start(stage, 3).await?;
     cluster.add_chain(&chain).await?;
     let other_genesis = format!("0x{}", hex::encode([0x5a; 32]));
     cluster.add_chain_named("other", &other_genesis, chain.slot_ms).await?;
-    let files = cluster.add_validator(&chain.genesis, good).await?;
-    let other = cluster.add_validator("other", elsewhere).await?;
+    let lied_to = cluster.add_validator(&chain.genesis, lied_to).await?;
+    let late = cluster.add_validator(&chain.genesis, late).await?;
+    let other = cluster.add_validator("other", &ValidatorKeys::generate("elsewhere")?).await?;
 
     // A validator of several makes no blocks while it has no peer.
     let rest = vec![NodeSetup::memory("healthy", healthy), NodeSetup::observer("observer")];
     let rest = Network::start(stage, &chain, rest)?;
     rest.nodes[0].best_above(0, PATIENCE).await?;
-    let scene = Scene { stage, chain, cluster, files, rest };
+    let scene = Scene { stage, chain, cluster, files: late.clone(), rest };
     let mut report = Report::default();
     wrong_places(&scene, &mut report).await?;
     wrong_certificates(&scene, &mut report).await?;
     let setup = NodeSetup::remote("another-chain", scene.cluster.urls(), &other);
     scene.play(&mut report, "signers that hold the keys for another chain", setup, Seals::None).await?;
+    let fault = Fault::WrongSignatures;
+    bad_signer(
+        &scene,
+        &mut report,
+        "wrong-signatures",
+        "a signer whose signatures are wrong",
+        fault,
+        &lied_to,
+    )
+    .await?;
+    let fault = Fault::Slow(Duration::from_secs(2));
+    bad_signer(&scene, &mut report, "slow", "a signer that takes 2 s", fault, &late).await?;
     skewed_clock(&scene, &mut report).await?;
-    bad_signers(&scene, good, &mut report).await?;
     scene.rest.check_all_run(&mut report);
     Ok(report)
 }
@@ -122,24 +134,25 @@ async fn skewed_clock(scene: &Scene<'_>, report: &mut Report) -> anyhow::Result<
     scene.play(report, &format!("a clock {SKEW} s ahead"), setup, Seals::Any).await
 }
 
-async fn bad_signers(scene: &Scene<'_>, keys: &ValidatorKeys, report: &mut Report) -> anyhow::Result<()> {
-    let cases = [
-        ("wrong-signatures", "a signer whose signatures are wrong", Fault::WrongSignatures, Seals::None),
-        ("slow", "a signer that takes 2 s", Fault::Slow(Duration::from_secs(2)), Seals::Any),
-    ];
-    for (node, (name, what, fault, seals)) in (8..).zip(cases) {
-        // As the validator itself, so that the signers behind really sign.
-        let middleman =
-            Middleman::start(&scene.cluster, &scene.cluster.client_files(&keys.name), node, fault).await?;
-        let setup = NodeSetup::remote(name, vec![middleman.url.clone()], &scene.files);
-        scene.play(report, what, setup, seals).await?;
-        let spoiled = middleman.spoiled();
-        report.check(
-            format!("{what}: it was really asked"),
-            spoiled > 0,
-            format!("{spoiled} answers spoiled"),
-        );
-    }
+/// A signer with the cluster's own certificates, and signatures of the cluster, that spoils them.
+async fn bad_signer(
+    scene: &Scene<'_>,
+    report: &mut Report,
+    name: &str,
+    what: &str,
+    fault: Fault,
+    files: &ClientFiles,
+) -> anyhow::Result<()> {
+    let (node, seals) = match fault {
+        Fault::WrongSignatures => (8, Seals::None),
+        Fault::Slow(_) => (9, Seals::Any),
+    };
+    // As the validator itself, so that the signers behind really sign.
+    let middleman = Middleman::start(&scene.cluster, files, node, fault).await?;
+    let setup = NodeSetup::remote(name, vec![middleman.url.clone()], files);
+    scene.play(report, what, setup, seals).await?;
+    let spoiled = middleman.spoiled();
+    report.check(format!("{what}: it was really asked"), spoiled > 0, format!("{spoiled} answers spoiled"));
     Ok(())
 }
 
