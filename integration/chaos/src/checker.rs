@@ -18,7 +18,7 @@ use signonce_protocol::{
     rpc::{Coordinate, ErrorCode, SignVerdict},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -121,6 +121,8 @@ pub enum Fault {
     GrantedTwice { side: u8 },
     #[error("signed as work that uses nothing up")]
     SignedFree,
+    #[error("payload {side} was granted as new by a node that must not serve")]
+    GrantedByStranger { side: u8 },
     #[error("granted after the place had been refused as below the watermark")]
     GrantedBelowTheFloor,
     #[error("payload {side} was refused for a digest that is no contending payload anybody had asked for")]
@@ -145,7 +147,7 @@ pub enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// Questions answered one way or other.
+    /// Questions answered one way or other, those of afterwards too.
     pub requests: u64,
     /// Signatures for new duties.
     pub granted: u64,
@@ -191,6 +193,7 @@ pub struct Checker {
     /// Orders questions and answers.
     clock: u64,
     clocks_lie: bool,
+    strangers: HashSet<String>,
     figures: Figures,
     violations: Vec<Violation>,
     violations_more: u64,
@@ -207,12 +210,18 @@ impl Checker {
             steps: HashMap::new(),
             clock: 0,
             clocks_lie,
+            strangers: HashSet::new(),
             figures: Figures::default(),
             violations: Vec::new(),
             violations_more: 0,
             last_grant: None,
             longest_outage: Duration::ZERO,
         }
+    }
+
+    /// This client asks a node that must grant nothing: a copy of another one, or one that has forgotten.
+    pub fn asks_a_stranger(&mut self, client: &str) {
+        self.strangers.insert(client.to_owned());
     }
 
     /// A client is about to ask.
@@ -257,7 +266,12 @@ impl Checker {
         match answer {
             Answer::Signed { .. } => self.figures.known_again += 1,
             Answer::Refused { code: ErrorCode::BelowWatermark, .. } => self.figures.forgotten += 1,
-            other => self.found(ask, Fault::Lost(format!("{other:?}"))),
+            Answer::NotReady(why) | Answer::Unknown(why) | Answer::Broken(why) => {
+                self.found(ask, Fault::Lost(why.clone()));
+            }
+            Answer::Refused { code, message, .. } => {
+                self.found(ask, Fault::Lost(format!("{code}: {message}")));
+            }
         }
     }
 
@@ -335,6 +349,9 @@ impl Checker {
             faults.push(Fault::RefusedForAnother { named, signed: side });
         }
         if verdict == SignVerdict::Granted {
+            if self.strangers.contains(&ask.client) {
+                faults.push(Fault::GrantedByStranger { side });
+            }
             if !duty.granted.insert(side) {
                 faults.push(Fault::GrantedTwice { side });
             }

@@ -204,6 +204,17 @@ fn what_was_named_in_a_refusal_must_be_signed_when_asked_for_again() {
 }
 
 #[test]
+fn a_node_that_must_not_serve_may_repeat_but_not_grant() {
+    let mut world = World::new();
+    world.checker.asks_a_stranger("v1");
+    let ask = world.ask(PLACE, 0);
+    world.hear(&ask, &world.signature(PLACE, 0, SignVerdict::Repeated));
+    assert_eq!(world.faults(), []);
+    world.hear(&ask, &world.granted(PLACE, 0));
+    assert_eq!(world.faults(), [Fault::GrantedByStranger { side: 0 }]);
+}
+
+#[test]
 fn the_longest_time_between_two_grants_is_the_longest_outage() {
     let mut world = World::new();
     let start = Instant::now();

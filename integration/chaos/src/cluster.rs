@@ -20,6 +20,7 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -266,11 +267,6 @@ impl Cluster {
         self.nodes.get_mut(&id).expect("callers name nodes of the cluster")
     }
 
-    /// Whether so many nodes are still a quorum.
-    pub fn is_quorum(&self, nodes: usize) -> bool {
-        2 * nodes > self.nodes.len()
-    }
-
     /// How many nodes may be away at once.
     pub fn spare(&self) -> usize {
         (self.nodes.len() - 1) / 2
@@ -325,13 +321,13 @@ impl Cluster {
         self.wait_exit(id, Duration::from_secs(10)).await.map(|_| ())
     }
 
-    /// Waits until a node's process has ended; whether it ended well.
+    /// Waits until a node's process has ended; how it did.
     ///
     /// # Errors
     /// If it runs still after `patience`.
-    pub async fn wait_exit(&self, id: u64, patience: Duration) -> anyhow::Result<bool> {
+    pub async fn wait_exit(&self, id: u64, patience: Duration) -> anyhow::Result<ExitStatus> {
         let process = self.node(id).process.as_ref().with_context(|| format!("node {id} does not run"))?;
-        Ok(process.wait(patience).await.with_context(|| format!("node {id}"))?.success())
+        process.wait(patience).await.with_context(|| format!("node {id}"))
     }
 
     /// What `/readyz` of a node says: whether it is ready, and why not.
@@ -387,13 +383,26 @@ impl Cluster {
     /// # Errors
     /// If there is no such certificate.
     pub fn client(&self, number: u64, nodes: &[u64], timeouts: Timeouts) -> anyhow::Result<SignerClient> {
+        self.client_at(number, nodes.iter().map(|id| self.node(*id).client), timeouts)
+    }
+
+    /// A client of whatever listens at these addresses.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub fn client_at(
+        &self,
+        number: u64,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        timeouts: Timeouts,
+    ) -> anyhow::Result<SignerClient> {
         let certs = self.dir.join("certs");
         let tls = TlsSource::Files {
             ca: self.ca.clone(),
             cert: certs.join(format!("client-{}.pem", client_name(number))),
             key: certs.join(format!("client-{}-key.pem", client_name(number))),
         };
-        let urls = nodes.iter().map(|id| format!("https://{}", self.node(*id).client)).collect();
+        let urls = addresses.into_iter().map(|address| format!("https://{address}")).collect();
         Ok(SignerClient::new(ClientConfig { urls, tls, timeouts })?)
     }
 
@@ -403,11 +412,11 @@ impl Cluster {
     }
 
     /// A node started a second time: its directory copied to `home` (while it does not run), with addresses of its
-    /// own. Answers its process and where its probe is.
+    /// own. Answers its process, and where its probe and its clients' listener are.
     ///
     /// # Errors
     /// If the copy cannot be started.
-    pub fn start_copy(&self, id: u64, home: &Path) -> anyhow::Result<(Process, SocketAddr)> {
+    pub fn start_copy(&self, id: u64, home: &Path) -> anyhow::Result<(Process, [SocketAddr; 2])> {
         let config = home.join("signonce.toml");
         let mut table: toml::Table = fs::read_to_string(&config)?.parse()?;
         for name in ["peer", "client", "admin", "metrics"] {
@@ -423,7 +432,7 @@ impl Cluster {
             None => Vec::new(),
         };
         let process = CommandLine::new(words).inside(door).start(&home.join("log"))?;
-        Ok((process, listen(&table, "metrics")?))
+        Ok((process, [listen(&table, "metrics")?, listen(&table, "client")?]))
     }
 }
 
@@ -509,7 +518,7 @@ fn free_port() -> anyhow::Result<u16> {
 
 /// The last lines of a log.
 pub fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
+    let lines: Vec<String> = log.lines().map(|line| line.chars().take(200).collect()).collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
 }
 

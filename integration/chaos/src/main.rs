@@ -162,8 +162,13 @@ async fn perform(command: Command) -> anyhow::Result<bool> {
 async fn run_scenarios(run: Run) -> anyhow::Result<bool> {
     let chosen = chosen(&run.scenario)?;
     let seed = run.seed.unwrap_or_else(rand::random);
+    // A copy: the program may be built anew meanwhile.
+    let shelf = tempfile::Builder::new().prefix("signonce-chaos-").tempdir()?;
+    let binary = shelf.path().join("signonce");
+    let original = program(run.program)?;
+    std::fs::copy(&original, &binary).with_context(|| format!("cannot copy {}", original.display()))?;
     let mut settings = Settings {
-        binary: program(run.program)?,
+        binary,
         previous: run.previous,
         seed,
         faults_for: FAULTS_LEAST,
@@ -178,7 +183,7 @@ async fn run_scenarios(run: Run) -> anyhow::Result<bool> {
     let possible = chosen.iter().filter(|scenario| scenario.lacking(&settings).is_none()).count();
     let each = Duration::try_from_secs_f64(run.minutes * 60.0 / possible.max(1) as f64)?;
     settings.faults_for = each.saturating_sub(OVERHEAD).max(FAULTS_LEAST);
-    eprintln!("seed {seed}; {} on {}", settings.binary.display(), host::describe());
+    eprintln!("seed {seed}; {} on {}", original.display(), host::describe());
     if !run.json {
         println!("{}", report::head());
     }

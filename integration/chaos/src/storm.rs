@@ -21,7 +21,7 @@ use signonce_protocol::{
 };
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -31,6 +31,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+/// How long a client waits for a node that must not serve.
+pub const STRANGER: Timeouts = Timeouts {
+    connect: Duration::from_secs(1),
+    attempt: Duration::from_secs(1),
+    deadline: Duration::from_secs(1),
+};
 /// How long a client of one node waits for it.
 const PINNED: Timeouts = Timeouts {
     connect: Duration::from_secs(3),
@@ -66,7 +72,7 @@ struct Shared {
     checker: Mutex<Checker>,
     genesis: GenesisHash,
     keys: Vec<Key>,
-    clients: Vec<Client>,
+    clients: RwLock<Vec<Arc<Client>>>,
     stop: AtomicBool,
     pace: Duration,
     /// The first slot that is asked for: later than any key was armed.
@@ -103,7 +109,7 @@ impl Storm {
                 _ => (ids.clone(), Timeouts::default()),
             };
             let signer = cluster.client(number, &nodes, timeouts)?;
-            clients.push(Client { name: client_name(number), signer, open: AtomicUsize::new(0) });
+            clients.push(Arc::new(Client { name: client_name(number), signer, open: AtomicUsize::new(0) }));
         }
         let facts = cluster.keys.iter().map(|key| KeyFacts {
             name: format!("{} of {}", key.key_type, key.group),
@@ -114,7 +120,7 @@ impl Storm {
             checker: Mutex::new(Checker::new(facts.collect(), clocks_lie)),
             genesis: cluster.genesis,
             keys: cluster.keys.clone(),
-            clients,
+            clients: RwLock::new(clients),
             stop: AtomicBool::new(false),
             pace,
             first_slot: now().slot + 2,
@@ -139,6 +145,27 @@ impl Storm {
     /// The judge.
     pub fn checker(&self) -> MutexGuard<'_, Checker> {
         self.shared.checker()
+    }
+
+    /// From now on a client of a node that must grant nothing contends as well.
+    pub fn ask_stranger(&self, name: &str, signer: SignerClient) {
+        self.checker().asks_a_stranger(name);
+        let client = Client { name: name.to_owned(), signer, open: AtomicUsize::new(0) };
+        self.shared.clients.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(client));
+    }
+
+    /// That client asks no more, and all it asked is answered: whoever comes to the same address later is another.
+    pub async fn leave_stranger(&self, name: &str) {
+        let gone: Vec<Arc<Client>> = {
+            let mut clients = self.shared.clients.write().unwrap_or_else(PoisonError::into_inner);
+            clients.extract_if(.., |client| client.name == name).collect()
+        };
+        for client in gone {
+            // A question that was drawn for it may be on its way to being asked.
+            while Arc::strong_count(&client) > 1 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
     }
 
     /// Waits until a new duty is granted.
@@ -236,8 +263,7 @@ impl Shared {
         (answer(signer.sign(&params).await), ask)
     }
 
-    async fn ask(self: Arc<Self>, client: usize, key: usize, place: Place, side: u8) {
-        let who = &self.clients[client];
+    async fn ask(self: Arc<Self>, who: Arc<Client>, key: usize, place: Place, side: u8) {
         who.open.fetch_add(1, Ordering::Relaxed);
         let (answer, ask) = self.put(&who.signer, &who.name, key, place, side).await;
         who.open.fetch_sub(1, Ordering::Relaxed);
@@ -250,19 +276,25 @@ impl Shared {
         let mut turn = 0;
         while self.goes_on() {
             let place = self.next_place(work, &mut turn, &mut rng);
-            let free: Vec<usize> =
-                (0..self.clients.len()).filter(|at| self.clients[*at].open.load(Ordering::Relaxed) < OPEN_MAX).collect();
+            let free = self.free();
             let many = rng.random_range(2..=4);
             // All are begun before any is waited for: they leave microseconds apart.
-            for client in free.sample(&mut rng, many) {
+            let askers: Vec<_> = free.sample(&mut rng, many).collect();
+            for client in askers {
                 let side = rng.random_range(0..Place::SIDES);
-                asking.spawn(Arc::clone(&self).ask(*client, key, place, side));
+                asking.spawn(Arc::clone(&self).ask(Arc::clone(client), key, place, side));
             }
             let _ = timeout(FIRST_ANSWER, asking.join_next()).await;
             while asking.try_join_next().is_some() {}
             sleep(self.pace.mul_f64(rng.random_range(0.5..1.5))).await;
         }
         while asking.join_next().await.is_some() {}
+    }
+
+    /// The clients that do not wait for too much already.
+    fn free(&self) -> Vec<Arc<Client>> {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        clients.iter().filter(|client| client.open.load(Ordering::Relaxed) < OPEN_MAX).cloned().collect()
     }
 
     /// A new duty mostly, a recent one now and then.

@@ -4,9 +4,10 @@ use super::World;
 use crate::{
     cluster::{copy_dir, probe},
     process::Signal,
+    storm::STRANGER,
 };
 use anyhow::Context as _;
-use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, seq::IndexedRandom as _};
 use std::{
     fs,
     time::{Duration, Instant},
@@ -15,6 +16,8 @@ use tokio::time::sleep;
 
 /// How long a node may take to end in order.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
+/// How long a node is given before it is started once more.
+const COMES_BACK: Duration = Duration::from_secs(3);
 /// Between two looks at a node that must not serve.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -32,26 +35,29 @@ pub(super) async fn old_data(world: &mut World) -> anyhow::Result<()> {
     world.cluster.kill(node).await?;
     fs::rename(&data, &kept)?;
     fs::rename(&backup, &data)?;
-    world.fault(format!("node {node} started on the older copy"));
-    world.cluster.start(node)?;
-    let time = world.draw_ms(2_500, 4_500);
-    let watched = watch(time, async || match world.cluster.node(node).pid() {
-        Some(_) => world.cluster.readyz(node).await,
-        None => Err("it has ended".into()),
-    });
-    let why = watched.await;
-    match why {
-        Some(why) => world.say(format!("node {node} stays out: {why}")),
-        None => world.violation(format!("node {node} serves on an older copy of its data directory")),
-    }
-    world.serves("with one node out").await?;
-    if world.cluster.node(node).pid().is_some() {
-        world.cluster.kill(node).await?;
+    // Its first start is known by its number; at later ones the number is new, and what it remembers must speak.
+    let starts = world.rng.random_range(1..=3);
+    for start in 1..=starts {
+        world.fault(format!("node {node} started on the older copy, for the {start}. time"));
+        world.cluster.start(node)?;
+        stays_out(world, node).await?;
+        world.serves("with one node out").await?;
+        if world.cluster.node(node).pid().is_some() {
+            world.cluster.kill(node).await?;
+        }
     }
     fs::remove_dir_all(&data)?;
     fs::rename(&kept, &data)?;
-    world.cluster.start(node)?;
     world.say(format!("node {node} started on its own data again"));
+    // The older copy's starts have used up numbers; the right disk passes once its own number is a new one.
+    for _ in 0..starts {
+        world.cluster.start(node)?;
+        if world.cluster.wait_ready(&[node], COMES_BACK).await.is_ok() {
+            break;
+        }
+        world.cluster.kill(node).await?;
+    }
+    world.cluster.start(node)?;
     world.settle().await
 }
 
@@ -64,20 +70,67 @@ pub(super) async fn clone(world: &mut World) -> anyhow::Result<()> {
     world.cluster.start(node)?;
     world.settle().await?;
     world.fault(format!("a copy of node {node} started beside it"));
-    let (process, address) = world.cluster.start_copy(node, &copy)?;
+    let (process, [metrics, client]) = world.cluster.start_copy(node, &copy)?;
+    world.storm.ask_stranger("client of the copy", world.cluster.client_at(1, [client], STRANGER)?);
     let time = world.draw_ms(2_500, 4_500);
     let watched = watch(time, async || match process.pid() {
-        Some(_) => probe(address).await,
+        Some(_) => probe(metrics).await,
         None => Err("it has ended".into()),
     });
     match watched.await {
         Some(why) => world.say(format!("the copy stays out: {why}")),
         None => world.violation(format!("a copy of node {node} serves beside it")),
     }
+    world.storm.leave_stranger("client of the copy").await;
     drop(process);
     fs::remove_dir_all(&copy).context("the copy's directory")?;
     // The original has gone on as if nothing had been.
     world.settle().await
+}
+
+/// Every node forgets the same time. Nobody is left who remembers, so nothing can tell the cluster: that is what
+/// `signonce restore` makes a new cluster with raised floors for. Here it shows that the checker is not blind.
+pub(super) async fn all_old_data(world: &mut World) -> anyhow::Result<()> {
+    let ids = world.cluster.ids();
+    for id in &ids {
+        world.cluster.signal(*id, Signal::TERM)?;
+    }
+    for id in &ids {
+        world.cluster.wait_exit(*id, ENDS_WITHIN).await?;
+        let node = world.cluster.node(*id);
+        copy_dir(&node.data(), &node.home.join("backup"))?;
+    }
+    world.cluster.start_all()?;
+    world.settle().await?;
+    world.pass_ms(4_000, 5_000).await;
+    world.fault("every node killed, and started on an older copy of its data");
+    for id in &ids {
+        world.cluster.kill(*id).await?;
+        let node = world.cluster.node(*id);
+        fs::remove_dir_all(node.data())?;
+        fs::rename(node.home.join("backup"), node.data())?;
+    }
+    world.cluster.start_all()?;
+    world.settle().await?;
+    world.pass_ms(3_000, 4_000).await;
+    Ok(())
+}
+
+/// A node that has forgotten says why it does not serve, and grants nothing.
+async fn stays_out(world: &mut World, node: u64) -> anyhow::Result<()> {
+    let name = "client of the old data";
+    world.storm.ask_stranger(name, world.cluster.client(1, &[node], STRANGER)?);
+    let time = world.draw_ms(2_000, 3_500);
+    let watched = watch(time, async || match world.cluster.node(node).pid() {
+        Some(_) => world.cluster.readyz(node).await,
+        None => Err("it has ended".into()),
+    });
+    match watched.await {
+        Some(why) => world.say(format!("node {node} stays out: {why}")),
+        None => world.violation(format!("node {node} serves on an older copy of its data directory")),
+    }
+    world.storm.leave_stranger(name).await;
+    Ok(())
 }
 
 async fn follower(world: &mut World) -> anyhow::Result<u64> {

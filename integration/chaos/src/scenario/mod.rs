@@ -13,7 +13,7 @@ mod process;
 mod upgrade;
 
 use crate::{
-    checker::Figures,
+    checker::{Fault, Figures, Violation},
     cluster::{Cluster, Network, Plan, networks},
     host::Need,
     storm::Storm,
@@ -67,6 +67,7 @@ enum Kind {
     RestartAll,
     Upgrade,
     Mix,
+    AllOldData,
 }
 
 /// Every scenario, in the order of a full pass.
@@ -176,6 +177,13 @@ pub const ALL: &[Scenario] = &[
         needs: &[],
         nodes: 5,
         kind: Kind::Mix,
+    },
+    Scenario {
+        name: "all-old-data",
+        about: "older copies put back on every node at once, which no cluster survives: passes if the checker sees it",
+        needs: &[],
+        nodes: 3,
+        kind: Kind::AllOldData,
     },
 ];
 
@@ -342,6 +350,7 @@ impl World {
                 Ok(())
             }
             Kind::Upgrade => upgrade::roll(self).await,
+            Kind::AllOldData => memory::all_old_data(self).await,
             _ => {
                 while self.goes_on() {
                     self.one_fault(kind).await?;
@@ -378,7 +387,7 @@ impl World {
                 let kind = OF[self.rng.random_range(0..OF.len())];
                 Box::pin(self.one_fault(kind)).await
             }
-            Kind::Calm | Kind::Upgrade => Ok(()),
+            Kind::Calm | Kind::Upgrade | Kind::AllOldData => Ok(()),
         }
     }
 }
@@ -481,6 +490,9 @@ impl Scenario {
         if more > 0 {
             outcome.why.push(format!("and {more} more"));
         }
+        if self.kind == Kind::AllOldData {
+            return must_be_seen(result, violations, outcome);
+        }
         result
     }
 
@@ -508,10 +520,25 @@ impl Scenario {
     }
 }
 
+/// Of a fault that no cluster survives: an equivocation must have been found, or the checker is blind.
+fn must_be_seen(
+    result: anyhow::Result<()>,
+    violations: &[Violation],
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    result?;
+    let two = violations.iter().find(|violation| matches!(violation.fault, Fault::TwoPayloads { .. }));
+    let two = two.context("the checker saw no equivocation, though every node had forgotten")?;
+    outcome.events.push(format!("seen, as it must be: {two}"));
+    outcome.why.clear();
+    Ok(())
+}
+
 impl World {
     /// From the first duty to the last question afterwards.
     async fn live(&mut self, kind: Kind) -> anyhow::Result<()> {
         self.serves("before any fault").await?;
+        self.pass_ms(800, 1_500).await;
         let faults = self.make_faults(kind).await;
         if let Err(error) = &faults {
             self.say(format!("FAILED: {error:#}"));
@@ -525,7 +552,12 @@ impl World {
         let settled = self.settle().await;
         let calm = self.storm.calm().await;
         self.storm.checker().forget_last_grant();
-        self.storm.ask_again(&self.cluster, &self.cluster.ids()).await?;
+        let mut ready = Vec::new();
+        for id in self.cluster.ids() {
+            // One that is not has been found out by settling.
+            ready.extend(self.cluster.readyz(id).await.is_ok().then_some(id));
+        }
+        self.storm.ask_again(&self.cluster, &ready).await?;
         self.say("asked again for all that was acknowledged");
         faults.and(settled).and(calm)
     }
