@@ -14,8 +14,6 @@ pub enum Mutation {
     Unburn,
     /// Raft may merge appended entries into a queued message, whatever its index.
     BatchAppend,
-    /// A new term or vote does not wait for its fsync.
-    VoteUnsynced,
     /// A starting node counts itself among the majority that must remember it.
     FenceCountsItself,
     /// A starting node does not mind how far its witnesses are.

@@ -35,8 +35,6 @@ pub enum Mutation {
     FloorFalls,
     /// raft's `batch_append` is on.
     BatchAppend,
-    /// A new term or vote does not wait for its fsync.
-    VoteUnsynced,
     /// A starting node counts itself among those that must remember it.
     FenceCountsItself,
     /// A starting node does not mind how far its witnesses are.
@@ -50,7 +48,6 @@ impl Mutation {
             Self::Unburn => Some(InCore::Unburn),
             Self::FloorFalls => Some(InCore::FloorFalls),
             Self::BatchAppend => Some(InCore::BatchAppend),
-            Self::VoteUnsynced => Some(InCore::VoteUnsynced),
             Self::FenceCountsItself => Some(InCore::FenceCountsItself),
             Self::WitnessesUnheard => Some(InCore::WitnessesUnheard),
             _ => None,

@@ -569,6 +569,12 @@ impl Process {
             if outputs.is_empty() {
                 break;
             }
+            // What was applied is decided, even if the process dies before it can say so.
+            for output in &outputs {
+                if let Output::Outcomes(decided) = output {
+                    around.judge.decided(decided);
+                }
+            }
             for output in outputs {
                 machine.outputs()?;
                 self.execute(output, machine, around)?;
@@ -595,7 +601,6 @@ impl Process {
             }
             Output::Sync { number, mark } => self.sync(number, mark, machine, around)?,
             Output::Outcomes(decided) => {
-                around.judge.decided(&decided);
                 for one in decided {
                     self.answer(one, machine, around);
                 }

@@ -287,6 +287,27 @@ impl Draw<'_> {
         }
     }
 
+    /// What a leader, a victim and one ally agree on, the two others do not hear of. Then the leader goes, with its
+    /// memory of what the victim acknowledged, and the victim's disk is rolled back.
+    fn lost_leader(&mut self, victim: usize) {
+        let mut others: Vec<usize> = (0..self.n).filter(|i| *i != victim).collect();
+        let mut draw = || others.remove(self.rng.random_range(0..others.len()));
+        let (leader, ally) = (draw(), draw());
+        let lasts = self.rng.random_range(200 * MS..2 * SECOND);
+        let at = self.rng.random_range(0..self.setup.chaos - 8 * SECOND);
+        let cut_at = at + self.rng.random_range(10 * MS..SECOND);
+        let heard = vec![victim, leader, ally];
+        let end = cut_at + lasts;
+        let back = Op::Rollback { node: victim, age: lasts, down: 10 * MS, all: true };
+        self.ops.extend([
+            (at, Op::Transfer(Some(leader))),
+            (cut_at, Op::Cut { from: heard.clone(), to: others.clone(), lasts }),
+            (cut_at, Op::Cut { from: others, to: heard, lasts }),
+            (cut_at, back),
+            (end, Op::Crash { node: leader, loss: Loss::Power(0), after_outputs: None, down: 5 * SECOND }),
+        ]);
+    }
+
     /// One node, again and again: two at a time are more than any fence can bear.
     fn forbidden(&mut self, options: &Options) {
         let node = self.node();
@@ -297,6 +318,10 @@ impl Draw<'_> {
             Some(Mutation::ReusedNodeId) => &[3],
             _ => &[0, 1, 1, 2, 3],
         };
+        let hard = options.mutation.is_some_and(|mutation| mutation.nodes() == 5);
+        if self.n == 5 && (hard || chance(self.rng, 400)) {
+            return self.lost_leader(node);
+        }
         for _ in 0..self.rng.random_range(1..=3) {
             let (at, down) = (self.when(), self.down());
             let age = pick(self.rng, &[20 * MS, 200 * MS, 2 * SECOND, 6 * SECOND]);

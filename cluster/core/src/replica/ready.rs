@@ -73,10 +73,6 @@ impl Replica {
     }
 
     fn changes_term_or_vote(&self, ready: &Ready) -> bool {
-        #[cfg(signonce_sim)]
-        if crate::mutation::is(crate::mutation::Mutation::VoteUnsynced) {
-            return false;
-        }
         let known = &self.raft.store().hard_state;
         ready.hs().is_some_and(|hs| hs.term != known.term || hs.vote != known.vote)
     }
