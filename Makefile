@@ -55,7 +55,7 @@ validator-test: setup-validator ## Tests and lints of the keystore crate, the te
 	$(VALIDATOR) cargo test --release --locked --workspace
 	cd integration/validator && cargo fmt --all --check
 
-chain: build validator ## A real chain without keys on its validators: SCENARIO=kill-leader, or all (half an hour)
+chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or all (half an hour)
 	integration/run $(SCENARIO)
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature
