@@ -147,7 +147,7 @@ pub enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// Questions answered one way or other, those of afterwards too.
+    /// Questions of the storm that were answered one way or other. What is asked afterwards is counted below.
     pub requests: u64,
     /// Signatures for new duties.
     pub granted: u64,
@@ -195,6 +195,8 @@ pub struct Checker {
     clocks_lie: bool,
     strangers: HashSet<String>,
     figures: Figures,
+    /// Counts of what is asked after the storm; most of it is only of interest when it is wrong.
+    after: Option<Figures>,
     violations: Vec<Violation>,
     violations_more: u64,
     last_grant: Option<Instant>,
@@ -212,6 +214,7 @@ impl Checker {
             clocks_lie,
             strangers: HashSet::new(),
             figures: Figures::default(),
+            after: None,
             violations: Vec::new(),
             violations_more: 0,
             last_grant: None,
@@ -235,12 +238,12 @@ impl Checker {
     /// It was answered.
     pub fn hear(&mut self, ask: &Ask, answer: &Answer, now: Moment) {
         self.clock += 1;
-        self.figures.requests += 1;
+        self.count().requests += 1;
         match answer {
             Answer::Signed { signature, verdict } => self.signed(ask, signature, *verdict, now),
             Answer::Refused { code, signed, bound, message } => {
-                self.figures.refused += 1;
-                *self.figures.refused_by_code.entry(code.name()).or_default() += 1;
+                self.count().refused += 1;
+                *self.count().refused_by_code.entry(code.name()).or_default() += 1;
                 let fault = match code {
                     ErrorCode::Equivocation => self.equivocation(ask, *signed),
                     ErrorCode::BelowWatermark => self.below(ask, *bound),
@@ -249,8 +252,8 @@ impl Checker {
                 };
                 fault.into_iter().for_each(|fault| self.found(ask, fault));
             }
-            Answer::NotReady(_) => self.figures.not_ready += 1,
-            Answer::Unknown(_) => self.figures.unknown += 1,
+            Answer::NotReady(_) => self.count().not_ready += 1,
+            Answer::Unknown(_) => self.count().unknown += 1,
             Answer::Broken(why) => self.found(ask, Fault::Broken(why.clone())),
         }
     }
@@ -280,7 +283,8 @@ impl Checker {
     pub fn acknowledged(&self) -> Vec<(usize, Place, u8)> {
         let mut all = Vec::new();
         let recent = |key: &usize, place: &Place| {
-            let newer = self.steps.get(key).map_or(0, |steps| steps.range(place.step()..).take(TWICE).count());
+            let newer =
+                self.steps.get(key).map_or(0, |steps| steps.range(place.step()..).take(TWICE).count());
             newer < 2 * place.kept_steps()
         };
         for ((key, place), duty) in self.duties.iter().filter(|((key, place), _)| recent(key, place)) {
@@ -302,9 +306,14 @@ impl Checker {
         self.last_grant
     }
 
-    /// From now on the time until the next grant is no outage: what came before was waited for.
-    pub fn forget_last_grant(&mut self) {
+    /// The storm is over: outages end here, and what is asked from now on is counted apart.
+    pub fn storm_is_over(&mut self) {
         self.last_grant = None;
+        self.after = Some(Figures::default());
+    }
+
+    fn count(&mut self) -> &mut Figures {
+        self.after.as_mut().unwrap_or(&mut self.figures)
     }
 
     /// What was counted so far.
@@ -322,12 +331,12 @@ impl Checker {
         let Ask { key, place, side, .. } = *ask;
         match verdict {
             SignVerdict::Granted => {
-                self.figures.granted += 1;
+                self.count().granted += 1;
                 if let Some(last) = self.last_grant.replace(now.at) {
                     self.longest_outage = self.longest_outage.max(now.at.saturating_duration_since(last));
                 }
             }
-            SignVerdict::Repeated => self.figures.repeated += 1,
+            SignVerdict::Repeated => self.count().repeated += 1,
             SignVerdict::Free => self.found(ask, Fault::SignedFree),
         }
         let facts = &self.keys[key];

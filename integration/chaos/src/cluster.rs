@@ -198,8 +198,10 @@ impl Cluster {
 
     /// Every node reaches every other one through a proxy of its own.
     async fn join_by_proxies(&mut self, configs: &mut BTreeMap<u64, toml::Table>) -> anyhow::Result<()> {
-        let peers: BTreeMap<u64, SocketAddr> =
-            configs.iter().map(|(id, config)| Ok((*id, listen(config, "peer")?))).collect::<anyhow::Result<_>>()?;
+        let peers: BTreeMap<u64, SocketAddr> = configs
+            .iter()
+            .map(|(id, config)| Ok((*id, listen(config, "peer")?)))
+            .collect::<anyhow::Result<_>>()?;
         // `signonce dev` takes blocks of ports by holding their first, just below node 1's; so do we.
         let first = peers.get(&1).context("there is a node 1")?;
         self._guard = TcpListener::bind((first.ip(), first.port() - 1)).ok();
@@ -225,7 +227,8 @@ impl Cluster {
                 section(config, "listen")?.insert(name.into(), address.to_string().into());
                 moved.insert((*id, name), address);
             }
-            let cluster = section(config, "cluster")?["id"].as_str().context("a cluster has an id")?.to_owned();
+            let cluster =
+                section(config, "cluster")?["id"].as_str().context("a cluster has an id")?.to_owned();
             for suffix in ["", "-key"] {
                 fs::remove_file(certs.join(format!("node-{id}{suffix}.pem")))?;
             }
@@ -375,7 +378,8 @@ impl Cluster {
         self.node(id).pid()?;
         let timeouts = Timeouts { connect: PROBE / 2, attempt: PROBE / 2, deadline: PROBE / 2 };
         let status = self.client(1, &[id], timeouts).ok()?.status().await.ok()?;
-        (status.readiness.ready && status.leader.is_some_and(|leader| leader.0 == id)).then_some((status.term.0, id))
+        (status.readiness.ready && status.leader.is_some_and(|leader| leader.0 == id))
+            .then_some((status.term.0, id))
     }
 
     /// A client of some nodes, by the certificate of client `number`.
@@ -463,7 +467,8 @@ pub async fn probe(address: SocketAddr) -> Result<(), String> {
 /// Runs `signonce dev` until it has laid out and filled a cluster, and ends it.
 async fn lay_out(plan: &Plan, dir: &Path) -> anyhow::Result<Ready> {
     let out = dir.with_extension("json");
-    let mut words: Vec<OsString> = vec![plan.binary.clone().into(), "dev".into(), "--json".into(), "--dir".into()];
+    let mut words: Vec<OsString> =
+        vec![plan.binary.clone().into(), "dev".into(), "--json".into(), "--dir".into()];
     words.push(dir.into());
     for (flag, value) in
         [("--nodes", plan.nodes), ("--validators", plan.validators), ("--slot-duration", SLOT_MS)]
@@ -503,7 +508,8 @@ fn listen(config: &toml::Table, name: &str) -> anyhow::Result<SocketAddr> {
 
 fn set_member(config: &mut toml::Table, id: u64, name: &str, value: &str) -> anyhow::Result<()> {
     let members = section(config, "cluster")?.get_mut("members").and_then(toml::Value::as_array_mut);
-    let mut tables = members.context("a cluster has members")?.iter_mut().filter_map(toml::Value::as_table_mut);
+    let mut tables =
+        members.context("a cluster has members")?.iter_mut().filter_map(toml::Value::as_table_mut);
     let member = tables.find(|member| member["id"].as_integer() == i64::try_from(id).ok());
     member.with_context(|| format!("there is a member {id}"))?.insert(name.into(), value.into());
     Ok(())

@@ -68,7 +68,8 @@ pub struct Spread {
 impl Spread {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        let ms = |time: Option<&Duration>| time.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
+        let ms =
+            |time: Option<&Duration>| time.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
         Self { median: ms(times.get(times.len() / 2)), worst: ms(times.last()) }
     }
 }
@@ -125,8 +126,9 @@ pub async fn measure(binary: PathBuf, loss: Loss, trials: usize, nodes: u64) -> 
     }
     let (mut nexts, mut pauses) = (Vec::new(), Vec::new());
     for trial in 0..trials {
-        let (next, pause) =
-            one(&mut cluster, loss, &shared).await.with_context(|| format!("{loss:?}, trial {}", trial + 1))?;
+        let (next, pause) = one(&mut cluster, loss, &shared)
+            .await
+            .with_context(|| format!("{loss:?}, trial {}", trial + 1))?;
         nexts.push(next);
         pauses.push(pause);
     }
@@ -151,7 +153,8 @@ async fn one(cluster: &mut Cluster, loss: Loss, shared: &Shared) -> anyhow::Resu
         sleep(Duration::from_millis(1)).await;
     };
     sleep(WATCH).await;
-    let mut came: Vec<Instant> = std::mem::take(&mut *shared.grants()).into_iter().map(|(_, came)| came).collect();
+    let mut came: Vec<Instant> =
+        std::mem::take(&mut *shared.grants()).into_iter().map(|(_, came)| came).collect();
     came.sort_unstable();
     let from = came.iter().rposition(|came| *came < lost).unwrap_or_default();
     let pauses = came[from..].windows(2).map(|pair| pair[1] - pair[0]);

@@ -72,7 +72,8 @@ fn namespaces(flag: &'static str) -> Option<String> {
     static NONE: OnceLock<[Option<String>; 2]> = OnceLock::new();
     let try_one = |flag| crate::process::run(&["unshare", flag, "true"]).err();
     let none = NONE.get_or_init(|| {
-        ["--net", "--mount"].map(|flag| try_one(flag).map(|why| format!("namespaces are not allowed: {why:#}")))
+        ["--net", "--mount"]
+            .map(|flag| try_one(flag).map(|why| format!("namespaces are not allowed: {why:#}")))
     });
     none[usize::from(flag == "--mount")].clone()
 }

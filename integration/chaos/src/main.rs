@@ -240,7 +240,8 @@ fn program(Program { binary }: Program) -> anyhow::Result<PathBuf> {
         return binary.canonicalize().with_context(|| format!("there is no program {}", binary.display()));
     }
     let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
     let beside = std::env::current_exe()?.with_file_name("signonce");
     // With one target directory for all workspaces, this program's is `target/chaos` and the product's `target`.
     let above = std::env::current_exe()?.ancestors().nth(3).map(|target| target.join("release/signonce"));

@@ -170,7 +170,11 @@ impl Room {
         let holder = line.start(log)?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::fs::metadata(log).map_or(0, |file| file.len()) == before {
-            ensure!(Instant::now() < deadline && holder.pid().is_some(), "no namespaces: see {}", log.display());
+            ensure!(
+                Instant::now() < deadline && holder.pid().is_some(),
+                "no namespaces: see {}",
+                log.display()
+            );
             sleep(LOOK).await;
         }
         Ok(Self { holder, flags: flags.to_vec() })

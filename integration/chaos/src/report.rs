@@ -26,7 +26,8 @@ pub fn head() -> String {
 
 /// One scenario's line, and what is wrong with it.
 pub fn row(outcome: &Outcome) -> String {
-    let Outcome { scenario, verdict, why, nodes, clients, seconds, faults, longest_heal_ms, figures, .. } = outcome;
+    let Outcome { scenario, verdict, why, nodes, clients, seconds, faults, longest_heal_ms, figures, .. } =
+        outcome;
     if *verdict == Verdict::Skipped {
         return format!("{scenario:<15} skipped  {}", why.join("; "));
     }

@@ -188,7 +188,9 @@ impl Storm {
     pub async fn calm(&mut self) -> anyhow::Result<()> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        timeout(PINNED.deadline + Duration::from_secs(8), all).await.context("a client's question never ended")
+        timeout(PINNED.deadline + Duration::from_secs(8), all)
+            .await
+            .context("a client's question never ended")
     }
 
     /// Asks each of these nodes for everything that was acknowledged, and for a part of it with the other payload.

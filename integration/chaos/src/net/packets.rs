@@ -34,7 +34,8 @@ impl Packets {
         let mut rooms = Vec::new();
         for node in 0..=nodes {
             let name = format!("sgc{}n{node}", std::process::id() % 1_000_000);
-            let device = Tun::builder().name(&name).mtu(MTU).build().context("cannot make a tun device")?.pop();
+            let device =
+                Tun::builder().name(&name).mtu(MTU).build().context("cannot make a tun device")?.pop();
             ports.push(device.context("a tun device has one queue")?);
             if node == 0 {
                 run(&["ip", "address", "add", &cidr(network, HOST), "dev", &name])?;

@@ -41,7 +41,8 @@ pub(super) async fn fill(world: &mut World) -> anyhow::Result<()> {
     let fill = format!("dd if=/dev/zero of='{ballast}' bs=64k 2>/dev/null; sync '{ballast}'; true");
     let before = world.cluster.node(NODE).log().len();
     in_room(world, &["sh", "-c", &fill])?;
-    let status = world.cluster.wait_exit(NODE, STOPS_WITHIN).await.context("a node goes on with a full disk")?;
+    let status =
+        world.cluster.wait_exit(NODE, STOPS_WITHIN).await.context("a node goes on with a full disk")?;
     stopped_for_a_reason(world, NODE, status, before);
     world.serves("with one node's disk full").await?;
     in_room(world, &["rm", &ballast])?;
@@ -51,15 +52,18 @@ pub(super) async fn fill(world: &mut World) -> anyhow::Result<()> {
 
 pub(super) async fn fail_sync(world: &mut World) -> anyhow::Result<()> {
     let node = world.victim().await?;
-    let pid = world.cluster.node(node).pid().with_context(|| format!("node {node} does not run"))?.to_string();
+    let pid =
+        world.cluster.node(node).pid().with_context(|| format!("node {node} does not run"))?.to_string();
     let once = world.rng.random();
     let inject = format!("inject=fdatasync,fsync:error=EIO{}", if once { ":when=1" } else { "" });
     let before = world.cluster.node(node).log().len();
     world.fault(format!("node {node}: fdatasync fails {}", if once { "once" } else { "from now on" }));
     let log = world.cluster.dir.join("strace.log");
-    let trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject, "-p", &pid];
+    let trace =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject, "-p", &pid];
     let tracer = CommandLine::new(trace).start(&log)?;
-    let status = world.cluster.wait_exit(node, STOPS_WITHIN).await.context("a node goes on after a failed sync")?;
+    let status =
+        world.cluster.wait_exit(node, STOPS_WITHIN).await.context("a node goes on after a failed sync")?;
     std::mem::drop(tracer);
     stopped_for_a_reason(world, node, status, before);
     world.serves("with one node's disk failing").await?;
@@ -85,4 +89,3 @@ fn stopped_for_a_reason(world: &mut World, node: u64, status: ExitStatus, before
 fn in_room(world: &World, words: &[&str]) -> anyhow::Result<()> {
     CommandLine::new(words).inside(world.cluster.node(NODE).door.clone()).run().map(|_| ())
 }
-

@@ -551,7 +551,7 @@ impl World {
         self.cluster.start_all()?;
         let settled = self.settle().await;
         let calm = self.storm.calm().await;
-        self.storm.checker().forget_last_grant();
+        self.storm.checker().storm_is_over();
         let mut ready = Vec::new();
         for id in self.cluster.ids() {
             // One that is not has been found out by settling.
