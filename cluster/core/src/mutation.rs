@@ -18,6 +18,10 @@ pub enum Mutation {
     FenceCountsItself,
     /// A starting node does not mind how far its witnesses are.
     WitnessesUnheard,
+    /// A starting node must come as far as the furthest of all that answered, not of enough.
+    FurthestWitnessBinds,
+    /// A node takes messages for another life of itself.
+    LifeUnread,
 }
 
 /// The time of a claim that frees its duty, under [`Mutation::Unburn`].

@@ -10,6 +10,8 @@ mod restore;
 
 pub use restore::RestoreError;
 
+#[cfg(signonce_sim)]
+use crate::mutation::{self, Mutation};
 use crate::{
     command::{ChangeDone, ChangeError, ClaimRequest, Command, RequestId},
     ledger::{Ceiling, Claim, Ledger, Refusal, Verdict, WatermarkView},
@@ -115,7 +117,7 @@ impl State {
     /// Judges a claim and, if it is granted, records it.
     fn claim(&mut self, at: LogIndex, claim: &Claim) -> Verdict {
         #[cfg(signonce_sim)]
-        if claim.time_ms == crate::mutation::UNBURN && crate::mutation::is(crate::mutation::Mutation::Unburn) {
+        if claim.time_ms == mutation::UNBURN && mutation::is(Mutation::Unburn) {
             self.ledger.unburn(claim, &mut self.journal);
             return self.check(claim);
         }

@@ -26,21 +26,56 @@ pub enum Event {
     /// A process looks at its streams.
     Dial(Proc),
     /// A process's fsync is done.
-    Synced { proc: Proc, number: u64, upto: u64, mark: HighWater },
+    Synced {
+        /// Whose.
+        proc: Proc,
+        /// For the replica.
+        number: u64,
+        /// How many batches it covers.
+        upto: u64,
+        /// For the high-water file.
+        mark: HighWater,
+    },
     /// A frame arrives.
     Arrive(Box<Envelope>),
     /// A snapshot arrived, or not.
-    SnapshotSent { proc: Proc, peer: NodeId, arrived: bool },
+    SnapshotSent {
+        /// The sender.
+        proc: Proc,
+        /// The receiver.
+        peer: NodeId,
+        /// Whether it did.
+        arrived: bool,
+    },
     /// A stream to a peer turns out to be broken.
-    Reset { proc: Proc, peer: NodeId, boot: u64 },
+    Reset {
+        /// Whose.
+        proc: Proc,
+        /// To whom.
+        peer: NodeId,
+        /// The process it led to.
+        boot: u64,
+    },
     /// A validator's or an administrator's request reaches a machine.
-    Request { task: usize, machine: usize },
+    Request {
+        /// Which.
+        task: usize,
+        /// Where.
+        machine: usize,
+    },
     /// The schedule.
     Op(usize),
     /// A machine starts its process.
     Start(usize),
     /// A disk is put back, or copied to another machine.
-    Restore { machine: usize, down: Micros, all: bool },
+    Restore {
+        /// Which.
+        machine: usize,
+        /// How long it is down.
+        down: Micros,
+        /// Whether the files beside the store go back with it.
+        all: bool,
+    },
     /// A copied disk starts on the spare machine.
     StartClone(usize),
 }
@@ -161,8 +196,18 @@ pub struct Figures {
 
 impl std::ops::AddAssign for Figures {
     fn add_assign(&mut self, other: Self) {
-        let Self { events, asked, released, repeated, refused, unknown, crashes, snapshots, halted, virtual_us } =
-            other;
+        let Self {
+            events,
+            asked,
+            released,
+            repeated,
+            refused,
+            unknown,
+            crashes,
+            snapshots,
+            halted,
+            virtual_us,
+        } = other;
         self.events += events;
         self.asked += asked;
         self.released += released;

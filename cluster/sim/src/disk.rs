@@ -6,7 +6,9 @@
 
 use parity_scale_codec::Decode;
 use signonce_core::decode_record;
-use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable, HardStateRow, HighWater, LogPoint};
+use signonce_core::replica::disk::{
+    DiskBatch, DiskImage, DiskOp, DiskTable, HardStateRow, HighWater, LogPoint,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The version of rows in the meta table.

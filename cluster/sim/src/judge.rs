@@ -5,7 +5,9 @@
 //! forgets) and holds each verdict of the real one against it.
 
 use signonce_core::replica::Decided;
-use signonce_core::{Change, Claim, Floors, KeyState, Outcome, Refusal, RequestId, State, StateHash, Verdict};
+use signonce_core::{
+    Change, Claim, Floors, KeyState, Outcome, Refusal, RequestId, State, StateHash, Verdict,
+};
 use signonce_protocol::{Digest, Duty, KeyId, KeyType};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -205,7 +207,10 @@ impl Judge {
             );
             assert!(gone, "machine {machine} forgot what was released: {claim:?} would be {again:?}");
             let other = state.check(&contrary(claim));
-            assert!(!other.may_sign(), "machine {machine} would sign the contrary of what was released: {claim:?}");
+            assert!(
+                !other.may_sign(),
+                "machine {machine} would sign the contrary of what was released: {claim:?}"
+            );
         }
         for (key, mark) in &self.marks {
             let floor = state.watermarks(key).first().map(|view| view.floor);
@@ -215,7 +220,10 @@ impl Judge {
                 signonce_core::Position::Beefy { set_id, block } => (set_id.0, block.0),
                 signonce_core::Position::Para { session } => (session.0.into(), 0),
             });
-            assert!(floor.unwrap_or_default() == mark.floor, "machine {machine}: the floor of {key} is {floor:?}");
+            assert!(
+                floor.unwrap_or_default() == mark.floor,
+                "machine {machine}: the floor of {key} is {floor:?}"
+            );
         }
     }
 }

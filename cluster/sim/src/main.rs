@@ -77,7 +77,8 @@ impl Args {
         let profiles: Vec<Profile> =
             self.profile.map_or_else(|| vec![Profile::Basic, Profile::Full, Profile::Storage], |p| vec![p]);
         let mutation = self.mutation();
-        let of = |nodes: usize, profile| Options { seed: 0, nodes, profile, mutation, only: None, log: false };
+        let of =
+            |nodes: usize, profile| Options { seed: 0, nodes, profile, mutation, only: None, log: false };
         profiles.into_iter().flat_map(|profile| nodes.iter().map(move |n| of(*n, profile))).collect()
     }
 }
@@ -97,7 +98,12 @@ fn replay(args: &Args, seed: u64) -> bool {
     let report = run(&options);
     report.log.iter().for_each(|line| println!("{line}"));
     let again = run(&Options { log: false, ..options.clone() });
-    println!("{}: seed {seed}, fingerprint {:016x}, {:?}", name(&options), report.fingerprint, report.figures);
+    println!(
+        "{}: seed {seed}, fingerprint {:016x}, {:?}",
+        name(&options),
+        report.fingerprint,
+        report.figures
+    );
     assert_eq!(report.fingerprint, again.fingerprint, "the same seed must give the same run");
     report.broken.is_none()
 }
@@ -205,7 +211,10 @@ fn explain(options: &Options, report: &Report) {
     small.log[tail..].iter().for_each(|line| println!("{line}"));
     let only = kept.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let (nodes, profile) = (options.nodes, profile_name(options.profile));
-    println!("replay: signonce-sim --seed {} --nodes {nodes} --profile {profile} --only {only}", options.seed);
+    println!(
+        "replay: signonce-sim --seed {} --nodes {nodes} --profile {profile} --only {only}",
+        options.seed
+    );
 }
 
 /// Every guard in turn.

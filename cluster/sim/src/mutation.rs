@@ -39,6 +39,10 @@ pub enum Mutation {
     FenceCountsItself,
     /// A starting node does not mind how far its witnesses are.
     WitnessesUnheard,
+    /// A starting node must come as far as the furthest of all witnesses, not of enough of them.
+    FurthestWitnessBinds,
+    /// A node takes messages for another life of itself.
+    LifeUnread,
 }
 
 impl Mutation {
@@ -50,6 +54,8 @@ impl Mutation {
             Self::BatchAppend => Some(InCore::BatchAppend),
             Self::FenceCountsItself => Some(InCore::FenceCountsItself),
             Self::WitnessesUnheard => Some(InCore::WitnessesUnheard),
+            Self::FurthestWitnessBinds => Some(InCore::FurthestWitnessBinds),
+            Self::LifeUnread => Some(InCore::LifeUnread),
             _ => None,
         }
     }
@@ -62,11 +68,18 @@ impl Mutation {
     /// Whether it shows only where storage is damaged.
     pub fn damages_storage(self) -> bool {
         self.without_fence()
-            || matches!(self, Self::ReusedNodeId | Self::FenceCountsItself | Self::WitnessesUnheard)
+            || matches!(self, Self::ReusedNodeId | Self::LifeUnread)
+            || self.needs_lost_leader()
+            || self == Self::FurthestWitnessBinds
+    }
+
+    /// Whether it shows where a leader is lost with its memory of what a rolled back node acknowledged.
+    pub fn needs_lost_leader(self) -> bool {
+        matches!(self, Self::FenceCountsItself | Self::WitnessesUnheard)
     }
 
     /// Nodes it needs to show: with three, the fence asks everybody anyway.
     pub fn nodes(self) -> usize {
-        if matches!(self, Self::FenceCountsItself | Self::WitnessesUnheard) { 5 } else { 3 }
+        if self.needs_lost_leader() || self == Self::FurthestWitnessBinds { 5 } else { 3 }
     }
 }

@@ -116,7 +116,9 @@ impl Machine {
         match self.open(around) {
             Ok(process) => {
                 let proc = process.proc;
-                around.say(|| format!("machine {} starts node {} as process {}", self.number, self.id, proc.boot));
+                around.say(|| {
+                    format!("machine {} starts node {} as process {}", self.number, self.id, proc.boot)
+                });
                 self.process = Some(process);
                 let tick = around.setup.ticks[self.number];
                 let phase = around.rng.random_range(0..tick);

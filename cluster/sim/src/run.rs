@@ -62,7 +62,8 @@ pub fn finish(mut world: World) -> Report {
 /// The smallest part of a failing seed's schedule that still fails, as far as leaving out halves, quarters and so on
 /// down to single things finds it. At most `runs` runs.
 pub fn shrink(options: &Options, runs: usize) -> Vec<usize> {
-    let fails = |only: &[usize]| run(&Options { only: Some(only.to_vec()), ..options.clone() }).broken.is_some();
+    let fails =
+        |only: &[usize]| run(&Options { only: Some(only.to_vec()), ..options.clone() }).broken.is_some();
     let mut kept: Vec<usize> = match &options.only {
         Some(only) => only.clone(),
         None => (0..run(options).scheduled).collect(),

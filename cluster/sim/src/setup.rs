@@ -89,29 +89,86 @@ pub enum Op {
     /// An administrator wants a change, first at this node.
     Admin(usize, Change),
     /// A process dies, perhaps after some more outputs of its next pump, and starts again later.
-    Crash { node: usize, loss: Loss, after_outputs: Option<u32>, down: Micros },
+    Crash {
+        /// Which.
+        node: usize,
+        /// What is left of what was not synced.
+        loss: Loss,
+        /// How many outputs are still executed.
+        after_outputs: Option<u32>,
+        /// How long.
+        down: Micros,
+    },
     /// All die and start again.
-    CrashAll { loss: Loss, down: Micros },
+    CrashAll {
+        /// What is left of what was not synced.
+        loss: Loss,
+        /// How long.
+        down: Micros,
+    },
     /// Messages from some nodes to some others are lost for a while.
-    Cut { from: Vec<usize>, to: Vec<usize>, lasts: Micros },
+    Cut {
+        /// Whose messages.
+        from: Vec<usize>,
+        /// To whom.
+        to: Vec<usize>,
+        /// How long.
+        lasts: Micros,
+    },
     /// Streams between two nodes break and are dialled anew.
     Break(usize, usize),
     /// A process is stopped and goes on later.
-    Pause { node: usize, lasts: Micros },
+    Pause {
+        /// Which.
+        node: usize,
+        /// How long.
+        lasts: Micros,
+    },
     /// Fsyncs take a hundred times as long.
-    SlowDisk { node: usize, lasts: Micros },
+    SlowDisk {
+        /// Which.
+        node: usize,
+        /// How long.
+        lasts: Micros,
+    },
     /// The next fsync fails: the process aborts.
-    FailSync { node: usize, loss: Loss, down: Micros },
+    FailSync {
+        /// Which.
+        node: usize,
+        /// What is left of what was not synced.
+        loss: Loss,
+        /// How long it is down.
+        down: Micros,
+    },
     /// A machine is lost for good.
     Lose(usize),
     /// Leadership is handed over.
     Transfer(Option<usize>),
     /// Forbidden: a node is wiped and initialised again under its id.
-    Wipe { node: usize, down: Micros },
+    Wipe {
+        /// Which.
+        node: usize,
+        /// How long it is down.
+        down: Micros,
+    },
     /// Forbidden: what the disk was is put back some time later; with `all`, the files beside the store too.
-    Rollback { node: usize, age: Micros, down: Micros, all: bool },
+    Rollback {
+        /// Which.
+        node: usize,
+        /// How much later.
+        age: Micros,
+        /// How long it is down.
+        down: Micros,
+        /// Whether the files beside the store go back with it.
+        all: bool,
+    },
     /// Forbidden: what the disk was starts on a second machine some time later.
-    Clone { node: usize, age: Micros },
+    Clone {
+        /// Which.
+        node: usize,
+        /// How much later.
+        age: Micros,
+    },
 }
 
 fn rng(seed: u64, stream: u64) -> ChaCha8Rng {
@@ -313,12 +370,12 @@ impl Draw<'_> {
         let node = self.node();
         let kinds: &[u8] = match options.mutation {
             Some(Mutation::WipedNode) => &[0],
-            Some(Mutation::DiskRollback | Mutation::FenceCountsItself | Mutation::WitnessesUnheard) => &[1],
+            Some(Mutation::DiskRollback) => &[1],
             Some(Mutation::LostSyncedTail) => &[2],
-            Some(Mutation::ReusedNodeId) => &[3],
+            Some(Mutation::ReusedNodeId | Mutation::LifeUnread) => &[3],
             _ => &[0, 1, 1, 2, 3],
         };
-        let hard = options.mutation.is_some_and(|mutation| mutation.nodes() == 5);
+        let hard = options.mutation.is_some_and(Mutation::needs_lost_leader);
         if self.n == 5 && (hard || chance(self.rng, 400)) {
             return self.lost_leader(node);
         }
@@ -328,7 +385,9 @@ impl Draw<'_> {
             let op = match pick(self.rng, kinds) {
                 0 => Op::Wipe { node, down },
                 1 => Op::Rollback { node, age, down, all: true },
-                2 => Op::Rollback { node, age: pick(self.rng, &[5 * MS, 50 * MS, 500 * MS]), down, all: false },
+                2 => {
+                    Op::Rollback { node, age: pick(self.rng, &[5 * MS, 50 * MS, 500 * MS]), down, all: false }
+                }
                 _ => Op::Clone { node, age },
             };
             self.ops.push((at, op));

@@ -79,7 +79,10 @@ impl Waiters {
         let over: Vec<u64> =
             self.0.iter().filter(|(_, waiter)| waiter.deadline <= now).map(|(seq, _)| *seq).collect();
         let waiters = over.into_iter().filter_map(|seq| self.0.remove(&seq));
-        waiters.map(|waiter| (waiter.maybe_taken > 0, waiter)).map(|(taken, waiter)| (waiter, taken)).collect()
+        waiters
+            .map(|waiter| (waiter.maybe_taken > 0, waiter))
+            .map(|(taken, waiter)| (waiter, taken))
+            .collect()
     }
 
     /// All of them: the process has died.

@@ -48,9 +48,7 @@ impl Kind {
             Self::Babe | Self::Grandpa | Self::Beefy | Self::Para => {
                 (GenesisHash([1; 32]), "relay", ChainFormat { aura_mode: AuraMode::Slot, ..format })
             }
-            Self::Aura => {
-                (GenesisHash([2; 32]), "solo", ChainFormat { aura_mode: AuraMode::Slot, ..format })
-            }
+            Self::Aura => (GenesisHash([2; 32]), "solo", ChainFormat { aura_mode: AuraMode::Slot, ..format }),
             Self::Collator => {
                 (GenesisHash([3; 32]), "collator", ChainFormat { aura_mode: AuraMode::Collator, ..format })
             }
@@ -83,9 +81,7 @@ impl Kind {
             Self::Grandpa => {
                 Floors { grandpa: Some((SetId(1 + n / SET_STEPS), Round(1 + n % SET_STEPS))), ..none }
             }
-            Self::Beefy => {
-                Floors { beefy: Some((SetId(1 + n / SET_STEPS), BlockNumber(100 + n))), ..none }
-            }
+            Self::Beefy => Floors { beefy: Some((SetId(1 + n / SET_STEPS), BlockNumber(100 + n))), ..none },
             Self::Para => Floors { para: Some(SessionIndex(session(n))), ..none },
         }
     }
@@ -108,9 +104,7 @@ impl Kind {
                 ),
                 target: BlockNumber(100 + n + u64::from(variant)),
             },
-            Self::Beefy => {
-                Duty::BeefyVote { set_id: SetId(1 + n / SET_STEPS), block: BlockNumber(100 + n) }
-            }
+            Self::Beefy => Duty::BeefyVote { set_id: SetId(1 + n / SET_STEPS), block: BlockNumber(100 + n) },
             Self::Para => {
                 let candidates = (0..rng.random_range(1..=3)).map(|i| candidate(n / 4, i)).collect();
                 let side = if variant == 0 { Side::Valid } else { Side::Invalid };

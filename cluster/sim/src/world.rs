@@ -41,8 +41,7 @@ impl World {
     pub fn with(options: Options, setup: Setup, schedule: Vec<(Micros, Op)>) -> Self {
         signonce_core::mutation::activate(options.mutation.and_then(|mutation| mutation.in_core()));
         let nodes = options.nodes;
-        let mut machines: Vec<Machine> =
-            (0..nodes).map(|i| Machine::new(i, NodeId(i as u64 + 1))).collect();
+        let mut machines: Vec<Machine> = (0..nodes).map(|i| Machine::new(i, NodeId(i as u64 + 1))).collect();
         machines.push(Machine::new(nodes, NodeId(0)));
         Self { machines, around: Around::new(options, setup), schedule }
     }
@@ -67,7 +66,8 @@ impl World {
         let deadline = self.around.now + FORMED_WITHIN;
         for change in work::provision(&self.around.setup.keys.clone(), self.around.setup.shield) {
             self.around.say(|| format!("an administrator: {change:?}"));
-            let task = Task { want: Want::Change(change), patience: FORMED_WITHIN, tries: 1_000, answer: None };
+            let task =
+                Task { want: Want::Change(change), patience: FORMED_WITHIN, tries: 1_000, answer: None };
             let task = self.around.want(task, 0);
             while self.around.tasks[task].answer.is_none() {
                 assert!(self.around.now < deadline, "the cluster does not form, or does not answer");
@@ -142,7 +142,8 @@ impl World {
 
     fn deliver(&mut self, envelope: Box<Envelope>) {
         let runs_it = |machine: &&Machine| machine.id == envelope.to && machine.process.is_some();
-        let running: Vec<usize> = self.machines.iter().filter(runs_it).map(|machine| machine.number).collect();
+        let running: Vec<usize> =
+            self.machines.iter().filter(runs_it).map(|machine| machine.number).collect();
         let at_the_other_end = running.iter().copied().find(|machine| {
             let process = self.machines[*machine].process.as_ref();
             process.is_some_and(|process| Some(process.proc.boot) == envelope.boot)
@@ -225,8 +226,12 @@ impl World {
 
     fn break_streams(&mut self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
-            let Some(boot) = self.machines[to].process.as_ref().map(|process| process.proc.boot) else { continue };
-            let Some(proc) = self.machines[from].process.as_ref().map(|process| process.proc) else { continue };
+            let Some(boot) = self.machines[to].process.as_ref().map(|process| process.proc.boot) else {
+                continue;
+            };
+            let Some(proc) = self.machines[from].process.as_ref().map(|process| process.proc) else {
+                continue;
+            };
             let peer = self.machines[to].id;
             self.around.schedule(0, Event::Reset { proc, peer, boot });
         }
@@ -293,7 +298,8 @@ impl World {
         self.around.calm = true;
         self.around.mend();
         for machine in &mut self.machines {
-            (machine.paused_until, machine.slow_until, machine.fail_sync, machine.die_after) = (0, 0, None, None);
+            (machine.paused_until, machine.slow_until, machine.fail_sync, machine.die_after) =
+                (0, 0, None, None);
         }
         let spare = self.around.options.nodes;
         if let Some(process) = self.machines[spare].process.take() {
@@ -379,7 +385,8 @@ impl World {
         assert!(done, "a healed cluster refuses an administrator");
     }
 
-    fn judge_the_end(&mut self) {
+    /// Nothing that was released may be forgotten.
+    pub fn judge_the_end(&mut self) {
         let heal = self.must_heal();
         let nodes = self.around.options.nodes;
         for machine in self.machines[..nodes].iter().filter(|machine| !machine.damaged) {

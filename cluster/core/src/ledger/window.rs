@@ -6,6 +6,8 @@
 //! means that one bogus vote far ahead costs one place in the window and never the honest votes below it.
 
 use super::store::Pen;
+#[cfg(signonce_sim)]
+use crate::mutation::{self, Mutation};
 use parity_scale_codec::{Decode, Encode};
 use std::collections::BTreeMap;
 
@@ -111,7 +113,7 @@ impl<C: Coordinate, E: Encode> Window<C, E> {
     /// Raises the floor to `floor`, dropping the entries below. Raising it to where it is changes nothing.
     pub(super) fn raise(&mut self, floor: C::Step, pen: &mut Pen<'_>) -> Result<(), AlreadyHigher> {
         #[cfg(signonce_sim)]
-        if floor < self.floor && crate::mutation::is(crate::mutation::Mutation::FloorFalls) {
+        if floor < self.floor && mutation::is(Mutation::FloorFalls) {
             pen.floor(Some(&self.floor), &floor);
             self.floor = floor;
         }

@@ -17,6 +17,8 @@
 use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
 use super::wire::{Configuration, DiskPosition, Promise};
 use crate::codec::CodecError;
+#[cfg(signonce_sim)]
+use crate::mutation::{self, Mutation};
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +134,10 @@ impl Witnesses {
     pub(super) fn log(&self) -> (u64, u64) {
         let mut logs: Vec<(u64, u64)> = self.said.values().map(|w| w.log).collect();
         logs.sort_unstable();
+        #[cfg(signonce_sim)]
+        if mutation::is(Mutation::FurthestWitnessBinds) {
+            return logs.last().copied().unwrap_or_default();
+        }
         let enough = self.needed.min(logs.len());
         enough.checked_sub(1).map_or((0, 0), |furthest| logs[furthest])
     }
@@ -296,10 +302,7 @@ impl Fence {
         let others = voters.iter().filter(|v| **v != own).count();
         let needed = if formed { others.min(voters.len() / 2 + 1) } else { others };
         #[cfg(signonce_sim)]
-        let needed = match crate::mutation::is(crate::mutation::Mutation::FenceCountsItself) {
-            true if formed => needed - 1,
-            _ => needed,
-        };
+        let needed = needed - usize::from(formed && mutation::is(Mutation::FenceCountsItself));
         Self { disk, formed, peers, witnesses: Witnesses { needed, said: BTreeMap::new() } }
     }
 
@@ -412,7 +415,10 @@ mod tests {
         for (peer, term, log) in [(2, 9, (3, 20)), (3, 7, (4, 5))] {
             let witnessed = Witnessed { term, log };
             let life = Life::default();
-            fence.answer(NodeId(peer), &HelloReply::Welcome { remembered: None, formed: true, witnessed, life });
+            fence.answer(
+                NodeId(peer),
+                &HelloReply::Welcome { remembered: None, formed: true, witnessed, life },
+            );
         }
         let witnesses = fence.into_witnesses();
         assert_eq!((witnesses.term(), witnesses.log()), (9, (4, 5)));

@@ -17,11 +17,14 @@ pub mod wire;
 
 use crate::codec::CodecError;
 use crate::command::{Command, RequestId};
+#[cfg(signonce_sim)]
+use crate::mutation::{self, Mutation};
 use crate::records::StateHash;
 use crate::state::{ApplyError, Outcome, State};
 use disk::{DiskBatch, HighWater};
 use fence::{
-    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine, Witnessed, Witnesses,
+    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine, Witnessed,
+    Witnesses,
 };
 use log::MemLog;
 use raft::eraftpb::{Message, MessageType};
@@ -295,7 +298,7 @@ impl Replica {
     /// A raft message from `life` of `from`, which the transport has proved and this node has welcomed.
     pub fn receive(&mut self, from: NodeId, life: Life, message: PeerMessage) {
         let addressed = message.message.from == from.0 && message.message.to == self.config.node.0;
-        if !addressed || self.memory.of(from).life != life || message.to_life != self.config.life {
+        if !addressed || self.memory.of(from).life != life || !self.is_for_this_life(&message) {
             return; // of another node, or of or for a process that a later one has replaced
         }
         self.memory.saw(from, &message.promise);
@@ -306,6 +309,14 @@ impl Replica {
             // The only errors are messages of unknown or departed peers, which raft ignores by returning them.
             let _ = self.raft.step(message.message);
         }
+    }
+
+    fn is_for_this_life(&self, message: &PeerMessage) -> bool {
+        #[cfg(signonce_sim)]
+        if mutation::is(Mutation::LifeUnread) {
+            return true;
+        }
+        message.to_life == self.config.life
     }
 
     /// A leader tells a follower to commit only what the follower has acknowledged to it. Being told to commit more
@@ -407,7 +418,7 @@ impl Replica {
     /// Takes on what this node may have forgotten: see [`fence`].
     fn trust_witnesses(&mut self, witnesses: Witnesses) {
         #[cfg(signonce_sim)]
-        if crate::mutation::is(crate::mutation::Mutation::WitnessesUnheard) {
+        if mutation::is(Mutation::WitnessesUnheard) {
             return;
         }
         let own = self.config.node.0;

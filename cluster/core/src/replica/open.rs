@@ -6,6 +6,8 @@ use super::log::{LogError, MemLog};
 use super::wire::DiskPosition;
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
+#[cfg(signonce_sim)]
+use crate::mutation::{self, Mutation};
 use crate::records::Table;
 use crate::state::{RestoreError, State};
 use parity_scale_codec::Decode;
@@ -251,7 +253,7 @@ pub(super) fn raw_node(
     // The follower then acknowledges entries it never got (found by the simulator; a mutation brings it back).
     let batch_append = false;
     #[cfg(signonce_sim)]
-    let batch_append = batch_append || crate::mutation::is(crate::mutation::Mutation::BatchAppend);
+    let batch_append = batch_append || mutation::is(Mutation::BatchAppend);
     let raft_config = Config {
         id: config.node.0,
         applied,

@@ -1,0 +1,135 @@
+//! Situations worth a name: what the simulator has found, and what the fence is for.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use signonce_core::replica::Role;
+use signonce_sim::disk::Loss;
+use signonce_sim::mutation::Mutation;
+use signonce_sim::run::{caught, run};
+use signonce_sim::setup::{MS, Micros, Op, Options, Profile, SECOND, Setup};
+use signonce_sim::work::draw_wishes;
+use signonce_sim::world::World;
+
+fn options(nodes: usize, profile: Profile, seed: u64) -> Options {
+    Options { seed, nodes, profile, mutation: None, only: None, log: false }
+}
+
+/// A cluster that has formed, on a sound network, with nothing scheduled.
+fn formed(nodes: usize, seed: u64) -> World {
+    let options = options(nodes, Profile::Storage, seed);
+    let mut setup = Setup::draw(&options);
+    (setup.lost, setup.doubled, setup.late, setup.lazy) = (0, 0, 0, 0);
+    setup.delay = (200, 2 * MS);
+    let mut world = World::with(options, setup, Vec::new());
+    world.provision();
+    world.run_for(SECOND);
+    world.around.calm = false;
+    world
+}
+
+fn leader(world: &World) -> usize {
+    let leads = |process: &signonce_sim::node::Process| process.replica.status().role == Role::Leader;
+    let machine = world.machines.iter().find(|machine| machine.process.as_ref().is_some_and(leads));
+    machine.expect("a healthy cluster has a leader").number
+}
+
+/// Validators work for a while; with `only`, they all ask this node.
+fn work(world: &mut World, time: Micros, only: Option<usize>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(world.around.options.seed);
+    let (keys, nodes) = (world.around.setup.keys.clone(), world.around.options.nodes);
+    for _ in 0..time.div_ceil(20 * MS) {
+        for (_, mut wish) in draw_wishes(&mut rng, &keys, world.around.now, nodes) {
+            wish.node = only.unwrap_or(wish.node);
+            world.op(&Op::Ask(wish));
+        }
+        world.run_for(20 * MS);
+    }
+}
+
+fn crash(node: usize, down: Micros) -> Op {
+    Op::Crash { node, loss: Loss::Power(0), after_outputs: None, down }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for (nodes, profile) in [(3, Profile::Basic), (5, Profile::Full), (3, Profile::Storage)] {
+        let fingerprint = |seed| run(&options(nodes, profile, seed)).fingerprint;
+        assert_eq!(fingerprint(7), fingerprint(7));
+        assert_ne!(fingerprint(7), fingerprint(8));
+    }
+}
+
+#[test]
+fn a_rolled_back_disk_is_caught_by_the_fence() {
+    for seed in 0..10 {
+        let mut world = formed(3, seed);
+        let victim = (leader(&world) + 1) % 3;
+        world.op(&Op::Rollback { node: victim, age: SECOND, down: 10 * MS, all: true });
+        work(&mut world, 3 * SECOND, None);
+        let why = world.machines[victim].halted.clone().unwrap_or_default();
+        assert!(why.contains("remembers that this node promised"), "seed {seed}: {why:?}");
+        world.heal();
+    }
+}
+
+#[test]
+fn a_rolled_back_disk_that_only_the_lost_leader_remembers_never_makes_two_of_a_duty() {
+    // What the leader, the victim and one ally agreed on, the other two have not heard of. Then the leader is lost,
+    // with its memory of what the victim acknowledged, and the victim's disk is rolled back.
+    for seed in 0..40 {
+        let mut world = formed(5, seed);
+        let leader = leader(&world);
+        let [victim, ally, deaf, deaf_too] = [1, 2, 3, 4].map(|n| (leader + n) % 5);
+        let (heard, not) = (vec![leader, victim, ally], vec![deaf, deaf_too]);
+        let lasts = (200 + seed * 40) * MS;
+        world.op(&Op::Cut { from: heard.clone(), to: not.clone(), lasts });
+        world.op(&Op::Cut { from: not, to: heard, lasts });
+        world.op(&Op::Rollback { node: victim, age: lasts, down: 10 * MS, all: true });
+        work(&mut world, lasts, None);
+        world.op(&crash(leader, 5 * SECOND));
+        work(&mut world, 6 * SECOND, None);
+        world.heal();
+        world.judge_the_end();
+    }
+}
+
+#[test]
+fn of_two_machines_under_one_id_the_older_does_not_take_the_votes_for_the_newer() {
+    // The copy has lost nothing, so it is let in as a new life; the peers' streams still lead to the older machine.
+    for seed in 0..60 {
+        let mut world = formed(3, seed);
+        let leader = leader(&world);
+        world.op(&Op::Clone { node: (leader + 1) % 3, age: 20 * MS });
+        world.run_for(300 * MS);
+        world.op(&Op::Pause { node: leader, lasts: 2 * SECOND });
+        work(&mut world, 3 * SECOND, None);
+        world.judge_the_end();
+    }
+}
+
+#[test]
+fn five_nodes_elect_though_the_longest_log_is_lost_right_after_all_have_restarted() {
+    // Only the old leader has the last entries, and it tells everybody so before it is gone for good.
+    for seed in 0..30 {
+        let mut world = formed(5, seed);
+        let leader = leader(&world);
+        let others: Vec<usize> = (0..5).filter(|node| *node != leader).collect();
+        world.op(&Op::Cut { from: vec![leader], to: others, lasts: 300 * MS });
+        work(&mut world, 200 * MS, Some(leader));
+        world.op(&Op::CrashAll { loss: Loss::Nothing, down: 150 * MS });
+        world.run_for(250 * MS);
+        world.op(&Op::Lose(leader));
+        world.heal();
+        world.judge_the_end();
+    }
+}
+
+#[test]
+fn every_missing_guard_is_noticed_within_a_thousand_seeds() {
+    signonce_sim::run::keep_panics_quiet();
+    for mutation in <Mutation as clap::ValueEnum>::value_variants() {
+        let profile = if mutation.damages_storage() { Profile::Storage } else { Profile::Full };
+        let found = caught(*mutation, 0..1_000, options(mutation.nodes(), profile, 0));
+        assert!(found.is_some(), "{mutation:?} is not noticed: the simulator is blind to it");
+    }
+}
