@@ -361,6 +361,11 @@ impl Bed {
         );
         let asker = Arc::new(asker.unwrap());
         assert!(asker.keys.wait_for_list(Duration::from_secs(60)), "the list did not come");
-        Self { signers, node, keystore: RemoteKeystore::new(asker.clone(), crate::keystore::AskedBy::Consensus), asker }
+        Self {
+            signers,
+            node,
+            keystore: RemoteKeystore::new(asker.clone(), crate::keystore::AskedBy::Consensus),
+            asker,
+        }
     }
 }
