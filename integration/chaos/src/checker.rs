@@ -62,7 +62,7 @@ pub struct Ask {
     pub client: String,
     /// Its place in the order of all questions and answers.
     begun: u64,
-    slot: u64,
+    asked: Moment,
 }
 
 /// What came back.
@@ -200,6 +200,8 @@ pub struct Checker {
     violations: Vec<Violation>,
     violations_more: u64,
     last_grant: Option<Instant>,
+    /// When the newest question was asked that a grant answered.
+    newest_served: Option<Instant>,
     longest_outage: Duration,
 }
 
@@ -218,6 +220,7 @@ impl Checker {
             violations: Vec::new(),
             violations_more: 0,
             last_grant: None,
+            newest_served: None,
             longest_outage: Duration::ZERO,
         }
     }
@@ -232,7 +235,7 @@ impl Checker {
         self.clock += 1;
         self.duties.entry((key, place)).or_default().asked.insert(side);
         self.steps.entry(key).or_default().insert(place.step());
-        Ask { key, place, side, client: client.to_owned(), begun: self.clock, slot: now.slot }
+        Ask { key, place, side, client: client.to_owned(), begun: self.clock, asked: now }
     }
 
     /// It was answered.
@@ -301,9 +304,10 @@ impl Checker {
         (0..Place::SIDES).find(|side| !place.agree(*side, signed))
     }
 
-    /// When a new duty was granted last.
-    pub fn last_grant(&self) -> Option<Instant> {
-        self.last_grant
+    /// Whether a new duty was granted that was asked for after this moment. A grant that was on its way before says
+    /// nothing of the cluster as it is now.
+    pub fn served_after(&self, moment: Instant) -> bool {
+        self.newest_served.is_some_and(|asked| asked > moment)
     }
 
     /// The storm is over: outages end here, and what is asked from now on is counted apart.
@@ -332,6 +336,7 @@ impl Checker {
         match verdict {
             SignVerdict::Granted => {
                 self.count().granted += 1;
+                self.newest_served = self.newest_served.max(Some(ask.asked.at));
                 if let Some(last) = self.last_grant.replace(now.at) {
                     self.longest_outage = self.longest_outage.max(now.at.saturating_duration_since(last));
                 }
@@ -402,7 +407,7 @@ impl Checker {
             _ => None,
         };
         let far = |clock: u64| ask.place.step().1.abs_diff(clock) > SLOT_TOLERANCE;
-        let near_truth = |clock: u64| (ask.slot.saturating_sub(1)..=now.slot + 1).contains(&clock);
+        let near_truth = |clock: u64| (ask.asked.slot.saturating_sub(1)..=now.slot + 1).contains(&clock);
         let right = signers.is_some_and(|clock| far(clock) && (self.clocks_lie || near_truth(clock)));
         (!right).then_some(Fault::SlotInRange { now: signers, true_slot: now.slot })
     }

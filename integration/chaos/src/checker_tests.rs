@@ -215,6 +215,19 @@ fn a_node_that_must_not_serve_may_repeat_but_not_grant() {
 }
 
 #[test]
+fn a_late_answer_to_an_early_question_does_not_show_that_the_cluster_serves() {
+    let mut world = World::new();
+    let early = world.ask(PLACE, 0);
+    let fault = Instant::now();
+    world.hear(&early, &world.granted(PLACE, 0));
+    assert!(!world.checker.served_after(fault));
+    let next = Place::Vote { set: 1, round: 6, stage: 0 };
+    let late = world.ask(next, 0);
+    world.hear(&late, &world.granted(next, 0));
+    assert!(world.checker.served_after(fault));
+}
+
+#[test]
 fn the_longest_time_between_two_grants_is_the_longest_outage() {
     let mut world = World::new();
     let start = Instant::now();

@@ -97,6 +97,7 @@ pub struct Node {
     pub home: PathBuf,
     /// Where clients reach it.
     pub client: SocketAddr,
+    peer: SocketAddr,
     metrics: SocketAddr,
     process: Option<Process>,
     /// Words in front of its command, and variables, from the next start on.
@@ -124,6 +125,28 @@ impl Node {
     }
 }
 
+/// A second process with a node's identity.
+#[derive(Debug)]
+pub struct Copy {
+    /// It.
+    pub process: Process,
+    /// Where it listens for the other nodes.
+    pub peer: SocketAddr,
+    /// Where it listens for clients.
+    pub client: SocketAddr,
+    metrics: SocketAddr,
+}
+
+impl Copy {
+    /// What its `/readyz` says.
+    pub async fn readyz(&self) -> Result<(), String> {
+        match self.process.pid() {
+            Some(_) => probe(self.metrics).await,
+            None => Err("it has ended".into()),
+        }
+    }
+}
+
 /// The cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -139,7 +162,7 @@ pub struct Cluster {
     pub links: Links,
     nodes: BTreeMap<u64, Node>,
     ca: PathBuf,
-    _proxies: Vec<Proxy>,
+    proxies: Vec<Proxy>,
     packets: Option<Packets>,
     /// Namespaces that scenarios made for nodes; they go with the cluster.
     pub rooms: Vec<Room>,
@@ -161,7 +184,7 @@ impl Cluster {
             links: Links::default(),
             nodes: BTreeMap::new(),
             ca: ready.ca,
-            _proxies: Vec::new(),
+            proxies: Vec::new(),
             packets: None,
             rooms: Vec::new(),
             _guard: None,
@@ -181,6 +204,7 @@ impl Cluster {
             let node = Node {
                 home: cluster.home(id),
                 client: listen(&config, "client")?,
+                peer: listen(&config, "peer")?,
                 metrics: listen(&config, "metrics")?,
                 process: None,
                 door: Vec::new(),
@@ -209,7 +233,7 @@ impl Cluster {
             for (other, target) in peers.iter().filter(|(other, _)| *other != id) {
                 let proxy = Proxy::start(*id, *other, *target, &self.links).await?;
                 set_member(config, *other, "peer", &proxy.address.to_string())?;
-                self._proxies.push(proxy);
+                self.proxies.push(proxy);
             }
         }
         Ok(())
@@ -415,12 +439,17 @@ impl Cluster {
         self.packets.as_ref().and_then(|packets| packets.room(id).ok())
     }
 
-    /// A node started a second time: its directory copied to `home` (while it does not run), with addresses of its
-    /// own. Answers its process, and where its probe and its clients' listener are.
+    /// From now on the other nodes find somebody else at a node's address, or it again. Where there are proxies.
+    pub fn move_address(&self, id: u64, to: Option<SocketAddr>) {
+        let to = to.unwrap_or(self.node(id).peer);
+        self.proxies.iter().filter(|proxy| proxy.to == id).for_each(|proxy| proxy.lead_to(to));
+    }
+
+    /// A node started a second time: its directory copied to `home` already, with addresses of its own.
     ///
     /// # Errors
     /// If the copy cannot be started.
-    pub fn start_copy(&self, id: u64, home: &Path) -> anyhow::Result<(Process, [SocketAddr; 2])> {
+    pub fn start_copy(&self, id: u64, home: &Path) -> anyhow::Result<Copy> {
         let config = home.join("signonce.toml");
         let mut table: toml::Table = fs::read_to_string(&config)?.parse()?;
         for name in ["peer", "client", "admin", "metrics"] {
@@ -436,7 +465,12 @@ impl Cluster {
             None => Vec::new(),
         };
         let process = CommandLine::new(words).inside(door).start(&home.join("log"))?;
-        Ok((process, [listen(&table, "metrics")?, listen(&table, "client")?]))
+        Ok(Copy {
+            process,
+            peer: listen(&table, "peer")?,
+            client: listen(&table, "client")?,
+            metrics: listen(&table, "metrics")?,
+        })
     }
 }
 
@@ -446,7 +480,7 @@ pub fn client_name(number: u64) -> String {
 }
 
 /// What `/readyz` at an address says.
-pub async fn probe(address: SocketAddr) -> Result<(), String> {
+async fn probe(address: SocketAddr) -> Result<(), String> {
     let get = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");

@@ -198,7 +198,13 @@ async fn run_scenarios(run: Run) -> anyhow::Result<bool> {
         outcomes.push(outcome);
     }
     if run.json {
-        println!("{}", serde_json::to_string_pretty(&outcomes)?);
+        let report = serde_json::json!({
+            "seed": seed,
+            "machine": host::describe(),
+            "minutes": run.minutes,
+            "scenarios": outcomes,
+        });
+        println!("{report:#}");
     } else {
         println!("{}", report::sum(&outcomes));
     }

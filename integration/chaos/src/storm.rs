@@ -150,12 +150,17 @@ impl Storm {
     /// From now on a client of a node that must grant nothing contends as well.
     pub fn ask_stranger(&self, name: &str, signer: SignerClient) {
         self.checker().asks_a_stranger(name);
+        self.ask_also(name, signer);
+    }
+
+    /// From now on this client contends as well.
+    pub fn ask_also(&self, name: &str, signer: SignerClient) {
         let client = Client { name: name.to_owned(), signer, open: AtomicUsize::new(0) };
         self.shared.clients.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(client));
     }
 
     /// That client asks no more, and all it asked is answered: whoever comes to the same address later is another.
-    pub async fn leave_stranger(&self, name: &str) {
+    pub async fn leave(&self, name: &str) {
         let gone: Vec<Arc<Client>> = {
             let mut clients = self.shared.clients.write().unwrap_or_else(PoisonError::into_inner);
             clients.extract_if(.., |client| client.name == name).collect()
@@ -174,7 +179,7 @@ impl Storm {
     /// After `patience`: the cluster does not serve.
     pub async fn served_within(&self, patience: Duration) -> anyhow::Result<Duration> {
         let begun = Instant::now();
-        while self.checker().last_grant().is_none_or(|last| last <= begun) {
+        while !self.checker().served_after(begun) {
             ensure!(begun.elapsed() < patience, "no new duty was granted within {patience:?}");
             sleep(Duration::from_millis(5)).await;
         }

@@ -7,7 +7,7 @@ use std::{future::pending, net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -22,6 +22,9 @@ const IN_FLIGHT: usize = 64;
 pub struct Proxy {
     /// Where the node has to go.
     pub address: SocketAddr,
+    /// The node that is reached by it.
+    pub to: u64,
+    target: watch::Sender<SocketAddr>,
     accepting: AbortHandle,
 }
 
@@ -34,14 +37,21 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let links = Arc::new(links.clone());
+        let target = watch::Sender::new(target);
+        let towards = target.subscribe();
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, (from, to), target, Arc::clone(&links)));
+                connections.spawn(serve(stream, (from, to), towards.clone(), Arc::clone(&links)));
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, accepting: accepting.abort_handle() })
+        Ok(Self { address, to, target, accepting: accepting.abort_handle() })
+    }
+
+    /// From now on it leads to somebody else, as when an address moves; open connections break.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 }
 
@@ -51,7 +61,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(near: TcpStream, (from, to): (u64, u64), target: SocketAddr, links: Arc<Links>) {
+async fn serve(
+    near: TcpStream,
+    (from, to): (u64, u64),
+    mut towards: watch::Receiver<SocketAddr>,
+    links: Arc<Links>,
+) {
+    let target = *towards.borrow_and_update();
     // An unreachable node is an answer, too: the connection is closed.
     let Ok(far) = TcpStream::connect(target).await else { return };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
@@ -60,6 +76,7 @@ async fn serve(near: TcpStream, (from, to): (u64, u64), target: SocketAddr, link
     tokio::select! {
         () = pump(near_read, far_write, from, to, &links) => {}
         () = pump(far_read, near_write, to, from, &links) => {}
+        _ = towards.changed() => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::{
-    cluster::{copy_dir, probe},
+    cluster::{Copy, copy_dir},
     process::Signal,
     storm::STRANGER,
 };
@@ -18,6 +18,8 @@ use tokio::time::sleep;
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node is given before it is started once more.
 const COMES_BACK: Duration = Duration::from_secs(3);
+/// How long a node that goes on after a freeze may take to hear what it has missed.
+const THAWS: Duration = Duration::from_millis(1_500);
 /// Between two looks at a node that must not serve.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -50,15 +52,7 @@ pub(super) async fn old_data(world: &mut World) -> anyhow::Result<()> {
     fs::rename(&kept, &data)?;
     world.say(format!("node {node} started on its own data again"));
     // The older copy's starts have used up numbers; the right disk passes once its own number is a new one.
-    for _ in 0..starts {
-        world.cluster.start(node)?;
-        if world.cluster.wait_ready(&[node], COMES_BACK).await.is_ok() {
-            break;
-        }
-        world.cluster.kill(node).await?;
-    }
-    world.cluster.start(node)?;
-    world.settle().await
+    come_back(world, node, starts).await
 }
 
 pub(super) async fn clone(world: &mut World) -> anyhow::Result<()> {
@@ -70,21 +64,84 @@ pub(super) async fn clone(world: &mut World) -> anyhow::Result<()> {
     world.cluster.start(node)?;
     world.settle().await?;
     world.fault(format!("a copy of node {node} started beside it"));
-    let (process, [metrics, client]) = world.cluster.start_copy(node, &copy)?;
-    world.storm.ask_stranger("client of the copy", world.cluster.client_at(1, [client], STRANGER)?);
+    let twin = world.cluster.start_copy(node, &copy)?;
+    world.storm.ask_stranger("client of the copy", world.cluster.client_at(1, [twin.client], STRANGER)?);
     let time = world.draw_ms(2_500, 4_500);
-    let watched = watch(time, async || match process.pid() {
-        Some(_) => probe(metrics).await,
-        None => Err("it has ended".into()),
-    });
-    match watched.await {
+    match watch(time, async || twin.readyz().await).await {
         Some(why) => world.say(format!("the copy stays out: {why}")),
         None => world.violation(format!("a copy of node {node} serves beside it")),
     }
-    world.storm.leave_stranger("client of the copy").await;
-    drop(process);
+    world.storm.leave("client of the copy").await;
+    drop(twin);
     fs::remove_dir_all(&copy).context("the copy's directory")?;
     // The original has gone on as if nothing had been.
+    world.settle().await
+}
+
+/// A node freezes, somebody takes it for dead and starts a copy of its disk at its address, and then it goes on: two
+/// processes with one identity and one memory. One of them may serve, never both.
+pub(super) async fn twins(world: &mut World) -> anyhow::Result<()> {
+    let node = world.victim().await?;
+    let home = world.cluster.node(node).home.clone();
+    let copy = world.cluster.dir.join("copy");
+    world.fault(format!("node {node} frozen, and a copy of it started at its address"));
+    world.cluster.signal(node, Signal::STOP)?;
+    copy_dir(&home, &copy)?;
+    let twin = world.cluster.start_copy(node, &copy)?;
+    world.cluster.move_address(node, Some(twin.peer));
+    world.storm.ask_also("client of the copy", world.cluster.client_at(1, [twin.client], STRANGER)?);
+    let time = world.draw_ms(2_500, 5_000);
+    let took_over = watch(time, async || twin.readyz().await).await;
+    world.say(match &took_over {
+        None => "the copy has taken over".to_owned(),
+        Some(why) => format!("the copy stays out: {why}"),
+    });
+    // Back to the first of the two in every other case: addresses do move back.
+    if world.rng.random() {
+        world.cluster.move_address(node, None);
+    }
+    world.say(format!("node {node} goes on, with its copy beside it"));
+    world.cluster.signal(node, Signal::CONT)?;
+    sleep(THAWS).await;
+    if both_serve(world, node, &twin).await {
+        world.violation(format!("node {node} and its copy both say that they are ready"));
+    }
+    world.pass_ms(500, 2_000).await;
+    world.storm.leave("client of the copy").await;
+    drop(twin);
+    if took_over.is_none() {
+        // It is the node since: the first one's disk has missed what this one promised.
+        world.cluster.kill(node).await?;
+        fs::remove_dir_all(home.join("data"))?;
+        fs::rename(copy.join("data"), home.join("data"))?;
+        world.say(format!("node {node} goes on with the copy's disk"));
+    }
+    world.cluster.move_address(node, None);
+    fs::remove_dir_all(&copy).context("the copy's directory")?;
+    come_back(world, node, 2).await
+}
+
+/// Whether both are ready in the same moment, seen more than once.
+async fn both_serve(world: &World, node: u64, twin: &Copy) -> bool {
+    let mut times = 0;
+    for _ in 0..20 {
+        let both = futures::future::join(world.cluster.readyz(node), twin.readyz()).await;
+        times += u32::from(both.0.is_ok() && both.1.is_ok());
+        sleep(LOOK).await;
+    }
+    times > 1
+}
+
+/// Starts a node that was refused for the number of its start until its number is a new one.
+async fn come_back(world: &mut World, node: u64, starts: u32) -> anyhow::Result<()> {
+    for _ in 0..starts {
+        world.cluster.start(node)?;
+        if world.cluster.wait_ready(&[node], COMES_BACK).await.is_ok() {
+            break;
+        }
+        world.cluster.kill(node).await?;
+    }
+    world.cluster.start(node)?;
     world.settle().await
 }
 
@@ -129,7 +186,7 @@ async fn stays_out(world: &mut World, node: u64) -> anyhow::Result<()> {
         Some(why) => world.say(format!("node {node} stays out: {why}")),
         None => world.violation(format!("node {node} serves on an older copy of its data directory")),
     }
-    world.storm.leave_stranger(name).await;
+    world.storm.leave(name).await;
     Ok(())
 }
 

@@ -64,6 +64,7 @@ enum Kind {
     ClockJumps,
     OldData,
     Clone,
+    Twins,
     RestartAll,
     Upgrade,
     Mix,
@@ -156,6 +157,13 @@ pub const ALL: &[Scenario] = &[
         needs: &[],
         nodes: 3,
         kind: Kind::Clone,
+    },
+    Scenario {
+        name: "twins",
+        about: "a node freezes, a copy of it takes its address, and it goes on",
+        needs: &[],
+        nodes: 3,
+        kind: Kind::Twins,
     },
     Scenario {
         name: "restart-all",
@@ -375,6 +383,7 @@ impl World {
             Kind::ClockJumps => clock::jump(self).await,
             Kind::OldData => memory::old_data(self).await,
             Kind::Clone => memory::clone(self).await,
+            Kind::Twins => memory::twins(self).await,
             Kind::Mix => {
                 const OF: [Kind; 6] = [
                     Kind::KillLeader,
@@ -400,6 +409,9 @@ impl Scenario {
         }
         if self.kind == Kind::Drop && settings.network == Some(Network::Proxies) {
             return Some("proxies have no packets to lose".into());
+        }
+        if self.kind == Kind::Twins && settings.network == Some(Network::Packets) {
+            return Some("a copy takes an address by way of the proxies".into());
         }
         self.needs.iter().find_map(|need| need.lacking())
     }
