@@ -2,9 +2,11 @@
 //!
 //! BABE's and BEEFY's methods, `system_accountNextIndex`, `grandpa_roundState`, and `validator_status`: where the voter
 //! is, how often it was started again, and what of equivocations was seen and proven. (The SDK's own GRANDPA methods
-//! would go on asking the first voter.) `validator_restartVoter`, which is unsafe, starts the GRANDPA voter over.
+//! would go on asking the first voter.) `validator_restartVoter`, which is unsafe, starts the GRANDPA voter over, and
+//! `validator_setKeys`, as well, registers session keys.
 
 mod rounds;
+mod set_keys;
 
 use crate::{
     judge::{Judge, proven_at},
@@ -27,12 +29,16 @@ use serde::Serialize;
 use signonce_validator_runtime::{AccountId, Nonce, opaque::Block};
 use sp_blockchain::HeaderBackend;
 use sp_consensus_beefy::ecdsa_crypto::AuthorityId as BeefyId;
+use sp_core::Bytes;
 use sp_keystore::KeystorePtr;
 use std::{collections::BTreeMap, sync::Arc};
 use substrate_frame_rpc_system::{System, SystemApiServer};
 
 /// What SDK nodes answer while no voter runs.
 const NO_VOTER: i32 = 1;
+
+/// What `validator_setKeys` answers when the transaction is not taken.
+const SET_KEYS_FAILED: i32 = 2;
 
 /// What the methods ask.
 pub struct Methods {
@@ -85,6 +91,7 @@ impl Methods {
             .and_then(|()| self.add_rounds(&mut module))
             .and_then(|()| self.add_status(&mut module))
             .and_then(|()| self.add_restart(&mut module))
+            .and_then(|()| self.add_set_keys(&mut module))
             .map_err(|error| sc_service::Error::Application(Box::new(error)))?;
         Ok(module)
     }
@@ -104,6 +111,20 @@ impl Methods {
             sc_rpc_api::check_if_safe(caller)?;
             voter.restart();
             Ok::<_, ErrorObjectOwned>(())
+        })?;
+        Ok(())
+    }
+
+    fn add_set_keys(&self, module: &mut RpcModule<()>) -> Result<(), RegisterMethodError> {
+        let (client, pool) = (self.client.clone(), self.pool.clone());
+        module.register_async_method("validator_setKeys", move |params, _, caller| {
+            let (client, pool) = (client.clone(), pool.clone());
+            async move {
+                sc_rpc_api::check_if_safe(&caller)?;
+                let (owner, keys, proof): (String, Bytes, Bytes) = params.parse()?;
+                let failed = |why| ErrorObject::owned(SET_KEYS_FAILED, why, None::<()>);
+                set_keys::submit(&client, &pool, &owner, &keys, proof.0).await.map_err(failed)
+            }
         })?;
         Ok(())
     }

@@ -5,6 +5,7 @@ mod cost;
 mod kill_leader;
 mod one_validator;
 mod outage;
+mod rotate;
 mod set;
 mod tenants;
 mod twins;
@@ -32,6 +33,8 @@ pub enum Scenario {
     Wiped,
     /// Four validators share a signer cluster, and none can use another's keys.
     Tenants,
+    /// New session keys by `author_rotateKeys`, registered on chain, and the chain goes on with them.
+    Rotate,
     /// What a signature costs through the remote keystore, beside one from memory.
     Cost,
     /// Wrong URLs, wrong certificates, wrong clocks, wrong signatures: the validator lives and says so once.
@@ -48,6 +51,7 @@ impl Scenario {
             Self::Twins => "twins",
             Self::Wiped => "wiped",
             Self::Tenants => "tenants",
+            Self::Rotate => "rotate",
             Self::Cost => "cost",
             Self::BadInput => "bad-input",
         }
@@ -58,7 +62,7 @@ impl Scenario {
         let minutes = match self {
             Self::OneValidator { seconds } => *seconds / 60 + 5,
             Self::Cost => 5,
-            Self::KillLeader | Self::Outage | Self::Tenants | Self::Wiped => 12,
+            Self::KillLeader | Self::Outage | Self::Tenants | Self::Rotate | Self::Wiped => 12,
             Self::Twins | Self::BadInput => 20,
         };
         Duration::from_secs(minutes * 60)
@@ -76,6 +80,7 @@ impl Scenario {
             Self::Twins => twins::run(stage).await,
             Self::Wiped => wiped::run(stage).await,
             Self::Tenants => tenants::run(stage).await,
+            Self::Rotate => rotate::run(stage).await,
             Self::Cost => cost::run(stage).await,
             Self::BadInput => bad_input::run(stage).await,
         }

@@ -90,8 +90,6 @@ fn compare(report: &mut Report, signatures: &BTreeMap<String, u64>, best: u64, r
     );
     let beats = given("heartbeat");
     report.check("heartbeats were signed at the signers", beats > 0, beats.to_string());
-    let beats = given("heartbeat");
-    report.check("heartbeats were signed at the signers", beats > 0, beats.to_string());
 }
 
 /// Watches for a time, saying now and then how far the chain is.
