@@ -149,10 +149,10 @@ async fn perform(command: Command) -> anyhow::Result<bool> {
         Command::Run(run) => run_scenarios(run).await,
         Command::Failover(failover) => measure_failover(failover).await,
         Command::List => {
-            for Scenario { name, about, needs, nodes, .. } in scenario::ALL {
-                let lacking = needs.iter().find_map(|need| need.lacking());
-                let lacking = lacking.map(|why| format!(" (not here: {why})")).unwrap_or_default();
-                println!("{name:<15} {nodes} nodes: {about}{lacking}");
+            for scenario in scenario::ALL {
+                let Scenario { name, about, nodes, .. } = scenario;
+                let lacking = scenario.lacking(None, None).map(|why| format!(" (not here: {why})"));
+                println!("{name:<15} {nodes} nodes: {about}{}", lacking.unwrap_or_default());
             }
             Ok(true)
         }
@@ -180,7 +180,7 @@ async fn run_scenarios(run: Run) -> anyhow::Result<bool> {
         }),
         verbose: run.verbose,
     };
-    let possible = chosen.iter().filter(|scenario| scenario.lacking(&settings).is_none()).count();
+    let possible = chosen.iter().filter(|scenario| settings.lacking(scenario).is_none()).count();
     let each = Duration::try_from_secs_f64(run.minutes * 60.0 / possible.max(1) as f64)?;
     settings.faults_for = each.saturating_sub(OVERHEAD).max(FAULTS_LEAST);
     eprintln!("seed {seed}; {} on {}", original.display(), host::describe());

@@ -5,14 +5,17 @@ use crate::{
     cluster::{Cluster, tail},
     process::{CommandLine, Room, run},
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rand::RngExt as _;
 use std::{path::Path, process::ExitStatus, time::Duration};
+use tokio::time::sleep;
 
 /// The node whose file system gets full. Who leads is left to chance.
 const NODE: u64 = 2;
 /// The size of that file system.
 const SIZE: &str = "160M";
+/// How long `strace` may take to attach, or to say that it may not.
+const ATTACHES: Duration = Duration::from_millis(300);
 /// How long a node may go on with a disk that fails: it may have nothing to write at first.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -62,6 +65,9 @@ pub(super) async fn fail_sync(world: &mut World) -> anyhow::Result<()> {
     let trace =
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject, "-p", &pid];
     let tracer = CommandLine::new(trace).start(&log)?;
+    sleep(ATTACHES).await;
+    let attached = tracer.pid().is_some() || world.cluster.node(node).pid().is_none();
+    ensure!(attached, "strace cannot attach: {}", tail(&std::fs::read_to_string(&log).unwrap_or_default()));
     let status =
         world.cluster.wait_exit(node, STOPS_WITHIN).await.context("a node goes on after a failed sync")?;
     std::mem::drop(tracer);

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::{
-    cluster::{Copy, copy_dir},
+    cluster::{Twin, copy_dir},
     process::Signal,
     storm::STRANGER,
 };
@@ -122,7 +122,7 @@ pub(super) async fn twins(world: &mut World) -> anyhow::Result<()> {
 }
 
 /// Whether both are ready in the same moment, seen more than once.
-async fn both_serve(world: &World, node: u64, twin: &Copy) -> bool {
+async fn both_serve(world: &World, node: u64, twin: &Twin) -> bool {
     let mut times = 0;
     for _ in 0..20 {
         let both = futures::future::join(world.cluster.readyz(node), twin.readyz()).await;

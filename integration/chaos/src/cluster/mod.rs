@@ -3,12 +3,15 @@
 //!
 //! [`Cluster::create`] lays out and starts nothing; dropping it ends every process.
 
+mod layout;
+
 use crate::{
     host,
     net::{Links, packets::Packets, proxy::Proxy},
     process::{CommandLine, Process, Room, Signal},
 };
 use anyhow::{Context as _, bail, ensure};
+use layout::{free_port, lay_out, listen, section};
 use serde::Deserialize;
 use signonce_protocol::{
     GenesisHash, PublicKey, Scheme,
@@ -18,7 +21,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
@@ -29,8 +32,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long `signonce dev` may take to lay a cluster out.
-const LAYOUT: Duration = Duration::from_secs(120);
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(2);
 /// Between two looks.
@@ -76,20 +77,6 @@ pub struct Key {
     pub group: String,
 }
 
-/// The line that `signonce dev --json` prints.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ready {
-    ca: PathBuf,
-    chain: Chain,
-    keys: Vec<Key>,
-}
-
-#[derive(Deserialize)]
-struct Chain {
-    genesis: GenesisHash,
-}
-
 /// One signer.
 #[derive(Debug)]
 pub struct Node {
@@ -127,7 +114,7 @@ impl Node {
 
 /// A second process with a node's identity.
 #[derive(Debug)]
-pub struct Copy {
+pub struct Twin {
     /// It.
     pub process: Process,
     /// Where it listens for the other nodes.
@@ -137,7 +124,7 @@ pub struct Copy {
     metrics: SocketAddr,
 }
 
-impl Copy {
+impl Twin {
     /// What its `/readyz` says.
     pub async fn readyz(&self) -> Result<(), String> {
         match self.process.pid() {
@@ -218,59 +205,6 @@ impl Cluster {
 
     fn home(&self, id: u64) -> PathBuf {
         self.dir.join(format!("node-{id}"))
-    }
-
-    /// Every node reaches every other one through a proxy of its own.
-    async fn join_by_proxies(&mut self, configs: &mut BTreeMap<u64, toml::Table>) -> anyhow::Result<()> {
-        let peers: BTreeMap<u64, SocketAddr> = configs
-            .iter()
-            .map(|(id, config)| Ok((*id, listen(config, "peer")?)))
-            .collect::<anyhow::Result<_>>()?;
-        // `signonce dev` takes blocks of ports by holding their first, just below node 1's; so do we.
-        let first = peers.get(&1).context("there is a node 1")?;
-        self._guard = TcpListener::bind((first.ip(), first.port() - 1)).ok();
-        for (id, config) in configs.iter_mut() {
-            for (other, target) in peers.iter().filter(|(other, _)| *other != id) {
-                let proxy = Proxy::start(*id, *other, *target, &self.links).await?;
-                set_member(config, *other, "peer", &proxy.address.to_string())?;
-                self.proxies.push(proxy);
-            }
-        }
-        Ok(())
-    }
-
-    /// Every node gets a network of its own, and certificates for its address there.
-    async fn join_by_packets(&mut self, configs: &mut BTreeMap<u64, toml::Table>) -> anyhow::Result<()> {
-        let packets = Packets::start(self.plan.nodes, &self.links, &self.dir.join("rooms.log")).await?;
-        let certs = self.dir.join("certs");
-        let mut moved = BTreeMap::new();
-        for (id, config) in configs.iter_mut() {
-            let ip = IpAddr::V4(packets.address(*id));
-            for name in ["peer", "client", "admin", "metrics"] {
-                let address = SocketAddr::new(ip, listen(config, name)?.port());
-                section(config, "listen")?.insert(name.into(), address.to_string().into());
-                moved.insert((*id, name), address);
-            }
-            let cluster =
-                section(config, "cluster")?["id"].as_str().context("a cluster has an id")?.to_owned();
-            for suffix in ["", "-key"] {
-                fs::remove_file(certs.join(format!("node-{id}{suffix}.pem")))?;
-            }
-            let node = id.to_string();
-            let words = ["certs", "issue", "node", "--id", &node, "--cluster", &cluster, "--host"];
-            let binary = [self.plan.binary.clone().into_os_string()];
-            let ip = ip.to_string();
-            let rest = words.into_iter().chain([ip.as_str(), "--dir"]).map(OsString::from);
-            CommandLine::new(binary.into_iter().chain(rest).chain([certs.clone().into()])).run()?;
-        }
-        for config in configs.values_mut() {
-            for id in 1..=self.plan.nodes {
-                set_member(config, id, "peer", &moved[&(id, "peer")].to_string())?;
-                set_member(config, id, "client_url", &format!("https://{}", moved[&(id, "client")]))?;
-            }
-        }
-        self.packets = Some(packets);
-        Ok(())
     }
 
     /// The nodes' ids, from 1.
@@ -449,7 +383,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If the copy cannot be started.
-    pub fn start_copy(&self, id: u64, home: &Path) -> anyhow::Result<Copy> {
+    pub fn start_copy(&self, id: u64, home: &Path) -> anyhow::Result<Twin> {
         let config = home.join("signonce.toml");
         let mut table: toml::Table = fs::read_to_string(&config)?.parse()?;
         for name in ["peer", "client", "admin", "metrics"] {
@@ -465,7 +399,7 @@ impl Cluster {
             None => Vec::new(),
         };
         let process = CommandLine::new(words).inside(door).start(&home.join("log"))?;
-        Ok(Copy {
+        Ok(Twin {
             process,
             peer: listen(&table, "peer")?,
             client: listen(&table, "client")?,
@@ -496,64 +430,6 @@ async fn probe(address: SocketAddr) -> Result<(), String> {
     }
     let body = answer.split_once("\r\n\r\n").map_or(answer.as_str(), |(_, body)| body);
     Err(body.trim().replace('\n', "; "))
-}
-
-/// Runs `signonce dev` until it has laid out and filled a cluster, and ends it.
-async fn lay_out(plan: &Plan, dir: &Path) -> anyhow::Result<Ready> {
-    let out = dir.with_extension("json");
-    let mut words: Vec<OsString> =
-        vec![plan.binary.clone().into(), "dev".into(), "--json".into(), "--dir".into()];
-    words.push(dir.into());
-    for (flag, value) in
-        [("--nodes", plan.nodes), ("--validators", plan.validators), ("--slot-duration", SLOT_MS)]
-    {
-        words.extend([flag.into(), value.to_string().into()]);
-    }
-    (1..=plan.clients).for_each(|n| words.extend(["--client".into(), client_name(n).into()]));
-    let dev = CommandLine::new(words).start(&out)?;
-    let deadline = Instant::now() + LAYOUT;
-    let line = loop {
-        let text = fs::read_to_string(&out).unwrap_or_default();
-        if let Some(line) = text.lines().find(|line| line.starts_with('{') && text.ends_with('\n')) {
-            break line.to_owned();
-        }
-        ensure!(dev.pid().is_some(), "`signonce dev` ended: {}", tail(&text));
-        ensure!(Instant::now() < deadline, "`signonce dev` lays no cluster out in {LAYOUT:?}");
-        sleep(LOOK).await;
-    };
-    dev.signal(Signal::TERM)?;
-    dev.wait(Duration::from_secs(60)).await?;
-    // Its nodes end with it; what they wrote is not what we want to read later.
-    for id in 1..=plan.nodes {
-        fs::write(dir.join(format!("node-{id}/log")), "")?;
-    }
-    serde_json::from_str(&line).with_context(|| format!("`signonce dev` printed {line:?}"))
-}
-
-fn section<'a>(config: &'a mut toml::Table, name: &str) -> anyhow::Result<&'a mut toml::Table> {
-    let section = config.get_mut(name).and_then(toml::Value::as_table_mut);
-    section.with_context(|| format!("a configuration has [{name}]"))
-}
-
-fn listen(config: &toml::Table, name: &str) -> anyhow::Result<SocketAddr> {
-    let address = config.get("listen").and_then(|listen| listen.get(name)).and_then(toml::Value::as_str);
-    Ok(address.with_context(|| format!("a configuration has listen.{name}"))?.parse()?)
-}
-
-fn set_member(config: &mut toml::Table, id: u64, name: &str, value: &str) -> anyhow::Result<()> {
-    let members = section(config, "cluster")?.get_mut("members").and_then(toml::Value::as_array_mut);
-    let mut tables =
-        members.context("a cluster has members")?.iter_mut().filter_map(toml::Value::as_table_mut);
-    let member = tables.find(|member| member["id"].as_integer() == i64::try_from(id).ok());
-    member.with_context(|| format!("there is a member {id}"))?.insert(name.into(), value.into());
-    Ok(())
-}
-
-/// A port that nobody listens on, below the ephemeral ones.
-fn free_port() -> anyhow::Result<u16> {
-    let tries = std::iter::repeat_with(|| rand::random_range(10_000..12_000)).take(200);
-    let mut free = tries.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    free.next().context("no free port on loopback")
 }
 
 /// The last lines of a log.
