@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, stream};
-use rand::{Rng as _, RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
+use rand::{RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use signonce_protocol::{
     GenesisHash,
@@ -310,7 +310,7 @@ impl Shared {
             let slot = now().slot.saturating_add_signed(rng.random_range(-2..=2));
             return Place::Slot(slot.max(self.first_slot));
         }
-        let again = *turn > 40 && rng.next_u32() % 8 == 0;
+        let again = *turn > 40 && rng.random_ratio(1, 8);
         let n = if again { *turn - rng.random_range(1..40) } else { *turn };
         *turn += u64::from(!again);
         match work {
