@@ -22,6 +22,8 @@ pub enum Mutation {
     FurthestWitnessBinds,
     /// A node takes messages for another life of itself.
     LifeUnread,
+    /// A node helps those who may still count on a life that has ended.
+    OldLivesCount,
 }
 
 /// The time of a claim that frees its duty, under [`Mutation::Unburn`].

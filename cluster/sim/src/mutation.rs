@@ -43,6 +43,8 @@ pub enum Mutation {
     FurthestWitnessBinds,
     /// A node takes messages for another life of itself.
     LifeUnread,
+    /// A node helps a leader or candidate that may still count on a life that has ended.
+    OldLivesCount,
 }
 
 impl Mutation {
@@ -56,6 +58,7 @@ impl Mutation {
             Self::WitnessesUnheard => Some(InCore::WitnessesUnheard),
             Self::FurthestWitnessBinds => Some(InCore::FurthestWitnessBinds),
             Self::LifeUnread => Some(InCore::LifeUnread),
+            Self::OldLivesCount => Some(InCore::OldLivesCount),
             _ => None,
         }
     }
@@ -75,7 +78,7 @@ impl Mutation {
 
     /// Whether it shows where a leader is lost with its memory of what a rolled back node acknowledged.
     pub fn needs_lost_leader(self) -> bool {
-        matches!(self, Self::FenceCountsItself | Self::WitnessesUnheard)
+        matches!(self, Self::FenceCountsItself | Self::WitnessesUnheard | Self::OldLivesCount)
     }
 
     /// Nodes it needs to show: with three, the fence asks everybody anyway.

@@ -373,8 +373,9 @@ impl Process {
     fn greeted(&mut self, peer: NodeId, from: Proc, reply: HelloReply, around: &mut Around) {
         let unguarded = around.options.mutation.is_some_and(Mutation::without_fence);
         let reply = match reply {
-            HelloReply::Welcome { formed, life, .. } if unguarded => {
-                HelloReply::Welcome { remembered: None, formed, witnessed: Witnessed::default(), life }
+            HelloReply::Welcome { formed, life, disk, .. } if unguarded => {
+                let witnessed = Witnessed::default();
+                HelloReply::Welcome { remembered: None, formed, witnessed, life, disk }
             }
             reply => reply,
         };

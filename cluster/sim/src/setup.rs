@@ -365,6 +365,29 @@ impl Draw<'_> {
         ]);
     }
 
+    /// A leader counts what the victim has acknowledged, which is then rolled back; it cannot reach the leader, and the
+    /// three others remember nothing. Only then does the leader reach one of them, which makes a majority.
+    fn late_quorum(&mut self, victim: usize) {
+        let mut others: Vec<usize> = (0..self.n).filter(|i| *i != victim).collect();
+        let mut draw = || others.remove(self.rng.random_range(0..others.len()));
+        let (leader, third) = (draw(), draw());
+        let age = self.rng.random_range(50 * MS..500 * MS);
+        let deaf = age + self.rng.random_range(30 * MS..300 * MS);
+        let at = self.rng.random_range(0..self.setup.chaos - 8 * SECOND);
+        let cut_at = at + self.rng.random_range(10 * MS..SECOND);
+        let (alone, lasts) = (vec![leader], 6 * SECOND);
+        let end = cut_at + deaf + self.rng.random_range(20 * MS..300 * MS);
+        self.ops.extend([
+            (at, Op::Transfer(Some(leader))),
+            (cut_at, Op::Cut { from: alone.clone(), to: vec![third], lasts: deaf }),
+            (cut_at, Op::Cut { from: alone.clone(), to: others, lasts }),
+            (cut_at, Op::Rollback { node: victim, age, down: 5 * MS, all: true }),
+            (cut_at + age, Op::Cut { from: alone.clone(), to: vec![victim], lasts }),
+            (cut_at + age, Op::Cut { from: vec![victim], to: alone, lasts }),
+            (end, Op::Crash { node: leader, loss: Loss::Power(0), after_outputs: None, down: 4 * SECOND }),
+        ]);
+    }
+
     /// One node, again and again: two at a time are more than any fence can bear.
     fn forbidden(&mut self, options: &Options) {
         let node = self.node();
@@ -377,7 +400,7 @@ impl Draw<'_> {
         };
         let hard = options.mutation.is_some_and(Mutation::needs_lost_leader);
         if self.n == 5 && (hard || chance(self.rng, 400)) {
-            return self.lost_leader(node);
+            return if self.rng.random() { self.lost_leader(node) } else { self.late_quorum(node) };
         }
         for _ in 0..self.rng.random_range(1..=3) {
             let (at, down) = (self.when(), self.down());

@@ -111,6 +111,33 @@ fn of_two_machines_under_one_id_the_older_does_not_take_the_votes_for_the_newer(
 }
 
 #[test]
+fn what_a_rolled_back_node_had_acknowledged_is_not_committed_after_its_peers_have_vouched_for_it() {
+    // The leader counts what the victim has acknowledged, but nobody else has it yet. The victim's disk is rolled back;
+    // it cannot reach the leader, and the three others remember nothing. Only then does the leader reach one of them,
+    // which would make a majority together with the acknowledgement that its giver has forgotten.
+    for seed in 0..60 {
+        let mut world = formed(5, seed);
+        let leader = leader(&world);
+        let [victim, third, fourth, fifth] = [1, 2, 3, 4].map(|n| (leader + n) % 5);
+        let cut = |world: &mut World, from: usize, to: usize, lasts| {
+            world.op(&Op::Cut { from: vec![from], to: vec![to], lasts });
+        };
+        cut(&mut world, leader, third, 330 * MS);
+        cut(&mut world, leader, fourth, 10 * SECOND);
+        cut(&mut world, leader, fifth, 10 * SECOND);
+        world.op(&Op::Rollback { node: victim, age: 200 * MS, down: 5 * MS, all: true });
+        work(&mut world, 200 * MS, Some(leader));
+        cut(&mut world, leader, victim, 10 * SECOND);
+        cut(&mut world, victim, leader, 10 * SECOND);
+        work(&mut world, 300 * MS, Some(leader));
+        world.op(&crash(leader, 4 * SECOND));
+        work(&mut world, 6 * SECOND, None);
+        world.heal();
+        world.judge_the_end();
+    }
+}
+
+#[test]
 fn five_nodes_elect_though_the_longest_log_is_lost_right_after_all_have_restarted() {
     // Only the old leader has the last entries, and it tells everybody so before it is gone for good.
     for seed in 0..30 {

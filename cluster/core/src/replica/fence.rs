@@ -12,6 +12,15 @@
 //! candidates that are: it votes with its witnesses' eyes, whatever its disk has forgotten. Where more than enough
 //! have answered, it is as far as enough of them.
 //!
+//! A quorum may also come together *after* its witness has answered: a leader that the node could not ask counts an
+//! acknowledgement the node has forgotten, and then hears from the witness. So every message names the lives that its
+//! sender has met, and a node that has met a newer life of some member does not vote for, or acknowledge to, a sender
+//! that has not: whoever answered for the node's new life helps nobody who still counts on its old one. A leader or
+//! candidate that meets a life which began with less than it was promised starts over as a follower. Followers and
+//! candidates take over newer lives from any message; a leader first waits for those who live them. The receiver's
+//! own life is among those named: of two machines under one id the older does not take for its own what is an answer
+//! to the newer.
+//!
 //! The price: in a cluster of three, a node that restarts needs both others to answer.
 
 use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
@@ -50,14 +59,25 @@ impl std::str::FromStr for ClusterId {
 
 /// One life of a node: the incarnation rises with every start, the boot id is random.
 ///
-/// Two processes with one node id are two lives; peers serve only the highest incarnation they have met, and of two
-/// with the same incarnation only the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+/// Two processes with one node id are two lives; peers serve only the newest they have met. Copies of one disk may
+/// start with the same incarnation: then the boot id decides, so that all peers come to agree on one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Life {
     /// Rises with every start of the node.
     pub incarnation: u64,
     /// Random per start.
     pub boot: u64,
+}
+
+/// What came of meeting a life of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meeting {
+    /// It was met before.
+    Known,
+    /// It is new, and as far as this node can tell has forgotten nothing.
+    New,
+    /// It is new, and this node remembers a promise that its disk does not hold.
+    Forgetful,
 }
 
 /// What a node says when it connects to a peer.
@@ -73,6 +93,8 @@ pub struct Hello {
     pub initial: Vec<NodeId>,
     /// Whether it has ever been part of the formed cluster.
     pub formed: bool,
+    /// What its disk held when this life began.
+    pub disk: DiskPosition,
 }
 
 /// What the peer answers.
@@ -89,6 +111,8 @@ pub enum HelloReply {
         witnessed: Witnessed,
         /// Which life of the peer answers.
         life: Life,
+        /// What the peer's disk held when that life began.
+        disk: DiskPosition,
     },
     /// The peer will not talk to this node.
     #[codec(index = 1)]
@@ -98,7 +122,7 @@ pub enum HelloReply {
     NoWitness,
 }
 
-/// How far a peer is, by what is durable there.
+/// How far a peer is, with what it holds but has not made durable yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Witnessed {
     /// Its term.
@@ -230,19 +254,51 @@ impl PeerMemory {
         }
     }
 
-    /// Admits `life` of `peer` unless a later or different one was met.
-    pub(super) fn meet(&mut self, peer: NodeId, life: Life) -> Result<(), HelloRefusal> {
+    /// Admits `life` of `peer`, which began with `disk`, unless a later one was met.
+    pub(super) fn meet(
+        &mut self,
+        peer: NodeId,
+        life: Life,
+        disk: &DiskPosition,
+    ) -> Result<Meeting, HelloRefusal> {
         let known = self.peers.entry(peer).or_default();
-        let superseded = life.incarnation < known.life.incarnation
-            || (life.incarnation == known.life.incarnation && life.boot != known.life.boot);
-        if superseded {
+        if life < known.life {
             return Err(HelloRefusal::Superseded { met: known.life.incarnation, yours: life.incarnation });
         }
-        if known.life != life {
-            known.life = life;
-            self.dirty.insert(peer);
+        if known.life == life {
+            return Ok(Meeting::Known);
         }
-        Ok(())
+        known.life = life;
+        self.dirty.insert(peer);
+        let kept = known.promise.is_none_or(|promise| promise.kept_by(disk));
+        Ok(if kept { Meeting::New } else { Meeting::Forgetful })
+    }
+
+    /// The lives met, for the messages of this node.
+    pub(super) fn lives(&self) -> Vec<(NodeId, Life)> {
+        self.peers.iter().map(|(peer, known)| (*peer, known.life)).collect()
+    }
+
+    /// Of the lives that another node has met, those that are news to node `own`.
+    pub(super) fn news(&self, own: NodeId, lives: &[(NodeId, Life)]) -> Vec<(NodeId, Life)> {
+        let news = lives.iter().filter(|(peer, life)| *peer != own && *life > self.of(*peer).life);
+        news.copied().collect()
+    }
+
+    /// Takes lives over that another node has met.
+    pub(super) fn hear_of(&mut self, news: &[(NodeId, Life)]) {
+        for (peer, life) in news {
+            self.peers.entry(*peer).or_default().life = *life;
+            self.dirty.insert(*peer);
+        }
+    }
+
+    /// Whether `lives` of `sender` lack a life that this node has met.
+    pub(super) fn is_ahead_of(&self, sender: NodeId, lives: &[(NodeId, Life)]) -> bool {
+        self.peers.iter().filter(|(peer, _)| **peer != sender).any(|(peer, known)| {
+            let theirs = lives.iter().find(|(id, _)| id == peer).map(|(_, life)| *life);
+            theirs.unwrap_or_default() < known.life
+        })
     }
 }
 
@@ -365,6 +421,7 @@ mod tests {
             formed: true,
             witnessed: Witnessed::default(),
             life: Life::default(),
+            disk: DISK,
         }
     }
 
@@ -389,8 +446,10 @@ mod tests {
     fn a_peer_without_memory_of_its_own_vouches_for_nobody() {
         let mut fence = fence(&[1, 2, 3], true);
         assert_eq!(fence.answer(NodeId(2), &HelloReply::NoWitness), FenceStep::Waiting);
-        let HelloReply::Welcome { remembered, witnessed, life, .. } = welcome(None) else { unreachable!() };
-        let empty = HelloReply::Welcome { remembered, formed: false, witnessed, life };
+        let mut empty = welcome(None);
+        if let HelloReply::Welcome { formed, .. } = &mut empty {
+            *formed = false;
+        }
         assert_eq!(fence.answer(NodeId(3), &empty), FenceStep::Waiting);
         assert_eq!(fence.missing(), 2);
     }
@@ -413,12 +472,11 @@ mod tests {
     fn the_furthest_witness_counts_in_each_respect() {
         let mut fence = fence(&[1, 2, 3], true);
         for (peer, term, log) in [(2, 9, (3, 20)), (3, 7, (4, 5))] {
-            let witnessed = Witnessed { term, log };
-            let life = Life::default();
-            fence.answer(
-                NodeId(peer),
-                &HelloReply::Welcome { remembered: None, formed: true, witnessed, life },
-            );
+            let mut reply = welcome(None);
+            if let HelloReply::Welcome { witnessed, .. } = &mut reply {
+                *witnessed = Witnessed { term, log };
+            }
+            fence.answer(NodeId(peer), &reply);
         }
         let witnesses = fence.into_witnesses();
         assert_eq!((witnesses.term(), witnesses.log()), (9, (4, 5)));
@@ -434,13 +492,43 @@ mod tests {
     }
 
     #[test]
-    fn of_two_processes_with_one_id_only_the_later_life_is_met() {
+    fn of_processes_with_one_id_only_the_latest_life_is_met() {
         let mut memory = PeerMemory::default();
         let life = |incarnation, boot| Life { incarnation, boot };
-        assert!(memory.meet(NodeId(2), life(4, 77)).is_ok());
-        assert!(memory.meet(NodeId(2), life(4, 77)).is_ok(), "the same life may reconnect");
-        assert!(memory.meet(NodeId(2), life(4, 78)).is_err(), "a clone with the same incarnation");
-        assert!(memory.meet(NodeId(2), life(5, 1)).is_ok());
-        assert!(memory.meet(NodeId(2), life(4, 77)).is_err(), "the one before");
+        let mut meet = |life| memory.meet(NodeId(2), life, &DISK);
+        assert_eq!(meet(life(4, 77)), Ok(Meeting::New));
+        assert_eq!(meet(life(4, 77)), Ok(Meeting::Known), "the same life may reconnect");
+        assert!(meet(life(4, 76)).is_err(), "a clone with the same incarnation");
+        assert_eq!(meet(life(4, 78)), Ok(Meeting::New), "one clone wins, with every peer the same");
+        assert_eq!(meet(life(5, 1)), Ok(Meeting::New));
+        assert!(meet(life(4, 77)).is_err(), "the one before");
+    }
+
+    #[test]
+    fn a_new_life_on_a_disk_that_holds_less_than_was_promised_is_known_as_forgetful() {
+        let mut memory = PeerMemory::default();
+        memory.saw(NodeId(2), &Promise { term: 3, vote: 1, index: 21 });
+        let life = Life { incarnation: 2, boot: 5 };
+        assert_eq!(memory.meet(NodeId(2), life, &DISK), Ok(Meeting::Forgetful));
+        assert_eq!(memory.meet(NodeId(2), life, &DISK), Ok(Meeting::Known), "it is said once");
+    }
+
+    #[test]
+    fn who_has_not_met_a_newer_life_is_behind_until_it_hears_of_it() {
+        let life = |incarnation, boot| Life { incarnation, boot };
+        let memory_of = |lives: &[Life]| {
+            let mut memory = PeerMemory::default();
+            for life in lives {
+                let _ = memory.meet(NodeId(2), *life, &DISK);
+            }
+            memory
+        };
+        let (old, new) = (memory_of(&[life(1, 7)]), memory_of(&[life(1, 7), life(2, 8)]));
+        assert!(new.is_ahead_of(NodeId(3), &old.lives()));
+        assert!(!old.is_ahead_of(NodeId(3), &new.lives()));
+        assert!(!new.is_ahead_of(NodeId(2), &old.lives()), "of itself a sender says nothing");
+        let mut learnt = old;
+        learnt.hear_of(&learnt.news(NodeId(1), &new.lives()));
+        assert!(!new.is_ahead_of(NodeId(3), &learnt.lives()));
     }
 }

@@ -23,8 +23,8 @@ use crate::records::StateHash;
 use crate::state::{ApplyError, Outcome, State};
 use disk::{DiskBatch, HighWater};
 use fence::{
-    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, PeerMemory, Quarantine, Witnessed,
-    Witnesses,
+    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, Meeting, PeerMemory, Quarantine,
+    Witnessed, Witnesses,
 };
 use log::MemLog;
 use raft::eraftpb::{Message, MessageType};
@@ -241,6 +241,12 @@ pub struct Replica {
     acknowledged: (u64, u64),
     /// The newest checkpoint this node has proposed as leader.
     checkpoint_proposed: LogIndex,
+    /// Counts up.
+    ticks: u64,
+    /// Since which tick this leader has known that others have met newer lives than it has.
+    behind_since: Option<u64>,
+    /// What the disk held when this life began.
+    began_with: DiskPosition,
     /// This node's witnesses, while its own log is behind theirs.
     witnesses: Option<Witnesses>,
     jitter: Jitter,
@@ -269,6 +275,7 @@ struct Jitter {
 impl Replica {
     /// One tick of the driver's timer.
     pub fn tick(&mut self) {
+        self.ticks += 1;
         if matches!(self.lifecycle, Lifecycle::Member) {
             self.set_election_timeout();
             self.raft.tick();
@@ -298,10 +305,17 @@ impl Replica {
     /// A raft message from `life` of `from`, which the transport has proved and this node has welcomed.
     pub fn receive(&mut self, from: NodeId, life: Life, message: PeerMessage) {
         let addressed = message.message.from == from.0 && message.message.to == self.config.node.0;
-        if !addressed || self.memory.of(from).life != life || !self.is_for_this_life(&message) {
-            return; // of another node, or of or for a process that a later one has replaced
+        if !addressed || self.memory.of(from).life != life {
+            return; // of another node, or of a process that a later one has replaced
         }
         self.memory.saw(from, &message.promise);
+        self.hear_of_lives(&message);
+        if !self.is_for_this_life(&message) {
+            return;
+        }
+        if self.relies_on_an_old_life(from, &message) {
+            return self.tell_of_lives(from);
+        }
         if let Some(forgotten) = self.forgotten(from, &message.message) {
             self.lifecycle = Lifecycle::Quarantined(forgotten);
         }
@@ -311,12 +325,75 @@ impl Replica {
         }
     }
 
+    /// Whether the sender means this process, and not one that runs or ran under the same id.
     fn is_for_this_life(&self, message: &PeerMessage) -> bool {
         #[cfg(signonce_sim)]
         if mutation::is(Mutation::LifeUnread) {
             return true;
         }
-        message.to_life == self.config.life
+        message.lives.contains(&(self.config.node, self.config.life))
+    }
+
+    /// Whether the sender asks for a vote or an acknowledgement and may still count on a life that has ended.
+    fn relies_on_an_old_life(&self, from: NodeId, message: &PeerMessage) -> bool {
+        #[cfg(signonce_sim)]
+        if mutation::is(Mutation::OldLivesCount) {
+            return false;
+        }
+        let asks = matches!(
+            message.message.get_msg_type(),
+            MessageType::MsgAppend
+                | MessageType::MsgHeartbeat
+                | MessageType::MsgSnapshot
+                | MessageType::MsgRequestVote
+                | MessageType::MsgRequestPreVote
+                | MessageType::MsgTimeoutNow
+        );
+        asks && self.memory.is_ahead_of(from, &message.lives)
+    }
+
+    /// Takes over newer lives that the sender has met. A leader, which may count on the old ones, waits for those who
+    /// live them to say so themselves: as long as it would take to elect another.
+    fn hear_of_lives(&mut self, message: &PeerMessage) {
+        let news = self.memory.news(self.config.node, &message.lives);
+        if news.is_empty() {
+            return;
+        }
+        if self.raft.raft.state == StateRole::Leader {
+            let since = *self.behind_since.get_or_insert(self.ticks);
+            if self.ticks - since < self.config.election_ticks as u64 {
+                return;
+            }
+        }
+        self.behind_since = None;
+        self.start_over();
+        self.memory.hear_of(&news);
+    }
+
+    /// Tells a node whose request was not acted upon of the lives it has not met: every message does.
+    fn tell_of_lives(&mut self, from: NodeId) {
+        let mut refusal =
+            Message { to: from.0, from: self.config.node.0, reject: true, ..Message::default() };
+        refusal.set_msg_type(MessageType::MsgRequestPreVoteResponse);
+        refusal.term = self.raft.store().hard_state.term;
+        self.send(vec![refusal]);
+    }
+
+    /// Counts no longer on any vote or acknowledgement it was given.
+    fn start_over(&mut self) {
+        let raft = &mut self.raft.raft;
+        if raft.state != StateRole::Follower {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
+    }
+
+    fn meet(&mut self, peer: NodeId, life: Life, disk: &DiskPosition) -> Result<(), HelloRefusal> {
+        match self.memory.meet(peer, life, disk)? {
+            Meeting::Known => {}
+            Meeting::New => self.behind_since = None,
+            Meeting::Forgetful => self.start_over(),
+        }
+        Ok(())
     }
 
     /// A leader tells a follower to commit only what the follower has acknowledged to it. Being told to commit more
@@ -342,6 +419,7 @@ impl Replica {
             life: self.config.life,
             initial: self.config.initial.clone(),
             formed: self.formed,
+            disk: self.began_with,
         }
     }
 
@@ -351,12 +429,15 @@ impl Replica {
             Err(refusal) => HelloReply::Refused(refusal),
             Ok(()) if matches!(self.lifecycle, Lifecycle::Quarantined(_)) => HelloReply::NoWitness,
             Ok(()) => {
-                let hard_state = &self.raft.store().hard_state;
+                // Not only what is durable: what it may yet acknowledge counts too.
+                let raft = &self.raft.raft;
+                let log = (raft.raft_log.last_term(), raft.raft_log.last_index());
                 HelloReply::Welcome {
                     remembered: self.memory.of(hello.node).promise,
                     formed: self.formed,
-                    witnessed: Witnessed { term: hard_state.term, log: self.durable_log() },
+                    witnessed: Witnessed { term: raft.term, log },
                     life: self.config.life,
+                    disk: self.began_with,
                 }
             }
         }
@@ -372,13 +453,13 @@ impl Replica {
         if hello.node == self.config.node || !self.configuration().members().any(|m| m == hello.node) {
             return Err(HelloRefusal::NotAMember(hello.node));
         }
-        self.memory.meet(hello.node, hello.life)
+        self.meet(hello.node, hello.life, &hello.disk)
     }
 
     /// The answer of `from` to our hello.
     pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
-        if let HelloReply::Welcome { life, .. } = reply
-            && self.memory.meet(from, *life).is_err()
+        if let HelloReply::Welcome { life, disk, .. } = reply
+            && self.meet(from, *life, disk).is_err()
         {
             return; // the word of a process that a later one has replaced
         }

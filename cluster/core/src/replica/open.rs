@@ -135,7 +135,7 @@ impl Replica {
             DiskPosition { term: hard_state.term, vote: hard_state.vote, last_index: store.last().index };
         let fence = Fence::new(config.node, disk, true, &applied.configuration);
         let raft = raw_node(&config, store, applied.index, &logger)?;
-        Ok(Self::assemble(config, raft, fence, state, memory, applied.index, logger))
+        Ok(Self::assemble(config, disk, raft, fence, state, memory, applied.index, logger))
     }
 
     fn unformed(
@@ -151,13 +151,15 @@ impl Replica {
             ..Default::default()
         };
         let fence = Fence::new(config.node, disk, false, &initial);
-        let mut replica = Self::assemble(config, raft, fence, State::new(), memory, 0, logger);
+        let mut replica = Self::assemble(config, disk, raft, fence, State::new(), memory, 0, logger);
         replica.formed = false;
         Ok(replica)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn assemble(
         config: ReplicaConfig,
+        began_with: DiskPosition,
         raft: RawNode<MemLog>,
         fence: Fence,
         state: State,
@@ -178,6 +180,9 @@ impl Replica {
             unsynced: VecDeque::new(),
             acknowledged: (0, 0),
             checkpoint_proposed: Default::default(),
+            ticks: 0,
+            behind_since: None,
+            began_with,
             witnesses: None,
             pending: Vec::new(),
         }

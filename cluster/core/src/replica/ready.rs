@@ -11,7 +11,6 @@ use super::wire::{PeerMessage, Promise};
 use super::{Fatal, Lifecycle, Output, Replica, Unsynced};
 use raft::eraftpb::{HardState, Message, MessageType};
 use raft::{Ready, Storage as _};
-use signonce_protocol::NodeId;
 
 impl Replica {
     /// Does all work that the inputs so far have caused.
@@ -118,11 +117,9 @@ impl Replica {
             }
         }
         let promise = self.promise();
-        let to = |message: Message| {
-            let to_life = self.memory.of(NodeId(message.to)).life;
-            PeerMessage { promise, to_life, message }
-        };
-        let messages = messages.into_iter().map(to).collect();
+        let lives = self.memory.lives();
+        let with = |message| PeerMessage { promise, lives: lives.clone(), message };
+        let messages = messages.into_iter().map(with).collect();
         self.pending.push(Output::Send(messages));
     }
 

@@ -10,7 +10,7 @@ use parity_scale_codec::{Decode, Encode};
 use raft::eraftpb;
 use signonce_protocol::NodeId;
 
-/// Version of [`PeerMessage`] bodies. 2: the receiver's life.
+/// Version of [`PeerMessage`] bodies. 2: the lives that the sender has met.
 const MESSAGE_VERSION: u8 = 2;
 /// Version of log entry bodies.
 const ENTRY_VERSION: u8 = 1;
@@ -58,7 +58,7 @@ impl Promise {
 }
 
 /// What a node's disk holds when it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct DiskPosition {
     /// Term of the hard state.
     pub term: u64,
@@ -73,9 +73,8 @@ pub struct DiskPosition {
 pub struct PeerMessage {
     /// What the sender has promised so far; peers remember it for the sender.
     pub promise: Promise,
-    /// The life of the receiver that it is for, the newest the sender has met. Of two machines that run under one
-    /// id, the older must not take for its own what is an answer to the newer.
-    pub to_life: Life,
+    /// The newest life of every member that the sender has met, the receiver's among them: see [`super::fence`].
+    pub lives: Vec<(NodeId, Life)>,
     /// The raft message.
     pub message: eraftpb::Message,
 }
@@ -93,8 +92,9 @@ impl PeerMessage {
 
     /// The bytes of this message.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { promise, to_life, message } = self;
-        let body = MessageBody { promise: *promise, to_life: *to_life, message: WireMessage::from(message) };
+        let Self { promise, lives, message } = self;
+        let body =
+            MessageBody { promise: *promise, lives: lives.clone(), message: WireMessage::from(message) };
         codec::encode_record(MESSAGE_VERSION, &body)
     }
 
@@ -104,7 +104,7 @@ impl PeerMessage {
     /// Another version, a bad checksum, an unknown type number or left-over bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let body: MessageBody = codec::decode_record(MESSAGE_VERSION, "peer message", bytes)?;
-        Ok(Self { promise: body.promise, to_life: body.to_life, message: body.message.into_raft()? })
+        Ok(Self { promise: body.promise, lives: body.lives, message: body.message.into_raft()? })
     }
 }
 
@@ -124,7 +124,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<eraftpb::Entry, CodecError> {
 #[derive(Encode, Decode)]
 struct MessageBody {
     promise: Promise,
-    to_life: Life,
+    lives: Vec<(NodeId, Life)>,
     message: WireMessage,
 }
 
@@ -344,8 +344,8 @@ mod tests {
         let mut entry = eraftpb::Entry::default();
         (entry.term, entry.index, entry.data) = (7, 42, vec![1, 2, 3].into());
         message.entries = vec![entry].into();
-        let to_life = Life { incarnation: 3, boot: 9 };
-        PeerMessage { promise: Promise { term: 7, vote: 1, index: 41 }, to_life, message }
+        let lives = vec![(NodeId(2), Life { incarnation: 3, boot: 9 })];
+        PeerMessage { promise: Promise { term: 7, vote: 1, index: 41 }, lives, message }
     }
 
     #[test]
