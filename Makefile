@@ -10,13 +10,14 @@ ifeq ($(shell uname -s),Darwin)
 VALIDATOR := cd integration/validator && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
 endif
 SCENARIO ?= all
+SEEDS ?= 1000
 
 # One selection of packages and one profile everywhere: another would unify other features and compile RocksDB anew.
 CARGO_ARGS := --release --locked --workspace
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 
-.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain bench clean
+.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +33,7 @@ demo: build ## Three signers, two validators that race, a killed leader: watch t
 
 test: setup ## All tests: unit, property, vectors, and real processes that are killed
 	cargo test $(CARGO_ARGS)
+	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo test --release --locked
 
 lint: setup ## Formatting and lints, as errors
 	cargo fmt --all --check
@@ -57,6 +59,13 @@ validator-test: setup-validator ## Tests and lints of the keystore crate, the te
 
 chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or all (half an hour)
 	integration/run $(SCENARIO)
+
+chaos: build ## Real signers killed, frozen, cut off and lied to, one checker for every answer (ten minutes): CHAOS_ARGS
+	cd integration/chaos && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/chaos cargo build --release --locked
+	$(CARGO_TARGET_DIR)/chaos/release/signonce-chaos run --binary $(BIN) $(CHAOS_ARGS)
+
+sim: setup ## Simulated clusters under faults, from one number each: SEEDS=…, SIM_ARGS="--seed 7 --nodes 5 --profile full"
+	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -- --seeds $(SEEDS) $(SIM_ARGS)
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature
 	$(BIN) bench
