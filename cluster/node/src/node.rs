@@ -132,6 +132,7 @@ impl Node {
             hello: replica.our_hello(),
             tls,
             inbox: inbox.clone(),
+            told_unreadable: AtomicBool::new(false),
         };
         let (transport, tasks) = Transport::start(local, runtime.handle(), listener, config.peers);
 

@@ -11,7 +11,8 @@ use signonce_core::{Change, ClaimRequest, Command, RequestId};
 use signonce_protocol::NodeId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-const FRAME_VERSION: u8 = 1;
+/// Version of frames. 2: hellos say what the disk held when a life began.
+const FRAME_VERSION: u8 = 2;
 
 /// The largest ordinary frame. Raft messages stay below 256 KiB of entries plus one more entry.
 pub(crate) const FRAME_BYTES_MAX: usize = 4 << 20;

@@ -7,6 +7,7 @@ use signonce_core::replica::fence::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
@@ -37,8 +38,15 @@ pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
         };
         let local = Arc::clone(&local);
         streams.spawn(async move {
-            if let Err(error) = serve(&local, socket).await {
-                tracing::debug!(%address, %error, "a peer's stream ended");
+            match serve(&local, socket).await {
+                Ok(()) => {}
+                // One of another version: dialling again, it would fill the log.
+                Err(error @ FrameError::Unreadable(_))
+                    if !local.told_unreadable.swap(true, Ordering::Relaxed) =>
+                {
+                    tracing::warn!(%address, %error, "a peer says what this node cannot read");
+                }
+                Err(error) => tracing::debug!(%address, %error, "a peer's stream ended"),
             }
             drop(place);
         });

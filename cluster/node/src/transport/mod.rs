@@ -16,6 +16,7 @@ use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tls::TlsConfigs;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -40,6 +41,8 @@ pub(crate) struct Local {
     pub hello: Hello,
     pub tls: TlsConfigs,
     pub inbox: Inbox,
+    /// Set once the log says that a peer is not understood.
+    pub told_unreadable: AtomicBool,
 }
 
 /// The outgoing side.

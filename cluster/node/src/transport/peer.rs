@@ -29,6 +29,7 @@ pub(super) async fn keep_connected(
     mut redial: watch::Receiver<u64>,
 ) {
     let mut backoff = BACKOFF_FIRST;
+    let mut told_unreadable = false;
     loop {
         match greet(&local, &peer, Purpose::Messages).await {
             Ok((mut stream, reply @ (HelloReply::Welcome { .. } | HelloReply::NoWitness))) => {
@@ -48,6 +49,13 @@ pub(super) async fn keep_connected(
                 }
             }
             Ok((_, refused)) => local.inbox.push(Event::HelloReply { from: peer.id, reply: refused }),
+            // Retries bring the same again, but an operator in the middle of an upgrade must hear of it.
+            Err(error @ FrameError::Unreadable(_)) if !std::mem::replace(&mut told_unreadable, true) => {
+                tracing::warn!(
+                    peer = %peer.id, %error,
+                    "cannot understand this peer: it runs another version; the two cannot work together"
+                );
+            }
             Err(error) => tracing::debug!(peer = %peer.id, %error, "cannot reach peer"),
         }
         local.inbox.push(Event::Unreachable(peer.id));
