@@ -72,6 +72,8 @@ pub struct Process {
     mark_synced: Micros,
     asked_peers: Micros,
     next_seq: u64,
+    /// Answers to hellos, until the outputs they promise are executed.
+    replies: Vec<(NodeId, u64, HelloReply)>,
     /// Chain hashes of the log as written.
     chains: BTreeMap<u64, [u8; 32]>,
     seen: Seen,
@@ -180,6 +182,7 @@ impl Machine {
             mark_synced: around.now,
             asked_peers: around.now,
             next_seq: 1,
+            replies: Vec::new(),
             chains: disk.chains(),
             seen: Seen::default(),
         })
@@ -359,7 +362,7 @@ impl Process {
             Frame::Hello(hello) => {
                 let reply = self.replica.hello(&hello);
                 around.say(|| format!("  {} answers hello of {node}: {reply:?}", self.hello.node));
-                self.send(node, Some(from.boot), Frame::HelloReply(reply), around);
+                self.replies.push((node, from.boot, reply));
             }
             Frame::HelloReply(reply) => self.greeted(node, from, reply, around),
             Frame::Forward(requests) => self.forwarded.entry(node).or_default().extend(requests),
@@ -582,6 +585,9 @@ impl Process {
                 machine.outputs()?;
                 self.execute(output, machine, around)?;
             }
+        }
+        for (node, boot, reply) in std::mem::take(&mut self.replies) {
+            self.send(node, Some(boot), Frame::HelloReply(reply), around);
         }
         self.inspect(machine, around);
         Ok(())

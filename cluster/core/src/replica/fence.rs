@@ -95,6 +95,8 @@ pub struct Hello {
     pub formed: bool,
     /// What its disk held when this life began.
     pub disk: DiskPosition,
+    /// Term and index of its last log entry then.
+    pub log: (u64, u64),
 }
 
 /// What the peer answers.

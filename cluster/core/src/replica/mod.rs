@@ -245,8 +245,8 @@ pub struct Replica {
     ticks: u64,
     /// Since which tick this leader has known that others have met newer lives than it has.
     behind_since: Option<u64>,
-    /// What the disk held when this life began.
-    began_with: DiskPosition,
+    /// What the disk held when this life began, and the term and index of its last log entry.
+    began_with: (DiskPosition, (u64, u64)),
     /// This node's witnesses, while its own log is behind theirs.
     witnesses: Option<Witnesses>,
     jitter: Jitter,
@@ -387,13 +387,15 @@ impl Replica {
         }
     }
 
-    fn meet(&mut self, peer: NodeId, life: Life, disk: &DiskPosition) -> Result<(), HelloRefusal> {
-        match self.memory.meet(peer, life, disk)? {
+    /// Admits a life; whether it is a new one.
+    fn meet(&mut self, peer: NodeId, life: Life, disk: &DiskPosition) -> Result<bool, HelloRefusal> {
+        let meeting = self.memory.meet(peer, life, disk)?;
+        match meeting {
             Meeting::Known => {}
             Meeting::New => self.behind_since = None,
             Meeting::Forgetful => self.start_over(),
         }
-        Ok(())
+        Ok(meeting != Meeting::Known)
     }
 
     /// A leader tells a follower to commit only what the follower has acknowledged to it. Being told to commit more
@@ -419,11 +421,13 @@ impl Replica {
             life: self.config.life,
             initial: self.config.initial.clone(),
             formed: self.formed,
-            disk: self.began_with,
+            disk: self.began_with.0,
+            log: self.began_with.1,
         }
     }
 
-    /// Answers a peer's hello with what this node remembers of it.
+    /// Answers a peer's hello with what this node remembers of it. The answer must not leave before the outputs of
+    /// the next [`Self::pump`] are executed: it promises that this node will not forget having met the peer.
     pub fn hello(&mut self, hello: &Hello) -> HelloReply {
         match self.admit(hello) {
             Err(refusal) => HelloReply::Refused(refusal),
@@ -437,7 +441,7 @@ impl Replica {
                     formed: self.formed,
                     witnessed: Witnessed { term: raft.term, log },
                     life: self.config.life,
-                    disk: self.began_with,
+                    disk: self.began_with.0,
                 }
             }
         }
@@ -453,7 +457,17 @@ impl Replica {
         if hello.node == self.config.node || !self.configuration().members().any(|m| m == hello.node) {
             return Err(HelloRefusal::NotAMember(hello.node));
         }
-        self.meet(hello.node, hello.life, &hello.disk)
+        if self.meet(hello.node, hello.life, &hello.disk)? && self.formed {
+            let mut batch = DiskBatch::default();
+            self.memory.save(&mut batch);
+            let mark = self.high_water();
+            self.pending.push(Output::Write { batch, sync: Some(mark) });
+            if let Some(witnesses) = &mut self.witnesses {
+                // What its last life held and had not made durable may be gone.
+                witnesses.hear(hello.node, Witnessed { term: hello.disk.term, log: hello.log });
+            }
+        }
+        Ok(())
     }
 
     /// The answer of `from` to our hello.

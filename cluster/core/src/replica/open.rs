@@ -133,9 +133,10 @@ impl Replica {
 
         let disk =
             DiskPosition { term: hard_state.term, vote: hard_state.vote, last_index: store.last().index };
+        let began_with = (disk, (store.last().term, store.last().index));
         let fence = Fence::new(config.node, disk, true, &applied.configuration);
         let raft = raw_node(&config, store, applied.index, &logger)?;
-        Ok(Self::assemble(config, disk, raft, fence, state, memory, applied.index, logger))
+        Ok(Self::assemble(config, began_with, raft, fence, state, memory, applied.index, logger))
     }
 
     fn unformed(
@@ -151,7 +152,8 @@ impl Replica {
             ..Default::default()
         };
         let fence = Fence::new(config.node, disk, false, &initial);
-        let mut replica = Self::assemble(config, disk, raft, fence, State::new(), memory, 0, logger);
+        let mut replica =
+            Self::assemble(config, (disk, (0, 0)), raft, fence, State::new(), memory, 0, logger);
         replica.formed = false;
         Ok(replica)
     }
@@ -159,7 +161,7 @@ impl Replica {
     #[allow(clippy::too_many_arguments)]
     fn assemble(
         config: ReplicaConfig,
-        began_with: DiskPosition,
+        began_with: (DiskPosition, (u64, u64)),
         raft: RawNode<MemLog>,
         fence: Fence,
         state: State,
