@@ -98,6 +98,9 @@ struct Running {
     waiters: Waiters,
     /// Requests of other nodes, to be proposed in the next round.
     forwarded: BTreeMap<NodeId, Vec<Request>>,
+    /// Answers to hellos, which leave after what the replica writes because of them: they promise that this node
+    /// will not forget whom it has met.
+    hellos: Vec<(oneshot::Sender<HelloReply>, HelloReply)>,
     /// The leader takes nothing at the moment; wait for the next tick.
     hold_off: bool,
     next_tick: Instant,
@@ -116,6 +119,7 @@ impl Driver {
             sync,
             waiters: Waiters::default(),
             forwarded: BTreeMap::new(),
+            hellos: Vec::new(),
             hold_off: false,
             asked_peers: now,
             stopping: false,
@@ -134,6 +138,9 @@ impl Running {
         self.tick_if_due();
         self.route();
         self.pump().await;
+        for (asker, reply) in self.hellos.drain(..) {
+            let _ = asker.send(reply);
+        }
         self.publish();
         // Let the streams read what came meanwhile, even if there is enough to do already.
         tokio::task::yield_now().await;
@@ -180,9 +187,7 @@ impl Running {
         let replica = &mut self.driver.replica;
         match event {
             Event::Raft { from, life, message } => replica.receive(from, life, *message),
-            Event::Hello { hello, answer } => {
-                let _ = answer.send(replica.hello(&hello));
-            }
+            Event::Hello { hello, answer } => self.hellos.push((answer, replica.hello(&hello))),
             Event::HelloReply { from, reply } => replica.hello_reply(from, &reply),
             Event::Forwarded { from, requests } => self.forwarded.entry(from).or_default().extend(requests),
             Event::Declined { requests, why } => {
