@@ -17,7 +17,7 @@ CARGO_ARGS := --release --locked --workspace
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 
-.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim bench clean
+.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim sim-test bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,6 @@ demo: build ## Three signers, two validators that race, a killed leader: watch t
 
 test: setup ## All tests: unit, property, vectors, and real processes that are killed
 	cargo test $(CARGO_ARGS)
-	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo test --release --locked
 
 lint: setup ## Formatting and lints, as errors
 	cargo fmt --all --check
@@ -66,6 +65,9 @@ chaos: build ## Real signers killed, frozen, cut off and lied to, one checker fo
 
 sim: setup ## Simulated clusters under faults, from one number each: SEEDS=…, SIM_ARGS="--seed 7 --nodes 5 --profile full"
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -- --seeds $(SEEDS) $(SIM_ARGS)
+
+sim-test: setup ## The simulator's own tests: named scenarios, and that every guard taken away is noticed
+	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo test --release --locked
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature
 	$(BIN) bench
