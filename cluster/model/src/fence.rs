@@ -1,9 +1,9 @@
 //! The peer fence: one node is rolled back to an earlier disk and starts again, while a leader and candidates go on.
 //!
-//! One log position, two terms. The nodes begin in term 1 under a leader; who wants may stand in term 2. Whatever is
+//! One log position, two terms. The nodes begin in term 1 under a leader; two others may stand in term 2. Whatever is
 //! durable is so at once: the fence is about what a disk forgets, and the order of writes is the simulator's matter.
-//! Requests arrive at once or never; answers may be long under way. A node that does nothing any more is as good as
-//! lost, so losses need no action of their own.
+//! Messages arrive at once or never, but for the victim's answers, which may be long under way. A node that does
+//! nothing any more is as good as lost, so losses need no action of their own.
 //!
 //! What is to be shown: never two leaders in a term, and never two entries committed at one position.
 
@@ -101,7 +101,7 @@ pub enum Stage {
 pub struct State {
     nodes: [Node; MOST],
     stage: Stage,
-    /// Answers under way: from, to, term, and whether a vote (else an acknowledgement); the life for the victim's.
+    /// The victim's answers under way.
     answers: Vec<Answer>,
     /// Who has led in term 2.
     second: u8,
@@ -122,9 +122,7 @@ pub struct Answer {
 /// What may happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A leader writes its entry.
-    Write(usize),
-    /// A leader's entry reaches a node.
+    /// A leader's entry, which it wrote when it was elected, reaches a node.
     Append(usize, usize),
     /// A node stands in term 2.
     Stand(usize),
@@ -132,8 +130,6 @@ pub enum Action {
     Request(usize, usize),
     /// An answer arrives.
     Arrive(Answer),
-    /// A majority holds the leader's entry.
-    Commit(usize),
     /// The victim's disk is copied.
     Copy,
     /// The copy is put back, and the victim starts.
@@ -151,6 +147,11 @@ fn bit(node: usize) -> u8 {
 impl Fence {
     fn majority(&self) -> u32 {
         self.nodes as u32 / 2 + 1
+    }
+
+    /// Who may stand in term 2: of three nodes the victim and the third, of five two that are neither.
+    fn may_stand(&self, node: usize) -> bool {
+        if self.nodes == 3 { node != FIRST } else { node == 2 || node == 3 }
     }
 
     /// How many must answer the victim.
@@ -204,15 +205,20 @@ impl State {
         (self.nodes[node].role, self.nodes[node].counted) = (Role::Follower, 0);
     }
 
-    fn send(&mut self, from: usize, to: usize, vote: bool) {
+    /// Puts an answer of the victim on its way; another's is there at once and comes back.
+    fn send(&mut self, from: usize, to: usize, vote: bool) -> Option<Answer> {
         let Disk { term, vote: voted, entry } = self.nodes[from].disk;
         let promise = Promise { term, vote: voted, entry };
         let first_life = from == VICTIM && !self.second_life();
         let answer = Answer { from: from as u8, to: to as u8, vote, promise, first_life };
+        if from != VICTIM {
+            return Some(answer);
+        }
         if !self.answers.contains(&answer) {
             self.answers.push(answer);
             self.answers.sort_unstable();
         }
+        None
     }
 }
 
@@ -232,7 +238,7 @@ impl Model for Fence {
         let disk = Disk { term: 1, vote: Some(FIRST as u8), entry: 0 };
         let follower = Node { disk, role: Role::Follower, counted: 0, met: false, remembers: None };
         let mut nodes = [follower; MOST];
-        (nodes[FIRST].role, nodes[FIRST].counted) = (Role::Leader, 0);
+        (nodes[FIRST].role, nodes[FIRST].counted, nodes[FIRST].disk.entry) = (Role::Leader, bit(FIRST), 1);
         vec![State { nodes, stage: Stage::First(None), answers: Vec::new(), second: 0, committed: 0 }]
     }
 
@@ -241,15 +247,9 @@ impl Model for Fence {
             let node = &state.nodes[i];
             let others = (0..self.nodes).filter(|j| *j != i && state.takes_part(*j));
             match node.role {
-                Role::Leader if node.disk.entry == 0 => actions.push(Action::Write(i)),
-                Role::Leader => {
-                    actions.extend(others.map(|j| Action::Append(i, j)));
-                    if (node.counted | bit(i)).count_ones() >= self.majority() {
-                        actions.push(Action::Commit(i));
-                    }
-                }
+                Role::Leader => actions.extend(others.map(|j| Action::Append(i, j))),
                 Role::Candidate => actions.extend(others.map(|j| Action::Request(i, j))),
-                Role::Follower if node.disk.term == 1 && i != FIRST => actions.push(Action::Stand(i)),
+                Role::Follower if node.disk.term == 1 && self.may_stand(i) => actions.push(Action::Stand(i)),
                 Role::Follower => {}
             }
             if i != VICTIM && !node.met && state.nodes[..self.nodes].iter().any(|other| other.met) {
@@ -271,12 +271,10 @@ impl Model for Fence {
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
         match action {
-            Action::Write(i) => state.nodes[i].disk.entry = state.nodes[i].disk.term,
             Action::Append(from, to) => self.append(&mut state, from, to)?,
             Action::Stand(i) => self.stand(&mut state, i)?,
             Action::Request(from, to) => self.request(&mut state, from, to)?,
             Action::Arrive(answer) => self.arrive(&mut state, answer),
-            Action::Commit(i) => state.committed |= bit(state.nodes[i].disk.entry as usize),
             Action::Copy => state.stage = Stage::First(Some(state.nodes[VICTIM].disk)),
             Action::Rollback => self.rollback(&mut state)?,
             Action::Ask(peer, arrives) => self.ask(&mut state, peer, arrives),
@@ -305,7 +303,9 @@ impl Model for Fence {
 impl Fence {
     fn append(&self, state: &mut State, from: usize, to: usize) -> Option<()> {
         let leader = state.nodes[from];
-        if state.nodes[to].disk.term > leader.disk.term || !state.heeds(from, to, self.without) {
+        let has_it = leader.counted & bit(to) != 0
+            && state.nodes[to].disk == Disk { vote: state.nodes[to].disk.vote, ..leader.disk };
+        if has_it || state.nodes[to].disk.term > leader.disk.term || !state.heeds(from, to, self.without) {
             return None;
         }
         let follower = &mut state.nodes[to];
@@ -314,7 +314,8 @@ impl Fence {
         }
         (follower.role, follower.counted) = (Role::Follower, 0);
         follower.disk.entry = leader.disk.entry;
-        state.send(to, from, false);
+        let at_once = state.send(to, from, false);
+        at_once.into_iter().for_each(|answer| self.arrive(state, answer));
         Some(())
     }
 
@@ -343,7 +344,8 @@ impl Fence {
         let voter = &mut state.nodes[to];
         voter.disk = Disk { term: candidate.disk.term, vote: Some(from as u8), entry: voter.disk.entry };
         (voter.role, voter.counted) = (Role::Follower, 0);
-        state.send(to, from, true);
+        let at_once = state.send(to, from, true);
+        at_once.into_iter().for_each(|answer| self.arrive(state, answer));
         Some(())
     }
 
@@ -365,9 +367,17 @@ impl Fence {
             return;
         }
         node.counted |= bit(from);
-        if answer.vote && node.counted.count_ones() >= self.majority() {
-            (node.role, node.counted) = (Role::Leader, 0);
+        if node.counted.count_ones() < self.majority() {
+            return;
+        }
+        if answer.vote {
+            (node.role, node.counted) = (Role::Leader, bit(to));
+            if node.disk.entry == 0 {
+                node.disk.entry = node.disk.term;
+            }
             state.second |= bit(to);
+        } else {
+            state.committed |= bit(node.disk.entry as usize);
         }
     }
 

@@ -8,16 +8,17 @@ use std::time::Instant;
 fn main() -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut sound = true;
-    let mut check = |name: &str, must_hold: bool, (found, states): (Vec<&'static str>, usize), took: Instant| {
-        let verdict = match (must_hold, found.is_empty()) {
-            (true, true) => "holds in every state".to_owned(),
-            (false, false) => format!("breaks, as it must: {found:?}"),
-            (true, false) => format!("BROKEN: {found:?}"),
-            (false, true) => "NOT NOTICED: the model is blind to it".to_owned(),
+    let mut check =
+        |name: &str, must_hold: bool, (found, states): (Vec<&'static str>, usize), took: Instant| {
+            let verdict = match (must_hold, found.is_empty()) {
+                (true, true) => "holds in every state".to_owned(),
+                (false, false) => format!("breaks, as it must: {found:?}"),
+                (true, false) => format!("BROKEN: {found:?}"),
+                (false, true) => "NOT NOTICED: the model is blind to it".to_owned(),
+            };
+            sound &= must_hold == found.is_empty();
+            println!("{name:<42} {states:>9} states {:>6.1} s  {verdict}", took.elapsed().as_secs_f64());
         };
-        sound &= must_hold == found.is_empty();
-        println!("{name:<42} {states:>9} states {:>6.1} s  {verdict}", took.elapsed().as_secs_f64());
-    };
     use service::Without as S;
     for without in [S::Nothing, S::Commit, S::OneStep, S::WholeSnapshot, S::Floor] {
         let took = Instant::now();

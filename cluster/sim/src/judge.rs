@@ -72,7 +72,9 @@ impl Judge {
 
     /// The highest index applied anywhere.
     pub fn highest(&self) -> u64 {
-        self.hashes.last_key_value().map_or(0, |(index, _)| *index)
+        let seen = self.hashes.last_key_value().map_or(0, |(index, _)| *index);
+        let decided = self.decided.last_key_value().map_or(0, |(index, _)| *index);
+        seen.max(decided)
     }
 
     /// A request is on its way to the log.

@@ -734,7 +734,7 @@ fn said_is_durable(message: &PeerMessage, disk: &Disk) {
             hard_state.term > m.term || (hard_state.term == m.term && disk.durable.last >= m.index)
         }
         T::MsgAppend | T::MsgHeartbeat | T::MsgSnapshot => hard_state.term >= m.term,
-        T::MsgRequestVote => voted(m.term, m.from),
+        T::MsgRequestVote => hard_state.term > m.term || voted(m.term, m.from),
         T::MsgRequestVoteResponse if !m.reject => hard_state.term > m.term || voted(m.term, m.to),
         _ => true,
     };

@@ -411,7 +411,16 @@ impl Draw<'_> {
                 2 => {
                     Op::Rollback { node, age: pick(self.rng, &[5 * MS, 50 * MS, 500 * MS]), down, all: false }
                 }
-                _ => Op::Clone { node, age },
+                _ => {
+                    // With elections after it, for the two to get in each other's way.
+                    for _ in 0..3 {
+                        let later = at + self.rng.random_range(100 * MS..4 * SECOND);
+                        let (node, loss) = (self.node(), self.loss());
+                        let crash = Op::Crash { node, loss, after_outputs: None, down: 300 * MS };
+                        self.ops.push((later, crash));
+                    }
+                    Op::Clone { node, age }
+                }
             };
             self.ops.push((at, op));
         }

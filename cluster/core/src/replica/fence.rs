@@ -59,14 +59,21 @@ impl std::str::FromStr for ClusterId {
 
 /// One life of a node: the incarnation rises with every start, the boot id is random.
 ///
-/// Two processes with one node id are two lives; peers serve only the newest they have met. Copies of one disk may
-/// start with the same incarnation: then the boot id decides, so that all peers come to agree on one of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+/// Two processes with one node id are two lives; peers serve only the highest incarnation they have met, and of two
+/// with the same incarnation only the first. Should two copies of one disk start at the same moment, and some peers
+/// meet the one first and some the other, these peers do not elect each other until the node starts once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Life {
     /// Rises with every start of the node.
     pub incarnation: u64,
     /// Random per start.
     pub boot: u64,
+}
+
+impl Life {
+    fn is_after(&self, other: &Self) -> bool {
+        self.incarnation > other.incarnation
+    }
 }
 
 /// What came of meeting a life of a peer.
@@ -264,7 +271,9 @@ impl PeerMemory {
         disk: &DiskPosition,
     ) -> Result<Meeting, HelloRefusal> {
         let known = self.peers.entry(peer).or_default();
-        if life < known.life {
+        let superseded = life.incarnation < known.life.incarnation
+            || (life.incarnation == known.life.incarnation && life.boot != known.life.boot);
+        if superseded {
             return Err(HelloRefusal::Superseded { met: known.life.incarnation, yours: life.incarnation });
         }
         if known.life == life {
@@ -283,7 +292,7 @@ impl PeerMemory {
 
     /// Of the lives that another node has met, those that are news to node `own`.
     pub(super) fn news(&self, own: NodeId, lives: &[(NodeId, Life)]) -> Vec<(NodeId, Life)> {
-        let news = lives.iter().filter(|(peer, life)| *peer != own && *life > self.of(*peer).life);
+        let news = lives.iter().filter(|(peer, life)| *peer != own && life.is_after(&self.of(*peer).life));
         news.copied().collect()
     }
 
@@ -299,7 +308,8 @@ impl PeerMemory {
     pub(super) fn is_ahead_of(&self, sender: NodeId, lives: &[(NodeId, Life)]) -> bool {
         self.peers.iter().filter(|(peer, _)| **peer != sender).any(|(peer, known)| {
             let theirs = lives.iter().find(|(id, _)| id == peer).map(|(_, life)| *life);
-            theirs.unwrap_or_default() < known.life
+            let theirs = theirs.unwrap_or_default();
+            theirs != known.life && !theirs.is_after(&known.life)
         })
     }
 }
@@ -500,8 +510,7 @@ mod tests {
         let mut meet = |life| memory.meet(NodeId(2), life, &DISK);
         assert_eq!(meet(life(4, 77)), Ok(Meeting::New));
         assert_eq!(meet(life(4, 77)), Ok(Meeting::Known), "the same life may reconnect");
-        assert!(meet(life(4, 76)).is_err(), "a clone with the same incarnation");
-        assert_eq!(meet(life(4, 78)), Ok(Meeting::New), "one clone wins, with every peer the same");
+        assert!(meet(life(4, 78)).is_err(), "a clone with the same incarnation");
         assert_eq!(meet(life(5, 1)), Ok(Meeting::New));
         assert!(meet(life(4, 77)).is_err(), "the one before");
     }
@@ -529,6 +538,9 @@ mod tests {
         assert!(new.is_ahead_of(NodeId(3), &old.lives()));
         assert!(!old.is_ahead_of(NodeId(3), &new.lives()));
         assert!(!new.is_ahead_of(NodeId(2), &old.lives()), "of itself a sender says nothing");
+        let copy = memory_of(&[life(2, 9)]);
+        assert!(copy.is_ahead_of(NodeId(3), &new.lives()) && new.is_ahead_of(NodeId(3), &copy.lives()));
+        assert!(new.news(NodeId(1), &copy.lives()).is_empty(), "of two copies neither is newer");
         let mut learnt = old;
         learnt.hear_of(&learnt.news(NodeId(1), &new.lives()));
         assert!(!new.is_ahead_of(NodeId(3), &learnt.lives()));
