@@ -17,16 +17,19 @@ use signonce_protocol::{
 use std::fmt;
 
 /// The newest version of the command format. A new kind of command or change is a new version, and waits for the
-/// feature level that says every member reads it; all else goes on to be written in the version it always had.
+/// feature level that says every member reads it; all else goes on to be written in the version it always had: one
+/// more than the feature level it needs.
 ///
 /// 2: clients have keys made ([`Change::SetKeyAllowance`], [`Change::AddGeneratedKey`]).
-pub const COMMAND_VERSION: u8 = 2;
+/// 3: everything that operating a cluster takes.
+pub const COMMAND_VERSION: u8 = 3;
 
-/// The version before.
+/// The version of what needs no feature level.
 const COMMAND_VERSION_1: u8 = 1;
 
-/// The highest feature level this program can apply. 1: clients have keys made.
-pub const FEATURE_LEVEL: u32 = 1;
+/// The highest feature level this program can apply. 1: clients have keys made. 2: members come and go, clients have
+/// limits, officers approve, watermarks are imported, refusals are recorded.
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// Names one request among all that were ever made, so that the node that made it finds its waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -91,8 +94,12 @@ impl Command {
     /// The first version of the format that has it.
     const fn version(&self) -> u8 {
         match self {
-            Self::Change { change, .. } if change.feature_level() > 0 => COMMAND_VERSION,
-            Self::Claims(_) | Self::Change { .. } | Self::Checkpoint { .. } => COMMAND_VERSION_1,
+            Self::Change { change, .. } => match change.feature_level() {
+                0 => COMMAND_VERSION_1,
+                1 => COMMAND_VERSION_1 + 1,
+                _ => COMMAND_VERSION,
+            },
+            Self::Claims(_) | Self::Checkpoint { .. } => COMMAND_VERSION_1,
         }
     }
 
@@ -103,7 +110,7 @@ impl Command {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
         const WHAT: &str = "command";
         let version = match bytes.first() {
-            Some(&COMMAND_VERSION_1) => COMMAND_VERSION_1,
+            Some(version @ COMMAND_VERSION_1..=COMMAND_VERSION) => *version,
             _ => COMMAND_VERSION,
         };
         let command: Self = decode_record(version, WHAT, bytes)?;

@@ -2,8 +2,8 @@
 
 use crate::world::*;
 use signonce_core::{
-    Change, ChangeError, ClientId, CodecError, Command, FEATURE_LEVEL, Floors, KeyAllowance, KeySelector,
-    KeyState, Right, State, Verdict, decode_record, seal_record,
+    Change, ChangeError, ClientId, CodecError, Command, Floors, KeyAllowance, KeySelector, KeyState, Right,
+    State, Verdict, decode_record, seal_record,
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, Scheme};
 
@@ -181,7 +181,7 @@ fn below_the_feature_level_the_changes_are_refused() {
     let mut world = World::new();
     let client = add(&mut world, "a", 1, vec![]);
     for change in [allow(Some(allowance(1))), made(client, key(KeyType::Babe, 1), from_slot(1))] {
-        assert_eq!(change.feature_level(), FEATURE_LEVEL);
+        assert_eq!(change.feature_level(), 1);
         assert_eq!(world.change(change), Err(ChangeError::FeatureNeeded { level: 1, current: 0 }));
     }
 }
