@@ -7,7 +7,7 @@ use crate::{
     codec::{CodecError, decode_record, encode_record},
     ledger::{Claim, Position},
     records::StateHash,
-    registry::{Chain, ClientId, Envelope, KeyAllowance, KeyState, Limits, Member, Right},
+    registry::{Chain, ClientId, Envelope, JoinToken, KeyAllowance, KeyState, Limits, Member, Right},
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -236,7 +236,8 @@ pub enum Change {
     /// A node says who and where it is.
     #[codec(index = 11)]
     AnnounceMember(Member),
-    /// Marks a member as gone for ever. (Raft's own membership is changed apart from this.)
+    /// Marks a member, or a node that was invited, as gone for ever. From feature level 2 on, raft's own configuration
+    /// follows.
     #[codec(index = 12)]
     RemoveMember {
         /// The member.
@@ -273,6 +274,31 @@ pub enum Change {
         /// The floors of a key that never signed anything.
         floors: Floors,
     },
+    /// Invites a node to join as a learner. Its id is the index of this entry: no id is ever given twice. Feature
+    /// level 2.
+    #[codec(index = 16)]
+    AddMember {
+        /// Where it will be reached.
+        peer_addr: String,
+        /// [`JoinToken::hash`] of the token it must show.
+        token: [u8; 32],
+        /// The member it is to take the place of, for whoever goes on with the replacement.
+        replaces: Option<NodeId>,
+    },
+    /// An invited node says who it is. Its token works once; the same node may show it again. Feature level 2.
+    #[codec(index = 17)]
+    JoinMember {
+        /// The node.
+        member: Member,
+        /// What it was given.
+        token: JoinToken,
+    },
+    /// Wants a learner to become a voter. Feature level 2.
+    #[codec(index = 18)]
+    PromoteMember {
+        /// The learner.
+        node: NodeId,
+    },
 }
 
 impl Change {
@@ -281,6 +307,7 @@ impl Change {
     pub const fn feature_level(&self) -> u32 {
         match self {
             Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
+            Self::AddMember { .. } | Self::JoinMember { .. } | Self::PromoteMember { .. } => 2,
             Self::AddChain(_)
             | Self::SetLimits { .. }
             | Self::RegisterKey { .. }
@@ -310,6 +337,9 @@ pub struct ChangeDone {
     /// The number of the client that was added, updated or removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientId>,
+    /// The node that was invited or has joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
 }
 
 /// The kinds of things that have a limited number.
@@ -610,5 +640,75 @@ pub enum ChangeError {
         asked: u32,
         /// The highest there is.
         most: u32,
+    },
+    /// One node at a time comes or goes.
+    #[error(
+        "node {node} {doing}: one member is changed at a time. Wait for it (`members list`), or remove node {node}"
+    )]
+    #[codec(index = 30)]
+    MemberChangeUnderWay {
+        /// The node.
+        node: NodeId,
+        /// What is going on.
+        doing: String,
+    },
+    /// The token is not the one that was handed out for this id.
+    #[error("this is not the join token of node {node}: look at what `members add` printed")]
+    #[codec(index = 31)]
+    WrongToken {
+        /// The node.
+        node: NodeId,
+    },
+    /// Another machine has joined with it, or the same before it lost its identity.
+    #[error(
+        "the join token of node {node} was used by another machine: a token works once. If that was not yours, run \
+         `members remove {node}`, then `members add` for a new id"
+    )]
+    #[codec(index = 32)]
+    TokenUsed {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node was invited and has not joined.
+    #[error("node {node} was invited but has not joined: run `signonce join` on it with its token first")]
+    #[codec(index = 33)]
+    NotJoined {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node votes already.
+    #[error("node {node} is a voter already")]
+    #[codec(index = 34)]
+    AlreadyVoter {
+        /// The node.
+        node: NodeId,
+    },
+    /// Nobody would be left to vote.
+    #[error("node {node} is the last voter: add another before you remove it")]
+    #[codec(index = 35)]
+    LastVoter {
+        /// The node.
+        node: NodeId,
+    },
+    /// The fresh id happens to be that of a member that was there from the start.
+    #[error("{node} is a node's id already: ask again, the next id is another")]
+    #[codec(index = 36)]
+    NodeIdTaken {
+        /// The id.
+        node: NodeId,
+    },
+    /// The new machine has an identity that another node has or had.
+    #[error("the recipient belongs to node {node}, present or removed: make a new identity for the new node")]
+    #[codec(index = 37)]
+    RecipientTaken {
+        /// The node that has or had it.
+        node: NodeId,
+    },
+    /// Nobody asked the node in.
+    #[error("node {node} was not invited: run `members add` and join with the id and token that it prints")]
+    #[codec(index = 38)]
+    NotInvited {
+        /// The node.
+        node: NodeId,
     },
 }

@@ -24,7 +24,7 @@ pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATUR
 pub use ledger::{Claim, Position, Refusal, Verdict, WatermarkView};
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
-    Chain, Client, ClientId, ClientState, Envelope, Key, KeyAllowance, KeySelector, KeyState, Limits, Member,
-    MemberState, Registry, Right,
+    Chain, Client, ClientId, ClientState, Envelope, JoinToken, Key, KeyAllowance, KeySelector, KeyState,
+    Limits, Member, MemberRole, MemberState, Membership, Registry, Right, Standing,
 };
 pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State};

@@ -5,8 +5,10 @@
 //! members leave tombstones, because a public key belongs to one chain for ever, a revoked certificate stays
 //! revoked, and the ledger's evidence names clients by number.
 
+mod membership;
 mod store;
 
+pub use membership::{JoinToken, MemberRole, Membership, Standing};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use signonce_protocol::{
@@ -326,6 +328,7 @@ pub struct Registry {
     clients: BTreeMap<ClientId, Client>,
     members: BTreeMap<NodeId, MemberRecord>,
     made: BTreeMap<ClientId, MadeKeys>,
+    memberships: BTreeMap<NodeId, Membership>,
     index: Index,
 }
 
@@ -468,6 +471,11 @@ impl Registry {
 
     /// How many node ids are known, tombstones included.
     pub(crate) fn member_count(&self) -> usize {
-        self.members.len()
+        self.members.len() + self.memberships.keys().filter(|node| !self.members.contains_key(node)).count()
+    }
+
+    /// The node that has, or had when it was removed, this recipient.
+    pub(crate) fn member_by_recipient(&self, recipient: &str) -> Option<NodeId> {
+        self.members.values().find(|record| record.member.recipient == recipient).map(|r| r.member.node)
     }
 }

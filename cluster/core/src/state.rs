@@ -6,6 +6,7 @@
 //! state cannot be trusted: it must stop, not go on with the next command.
 
 mod change;
+mod members;
 mod restore;
 
 pub use restore::RestoreError;
@@ -19,6 +20,7 @@ use crate::{
     registry::{
         Chain, Client, ClientId, ClientState, Key, KeyAllowance, KeyState, Member, MemberState, Registry,
     },
+    replica::wire::Configuration,
 };
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey};
@@ -75,6 +77,8 @@ pub struct State {
     journal: Journal,
     /// The last command applied since this value was made. Not part of the replicated state.
     last: Option<LogIndex>,
+    /// Raft's configuration: see [`members`]. Not part of the replicated state.
+    configuration: Configuration,
     /// The last hashes at multiples of [`CHECKPOINT_EVERY`], oldest first. Not part of the replicated state.
     checkpoints: VecDeque<(LogIndex, StateHash)>,
 }

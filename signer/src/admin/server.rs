@@ -275,6 +275,9 @@ fn check(change: &Change) -> Result<(), AdminError> {
             "a member's vote must be taken first, which this version cannot do yet"
         }
         Change::AddGeneratedKey { .. } => "signers make such keys, for the clients that ask them",
+        Change::AddMember { .. } | Change::JoinMember { .. } | Change::PromoteMember { .. } => {
+            "members come and go by commands of their own"
+        }
         _ => return Ok(()),
     };
     Err(AdminError::new(AdminErrorCode::Invalid, format!("{} is not for operators: {why}", name_of(change))))
@@ -299,6 +302,9 @@ const fn name_of(change: &Change) -> &'static str {
         Change::RaiseFeatureLevel { .. } => "raiseFeatureLevel",
         Change::SetKeyAllowance { .. } => "setKeyAllowance",
         Change::AddGeneratedKey { .. } => "addGeneratedKey",
+        Change::AddMember { .. } => "addMember",
+        Change::JoinMember { .. } => "joinMember",
+        Change::PromoteMember { .. } => "promoteMember",
     }
 }
 

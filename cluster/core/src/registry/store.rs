@@ -1,7 +1,7 @@
 //! The registry as records, and back. Every write goes through here: it notes the record's old and new bytes in the
 //! journal and keeps the lookups in step.
 
-use super::{Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Registry};
+use super::{Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Membership, Registry};
 use crate::{
     codec::{CodecError, decode_record, encode_record},
     records::{Journal, RECORD_VERSION, Table},
@@ -46,6 +46,11 @@ impl Registry {
         self.members.insert(record.member.node, record);
     }
 
+    pub(crate) fn put_membership(&mut self, membership: Membership, journal: &mut Journal) {
+        note(journal, self.memberships.get(&membership.node), &membership);
+        self.memberships.insert(membership.node, membership);
+    }
+
     pub(crate) fn put_made_keys(&mut self, made: MadeKeys, journal: &mut Journal) {
         note(journal, self.made.get(&made.client), &made);
         self.made.insert(made.client, made);
@@ -87,6 +92,8 @@ mod kind {
     pub(super) const MEMBER: u8 = 4;
     /// Since feature level 1.
     pub(super) const MADE_KEYS: u8 = 5;
+    /// Since feature level 2.
+    pub(super) const MEMBERSHIP: u8 = 6;
 }
 
 impl Record for Counters {
@@ -119,6 +126,11 @@ impl Record for MadeKeys {
         (kind::MADE_KEYS, self.client).encode()
     }
 }
+impl Record for Membership {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::MEMBERSHIP, self.node).encode()
+    }
+}
 
 impl Registry {
     /// Every record: key and sealed value.
@@ -133,6 +145,7 @@ impl Registry {
             .chain(self.clients.values().map(pair))
             .chain(self.members.values().map(pair))
             .chain(self.made.values().map(pair))
+            .chain(self.memberships.values().map(pair))
     }
 
     /// Takes one stored record in.
@@ -156,6 +169,7 @@ impl Registry {
             Some(&kind::CLIENT) => self.put_client(read("client record", key, value)?, journal),
             Some(&kind::MEMBER) => self.put_member(read("member record", key, value)?, journal),
             Some(&kind::MADE_KEYS) => self.put_made_keys(read("made keys record", key, value)?, journal),
+            Some(&kind::MEMBERSHIP) => self.put_membership(read("membership record", key, value)?, journal),
             other => {
                 let reason = format!("its key starts with {other:?}, which is no kind of record");
                 return Err(CodecError::Malformed { what: "registry record", reason });

@@ -5,7 +5,7 @@ use crate::{
     command::{Change, ChangeDone, ChangeError, Counted, Floors},
     registry::{
         Chain, Client, ClientId, ClientState, Counters, Envelope, Key, KeyAllowance, KeySelector, KeyState,
-        Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MadeKeys, Member, MemberRecord, MemberState, Right,
+        Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MadeKeys, Member, Right,
     },
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
@@ -14,7 +14,7 @@ use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme}
 const MAX_CHAINS: usize = 1_000;
 const MAX_KEYS: usize = 100_000;
 const MAX_CLIENTS: usize = 10_000;
-const MAX_MEMBERS: usize = 1_000;
+pub(super) const MAX_MEMBERS: usize = 1_000;
 const MAX_RIGHTS: usize = 1_000;
 const MAX_NAME_LEN: usize = 64;
 const MAX_TEXT_LEN: usize = 1_024;
@@ -26,6 +26,7 @@ impl State {
         if level > current {
             return Err(ChangeError::FeatureNeeded { level, current });
         }
+        let mut node = None;
         let client = match change {
             Change::AddChain(chain) => self.add_chain(chain).map(|()| None),
             Change::SetLimits { chain, limits } => self.set_limits(chain, limits).map(|()| None),
@@ -51,11 +52,21 @@ impl State {
                 let key = Key { id, scheme, chain, group: None, state, sealed, registered_at: at };
                 self.add_generated_key(client, key, &floors).map(|()| Some(client))
             }
+            Change::AddMember { peer_addr, token, replaces } => {
+                let fresh = NodeId(at.0);
+                node = Some(fresh);
+                self.add_member(fresh, peer_addr, token, replaces).map(|()| None)
+            }
+            Change::JoinMember { member, token } => {
+                node = Some(member.node);
+                self.join_member(member, &token).map(|()| None)
+            }
+            Change::PromoteMember { node } => self.promote_member(node).map(|()| None),
         }?;
         let counters = self.registry.counters();
         let registry_version = counters.registry_version + 1;
         self.registry.put_counters(Counters { registry_version, ..counters }, &mut self.journal);
-        Ok(ChangeDone { at, registry_version, client })
+        Ok(ChangeDone { at, registry_version, client, node })
     }
 }
 
@@ -293,45 +304,8 @@ impl State {
     }
 }
 
-// Members and features.
+// Features.
 impl State {
-    fn announce_member(&mut self, member: Member) -> Result<(), ChangeError> {
-        let Member { node, recipient, peer_addr, client_url, supports } = &member;
-        let (node, supports) = (*node, *supports);
-        if node == NodeId(0) {
-            return Err(ChangeError::ZeroNode);
-        }
-        match self.registry.member(node) {
-            Some((_, MemberState::Removed)) => return Err(ChangeError::MemberRemoved { node }),
-            Some((known, MemberState::Present)) if known.recipient != *recipient => {
-                return Err(ChangeError::MemberIdentityChanged { node, known: known.recipient.clone() });
-            }
-            Some((_, MemberState::Present)) => {}
-            None => check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)?,
-        }
-        check_text("the recipient", recipient)?;
-        check_text("the peer address", peer_addr)?;
-        check_text("the client URL", client_url)?;
-        let current = self.registry.feature_level();
-        if supports < current {
-            return Err(ChangeError::MemberTooOld { node, supports, current });
-        }
-        self.registry.put_member(MemberRecord { member, state: MemberState::Present }, &mut self.journal);
-        Ok(())
-    }
-
-    fn remove_member(&mut self, node: NodeId) -> Result<(), ChangeError> {
-        match self.registry.member(node) {
-            None => Err(ChangeError::UnknownMember { node }),
-            Some((_, MemberState::Removed)) => Err(ChangeError::MemberRemoved { node }),
-            Some((member, MemberState::Present)) => {
-                let record = MemberRecord { member: member.clone(), state: MemberState::Removed };
-                self.registry.put_member(record, &mut self.journal);
-                Ok(())
-            }
-        }
-    }
-
     fn raise_feature_level(&mut self, level: u32) -> Result<(), ChangeError> {
         let counters = self.registry.counters();
         let current = counters.feature_level;
@@ -357,14 +331,14 @@ fn check_name(name: &str) -> Result<(), ChangeError> {
     Err(ChangeError::BadName { name: name.chars().take(MAX_NAME_LEN + 1).collect() })
 }
 
-fn check_text(what: &str, text: &str) -> Result<(), ChangeError> {
+pub(super) fn check_text(what: &str, text: &str) -> Result<(), ChangeError> {
     if (1..=MAX_TEXT_LEN).contains(&text.len()) {
         return Ok(());
     }
     Err(ChangeError::BadText { what: what.into(), len: count(text.len()), limit: count(MAX_TEXT_LEN) })
 }
 
-fn check_room(used: usize, limit: usize, what: Counted) -> Result<(), ChangeError> {
+pub(super) fn check_room(used: usize, limit: usize, what: Counted) -> Result<(), ChangeError> {
     if used < limit { Ok(()) } else { Err(ChangeError::TooMany { what, limit: count(limit) }) }
 }
 

@@ -4,6 +4,7 @@ mod beefy;
 mod format;
 mod grandpa;
 mod made_keys;
+mod members;
 mod model;
 mod para;
 mod registry;

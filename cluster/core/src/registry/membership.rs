@@ -1,0 +1,157 @@
+//! Who came to the cluster after it was formed, and who left it: what the operators want of raft's configuration.
+//!
+//! The members that a cluster forms from need no record here: they are joined voters until they are removed. A node
+//! that comes later is invited under a fresh id with a one-time token, joins with it as a learner, and is promoted to
+//! a voter. The leader makes raft's configuration follow, one step at a time.
+
+use super::{MemberState, Registry};
+use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use signonce_protocol::{NodeId, blake2_256};
+use std::{fmt, str::FromStr};
+
+/// The secret that lets one node join under one id, once. Debug shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct JoinToken([u8; 32]);
+
+impl JoinToken {
+    /// A token of these bytes, which must be random.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// What the log keeps of it: Blake2b-256 of its bytes.
+    pub fn hash(&self) -> [u8; 32] {
+        blake2_256(&self.0)
+    }
+
+    /// The token as 64 hex digits, to be handed to the operator of the new node.
+    pub fn reveal(&self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinToken(..)")
+    }
+}
+
+impl FromStr for JoinToken {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut bytes = [0; 32];
+        // The text itself stays out of the error: all but one digit of it may be the secret.
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| "a join token is 64 hex digits".to_owned())?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for JoinToken {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&self.reveal())
+    }
+}
+
+impl<'de> Deserialize<'de> for JoinToken {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a member is meant to be in raft's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MemberRole {
+    /// Follows the log and counts for nothing.
+    #[codec(index = 0)]
+    Learner,
+    /// Votes and counts.
+    #[codec(index = 1)]
+    Voter,
+}
+
+impl fmt::Display for MemberRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Learner => "learner",
+            Self::Voter => "voter",
+        })
+    }
+}
+
+/// How far a node has come on its way into the cluster, or out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// It may join with the token of this hash.
+    #[codec(index = 0)]
+    Invited {
+        /// [`JoinToken::hash`].
+        #[serde(skip)]
+        token: [u8; 32],
+    },
+    /// It has joined with the token of this hash, which is used up.
+    #[codec(index = 1)]
+    Joined {
+        /// [`JoinToken::hash`].
+        #[serde(skip)]
+        token: [u8; 32],
+    },
+    /// A tombstone, whether it ever joined or not.
+    #[codec(index = 2)]
+    Removed,
+}
+
+/// A node that came after the cluster had formed, or one that was removed from it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    /// Its id: of a node that came later, the index of the log entry that invited it.
+    pub node: NodeId,
+    /// What it is meant to be.
+    pub role: MemberRole,
+    /// How far it has come.
+    pub standing: Standing,
+    /// Where the one who invited it said it would be. [`super::Member::peer_addr`] counts once it has joined.
+    pub peer_addr: String,
+    /// The member it is to take the place of.
+    pub replaces: Option<NodeId>,
+}
+
+impl Registry {
+    /// The nodes that came later, and those removed since feature level 2, by id.
+    pub fn memberships(&self) -> impl Iterator<Item = &Membership> {
+        self.memberships.values()
+    }
+
+    /// One of them. `None` for a node that is unknown or was there when the cluster formed.
+    pub fn membership(&self, node: NodeId) -> Option<&Membership> {
+        self.memberships.get(&node)
+    }
+
+    /// Whether the id is a tombstone: nothing is accepted from it, ever.
+    pub fn is_removed(&self, node: NodeId) -> bool {
+        let announced = self.members.get(&node).map(|record| record.state);
+        let standing = self.memberships.get(&node).map(|membership| membership.standing);
+        announced == Some(MemberState::Removed) || standing == Some(Standing::Removed)
+    }
+
+    /// Whether the node came later, has joined and was not removed.
+    pub fn has_joined(&self, node: NodeId) -> bool {
+        let standing = self.memberships.get(&node).map(|membership| membership.standing);
+        matches!(standing, Some(Standing::Joined { .. })) && !self.is_removed(node)
+    }
+
+    /// What the node is meant to be in raft's configuration; `None` for one that is not to be in it.
+    pub fn wanted_role(&self, node: NodeId) -> Option<MemberRole> {
+        if self.is_removed(node) {
+            return None;
+        }
+        match self.memberships.get(&node) {
+            Some(Membership { standing: Standing::Invited { .. }, .. }) => None,
+            Some(Membership { role, .. }) => Some(*role),
+            None => Some(MemberRole::Voter),
+        }
+    }
+}
