@@ -40,6 +40,8 @@ pub struct Machine {
     pub copies: Vec<Disk>,
     /// Its store was damaged as no store may be: it may halt.
     pub damaged: bool,
+    /// It is gone for good, and nobody will look after it.
+    pub lost: bool,
     /// It found its disk wanting and does not start any more.
     pub halted: Option<String>,
     /// It stands still until then.
@@ -99,6 +101,7 @@ impl Machine {
             process: None,
             copies: Vec::new(),
             damaged: false,
+            lost: false,
             halted: None,
             paused_until: 0,
             slow_until: 0,

@@ -388,6 +388,40 @@ impl Draw<'_> {
         ]);
     }
 
+    /// A copy that has lost nothing starts beside its original, and both stand for election: one peer's stream still
+    /// leads to the older of the two, the other's to the newer.
+    fn twins(&mut self, node: usize) {
+        let other = (node + self.rng.random_range(1..self.n)) % self.n;
+        let leads = (0..self.n).find(|i| *i != node && *i != other).unwrap_or(other);
+        let mut at = self.rng.random_range(0..self.setup.chaos / 2);
+        let age = self.rng.random_range(MS..50 * MS);
+        self.ops.push((at, Op::Transfer(Some(leads))));
+        at += self.rng.random_range(100 * MS..SECOND);
+        self.ops.push((at, Op::Clone { node, age }));
+        self.ops.push((at + age + 500 * MS, Op::Break(other, node)));
+        for _ in 0..3 {
+            at += self.rng.random_range(SECOND..3 * SECOND);
+            let crash = Op::Crash { node: leads, loss: Loss::Nothing, after_outputs: None, down: 5 * MS };
+            self.ops.extend([(at, crash), (at + 2 * SECOND, Op::Transfer(Some(leads)))]);
+        }
+    }
+
+    /// All restart; one node alone has the last entries, tells everybody so, and is gone for good.
+    fn longest_log_lost(&mut self, node: usize) {
+        let at = self.rng.random_range(2 * SECOND..self.setup.chaos - SECOND);
+        let others = (0..self.n).filter(|i| *i != node).collect();
+        let down = self.rng.random_range(50 * MS..200 * MS);
+        let gone = at + down + self.rng.random_range(20 * MS..200 * MS);
+        // Nothing else happens to the nodes afterwards: four of five are left, and each is needed.
+        self.ops.retain(|(when, op)| matches!(op, Op::Ask(_) | Op::Admin(..)) || when + 5 * SECOND < at);
+        self.ops.extend([
+            (at - 2 * SECOND, Op::Transfer(Some(node))),
+            (at - 100 * MS, Op::Cut { from: vec![node], to: others, lasts: 300 * MS }),
+            (at, Op::CrashAll { loss: Loss::Nothing, down }),
+            (gone, Op::Lose(node)),
+        ]);
+    }
+
     /// One node, again and again: two at a time are more than any fence can bear.
     fn forbidden(&mut self, options: &Options) {
         let node = self.node();
@@ -398,6 +432,16 @@ impl Draw<'_> {
             Some(Mutation::ReusedNodeId | Mutation::LifeUnread) => &[3],
             _ => &[0, 1, 1, 2, 3],
         };
+        if options.mutation == Some(Mutation::FurthestWitnessBinds) {
+            return self.longest_log_lost(node);
+        }
+        let twins = match options.mutation {
+            Some(mutation) => matches!(mutation, Mutation::LifeUnread | Mutation::ReusedNodeId),
+            None => self.n == 3 && chance(self.rng, 200),
+        };
+        if twins {
+            return self.twins(node);
+        }
         let hard = options.mutation.is_some_and(Mutation::needs_lost_leader);
         if self.n == 5 && (hard || chance(self.rng, 400)) {
             return if self.rng.random() { self.lost_leader(node) } else { self.late_quorum(node) };

@@ -221,7 +221,7 @@ impl World {
         let machine = &mut self.machines[machine];
         machine.die(death, &mut self.around);
         machine.halted = Some("it is lost".into());
-        machine.damaged = true;
+        (machine.damaged, machine.lost) = (true, true);
     }
 
     fn break_streams(&mut self, a: usize, b: usize) {
@@ -326,7 +326,7 @@ impl World {
     fn look_after_damaged(&mut self) {
         let nodes = self.around.options.nodes;
         let death = Death { loss: crate::disk::Loss::Nothing, down: MS, why: "it is looked after" };
-        for machine in self.machines[..nodes].iter_mut().filter(|machine| machine.damaged) {
+        for machine in self.machines[..nodes].iter_mut().filter(|machine| machine.damaged && !machine.lost) {
             machine.halted = None;
             machine.die(death, &mut self.around);
             self.around.schedule(2 * MS, Event::Start(machine.number));

@@ -102,12 +102,17 @@ fn of_two_machines_under_one_id_the_older_does_not_take_the_votes_for_the_newer(
         .expect("some schedule brings both to stand in one term");
     assert!(broken.contains("two leaders"), "seed {seed}: {broken}");
 
-    let guarded = options(3, Profile::Storage, seed);
-    let unguarded = Options { mutation: Some(Mutation::LifeUnread), ..guarded.clone() };
+    assert_eq!(with_the_guard(Mutation::LifeUnread, seed), None, "the same schedule, with the guard");
+}
+
+/// What the same schedule breaks where the guard is in its place.
+fn with_the_guard(mutation: Mutation, seed: u64) -> Option<String> {
+    let profile = if mutation.damages_storage() { Profile::Storage } else { Profile::Full };
+    let guarded = options(mutation.nodes(), profile, seed);
+    let unguarded = Options { mutation: Some(mutation), ..guarded.clone() };
     let setup = Setup::draw(&unguarded);
     let schedule = setup.schedule(&unguarded);
-    let report = finish(World::with(guarded, setup, schedule));
-    assert_eq!(report.broken, None, "the same schedule, with the guard");
+    finish(World::with(guarded, setup, schedule)).broken
 }
 
 #[test]
@@ -160,6 +165,22 @@ fn every_missing_guard_is_noticed_within_a_thousand_seeds() {
     for mutation in <Mutation as clap::ValueEnum>::value_variants() {
         let profile = if mutation.damages_storage() { Profile::Storage } else { Profile::Full };
         let found = caught(*mutation, 0..1_000, options(mutation.nodes(), profile, 0));
-        assert!(found.is_some(), "{mutation:?} is not noticed: the simulator is blind to it");
+        let Some((seed, broken)) = found else {
+            panic!("{mutation:?} is not noticed: the simulator is blind to it");
+        };
+        println!("{mutation:?}: seed {seed}: {broken}");
+        let guarded = with_the_guard(*mutation, seed);
+        assert_eq!(guarded, None, "{mutation:?}, seed {seed}: the same faults, with the guard in its place");
+    }
+}
+
+#[test]
+fn no_fault_of_storage_is_a_violation_with_the_fence() {
+    signonce_sim::run::keep_panics_quiet();
+    let storage = <Mutation as clap::ValueEnum>::value_variants().iter().filter(|m| m.damages_storage());
+    for mutation in storage {
+        for seed in 0..30 {
+            assert_eq!(with_the_guard(*mutation, seed), None, "{mutation:?}, seed {seed}");
+        }
     }
 }
