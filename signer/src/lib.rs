@@ -3,7 +3,7 @@
 //! A reader follows one sign request from [`rpc`] through [`sign`] (and from there into `signonce_protocol`,
 //! `signonce_cluster` and `signonce_keys`) and back. [`server`] puts the process together, [`admin`] is the operators'
 //! surface, [`config`] what a node is told, [`keyring_sync`] what opens its keys, [`readiness`] and [`clock`] whether
-//! it serves, [`metrics`] what it measures. [`cli`] is the command line, [`certs`] and [`enroll`] what it does for
+//! it serves, [`metrics`] what it measures, [`upkeep`] what the leader does by itself. [`cli`] is the command line, [`certs`] and [`enroll`] what it does for
 //! operators, [`dev`] a whole cluster on one machine.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -21,3 +21,4 @@ pub mod readiness;
 pub mod rpc;
 pub mod server;
 pub mod sign;
+pub mod upkeep;

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_signonce");
@@ -46,15 +47,18 @@ fn keystore(dir: &Path) {
     }
 }
 
-#[test]
-fn a_newcomer_can_follow_the_first_cluster_the_import_and_new_keys_to_the_letter() {
+/// Every page uses the same ports.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs the commands of these pages, one after the other in one shell and an empty directory with a keystore in it;
+/// what they said.
+fn follow(pages: &[&str]) -> String {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     keystore(&dir.path().join("keystore"));
+    let script = pages.iter().map(|page| commands(page)).collect::<Vec<_>>().join("\n");
     let script = format!(
-        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{}\n{}\n{}",
-        commands("docs/first-cluster.md"),
-        commands("docs/import-keys.md"),
-        commands("docs/validator-keys.md")
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{script}"
     );
     let binaries = Path::new(BINARY).parent().unwrap().to_path_buf();
     let path = std::env::join_paths(
@@ -71,8 +75,21 @@ fn a_newcomer_can_follow_the_first_cluster_the_import_and_new_keys_to_the_letter
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn a_newcomer_can_follow_the_first_cluster_the_import_and_new_keys_to_the_letter() {
+    let said = follow(&["docs/first-cluster.md", "docs/import-keys.md", "docs/validator-keys.md"]);
     assert!(said.contains("GRANDPA set 12346 round 1"), "the raised floor is shown: {said}");
     assert!(said.contains(r#""type":"gran","scheme":"ed25519""#), "a key was made: {said}");
     assert!(said.contains("(1 so far)"), "and counted: {said}");
     assert!(said.contains("Armed gran:"), "a disabled key came back: {said}");
+}
+
+#[test]
+fn the_signers_can_be_upgraded_one_after_the_other_as_the_page_says() {
+    let said = follow(&["docs/first-cluster.md", "docs/upgrade.md"]);
+    assert_eq!(said.lines().filter(|line| *line == "ready").count(), 3, "each came back: {said}");
+    assert!(said.contains("level      2"), "{said}");
 }

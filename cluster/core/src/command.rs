@@ -605,7 +605,8 @@ pub enum ChangeError {
     ZeroNode,
     /// Members may not be able to read the change yet.
     #[error(
-        "this needs feature level {level}, the cluster is at {current}: upgrade every node, then raise the level"
+        "this needs feature level {level}, the cluster is at {current}: upgrade every node, and it rises by itself \
+         (`signonce status` shows what holds it back)"
     )]
     #[codec(index = 26)]
     FeatureNeeded {

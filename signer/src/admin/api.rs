@@ -15,6 +15,7 @@
 //! | `admin_change` | `change`: [`Change`] | [`ChangeDone`] |
 //! | `admin_transferLeadership` | `to`: node id or null | the node id it went to |
 
+use crate::upkeep::feature::HeldBackBy;
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,12 @@ pub struct AdminStatus {
     pub registry_version: u64,
     /// What commands may use.
     pub feature_level: u32,
+    /// The newest that a member's program supports.
+    #[serde(default)]
+    pub feature_newest: u32,
+    /// The members that do not support it.
+    #[serde(default)]
+    pub feature_held_back_by: Vec<HeldBackBy>,
     /// Whether this node serves.
     pub readiness: Readiness,
     /// The keys.

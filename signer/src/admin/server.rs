@@ -5,7 +5,7 @@ use super::api::{
     AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey,
     MemberRow,
 };
-use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller};
+use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller, upkeep::feature::Levels};
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
@@ -13,6 +13,7 @@ use signonce_core::{Chain, Change, ChangeDone, ChangeError, KeyState, replica::R
 use signonce_keys::Keyring;
 use signonce_protocol::{HexArray, NodeId};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 /// How long a handover may take.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -134,7 +135,7 @@ impl AdminApiServer for Admin {
     async fn change(&self, extensions: &Extensions, change: Change) -> Result<ChangeDone, AdminError> {
         let actor = actor(extensions)?;
         check(&change)?;
-        self.check_level(&change)?;
+        self.check_level(&change).await?;
         self.check_envelope(&change).await?;
         let name = name_of(&change);
         match self.handle.change(actor.clone(), change, self.timeout).await {
@@ -184,7 +185,7 @@ impl Admin {
     fn look(&self) -> AdminStatus {
         let status = self.handle.status();
         let unlocked = self.keyring.ids().len();
-        let (registry_version, feature_level, mut keys) = self.handle.read(|state| {
+        let (registry_version, levels, mut keys) = self.handle.read(|state| {
             let mut counts = KeyCounts::default();
             for key in state.keys() {
                 *match key.state {
@@ -194,7 +195,7 @@ impl Admin {
                     KeyState::Removed => &mut counts.removed,
                 } += 1;
             }
-            (state.registry_version(), state.feature_level(), counts)
+            (state.registry_version(), Levels::of(state, &status.voters), counts)
         });
         keys.unlocked = unlocked;
         AdminStatus {
@@ -210,7 +211,9 @@ impl Admin {
             applied: status.applied,
             state_hash: status.state_hash.to_string(),
             registry_version,
-            feature_level,
+            feature_level: levels.current,
+            feature_newest: levels.newest,
+            feature_held_back_by: levels.held_back_by,
             readiness: self.gate.readiness(),
             keys,
             locked: self.sync.locked().into_iter().map(|(key, why)| LockedKey { key, why }).collect(),
@@ -219,10 +222,23 @@ impl Admin {
         }
     }
 
-    /// A change that some members may not be able to read is refused before it is in the log.
-    fn check_level(&self, change: &Change) -> Result<(), AdminError> {
-        let (level, current) = (change.feature_level(), self.handle.read(|state| state.feature_level()));
-        if level <= current { Ok(()) } else { Err(ChangeError::FeatureNeeded { level, current }.into()) }
+    /// A change that some members may not be able to read is refused before it is in the log. Where the level is
+    /// about to rise by itself, it is waited for.
+    async fn check_level(&self, change: &Change) -> Result<(), AdminError> {
+        let level = change.feature_level();
+        let deadline = Instant::now() + self.timeout;
+        let mut applied = self.handle.applied_watch();
+        loop {
+            let voters = self.handle.status().voters;
+            let levels = self.handle.read(|state| Levels::of(state, &voters));
+            if level <= levels.current {
+                return Ok(());
+            }
+            let rises = levels.possible >= level && timeout_at(deadline, applied.changed()).await.is_ok();
+            if !rises {
+                return Err(ChangeError::FeatureNeeded { level, current: levels.current }.into());
+            }
+        }
     }
 
     /// An envelope that this member cannot open is refused before it is in the log for ever.

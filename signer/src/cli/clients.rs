@@ -205,29 +205,23 @@ async fn add(args: Add) -> anyhow::Result<()> {
     let chain = genesis(&admin, args.chain.as_deref()).await?;
     rights.iter_mut().for_each(|right| right.chain = chain);
     let allowance = args.making.allowance(&name, &rights, chain);
-    let raise = allowance.is_some() && must_raise(&admin).await?;
     let mut shown: Vec<String> =
         rights.iter().map(|right| format!("\n  {}", describe_right(right))).collect();
     shown.extend(allowance.iter().map(|allowance| format!("\n  {}", describe_allowance(allowance))));
     args.confirm.ask(format!(
-        "Will add client {name} with the certificate key {}, which may do:{}{}",
+        "Will add client {name} with the certificate key {}, which may do:{}",
         identity.spki,
-        shown.concat(),
-        if raise { RAISE } else { "" }
+        shown.concat()
     ))?;
     let change = Change::AddClient { name: name.clone(), spki: identity.spki.0, rights };
     let mut done = admin.change(&change).await?;
     if allowance.is_some() {
-        done = allow(&admin, raise, &name, allowance).await.with_context(|| {
+        done = allow(&admin, &name, allowance).await.with_context(|| {
             format!("client {name} was added, without leave to have keys made (`signonce clients update` gives it)")
         })?;
     }
     args.reach.output.print(&done, format!("Added client {name} (log entry {}).", done.at))
 }
-
-/// What is told before the feature level is raised.
-const RAISE: &str = "\nThe cluster's feature level rises to 1 for that: from then on every signer must run this \
-                     version or a later one.";
 
 async fn update(args: Update) -> anyhow::Result<()> {
     let admin = args.reach.client()?;
@@ -238,8 +232,7 @@ async fn update(args: Update) -> anyhow::Result<()> {
         row.with_context(|| format!("no client is called {name}; `signonce clients list` shows all"))?;
     let chain = genesis(&admin, args.chain.as_deref()).await?;
     let allowance = args.making.allowance(&name, &row.rights, chain);
-    let raise = must_raise(&admin).await?;
-    if raise && allowance.is_none() {
+    if allowance.is_none() && row.key_allowance.is_none() {
         anyhow::bail!("client {name} may not have keys made as it is: nothing was changed");
     }
     let plan = match &allowance {
@@ -249,8 +242,8 @@ async fn update(args: Update) -> anyhow::Result<()> {
             row.keys_made
         ),
     };
-    args.confirm.ask(format!("{plan}{}", if raise { RAISE } else { "" }))?;
-    let done = allow(&admin, raise, &name, allowance).await?;
+    args.confirm.ask(plan)?;
+    let done = allow(&admin, &name, allowance).await?;
     args.reach.output.print(&done, format!("Updated client {name} (log entry {}).", done.at))
 }
 
@@ -261,23 +254,11 @@ async fn genesis(admin: &AdminClient, chain: Option<&str>) -> anyhow::Result<Opt
     }
 }
 
-/// Whether the cluster's feature level is too low for clients to have keys made.
-async fn must_raise(admin: &AdminClient) -> anyhow::Result<bool> {
-    Ok(admin.status().await?.feature_level < GENERATE_LEVEL)
-}
-
-/// The feature level that lets clients have keys made.
-const GENERATE_LEVEL: u32 = 1;
-
 async fn allow(
     admin: &AdminClient,
-    raise: bool,
     name: &str,
     allowance: Option<KeyAllowance>,
 ) -> anyhow::Result<ChangeDone> {
-    if raise {
-        admin.change(&Change::RaiseFeatureLevel { level: GENERATE_LEVEL }).await?;
-    }
     Ok(admin.change(&Change::SetKeyAllowance { name: name.to_owned(), allowance }).await?)
 }
 

@@ -23,6 +23,21 @@ pub(super) async fn run(args: Args) -> Done {
     Ok(if status.readiness.ready { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
+/// The feature level, and what keeps it from rising.
+fn level(status: &AdminStatus) -> String {
+    let AdminStatus { feature_level, feature_newest, feature_held_back_by, .. } = status;
+    if feature_level >= feature_newest {
+        return feature_level.to_string();
+    }
+    let waits = feature_held_back_by.iter().map(|held| match held.supports {
+        Some(supports) => format!("node {} (supports {supports}: upgrade it)", held.node),
+        None => format!("node {} (has not said what it supports: start it)", held.node),
+    });
+    let waits = waits.collect::<Vec<_>>().join(", ");
+    let waits = if waits.is_empty() { "the leader, which raises it in a moment".to_owned() } else { waits };
+    format!("{feature_level}; {feature_newest} waits for {waits}")
+}
+
 fn describe(status: &AdminStatus, members: &[MemberRow]) -> String {
     let ready = if status.readiness.ready { "yes".to_owned() } else { "NO".to_owned() };
     let leader = status.leader.map_or_else(|| "none".to_owned(), |leader| format!("node {leader}"));
@@ -43,6 +58,7 @@ fn describe(status: &AdminStatus, members: &[MemberRow]) -> String {
         format!("applied {} of {} committed, last {}", status.applied, status.committed, status.last),
     );
     line("state", format!("{} (registry version {})", status.state_hash, status.registry_version));
+    line("level", level(status));
     line(
         "keys",
         format!(

@@ -18,6 +18,7 @@ use crate::{
     readiness::Gate,
     rpc::Rpc,
     sign::Signer,
+    upkeep::Upkeep,
 };
 use http::{Endpoint, serve_probes};
 use jsonrpsee::server::{Methods, ServerHandle, stop_channel};
@@ -261,6 +262,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
     sync: Arc<KeyringSync>,
+    upkeep: Upkeep,
 }
 
 impl Parts {
@@ -281,6 +283,7 @@ impl Parts {
             Arc::clone(&metrics),
             config.limits.request_timeout(),
         ));
+        let upkeep = Upkeep::new(handle.clone());
         let admin = Admin {
             handle,
             keyring,
@@ -290,12 +293,12 @@ impl Parts {
             memory_warnings: hardening.warnings(),
             timeout: config.limits.request_timeout(),
         };
-        Self { signer, admin, gate, metrics, clock, sync }
+        Self { signer, admin, gate, metrics, clock, sync, upkeep }
     }
 
     /// Starts every task; what is returned ends those that hold connections.
     fn serve(self, config: &Config, listeners: Listeners, acceptor: TlsAcceptor) -> ServerHandle {
-        let Self { signer, admin, gate, metrics, clock, sync } = self;
+        let Self { signer, admin, gate, metrics, clock, sync, upkeep } = self;
         let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
         let limit = config.limits.connections_max;
@@ -329,6 +332,7 @@ impl Parts {
             supports: FEATURE_LEVEL,
         };
         tokio::spawn(sync.run(own));
+        tokio::spawn(upkeep.run());
         stop
     }
 }

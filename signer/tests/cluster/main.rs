@@ -14,3 +14,4 @@ mod restart;
 mod signatures;
 mod store;
 mod storm;
+mod upgrade;
