@@ -6,7 +6,10 @@
 
 use signonce_cluster::clock::unix_ms;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -32,11 +35,12 @@ pub struct ClockJumped {
 pub struct Clock {
     start: Instant,
     watch: Mutex<Watch>,
+    jumps: AtomicU64,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { start: Instant::now(), watch: Mutex::new(Watch::default()) }
+        Self { start: Instant::now(), watch: Mutex::new(Watch::default()), jumps: AtomicU64::new(0) }
     }
 }
 
@@ -52,12 +56,18 @@ impl Clock {
         let before = watch.jump;
         let verdict = watch.look(unix_ms(), monotonic_ms);
         if let Some(jump) = watch.jump.filter(|_| watch.jump != before) {
+            self.jumps.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 by_ms = jump.by_ms,
                 "the wall clock jumped; duties with a slot wait {SUSPECT_MS} ms"
             );
         }
         verdict
+    }
+
+    /// How often it jumped since the process started.
+    pub fn jumps(&self) -> u64 {
+        self.jumps.load(Ordering::Relaxed)
     }
 }
 

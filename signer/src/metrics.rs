@@ -1,90 +1,79 @@
-//! What the server measures, in Prometheus' text form. Labels come from closed sets: no client can make new series.
+//! What the server measures, in Prometheus' text form. Labels come from closed sets, or from what operators put into
+//! the registry: no client can make new series. Every metric is explained in `docs/metrics.md`.
+
+pub mod keys;
+pub mod machine;
+pub mod requests;
+
+pub use requests::{Method, Outcome};
 
 use crate::readiness::Gate;
 use prometheus_client::{
+    collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use signonce_cluster::ClusterMetrics;
-use signonce_protocol::{
-    DutyClass,
-    rpc::{ErrorCode, SignVerdict},
-};
-use std::time::Duration;
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a signature.
-    Signed(SignVerdict),
-    /// Without.
-    Refused(ErrorCode),
-}
-
-impl Outcome {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Signed(SignVerdict::Granted) => "granted",
-            Self::Signed(SignVerdict::Repeated) => "repeated",
-            Self::Signed(SignVerdict::Free) => "free",
-            Self::Refused(code) => code.name(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    class: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClassLabel {
-    class: &'static str,
-}
+use requests::{Durations, Requests};
+use signonce_cluster::{ClusterMetrics, Latency, Stage, Stages};
+use signonce_protocol::{DutyClass, rpc::ErrorCode};
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PortLabel {
+    port: &'static str,
+}
+
 /// Everything a scrape shows.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    seconds: Family<ClassLabel, Histogram>,
+    stages: Stages,
+    requests: Requests,
+    durations: Durations,
     keys_asked: Family<OutcomeLabel, Counter>,
-    key_seconds: Histogram,
+    key_durations: Latency,
+    connections: Family<PortLabel, Gauge>,
+    handshakes_failed: Family<PortLabel, Counter>,
     ready: Gauge,
     keys_unlocked: Gauge,
     keys_locked: Gauge,
 }
 
+/// What one port counts of its connections.
+#[derive(Clone, Debug, Default)]
+pub struct PortMetrics {
+    /// Open at the moment.
+    pub open: Gauge,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: Counter,
+}
+
 impl Metrics {
-    /// With the cluster's metrics beside the server's.
-    pub fn new(cluster: &ClusterMetrics) -> Self {
+    /// With the cluster's metrics beside the server's, and what `collectors` find at each scrape.
+    pub fn new(cluster: &ClusterMetrics, collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::with_prefix("signonce");
         cluster.register(&mut registry);
-        let requests = Family::default();
-        // 50 µs to 13 s.
-        let histogram = || Histogram::new(exponential_buckets(0.000_05, 2.0, 19));
-        let seconds = Family::<ClassLabel, Histogram>::new_with_constructor(histogram);
+        let stages = cluster.stages.clone();
+        let requests = Requests::default();
+        let durations = Durations::default();
         let [ready, keys_unlocked, keys_locked] = [(); 3].map(|()| Gauge::default());
         registry.register("requests", "Sign and VRF requests by outcome", requests.clone());
         let help = "Sign and VRF requests, from read to answered";
-        registry.register_with_unit("request", help, Unit::Seconds, seconds.clone());
+        registry.register_with_unit("request", help, Unit::Seconds, durations.clone());
         let keys_asked = Family::default();
-        let key_seconds = histogram();
+        let key_durations = Latency::default();
         registry.register("generate_key_requests", "Requests for a new key by outcome", keys_asked.clone());
         let help = "Requests for a new key, from read to answered";
-        registry.register_with_unit("generate_key", help, Unit::Seconds, key_seconds.clone());
+        registry.register_with_unit("generate_key", help, Unit::Seconds, key_durations.clone());
+        let (connections, handshakes_failed) = (Family::default(), Family::default());
+        registry.register("connections", "Open connections by port", connections.clone());
+        let help = "TLS handshakes that failed, by port";
+        registry.register("tls_handshakes_failed", help, handshakes_failed.clone());
         registry.register("ready", "1 while this node serves new duties", ready.clone());
         registry.register("keys_unlocked", "Keys open on this node", keys_unlocked.clone());
         registry.register(
@@ -92,21 +81,60 @@ impl Metrics {
             "Keys whose envelope does not open on this node",
             keys_locked.clone(),
         );
-        Self { registry, requests, seconds, keys_asked, key_seconds, ready, keys_unlocked, keys_locked }
+        collectors.into_iter().for_each(|collector| registry.register_collector(collector));
+        Self {
+            registry,
+            stages,
+            requests,
+            durations,
+            keys_asked,
+            key_durations,
+            connections,
+            handshakes_failed,
+            ready,
+            keys_unlocked,
+            keys_locked,
+        }
     }
 
     /// Counts one request. `class` is unknown where the payload could not be read.
-    pub fn served(&self, method: &'static str, class: Option<DutyClass>, outcome: Outcome, took: Duration) {
-        let class = class.map_or("unknown", DutyClass::name);
-        self.requests.get_or_create(&RequestLabels { method, class, outcome: outcome.label() }).inc();
-        self.seconds.get_or_create(&ClassLabel { class }).observe(took.as_secs_f64());
+    pub fn served(&self, method: Method, class: Option<DutyClass>, outcome: Outcome, took: Duration) {
+        self.requests.count(method, class, outcome);
+        self.durations.observe(class, took);
     }
 
     /// Counts one request for a new key.
     pub fn key_asked(&self, result: Result<(), ErrorCode>, took: Duration) {
         let outcome = result.err().map_or("made", ErrorCode::name);
         self.keys_asked.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.key_seconds.observe(took.as_secs_f64());
+        self.key_durations.observe(took);
+    }
+
+    /// The histogram of one stage.
+    pub fn stage(&self, stage: Stage) -> &Latency {
+        self.stages.of(stage)
+    }
+
+    /// Does `work` and counts how long it took.
+    pub fn timed<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let done = work();
+        self.stage(stage).observe(started.elapsed());
+        done
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// What the port with this name counts.
+    pub fn port(&self, port: &'static str) -> PortMetrics {
+        let label = PortLabel { port };
+        PortMetrics {
+            open: self.connections.get_or_create_owned(&label),
+            handshakes_failed: self.handshakes_failed.get_or_create_owned(&label),
+        }
     }
 
     /// The text for a scrape.
@@ -130,23 +158,35 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signonce_protocol::rpc::SignVerdict;
 
     #[test]
-    fn requests_are_counted_by_class_and_outcome() {
-        let metrics = Metrics::new(&ClusterMetrics::default());
+    fn requests_are_counted_by_class_and_outcome_and_awaited_series_start_at_zero() {
+        let metrics = Metrics::new(&ClusterMetrics::default(), vec![]);
         let took = Duration::from_millis(1);
-        metrics.served("sign", Some(DutyClass::BabeBlock), Outcome::Signed(SignVerdict::Granted), took);
-        metrics.served("sign", Some(DutyClass::BabeBlock), Outcome::Refused(ErrorCode::Equivocation), took);
-        metrics.served("sign", None, Outcome::Refused(ErrorCode::MalformedPayload), took);
+        let granted = Outcome::Signed(SignVerdict::Granted);
+        metrics.served(Method::Sign, Some(DutyClass::BabeBlock), granted, took);
+        metrics.served(
+            Method::Sign,
+            Some(DutyClass::BabeBlock),
+            Outcome::Refused(ErrorCode::Equivocation),
+            took,
+        );
+        metrics.served(Method::Sign, None, Outcome::Refused(ErrorCode::MalformedPayload), took);
         metrics.key_asked(Ok(()), took);
         metrics.key_asked(Err(ErrorCode::Forbidden), took);
+        metrics.stage(Stage::Sign).observe(Duration::from_micros(100));
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         for line in [
             r#"signonce_requests_total{method="sign",class="babeBlock",outcome="granted"} 1"#,
             r#"signonce_requests_total{method="sign",class="babeBlock",outcome="equivocation"} 1"#,
+            r#"signonce_requests_total{method="sign",class="grandpaVote",outcome="equivocation"} 0"#,
             r#"signonce_requests_total{method="sign",class="unknown",outcome="malformedPayload"} 1"#,
             r#"signonce_request_seconds_count{class="babeBlock"} 2"#,
+            r#"signonce_request_seconds_bucket{le="+Inf",class="babeBlock"} 2"#,
+            r#"signonce_stage_seconds_bucket{le="0.000128",stage="sign"} 1"#,
+            r#"signonce_stage_seconds_bucket{le="6.4e-5",stage="sign"} 0"#,
             r#"signonce_generate_key_requests_total{outcome="made"} 1"#,
             r#"signonce_generate_key_requests_total{outcome="forbidden"} 1"#,
             "signonce_generate_key_seconds_count 2",

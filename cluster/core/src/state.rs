@@ -295,6 +295,11 @@ impl State {
         self.ledger.watermarks(key)
     }
 
+    /// When the highest coordinate of a key was claimed, in Unix milliseconds of the node that served it.
+    pub fn last_signed_ms(&self, key: &KeyId) -> Option<u64> {
+        self.ledger.last_signed_ms(key)
+    }
+
     /// A number that moves with every change of the registry or of a watermark by an operator (not with claims).
     pub fn registry_version(&self) -> u64 {
         self.registry.version()

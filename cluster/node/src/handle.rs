@@ -3,7 +3,7 @@
 use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
 use crate::driver::waiters::{Answer, Submission};
 use crate::driver::{Event, Inbox};
-use crate::metrics::ClusterMetrics;
+use crate::metrics::{ClusterMetrics, Stage};
 use crate::transport::frame::Request;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::{NotMember, ReplicaStatus};
@@ -246,10 +246,15 @@ impl Handle {
         }
         let started = Instant::now();
         let (answer, answered) = oneshot::channel();
-        self.0.inbox.push(Event::Submit(Submission { request, deadline: started + timeout, answer }));
+        self.0.inbox.push(Event::Submit(Submission {
+            request,
+            submitted: started,
+            deadline: started + timeout,
+            answer,
+        }));
         match tokio::time::timeout(timeout + DRIVER_GRACE, answered).await {
             Ok(Ok(Answer::Decided(at, outcome))) => {
-                self.0.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                self.0.metrics.stages.of(Stage::Commit).observe(started.elapsed());
                 Ok((at, outcome))
             }
             Ok(Ok(Answer::NeverTaken)) => Err(NotReady::NoLeader.into()),

@@ -17,7 +17,7 @@ mod store;
 mod transport;
 
 pub use handle::{Decision, Grant, Handle, NotReady, SubmitError};
-pub use metrics::ClusterMetrics;
+pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Stage, Stages, bound};
 pub use node::{Node, NodeConfig, StartError};
 pub use store::StoreError;
 pub use transport::Peer;

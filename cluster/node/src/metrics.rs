@@ -1,17 +1,42 @@
 //! What the cluster layer measures. The server registers these with its own registry.
 
+mod latency;
+mod stage;
+
+pub use latency::{Latency, LatencyCounts, bound};
+pub use stage::{Stage, Stages};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use signonce_core::replica::{ReplicaStatus, Role};
+use signonce_core::replica::{NotMember, ReplicaStatus, Role};
+use signonce_protocol::NodeId;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-/// Gauges and histograms of one node. Durations are in seconds.
+/// Where a node stands towards its cluster, as `signonce_fence` shows it.
+const FENCE_STATES: [&str; 4] = ["forming", "fenced", "member", "quarantined"];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabel {
+    peer: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FenceLabel {
+    state: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Counters, gauges and histograms of one node. Durations are in seconds.
 #[derive(Clone, Debug)]
 pub struct ClusterMetrics {
-    /// Durations of fsyncs of the store.
-    pub sync_seconds: Histogram,
-    /// Durations from a request's submission to its answer from the log.
-    pub commit_seconds: Histogram,
+    /// How long each stage of a request takes; the server adds its own stages.
+    pub stages: Stages,
     /// Requests per log entry.
     pub batch_size: Histogram,
     term: Gauge,
@@ -19,25 +44,45 @@ pub struct ClusterMetrics {
     committed: Gauge,
     leads: Gauge,
     has_leader: Gauge,
+    leader_changes: Counter,
     member: Gauge,
+    fence: Family<FenceLabel, Gauge>,
     waiting: Gauge,
+    log_bytes: Gauge,
+    voters: Gauge,
+    voters_heard: Gauge,
     slowest_follower_lag: Gauge,
+    lag: Family<PeerLabel, Gauge>,
+    round_trip: Family<PeerLabel, Seconds>,
+}
+
+/// A peer as the leader hears it.
+pub(crate) struct PeerHeard {
+    pub node: NodeId,
+    pub lately: bool,
+    pub round_trip: Option<Duration>,
 }
 
 impl Default for ClusterMetrics {
     fn default() -> Self {
         Self {
-            sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
-            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            stages: Stages::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             term: Gauge::default(),
             applied: Gauge::default(),
             committed: Gauge::default(),
             leads: Gauge::default(),
             has_leader: Gauge::default(),
+            leader_changes: Counter::default(),
             member: Gauge::default(),
+            fence: Family::default(),
             waiting: Gauge::default(),
+            log_bytes: Gauge::default(),
+            voters: Gauge::default(),
+            voters_heard: Gauge::default(),
             slowest_follower_lag: Gauge::default(),
+            lag: Family::default(),
+            round_trip: Family::default(),
         }
     }
 }
@@ -45,29 +90,40 @@ impl Default for ClusterMetrics {
 impl ClusterMetrics {
     /// Registers everything under its names.
     pub fn register(&self, registry: &mut Registry) {
-        let seconds = Unit::Seconds;
-        registry.register_with_unit("fsync", "Fsyncs of the store", seconds, self.sync_seconds.clone());
-        let seconds = Unit::Seconds;
-        registry.register_with_unit("commit", "Submission to verdict", seconds, self.commit_seconds.clone());
+        let seconds = || Unit::Seconds;
+        let stage = |stage| self.stages.of(stage).clone();
+        let help = "How long each stage of a request takes; stages overlap";
+        registry.register_with_unit("stage", help, seconds(), self.stages.clone());
+        registry.register_with_unit("fsync", "Fsyncs of the store", seconds(), stage(Stage::Sync));
+        registry.register_with_unit("commit", "Submission to verdict", seconds(), stage(Stage::Commit));
         registry.register("log_entry_requests", "Requests per log entry", self.batch_size.clone());
         registry.register("raft_term", "Present term", self.term.clone());
         registry.register("raft_applied_index", "Last applied log index", self.applied.clone());
         registry.register("raft_committed_index", "Last committed log index known", self.committed.clone());
         registry.register("raft_leads", "1 on the leader", self.leads.clone());
         registry.register("raft_has_leader", "1 while a leader is known", self.has_leader.clone());
+        let help = "Times this node saw a new leader";
+        registry.register("raft_leader_changes", help, self.leader_changes.clone());
         registry.register("member", "1 once the fence has passed", self.member.clone());
+        let help = "1 for the state this node is in: forming, fenced, member or quarantined";
+        registry.register("fence", help, self.fence.clone());
         registry.register("requests_waiting", "Requests that wait for the log", self.waiting.clone());
+        registry.register("raft_log_bytes", "Bytes of the log held in memory", self.log_bytes.clone());
+        registry.register("raft_voters", "Members with a vote", self.voters.clone());
+        let help = "On the leader: voters it has heard from lately, itself among them; 0 elsewhere";
+        registry.register("raft_voters_heard", help, self.voters_heard.clone());
         registry.register(
             "raft_slowest_follower_lag",
             "On the leader: entries the slowest follower is behind",
             self.slowest_follower_lag.clone(),
         );
+        let help = "On the leader: entries the peer's disk is behind";
+        registry.register("raft_peer_lag", help, self.lag.clone());
+        let help = "On the leader: from a heartbeat to its answer, the last one measured";
+        registry.register_with_unit("raft_peer_round_trip", help, seconds(), self.round_trip.clone());
     }
 
     pub(crate) fn observe(&self, status: &ReplicaStatus, waiting: usize) {
-        let set = |gauge: &Gauge, value: u64| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
         set(&self.term, status.term.0);
         set(&self.applied, status.applied.0);
         set(&self.committed, status.committed.0);
@@ -78,4 +134,50 @@ impl ClusterMetrics {
         let slowest = status.followers.iter().map(|f| f.matched.0).min().unwrap_or(status.last.0);
         set(&self.slowest_follower_lag, status.last.0.saturating_sub(slowest));
     }
+
+    /// What is looked at once a tick only.
+    pub(crate) fn observe_peers(&self, status: &ReplicaStatus, peers: &[PeerHeard]) {
+        set(&self.log_bytes, status.log_bytes);
+        set(&self.voters, status.voters.len() as u64);
+        let state = match &status.not_member {
+            Some(NotMember::Forming(_)) => "forming",
+            Some(NotMember::Fenced { .. }) => "fenced",
+            Some(NotMember::Quarantined(_)) => "quarantined",
+            None => "member",
+        };
+        for label in FENCE_STATES {
+            set(&self.fence.get_or_create(&FenceLabel { state: label }), u64::from(label == state));
+        }
+        if status.role != Role::Leader {
+            set(&self.voters_heard, 0);
+            self.lag.clear();
+            self.round_trip.clear();
+            return;
+        }
+        let heard = |node: &NodeId| peers.iter().any(|peer| peer.node == *node && peer.lately);
+        let voters = status.voters.iter().filter(|voter| **voter == status.node || heard(voter));
+        set(&self.voters_heard, voters.count() as u64);
+        for follower in &status.followers {
+            let lag = self.lag.get_or_create_owned(&PeerLabel { peer: follower.node.0 });
+            set(&lag, status.last.0.saturating_sub(follower.matched.0));
+        }
+        for PeerHeard { node, round_trip, .. } in peers {
+            let Some(round_trip) = round_trip else { continue };
+            self.round_trip.get_or_create_owned(&PeerLabel { peer: node.0 }).set(round_trip.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn leader_changed(&self) {
+        self.leader_changes.inc();
+    }
+
+    /// From a heartbeat to its answer, for each peer, on the leader.
+    pub fn round_trip(&self, peer: NodeId) -> Option<Duration> {
+        let seconds = self.round_trip.get(&PeerLabel { peer: peer.0 })?.get();
+        Some(Duration::from_secs_f64(seconds))
+    }
+}
+
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }

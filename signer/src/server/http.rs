@@ -6,7 +6,10 @@
 //! refusal; it ends when the other side ends it, when it cannot be understood, or when the node stops.
 
 use super::tls::PeerIdentity;
-use crate::{metrics::Metrics, readiness::Gate};
+use crate::{
+    metrics::{Metrics, PortMetrics},
+    readiness::Gate,
+};
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, body::Body as _, body::Incoming, server::conn::http1, service::service_fn};
@@ -15,6 +18,7 @@ use jsonrpsee::server::{
     BatchRequestConfig, HttpBody, HttpResponse, Methods, PingConfig, Server, ServerConfig, StopHandle,
     TowerServiceBuilder,
 };
+use prometheus_client::metrics::gauge::Gauge;
 use signonce_protocol::rpc::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
@@ -58,11 +62,12 @@ pub struct Endpoint {
     services: TowerServiceBuilder<Identity, Identity>,
     stop: StopHandle,
     places: Arc<Semaphore>,
+    counts: PortMetrics,
 }
 
 impl Endpoint {
     /// Serves `methods` on at most `connections_max` connections, until `stop`.
-    pub fn new(methods: Methods, connections_max: u32, stop: StopHandle) -> Self {
+    pub fn new(methods: Methods, connections_max: u32, stop: StopHandle, counts: PortMetrics) -> Self {
         let ping = PingConfig::new().ping_interval(PING).inactive_limit(PING * 3);
         let config = ServerConfig::builder()
             .max_request_body_size(MAX_REQUEST_BYTES)
@@ -73,7 +78,7 @@ impl Endpoint {
             .build();
         let services = Server::builder().set_config(config).to_service_builder();
         let places = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { methods, services, stop, places: Arc::new(Semaphore::new(places)) }
+        Self { methods, services, stop, places: Arc::new(Semaphore::new(places)), counts }
     }
 
     /// Accepts TLS connections until the node stops.
@@ -131,8 +136,14 @@ impl Endpoint {
         let _ = stream.set_nodelay(true);
         let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::info!(%address, %error, "TLS handshake failed"),
-            Err(_) => return tracing::info!(%address, "TLS handshake took too long"),
+            Ok(Err(error)) => {
+                self.counts.handshakes_failed.inc();
+                return tracing::info!(%address, %error, "TLS handshake failed");
+            }
+            Err(_) => {
+                self.counts.handshakes_failed.inc();
+                return tracing::info!(%address, "TLS handshake took too long");
+            }
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let Some(leaf) = leaf else {
@@ -160,8 +171,10 @@ impl Endpoint {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = self.services.clone().build(self.methods.clone(), self.stop.clone());
+        let open = Arc::new(OpenConnection::count(&self.counts.open));
         let service = service_fn(move |mut request: Request<Incoming>| -> Answer {
             let mut service = service.clone();
+            request.extensions_mut().insert(Arc::clone(&open));
             request.extensions_mut().insert(caller.clone());
             Box::pin(async move {
                 if request.body().size_hint().lower() > u64::from(MAX_REQUEST_BYTES) {
@@ -186,6 +199,23 @@ impl Endpoint {
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
         }
+    }
+}
+
+/// One open connection in the count. It goes with each request: a WebSocket outlives the HTTP connection that it
+/// began as, and keeps the request's extensions.
+struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    fn count(open: &Gauge) -> Self {
+        open.inc();
+        Self(open.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     config::Config,
     keyring_sync::KeyringSync,
-    metrics::Metrics,
+    metrics::{Metrics, keys::Keys, machine::Machine},
     readiness::Gate,
     rpc::Rpc,
     sign::Signer,
@@ -23,6 +23,7 @@ use crate::{
 use http::{Endpoint, serve_probes};
 use jsonrpsee::server::{Methods, ServerHandle, stop_channel};
 use process::StopSignals;
+use prometheus_client::collector::Collector;
 use signonce_cluster::{Node, NodeConfig, Peer, PeerTls, StartError, StoreError, identity};
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::{
@@ -270,7 +271,10 @@ impl Parts {
         let handle = node.handle();
         let keyring = Arc::new(Keyring::new());
         let clock = Arc::new(Clock::default());
-        let metrics = Arc::new(Metrics::new(&node.metrics()));
+        let machine = Arc::new(Machine::new(config, handle.clone(), Arc::clone(&clock)));
+        let collectors: Vec<Box<dyn Collector>> =
+            vec![Box::new(Keys(handle.clone())), Box::new(Arc::clone(&machine))];
+        let metrics = Arc::new(Metrics::new(&node.metrics(), collectors));
         let sync = Arc::new(KeyringSync::new(handle.clone(), identity, Arc::clone(&keyring)));
         let gate =
             Gate::new(handle.clone(), Arc::clone(&keyring), Arc::clone(&sync), Arc::clone(&clock), config);
@@ -304,12 +308,13 @@ impl Parts {
         let limit = config.limits.connections_max;
         let methods = rpc_module(Rpc::new(signer, config.cluster.id.clone()));
         tokio::spawn(
-            Endpoint::new(methods.into(), limit, stopping.clone()).serve_tls(client, acceptor.clone()),
+            Endpoint::new(methods.into(), limit, stopping.clone(), metrics.port("client"))
+                .serve_tls(client, acceptor.clone()),
         );
         let methods: Methods = admin_module(admin).into();
-        let endpoint = Endpoint::new(methods.clone(), limit, stopping.clone());
+        let endpoint = Endpoint::new(methods.clone(), limit, stopping.clone(), metrics.port("admin"));
         tokio::spawn(endpoint.serve_tls(admin_port, acceptor));
-        let endpoint = Endpoint::new(methods, limit, stopping);
+        let endpoint = Endpoint::new(methods, limit, stopping, metrics.port("admin_socket"));
         tokio::spawn(endpoint.serve_unix(admin_socket, owner));
         tokio::spawn(async move {
             if let Err(error) = serve_probes(probes, gate, metrics).await {

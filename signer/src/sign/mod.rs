@@ -15,12 +15,12 @@ pub use list::visible_keys;
 
 use crate::{
     keyring_sync::KeyringSync,
-    metrics::{Metrics, Outcome},
+    metrics::{Method, Metrics, Outcome},
     readiness::Gate,
     server::tls::PeerIdentity,
 };
 use lookup::ClientView;
-use signonce_cluster::{Decision, Grant, Handle, clock::unix_ms};
+use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms};
 use signonce_core::{Claim, ClientId, Verdict};
 use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signature, Unreleased};
 use signonce_protocol::{
@@ -115,7 +115,7 @@ impl Signer {
         };
         let outcome =
             result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
-        self.metrics.served("sign", class, outcome, started.elapsed());
+        self.metrics.served(Method::Sign, class, outcome, started.elapsed());
         result
     }
 
@@ -143,16 +143,22 @@ impl Signer {
     /// Reads the payload and finds client, chain and key.
     fn admit(&self, peer: &PeerIdentity, request: &SignRequest) -> Result<Work, RpcError> {
         let SignRequest { chain, key: public, payload } = request;
+        let began = Instant::now();
         let known = self.handle.read(|state| {
             let client = lookup::client(state, peer)?;
             lookup::chain(state, chain).map(|chain| (client, chain.genesis, chain.format))
         });
         let (client, genesis, format) = known.map_err(|error| self.if_caught_up(error))?;
+        let looked = began.elapsed();
         // A header may have a megabyte: it is read with the registry unlocked.
-        let raw = payload.read().map_err(|error| errors::malformed(public, error.message))?;
-        let payload = raw.decode(&format).map_err(|error| errors::malformed(public, error))?;
+        let payload = self.metrics.timed(Stage::Decode, || {
+            let raw = payload.read().map_err(|error| errors::malformed(public, error.message))?;
+            raw.decode(&format).map_err(|error| errors::malformed(public, error))
+        })?;
+        let began = Instant::now();
         let work = (payload.class(), payload.key_types());
         let key = self.handle.read(|state| lookup::key(state, &client, genesis, public, work));
+        self.metrics.stage(Stage::Rights).observe(looked + began.elapsed());
         let key = key.map_err(|error| self.if_caught_up(error))?;
         Ok(Work { client, key, payload })
     }
@@ -165,7 +171,7 @@ impl Signer {
         if let Some(decision) = self.handle.known(&claim) {
             let granted = self.judge(&claim, decision)?;
             self.open(*key).await?;
-            let signature = self.keyring.sign(key, payload.to_sign());
+            let signature = self.make(key, payload);
             return self.release(claim, signature, granted);
         }
         self.gate.check()?;
@@ -174,13 +180,20 @@ impl Signer {
         }
         self.open(*key).await?;
         // The claim is polled, and so on its way, before the signature is made.
-        let signing = async { self.keyring.sign(key, payload.to_sign()) };
+        let signing = async { self.make(key, payload) };
         let (decided, signature) =
             futures::future::join(self.handle.claim(claim.clone(), self.timeout), signing).await;
         let decision =
             decided.map_err(|error| errors::undecided(key, &claim.duty, error, self.gate.leader_hint()))?;
-        let granted = self.judge(&claim, decision)?;
-        self.release(claim, signature, granted)
+        self.metrics.timed(Stage::Reply, || {
+            let granted = self.judge(&claim, decision)?;
+            self.release(claim, signature, granted)
+        })
+    }
+
+    /// The signature, which nothing can read before its duty is granted.
+    fn make(&self, key: &KeyId, payload: &Payload) -> Result<Unreleased<Signature>, SignError> {
+        self.metrics.timed(Stage::Sign, || self.keyring.sign(key, payload.to_sign()))
     }
 
     /// What a decision means for its claim: leave to release, with verdict and place, or a refusal.
@@ -229,7 +242,7 @@ impl Signer {
         let leave = FreeDuty::of(payload).ok_or_else(|| {
             RpcError::new(ErrorCode::Internal, format!("key {key}: {} is not free", payload.class()))
         })?;
-        let signature = self.keyring.sign(key, payload.to_sign());
+        let signature = self.make(key, payload);
         let signature = signature.map_err(|error| errors::not_signed(key, &error))?.release(leave);
         Ok(SignReply {
             signature: signature.as_bytes().to_vec().into(),

@@ -1,7 +1,10 @@
 //! The way of a VRF request: as a sign request, without a claim. Showing a VRF output twice harms nobody.
 
 use super::{Signer, errors, lookup};
-use crate::{metrics::Outcome, server::tls::PeerIdentity};
+use crate::{
+    metrics::{Method, Outcome},
+    server::tls::PeerIdentity,
+};
 use signonce_protocol::{
     DutyClass,
     rpc::{RpcError, SignVerdict, VrfParams, VrfReply},
@@ -22,7 +25,7 @@ impl Signer {
             Ok(_) => Outcome::Signed(SignVerdict::Free),
             Err(error) => Outcome::Refused(error.code),
         };
-        self.metrics.served("vrf", Some(CLASS), outcome, started.elapsed());
+        self.metrics.served(Method::Vrf, Some(CLASS), outcome, started.elapsed());
         result
     }
 

@@ -229,6 +229,17 @@ impl Ledger {
         self.marks.keys()
     }
 
+    /// When the highest coordinate of a key was claimed, in Unix milliseconds of the node that served it.
+    pub fn last_signed_ms(&self, key: &KeyId) -> Option<u64> {
+        let last = match self.marks.get(key)? {
+            Watermark::Slot(window) => window.entries().values().next_back(),
+            Watermark::Grandpa(window) => window.entries().values().next_back().map(|vote| &vote.entry),
+            Watermark::Beefy(window) => window.entries().values().next_back(),
+            Watermark::Para(window) => window.entries().values().next_back().map(para::Stand::entry),
+        };
+        last.map(|entry| entry.time_ms)
+    }
+
     /// The watermark of a key: one for a key with claimed work that was armed, else none.
     pub fn watermarks(&self, key: &KeyId) -> Vec<WatermarkView> {
         let mark = self.marks.get(key).zip(claimed_class(key.key_type));

@@ -45,6 +45,13 @@ pub(super) struct Stand {
     entry: Entry,
 }
 
+impl Stand {
+    /// Who took the side, and when.
+    pub(super) const fn entry(&self) -> &Entry {
+        &self.entry
+    }
+}
+
 pub(super) fn judge(
     window: &ParaWindow,
     session: SessionIndex,

@@ -195,6 +195,8 @@ pub struct ReplicaStatus {
     pub voters: Vec<NodeId>,
     /// On the leader: how far each follower is.
     pub followers: Vec<Follower>,
+    /// Bytes of the log held in memory.
+    pub log_bytes: u64,
 }
 
 /// Why a node does not take part.
@@ -610,6 +612,11 @@ impl Replica {
         Term(self.raft.raft.term)
     }
 
+    /// The last index of the log, proposals of this moment included.
+    pub fn last(&self) -> LogIndex {
+        LogIndex(self.raft.raft.raft_log.last_index())
+    }
+
     /// The leader this node knows.
     pub fn leader(&self) -> Option<NodeId> {
         Some(NodeId(self.raft.raft.leader_id)).filter(|id| id.0 != 0)
@@ -685,6 +692,7 @@ impl Replica {
             state_hash: self.read_state().hash(),
             voters: self.configuration().voters.into_iter().map(NodeId).collect(),
             followers: self.followers(),
+            log_bytes: self.raft.store().bytes() as u64,
             not_member,
         }
     }

@@ -90,6 +90,16 @@ impl PeerMessage {
         self.message.get_msg_type() == eraftpb::MessageType::MsgSnapshot
     }
 
+    /// Whether the message is a leader's heartbeat.
+    pub fn is_heartbeat(&self) -> bool {
+        self.message.get_msg_type() == eraftpb::MessageType::MsgHeartbeat
+    }
+
+    /// Whether the message answers a heartbeat.
+    pub fn is_heartbeat_answer(&self) -> bool {
+        self.message.get_msg_type() == eraftpb::MessageType::MsgHeartbeatResponse
+    }
+
     /// The bytes of this message.
     pub fn encode(&self) -> Vec<u8> {
         let Self { promise, lives, message } = self;

@@ -6,14 +6,19 @@
 //! The driver's thread also runs the peer streams, in a runtime of its own: a message between two nodes then wakes
 //! one thread on each, not three. Waking threads is most of what a claim costs beyond its fsync.
 
+mod peers;
+mod proposals;
 mod sync;
 pub(crate) mod waiters;
 
 use crate::clock::{check_slot, unix_ms};
-use crate::metrics::ClusterMetrics;
+use crate::metrics::{ClusterMetrics, Stage};
 use crate::store::{Store, StoreError};
 use crate::transport::Transport;
 use crate::transport::frame::{Decline, Frame, Request, into_commands};
+use peers::Peers;
+use proposals::Proposals;
+use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable};
 use signonce_core::replica::fence::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{NotMember, Output, ProposeError, Replica, ReplicaStatus};
@@ -39,6 +44,8 @@ const INPUTS_PER_PUMP: usize = 4096;
 const TICKS_CAUGHT_UP: u32 = 3;
 /// How often a fenced node asks its peers again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Ticks after which a peer that says nothing counts as silent: as long as followers wait before an election.
+const SILENT_TICKS: u32 = 12;
 
 /// What can happen to a driver.
 pub(crate) enum Event {
@@ -96,6 +103,10 @@ struct Running {
     driver: Driver,
     sync: SyncThread,
     waiters: Waiters,
+    peers: Peers,
+    proposals: Proposals,
+    /// When the present pump began.
+    pump_began: Instant,
     /// Requests of other nodes, to be proposed in the next round.
     forwarded: BTreeMap<NodeId, Vec<Request>>,
     /// Answers to hellos, which leave after what the replica writes because of them: they promise that this node
@@ -113,11 +124,15 @@ impl Driver {
     pub(crate) async fn run(self, inbox: Inbox, high_water: crate::high_water::HighWaterFile) {
         let sync = SyncThread::start(Arc::clone(&self.store), high_water, inbox, Arc::clone(&self.metrics));
         let now = Instant::now();
+        let waiters = Waiters::new(self.metrics.stages.of(Stage::Queue).clone());
         let mut running = Running {
             next_tick: now + self.tick,
             driver: self,
             sync,
-            waiters: Waiters::default(),
+            waiters,
+            peers: Peers::default(),
+            proposals: Proposals::default(),
+            pump_began: now,
             forwarded: BTreeMap::new(),
             hellos: Vec::new(),
             hold_off: false,
@@ -149,6 +164,7 @@ impl Running {
     /// Lets the replica work and executes what it wants, until it wants nothing more.
     async fn pump(&mut self) {
         loop {
+            self.pump_began = Instant::now();
             let outputs = match self.driver.replica.pump() {
                 Ok(outputs) if outputs.is_empty() => return,
                 Ok(outputs) => outputs,
@@ -186,7 +202,10 @@ impl Running {
     fn handle(&mut self, event: Event) {
         let replica = &mut self.driver.replica;
         match event {
-            Event::Raft { from, life, message } => replica.receive(from, life, *message),
+            Event::Raft { from, life, message } => {
+                self.peers.heard(from, message.is_heartbeat_answer(), Instant::now());
+                replica.receive(from, life, *message);
+            }
             Event::Hello { hello, answer } => self.hellos.push((answer, replica.hello(&hello))),
             Event::HelloReply { from, reply } => replica.hello_reply(from, &reply),
             Event::Forwarded { from, requests } => self.forwarded.entry(from).or_default().extend(requests),
@@ -201,6 +220,7 @@ impl Running {
             }
             Event::Unreachable(peer) => {
                 replica.unreachable(peer);
+                self.peers.lost(peer);
                 self.hold_off |= self.waiters.lost(peer);
             }
             Event::SnapshotSent { peer, arrived } => replica.snapshot_sent(peer, arrived),
@@ -233,6 +253,8 @@ impl Running {
         self.next_tick = self.next_tick.max(now);
         self.hold_off = false;
         self.waiters.expire(now);
+        let heard = self.peers.all(self.driver.tick * SILENT_TICKS, now);
+        self.driver.metrics.observe_peers(&self.driver.published.status.borrow(), &heard);
         let fenced = matches!(
             self.driver.published.status.borrow().not_member,
             Some(NotMember::Forming(_) | NotMember::Fenced { .. })
@@ -247,6 +269,9 @@ impl Running {
     fn route(&mut self) {
         let leader = self.driver.replica.leader();
         let leads = leader == Some(self.driver.node);
+        if !leads {
+            self.proposals.forget();
+        }
         for (from, requests) in std::mem::take(&mut self.forwarded) {
             if leads {
                 self.propose(from, requests);
@@ -280,6 +305,7 @@ impl Running {
             let why = match self.driver.replica.propose(&command) {
                 Ok(()) => {
                     self.driver.metrics.batch_size.observe(ids.len() as f64);
+                    self.proposals.proposed(self.driver.replica.last(), Instant::now());
                     continue;
                 }
                 Err(ProposeError::NotLeader { leader }) => Decline::NotLeader(leader),
@@ -320,6 +346,9 @@ impl Running {
         match output {
             Output::Send(messages) => {
                 for message in messages {
+                    if message.is_heartbeat() {
+                        self.peers.asked(message.to(), Instant::now());
+                    }
                     if !self.driver.transport.send_raft(&message) {
                         self.driver.replica.unreachable(message.to());
                         if message.is_snapshot() {
@@ -331,9 +360,12 @@ impl Running {
             Output::Write { batch, sync } => {
                 let started = Instant::now();
                 or_die(self.driver.store.write(&batch, sync.is_some()));
+                let stages = &self.driver.metrics.stages;
                 if let Some(mark) = sync {
-                    self.driver.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+                    stages.of(Stage::Sync).observe(started.elapsed());
                     self.sync.mark_durable(mark);
+                } else if appends(&batch) {
+                    stages.of(Stage::Append).observe(started.elapsed());
                 }
             }
             Output::Sync { number, mark } => {
@@ -346,9 +378,15 @@ impl Running {
             }
             Output::Outcomes(decided) => {
                 let (node, boot) = (self.driver.node, self.driver.boot);
+                let stages = self.driver.metrics.stages.clone();
+                if let Some(last) = decided.last() {
+                    let replicate = stages.of(Stage::Replicate);
+                    self.proposals.committed(last.at, self.pump_began, replicate);
+                }
                 for one in decided.into_iter().filter(|d| d.request.node == node && d.request.boot == boot) {
                     self.waiters.decided(one);
                 }
+                stages.of(Stage::Apply).observe(self.pump_began.elapsed());
             }
             Output::Jumped => self.waiters.ask_again(),
         }
@@ -368,9 +406,13 @@ impl Running {
         self.driver.metrics.observe(&status, self.waiters.len());
         let not_member = status.not_member.clone();
         let mut said = None;
+        let metrics = &self.driver.metrics;
         self.driver.published.status.send_if_modified(|old| {
             if old.not_member != not_member {
                 said = Some(not_member);
+            }
+            if status.leader.is_some() && (old.leader, old.term) != (status.leader, status.term) {
+                metrics.leader_changed();
             }
             let moved = (old.role, old.leader, old.term) != (status.role, status.leader, status.term);
             let changed = moved || said.is_some();
@@ -382,6 +424,14 @@ impl Running {
         }
         self.driver.published.applied.send_if_modified(|old| std::mem::replace(old, applied) != applied);
     }
+}
+
+/// Whether a batch puts entries into the log.
+fn appends(batch: &DiskBatch) -> bool {
+    matches!(
+        batch.ops.first(),
+        Some(DiskOp::Put(DiskTable::Log, ..) | DiskOp::DeleteRange(DiskTable::Log, ..))
+    )
 }
 
 fn say(not_member: &Option<NotMember>) {

@@ -3,7 +3,7 @@
 
 use super::{Event, Inbox, or_die};
 use crate::high_water::HighWaterFile;
-use crate::metrics::ClusterMetrics;
+use crate::metrics::{ClusterMetrics, Stage};
 use crate::store::Store;
 use signonce_core::replica::disk::HighWater;
 use std::sync::mpsc::{Receiver, Sender};
@@ -109,7 +109,7 @@ impl Shared {
     fn sync_store(&self) {
         let started = Instant::now();
         or_die(self.store.sync());
-        self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.stages.of(Stage::Sync).observe(started.elapsed());
     }
 
     fn high_water(&self) -> MutexGuard<'_, HighWaterFile> {

@@ -4,6 +4,7 @@
 //! here first, and is never failed because leadership moved: the request may still commit. It is sent again, the same
 //! bytes under the same id, when another leader appears: a claim that was recorded meanwhile is then a repeat.
 
+use crate::metrics::Latency;
 use crate::transport::frame::{Decline, Request};
 use signonce_core::replica::Decided;
 use signonce_core::{Outcome, RequestId};
@@ -28,6 +29,7 @@ pub(crate) enum Answer {
 /// A request handed to the driver.
 pub(crate) struct Submission {
     pub request: Request,
+    pub submitted: Instant,
     pub deadline: Instant,
     pub answer: oneshot::Sender<Answer>,
 }
@@ -46,9 +48,15 @@ pub(crate) type Leadership = (NodeId, Term);
 #[derive(Default)]
 pub(crate) struct Waiters {
     waiting: BTreeMap<u64, Waiter>,
+    /// How long requests wait before they are sent for the first time.
+    queued: Latency,
 }
 
 impl Waiters {
+    pub(crate) fn new(queued: Latency) -> Self {
+        Self { waiting: BTreeMap::new(), queued }
+    }
+
     pub(crate) fn add(&mut self, submission: Submission) {
         let seq = submission.request.id().seq;
         self.waiting.insert(seq, Waiter { submission, sent_to: None, maybe_taken: 0 });
@@ -61,7 +69,11 @@ impl Waiters {
     /// Requests that `leadership` has not been sent yet, marked as sent.
     pub(crate) fn take_unsent(&mut self, leadership: Leadership) -> Vec<Request> {
         let mut requests = Vec::new();
+        let now = Instant::now();
         for waiter in self.waiting.values_mut().filter(|w| w.sent_to != Some(leadership)) {
+            if waiter.maybe_taken == 0 {
+                self.queued.observe(now.saturating_duration_since(waiter.submission.submitted));
+            }
             waiter.sent_to = Some(leadership);
             waiter.maybe_taken += 1;
             requests.push(waiter.submission.request.clone());
@@ -142,8 +154,9 @@ mod tests {
         let change = Change::RemoveClient { name: "a".into() };
         let request = Request::Change { request: id, actor: "test".into(), time_ms: 0, change };
         let (answer, answered) = oneshot::channel();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        waiters.add(Submission { request, deadline, answer });
+        let submitted = Instant::now();
+        let deadline = submitted + Duration::from_secs(5);
+        waiters.add(Submission { request, submitted, deadline, answer });
         (id, answered)
     }
 

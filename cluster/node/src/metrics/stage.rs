@@ -1,0 +1,102 @@
+//! The way of a request in stages, and how long each takes. The stages overlap: the leader replicates while it
+//! syncs, and the signature is made while both go on.
+
+use super::latency::Latency;
+use prometheus_client::{
+    encoding::{EncodeMetric, MetricEncoder},
+    metrics::MetricType,
+};
+use std::fmt;
+
+/// A stretch of a request's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the payload's bytes.
+    Decode,
+    /// Finding client, chain and key, and whether the client may.
+    Rights,
+    /// From the hand-over to the consensus thread until it proposes the request or sends it to the leader.
+    Queue,
+    /// Writing entries to the log, without the fsync.
+    Append,
+    /// One fsync.
+    Sync,
+    /// On the leader: from the proposal of an entry until a majority has fsynced it.
+    Replicate,
+    /// From the hand-over to the consensus thread until the verdict is back: what a client waits for the log.
+    Commit,
+    /// From the news that entries are committed until their verdicts are given out.
+    Apply,
+    /// Making the signature and verifying it.
+    Sign,
+    /// From the verdict to the finished answer.
+    Reply,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 10] = [
+        Self::Decode,
+        Self::Rights,
+        Self::Queue,
+        Self::Append,
+        Self::Sync,
+        Self::Replicate,
+        Self::Commit,
+        Self::Apply,
+        Self::Sign,
+        Self::Reply,
+    ];
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Rights => "rights",
+            Self::Queue => "queue",
+            Self::Append => "append",
+            Self::Sync => "sync",
+            Self::Replicate => "replicate",
+            Self::Commit => "commit",
+            Self::Apply => "apply",
+            Self::Sign => "sign",
+            Self::Reply => "reply",
+        }
+    }
+}
+
+/// A histogram for each stage. Clones share their counts.
+#[derive(Clone, Debug, Default)]
+pub struct Stages([Latency; Stage::ALL.len()]);
+
+impl Stages {
+    /// The histogram of one stage.
+    pub const fn of(&self, stage: Stage) -> &Latency {
+        &self.0[stage as usize]
+    }
+}
+
+impl EncodeMetric for Stages {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        for stage in Stage::ALL {
+            self.of(stage).encode(encoder.encode_family(&[("stage", stage.name())])?)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_has_a_histogram_of_its_own() {
+        for (place, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, place);
+        }
+    }
+}
