@@ -7,7 +7,10 @@ use crate::{
     codec::{CodecError, decode_record, encode_record},
     ledger::{Claim, Position},
     records::StateHash,
-    registry::{Chain, ClientId, Envelope, JoinToken, KeyAllowance, KeyState, Limits, Member, Right},
+    registry::{
+        Chain, ClientId, Envelope, JoinToken, KeyAllowance, KeyState, Limits, Member, PlacementChange,
+        Resealed, Right,
+    },
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -299,6 +302,17 @@ pub enum Change {
         /// The learner.
         node: NodeId,
     },
+    /// The leader has sealed keys again, for exactly the present members. Feature level 2.
+    #[codec(index = 20)]
+    ResealKeys {
+        /// The keys and their new envelopes.
+        keys: Vec<Resealed>,
+        /// Whom the envelopes are for, by id.
+        members: Vec<NodeId>,
+    },
+    /// Where the leader should be. Feature level 2.
+    #[codec(index = 38)]
+    Place(PlacementChange),
 }
 
 impl Change {
@@ -307,7 +321,11 @@ impl Change {
     pub const fn feature_level(&self) -> u32 {
         match self {
             Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
-            Self::AddMember { .. } | Self::JoinMember { .. } | Self::PromoteMember { .. } => 2,
+            Self::AddMember { .. }
+            | Self::JoinMember { .. }
+            | Self::PromoteMember { .. }
+            | Self::ResealKeys { .. }
+            | Self::Place(_) => 2,
             Self::AddChain(_)
             | Self::SetLimits { .. }
             | Self::RegisterKey { .. }
@@ -712,4 +730,17 @@ pub enum ChangeError {
         /// The node.
         node: NodeId,
     },
+    /// Members came or went while keys were sealed again.
+    #[error("the keys were sealed for {}, the members are {} by now: seal them again", nodes(.sealed_for), nodes(.members))]
+    #[codec(index = 39)]
+    SealedForOthers {
+        /// Whom the envelopes are for.
+        sealed_for: Vec<NodeId>,
+        /// The members.
+        members: Vec<NodeId>,
+    },
+}
+
+fn nodes(ids: &[NodeId]) -> String {
+    ids.iter().map(|id| format!("node {id}")).collect::<Vec<_>>().join(", ")
 }

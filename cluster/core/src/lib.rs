@@ -25,6 +25,7 @@ pub use ledger::{Claim, Position, Refusal, Verdict, WatermarkView};
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
     Chain, Client, ClientId, ClientState, Envelope, JoinToken, Key, KeyAllowance, KeySelector, KeyState,
-    Limits, Member, MemberRole, MemberState, Membership, Registry, Right, Standing,
+    LeaderPin, Limits, Member, MemberRole, MemberState, Membership, NodeNote, PlacementChange, Registry,
+    Resealed, Right, Standing,
 };
 pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State};

@@ -6,10 +6,16 @@
 //! revoked, and the ledger's evidence names clients by number.
 
 mod membership;
+mod placement;
+mod sealing;
 mod store;
 
 pub use membership::{JoinToken, MemberRole, Membership, Standing};
 use parity_scale_codec::{Decode, Encode};
+pub(crate) use placement::Placement;
+pub use placement::{LeaderPin, NodeNote, PlacementChange};
+pub use sealing::Resealed;
+pub(crate) use sealing::Sealing;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use signonce_protocol::{
     ChainFormat, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey, Scheme,
@@ -329,6 +335,8 @@ pub struct Registry {
     members: BTreeMap<NodeId, MemberRecord>,
     made: BTreeMap<ClientId, MadeKeys>,
     memberships: BTreeMap<NodeId, Membership>,
+    sealing: BTreeMap<KeyId, Sealing>,
+    placement: Option<Placement>,
     index: Index,
 }
 

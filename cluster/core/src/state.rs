@@ -7,7 +7,9 @@
 
 mod change;
 mod members;
+mod placement;
 mod restore;
+mod sealing;
 
 pub use restore::RestoreError;
 

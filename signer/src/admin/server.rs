@@ -9,7 +9,7 @@ use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller, up
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
-use signonce_core::{Chain, Change, ChangeDone, ChangeError, KeyState, replica::Role};
+use signonce_core::{Chain, Change, ChangeDone, ChangeError, KeyState, PlacementChange, replica::Role};
 use signonce_keys::Keyring;
 use signonce_protocol::{HexArray, NodeId};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -291,6 +291,8 @@ fn check(change: &Change) -> Result<(), AdminError> {
             "a member's vote must be taken first, which this version cannot do yet"
         }
         Change::AddGeneratedKey { .. } => "signers make such keys, for the clients that ask them",
+        Change::ResealKeys { .. } => "the leader seals keys again by itself",
+        Change::Place(PlacementChange::Note { .. }) => "nodes say this of themselves",
         Change::AddMember { .. } | Change::JoinMember { .. } | Change::PromoteMember { .. } => {
             "members come and go by commands of their own"
         }
@@ -318,6 +320,8 @@ const fn name_of(change: &Change) -> &'static str {
         Change::RaiseFeatureLevel { .. } => "raiseFeatureLevel",
         Change::SetKeyAllowance { .. } => "setKeyAllowance",
         Change::AddGeneratedKey { .. } => "addGeneratedKey",
+        Change::ResealKeys { .. } => "resealKeys",
+        Change::Place(_) => "place",
         Change::AddMember { .. } => "addMember",
         Change::JoinMember { .. } => "joinMember",
         Change::PromoteMember { .. } => "promoteMember",

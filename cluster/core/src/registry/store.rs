@@ -1,7 +1,9 @@
 //! The registry as records, and back. Every write goes through here: it notes the record's old and new bytes in the
 //! journal and keeps the lookups in step.
 
-use super::{Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Membership, Registry};
+use super::{
+    Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Membership, Placement, Registry, Sealing,
+};
 use crate::{
     codec::{CodecError, decode_record, encode_record},
     records::{Journal, RECORD_VERSION, Table},
@@ -51,6 +53,16 @@ impl Registry {
         self.memberships.insert(membership.node, membership);
     }
 
+    pub(crate) fn put_sealing(&mut self, sealing: Sealing, journal: &mut Journal) {
+        note(journal, self.sealing.get(&sealing.key), &sealing);
+        self.sealing.insert(sealing.key, sealing);
+    }
+
+    pub(crate) fn put_placement(&mut self, placement: Placement, journal: &mut Journal) {
+        note(journal, self.placement.as_ref(), &placement);
+        self.placement = Some(placement);
+    }
+
     pub(crate) fn put_made_keys(&mut self, made: MadeKeys, journal: &mut Journal) {
         note(journal, self.made.get(&made.client), &made);
         self.made.insert(made.client, made);
@@ -94,6 +106,8 @@ mod kind {
     pub(super) const MADE_KEYS: u8 = 5;
     /// Since feature level 2.
     pub(super) const MEMBERSHIP: u8 = 6;
+    pub(super) const SEALING: u8 = 7;
+    pub(super) const PLACEMENT: u8 = 12;
 }
 
 impl Record for Counters {
@@ -131,6 +145,16 @@ impl Record for Membership {
         (kind::MEMBERSHIP, self.node).encode()
     }
 }
+impl Record for Sealing {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::SEALING, self.key).encode()
+    }
+}
+impl Record for Placement {
+    fn record_key(&self) -> Vec<u8> {
+        vec![kind::PLACEMENT]
+    }
+}
 
 impl Registry {
     /// Every record: key and sealed value.
@@ -146,6 +170,8 @@ impl Registry {
             .chain(self.members.values().map(pair))
             .chain(self.made.values().map(pair))
             .chain(self.memberships.values().map(pair))
+            .chain(self.sealing.values().map(pair))
+            .chain(self.placement.iter().map(pair))
     }
 
     /// Takes one stored record in.
@@ -170,6 +196,8 @@ impl Registry {
             Some(&kind::MEMBER) => self.put_member(read("member record", key, value)?, journal),
             Some(&kind::MADE_KEYS) => self.put_made_keys(read("made keys record", key, value)?, journal),
             Some(&kind::MEMBERSHIP) => self.put_membership(read("membership record", key, value)?, journal),
+            Some(&kind::SEALING) => self.put_sealing(read("sealing record", key, value)?, journal),
+            Some(&kind::PLACEMENT) => self.put_placement(read("placement record", key, value)?, journal),
             other => {
                 let reason = format!("its key starts with {other:?}, which is no kind of record");
                 return Err(CodecError::Malformed { what: "registry record", reason });

@@ -62,6 +62,8 @@ impl State {
                 self.join_member(member, &token).map(|()| None)
             }
             Change::PromoteMember { node } => self.promote_member(node).map(|()| None),
+            Change::ResealKeys { keys, members } => self.reseal_keys(keys, members).map(|()| None),
+            Change::Place(change) => self.place(change).map(|()| None),
         }?;
         let counters = self.registry.counters();
         let registry_version = counters.registry_version + 1;
@@ -98,7 +100,9 @@ impl State {
 impl State {
     fn register_key(&mut self, key: Key) -> Result<(), ChangeError> {
         self.check_new_key(&key)?;
+        let id = key.id;
         self.registry.put_key(key, &mut self.journal);
+        self.sealed_now(id);
         Ok(())
     }
 
@@ -122,7 +126,7 @@ impl State {
     }
 
     /// A key that has not been removed.
-    fn living_key(&self, id: KeyId) -> Result<&Key, ChangeError> {
+    pub(super) fn living_key(&self, id: KeyId) -> Result<&Key, ChangeError> {
         match self.registry.key(&id) {
             Some(Key { state: KeyState::Removed, .. }) => Err(ChangeError::KeyRemoved { key: id }),
             Some(key) => Ok(key),
@@ -135,6 +139,7 @@ impl State {
         check_envelope(id, &sealed)?;
         let key = Key { sealed, ..key.clone() };
         self.registry.put_key(key, &mut self.journal);
+        self.sealed_for_unknown(id);
         Ok(())
     }
 
@@ -276,7 +281,9 @@ impl State {
         let keys = living.chain([key.id]).collect();
         let made = MadeKeys { client: id, allowance: Some(allowance), keys };
         self.registry.put_made_keys(made, &mut self.journal);
+        let key_id = key.id;
         self.registry.put_key(key, &mut self.journal);
+        self.sealed_now(key_id);
         if let Some(client) = client {
             self.registry.put_client(client, &mut self.journal);
         }
@@ -322,7 +329,7 @@ impl State {
 }
 
 /// Names go into URLs, metrics and command lines, and must not look like a hash.
-fn check_name(name: &str) -> Result<(), ChangeError> {
+pub(super) fn check_name(name: &str) -> Result<(), ChangeError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
     if (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with("0x") {
         return Ok(());
@@ -354,7 +361,7 @@ fn check_scheme(id: KeyId, scheme: Scheme) -> Result<(), ChangeError> {
     if fits { Ok(()) } else { Err(ChangeError::WrongScheme { key: id, scheme }) }
 }
 
-fn check_envelope(id: KeyId, sealed: &Envelope) -> Result<(), ChangeError> {
+pub(super) fn check_envelope(id: KeyId, sealed: &Envelope) -> Result<(), ChangeError> {
     let len = sealed.as_bytes().len();
     if (1..=MAX_ENVELOPE_LEN).contains(&len) {
         return Ok(());

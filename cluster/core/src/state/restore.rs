@@ -52,6 +52,9 @@ pub enum RestoreError {
         "the record of the keys made for {0} does not go with its clients and keys: one of them is missing"
     )]
     MadeKeys(ClientId),
+    /// Somebody was said to open a key that is missing.
+    #[error("the record of the members that key {0} is sealed for stands without the key")]
+    Sealing(KeyId),
     /// All records are sound, but they are not the ones that were stored.
     #[error("the records hash to {found}, expected is {expected}: some are missing, old or foreign")]
     Hash {
@@ -149,6 +152,9 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
         if !whole {
             return Err(RestoreError::MadeKeys(made.client));
         }
+    }
+    if let Some(orphan) = registry.sealings().find(|id| registry.key(id).is_none()) {
+        return Err(RestoreError::Sealing(*orphan));
     }
     match ledger.marked_keys().find(|id| registry.key(id).is_none()) {
         Some(orphan) => Err(RestoreError::Watermark(*orphan)),

@@ -10,4 +10,5 @@ mod para;
 mod registry;
 mod restore;
 mod slot;
+mod upkeep;
 mod world;

@@ -1,0 +1,38 @@
+//! For whom the envelope of each key is sealed, as far as the log knows: what tells the leader which keys to seal
+//! again when members come and go. Kept since feature level 2.
+
+use super::{Envelope, Registry};
+use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use signonce_protocol::{KeyId, NodeId};
+
+/// A key and its new envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resealed {
+    /// The key.
+    pub id: KeyId,
+    /// The same secret, sealed to other members.
+    pub sealed: Envelope,
+}
+
+/// For whom a key's envelope is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Sealing {
+    pub(crate) key: KeyId,
+    /// By id. Empty if nobody has said.
+    pub(crate) members: Vec<NodeId>,
+}
+
+impl Registry {
+    /// The keys of which it is kept.
+    pub(crate) fn sealings(&self) -> impl Iterator<Item = &KeyId> {
+        self.sealing.keys()
+    }
+
+    /// The members that the key's envelope was sealed for, by id; `None` where that is not known: a key from before
+    /// feature level 2, or one that an operator has sealed again.
+    pub fn sealed_for(&self, key: &KeyId) -> Option<&[NodeId]> {
+        self.sealing.get(key).map(|sealing| sealing.members.as_slice()).filter(|members| !members.is_empty())
+    }
+}
