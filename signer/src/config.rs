@@ -43,6 +43,9 @@ pub struct Config {
     /// How it logs.
     #[serde(default)]
     pub log: LogSection,
+    /// What it keeps of the audit.
+    #[serde(default)]
+    pub audit: AuditSection,
 }
 
 /// `[node]`
@@ -187,6 +190,24 @@ impl Default for LogSection {
     }
 }
 
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSection {
+    /// Records older than this are pruned on this node.
+    pub keep_days: u64,
+    /// The most records kept on this node; about 300 bytes each.
+    pub keep_records: u64,
+    /// How often this node signs the chain, if something was recorded.
+    pub sign_secs: u64,
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        Self { keep_days: 400, keep_records: 20_000_000, sign_secs: 300 }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -276,7 +297,7 @@ impl Config {
     }
 
     fn resolve_paths(&mut self, base: &Path) {
-        let Self { node, listen, tls, cluster: _, limits: _, log: _ } = self;
+        let Self { node, listen, tls, cluster: _, limits: _, log: _, audit: _ } = self;
         let optional = [&mut node.unlock_file, &mut listen.admin_socket];
         let required = [&mut node.data_dir, &mut tls.ca, &mut tls.cert, &mut tls.key];
         for path in optional.into_iter().flatten().chain(required) {
@@ -315,6 +336,9 @@ impl Config {
             ("limits.connections_max", limits.connections_max.into()),
             ("limits.tick_ms", limits.tick_ms),
             ("limits.log_bytes_max", limits.log_bytes_max as u64),
+            ("audit.keep_days", self.audit.keep_days),
+            ("audit.keep_records", self.audit.keep_records),
+            ("audit.sign_secs", self.audit.sign_secs),
         ] {
             if value == 0 {
                 return Err(ConfigError::Value {

@@ -4,6 +4,7 @@
 //! cannot be decoded come from a newer program or a damaged disk: the node stops, it never skips one.
 
 use crate::{
+    audit::{AuditNote, AuditSignature},
     codec::{CodecError, decode_record, encode_record},
     ledger::{Claim, Position},
     records::StateHash,
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use signonce_protocol::{
     BlockNumber, DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Round, Scheme, SessionIndex, SetId, Slot,
 };
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// The newest version of the command format. A new kind of command or change is a new version, and waits for the
 /// feature level that says every member reads it; all else goes on to be written in the version it always had: one
@@ -43,6 +44,31 @@ pub struct RequestId {
     pub boot: u64,
     /// Counts up within the process.
     pub seq: u64,
+}
+
+impl FromStr for RequestId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split('/').map(str::parse::<u64>);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(node)), Some(Ok(boot)), Some(Ok(seq)), None) => {
+                Ok(Self { node: NodeId(node), boot, seq })
+            }
+            _ => Err(format!("{text:?} is no request: NODE/START/NUMBER")),
+        }
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl fmt::Display for RequestId {
@@ -313,6 +339,15 @@ pub enum Change {
     /// Where the leader should be. Feature level 2.
     #[codec(index = 38)]
     Place(PlacementChange),
+    /// A node tells what it answered without the log. Feature level 2.
+    #[codec(index = 34)]
+    RecordAudit {
+        /// What it tells.
+        notes: Vec<AuditNote>,
+    },
+    /// A node signs the audit chain. Feature level 2.
+    #[codec(index = 35)]
+    SignAudit(AuditSignature),
 }
 
 impl Change {
@@ -320,6 +355,7 @@ impl Change {
     /// read.
     pub const fn feature_level(&self) -> u32 {
         match self {
+            Self::RecordAudit { .. } | Self::SignAudit(_) => 2,
             Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
             Self::AddMember { .. }
             | Self::JoinMember { .. }
@@ -340,6 +376,35 @@ impl Change {
             | Self::AnnounceMember(_)
             | Self::RemoveMember { .. }
             | Self::RaiseFeatureLevel { .. } => 0,
+        }
+    }
+
+    /// Puts their hashes in the place of sealed secrets and tokens: so the change enters the audit.
+    pub(crate) fn redact(&mut self) {
+        match self {
+            Self::RegisterKey { sealed, .. }
+            | Self::ResealKey { sealed, .. }
+            | Self::AddGeneratedKey { sealed, .. } => sealed.redact(),
+            Self::ResealKeys { keys, .. } => keys.iter_mut().for_each(|key| key.sealed.redact()),
+            Self::JoinMember { token, .. } => *token = JoinToken::new(token.hash()),
+            Self::AddChain(_)
+            | Self::SetLimits { .. }
+            | Self::ArmKey { .. }
+            | Self::DisableKey { .. }
+            | Self::RemoveKey { .. }
+            | Self::RaiseWatermark { .. }
+            | Self::AddClient { .. }
+            | Self::UpdateClient { .. }
+            | Self::RemoveClient { .. }
+            | Self::AnnounceMember(_)
+            | Self::RemoveMember { .. }
+            | Self::RaiseFeatureLevel { .. }
+            | Self::SetKeyAllowance { .. }
+            | Self::AddMember { .. }
+            | Self::PromoteMember { .. }
+            | Self::Place(_)
+            | Self::RecordAudit { .. }
+            | Self::SignAudit(_) => {}
         }
     }
 }
@@ -738,6 +803,17 @@ pub enum ChangeError {
         sealed_for: Vec<NodeId>,
         /// The members.
         members: Vec<NodeId>,
+    },
+    /// A node's note for the audit that is larger than notes are.
+    #[error("the audit takes at most {limit} {what} at a time, not {len}")]
+    #[codec(index = 60)]
+    AuditTooLarge {
+        /// Of what.
+        what: String,
+        /// How much there was.
+        len: u32,
+        /// The most there may be.
+        limit: u32,
     },
 }
 

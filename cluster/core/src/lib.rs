@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod audit;
 pub mod codec;
 pub mod command;
 pub mod ledger;
@@ -19,6 +20,7 @@ pub mod registry;
 pub mod replica;
 pub mod state;
 
+pub use audit::{AuditEvent, AuditHead, AuditNote, AuditRecord, AuditRow, AuditSignature, NotedAnswer};
 pub use codec::{CodecError, decode_record, encode_record, open_record, seal_record};
 pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, Floors, RequestId};
 pub use ledger::{Claim, Position, Refusal, Verdict, WatermarkView};

@@ -10,6 +10,7 @@ mod placement;
 mod sealing;
 mod store;
 
+use crate::audit::AuditHead;
 pub use membership::{JoinToken, MemberRole, Membership, Standing};
 use parity_scale_codec::{Decode, Encode};
 pub(crate) use placement::Placement;
@@ -18,7 +19,7 @@ pub use sealing::Resealed;
 pub(crate) use sealing::Sealing;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use signonce_protocol::{
-    ChainFormat, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey, Scheme,
+    ChainFormat, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey, Scheme, blake2_256,
 };
 use std::{collections::BTreeMap, fmt};
 
@@ -102,6 +103,11 @@ impl Envelope {
     /// The sealed bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Puts the hash of the sealed bytes in their place.
+    pub(crate) fn redact(&mut self) {
+        self.0 = blake2_256(&self.0).to_vec();
     }
 }
 
@@ -337,6 +343,7 @@ pub struct Registry {
     memberships: BTreeMap<NodeId, Membership>,
     sealing: BTreeMap<KeyId, Sealing>,
     placement: Option<Placement>,
+    audit: AuditHead,
     index: Index,
 }
 
@@ -352,6 +359,11 @@ struct Index {
 }
 
 impl Registry {
+    /// Where the audit chain is.
+    pub fn audit_head(&self) -> AuditHead {
+        self.audit
+    }
+
     /// Every chain, by genesis hash.
     pub fn chains(&self) -> impl Iterator<Item = &Chain> {
         self.chains.values()

@@ -16,6 +16,7 @@ pub use restore::RestoreError;
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::{
+    audit::{AUDIT_LEVEL, AuditHead, AuditRecord, AuditRow, Audited},
     command::{ChangeDone, ChangeError, ClaimRequest, Command, RequestId},
     ledger::{Ceiling, Claim, Ledger, Refusal, Verdict, WatermarkView},
     records::{Journal, RecordChange, StateHash},
@@ -77,6 +78,8 @@ pub struct State {
     registry: Registry,
     ledger: Ledger,
     journal: Journal,
+    /// Audit records since they were last taken. Not part of the replicated state.
+    trail: Vec<AuditRow>,
     /// The last command applied since this value was made. Not part of the replicated state.
     last: Option<LogIndex>,
     /// Raft's configuration: see [`members`]. Not part of the replicated state.
@@ -104,12 +107,13 @@ impl State {
         }
         self.remember_passed(at);
         let outcomes = match command {
-            Command::Claims(requests) => {
-                let verdict = |r: ClaimRequest| (r.request, Outcome::Verdict(self.claim(at, &r.claim)));
-                requests.into_iter().map(verdict).collect()
-            }
-            Command::Change { request, actor: _, time_ms: _, change } => {
-                vec![(request, Outcome::Change(self.change(at, change)))]
+            Command::Claims(requests) => self.claims(at, requests),
+            Command::Change { request, actor, time_ms, change } => {
+                let audited = Audited::of(&change);
+                let done = self.change(at, change);
+                let refused = done.as_ref().err().cloned();
+                self.audit(audited.into_records(at, request, actor, time_ms, refused));
+                vec![(request, Outcome::Change(done))]
             }
             Command::Checkpoint { .. } => Vec::new(),
         };
@@ -118,6 +122,29 @@ impl State {
             self.remember(at);
         }
         Ok(outcomes)
+    }
+
+    /// Judges claims one after the other, and puts each verdict into the audit.
+    fn claims(&mut self, at: LogIndex, requests: Vec<ClaimRequest>) -> Vec<(RequestId, Outcome)> {
+        let mut records = Vec::with_capacity(requests.len());
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for asked in requests {
+            let verdict = self.claim(at, &asked.claim);
+            outcomes.push((asked.request, Outcome::Verdict(verdict.clone())));
+            records.push(AuditRecord::of_claim(at, asked, verdict));
+        }
+        self.audit(records);
+        outcomes
+    }
+
+    /// Puts records at the end of the audit chain.
+    fn audit(&mut self, records: Vec<AuditRecord>) {
+        if records.is_empty() || self.registry.feature_level() < AUDIT_LEVEL {
+            return;
+        }
+        let mut head = self.registry.audit_head();
+        self.trail.extend(records.iter().map(|record| head.append(record)));
+        self.registry.put_audit_head(head, &mut self.journal);
     }
 
     /// Judges a claim and, if it is granted, records it.
@@ -165,6 +192,16 @@ impl State {
     /// The records changed since the last call, for the node's write batch.
     pub fn take_changes(&mut self) -> Vec<RecordChange> {
         self.journal.take()
+    }
+
+    /// The audit records made since the last call, for the same batch.
+    pub fn take_audit(&mut self) -> Vec<AuditRow> {
+        std::mem::take(&mut self.trail)
+    }
+
+    /// Where the audit chain is.
+    pub fn audit_head(&self) -> AuditHead {
+        self.registry.audit_head()
     }
 
     /// The hash of the state as it is now.

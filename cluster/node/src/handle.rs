@@ -1,5 +1,6 @@
 //! The handle through which a server uses the cluster. Cheap to clone; every method may be called from any thread.
 
+use crate::audit::AuditStore;
 use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
 use crate::driver::waiters::{Answer, Submission};
 use crate::driver::{Event, Inbox};
@@ -128,6 +129,7 @@ pub(crate) struct Shared {
     pub status: watch::Receiver<ReplicaStatus>,
     pub applied: watch::Receiver<LogIndex>,
     pub metrics: Arc<ClusterMetrics>,
+    pub audit: AuditStore,
 }
 
 impl Handle {
@@ -194,8 +196,21 @@ impl Handle {
     /// # Errors
     /// See [`SubmitError`]. Dropping the future does not take the claim back.
     pub async fn claim(&self, claim: Claim, timeout: Duration) -> Result<Decision, SubmitError> {
+        self.claim_as(self.next_request(), claim, timeout).await
+    }
+
+    /// [`Self::claim`] under a name from [`Self::next_request`] that the caller has used before, in its log say.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn claim_as(
+        &self,
+        request: RequestId,
+        claim: Claim,
+        timeout: Duration,
+    ) -> Result<Decision, SubmitError> {
         self.read(|state| check_slot(state, &claim, unix_ms(), self.0.slot_tolerance))?;
-        let (request, key, digest) = (self.next_request(), claim.key, claim.digest);
+        let (key, digest) = (claim.key, claim.digest);
         let (at, outcome) = self.submit(Request::Claim(ClaimRequest { request, claim }), timeout).await?;
         match outcome {
             Outcome::Verdict(verdict) => Ok(Decision::from_log(at, verdict, key, digest)),
@@ -234,7 +249,13 @@ impl Handle {
         Some(heir)
     }
 
-    fn next_request(&self) -> RequestId {
+    /// The audit records on this node.
+    pub fn audit(&self) -> AuditStore {
+        self.0.audit.clone()
+    }
+
+    /// A name for a request, never used before and never again.
+    pub fn next_request(&self) -> RequestId {
         let seq = self.0.next_seq.fetch_add(1, Ordering::Relaxed);
         RequestId { node: self.0.node, boot: self.0.boot, seq }
     }

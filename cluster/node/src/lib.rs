@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod audit;
 pub mod clock;
 mod driver;
 mod handle;
@@ -16,6 +17,7 @@ mod node;
 mod store;
 mod transport;
 
+pub use audit::{AuditError, AuditStore};
 pub use handle::{Decision, Grant, Handle, NotReady, SubmitError};
 pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Stage, Stages, bound};
 pub use node::{Node, NodeConfig, StartError};

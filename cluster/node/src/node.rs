@@ -1,5 +1,6 @@
 //! Puts a node together: directory, replica, transport, driver.
 
+use crate::audit::AuditStore;
 use crate::clock::unix_ms;
 use crate::driver::{Driver, Event, Inbox, Published};
 use crate::handle::{Handle, Shared};
@@ -140,6 +141,8 @@ impl Node {
         let (applied_sender, applied) = watch::channel(status.applied);
         let (status_sender, status) = watch::channel(status);
         let metrics = Arc::new(ClusterMetrics::default());
+        let store = Arc::new(opened.store);
+        let audit = AuditStore { store: Arc::downgrade(&store), inbox: inbox.clone() };
         let handle = Handle(Arc::new(Shared {
             node: identity.node,
             boot: opened.life.boot,
@@ -151,6 +154,7 @@ impl Node {
             status,
             applied,
             metrics: Arc::clone(&metrics),
+            audit,
         }));
         let driver = Driver {
             node: identity.node,
@@ -159,7 +163,7 @@ impl Node {
             slot_tolerance: config.slot_tolerance,
             state: replica.state(),
             replica,
-            store: Arc::new(opened.store),
+            store,
             transport,
             events,
             published: Published { status: status_sender, applied: applied_sender },

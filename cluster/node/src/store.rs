@@ -4,7 +4,9 @@
 //! fatal for the process: after a failed write or fsync nobody knows what the disk holds (the kernel may have dropped
 //! the dirty pages), so nothing is retried and the restart decides.
 
-use rocksdb::{ColumnFamilyDescriptor, DB, DBRecoveryMode, IteratorMode, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions,
+};
 use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable};
 use std::path::{Path, PathBuf};
 
@@ -54,6 +56,9 @@ pub enum StoreError {
     IdentityMismatch(PathBuf),
 }
 
+/// Key and value.
+pub type StoredRow = (Box<[u8]>, Box<[u8]>);
+
 /// The database.
 pub struct Store {
     db: DB,
@@ -66,6 +71,7 @@ const fn table_name(table: DiskTable) -> &'static str {
         DiskTable::Meta => "meta",
         DiskTable::Ledger => "ledger",
         DiskTable::Registry => "keys",
+        DiskTable::Audit => "audit",
     }
 }
 
@@ -131,15 +137,20 @@ impl Store {
         if !path.join("CURRENT").exists() {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        let db = DB::open_cf_descriptors(&database_options(), path, tables())
-            .map_err(|source| StoreError::RocksDb { path: path.to_owned(), source })?;
+        let failed = |source| StoreError::RocksDb { path: path.to_owned(), source };
+        let mut options = database_options();
+        // Stores from before the audit lack its table, and no other: what else is missing was lost.
+        let there = DB::list_cf(&options, path).map_err(failed)?;
+        let has = |table: &DiskTable| there.iter().any(|name| name == table_name(*table));
+        options.create_missing_column_families(DiskTable::READ_AT_START.iter().all(has));
+        let db = DB::open_cf_descriptors(&options, path, tables()).map_err(failed)?;
         Ok(Self { db, path: path.to_owned() })
     }
 
-    /// Reads everything.
+    /// Reads everything that a start needs.
     pub fn image(&self) -> Result<DiskImage, StoreError> {
         let mut rows = Vec::new();
-        for table in DiskTable::ALL {
+        for table in DiskTable::READ_AT_START {
             for row in self.db.iterator_cf(self.table(table), IteratorMode::Start) {
                 let (key, value) = row.map_err(|e| self.failed(e))?;
                 rows.push((table, key.into_vec(), value.into_vec()));
@@ -165,6 +176,21 @@ impl Store {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         self.db.write_opt(writes, &options).map_err(|e| self.failed(e))
+    }
+
+    /// At most `limit` rows of a table from `from` on, in the order of their keys.
+    pub fn scan(&self, table: DiskTable, from: &[u8], limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let rows = self.db.iterator_cf(self.table(table), IteratorMode::From(from, Direction::Forward));
+        rows.take(limit).map(|row| row.map_err(|e| self.failed(e))).collect()
+    }
+
+    /// The last row of a table.
+    pub fn last(&self, table: DiskTable) -> Result<Option<StoredRow>, StoreError> {
+        self.db
+            .iterator_cf(self.table(table), IteratorMode::End)
+            .next()
+            .transpose()
+            .map_err(|e| self.failed(e))
     }
 
     /// Makes everything written so far durable.

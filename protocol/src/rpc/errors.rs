@@ -153,6 +153,9 @@ pub struct ErrorData {
     /// When to ask again, in milliseconds, with `rateLimited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// The signer's name for the request: its log lines and the audit have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// A refusal, as a signer gives it and a client gets it.
@@ -182,6 +185,7 @@ impl RpcError {
             bound: None,
             leader: None,
             retry_after_ms: None,
+            request: None,
         };
         Self { code, message: message.into(), data: Box::new(data) }
     }
@@ -246,6 +250,13 @@ impl RpcError {
     #[must_use]
     pub fn with_duty(mut self, duty: Duty) -> Self {
         self.data.duty = Some(duty);
+        self
+    }
+
+    /// With the signer's name for the request.
+    #[must_use]
+    pub fn with_request(mut self, request: impl fmt::Display) -> Self {
+        self.data.request = Some(request.to_string());
         self
     }
 

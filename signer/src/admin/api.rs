@@ -13,8 +13,10 @@
 //! | `admin_clients` | – | `Vec<ClientRow>`, tombstones included |
 //! | `admin_members` | – | `Vec<MemberRow>` |
 //! | `admin_change` | `change`: [`Change`] | [`ChangeDone`] |
+//! | `admin_audit` | `query`: [`AuditQuery`] | [`AuditPage`] |
 //! | `admin_transferLeadership` | `to`: node id or null | the node id it went to |
 
+use crate::audit::query::{AuditPage, AuditQuery};
 use crate::upkeep::feature::HeldBackBy;
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
@@ -55,6 +57,10 @@ pub trait AdminApi {
     /// Changes the registry or a watermark.
     #[method(name = "change", param_kind = map, with_extensions)]
     async fn change(&self, change: Change) -> Result<ChangeDone, AdminError>;
+
+    /// Audit records, page by page.
+    #[method(name = "audit", param_kind = map, with_extensions)]
+    async fn audit(&self, query: AuditQuery) -> Result<AuditPage, AdminError>;
 
     /// Hands leadership to `to`, or to the follower that is furthest; answers the new leader.
     #[method(name = "transferLeadership", param_kind = map, with_extensions)]

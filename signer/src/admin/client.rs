@@ -5,6 +5,7 @@
 
 use super::api::{AdminError, AdminErrorCode, AdminErrorData, AdminStatus, ClientRow, KeyRow, MemberRow};
 use crate::{
+    audit::query::{AuditPage, AuditQuery},
     config::TlsFiles,
     server::tls::{self, TlsError},
 };
@@ -164,6 +165,14 @@ impl AdminClient {
     /// As [`Self::call`].
     pub async fn change(&self, change: &Change) -> Result<ChangeDone, CallError> {
         self.call("admin_change", &json!({ "change": change })).await
+    }
+
+    /// Audit records, page by page.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, CallError> {
+        self.call("admin_audit", &json!({ "query": query })).await
     }
 
     /// Hands leadership over; answers the new leader.

@@ -5,6 +5,7 @@ use super::api::{
     AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey,
     MemberRow,
 };
+use crate::audit::query::{self, AuditPage, AuditQuery, Filter, Found};
 use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller, upkeep::feature::Levels};
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
@@ -151,6 +152,19 @@ impl AdminApiServer for Admin {
         }
     }
 
+    async fn audit(&self, extensions: &Extensions, query: AuditQuery) -> Result<AuditPage, AdminError> {
+        actor(extensions)?;
+        let (filter, feature_level) =
+            self.handle.read(|state| (Filter::new(&query, state), state.feature_level()));
+        let store = self.handle.audit();
+        let found = tokio::task::spawn_blocking(move || query::page(&store, &query, &filter)).await;
+        let internal = |why: String| AdminError::new(AdminErrorCode::Internal, why);
+        let Found { first, head, lines, next } =
+            found.map_err(|e| internal(e.to_string()))?.map_err(|e| internal(e.to_string()))?;
+        let (cluster, node) = (self.cluster.clone(), self.handle.node());
+        Ok(AuditPage { cluster, node, feature_level, first, head, lines, next })
+    }
+
     async fn transfer_leadership(
         &self,
         extensions: &Extensions,
@@ -290,6 +304,7 @@ fn check(change: &Change) -> Result<(), AdminError> {
         Change::RemoveMember { .. } => {
             "a member's vote must be taken first, which this version cannot do yet"
         }
+        Change::RecordAudit { .. } | Change::SignAudit(_) => "nodes speak for themselves in the audit",
         Change::AddGeneratedKey { .. } => "signers make such keys, for the clients that ask them",
         Change::ResealKeys { .. } => "the leader seals keys again by itself",
         Change::Place(PlacementChange::Note { .. }) => "nodes say this of themselves",
@@ -325,6 +340,8 @@ const fn name_of(change: &Change) -> &'static str {
         Change::AddMember { .. } => "addMember",
         Change::JoinMember { .. } => "joinMember",
         Change::PromoteMember { .. } => "promoteMember",
+        Change::RecordAudit { .. } => "recordAudit",
+        Change::SignAudit(_) => "signAudit",
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file per command. Parses, runs, and turns failures into exit codes.
 
+mod audit;
 mod bench;
 mod certs;
 mod chains;
@@ -45,6 +46,7 @@ enum Command {
     Keys(keys::Args),
     Clients(clients::Args),
     Watermarks(watermarks::Args),
+    Audit(audit::Args),
     /// Measures what a protected signature costs on this machine.
     Bench(bench::Args),
 }
@@ -76,6 +78,7 @@ async fn run(command: Command) -> common::Done {
         Command::Keys(args) => keys::run(args).await,
         Command::Clients(args) => clients::run(args).await,
         Command::Watermarks(args) => watermarks::run(args).await,
+        Command::Audit(args) => audit::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     }
 }

@@ -36,6 +36,9 @@ pub(super) const SETTINGS: &[(&str, &str, Kind)] = &[
     ("limits", "tick_ms", Kind::Toml),
     ("log", "format", Kind::Text),
     ("log", "level", Kind::Text),
+    ("audit", "keep_days", Kind::Toml),
+    ("audit", "keep_records", Kind::Toml),
+    ("audit", "sign_secs", Kind::Toml),
 ];
 
 /// The names a `[[cluster.members]]` table may have.

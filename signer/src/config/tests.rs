@@ -121,6 +121,9 @@ fn every_setting_can_come_from_the_environment() {
         ("limits.tick_ms", "6"),
         ("log.format", "text"),
         ("log.level", "debug"),
+        ("audit.keep_days", "7"),
+        ("audit.keep_records", "8"),
+        ("audit.sign_secs", "9"),
     ];
     let names: Vec<_> = SETTINGS.iter().map(|(s, k, _)| format!("{s}.{k}")).collect();
     assert_eq!(names, values.map(|(name, _)| name), "a new setting belongs in this table too");

@@ -11,6 +11,7 @@ pub mod tls;
 
 use crate::{
     admin::server::{Admin, admin_module},
+    audit::{Auditor, head::HeadSigner, notes::Notebook},
     clock::Clock,
     config::Config,
     keyring_sync::KeyringSync,
@@ -110,7 +111,7 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&config.tls)?));
     let identity = unlock(&config).await?;
     let node = Node::start(node_config(&config)?).await?;
-    let parts = Parts::new(&config, &node, identity, hardening);
+    let parts = Parts::new(&config, &node, identity, hardening)?;
     let stop = parts.serve(&config, listeners, acceptor);
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
 
@@ -264,10 +265,16 @@ struct Parts {
     clock: Arc<Clock>,
     sync: Arc<KeyringSync>,
     upkeep: Upkeep,
+    auditor: Auditor,
 }
 
 impl Parts {
-    fn new(config: &Config, node: &Node, identity: NodeIdentity, hardening: HardeningReport) -> Self {
+    fn new(
+        config: &Config,
+        node: &Node,
+        identity: NodeIdentity,
+        hardening: HardeningReport,
+    ) -> Result<Self, RunError> {
         let handle = node.handle();
         let keyring = Arc::new(Keyring::new());
         let clock = Arc::new(Clock::default());
@@ -279,15 +286,19 @@ impl Parts {
         let gate =
             Gate::new(handle.clone(), Arc::clone(&keyring), Arc::clone(&sync), Arc::clone(&clock), config);
         let gate = Arc::new(gate);
+        let notes = Arc::new(Notebook::default());
         let signer = Arc::new(Signer::new(
             handle.clone(),
             Arc::clone(&keyring),
             Arc::clone(&sync),
             Arc::clone(&gate),
             Arc::clone(&metrics),
+            Arc::clone(&notes),
             config.limits.request_timeout(),
         ));
         let upkeep = Upkeep::new(handle.clone());
+        let head_signer = HeadSigner::new(&config.tls, &config.cluster.id)?;
+        let auditor = Auditor::new(handle.clone(), notes, head_signer, config.audit.clone());
         let admin = Admin {
             handle,
             keyring,
@@ -297,12 +308,12 @@ impl Parts {
             memory_warnings: hardening.warnings(),
             timeout: config.limits.request_timeout(),
         };
-        Self { signer, admin, gate, metrics, clock, sync, upkeep }
+        Ok(Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor })
     }
 
     /// Starts every task; what is returned ends those that hold connections.
     fn serve(self, config: &Config, listeners: Listeners, acceptor: TlsAcceptor) -> ServerHandle {
-        let Self { signer, admin, gate, metrics, clock, sync, upkeep } = self;
+        let Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor } = self;
         let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
         let limit = config.limits.connections_max;
@@ -338,6 +349,7 @@ impl Parts {
         };
         tokio::spawn(sync.run(own));
         tokio::spawn(upkeep.run());
+        tokio::spawn(auditor.run());
         stop
     }
 }

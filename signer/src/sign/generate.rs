@@ -22,6 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
+use tracing::Instrument as _;
 
 /// What making a key takes, out of the applied state.
 struct Terms {
@@ -47,7 +48,12 @@ impl Signer {
         request: GenerateKeyParams,
     ) -> Result<GenerateKeyReply, RpcError> {
         let started = Instant::now();
-        let result = self.generate_inner(peer, &request).await;
+        let id = self.handle.next_request();
+        let span = tracing::info_span!("generate", request = %id);
+        let result = self.generate_inner(peer, &request).instrument(span).await.map_err(|error| {
+            self.note_refused(id, peer, None, &error);
+            error.with_request(id)
+        });
         self.metrics.key_asked(result.as_ref().map(drop).map_err(|error| error.code), started.elapsed());
         result
     }

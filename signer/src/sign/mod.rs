@@ -14,6 +14,7 @@ mod vrf;
 pub use list::visible_keys;
 
 use crate::{
+    audit::notes::{Asked, Notebook},
     keyring_sync::KeyringSync,
     metrics::{Method, Metrics, Outcome},
     readiness::Gate,
@@ -21,7 +22,7 @@ use crate::{
 };
 use lookup::ClientView;
 use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms};
-use signonce_core::{Claim, ClientId, Verdict};
+use signonce_core::{Claim, ClientId, RequestId, Verdict};
 use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signature, Unreleased};
 use signonce_protocol::{
     Digest, Duty, DutyClass, KeyId, LogIndex, Payload, PublicKey,
@@ -31,6 +32,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tracing::Instrument as _;
 
 /// Serves sign requests. Shared by all connections.
 pub struct Signer {
@@ -39,6 +41,7 @@ pub struct Signer {
     sync: Arc<KeyringSync>,
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
+    notes: Arc<Notebook>,
     timeout: Duration,
     /// Held while a key is made: one at a time, so that a quota is found full before the log is.
     making: tokio::sync::Mutex<()>,
@@ -56,6 +59,7 @@ pub struct SignRequest {
 
 /// A request that has passed every check but the ledger's.
 struct Work {
+    request: RequestId,
     client: ClientView,
     key: KeyId,
     payload: Payload,
@@ -78,9 +82,10 @@ impl Signer {
         sync: Arc<KeyringSync>,
         gate: Arc<Gate>,
         metrics: Arc<Metrics>,
+        notes: Arc<Notebook>,
         timeout: Duration,
     ) -> Self {
-        Self { handle, keyring, sync, gate, metrics, timeout, making: tokio::sync::Mutex::default() }
+        Self { handle, keyring, sync, gate, metrics, notes, timeout, making: tokio::sync::Mutex::default() }
     }
 
     /// Whether this node serves, and who leads.
@@ -98,8 +103,21 @@ impl Signer {
     /// # Errors
     /// Every refusal of design §6, with its facts.
     pub async fn sign(&self, peer: &PeerIdentity, request: SignRequest) -> Result<SignReply, RpcError> {
+        // From here on every line of the log, the claim in the replicated log and the error carry this name.
+        let id = self.handle.next_request();
+        let span = tracing::info_span!("sign", request = %id);
+        let result = self.sign_as(id, peer, request).instrument(span).await;
+        result.map_err(|error| error.with_request(id))
+    }
+
+    async fn sign_as(
+        &self,
+        id: RequestId,
+        peer: &PeerIdentity,
+        request: SignRequest,
+    ) -> Result<SignReply, RpcError> {
         let started = Instant::now();
-        let (class, result) = match self.admit(peer, &request) {
+        let (class, result) = match self.admit(id, peer, &request) {
             Ok(work) => {
                 let class = work.payload.class();
                 let result = match work.payload.duty().cloned() {
@@ -111,7 +129,11 @@ impl Signer {
                 }
                 (Some(class), result)
             }
-            Err(error) => (None, Err(error)),
+            Err(error) => {
+                self.note_refused(id, peer, Some(request.key), &error);
+                tracing::info!(client = ?peer.client, key = %request.key, code = error.code.name(), "not signed: {}", error.message);
+                (None, Err(error))
+            }
         };
         let outcome =
             result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
@@ -141,7 +163,7 @@ impl Signer {
     }
 
     /// Reads the payload and finds client, chain and key.
-    fn admit(&self, peer: &PeerIdentity, request: &SignRequest) -> Result<Work, RpcError> {
+    fn admit(&self, id: RequestId, peer: &PeerIdentity, request: &SignRequest) -> Result<Work, RpcError> {
         let SignRequest { chain, key: public, payload } = request;
         let began = Instant::now();
         let known = self.handle.read(|state| {
@@ -160,16 +182,18 @@ impl Signer {
         let key = self.handle.read(|state| lookup::key(state, &client, genesis, public, work));
         self.metrics.stage(Stage::Rights).observe(looked + began.elapsed());
         let key = key.map_err(|error| self.if_caught_up(error))?;
-        Ok(Work { client, key, payload })
+        Ok(Work { request: id, client, key, payload })
     }
 
     /// A duty: one digest, for ever.
     async fn sign_duty(&self, work: &Work, duty: Duty) -> Result<SignReply, RpcError> {
-        let Work { client, key, payload } = work;
+        let Work { request, client, key, payload } = work;
         let claim =
             Claim { key: *key, client: client.id, duty, digest: payload.digest(), time_ms: unix_ms() };
         if let Some(decision) = self.handle.known(&claim) {
-            let granted = self.judge(&claim, decision)?;
+            // A repeat gives out what is in the audit already. A refusal is another attempt, which the log does not
+            // get to see.
+            let granted = self.judge(&claim, decision).inspect_err(|error| self.note(work, error))?;
             self.open(*key).await?;
             let signature = self.make(key, payload);
             return self.release(claim, signature, granted);
@@ -182,9 +206,10 @@ impl Signer {
         // The claim is polled, and so on its way, before the signature is made.
         let signing = async { self.make(key, payload) };
         let (decided, signature) =
-            futures::future::join(self.handle.claim(claim.clone(), self.timeout), signing).await;
-        let decision =
-            decided.map_err(|error| errors::undecided(key, &claim.duty, error, self.gate.leader_hint()))?;
+            futures::future::join(self.handle.claim_as(*request, claim.clone(), self.timeout), signing).await;
+        let decision = decided
+            .map_err(|error| errors::undecided(key, &claim.duty, error, self.gate.leader_hint()))
+            .inspect_err(|error| self.note(work, error))?;
         self.metrics.timed(Stage::Reply, || {
             let granted = self.judge(&claim, decision)?;
             self.release(claim, signature, granted)
@@ -236,7 +261,7 @@ impl Signer {
     /// Work that uses nothing up. It still takes a working member: one that may have lost its memory, or lost sight
     /// of the others, must not go on as if nothing had happened.
     async fn sign_free(&self, work: &Work) -> Result<SignReply, RpcError> {
-        let Work { client: _, key, payload } = work;
+        let Work { request, client, key, payload } = work;
         self.gate.check()?;
         self.open(*key).await?;
         let leave = FreeDuty::of(payload).ok_or_else(|| {
@@ -244,6 +269,8 @@ impl Signer {
         })?;
         let signature = self.make(key, payload);
         let signature = signature.map_err(|error| errors::not_signed(key, &error))?.release(leave);
+        let asked = Asked { client: Some(client.id), key: Some(key.public), request: *request };
+        self.notes.free(asked, payload.class(), unix_ms());
         Ok(SignReply {
             signature: signature.as_bytes().to_vec().into(),
             verdict: SignVerdict::Free,
@@ -251,6 +278,19 @@ impl Signer {
             log_index: None,
             leader: None,
         })
+    }
+
+    /// Notes a refusal that does not come out of the log.
+    fn note(&self, work: &Work, error: &RpcError) {
+        let Work { request, client, key, payload } = work;
+        let asked = Asked { client: Some(client.id), key: Some(key.public), request: *request };
+        self.notes.refused(asked, error, Some(payload.digest()), unix_ms());
+    }
+
+    /// Notes a refusal of somebody who got no further than the registry.
+    fn note_refused(&self, id: RequestId, peer: &PeerIdentity, key: Option<PublicKey>, error: &RpcError) {
+        let client = self.handle.read(|state| state.client_by_spki(&peer.spki.0).map(|client| client.id));
+        self.notes.refused(Asked { client, key, request: id }, error, None, unix_ms());
     }
 
     /// Makes sure that the key is open on this node.
@@ -278,7 +318,7 @@ struct Granted {
 
 /// Refusals are where attacks and broken setups show first. Never logs payload bytes or signatures.
 fn log_refusal(work: &Work, error: &RpcError) {
-    let Work { client, key, payload } = work;
+    let Work { request: _, client, key, payload } = work;
     let (client, code) = (&client.name, error.code.name());
     if error.code == ErrorCode::Equivocation {
         tracing::warn!(client, %key, code, payload = payload.summary(), "refused: {}", error.message);

@@ -2,14 +2,18 @@
 
 use super::{Signer, errors, lookup};
 use crate::{
+    audit::notes::Asked,
     metrics::{Method, Outcome},
     server::tls::PeerIdentity,
 };
+use signonce_cluster::clock::unix_ms;
+use signonce_core::RequestId;
 use signonce_protocol::{
     DutyClass,
     rpc::{RpcError, SignVerdict, VrfParams, VrfReply},
 };
 use std::time::Instant;
+use tracing::Instrument as _;
 
 const CLASS: DutyClass = DutyClass::BabeVrf;
 
@@ -20,7 +24,13 @@ impl Signer {
     /// Every refusal of design §6 that is not about a duty.
     pub async fn vrf(&self, peer: &PeerIdentity, request: VrfParams) -> Result<VrfReply, RpcError> {
         let started = Instant::now();
-        let result = self.vrf_inner(peer, &request).await;
+        let id = self.handle.next_request();
+        let span = tracing::info_span!("vrf", request = %id);
+        let result = self.vrf_inner(id, peer, &request).instrument(span).await;
+        let result = result.map_err(|error| {
+            self.note_refused(id, peer, Some(request.key), &error);
+            error.with_request(id)
+        });
         let outcome = match &result {
             Ok(_) => Outcome::Signed(SignVerdict::Free),
             Err(error) => Outcome::Refused(error.code),
@@ -29,18 +39,26 @@ impl Signer {
         result
     }
 
-    async fn vrf_inner(&self, peer: &PeerIdentity, request: &VrfParams) -> Result<VrfReply, RpcError> {
+    async fn vrf_inner(
+        &self,
+        id: RequestId,
+        peer: &PeerIdentity,
+        request: &VrfParams,
+    ) -> Result<VrfReply, RpcError> {
         let VrfParams { chain, key, slot, epoch_index, randomness } = request;
         let found = self.handle.read(|state| {
             let client = lookup::client(state, peer)?;
             let genesis = lookup::chain(state, chain)?.genesis;
-            lookup::key(state, &client, genesis, key, (CLASS, CLASS.key_types()))
+            let key = lookup::key(state, &client, genesis, key, (CLASS, CLASS.key_types()))?;
+            Ok((client, key))
         });
-        let key = found.map_err(|error| self.if_caught_up(error))?;
+        let (client, key) = found.map_err(|error| self.if_caught_up(error))?;
         self.gate.check()?;
         self.open(key).await?;
         let vrf = self.keyring.vrf(&key, *slot, *epoch_index, &randomness.0);
         let vrf = vrf.map_err(|error| errors::not_signed(&key, &error))?;
+        let asked = Asked { client: Some(client.id), key: Some(key.public), request: id };
+        self.notes.free(asked, CLASS, unix_ms());
         Ok(VrfReply { pre_output: vrf.pre_output.into(), proof: vrf.proof.into() })
     }
 }

@@ -4,6 +4,7 @@
 //! with a deadline, and everything that clients received goes through the demo's checker, which shares nothing with
 //! the ledger.
 
+mod audit;
 mod bad_input;
 mod common;
 mod demo;

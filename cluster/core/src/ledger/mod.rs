@@ -29,6 +29,7 @@ use crate::{
     registry::{Chain, ClientId},
 };
 use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 use signonce_protocol::{AuraMode, BlockNumber, Digest, Duty, KeyId, LogIndex};
 use std::collections::BTreeMap;
 use store::Pen;
@@ -50,7 +51,8 @@ pub struct Claim {
 }
 
 /// What the ledger says of one claim. Applying the same log gives every node the same verdicts.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "camelCase")]
 pub enum Verdict {
     /// First claim of this duty: the digest is now the only one that may ever be signed.
     #[codec(index = 0)]

@@ -2,7 +2,8 @@
 //! journal and keeps the lookups in step.
 
 use super::{
-    Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Membership, Placement, Registry, Sealing,
+    AuditHead, Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Membership, Placement, Registry,
+    Sealing,
 };
 use crate::{
     codec::{CodecError, decode_record, encode_record},
@@ -67,6 +68,13 @@ impl Registry {
         note(journal, self.made.get(&made.client), &made);
         self.made.insert(made.client, made);
     }
+
+    pub(crate) fn put_audit_head(&mut self, head: AuditHead, journal: &mut Journal) {
+        // Before the first record there is no head.
+        let old = (self.audit != AuditHead::default()).then_some(&self.audit);
+        note(journal, old, &head);
+        self.audit = head;
+    }
 }
 
 impl Index {
@@ -108,6 +116,7 @@ mod kind {
     pub(super) const MEMBERSHIP: u8 = 6;
     pub(super) const SEALING: u8 = 7;
     pub(super) const PLACEMENT: u8 = 12;
+    pub(super) const AUDIT: u8 = 11;
 }
 
 impl Record for Counters {
@@ -156,6 +165,12 @@ impl Record for Placement {
     }
 }
 
+impl Record for AuditHead {
+    fn record_key(&self) -> Vec<u8> {
+        vec![kind::AUDIT]
+    }
+}
+
 impl Registry {
     /// Every record: key and sealed value.
     pub(crate) fn records(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
@@ -163,6 +178,7 @@ impl Registry {
             (record.record_key(), encode_record(RECORD_VERSION, record))
         }
         let counters = (self.counters != Counters::default()).then_some(&self.counters);
+        let audit = (self.audit != AuditHead::default()).then_some(&self.audit);
         (counters.into_iter().map(pair))
             .chain(self.chains.values().map(pair))
             .chain(self.keys.values().map(pair))
@@ -172,6 +188,7 @@ impl Registry {
             .chain(self.memberships.values().map(pair))
             .chain(self.sealing.values().map(pair))
             .chain(self.placement.iter().map(pair))
+            .chain(audit.into_iter().map(pair))
     }
 
     /// Takes one stored record in.
@@ -198,6 +215,7 @@ impl Registry {
             Some(&kind::MEMBERSHIP) => self.put_membership(read("membership record", key, value)?, journal),
             Some(&kind::SEALING) => self.put_sealing(read("sealing record", key, value)?, journal),
             Some(&kind::PLACEMENT) => self.put_placement(read("placement record", key, value)?, journal),
+            Some(&kind::AUDIT) => self.put_audit_head(read("audit head", key, value)?, journal),
             other => {
                 let reason = format!("its key starts with {other:?}, which is no kind of record");
                 return Err(CodecError::Malformed { what: "registry record", reason });

@@ -36,6 +36,10 @@ impl Replica {
         }
         let mut batch = DiskBatch::default();
         put_changes(state.take_changes(), &mut batch);
+        for row in state.take_audit() {
+            let (key, value) = row.to_stored();
+            batch.put(DiskTable::Audit, key, value);
+        }
         self.put_applied(&state, &mut batch);
         drop(state);
         self.compact(last, &mut batch);

@@ -1,6 +1,6 @@
 //! What the replica asks its driver to write, and what the driver hands back at start.
 //!
-//! The disk is an ordered map of rows in four tables. The replica alone decides keys and values; a driver stores them
+//! The disk is an ordered map of rows in five tables. The replica alone decides keys and values; a driver stores them
 //! (RocksDB in production, a faulty map in the simulator) and must apply one [`DiskBatch`] atomically.
 
 use super::wire::{Configuration, Promise};
@@ -21,11 +21,16 @@ pub enum DiskTable {
     Ledger,
     /// Chains, keys, clients, members.
     Registry,
+    /// Audit records by big-endian number. The replica only ever adds to it and never reads it.
+    Audit,
 }
 
 impl DiskTable {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Log, Self::Meta, Self::Ledger, Self::Registry];
+    pub const ALL: [Self; 5] = [Self::Log, Self::Meta, Self::Ledger, Self::Registry, Self::Audit];
+
+    /// The tables that a start reads.
+    pub const READ_AT_START: [Self; 4] = [Self::Log, Self::Meta, Self::Ledger, Self::Registry];
 }
 
 /// One change of the store.

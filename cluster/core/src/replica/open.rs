@@ -127,7 +127,7 @@ impl Replica {
         let records = image.rows.iter().filter_map(|(table, k, v)| match table {
             DiskTable::Ledger => Some((Table::Ledger, k.clone(), v.clone())),
             DiskTable::Registry => Some((Table::Registry, k.clone(), v.clone())),
-            DiskTable::Log | DiskTable::Meta => None,
+            DiskTable::Log | DiskTable::Meta | DiskTable::Audit => None,
         });
         let state = State::from_records(records, applied.state_hash)?;
 

@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::{
+    audit::{check_notes, check_signature},
     command::{Change, ChangeDone, ChangeError, Counted, Floors},
     registry::{
         Chain, Client, ClientId, ClientState, Counters, Envelope, Key, KeyAllowance, KeySelector, KeyState,
@@ -28,6 +29,9 @@ impl State {
         }
         let mut node = None;
         let client = match change {
+            // What goes into the audit alone is no change of the registry: nobody has to look at it anew.
+            Change::RecordAudit { notes } => return check_notes(&notes).map(|()| self.unchanged(at)),
+            Change::SignAudit(signature) => return check_signature(&signature).map(|()| self.unchanged(at)),
             Change::AddChain(chain) => self.add_chain(chain).map(|()| None),
             Change::SetLimits { chain, limits } => self.set_limits(chain, limits).map(|()| None),
             Change::RegisterKey { id, scheme, chain, group, sealed } => {
@@ -69,6 +73,10 @@ impl State {
         let registry_version = counters.registry_version + 1;
         self.registry.put_counters(Counters { registry_version, ..counters }, &mut self.journal);
         Ok(ChangeDone { at, registry_version, client, node })
+    }
+
+    fn unchanged(&self, at: LogIndex) -> ChangeDone {
+        ChangeDone { at, registry_version: self.registry.version(), client: None, node: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The driver: one OS thread that owns the replica and executes its outputs in order, and one that does its fsyncs.
 //!
-//! Everything reaches the driver through its [`Inbox`]; nothing else touches replica or store. A failed write, a
+//! Everything reaches the driver through its [`Inbox`]; nothing else touches the replica or writes to the store. A failed write, a
 //! failed fsync or a fatal answer of the replica aborts the process: after it, nobody knows what the disk holds.
 //!
 //! The driver's thread also runs the peer streams, in a runtime of its own: a message between two nodes then wakes
@@ -22,7 +22,7 @@ use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable};
 use signonce_core::replica::fence::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{NotMember, Output, ProposeError, Replica, ReplicaStatus};
-use signonce_core::{RequestId, State};
+use signonce_core::{AuditRow, RequestId, State};
 use signonce_protocol::{LogIndex, NodeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -58,6 +58,7 @@ pub(crate) enum Event {
     Persisted(u64),
     Unreachable(NodeId),
     SnapshotSent { peer: NodeId, arrived: bool },
+    PruneAudit { before: u64 },
     TransferLeadership { to: Option<NodeId>, answer: oneshot::Sender<Option<NodeId>> },
     Stop,
 }
@@ -227,6 +228,11 @@ impl Running {
             Event::TransferLeadership { to, answer } => {
                 let _ = answer.send(replica.transfer_leadership(to));
             }
+            Event::PruneAudit { before } => {
+                let (from, to) = (AuditRow::stored_key(0), AuditRow::stored_key(before));
+                let batch = DiskBatch { ops: vec![DiskOp::DeleteRange(DiskTable::Audit, from, to)] };
+                or_die(self.driver.store.write(&batch, false));
+            }
             Event::Stop => self.stopping = true,
         }
     }
@@ -306,6 +312,7 @@ impl Running {
                 Ok(()) => {
                     self.driver.metrics.batch_size.observe(ids.len() as f64);
                     self.proposals.proposed(self.driver.replica.last(), Instant::now());
+                    tracing::trace!(?ids, "proposed");
                     continue;
                 }
                 Err(ProposeError::NotLeader { leader }) => Decline::NotLeader(leader),
@@ -384,6 +391,7 @@ impl Running {
                     self.proposals.committed(last.at, self.pump_began, replicate);
                 }
                 for one in decided.into_iter().filter(|d| d.request.node == node && d.request.boot == boot) {
+                    tracing::debug!(request = %one.request, at = %one.at, "decided");
                     self.waiters.decided(one);
                 }
                 stages.of(Stage::Apply).observe(self.pump_began.elapsed());

@@ -1,0 +1,91 @@
+//! Reading the audit records of this node's store, and pruning them. Reading takes nothing from the driver; pruning
+//! goes through it, since only the driver writes.
+
+use crate::driver::{Event, Inbox};
+use crate::store::{Store, StoreError, StoredRow};
+use signonce_core::replica::disk::DiskTable;
+use signonce_core::{AuditRow, CodecError};
+use std::sync::{Arc, Weak};
+
+/// Why records cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node has stopped.
+    #[error("this node is stopping; ask another one")]
+    Stopped,
+    /// A record.
+    #[error(
+        "an audit record in the store is damaged: {0}; the signer's own records are checked at its start"
+    )]
+    Damaged(#[from] CodecError),
+}
+
+/// The records on this node's disk. Blocking.
+#[derive(Clone)]
+pub struct AuditStore {
+    /// Weak, so that a handle that lives on does not keep a stopped node's store open.
+    pub(crate) store: Weak<Store>,
+    pub(crate) inbox: Inbox,
+}
+
+impl AuditStore {
+    /// At most `limit` records from number `from` on. Numbers rise; where one is missing, this node has not got it.
+    ///
+    /// # Errors
+    /// If the store fails or a row is damaged.
+    pub fn rows(&self, from: u64, limit: usize) -> Result<Vec<AuditRow>, AuditError> {
+        let rows = self.store()?.scan(DiskTable::Audit, &AuditRow::stored_key(from), limit)?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The oldest and the newest record.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn ends(&self) -> Result<Option<(AuditRow, AuditRow)>, AuditError> {
+        let Some(last) = self.store()?.last(DiskTable::Audit)? else { return Ok(None) };
+        let first = self.rows(0, 1)?.pop();
+        let last = read(last)?;
+        Ok(Some((first.unwrap_or_else(|| last.clone()), last)))
+    }
+
+    /// The number of the first record that is not older than `time_ms`, as far as clocks of several nodes let one
+    /// say so; one past the last if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn seq_at(&self, time_ms: u64) -> Result<u64, AuditError> {
+        let Some((first, last)) = self.ends()? else { return Ok(0) };
+        let (mut low, mut high) = (first.seq, last.seq + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(row) = self.rows(middle, 1)?.pop() else { break };
+            if time_of(&row)? < time_ms {
+                low = row.seq + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    fn store(&self) -> Result<Arc<Store>, AuditError> {
+        self.store.upgrade().ok_or(AuditError::Stopped)
+    }
+
+    /// Forgets the records before number `seq`, for good.
+    pub fn prune(&self, seq: u64) {
+        self.inbox.push(Event::PruneAudit { before: seq });
+    }
+}
+
+fn time_of(row: &AuditRow) -> Result<u64, AuditError> {
+    Ok(signonce_core::AuditRecord::from_bytes(&row.record)?.time_ms)
+}
+
+fn read((key, value): StoredRow) -> Result<AuditRow, AuditError> {
+    Ok(AuditRow::from_stored(&key, &value)?)
+}

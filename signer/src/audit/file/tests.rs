@@ -1,0 +1,218 @@
+//! Whatever is done to an export, the verifier says so, and where.
+
+use super::*;
+use proptest::prelude::*;
+use signonce_core::{
+    AuditNote, Change, ChangeError, ClientId, NotedAnswer, Position, Refusal, RequestId, Verdict,
+};
+use signonce_protocol::{
+    BlockNumber, CandidateHash, Digest, Duty, DutyClass, GrandpaStage, KeyId, KeyType, LogIndex, PublicKey,
+    Round, SessionIndex, SetId, Side, Slot,
+};
+
+const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
+
+fn public() -> impl Strategy<Value = PublicKey> {
+    any::<[u8; 32]>().prop_map(|bytes| PublicKey::try_from(&bytes[..]).unwrap())
+}
+
+fn duty() -> impl Strategy<Value = Duty> {
+    prop_oneof![
+        any::<u64>().prop_map(|slot| Duty::BabeBlock { slot: Slot(slot) }),
+        (any::<u64>(), any::<Option<(u64, [u8; 32])>>()).prop_map(|(slot, at)| Duty::AuraBlock {
+            slot: Slot(slot),
+            collation: at.map(|(number, parent)| (BlockNumber(number), Hash(parent))),
+        }),
+        any::<(u64, u64, u64)>().prop_map(|(set, round, target)| Duty::GrandpaVote {
+            set_id: SetId(set),
+            round: Round(round),
+            stage: GrandpaStage::Precommit,
+            target: BlockNumber(target),
+        }),
+        any::<(u64, u64)>()
+            .prop_map(|(set, block)| Duty::BeefyVote { set_id: SetId(set), block: BlockNumber(block) }),
+        (any::<u32>(), prop::collection::vec(any::<[u8; 32]>(), 1..4)).prop_map(|(session, candidates)| {
+            let candidates = candidates.into_iter().map(CandidateHash).collect();
+            Duty::ParaSide { session: SessionIndex(session), candidates, side: Side::Invalid }
+        }),
+    ]
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(Verdict::Granted),
+        any::<u64>().prop_map(|at| Verdict::Repeated { at: LogIndex(at) }),
+        (duty(), any::<([u8; 32], [u8; 32], u64, u64, u32)>()).prop_map(
+            |(duty, (a, b, at, time_ms, client))| {
+                Verdict::Refused(Refusal::Equivocation {
+                    duty,
+                    signed: Digest(a),
+                    asked: Digest(b),
+                    at: LogIndex(at),
+                    time_ms,
+                    client: ClientId(client),
+                })
+            }
+        ),
+        any::<(u64, u64, u64)>().prop_map(|(a, b, limit)| {
+            let at = |n| Position::Beefy { set_id: SetId(n), block: BlockNumber(n) };
+            Verdict::Refused(Refusal::JumpTooFar { asked: at(a), reference: at(b), limit })
+        }),
+        any::<(u64, u64)>().prop_map(|(a, b)| {
+            let at = |n| Position::Grandpa { set_id: SetId(n), round: Round(n) };
+            Verdict::Refused(Refusal::BelowWatermark { asked: at(a), floor: at(b) })
+        }),
+    ]
+}
+
+fn event() -> impl Strategy<Value = AuditEvent> {
+    let request =
+        any::<(u64, u64, u64)>().prop_map(|(node, boot, seq)| RequestId { node: NodeId(node), boot, seq });
+    let claim = (request.clone(), any::<u32>(), public(), duty(), any::<[u8; 32]>(), verdict()).prop_map(
+        |(request, client, public, duty, digest, answer)| AuditEvent::Claim {
+            request,
+            client: ClientId(client),
+            key: KeyId { key_type: KeyType::Grandpa, public },
+            duty,
+            digest: Digest(digest),
+            answer,
+        },
+    );
+    let change = (request.clone(), ".{0,20}", public(), any::<Option<u32>>()).prop_map(
+        |(request, actor, public, refused)| AuditEvent::Change {
+            request,
+            actor,
+            change: Box::new(Change::DisableKey { id: KeyId { key_type: KeyType::Babe, public } }),
+            refused: refused.map(|limit| ChangeError::KeyQuota { name: "a".into(), limit }),
+        },
+    );
+    let answer = prop_oneof![
+        Just(NotedAnswer::Free { class: DutyClass::BabeVrf }),
+        (prop::option::of(duty()), any::<Option<[u8; 32]>>(), ".{0,40}").prop_map(|(duty, digest, why)| {
+            NotedAnswer::Refused { code: "forbidden".into(), duty, digest: digest.map(Digest), why }
+        }),
+    ];
+    let noted = (request, any::<Option<u32>>(), prop::option::of(public()), answer, any::<(u64, u64, u64)>())
+        .prop_map(|(request, client, key, answer, (count, first_ms, last_ms))| AuditEvent::Noted {
+            node: request.node,
+            note: AuditNote { client: client.map(ClientId), key, answer, count, first_ms, last_ms, request },
+        });
+    prop_oneof![claim, change, noted]
+}
+
+fn records() -> impl Strategy<Value = Vec<AuditRecord>> {
+    let record = (any::<u64>(), any::<u64>(), event()).prop_map(|(at, time_ms, event)| AuditRecord {
+        at: LogIndex(at),
+        time_ms,
+        event,
+    });
+    prop::collection::vec(record, 1..8)
+}
+
+/// The export of records that follow record `from`.
+fn export(records: &[AuditRecord], from: u64, left_out: impl Fn(usize) -> bool) -> Vec<String> {
+    let mut before = if from == 0 { Hash::default() } else { Hash([9; 32]) };
+    let (mut writer, header) = Writer::start(CLUSTER.into(), NodeId(1), 5, from, before);
+    let mut lines = vec![header];
+    for (i, record) in records.iter().enumerate() {
+        let mut line = AuditLine { seq: from + i as u64, before, hash: None, record: None, says: None };
+        if left_out(i) {
+            line.hash = Some(record.hash());
+        } else {
+            line.record = Some(Box::new(record.clone()));
+            line.says = Some("words".into());
+        }
+        before = line.after().unwrap();
+        lines.extend(writer.add(line));
+    }
+    lines.push(writer.end());
+    lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect()
+}
+
+fn verify<T: AsRef<str>>(lines: &[T]) -> Result<Report, Broken> {
+    let mut verifier = Verifier::new(None);
+    lines.iter().try_for_each(|line| verifier.line(line.as_ref()))?;
+    verifier.end()
+}
+
+proptest! {
+    #[test]
+    fn what_was_exported_is_verified_also_when_parts_are_left_out(
+        records in records(), from in 0u64..3, left in any::<u8>()
+    ) {
+        let report = verify(&export(&records, from, |i| left & (1 << i) != 0)).unwrap();
+        prop_assert_eq!(report.records + report.left_out, records.len() as u64);
+        prop_assert_eq!(report.next, from + records.len() as u64);
+        prop_assert_eq!(report.unsigned, records.len() as u64);
+    }
+
+    #[test]
+    fn a_changed_record_is_found_at_its_line(records in records(), which in any::<prop::sample::Index>()) {
+        let mut lines = export(&records, 0, |_| false);
+        let at = 1 + which.index(records.len());
+        let Line::Record(mut line) = serde_json::from_str(&lines[at]).unwrap() else { panic!() };
+        line.record.at = LogIndex(line.record.at.0 ^ 1);
+        lines[at] = serde_json::to_string(&line).unwrap();
+        prop_assert_eq!(verify(&lines).unwrap_err().line, at as u64 + 1);
+    }
+
+    #[test]
+    fn a_line_taken_out_doubled_or_moved_is_found(
+        records in records(), which in any::<prop::sample::Index>()
+    ) {
+        let lines = export(&records, 0, |_| false);
+        let at = which.index(lines.len());
+        let mut without = lines.clone();
+        without.remove(at);
+        prop_assert!(verify(&without).is_err());
+        let mut doubled = lines.clone();
+        doubled.insert(at, lines[at].clone());
+        prop_assert!(verify(&doubled).is_err());
+        let mut moved = lines.clone();
+        moved.swap(at, (at + 1) % lines.len());
+        prop_assert!(verify(&moved).is_err());
+    }
+
+    #[test]
+    fn any_flipped_character_is_found_unless_it_is_in_what_is_said_for_people(
+        records in records(), line in any::<prop::sample::Index>(), at in any::<prop::sample::Index>()
+    ) {
+        let mut lines = export(&records, 1, |_| false);
+        let line = 1 + line.index(records.len());
+        let mut text: Vec<char> = lines[line].chars().collect();
+        let at = at.index(text.len());
+        text[at] = if text[at] == '7' { '8' } else { '7' };
+        lines[line] = text.into_iter().collect();
+        let original = serde_json::from_str::<Line>(&export(&records, 1, |_| false)[line]).unwrap();
+        let now = serde_json::from_str::<Line>(&lines[line]);
+        let same = match (&original, &now) {
+            (Line::Record(was), Ok(Line::Record(is))) => (&was.record, was.seq, was.chain) == (&is.record, is.seq, is.chain),
+            _ => false,
+        };
+        prop_assert!(same || verify(&lines).is_err());
+    }
+}
+
+#[test]
+fn a_gap_is_told() {
+    let record = |n| AuditRecord {
+        at: LogIndex(n),
+        time_ms: n,
+        event: AuditEvent::Change {
+            request: RequestId { node: NodeId(1), boot: 1, seq: n },
+            actor: "admin:ops".into(),
+            change: Box::new(Change::RemoveClient { name: "a".into() }),
+            refused: None,
+        },
+    };
+    let (mut writer, header) = Writer::start(CLUSTER.into(), NodeId(1), 5, 0, Hash::default());
+    let line =
+        |seq, before| AuditLine { seq, before, hash: None, record: Some(Box::new(record(seq))), says: None };
+    let mut lines = vec![header];
+    lines.extend(writer.add(line(0, Hash::default())));
+    lines.extend(writer.add(line(5, Hash([3; 32]))));
+    lines.push(writer.end());
+    let lines: Vec<String> = lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+    let report = verify(&lines).unwrap();
+    assert_eq!((report.records, report.missing, report.next), (2, 4, 6));
+}

@@ -1,0 +1,98 @@
+//! `signonce audit verify`
+
+use crate::{
+    audit::{
+        file::{Report, Verifier},
+        head::Authorities,
+    },
+    cli::common::{Done, Output},
+};
+use anyhow::Context as _;
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Checks an export: the chain from the first record to the last, and the nodes' signatures of it.
+///
+/// Needs no node. Tells the first bad line. Fails too if records are missing, or if no node has signed any of it.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The export; - for standard input.
+    file: PathBuf,
+    /// PEM: the authority that issued the nodes' certificates. Without it the signatures are checked against the
+    /// certificates in the file, which whoever made the file could have made too.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let authorities = args.ca.as_deref().map(Authorities::read).transpose()?;
+    let shown = args.file.display().to_string();
+    let reader: Box<dyn BufRead> = if shown == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(&args.file).with_context(|| format!("cannot read {shown}"))?))
+    };
+    let mut verifier = Verifier::new(authorities.as_ref());
+    for line in reader.lines() {
+        let line = line.with_context(|| format!("cannot read {shown}"))?;
+        verifier.line(&line).with_context(|| shown.clone())?;
+    }
+    let report = verifier.end().with_context(|| shown.clone())?;
+    let problem = problem(&report);
+    args.output.print(&report, describe(&report, problem.as_deref()))?;
+    Ok(if problem.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Why a file without an error proves less than it should.
+fn problem(report: &Report) -> Option<String> {
+    if report.missing > 0 {
+        return Some(format!(
+            "{} records are missing: the node that gave this file did not have them. Export from another node",
+            report.missing
+        ));
+    }
+    if report.signed.is_empty() {
+        return Some(
+            "no node has signed any of it, so it only shows that nothing was changed by accident: export from a \
+             little earlier on, or wait for the next signature"
+                .into(),
+        );
+    }
+    None
+}
+
+fn describe(report: &Report, problem: Option<&str>) -> String {
+    let Report {
+        cluster, from, next, chain, records, left_out, signed, certificates_checked, unsigned, ..
+    } = report;
+    let mut text = String::new();
+    let verdict = if problem.is_some() { "INCOMPLETE" } else { "SOUND" };
+    let last = next.saturating_sub(1);
+    let _ =
+        writeln!(text, "{verdict}: records {from} to {last} of cluster {cluster} follow from one another.");
+    let _ = writeln!(text, "{records} records in full, {left_out} as hashes; the chain ends with {chain}.");
+    for (node, signed) in signed {
+        let _ = writeln!(
+            text,
+            "node {node} has signed up to record {} ({} signatures).",
+            signed.before, signed.signatures
+        );
+    }
+    if *unsigned > 0 && !signed.is_empty() {
+        let _ = writeln!(text, "The last {unsigned} records are younger than the newest signature.");
+    }
+    if !certificates_checked {
+        let _ = writeln!(text, "The certificates were not checked: give --ca.");
+    }
+    if let Some(problem) = problem {
+        let _ = writeln!(text, "{problem}.");
+    }
+    text
+}
