@@ -1,6 +1,7 @@
 //! Byte strings of the JSON surface, written as 0x-hex: of any length, and of one exact length.
 
 use crate::hash::{HexError, parse_hex};
+use parity_scale_codec::{Decode, Encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, fmt, str::FromStr};
@@ -62,7 +63,7 @@ impl JsonSchema for HexBytes {
 }
 
 /// Exactly `N` bytes; `0x…` in JSON.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct HexArray<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> From<[u8; N]> for HexArray<N> {

@@ -76,6 +76,8 @@ async fn each_parameter_in_the_document_is_needed_by_the_server_under_that_name(
 fn parameters_are_listed_in_the_order_of_the_array_form() {
     let names = |name: &str| METHODS.iter().find(|m| m.name == name).unwrap().param_names();
     assert_eq!(names("signer_sign"), ["chain", "key", "payload"]);
+    let sign = METHODS.iter().find(|m| m.name == "signer_sign").unwrap();
+    assert_eq!(sign.optional_param_names(), ["lastSigned"]);
     assert_eq!(names("signer_vrf"), ["chain", "key", "slot", "epochIndex", "randomness"]);
     assert_eq!(names("signer_generateKey"), ["chain", "type"]);
     assert!(names("signer_keys").is_empty());

@@ -42,6 +42,9 @@ pub struct Metrics {
     ready: Gauge,
     keys_unlocked: Gauge,
     keys_locked: Gauge,
+    keys_halted: Gauge,
+    /// Keys this node has had halted, because a client showed a signature that the cluster had forgotten.
+    pub rollbacks_seen: Counter,
 }
 
 /// What one port counts of its connections.
@@ -61,7 +64,7 @@ impl Metrics {
         let stages = cluster.stages.clone();
         let requests = Requests::default();
         let durations = Durations::default();
-        let [ready, keys_unlocked, keys_locked] = [(); 3].map(|()| Gauge::default());
+        let [ready, keys_unlocked, keys_locked, keys_halted] = [(); 4].map(|()| Gauge::default());
         registry.register("requests", "Sign and VRF requests by outcome", requests.clone());
         let help = "Sign and VRF requests, from read to answered";
         registry.register_with_unit("request", help, Unit::Seconds, durations.clone());
@@ -81,6 +84,17 @@ impl Metrics {
             "Keys whose envelope does not open on this node",
             keys_locked.clone(),
         );
+        registry.register(
+            "keys_halted",
+            "Keys that are halted because the cluster has forgotten what they signed",
+            keys_halted.clone(),
+        );
+        let rollbacks_seen = Counter::default();
+        registry.register(
+            "rollbacks_seen",
+            "Keys this node has had halted: a client showed a signature that the cluster had forgotten",
+            rollbacks_seen.clone(),
+        );
         collectors.into_iter().for_each(|collector| registry.register_collector(collector));
         Self {
             registry,
@@ -94,6 +108,8 @@ impl Metrics {
             ready,
             keys_unlocked,
             keys_locked,
+            keys_halted,
+            rollbacks_seen,
         }
     }
 
@@ -149,6 +165,7 @@ impl Metrics {
         set(&self.ready, usize::from(gate.readiness().ready));
         set(&self.keys_unlocked, unlocked);
         set(&self.keys_locked, locked);
+        set(&self.keys_halted, gate.keys_halted());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

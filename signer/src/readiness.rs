@@ -95,6 +95,11 @@ impl Gate {
         (self.keyring.ids().len(), self.sync.locked().len())
     }
 
+    /// How many keys are halted, by what this node has applied.
+    pub fn keys_halted(&self) -> usize {
+        self.handle.read(|state| state.registry().halts().count())
+    }
+
     /// One key that does not open must not take the others out of service; none that opens does.
     fn keys_missing(&self) -> Option<String> {
         if !self.sync.has_synced() {

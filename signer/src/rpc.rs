@@ -16,8 +16,8 @@ use signonce_core::ClientId;
 use signonce_protocol::{
     EpochIndex, Hash, KeyId, KeyType, LogIndex, PublicKey, Slot,
     rpc::{
-        ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, PayloadParam,
-        RpcError, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply,
+        ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, LastSigned,
+        PayloadParam, RpcError, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply,
     },
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -63,8 +63,9 @@ impl SignerApiServer for Rpc {
         chain: ChainRef,
         key: PublicKey,
         payload: PayloadParam,
+        last_signed: Option<LastSigned>,
     ) -> Result<SignReply, RpcError> {
-        self.signer.sign(peer(extensions)?, SignRequest { chain, key, payload }).await
+        self.signer.sign(peer(extensions)?, SignRequest { chain, key, payload, last_signed }).await
     }
 
     async fn vrf(

@@ -10,13 +10,14 @@ use crate::{
     records::StateHash,
     registry::{
         Chain, ClientId, Envelope, JoinToken, KeyAllowance, KeyState, Limits, Member, PlacementChange,
-        Resealed, Right,
+        Resealed, RestoreStep, Right,
     },
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{
-    BlockNumber, DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Round, Scheme, SessionIndex, SetId, Slot,
+    BlockNumber, Digest, Duty, DutyClass, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Round, Scheme,
+    SessionIndex, SetId, Slot,
 };
 use std::{fmt, str::FromStr};
 
@@ -348,6 +349,33 @@ pub enum Change {
     /// A node signs the audit chain. Feature level 2.
     #[codec(index = 35)]
     SignAudit(AuditSignature),
+    /// Raises the floors of many keys of one chain: all of them or none. A key that was only registered is disabled
+    /// from then on: its floor is known, and it signs once it is armed. Feature level 2.
+    #[codec(index = 30)]
+    ImportWatermarks {
+        /// The chain all the keys belong to.
+        chain: GenesisHash,
+        /// Every key once.
+        floors: Vec<(KeyId, Floors)>,
+    },
+    /// A step of bringing a backup into an empty cluster. Feature level 2.
+    #[codec(index = 31)]
+    Restore(RestoreStep),
+    /// Stops a key for which a client has shown a signature that the state knows nothing of. Judged where it stands in
+    /// the log: a node that merely lags stops nothing. Feature level 2.
+    #[codec(index = 32)]
+    HaltKey {
+        /// The key.
+        key: KeyId,
+        /// The duty the client had signed.
+        duty: Duty,
+        /// The digest of what was signed.
+        digest: Digest,
+        /// The log entry that the client was told.
+        log_index: LogIndex,
+        /// The client.
+        client: ClientId,
+    },
 }
 
 impl Change {
@@ -361,6 +389,9 @@ impl Change {
             | Self::JoinMember { .. }
             | Self::PromoteMember { .. }
             | Self::ResealKeys { .. }
+            | Self::ImportWatermarks { .. }
+            | Self::Restore(_)
+            | Self::HaltKey { .. }
             | Self::Place(_) => 2,
             Self::AddChain(_)
             | Self::SetLimits { .. }
@@ -404,7 +435,10 @@ impl Change {
             | Self::PromoteMember { .. }
             | Self::Place(_)
             | Self::RecordAudit { .. }
-            | Self::SignAudit(_) => {}
+            | Self::SignAudit(_)
+            | Self::ImportWatermarks { .. }
+            | Self::Restore(_)
+            | Self::HaltKey { .. } => {}
         }
     }
 }
@@ -795,6 +829,59 @@ pub enum ChangeError {
         /// The node.
         node: NodeId,
     },
+    /// The state knows of the signature: whoever asked was behind.
+    #[error("key {key} is not halted: the cluster knows what was signed with it")]
+    #[codec(index = 50)]
+    NothingForgotten {
+        /// The key.
+        key: KeyId,
+    },
+    /// The key is halted already.
+    #[error("key {key} is halted already, since log entry {at}")]
+    #[codec(index = 51)]
+    AlreadyHalted {
+        /// The key.
+        key: KeyId,
+        /// Since when.
+        at: LogIndex,
+    },
+    /// A list has a key twice.
+    #[error("key {key} is in the list twice: nothing was changed")]
+    #[codec(index = 52)]
+    KeyTwice {
+        /// The key.
+        key: KeyId,
+    },
+    /// The key has no work with a watermark, or the duty is none of its.
+    #[error("key {key} does no work that such a watermark is about")]
+    #[codec(index = 53)]
+    NoWatermark {
+        /// The key.
+        key: KeyId,
+    },
+    /// A backup is restored into an empty cluster only.
+    #[error(
+        "this cluster has chains, keys or clients already: a backup is restored into a cluster that has just formed \
+         and nothing else"
+    )]
+    #[codec(index = 54)]
+    NotEmpty,
+    /// Another backup was begun with.
+    #[error(
+        "this cluster is being restored, or was, from another backup (of cluster {cluster}, after its log entry \
+         {applied}); finish with that one, or form another cluster"
+    )]
+    #[codec(index = 55)]
+    OtherBackup {
+        /// The cluster of that backup.
+        cluster: HexArray<16>,
+        /// The log entry it was made after.
+        applied: LogIndex,
+    },
+    /// Nothing is being restored.
+    #[error("no backup is being restored here")]
+    #[codec(index = 56)]
+    NoRestore,
     /// Members came or went while keys were sealed again.
     #[error("the keys were sealed for {}, the members are {} by now: seal them again", nodes(.sealed_for), nodes(.members))]
     #[codec(index = 39)]

@@ -23,11 +23,11 @@ pub mod state;
 pub use audit::{AuditEvent, AuditHead, AuditNote, AuditRecord, AuditRow, AuditSignature, NotedAnswer};
 pub use codec::{CodecError, decode_record, encode_record, open_record, seal_record};
 pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, Floors, RequestId};
-pub use ledger::{Claim, Position, Refusal, Verdict, WatermarkView};
+pub use ledger::{Claim, Coverage, Position, Refusal, SignedDuty, Verdict, WatermarkView};
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
-    Chain, Client, ClientId, ClientState, Envelope, JoinToken, Key, KeyAllowance, KeySelector, KeyState,
-    LeaderPin, Limits, Member, MemberRole, MemberState, Membership, NodeNote, PlacementChange, Registry,
-    Resealed, Right, Standing,
+    BackupName, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientState, Envelope, Halt, JoinToken,
+    Key, KeyAllowance, KeySelector, KeyState, LeaderPin, Limits, Member, MemberRole, MemberState, Membership,
+    NodeNote, Origin, PlacementChange, Registry, Resealed, RestoreStep, Right, Standing,
 };
 pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State};

@@ -7,11 +7,14 @@
 
 mod membership;
 mod placement;
+mod recovery;
 mod sealing;
 mod store;
 
 use crate::audit::AuditHead;
 pub use membership::{JoinToken, MemberRole, Membership, Standing};
+pub use recovery::{BackupName, BuriedClient, BuriedKey, Halt, Origin, RestoreStep};
+
 use parity_scale_codec::{Decode, Encode};
 pub(crate) use placement::Placement;
 pub use placement::{LeaderPin, NodeNote, PlacementChange};
@@ -344,6 +347,8 @@ pub struct Registry {
     sealing: BTreeMap<KeyId, Sealing>,
     placement: Option<Placement>,
     audit: AuditHead,
+    halts: BTreeMap<KeyId, Halt>,
+    origin: Option<Origin>,
     index: Index,
 }
 

@@ -8,6 +8,7 @@
 mod change;
 mod members;
 mod placement;
+mod recovery;
 mod restore;
 mod sealing;
 
@@ -174,6 +175,10 @@ impl State {
             }
             KeyState::Removed => return Verdict::Refused(Refusal::KeyRemoved { key: key.id }),
         }
+        if let Some(halt) = self.registry.halt(&key.id) {
+            let (duty, at) = (halt.duty.clone(), halt.at);
+            return Verdict::Refused(Refusal::KeyHalted { key: key.id, duty, at });
+        }
         let chain = self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
         self.ledger.judge(claim, chain, self.ceiling(key, chain))
     }
@@ -202,6 +207,12 @@ impl State {
     /// Where the audit chain is.
     pub fn audit_head(&self) -> AuditHead {
         self.registry.audit_head()
+    }
+
+    /// The last command applied since this value was made; what follows it in the log changed nothing. None if no
+    /// command was.
+    pub fn last_command(&self) -> Option<LogIndex> {
+        self.last
     }
 
     /// The hash of the state as it is now.

@@ -10,6 +10,7 @@
 //! same payload again, but should not count on another one.
 
 mod connection;
+mod echo;
 mod keys;
 mod route;
 mod tls;
@@ -22,6 +23,7 @@ use crate::rpc::{
     StatusReply, VrfParams, VrfReply,
 };
 use connection::{Connection, Endpoint};
+use echo::{Echoes, WireCall};
 use jsonrpsee_core::{
     client::{ClientT, Error as JsonRpcError},
     traits::ToRpcParams,
@@ -134,6 +136,8 @@ pub struct SignerClient {
 struct Shared {
     connections: Vec<Arc<Connection>>,
     route: Mutex<Route>,
+    /// The latest signatures, to show with the next requests.
+    echoes: Echoes,
     /// Where the route's time begins.
     started: Instant,
 }
@@ -205,7 +209,8 @@ impl SignerClient {
             .map(|url| Ok(Connection::new(Endpoint::parse(url)?, tls.clone(), timeouts)))
             .collect::<Result<Vec<_>, ClientError>>()?;
         let route = Mutex::new(Route::new(connections.len(), 0));
-        Ok(Self { shared: Arc::new(Shared { connections, route, started: Instant::now() }), timeouts })
+        let (echoes, started) = (Echoes::default(), Instant::now());
+        Ok(Self { shared: Arc::new(Shared { connections, route, echoes, started }), timeouts })
     }
 
     /// This client with another deadline for each request.
@@ -243,12 +248,21 @@ impl SignerClient {
         self.shared.url(at)
     }
 
-    /// Has one payload signed.
+    /// Has one payload signed. Shows the signers the latest signature of the same key and class that this client was
+    /// given, so that a cluster that has forgotten it is found out.
     ///
     /// # Errors
     /// See the module.
     pub async fn sign(&self, params: &SignParams) -> Result<SignReply, ClientError> {
-        let reply: SignReply = self.call("signer_sign", Some(params), Effect::Claims).await?;
+        let last_signed = self.shared.echoes.of(params);
+        let call = WireCall {
+            chain: &params.chain,
+            key: &params.key,
+            payload: &params.payload,
+            last_signed: last_signed.as_ref(),
+        };
+        let reply: SignReply = self.call("signer_sign", Some(&call), Effect::Claims).await?;
+        self.shared.echoes.remember(params, last_signed.as_ref(), &reply);
         if let Some(leader) = &reply.leader {
             self.shared.follow(leader);
         }

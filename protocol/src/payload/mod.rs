@@ -274,6 +274,16 @@ impl RawPayload {
         let (kind, bytes) = self.parts();
         Payload::decode(kind, bytes, format)
     }
+
+    /// The digest that [`Payload::digest`] gives once the payload is read: it depends on the kind alone.
+    pub fn digest(&self) -> Digest {
+        let (kind, bytes) = self.parts();
+        match kind.signing_form() {
+            SigningForm::Blake2 => Digest::of(&blake2_256(bytes)),
+            SigningForm::KeccakPrehashed => Digest::of(&keccak_256(bytes)),
+            SigningForm::Verbatim => Digest::of(bytes),
+        }
+    }
 }
 
 fn duty_of(content: &Content, format: &ChainFormat) -> Option<Duty> {

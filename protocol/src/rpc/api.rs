@@ -2,7 +2,8 @@
 //! into the connection's request extensions; every method gets them.
 
 use super::{
-    ChainRef, DISCOVER, GenerateKeyReply, KeyInfo, PayloadParam, RpcError, SignReply, StatusReply, VrfReply,
+    ChainRef, DISCOVER, GenerateKeyReply, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply,
+    StatusReply, VrfReply,
 };
 use crate::{EpochIndex, Hash, KeyType, PublicKey, Slot};
 use jsonrpsee::{RpcModule, core::SubscriptionResult, proc_macros::rpc};
@@ -17,13 +18,14 @@ pub trait SignerApi {
     #[method(name = "keys", with_extensions)]
     async fn keys(&self) -> Result<Vec<KeyInfo>, RpcError>;
 
-    /// Signs one payload, once per duty.
+    /// Signs one payload, once per duty. `lastSigned` shows an earlier signature that the cluster must know of.
     #[method(name = "sign", param_kind = map, with_extensions)]
     async fn sign(
         &self,
         chain: ChainRef,
         key: PublicKey,
         payload: PayloadParam,
+        #[argument(rename = "lastSigned")] last_signed: Option<LastSigned>,
     ) -> Result<SignReply, RpcError>;
 
     /// Evaluates the BABE VRF of a slot.

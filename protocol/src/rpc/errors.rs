@@ -52,6 +52,8 @@ codes! {
     /// The block is above what the validator's GRANDPA key has precommitted: signing could be slashed as a future
     /// vote.
     BeefyAheadOfGrandpa = 1004, "beefyAheadOfGrandpa", NotYet;
+    /// The cluster was rolled back and has forgotten what this key signed; an operator must raise its watermark.
+    KeyHalted = 1005, "keyHalted", NotYet;
     /// The bytes are not the payload they are said to be.
     MalformedPayload = 1101, "malformedPayload", Refused;
     /// No such chain, or the key belongs to another.
@@ -325,6 +327,7 @@ mod tests {
                 (1002, "belowWatermark"),
                 (1003, "jumpTooFar"),
                 (1004, "beefyAheadOfGrandpa"),
+                (1005, "keyHalted"),
                 (1101, "malformedPayload"),
                 (1102, "wrongChain"),
                 (1103, "unknownKey"),

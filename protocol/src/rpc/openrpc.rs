@@ -2,7 +2,7 @@
 //! and compared in a test with what the server trait really registers.
 
 use super::{
-    ErrorCode, ErrorData, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, SignParams, SignReply,
+    ErrorCode, ErrorData, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, SignCall, SignReply,
     StatusReply, VrfParams, VrfReply,
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
@@ -21,6 +21,13 @@ pub struct Method {
     params: Option<Schema>,
     /// Schema of the answer.
     result: Schema,
+}
+
+/// One parameter.
+struct Param {
+    name: String,
+    required: bool,
+    schema: Value,
 }
 
 /// Makes a schema, registering what it refers to.
@@ -51,7 +58,7 @@ pub const METHODS: &[Method] = &[
         name: "signer_sign",
         summary: "Signs one payload, once per duty; the same payload again gives the same signature.",
         shape: MethodShape::Call,
-        params: Some(inline::<SignParams>),
+        params: Some(inline::<SignCall>),
         result: schema::<SignReply>,
     },
     Method {
@@ -85,22 +92,37 @@ pub const METHODS: &[Method] = &[
 ];
 
 impl Method {
-    /// The parameters' names, in the order of the array form.
+    /// The names of the parameters that must be given, in the order of the array form.
     pub fn param_names(&self) -> Vec<String> {
         let mut generator = generator();
-        self.params(&mut generator).into_iter().map(|(name, _)| name).collect()
+        let params = self.params(&mut generator).into_iter();
+        params.filter(|param| param.required).map(|param| param.name).collect()
     }
 
-    fn params(&self, generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
+    /// The names of the parameters that may be left out. They come after the others.
+    pub fn optional_param_names(&self) -> Vec<String> {
+        let mut generator = generator();
+        let params = self.params(&mut generator).into_iter();
+        params.filter(|param| !param.required).map(|param| param.name).collect()
+    }
+
+    fn params(&self, generator: &mut SchemaGenerator) -> Vec<Param> {
         let Some(params) = self.params else { return Vec::new() };
         let schema = params(generator);
         // `required` keeps the order of the fields; properties are sorted by name.
-        let names = schema["required"].as_array().cloned().unwrap_or_default();
-        names
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|name| (name.to_owned(), schema["properties"][name].clone()))
-            .collect()
+        let required: Vec<String> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|name| Some(name.as_str()?.to_owned()))
+            .collect();
+        let all = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+        let optional: Vec<String> = all.filter(|name| !required.contains(name)).collect();
+        let param = |required| {
+            let schema = &schema;
+            move |name: String| Param { schema: schema["properties"][&name].clone(), name, required }
+        };
+        required.into_iter().map(param(true)).chain(optional.into_iter().map(param(false))).collect()
     }
 }
 
@@ -153,7 +175,7 @@ fn call(method: &Method, generator: &mut SchemaGenerator) -> Value {
     let params: Vec<Value> = method
         .params(generator)
         .into_iter()
-        .map(|(name, schema)| json!({ "name": name, "required": true, "schema": schema }))
+        .map(|Param { name, required, schema }| json!({ "name": name, "required": required, "schema": schema }))
         .collect();
     let result = match method.shape {
         MethodShape::Call => json!({ "name": "answer", "schema": (method.result)(generator) }),

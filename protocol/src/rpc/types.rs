@@ -2,8 +2,8 @@
 
 use super::{ChainRef, LeaderHint};
 use crate::{
-    BlockNumber, Duty, DutyClass, EpochIndex, GenesisHash, Hash, HexArray, HexBytes, KeyType, LogIndex,
-    NodeId, PublicKey, RawPayload, Round, Scheme, SessionIndex, SetId, Slot, Term, VrfRequest,
+    BlockNumber, Digest, Duty, DutyClass, EpochIndex, GenesisHash, Hash, HexArray, HexBytes, KeyType,
+    LogIndex, NodeId, PublicKey, RawPayload, Round, Scheme, SessionIndex, SetId, Slot, Term, VrfRequest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,34 @@ pub struct SignParams {
     pub key: PublicKey,
     /// What to sign.
     pub payload: RawPayload,
+}
+
+/// Something this cluster has signed before, as its answer said: what a client shows with its next request, so that a
+/// cluster that was rolled back to an older state is found out before it signs anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LastSigned {
+    /// The place in the log where it was granted.
+    pub log_index: LogIndex,
+    /// The duty it used up. Of a side on several candidates, one will do.
+    pub duty: Duty,
+    /// The digest of what was signed.
+    pub digest: Digest,
+}
+
+/// The parameters of `signer_sign` as they go over the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignCall {
+    /// The chain the payload is for; must be the key's.
+    pub chain: ChainRef,
+    /// The public key to sign with.
+    pub key: PublicKey,
+    /// What to sign.
+    pub payload: RawPayload,
+    /// The latest signature of this class by this key that the client has. May be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_signed: Option<LastSigned>,
 }
 
 /// Answer of `signer_sign`.

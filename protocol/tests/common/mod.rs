@@ -41,6 +41,8 @@ pub struct Script {
     pub answers: VecDeque<Result<SignReply, RpcError>>,
     pub asked: Vec<Asked>,
     pub subscribers: usize,
+    /// What each sign request showed.
+    pub shown: Vec<Option<LastSigned>>,
 }
 
 #[derive(Clone)]
@@ -95,10 +97,12 @@ impl SignerApiServer for FakeSigner {
         chain: ChainRef,
         key: PublicKey,
         payload: PayloadParam,
+        last_signed: Option<LastSigned>,
     ) -> Result<SignReply, RpcError> {
         let payload = payload.read()?;
         self.note(ext, chain, key, format!("{payload:?}"));
         let mut script = self.script.lock().unwrap();
+        script.shown.push(last_signed);
         match script.answers.len() {
             0 => Err(RpcError::new(ErrorCode::Internal, "the test gave no answer")),
             1 => script.answers[0].clone(),

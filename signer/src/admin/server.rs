@@ -305,6 +305,7 @@ fn check(change: &Change) -> Result<(), AdminError> {
             "a member's vote must be taken first, which this version cannot do yet"
         }
         Change::RecordAudit { .. } | Change::SignAudit(_) => "nodes speak for themselves in the audit",
+        Change::HaltKey { .. } => "signers do that, for what clients show them; to stop a key, disable it",
         Change::AddGeneratedKey { .. } => "signers make such keys, for the clients that ask them",
         Change::ResealKeys { .. } => "the leader seals keys again by itself",
         Change::Place(PlacementChange::Note { .. }) => "nodes say this of themselves",
@@ -342,6 +343,9 @@ const fn name_of(change: &Change) -> &'static str {
         Change::PromoteMember { .. } => "promoteMember",
         Change::RecordAudit { .. } => "recordAudit",
         Change::SignAudit(_) => "signAudit",
+        Change::ImportWatermarks { .. } => "importWatermarks",
+        Change::Restore(_) => "restore",
+        Change::HaltKey { .. } => "haltKey",
     }
 }
 

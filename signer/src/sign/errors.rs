@@ -67,6 +67,7 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
         Refusal::UnknownKey { .. } => plain(ErrorCode::UnknownKey),
         Refusal::KeyNotArmed { .. } | Refusal::KeyRemoved { .. } => plain(ErrorCode::KeyNotArmed),
         Refusal::WrongDuty { .. } => plain(ErrorCode::WrongKeyType),
+        Refusal::KeyHalted { .. } => plain(ErrorCode::KeyHalted),
     };
     error.message = format!("key {key}: {}", error.message);
     error.with_duty(duty.clone())

@@ -5,6 +5,7 @@
 //! payload's own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made
 //! while its claim is replicated and leaves only through `Committed`.
 
+mod echo;
 pub mod errors;
 mod generate;
 mod list;
@@ -26,7 +27,7 @@ use signonce_core::{Claim, ClientId, RequestId, Verdict};
 use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signature, Unreleased};
 use signonce_protocol::{
     Digest, Duty, DutyClass, KeyId, LogIndex, Payload, PublicKey,
-    rpc::{ChainRef, ErrorCode, KeyInfo, PayloadParam, RpcError, SignReply, SignVerdict},
+    rpc::{ChainRef, ErrorCode, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply, SignVerdict},
 };
 use std::{
     sync::Arc,
@@ -55,6 +56,8 @@ pub struct SignRequest {
     pub key: PublicKey,
     /// The payload, not read yet.
     pub payload: PayloadParam,
+    /// What the client was given last for such work.
+    pub last_signed: Option<LastSigned>,
 }
 
 /// A request that has passed every check but the ledger's.
@@ -121,7 +124,7 @@ impl Signer {
             Ok(work) => {
                 let class = work.payload.class();
                 let result = match work.payload.duty().cloned() {
-                    Some(duty) => self.sign_duty(&work, duty).await,
+                    Some(duty) => self.sign_after_echo(&work, duty, request.last_signed.as_ref()).await,
                     None => self.sign_free(&work).await,
                 };
                 if let Err(error) = &result {
@@ -164,7 +167,7 @@ impl Signer {
 
     /// Reads the payload and finds client, chain and key.
     fn admit(&self, id: RequestId, peer: &PeerIdentity, request: &SignRequest) -> Result<Work, RpcError> {
-        let SignRequest { chain, key: public, payload } = request;
+        let SignRequest { chain, key: public, payload, last_signed: _ } = request;
         let began = Instant::now();
         let known = self.handle.read(|state| {
             let client = lookup::client(state, peer)?;
@@ -183,6 +186,19 @@ impl Signer {
         self.metrics.stage(Stage::Rights).observe(looked + began.elapsed());
         let key = key.map_err(|error| self.if_caught_up(error))?;
         Ok(Work { request: id, client, key, payload })
+    }
+
+    /// A duty, once it is certain that the cluster knows what it has signed for the client before.
+    async fn sign_after_echo(
+        &self,
+        work: &Work,
+        duty: Duty,
+        shown: Option<&LastSigned>,
+    ) -> Result<SignReply, RpcError> {
+        if let Some(shown) = shown {
+            self.check_echo(work, shown).await?;
+        }
+        self.sign_duty(work, duty).await
     }
 
     /// A duty: one digest, for ever.

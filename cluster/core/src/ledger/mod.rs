@@ -11,6 +11,7 @@
 //! else may: a verdict that is not recorded grants nothing.
 
 mod beefy;
+mod export;
 mod grandpa;
 mod para;
 mod refusal;
@@ -19,6 +20,7 @@ mod store;
 mod watermark;
 mod window;
 
+pub use export::{Coverage, SignedDuty};
 pub use refusal::{Position, Refusal};
 pub use watermark::WatermarkView;
 pub(crate) use watermark::claimed_class;

@@ -104,6 +104,10 @@ pub(super) fn record(
 }
 
 impl Stand {
+    pub(super) const fn side(&self) -> Side {
+        self.side
+    }
+
     fn crossed_by(&self, session: SessionIndex, candidate: CandidateHash, asked: Side) -> Refusal {
         Refusal::CrossedSides {
             session,

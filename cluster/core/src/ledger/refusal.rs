@@ -181,6 +181,21 @@ pub enum Refusal {
         /// The class asked for.
         class: DutyClass,
     },
+    /// A client has shown a signature that this state knows nothing of: it was rolled back. Feature level 2.
+    #[error(
+        "key {key} is halted since log entry {at}: a client was given a signature for {duty} that this cluster has \
+         forgotten, so it was rolled back to an older state; raise the key's watermark past everything that was \
+         signed since, which lifts the halt"
+    )]
+    #[codec(index = 20)]
+    KeyHalted {
+        /// The key.
+        key: KeyId,
+        /// The duty that was forgotten.
+        duty: Duty,
+        /// The log entry that halted it.
+        at: LogIndex,
+    },
 }
 
 impl Refusal {
@@ -197,7 +212,8 @@ impl Refusal {
             Self::JumpTooFar { .. }
             | Self::BeefyAheadOfGrandpa { .. }
             | Self::UnknownKey { .. }
-            | Self::KeyNotArmed { .. } => false,
+            | Self::KeyNotArmed { .. }
+            | Self::KeyHalted { .. } => false,
         }
     }
 }

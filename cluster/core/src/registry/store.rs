@@ -2,8 +2,8 @@
 //! journal and keeps the lookups in step.
 
 use super::{
-    AuditHead, Chain, Client, Counters, Index, Key, MadeKeys, MemberRecord, Membership, Placement, Registry,
-    Sealing,
+    AuditHead, Chain, Client, Counters, Halt, Index, Key, MadeKeys, MemberRecord, Membership, Origin,
+    Placement, Registry, Sealing,
 };
 use crate::{
     codec::{CodecError, decode_record, encode_record},
@@ -75,6 +75,16 @@ impl Registry {
         note(journal, old, &head);
         self.audit = head;
     }
+
+    pub(crate) fn put_halt(&mut self, halt: Halt, journal: &mut Journal) {
+        note(journal, self.halts.get(&halt.key), &halt);
+        self.halts.insert(halt.key, halt);
+    }
+
+    pub(crate) fn put_origin(&mut self, origin: Origin, journal: &mut Journal) {
+        note(journal, self.origin.as_ref(), &origin);
+        self.origin = Some(origin);
+    }
 }
 
 impl Index {
@@ -117,6 +127,10 @@ mod kind {
     pub(super) const SEALING: u8 = 7;
     pub(super) const PLACEMENT: u8 = 12;
     pub(super) const AUDIT: u8 = 11;
+    /// Since feature level 2.
+    pub(super) const HALT: u8 = 10;
+    /// Since feature level 2.
+    pub(super) const ORIGIN: u8 = 13;
 }
 
 impl Record for Counters {
@@ -142,6 +156,16 @@ impl Record for Client {
 impl Record for MemberRecord {
     fn record_key(&self) -> Vec<u8> {
         (kind::MEMBER, self.member.node).encode()
+    }
+}
+impl Record for Halt {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::HALT, self.key).encode()
+    }
+}
+impl Record for Origin {
+    fn record_key(&self) -> Vec<u8> {
+        vec![kind::ORIGIN]
     }
 }
 impl Record for MadeKeys {
@@ -189,6 +213,8 @@ impl Registry {
             .chain(self.sealing.values().map(pair))
             .chain(self.placement.iter().map(pair))
             .chain(audit.into_iter().map(pair))
+            .chain(self.halts.values().map(pair))
+            .chain(self.origin.iter().map(pair))
     }
 
     /// Takes one stored record in.
@@ -216,6 +242,8 @@ impl Registry {
             Some(&kind::SEALING) => self.put_sealing(read("sealing record", key, value)?, journal),
             Some(&kind::PLACEMENT) => self.put_placement(read("placement record", key, value)?, journal),
             Some(&kind::AUDIT) => self.put_audit_head(read("audit head", key, value)?, journal),
+            Some(&kind::HALT) => self.put_halt(read("halt record", key, value)?, journal),
+            Some(&kind::ORIGIN) => self.put_origin(read("origin record", key, value)?, journal),
             other => {
                 let reason = format!("its key starts with {other:?}, which is no kind of record");
                 return Err(CodecError::Malformed { what: "registry record", reason });

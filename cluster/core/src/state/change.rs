@@ -5,8 +5,8 @@ use crate::{
     audit::{check_notes, check_signature},
     command::{Change, ChangeDone, ChangeError, Counted, Floors},
     registry::{
-        Chain, Client, ClientId, ClientState, Counters, Envelope, Key, KeyAllowance, KeySelector, KeyState,
-        Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MadeKeys, Member, Right,
+        Chain, Client, ClientId, ClientState, Counters, Envelope, Halt, Key, KeyAllowance, KeySelector,
+        KeyState, Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MadeKeys, Member, Right,
     },
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
@@ -40,10 +40,10 @@ impl State {
                 self.register_key(key).map(|()| None)
             }
             Change::ResealKey { id, sealed } => self.reseal_key(id, sealed).map(|()| None),
-            Change::ArmKey { id, floors } => self.arm_key(id, &floors).map(|()| None),
+            Change::ArmKey { id, floors } => self.arm_key(at, id, &floors).map(|()| None),
             Change::DisableKey { id } => self.disable_key(id).map(|()| None),
             Change::RemoveKey { id } => self.remove_key(id).map(|()| None),
-            Change::RaiseWatermark { key, floors } => self.raise_watermark(key, &floors).map(|()| None),
+            Change::RaiseWatermark { key, floors } => self.raise_watermark(at, key, &floors).map(|()| None),
             Change::AddClient { name, spki, rights } => self.add_client(name, spki, rights).map(Some),
             Change::UpdateClient { name, spki, rights } => self.update_client(&name, spki, rights).map(Some),
             Change::RemoveClient { name } => self.remove_client(&name).map(Some),
@@ -68,6 +68,14 @@ impl State {
             Change::PromoteMember { node } => self.promote_member(node).map(|()| None),
             Change::ResealKeys { keys, members } => self.reseal_keys(keys, members).map(|()| None),
             Change::Place(change) => self.place(change).map(|()| None),
+            Change::ImportWatermarks { chain, floors } => {
+                self.import_watermarks(at, chain, &floors).map(|()| None)
+            }
+            Change::Restore(step) => self.restore_step(at, step).map(|()| None),
+            Change::HaltKey { key, duty, digest, log_index, client } => {
+                let halt = Halt { key, duty, digest, log_index, client, at, lifted: None };
+                self.halt_key(halt).map(|()| None)
+            }
         }?;
         let counters = self.registry.counters();
         let registry_version = counters.registry_version + 1;
@@ -133,6 +141,18 @@ impl State {
         check_room(self.registry.keys().count(), MAX_KEYS, Counted::Keys)
     }
 
+    /// A tombstone that comes with a backup.
+    pub(super) fn check_buried_key(&self, key: &Key) -> Result<(), ChangeError> {
+        if self.registry.chain(&key.chain).is_none() {
+            return Err(ChangeError::UnknownChain { genesis: key.chain });
+        }
+        if let Some(chain) = self.registry.owner(&key.id.public).filter(|owner| **owner != key.chain) {
+            return Err(ChangeError::KeyOnOtherChain { key: key.id, chain: *chain });
+        }
+        check_scheme(key.id, key.scheme)?;
+        key.group.as_deref().map_or(Ok(()), check_name)
+    }
+
     /// A key that has not been removed.
     pub(super) fn living_key(&self, id: KeyId) -> Result<&Key, ChangeError> {
         match self.registry.key(&id) {
@@ -151,13 +171,14 @@ impl State {
         Ok(())
     }
 
-    fn arm_key(&mut self, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+    fn arm_key(&mut self, at: LogIndex, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
         let key = self.living_key(id)?.clone();
         if key.state == KeyState::Armed {
             let hint = "to raise its floor, raise the watermark".into();
             return Err(ChangeError::WrongState { key: id, state: key.state, hint });
         }
         self.ledger.arm(id, floors, &mut self.journal)?;
+        self.lift_halt(at, id);
         self.registry.put_key(Key { state: KeyState::Armed, ..key }, &mut self.journal);
         Ok(())
     }
@@ -180,13 +201,15 @@ impl State {
         Ok(())
     }
 
-    fn raise_watermark(&mut self, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+    fn raise_watermark(&mut self, at: LogIndex, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
         let key = self.living_key(id)?;
         if key.state == KeyState::Registered {
             let hint = "arm it with these floors instead".into();
             return Err(ChangeError::WrongState { key: id, state: key.state, hint });
         }
-        self.ledger.arm(id, floors, &mut self.journal)
+        self.ledger.arm(id, floors, &mut self.journal)?;
+        self.lift_halt(at, id);
+        Ok(())
     }
 }
 

@@ -55,6 +55,9 @@ pub enum RestoreError {
     /// Somebody was said to open a key that is missing.
     #[error("the record of the members that key {0} is sealed for stands without the key")]
     Sealing(KeyId),
+    /// A halt of a key that is missing.
+    #[error("key {0} is halted and missing")]
+    Halt(KeyId),
     /// All records are sound, but they are not the ones that were stored.
     #[error("the records hash to {found}, expected is {expected}: some are missing, old or foreign")]
     Hash {
@@ -155,6 +158,9 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
     }
     if let Some(orphan) = registry.sealings().find(|id| registry.key(id).is_none()) {
         return Err(RestoreError::Sealing(*orphan));
+    }
+    if let Some(orphan) = registry.ever_halted().find(|id| registry.key(id).is_none()) {
+        return Err(RestoreError::Halt(*orphan));
     }
     match ledger.marked_keys().find(|id| registry.key(id).is_none()) {
         Some(orphan) => Err(RestoreError::Watermark(*orphan)),

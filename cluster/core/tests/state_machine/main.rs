@@ -7,6 +7,7 @@ mod made_keys;
 mod members;
 mod model;
 mod para;
+mod recovery;
 mod registry;
 mod restore;
 mod slot;

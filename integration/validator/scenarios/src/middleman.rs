@@ -16,7 +16,7 @@ use signonce_protocol::{
     EpochIndex, Hash, KeyType, PublicKey, Slot,
     client::{ClientError, SignerClient},
     rpc::{
-        ChainRef, GenerateKeyParams, GenerateKeyReply, KeyInfo, PayloadParam, RpcError, SignParams,
+        ChainRef, GenerateKeyParams, GenerateKeyReply, KeyInfo, LastSigned, PayloadParam, RpcError, SignParams,
         SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply, rpc_module,
     },
 };
@@ -169,6 +169,8 @@ impl SignerApiServer for Signer {
         chain: ChainRef,
         key: PublicKey,
         payload: PayloadParam,
+        // The client behind shows what it was given itself.
+        _: Option<LastSigned>,
     ) -> Result<SignReply, RpcError> {
         let params = SignParams { chain, key, payload: payload.read()? };
         let mut reply = self.behind.sign(&params).await.map_err(said)?;

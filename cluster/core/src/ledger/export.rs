@@ -1,0 +1,177 @@
+//! The ledger as others read it: what was signed, duty by duty, and whether something that is said to have been
+//! signed is known here. Nothing in this file changes anything.
+
+use super::{Entry, Ledger, Position, Refusal, Verdict, beefy, grandpa, para, slot, watermark::Watermark};
+use crate::{
+    command::{ChangeError, Floors},
+    ledger::{Claim, claimed_class},
+    registry::{Chain, ClientId},
+};
+use signonce_protocol::{
+    BlockNumber, Digest, Duty, KeyId, KeyType, LogIndex, Round, SessionIndex, SetId, Slot,
+};
+
+/// A duty that a key has signed, as the window above its floor has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedDuty {
+    /// The duty. One for each candidate of a side.
+    pub duty: Duty,
+    /// The digest of what was signed.
+    pub digest: Digest,
+    /// The log entry that granted it.
+    pub at: LogIndex,
+    /// When, in Unix milliseconds of the serving node.
+    pub time_ms: u64,
+}
+
+impl SignedDuty {
+    fn of(duty: Duty, entry: &Entry) -> Self {
+        Self { duty, digest: entry.digest, at: entry.at, time_ms: entry.time_ms }
+    }
+}
+
+/// What a state knows of something that is said to have been signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// It can never sign anything else for that duty: it knows the very signature, or its floor is above.
+    Covered,
+    /// It knows nothing of it, and would sign something else.
+    Missing,
+    /// It has signed something else for that duty.
+    Contradicted,
+    /// The key has no such work, or was never armed.
+    Foreign,
+}
+
+impl Position {
+    /// Where a duty stands, as far as floors go by it.
+    pub const fn of(duty: &Duty) -> Self {
+        match duty {
+            Duty::BabeBlock { slot } | Duty::AuraBlock { slot, .. } => Self::Slot { slot: *slot },
+            Duty::GrandpaVote { set_id, round, .. } => Self::Grandpa { set_id: *set_id, round: *round },
+            Duty::BeefyVote { set_id, block } => Self::Beefy { set_id: *set_id, block: *block },
+            Duty::ParaSide { session, .. } => Self::Para { session: *session },
+        }
+    }
+
+    /// The next position: the lowest floor that this one is below. `None` at the end of all numbers.
+    pub fn next(self) -> Option<Self> {
+        Some(match self {
+            Self::Slot { slot } => Self::Slot { slot: Slot(slot.0.checked_add(1)?) },
+            Self::Grandpa { set_id, round } => match round.0.checked_add(1) {
+                Some(round) => Self::Grandpa { set_id, round: Round(round) },
+                None => Self::Grandpa { set_id: SetId(set_id.0.checked_add(1)?), round: Round(0) },
+            },
+            Self::Beefy { set_id, block } => match block.0.checked_add(1) {
+                Some(block) => Self::Beefy { set_id, block: BlockNumber(block) },
+                None => Self::Beefy { set_id: SetId(set_id.0.checked_add(1)?), block: BlockNumber(0) },
+            },
+            Self::Para { session } => Self::Para { session: SessionIndex(session.0.checked_add(1)?) },
+        })
+    }
+
+    /// Whether this is below `other`. `None` for positions of two classes.
+    pub fn is_below(self, other: Self) -> Option<bool> {
+        match (self, other) {
+            (Self::Slot { slot: a }, Self::Slot { slot: b }) => Some(a < b),
+            (Self::Grandpa { set_id: a, round: x }, Self::Grandpa { set_id: b, round: y }) => {
+                Some((a, x) < (b, y))
+            }
+            (Self::Beefy { set_id: a, block: x }, Self::Beefy { set_id: b, block: y }) => {
+                Some((a, x) < (b, y))
+            }
+            (Self::Para { session: a }, Self::Para { session: b }) => Some(a < b),
+            _ => None,
+        }
+    }
+
+    /// Whether keys of this type stand at such positions.
+    pub const fn fits(self, key_type: KeyType) -> bool {
+        matches!(
+            (self, key_type),
+            (Self::Slot { .. }, KeyType::Babe | KeyType::Aura)
+                | (Self::Grandpa { .. }, KeyType::Grandpa)
+                | (Self::Beefy { .. }, KeyType::Beefy)
+                | (Self::Para { .. }, KeyType::Para)
+        )
+    }
+}
+
+impl From<Position> for Floors {
+    /// The floor at this position.
+    fn from(position: Position) -> Self {
+        let none = Self::default();
+        match position {
+            Position::Slot { slot } => Self { slot: Some(slot), ..none },
+            Position::Grandpa { set_id, round } => Self { grandpa: Some((set_id, round)), ..none },
+            Position::Beefy { set_id, block } => Self { beefy: Some((set_id, block)), ..none },
+            Position::Para { session } => Self { para: Some(session), ..none },
+        }
+    }
+}
+
+impl Ledger {
+    /// Every duty of the key's window, in rising order. Empty for a key without a watermark.
+    pub(crate) fn signed(&self, key: &KeyId) -> Vec<SignedDuty> {
+        match self.marks.get(key) {
+            None => Vec::new(),
+            Some(Watermark::Slot(window)) => {
+                let duty = |at: &slot::SlotCoordinate| match key.key_type {
+                    KeyType::Aura => Duty::AuraBlock { slot: at.0, collation: at.1 },
+                    _ => Duty::BabeBlock { slot: at.0 },
+                };
+                window.entries().iter().map(|(at, entry)| SignedDuty::of(duty(at), entry)).collect()
+            }
+            Some(Watermark::Grandpa(window)) => {
+                let signed = |(at, vote): (&grandpa::GrandpaCoordinate, &grandpa::Vote)| {
+                    let (set_id, round, stage) = *at;
+                    let duty = Duty::GrandpaVote { set_id, round, stage, target: vote.target };
+                    SignedDuty::of(duty, &vote.entry)
+                };
+                window.entries().iter().map(signed).collect()
+            }
+            Some(Watermark::Beefy(window)) => {
+                let signed = |(at, entry): (&beefy::BeefyCoordinate, &Entry)| {
+                    SignedDuty::of(Duty::BeefyVote { set_id: at.0, block: at.1 }, entry)
+                };
+                window.entries().iter().map(signed).collect()
+            }
+            Some(Watermark::Para(window)) => {
+                let signed = |(at, stand): (&para::ParaCoordinate, &para::Stand)| {
+                    let (session, candidates) = (at.0, vec![at.1]);
+                    let duty = Duty::ParaSide { session, candidates, side: stand.side() };
+                    SignedDuty::of(duty, stand.entry())
+                };
+                window.entries().iter().map(signed).collect()
+            }
+        }
+    }
+
+    /// What the ledger knows of `digest` being signed for `duty`.
+    pub(crate) fn covers(&self, key: KeyId, duty: &Duty, digest: Digest, chain: &Chain) -> Coverage {
+        let claim = Claim { key, client: ClientId::default(), duty: duty.clone(), digest, time_ms: 0 };
+        match self.judge(&claim, chain, None) {
+            Verdict::Repeated { .. } | Verdict::Refused(Refusal::BelowWatermark { .. }) => Coverage::Covered,
+            Verdict::Refused(Refusal::Equivocation { .. } | Refusal::CrossedSides { .. }) => {
+                Coverage::Contradicted
+            }
+            Verdict::Refused(Refusal::WrongDuty { .. }) => Coverage::Foreign,
+            Verdict::Granted | Verdict::Refused(_) => Coverage::Missing,
+        }
+    }
+
+    /// Whether [`Self::arm`] would start or raise the watermark.
+    ///
+    /// # Errors
+    /// As there; and if the key has no work that a floor is about.
+    pub(crate) fn may_arm(&self, key: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+        let Some(asked) = floors.of_key(key)? else { return Err(ChangeError::NoWatermark { key }) };
+        debug_assert!(claimed_class(key.key_type).is_some());
+        match self.watermarks(&key).first().map(|mark| mark.floor) {
+            Some(floor) if asked.is_below(floor) == Some(true) => {
+                Err(ChangeError::AlreadyHigher { key, floor, asked })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What is remembered of disasters: keys that were halted because the cluster forgot what they signed, and the backup
+//! that a cluster was restored from.
+
+use super::{ClientId, Registry};
+use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme};
+
+/// A key that was halted: a client has shown a signature that the state knew nothing of.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Halt {
+    /// The key.
+    pub key: KeyId,
+    /// The duty the client had signed.
+    pub duty: Duty,
+    /// The digest of what was signed.
+    pub digest: Digest,
+    /// The log entry that the client was told: of a log that has been cut off since.
+    pub log_index: LogIndex,
+    /// The client.
+    pub client: ClientId,
+    /// The log entry that halted the key.
+    pub at: LogIndex,
+    /// The log entry that raised the key's floor past the duty, if one has.
+    pub lifted: Option<LogIndex>,
+}
+
+/// Where a cluster's keys and clients came from: a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The backup.
+    pub backup: BackupName,
+    /// The log entry that began.
+    pub begun: LogIndex,
+    /// The log entry that finished, if one has.
+    pub finished: Option<LogIndex>,
+}
+
+/// How a backup comes into an empty cluster: between the first step and the last, keys, clients and floors come by the
+/// ordinary changes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum RestoreStep {
+    /// Says what is being restored. The cluster must have no chain, key or client yet.
+    #[codec(index = 0)]
+    Begin(BackupName),
+    /// Brings the public keys and certificates that were removed, so that they can never come back.
+    #[codec(index = 1)]
+    Bury {
+        /// Removed keys.
+        keys: Vec<BuriedKey>,
+        /// Removed clients.
+        clients: Vec<BuriedClient>,
+    },
+    /// Says that all is done.
+    #[codec(index = 2)]
+    Finish,
+}
+
+/// Which backup a cluster was restored from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupName {
+    /// The cluster that was backed up, which must never run again.
+    pub cluster: HexArray<16>,
+    /// The node that made the backup.
+    pub node: NodeId,
+    /// The log entry it was made after.
+    pub applied: LogIndex,
+    /// SHA-256 of its manifest.
+    pub manifest: HexArray<32>,
+}
+
+/// A key that was removed for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuriedKey {
+    /// The key.
+    pub id: KeyId,
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// The chain it belonged to.
+    pub chain: GenesisHash,
+    /// The validator it belonged to.
+    pub group: Option<String>,
+}
+
+/// A client that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuriedClient {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its certificate's SubjectPublicKeyInfo.
+    pub spki: HexArray<32>,
+}
+
+impl Registry {
+    /// The halt of a key, while it lasts.
+    pub fn halt(&self, key: &KeyId) -> Option<&Halt> {
+        self.halts.get(key).filter(|halt| halt.lifted.is_none())
+    }
+
+    /// Every halt that lasts, by key.
+    pub fn halts(&self) -> impl Iterator<Item = &Halt> {
+        self.halts.values().filter(|halt| halt.lifted.is_none())
+    }
+
+    /// The keys that were ever halted.
+    pub(crate) fn ever_halted(&self) -> impl Iterator<Item = &KeyId> {
+        self.halts.keys()
+    }
+
+    /// The backup this cluster was restored from, if it was.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+}

@@ -1,0 +1,182 @@
+//! The changes of disasters: importing watermarks, bringing a backup into an empty cluster, halting a key that the
+//! cluster has forgotten signatures of.
+
+use super::State;
+use crate::{
+    command::{ChangeError, Floors},
+    ledger::{Coverage, SignedDuty},
+    registry::{
+        BackupName, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope, Halt, Key, KeyState,
+        Origin, RestoreStep,
+    },
+};
+use signonce_protocol::{Digest, Duty, GenesisHash, KeyId, LogIndex};
+use std::collections::BTreeSet;
+
+// What is read.
+impl State {
+    /// Every duty above the key's floor that was signed, in rising order.
+    pub fn signed_duties(&self, key: &KeyId) -> Vec<SignedDuty> {
+        self.ledger.signed(key)
+    }
+
+    /// What this state knows of `digest` having been signed for `duty` by `key`.
+    pub fn covers(&self, key: &KeyId, duty: &Duty, digest: Digest) -> Coverage {
+        let known = self.registry.key(key).zip(Some(()).filter(|()| self.ledger.has_mark(key)));
+        match known.and_then(|(key, ())| self.registry.chain(&key.chain)) {
+            Some(chain) => self.ledger.covers(*key, duty, digest, chain),
+            None => Coverage::Foreign,
+        }
+    }
+}
+
+// Watermarks of many keys.
+impl State {
+    pub(super) fn import_watermarks(
+        &mut self,
+        at: LogIndex,
+        chain: GenesisHash,
+        floors: &[(KeyId, Floors)],
+    ) -> Result<(), ChangeError> {
+        if self.registry.chain(&chain).is_none() {
+            return Err(ChangeError::UnknownChain { genesis: chain });
+        }
+        let mut seen = BTreeSet::new();
+        for (id, floor) in floors {
+            if !seen.insert(*id) {
+                return Err(ChangeError::KeyTwice { key: *id });
+            }
+            let key = self.living_key(*id)?;
+            if key.chain != chain {
+                return Err(ChangeError::KeyOnOtherChain { key: *id, chain: key.chain });
+            }
+            self.ledger.may_arm(*id, floor)?;
+        }
+        for (id, floor) in floors {
+            self.ledger
+                .arm(*id, floor, &mut self.journal)
+                .expect("it was judged before the first was raised");
+            self.lift_halt(at, *id);
+            let key = self.living_key(*id)?.clone();
+            if key.state == KeyState::Registered {
+                self.registry.put_key(Key { state: KeyState::Disabled, ..key }, &mut self.journal);
+            }
+        }
+        Ok(())
+    }
+}
+
+// Keys whose signatures were forgotten.
+impl State {
+    pub(super) fn halt_key(&mut self, halt: Halt) -> Result<(), ChangeError> {
+        let key = halt.key;
+        self.living_key(key)?;
+        if let Some(Halt { at, .. }) = self.registry.halt(&key) {
+            return Err(ChangeError::AlreadyHalted { key, at: *at });
+        }
+        match self.covers(&key, &halt.duty, halt.digest) {
+            // Whoever asked had not applied as much as this.
+            Coverage::Covered => Err(ChangeError::NothingForgotten { key }),
+            Coverage::Foreign => Err(ChangeError::NoWatermark { key }),
+            Coverage::Missing | Coverage::Contradicted => {
+                self.registry.put_halt(halt, &mut self.journal);
+                Ok(())
+            }
+        }
+    }
+
+    /// To be called after a floor was raised: lifts the halt if the floor is past what was forgotten.
+    pub(super) fn lift_halt(&mut self, at: LogIndex, key: KeyId) {
+        let Some(halt) = self.registry.halt(&key).cloned() else { return };
+        if self.covers(&key, &halt.duty, halt.digest) == Coverage::Covered {
+            self.registry.put_halt(Halt { lifted: Some(at), ..halt }, &mut self.journal);
+        }
+    }
+}
+
+// Backups.
+impl State {
+    pub(super) fn restore_step(&mut self, at: LogIndex, step: RestoreStep) -> Result<(), ChangeError> {
+        match step {
+            RestoreStep::Begin(backup) => self.begin_restore(at, backup),
+            RestoreStep::Bury { keys, clients } => self.bury(at, keys, clients),
+            RestoreStep::Finish => {
+                let origin = self.restoring()?.clone();
+                let finished = Some(at);
+                self.registry.put_origin(Origin { finished, ..origin }, &mut self.journal);
+                Ok(())
+            }
+        }
+    }
+
+    fn begin_restore(&mut self, at: LogIndex, backup: BackupName) -> Result<(), ChangeError> {
+        match self.registry.origin() {
+            // The same command, run again.
+            Some(origin) if origin.backup == backup => return Ok(()),
+            Some(Origin { backup: BackupName { cluster, applied, .. }, .. }) => {
+                return Err(ChangeError::OtherBackup { cluster: *cluster, applied: *applied });
+            }
+            None => {}
+        }
+        let registry = &self.registry;
+        let empty = registry.chains().next().is_none()
+            && registry.keys().next().is_none()
+            && registry.clients().next().is_none();
+        if !empty {
+            return Err(ChangeError::NotEmpty);
+        }
+        self.registry.put_origin(Origin { backup, begun: at, finished: None }, &mut self.journal);
+        Ok(())
+    }
+
+    fn restoring(&self) -> Result<&Origin, ChangeError> {
+        self.registry.origin().filter(|origin| origin.finished.is_none()).ok_or(ChangeError::NoRestore)
+    }
+
+    /// Tombstones. Those that are there already stay as they are.
+    fn bury(
+        &mut self,
+        at: LogIndex,
+        keys: Vec<BuriedKey>,
+        clients: Vec<BuriedClient>,
+    ) -> Result<(), ChangeError> {
+        self.restoring()?;
+        let removed = |buried: BuriedKey| {
+            let BuriedKey { id, scheme, chain, group } = buried;
+            let (state, sealed) = (KeyState::Removed, Envelope::default());
+            Key { id, scheme, chain, group, state, sealed, registered_at: at }
+        };
+        let missing = |key: &Key| self.registry.key(&key.id).is_none();
+        let keys: Vec<Key> = keys.into_iter().map(removed).filter(missing).collect();
+        let missing = |client: &BuriedClient| self.registry.last_client_with(&client.spki.0).is_none();
+        let clients: Vec<BuriedClient> = clients.into_iter().filter(missing).collect();
+        let mut seen = BTreeSet::new();
+        for key in &keys {
+            if !seen.insert(key.id) {
+                return Err(ChangeError::KeyTwice { key: key.id });
+            }
+            self.check_buried_key(key)?;
+        }
+        for client in &clients {
+            super::change::check_name(&client.name)?;
+        }
+        for key in keys {
+            self.registry.put_key(key, &mut self.journal);
+        }
+        for BuriedClient { name, spki } in clients {
+            let id = self.next_client();
+            let (rights, state) = (Vec::new(), ClientState::Removed);
+            let client = Client { id, name, spki: spki.0, rights, state };
+            self.registry.put_client(client, &mut self.journal);
+        }
+        Ok(())
+    }
+
+    /// The number of the next client, taken.
+    fn next_client(&mut self) -> ClientId {
+        let mut counters = self.registry.counters();
+        counters.last_client += 1;
+        self.registry.put_counters(counters, &mut self.journal);
+        ClientId(counters.last_client)
+    }
+}

@@ -1,0 +1,186 @@
+//! Imported watermarks, halted keys, and what a restored cluster begins with.
+
+use crate::world::*;
+use signonce_core::{
+    BackupName, BuriedClient, BuriedKey, Change, ChangeError, ClientId, Coverage, Floors, KeyState, Refusal,
+    RestoreStep, State, Verdict,
+};
+use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId, Side};
+
+fn world() -> World {
+    let mut world = World::new();
+    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
+    world
+}
+
+fn import(world: &mut World, floors: &[(KeyId, Floors)]) -> Result<(), ChangeError> {
+    let floors = floors.to_vec();
+    world.change(Change::ImportWatermarks { chain: CHAIN, floors }).map(|_| ())
+}
+
+fn halt(world: &mut World, key: KeyId, duty: Duty, digest: u8) -> Result<(), ChangeError> {
+    let (digest, log_index, client) = (Digest([digest; 32]), LogIndex(1_000), ClientId(9));
+    world.change(Change::HaltKey { key, duty, digest, log_index, client }).map(|_| ())
+}
+
+fn backup(n: u8) -> BackupName {
+    let (cluster, manifest) = (HexArray([n; 16]), HexArray([n; 32]));
+    BackupName { cluster, node: NodeId(1), applied: LogIndex(70), manifest }
+}
+
+#[test]
+fn watermarks_of_many_keys_rise_together_or_not_at_all() {
+    let mut world = world();
+    let babe_key = world.armed(KeyType::Babe, from_slot(5));
+    let vote_key = world.armed(KeyType::Grandpa, from_round(7, 3));
+    let hash = world.state.hash();
+    for (floors, refused) in [
+        (
+            vec![(babe_key, from_slot(9)), (vote_key, from_round(7, 2))],
+            ChangeError::AlreadyHigher { key: vote_key, floor: at_round(7, 3), asked: at_round(7, 2) },
+        ),
+        (
+            vec![(babe_key, from_slot(9)), (key(KeyType::Para, 9), from_session(1))],
+            ChangeError::UnknownKey { key: key(KeyType::Para, 9) },
+        ),
+        (vec![(babe_key, from_slot(9)), (babe_key, from_slot(10))], ChangeError::KeyTwice { key: babe_key }),
+        (vec![(vote_key, from_slot(9))], ChangeError::ForeignFloor { key: vote_key, floor: at_slot(9) }),
+    ] {
+        assert_eq!(import(&mut world, &floors), Err(refused));
+        assert_eq!(world.state.hash(), hash, "nothing partial");
+    }
+    import(&mut world, &[(babe_key, from_slot(9)), (vote_key, from_round(7, 3))]).unwrap();
+    assert_eq!((world.floor(babe_key), world.floor(vote_key)), (at_slot(9), at_round(7, 3)));
+}
+
+#[test]
+fn a_key_of_another_chain_and_free_work_take_no_imported_watermark() {
+    let mut world = world();
+    let id = world.armed(KeyType::Babe, from_slot(5));
+    let change = Change::ImportWatermarks { chain: COLLATOR_CHAIN, floors: vec![(id, from_slot(9))] };
+    assert_eq!(world.change(change), Err(ChangeError::KeyOnOtherChain { key: id, chain: CHAIN }));
+    let free = world.armed(KeyType::ImOnline, Floors::default());
+    let refused = import(&mut world, &[(free, Floors::default())]);
+    assert_eq!(refused, Err(ChangeError::NoWatermark { key: free }));
+}
+
+#[test]
+fn a_key_that_was_only_registered_keeps_its_imported_floor_and_waits_to_be_armed() {
+    let mut world = world();
+    let id = key(KeyType::Grandpa, 1);
+    world.register(id, CHAIN);
+    import(&mut world, &[(id, from_round(4, 4))]).unwrap();
+    assert_eq!(world.state.key(&id).unwrap().state, KeyState::Disabled);
+    assert!(matches!(world.refusal(id, prevote(4, 5), 1), Refusal::KeyNotArmed { .. }));
+    let lower = world.change(Change::ArmKey { id, floors: from_round(4, 3) });
+    assert!(matches!(lower, Err(ChangeError::AlreadyHigher { .. })), "{lower:?}");
+    world.change(Change::ArmKey { id, floors: from_round(4, 4) }).unwrap();
+    assert!(matches!(world.refusal(id, prevote(4, 3), 1), Refusal::BelowWatermark { .. }));
+    assert_eq!(world.claim(id, prevote(4, 4), 1), Verdict::Granted);
+    State::from_snapshot(&world.state.snapshot()).unwrap();
+}
+
+#[test]
+fn what_was_signed_is_told_duty_by_duty() {
+    let mut world = world();
+    for (key_type, floors, duty) in [
+        (KeyType::Babe, from_slot(1), babe(5)),
+        (KeyType::Aura, from_slot(1), aura(5)),
+        (KeyType::Grandpa, from_round(1, 1), precommit(1, 5, 7)),
+        (KeyType::Beefy, from_block(1, 1), beefy(1, 5)),
+        (KeyType::Para, from_session(1), side(5, &[1], Side::Invalid)),
+    ] {
+        let id = world.armed(key_type, floors);
+        assert_eq!(world.claim(id, duty.clone(), 7), Verdict::Granted);
+        let signed = world.state.signed_duties(&id);
+        assert_eq!(signed.len(), 1);
+        assert_eq!((&signed[0].duty, signed[0].digest), (&duty, Digest([7; 32])));
+        assert_eq!(world.state.covers(&id, &duty, Digest([7; 32])), Coverage::Covered);
+    }
+}
+
+#[test]
+fn a_key_halts_for_a_signature_the_state_does_not_know_and_for_no_other() {
+    let mut world = world();
+    let id = world.armed(KeyType::Grandpa, from_round(1, 1));
+    assert_eq!(world.claim(id, prevote(1, 5), 1), Verdict::Granted);
+    // Known, and below the floor: whoever asked was behind, or all is well.
+    for (duty, digest) in [(prevote(1, 5), 1), (prevote(0, 99), 3)] {
+        assert_eq!(halt(&mut world, id, duty, digest), Err(ChangeError::NothingForgotten { key: id }));
+    }
+    assert_eq!(halt(&mut world, id, babe(5), 1), Err(ChangeError::NoWatermark { key: id }));
+    assert_eq!(world.state.covers(&id, &prevote(1, 5), Digest([2; 32])), Coverage::Contradicted);
+    assert_eq!(world.claim(id, prevote(1, 6), 1), Verdict::Granted, "nothing was halted so far");
+
+    halt(&mut world, id, prevote(1, 9), 1).unwrap();
+    let refusal = world.refusal(id, prevote(1, 10), 1);
+    assert!(matches!(&refusal, Refusal::KeyHalted { duty, .. } if *duty == prevote(1, 9)), "{refusal:?}");
+    assert!(!refusal.is_final());
+    assert!(matches!(world.refusal(id, prevote(1, 5), 1), Refusal::KeyHalted { .. }), "repeats halt too");
+    assert!(matches!(halt(&mut world, id, prevote(1, 8), 1), Err(ChangeError::AlreadyHalted { .. })));
+    let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
+    assert_eq!(restored.registry().halts().count(), 1);
+    assert_eq!(restored.hash(), world.state.hash());
+}
+
+#[test]
+fn only_a_floor_past_what_was_forgotten_lifts_a_halt() {
+    let mut world = world();
+    let id = world.armed(KeyType::Grandpa, from_round(1, 1));
+    halt(&mut world, id, prevote(1, 9), 1).unwrap();
+    world.raise(id, from_round(1, 9)).unwrap();
+    assert!(matches!(world.refusal(id, prevote(1, 10), 1), Refusal::KeyHalted { .. }), "not past it");
+    world.change(Change::DisableKey { id }).unwrap();
+    world.change(Change::ArmKey { id, floors: from_round(1, 9) }).unwrap();
+    assert!(matches!(world.refusal(id, prevote(1, 10), 1), Refusal::KeyHalted { .. }), "nor is arming");
+    world.raise(id, from_round(1, 10)).unwrap();
+    assert_eq!(world.claim(id, prevote(1, 10), 1), Verdict::Granted);
+    assert_eq!(world.state.registry().halts().count(), 0);
+}
+
+#[test]
+fn a_contradiction_halts_as_well() {
+    let mut world = world();
+    let id = world.armed(KeyType::Babe, from_slot(1));
+    assert_eq!(world.claim(id, babe(5), 1), Verdict::Granted);
+    halt(&mut world, id, babe(5), 2).unwrap();
+    world.change(Change::ImportWatermarks { chain: CHAIN, floors: vec![(id, from_slot(6))] }).unwrap();
+    assert_eq!(world.claim(id, babe(6), 1), Verdict::Granted, "an import lifts it too");
+}
+
+#[test]
+fn a_backup_comes_into_an_empty_cluster_once() {
+    let begin = |n| Change::Restore(RestoreStep::Begin(backup(n)));
+    let mut taken = world();
+    assert_eq!(taken.change(begin(1)), Err(ChangeError::NotEmpty));
+
+    let mut world = World { state: State::new(), at: 0 };
+    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
+    assert_eq!(world.change(Change::Restore(RestoreStep::Finish)), Err(ChangeError::NoRestore));
+    world.change(begin(1)).unwrap();
+    world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
+    world.change(begin(1)).expect("the same command goes on");
+    let other = world.change(begin(2));
+    assert!(matches!(other, Err(ChangeError::OtherBackup { .. })), "{other:?}");
+
+    let id = key(KeyType::Babe, 3);
+    let bury = || {
+        let keys = vec![BuriedKey { id, scheme: KeyType::Babe.schemes()[0], chain: CHAIN, group: None }];
+        let clients = vec![BuriedClient { name: "gone".into(), spki: HexArray([4; 32]) }];
+        Change::Restore(RestoreStep::Bury { keys, clients })
+    };
+    world.change(bury()).unwrap();
+    world.change(bury()).expect("what is buried stays buried");
+    assert_eq!(world.state.keys().count(), 1);
+    assert_eq!(world.state.clients().count(), 1);
+    assert_eq!(world.change(register(id, CHAIN, None)), Err(ChangeError::KeyRemoved { key: id }));
+    let name = "again".to_owned();
+    let taken = world.change(Change::AddClient { name, spki: [4; 32], rights: vec![] });
+    assert!(matches!(taken, Err(ChangeError::CertificateTaken { .. })), "{taken:?}");
+
+    world.change(Change::Restore(RestoreStep::Finish)).unwrap();
+    assert_eq!(world.change(bury()), Err(ChangeError::NoRestore));
+    let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
+    assert_eq!(restored.registry().origin(), world.state.registry().origin());
+    assert!(restored.registry().origin().unwrap().finished.is_some());
+}

@@ -1,0 +1,140 @@
+//! What this client was given last, by key and class: shown with the next request, so that a cluster that was rolled
+//! back to an older state is found out. In memory alone: a client that starts anew has nothing to show.
+
+use crate::{
+    Duty, DutyClass, PublicKey, RawPayload,
+    rpc::{ChainRef, LastSigned, SignParams, SignReply, SignVerdict},
+};
+use serde::Serialize;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Keys and classes remembered at most. A client has a handful of keys; a runaway one must not fill the memory.
+const KEPT: usize = 16 * 1024;
+
+/// [`SignCall`](crate::rpc::SignCall) without a copy of the payload.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireCall<'a> {
+    pub chain: &'a ChainRef,
+    pub key: &'a PublicKey,
+    pub payload: &'a RawPayload,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_signed: Option<&'a LastSigned>,
+}
+
+type Place = (PublicKey, DutyClass);
+
+/// The latest signature of each key and class.
+#[derive(Default)]
+pub(super) struct Echoes(Mutex<HashMap<Place, LastSigned>>);
+
+impl Echoes {
+    /// What to show with a request.
+    pub fn of(&self, params: &SignParams) -> Option<LastSigned> {
+        self.lock().get(&place(params)).cloned()
+    }
+
+    /// Takes note of an answer to a request with which `shown` was shown.
+    ///
+    /// The place in the log says which of two answers is the later one. After the log was cut off (and the cluster was
+    /// told what it forgot), places are lower than they were: a fresh grant then takes the place of what was shown with
+    /// its request.
+    pub fn remember(&self, params: &SignParams, shown: Option<&LastSigned>, reply: &SignReply) {
+        let (Some(duty), Some(log_index)) = (&reply.duty, reply.log_index) else { return };
+        let place = place(params);
+        let mut known = self.lock();
+        let later = match known.get(&place) {
+            None => known.len() < KEPT,
+            Some(last) => {
+                let follows = reply.verdict == SignVerdict::Granted && shown == Some(last);
+                log_index > last.log_index || follows
+            }
+        };
+        if later {
+            let (duty, digest) = (short(duty), params.payload.digest());
+            known.insert(place, LastSigned { log_index, duty, digest });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, LastSigned>> {
+        // Every step leaves the map whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place(params: &SignParams) -> Place {
+    (params.key, params.payload.kind().class())
+}
+
+/// The duty; of a side on several candidates, the first will do.
+fn short(duty: &Duty) -> Duty {
+    let mut duty = duty.clone();
+    if let Duty::ParaSide { candidates, .. } = &mut duty {
+        candidates.truncate(1);
+    }
+    duty
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CandidateHash, GenesisHash, LogIndex, PayloadKind, SessionIndex, Side, Slot};
+
+    fn params(byte: u8) -> SignParams {
+        SignParams {
+            chain: ChainRef::Genesis(GenesisHash([1; 32])),
+            key: PublicKey::try_from([7; 32].as_slice()).unwrap(),
+            payload: RawPayload::new(PayloadKind::BabeHeader, vec![byte]),
+        }
+    }
+
+    fn reply(at: u64, slot: u64, verdict: SignVerdict) -> SignReply {
+        let duty = Some(Duty::BabeBlock { slot: Slot(slot) });
+        SignReply { signature: vec![].into(), verdict, duty, log_index: Some(LogIndex(at)), leader: None }
+    }
+
+    fn last(echoes: &Echoes) -> Option<u64> {
+        echoes.of(&params(0)).map(|last| last.log_index.0)
+    }
+
+    #[test]
+    fn the_latest_grant_is_shown_and_older_answers_are_not() {
+        let echoes = Echoes::default();
+        assert_eq!(last(&echoes), None);
+        echoes.remember(&params(1), None, &reply(5, 1, SignVerdict::Granted));
+        echoes.remember(&params(2), None, &reply(4, 2, SignVerdict::Granted));
+        echoes.remember(&params(3), echoes.of(&params(0)).as_ref(), &reply(3, 3, SignVerdict::Repeated));
+        let known = echoes.of(&params(0)).unwrap();
+        assert_eq!(known.duty, Duty::BabeBlock { slot: Slot(1) });
+        assert_eq!(known.digest, params(1).payload.digest());
+        echoes.remember(&params(2), None, &reply(6, 2, SignVerdict::Granted));
+        assert_eq!(last(&echoes), Some(6));
+    }
+
+    #[test]
+    fn a_grant_with_which_the_last_one_was_shown_takes_its_place_in_a_shorter_log() {
+        let echoes = Echoes::default();
+        echoes.remember(&params(1), None, &reply(50, 1, SignVerdict::Granted));
+        let shown = echoes.of(&params(0));
+        echoes.remember(&params(2), shown.as_ref(), &reply(9, 2, SignVerdict::Granted));
+        assert_eq!(last(&echoes), Some(9));
+        // Its neighbour, asked for at the same time, came after it.
+        echoes.remember(&params(3), shown.as_ref(), &reply(8, 3, SignVerdict::Granted));
+        assert_eq!(last(&echoes), Some(9));
+    }
+
+    #[test]
+    fn free_work_is_not_remembered_and_a_side_is_shortened() {
+        let echoes = Echoes::default();
+        let free = SignReply { duty: None, log_index: None, ..reply(1, 1, SignVerdict::Free) };
+        echoes.remember(&params(1), None, &free);
+        assert_eq!(last(&echoes), None);
+        let candidates = vec![CandidateHash([1; 32]), CandidateHash([2; 32])];
+        let duty = Duty::ParaSide { session: SessionIndex(1), candidates, side: Side::Valid };
+        let Duty::ParaSide { candidates, .. } = short(&duty) else { panic!() };
+        assert_eq!(candidates, [CandidateHash([1; 32])]);
+    }
+}
