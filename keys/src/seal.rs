@@ -128,6 +128,12 @@ impl SealedKey {
         &self.0
     }
 
+    /// How many recipients it is encrypted to, by its header; 0 if it is no envelope. Who they are cannot be seen.
+    pub fn recipient_count(&self) -> usize {
+        let header = self.0.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
+        header.filter(|line| line.starts_with(b"-> X25519 ")).count()
+    }
+
     /// The bytes, without a copy.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0

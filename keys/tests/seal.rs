@@ -72,6 +72,8 @@ fn a_hundred_members_fit_an_envelope_and_too_many_are_refused() {
     let hundred = vec![node.recipient(); 100];
     let sealed = seal(&key, &id, &CHAIN, &hundred).unwrap();
     open(&sealed, &node, &id, &CHAIN).unwrap();
+    assert_eq!(sealed.recipient_count(), 100);
+    assert_eq!(SealedKey::from_bytes(b"-> X25518 ".to_vec()).unwrap().recipient_count(), 0);
     let crowd = vec![node.recipient(); 300];
     assert!(matches!(seal(&key, &id, &CHAIN, &crowd), Err(SealError::TooLong(_))));
     assert!(matches!(SealedKey::from_bytes(vec![0; SealedKey::MAX_BYTES + 1]), Err(SealError::TooLong(_))));

@@ -60,6 +60,9 @@ pub struct NodeSection {
     /// `$CREDENTIALS_DIRECTORY`.
     #[serde(default)]
     pub unlock_file: Option<PathBuf>,
+    /// Where the node stands: a data centre, a rack, whatever fails together. The leader can be pinned to a zone.
+    #[serde(default)]
+    pub zone: Option<String>,
 }
 
 /// `[cluster]`

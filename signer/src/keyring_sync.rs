@@ -7,7 +7,7 @@
 
 use signonce_cluster::Handle;
 use signonce_core::{Change, Envelope, Key, KeyState, Member, State};
-use signonce_keys::{Keyring, NodeIdentity, SealedKey};
+use signonce_keys::{Keyring, NodeIdentity, Recipient, SealedKey};
 use signonce_protocol::{GenesisHash, KeyId};
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,8 @@ pub struct KeyringSync {
     identity: NodeIdentity,
     keyring: Arc<Keyring>,
     locked: Mutex<BTreeMap<KeyId, Locked>>,
+    /// The envelopes that the keys in the keyring came from.
+    opened: Mutex<BTreeMap<KeyId, Envelope>>,
     /// The registry version the keyring is in step with.
     synced: AtomicU64,
 }
@@ -58,7 +60,14 @@ impl Wanted {
 impl KeyringSync {
     /// For a node with this identity. Nothing is opened yet.
     pub fn new(handle: Handle, identity: NodeIdentity, keyring: Arc<Keyring>) -> Self {
-        Self { handle, identity, keyring, locked: Mutex::default(), synced: AtomicU64::new(NEVER) }
+        Self {
+            handle,
+            identity,
+            keyring,
+            locked: Mutex::default(),
+            opened: Mutex::default(),
+            synced: AtomicU64::new(NEVER),
+        }
     }
 
     /// The recipient that envelopes for this node are sealed to.
@@ -110,6 +119,31 @@ impl KeyringSync {
         opened.unwrap_or_else(|_| Err("this node is stopping".into()))
     }
 
+    /// Whether the key is open on this node.
+    pub fn has(&self, id: &KeyId) -> bool {
+        self.keyring.contains(id)
+    }
+
+    /// The key's secret in a new envelope, for `recipients`, of whom this node is one. Takes a moment: it opens and
+    /// seals, and opens again to see that the new envelope holds the very key that this node signs with.
+    ///
+    /// # Errors
+    /// Why it could not. Names no secret.
+    pub fn reseal(
+        &self,
+        id: KeyId,
+        chain: GenesisHash,
+        sealed: Envelope,
+        recipients: &[Recipient],
+    ) -> Result<Envelope, String> {
+        let old = SealedKey::from_bytes(sealed.as_bytes().to_vec()).map_err(|e| e.to_string())?;
+        let new = signonce_keys::reseal(&old, &self.identity, &id, &chain, recipients);
+        let sealed: Envelope = new.map_err(|e| e.to_string())?.into_bytes().into();
+        let secret = self.read(&Wanted { id, chain, sealed: sealed.clone() })?;
+        self.keyring.insert(id, secret).map_err(|e| e.to_string())?;
+        Ok(sealed)
+    }
+
     /// Follows the registry until the process ends; announces `own` whenever the registry says something else.
     pub async fn run(self: Arc<Self>, own: Member) {
         let mut applied = self.handle.applied_watch();
@@ -141,6 +175,7 @@ impl KeyringSync {
             }
         }
         self.lock().retain(|id, _| !gone.contains(id));
+        self.opened().retain(|id, _| !gone.contains(id));
         let (mut opened, count) = (0, wanted.len());
         for key in wanted {
             opened += usize::from(self.open(key).is_ok());
@@ -157,11 +192,14 @@ impl KeyringSync {
             return None;
         }
         let (mut wanted, mut gone) = (Vec::new(), Vec::new());
+        let opened = self.opened();
         for key in state.keys() {
             match key.state {
                 KeyState::Removed => gone.push(key.id),
                 KeyState::Registered | KeyState::Armed | KeyState::Disabled => {
-                    if !self.keyring.contains(&key.id) {
+                    // One that was sealed again is opened again: better now than at the next start, if it does not
+                    // open or holds something else. The key in memory goes on to sign either way.
+                    if !self.keyring.contains(&key.id) || opened.get(&key.id) != Some(&key.sealed) {
                         wanted.push(Wanted::of(key));
                     }
                 }
@@ -178,6 +216,7 @@ impl KeyringSync {
         let mut locked = self.lock();
         match &opened {
             Ok(()) => {
+                self.opened().insert(wanted.id, wanted.sealed);
                 locked.remove(&wanted.id);
             }
             Err(why) => {
@@ -216,6 +255,10 @@ impl KeyringSync {
             Err(error) => tracing::info!(%error, "this node could not announce itself yet"),
         }
         false
+    }
+
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<KeyId, Envelope>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<KeyId, Locked>> {

@@ -2,13 +2,24 @@
 //!
 //! [`Upkeep::run`] runs on every node and acts on the one that leads. Each task looks at the applied state, does one
 //! step, and looks again at the next round; a step that another leader has made meanwhile is refused by the log and
-//! nothing is lost. [`feature`] raises the feature level.
+//! nothing is lost. [`feature`] raises the feature level, [`reseal`] seals keys for members that come, [`placement`] keeps
+//! the leader where it should be. [`note`] is each
+//! node's own.
 
 pub mod feature;
+mod note;
+mod placement;
+pub mod reseal;
 
+use crate::keyring_sync::KeyringSync;
+use placement::Placement;
+use reseal::Reseal;
 use signonce_cluster::Handle;
-use signonce_core::replica::Role;
-use std::time::Duration;
+use signonce_core::{NodeNote, replica::Role};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
@@ -18,20 +29,35 @@ const DECIDED: Duration = Duration::from_secs(5);
 /// See the module's text.
 pub struct Upkeep {
     handle: Handle,
+    sync: Arc<KeyringSync>,
+    /// What this node says of itself.
+    note: NodeNote,
+    reseal: Reseal,
+    /// While this node leads.
+    placement: Option<Placement>,
 }
 
 impl Upkeep {
-    /// For a started node.
-    pub fn new(handle: Handle) -> Self {
-        Self { handle }
+    /// For a started node that stands in `zone`.
+    pub fn new(handle: Handle, sync: Arc<KeyringSync>, zone: Option<String>) -> Self {
+        let note = NodeNote { zone, version: env!("CARGO_PKG_VERSION").into() };
+        Self { handle, sync, note, reseal: Reseal::default(), placement: None }
     }
 
     /// Works until the process ends.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         loop {
             tokio::time::sleep(ROUND).await;
-            if self.leads() {
+            note::say(&self.handle, &self.note).await;
+            if !self.leads() {
+                self.placement = None;
+            } else {
                 feature::raise(&self.handle).await;
+                self.reseal.round(&self.handle, &self.sync).await;
+                self.placement
+                    .get_or_insert_with(|| Placement::new(Instant::now()))
+                    .round(&self.handle)
+                    .await;
             }
         }
     }

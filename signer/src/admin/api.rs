@@ -22,7 +22,7 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyAllowance, KeyState, Member,
+    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyAllowance, KeyState, LeaderPin, Member,
     MemberState, Right, WatermarkView,
 };
 use signonce_protocol::{
@@ -97,6 +97,9 @@ pub struct AdminStatus {
     pub registry_version: u64,
     /// What commands may use.
     pub feature_level: u32,
+    /// Where the operators want the leader, if anywhere.
+    #[serde(default)]
+    pub leader_pin: Option<LeaderPin>,
     /// The newest that a member's program supports.
     #[serde(default)]
     pub feature_newest: u32,
@@ -163,6 +166,9 @@ pub struct KeyRow {
     pub watermarks: Vec<WatermarkView>,
     /// Whether the answering node can sign with it.
     pub unlocked: bool,
+    /// The members for which its envelope is not sealed, as far as is known. The leader seals it again by itself.
+    #[serde(default)]
+    pub not_sealed_for: Vec<NodeId>,
 }
 
 /// One client.
@@ -205,6 +211,12 @@ pub struct MemberRow {
     pub matched: Option<LogIndex>,
     /// On the leader: whether it answered lately.
     pub active: Option<bool>,
+    /// Where it stands, as its configuration says.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// The version of its program.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// Why an admin request failed, for machines.

@@ -6,7 +6,12 @@ use super::api::{
     MemberRow,
 };
 use crate::audit::query::{self, AuditPage, AuditQuery, Filter, Found};
-use crate::{keyring_sync::KeyringSync, readiness::Gate, server::http::Caller, upkeep::feature::Levels};
+use crate::{
+    keyring_sync::KeyringSync,
+    readiness::Gate,
+    server::http::Caller,
+    upkeep::{feature::Levels, reseal::not_sealed_for},
+};
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
@@ -90,6 +95,10 @@ impl AdminApiServer for Admin {
                 registered_at: key.registered_at,
                 watermarks: state.watermarks(&key.id),
                 unlocked: unlocked.contains(&key.id),
+                not_sealed_for: match key.state {
+                    KeyState::Removed => Vec::new(),
+                    _ => not_sealed_for(state, key),
+                },
             };
             state.keys().map(row).collect()
         }))
@@ -120,6 +129,7 @@ impl AdminApiServer for Admin {
             let known = self.handle.read(|state| state.member(node).map(|(member, s)| (member.clone(), s)));
             let follower = status.followers.iter().find(|follower| follower.node == node);
             let (announced, state) = known.unzip();
+            let note = self.handle.read(|state| state.registry().node_note(node).cloned());
             MemberRow {
                 node,
                 voter: status.voters.contains(&node),
@@ -128,6 +138,8 @@ impl AdminApiServer for Admin {
                 state,
                 matched: follower.map(|follower| follower.matched),
                 active: follower.map(|follower| follower.active),
+                zone: note.as_ref().and_then(|note| note.zone.clone()),
+                version: note.map(|note| note.version),
             }
         };
         Ok(nodes.into_iter().map(row).collect())
@@ -226,6 +238,7 @@ impl Admin {
             state_hash: status.state_hash.to_string(),
             registry_version,
             feature_level: levels.current,
+            leader_pin: self.handle.read(|state| state.registry().leader_pin().cloned()),
             feature_newest: levels.newest,
             feature_held_back_by: levels.held_back_by,
             readiness: self.gate.readiness(),

@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod init;
 mod keys;
+mod leader;
 mod start;
 mod status;
 mod watermarks;
@@ -44,6 +45,7 @@ enum Command {
     Certs(certs::Args),
     Chains(chains::Args),
     Keys(keys::Args),
+    Leader(leader::Args),
     Clients(clients::Args),
     Watermarks(watermarks::Args),
     Audit(audit::Args),
@@ -76,6 +78,7 @@ async fn run(command: Command) -> common::Done {
         Command::Certs(args) => certs::run(args),
         Command::Chains(args) => chains::run(args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::Leader(args) => leader::run(args).await,
         Command::Clients(args) => clients::run(args).await,
         Command::Watermarks(args) => watermarks::run(args).await,
         Command::Audit(args) => audit::run(args).await,

@@ -52,7 +52,8 @@ fn describe(status: &AdminStatus, members: &[MemberRow]) -> String {
     for reason in &status.readiness.reasons {
         line("", format!("- {reason}"));
     }
-    line("leader", format!("{leader}, term {}", status.term));
+    let pin = status.leader_pin.as_ref().map_or_else(String::new, |pin| format!(", pinned to {pin}"));
+    line("leader", format!("{leader}, term {}{pin}", status.term));
     line(
         "log",
         format!("applied {} of {} committed, last {}", status.applied, status.committed, status.last),

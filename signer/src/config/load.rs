@@ -18,6 +18,7 @@ pub(super) const SETTINGS: &[(&str, &str, Kind)] = &[
     ("node", "id", Kind::Toml),
     ("node", "data_dir", Kind::Text),
     ("node", "unlock_file", Kind::Text),
+    ("node", "zone", Kind::Text),
     ("cluster", "id", Kind::Text),
     ("cluster", "members", Kind::Toml),
     ("listen", "peer", Kind::Text),

@@ -103,6 +103,7 @@ fn every_setting_can_come_from_the_environment() {
         ("node.id", "1"),
         ("node.data_dir", "/d"),
         ("node.unlock_file", "/u"),
+        ("node.zone", "fra1"),
         ("cluster.id", "00112233445566778899aabbccddeeff"),
         ("cluster.members", "[{ id = 1, peer = \"a:1\", client_url = \"https://a:2\" }]"),
         ("listen.peer", "127.0.0.1:1"),

@@ -296,7 +296,7 @@ impl Parts {
             Arc::clone(&notes),
             config.limits.request_timeout(),
         ));
-        let upkeep = Upkeep::new(handle.clone());
+        let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config.node.zone.clone());
         let head_signer = HeadSigner::new(&config.tls, &config.cluster.id)?;
         let auditor = Auditor::new(handle.clone(), notes, head_signer, config.audit.clone());
         let admin = Admin {

@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod generate;
 mod identity;
+mod leader;
 mod restart;
 mod signatures;
 mod store;

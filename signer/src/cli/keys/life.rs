@@ -87,10 +87,20 @@ fn describe(rows: &[KeyRow]) -> String {
             row.id.to_string(),
             row.state.to_string(),
             if row.unlocked { "yes" } else { "no" }.to_owned(),
+            sealed_for(row),
             marks.collect::<Vec<_>>().join("; "),
         ]
     });
-    table(["GROUP", "CHAIN", "KEY", "STATE", "OPEN HERE", "WATERMARK"], cells)
+    table(["GROUP", "CHAIN", "KEY", "STATE", "OPEN HERE", "SEALED FOR", "WATERMARK"], cells)
+}
+
+/// Whom the envelope is for.
+fn sealed_for(row: &KeyRow) -> String {
+    if row.not_sealed_for.is_empty() {
+        return "all".to_owned();
+    }
+    let nodes = row.not_sealed_for.iter().map(ToString::to_string).collect::<Vec<_>>();
+    format!("not {} yet", nodes.join(", "))
 }
 
 pub(super) async fn disable(args: One) -> Done {

@@ -1,0 +1,132 @@
+//! `signonce leader`: who leads, and where the leader should be.
+
+use super::common::{Confirm, Done, Reach, Usage};
+use crate::admin::{api::MemberRow, client::AdminClient};
+use clap::Subcommand;
+use serde_json::json;
+use signonce_core::{Change, LeaderPin, PlacementChange};
+use signonce_protocol::NodeId;
+use std::process::ExitCode;
+
+/// Where the leader is: hand leadership over, or pin it to a node or a zone.
+///
+/// Every node serves clients, whoever leads; but each signature waits for the leader and the nearest majority. Without
+/// a pin the leader stays where it is, unless another node is clearly faster for minutes. Any voter may lead: nothing
+/// here touches safety.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Transfer(Transfer),
+    Pin(Pin),
+}
+
+/// Hands leadership over. Ask the leader itself.
+///
+/// Requests under way go on. A node that is stopped with SIGTERM does it by itself.
+#[derive(clap::Args, Debug)]
+struct Transfer {
+    /// The node that is to lead; by default the one with the most of the log.
+    node: Option<u64>,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Says where the leader should be from now on, whatever happens.
+///
+/// The leader hands over within seconds, once the pinned node (or some node of the pinned zone) is a voter, answers and
+/// has the log. While none can, others lead. A node's zone is `node.zone` in its configuration.
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct PinWhere {
+    /// On this node.
+    #[arg(long, value_name = "N")]
+    node: Option<u64>,
+    /// On a node of this zone.
+    #[arg(long, value_name = "Z")]
+    zone: Option<String>,
+    /// Anywhere: where it is fastest.
+    #[arg(long)]
+    none: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct Pin {
+    #[command(flatten)]
+    place: PinWhere,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub(super) async fn run(args: Args) -> Done {
+    match args.command {
+        Command::Transfer(args) => transfer(args).await?,
+        Command::Pin(args) => pin(args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn transfer(args: Transfer) -> anyhow::Result<()> {
+    let admin = args.reach.client()?;
+    let status = admin.status().await?;
+    let to = args.node.map(NodeId);
+    let whom =
+        to.map_or_else(|| "the node with the most of the log".to_owned(), |node| format!("node {node}"));
+    let mut plan = format!("Will hand leadership from node {} to {whom}.", status.node);
+    if let Some(pin) = &status.leader_pin {
+        plan.push_str(&format!(
+            "\nThe leader is pinned to {pin}: unless that is there, leadership goes back within seconds \
+             (`signonce leader pin --none` lets it go)."
+        ));
+    }
+    args.confirm.ask(plan)?;
+    let heir = admin.transfer_leadership(to).await?;
+    args.reach.output.print(&json!({ "leader": heir }), format!("Node {heir} leads."))
+}
+
+async fn pin(args: Pin) -> anyhow::Result<()> {
+    let admin = args.reach.client()?;
+    let pin = match args.place {
+        PinWhere { node: Some(node), .. } => Some(LeaderPin::Node(NodeId(node))),
+        PinWhere { zone: Some(zone), .. } => Some(LeaderPin::Zone(zone)),
+        PinWhere { .. } => None,
+    };
+    check(&admin, pin.as_ref()).await?;
+    args.confirm.ask(match &pin {
+        Some(pin) => {
+            format!("Will pin the leader to {pin}: leadership goes there whenever a node there can lead.")
+        }
+        None => "Will let the leader be anywhere: it moves only to a node that is clearly faster.".to_owned(),
+    })?;
+    let done = admin.change(&Change::Place(PlacementChange::Pin(pin.clone()))).await?;
+    let text = match &pin {
+        Some(pin) => format!("The leader is pinned to {pin} (log entry {}).", done.at),
+        None => format!("The leader is pinned to nothing (log entry {}).", done.at),
+    };
+    args.reach.output.print(&json!({ "pin": pin, "logIndex": done.at }), text)
+}
+
+/// A pin to where nobody is would be a typing error more often than a plan.
+async fn check(admin: &AdminClient, pin: Option<&LeaderPin>) -> anyhow::Result<()> {
+    let Some(LeaderPin::Zone(zone)) = pin else { return Ok(()) };
+    let rows = admin.members().await?;
+    let mut zones: Vec<&str> = rows.iter().filter_map(|row: &MemberRow| row.zone.as_deref()).collect();
+    if zones.contains(&zone.as_str()) {
+        return Ok(());
+    }
+    zones.sort_unstable();
+    zones.dedup();
+    let known = match zones.is_empty() {
+        true => "no node has said where it stands; set node.zone in the configurations".to_owned(),
+        false => format!("there are: {}", zones.join(", ")),
+    };
+    Err(Usage(format!("no node is in zone {zone:?}; {known}")).into())
+}
