@@ -3,11 +3,13 @@
 //! A reader follows one sign request from [`rpc`] through [`sign`] (and from there into `signonce_protocol`,
 //! `signonce_cluster` and `signonce_keys`) and back. [`server`] puts the process together, [`admin`] is the operators'
 //! surface, [`config`] what a node is told, [`keyring_sync`] what opens its keys, [`readiness`] and [`clock`] whether
-//! it serves, [`metrics`] what it measures, [`upkeep`] what the leader does by itself. [`cli`] is the command line, [`certs`] and [`enroll`] what it does for
+//! it serves, [`limits`] how much of it a client may use, [`metrics`] and [`activity`] what it measures, [`upkeep`] what
+//! the leader does by itself. [`cli`] is the command line, [`certs`] and [`enroll`] what it does for
 //! operators, [`dev`] a whole cluster on one machine.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod activity;
 pub mod admin;
 pub mod audit;
 pub mod certs;
@@ -17,6 +19,7 @@ pub mod config;
 pub mod dev;
 pub mod enroll;
 pub mod keyring_sync;
+pub mod limits;
 pub mod metrics;
 pub mod readiness;
 pub mod rpc;

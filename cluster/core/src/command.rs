@@ -9,9 +9,10 @@ use crate::{
     ledger::{Claim, Position},
     records::StateHash,
     registry::{
-        Chain, ClientId, Envelope, JoinToken, KeyAllowance, KeyState, Limits, Member, PlacementChange,
-        Resealed, RestoreStep, Right,
+        Chain, ClientId, ClientLimits, Envelope, JoinToken, KeyAllowance, KeyState, Limits, Member,
+        PlacementChange, Resealed, RestoreStep, Right,
     },
+    roles::Role,
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -100,7 +101,8 @@ pub enum Command {
         request: RequestId,
         /// Who wanted it, for the audit.
         actor: String,
-        /// When, in Unix milliseconds of the serving node. Recorded, never judged.
+        /// When, in Unix milliseconds of the serving node. Recorded; judged only where a proposal has waited for a
+        /// second officer, against the recorded time of the proposal.
         time_ms: u64,
         /// The change.
         change: Change,
@@ -376,6 +378,52 @@ pub enum Change {
         /// The client.
         client: ClientId,
     },
+    /// Sets how much a client may ask of one signer. Feature level 2.
+    #[codec(index = 23)]
+    SetClientLimits {
+        /// The client's name; `None` for every client without limits of its own.
+        name: Option<String>,
+        /// The limits; `None` for the default.
+        limits: Option<ClientLimits>,
+    },
+    /// Gives an active client a second certificate, which is to replace its first. Feature level 2.
+    #[codec(index = 24)]
+    RotateClient {
+        /// Its name.
+        name: String,
+        /// SHA-256 of the new certificate's SubjectPublicKeyInfo.
+        spki: [u8; 32],
+    },
+    /// Ends a rotation: one of the two certificates stays, the other is never accepted again. Feature level 2.
+    #[codec(index = 25)]
+    FinishRotation {
+        /// The client's name.
+        name: String,
+        /// Whether the new one stays.
+        keep_new: bool,
+    },
+    /// Gives an operator a role, by the name in its certificate, or takes it away. Feature level 2.
+    #[codec(index = 27)]
+    SetOfficer {
+        /// The name.
+        name: String,
+        /// The role; `None` for none.
+        role: Option<Role>,
+    },
+    /// From now on dangerous changes need two key officers, or no longer. Feature level 2.
+    #[codec(index = 28)]
+    RequireApproval {
+        /// Whether they do.
+        on: bool,
+    },
+    /// A second key officer's word on a proposal. Feature level 2.
+    #[codec(index = 29)]
+    DecideProposal {
+        /// The log entry that proposed it.
+        id: LogIndex,
+        /// Whether the change is made.
+        approve: bool,
+    },
 }
 
 impl Change {
@@ -393,6 +441,12 @@ impl Change {
             | Self::Restore(_)
             | Self::HaltKey { .. }
             | Self::Place(_) => 2,
+            Self::SetClientLimits { .. }
+            | Self::RotateClient { .. }
+            | Self::FinishRotation { .. }
+            | Self::SetOfficer { .. }
+            | Self::RequireApproval { .. }
+            | Self::DecideProposal { .. } => 2,
             Self::AddChain(_)
             | Self::SetLimits { .. }
             | Self::RegisterKey { .. }
@@ -438,7 +492,13 @@ impl Change {
             | Self::SignAudit(_)
             | Self::ImportWatermarks { .. }
             | Self::Restore(_)
-            | Self::HaltKey { .. } => {}
+            | Self::HaltKey { .. }
+            | Self::SetClientLimits { .. }
+            | Self::RotateClient { .. }
+            | Self::FinishRotation { .. }
+            | Self::SetOfficer { .. }
+            | Self::RequireApproval { .. }
+            | Self::DecideProposal { .. } => {}
         }
     }
 }
@@ -457,6 +517,9 @@ pub struct ChangeDone {
     /// The node that was invited or has joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
+    /// Set if nothing was changed yet: the change waits under this number for another key officer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed: Option<LogIndex>,
 }
 
 /// The kinds of things that have a limited number.
@@ -478,6 +541,12 @@ pub enum Counted {
     /// Rights of one client.
     #[codec(index = 4)]
     Rights,
+    /// Officers.
+    #[codec(index = 40)]
+    Officers,
+    /// Proposals that wait for a second officer.
+    #[codec(index = 41)]
+    Proposals,
 }
 
 impl fmt::Display for Counted {
@@ -488,6 +557,8 @@ impl fmt::Display for Counted {
             Self::Clients => "clients",
             Self::Members => "members",
             Self::Rights => "rights for one client",
+            Self::Officers => "officers",
+            Self::Proposals => "open proposals",
         })
     }
 }
@@ -901,6 +972,110 @@ pub enum ChangeError {
         len: u32,
         /// The most there may be.
         limit: u32,
+    },
+    /// A limit of nothing, or beyond sense.
+    #[error("a limit of a client must be 1 to {most}, not {asked}; to shut a client out, remove it")]
+    #[codec(index = 40)]
+    BadClientLimit {
+        /// The limit asked for.
+        asked: u32,
+        /// The highest there is.
+        most: u32,
+    },
+    /// The client has two certificates already.
+    #[error(
+        "client {name} is changing its certificate already: finish that (`signonce clients rotate {name} --finish`) \
+         or take it back (`--cancel`)"
+    )]
+    #[codec(index = 41)]
+    RotationUnderWay {
+        /// The client.
+        name: String,
+    },
+    /// The client has one certificate only.
+    #[error(
+        "client {name} is not changing its certificate: start with `signonce clients rotate {name} --cert FILE`"
+    )]
+    #[codec(index = 42)]
+    NoRotation {
+        /// The client.
+        name: String,
+    },
+    /// Who asks may not.
+    #[error(
+        "{actor} has {}, this takes the role {needed}; a key officer can give it (`signonce officers set`)",
+        .role.map_or_else(|| "no role in this cluster".to_owned(), |role| format!("the role {role}"))
+    )]
+    #[codec(index = 43)]
+    RoleTooLow {
+        /// Who asked.
+        actor: String,
+        /// Its role.
+        role: Option<Role>,
+        /// What it takes.
+        needed: Role,
+    },
+    /// Somebody must be able to change the officers.
+    #[error(
+        "without {name} as a key officer nobody could change the officers any more: make another key officer first"
+    )]
+    #[codec(index = 44)]
+    LastKeyOfficer {
+        /// Whose role was to change.
+        name: String,
+    },
+    /// Two must be able to agree.
+    #[error(
+        "dangerous changes that take two officers need {needed} key officers with certificates at least; there would \
+         be {have}"
+    )]
+    #[codec(index = 45)]
+    TooFewOfficers {
+        /// How many there would be.
+        have: u32,
+        /// How many it takes.
+        needed: u32,
+    },
+    /// No officer has the name.
+    #[error("no officer is called {name}; `signonce officers list` shows all")]
+    #[codec(index = 46)]
+    UnknownOfficer {
+        /// The name asked for.
+        name: String,
+    },
+    /// No proposal has the number.
+    #[error("there is no proposal {id}; `signonce proposals list` shows all")]
+    #[codec(index = 47)]
+    UnknownProposal {
+        /// The number asked for.
+        id: LogIndex,
+    },
+    /// One person is not two.
+    #[error("proposal {id} is by {by}: another key officer must approve it")]
+    #[codec(index = 48)]
+    OwnProposal {
+        /// The proposal.
+        id: LogIndex,
+        /// Whose it is.
+        by: String,
+    },
+    /// Decided already, or too late.
+    #[error("proposal {id} was {} by {by} already", if *.approved { "approved" } else { "rejected" })]
+    #[codec(index = 49)]
+    ProposalDecided {
+        /// The proposal.
+        id: LogIndex,
+        /// Who decided.
+        by: String,
+        /// What.
+        approved: bool,
+    },
+    /// It has waited too long.
+    #[error("proposal {id} is older than a day and has expired: propose the change again")]
+    #[codec(index = 70)]
+    ProposalExpired {
+        /// The proposal.
+        id: LogIndex,
     },
 }
 

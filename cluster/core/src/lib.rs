@@ -18,6 +18,7 @@ pub mod mutation;
 pub mod records;
 pub mod registry;
 pub mod replica;
+pub mod roles;
 pub mod state;
 
 pub use audit::{AuditEvent, AuditHead, AuditNote, AuditRecord, AuditRow, AuditSignature, NotedAnswer};
@@ -26,8 +27,9 @@ pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATUR
 pub use ledger::{Claim, Coverage, Position, Refusal, SignedDuty, Verdict, WatermarkView};
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
-    BackupName, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientState, Envelope, Halt, JoinToken,
-    Key, KeyAllowance, KeySelector, KeyState, LeaderPin, Limits, Member, MemberRole, MemberState, Membership,
-    NodeNote, Origin, PlacementChange, Registry, Resealed, RestoreStep, Right, Standing,
+    BackupName, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientLimits, ClientState, Envelope, Halt,
+    JoinToken, Key, KeyAllowance, KeySelector, KeyState, LeaderPin, Limits, Member, MemberRole, MemberState,
+    Membership, NodeNote, Origin, PlacementChange, Registry, Resealed, RestoreStep, Right, Standing,
 };
+pub use roles::{Officers, Proposal, ProposalDecision, Role};
 pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State};

@@ -10,11 +10,16 @@ mod placement;
 mod recovery;
 mod sealing;
 mod store;
+mod terms;
 
 use crate::audit::AuditHead;
 pub use membership::{JoinToken, MemberRole, Membership, Standing};
 pub use recovery::{BackupName, BuriedClient, BuriedKey, Halt, Origin, RestoreStep};
 
+pub use terms::{ClientLimits, MAX_CLIENT_LIMIT};
+pub(crate) use terms::{ClientTerms, EVERYBODY};
+
+use crate::roles::{Officers, Proposal};
 use parity_scale_codec::{Decode, Encode};
 pub(crate) use placement::Placement;
 pub use placement::{LeaderPin, NodeNote, PlacementChange};
@@ -349,6 +354,9 @@ pub struct Registry {
     audit: AuditHead,
     halts: BTreeMap<KeyId, Halt>,
     origin: Option<Origin>,
+    terms: BTreeMap<ClientId, ClientTerms>,
+    officers: Officers,
+    proposals: BTreeMap<LogIndex, Proposal>,
     index: Index,
 }
 
@@ -433,9 +441,10 @@ impl Registry {
         self.clients.values().find(|client| client.state == ClientState::Active && client.name == name)
     }
 
-    /// The active client with this certificate.
+    /// The active client with this certificate, or with this one to come.
     pub fn client_by_spki(&self, spki: &[u8; 32]) -> Option<&Client> {
-        self.last_client_with(spki).filter(|client| client.state == ClientState::Active)
+        let has = |client: &&Client| client.spki == *spki || self.next_certificate(client.id) == Some(spki);
+        self.last_client_with(spki).filter(|client| client.state == ClientState::Active).filter(has)
     }
 
     /// The client that has, or had when it was removed, this certificate.
@@ -457,6 +466,21 @@ impl Registry {
     /// Every client's, by number.
     pub(crate) fn made_keys(&self) -> impl Iterator<Item = &MadeKeys> {
         self.made.values()
+    }
+
+    /// Who may operate the cluster.
+    pub fn officers(&self) -> &Officers {
+        &self.officers
+    }
+
+    /// Changes that wait for a second officer, and the last that were decided, oldest first.
+    pub fn proposals(&self) -> impl Iterator<Item = &Proposal> {
+        self.proposals.values()
+    }
+
+    /// One of them.
+    pub fn proposal(&self, id: LogIndex) -> Option<&Proposal> {
+        self.proposals.get(&id)
     }
 
     /// The members that belong to the cluster, by node id.

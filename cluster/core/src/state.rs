@@ -7,10 +7,12 @@
 
 mod change;
 mod members;
+mod officers;
 mod placement;
 mod recovery;
 mod restore;
 mod sealing;
+mod terms;
 
 pub use restore::RestoreError;
 
@@ -26,6 +28,7 @@ use crate::{
     },
     replica::wire::Configuration,
 };
+use officers::Entry;
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey};
 use std::collections::VecDeque;
@@ -111,7 +114,7 @@ impl State {
             Command::Claims(requests) => self.claims(at, requests),
             Command::Change { request, actor, time_ms, change } => {
                 let audited = Audited::of(&change);
-                let done = self.change(at, change);
+                let done = self.change(Entry { at, actor: &actor, time_ms }, change);
                 let refused = done.as_ref().err().cloned();
                 self.audit(audited.into_records(at, request, actor, time_ms, refused));
                 vec![(request, Outcome::Change(done))]

@@ -11,19 +11,21 @@
 //! | `admin_chains` | – | `Vec<Chain>` |
 //! | `admin_keys` | – | `Vec<KeyRow>`, watermarks and tombstones included |
 //! | `admin_clients` | – | `Vec<ClientRow>`, tombstones included |
+//! | `admin_officers` | – | [`OfficersReport`] |
 //! | `admin_members` | – | `Vec<MemberRow>` |
 //! | `admin_change` | `change`: [`Change`] | [`ChangeDone`] |
 //! | `admin_audit` | `query`: [`AuditQuery`] | [`AuditPage`] |
 //! | `admin_transferLeadership` | `to`: node id or null | the node id it went to |
 
+use crate::activity::ClientActivity;
 use crate::audit::query::{AuditPage, AuditQuery};
 use crate::upkeep::feature::HeldBackBy;
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, ClientId, ClientState, KeyAllowance, KeyState, LeaderPin, Member,
-    MemberState, Right, WatermarkView,
+    Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, KeyAllowance, KeyState,
+    LeaderPin, Member, MemberState, Officers, Proposal, Right, Role, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme, Term,
@@ -49,6 +51,10 @@ pub trait AdminApi {
     /// Every client, tombstones included.
     #[method(name = "clients", with_extensions)]
     async fn clients(&self) -> Result<Vec<ClientRow>, AdminError>;
+
+    /// Who may operate the cluster, and what waits for a second officer.
+    #[method(name = "officers", with_extensions)]
+    async fn officers(&self) -> Result<OfficersReport, AdminError>;
 
     /// Every member, with the recipient that keys are sealed to.
     #[method(name = "members", with_extensions)]
@@ -191,6 +197,48 @@ pub struct ClientRow {
     /// How many living keys were made for it.
     #[serde(default)]
     pub keys_made: usize,
+    /// How much it may ask of one signer.
+    #[serde(default)]
+    pub limits: ClientLimits,
+    /// Whether these limits were set for this client, and are not the default.
+    #[serde(default)]
+    pub own_limits: bool,
+    /// The certificate that is to replace its present one; until then both are accepted.
+    #[serde(default)]
+    pub next_spki: Option<HexArray<32>>,
+    /// What it has asked of the answering node since that node started; nothing if it has not.
+    #[serde(default)]
+    pub activity: Option<ClientActivity>,
+}
+
+/// Answer of `admin_officers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfficersReport {
+    /// Who asks, as the log names them.
+    pub you: String,
+    /// The role of who asks.
+    pub your_role: Option<Role>,
+    /// The officers, and whether dangerous changes take two.
+    #[serde(flatten)]
+    pub officers: Officers,
+    /// Changes that wait for a second officer, and the last that were decided.
+    pub proposals: Vec<ProposalRow>,
+    /// How much a client without limits of its own may ask of one signer.
+    pub default_limits: ClientLimits,
+}
+
+/// One proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposalRow {
+    /// The name of the change.
+    pub what: String,
+    /// Whether it waited too long, by this node's clock.
+    pub expired: bool,
+    /// The proposal.
+    #[serde(flatten)]
+    pub proposal: Proposal,
 }
 
 /// One member.

@@ -3,7 +3,9 @@
 //! One connection per call: operators are not in a hurry, and a dead connection is then never met. Used by the CLI,
 //! by `dev` and by tests.
 
-use super::api::{AdminError, AdminErrorCode, AdminErrorData, AdminStatus, ClientRow, KeyRow, MemberRow};
+use super::api::{
+    AdminError, AdminErrorCode, AdminErrorData, AdminStatus, ClientRow, KeyRow, MemberRow, OfficersReport,
+};
 use crate::{
     audit::query::{AuditPage, AuditQuery},
     config::TlsFiles,
@@ -16,7 +18,7 @@ use rustls_pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 use signonce_core::{Chain, Change, ChangeDone};
-use signonce_protocol::NodeId;
+use signonce_protocol::{LogIndex, NodeId};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -64,6 +66,15 @@ pub enum CallError {
         /// What came.
         what: String,
     },
+    /// The change takes two officers and waits for the other one. No failure: see the command line.
+    #[error(
+        "nothing was changed yet: proposal {id} waits for another key officer, who approves it with `signonce \
+         proposals approve {id}`"
+    )]
+    Proposed {
+        /// The proposal.
+        id: LogIndex,
+    },
     /// The node said no.
     #[error(transparent)]
     Failed(#[from] AdminError),
@@ -74,6 +85,7 @@ impl CallError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(error) => error.code().exit_code(),
+            Self::Proposed { .. } => 0,
             Self::BadUrl(_) => 2,
             Self::NoAnswer { .. } => 3,
             Self::Unreachable { .. } => 4,
@@ -151,6 +163,14 @@ impl AdminClient {
         self.call("admin_clients", &json!({})).await
     }
 
+    /// Who may operate the cluster, and what waits for a second officer.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn officers(&self) -> Result<OfficersReport, CallError> {
+        self.call("admin_officers", &json!({})).await
+    }
+
     /// Every member, with the recipient that keys are sealed to.
     ///
     /// # Errors
@@ -162,9 +182,14 @@ impl AdminClient {
     /// Makes a change of the registry or of a watermark.
     ///
     /// # Errors
-    /// As [`Self::call`].
+    /// As [`Self::call`]; [`CallError::Proposed`] if it waits for another officer.
     pub async fn change(&self, change: &Change) -> Result<ChangeDone, CallError> {
-        self.call("admin_change", &json!({ "change": change })).await
+        let done: ChangeDone = self.call("admin_change", &json!({ "change": change })).await?;
+        match done.proposed {
+            // Nobody may take it for done.
+            Some(id) => Err(CallError::Proposed { id }),
+            None => Ok(done),
+        }
     }
 
     /// Audit records, page by page.

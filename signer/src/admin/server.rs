@@ -1,21 +1,26 @@
-//! Answers the admin methods. Who may ask: a certificate that names an admin, or this machine's own user (or root)
-//! on the unix socket. Every change goes into the log with the name of who wanted it.
+//! Answers the admin methods. Who may ask: a certificate that names an admin with the [role](super::roles) for it, or
+//! this machine's own user (or root) on the unix socket. Every change goes into the log with the name of who wanted it.
 
-use super::api::{
-    AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey,
-    MemberRow,
+use super::{
+    api::{
+        AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey,
+        MemberRow, OfficersReport, ProposalRow,
+    },
+    roles::{self, Method},
 };
 use crate::audit::query::{self, AuditPage, AuditQuery, Filter, Found};
 use crate::{
+    activity::Activity,
     keyring_sync::KeyringSync,
     readiness::Gate,
-    server::http::Caller,
     upkeep::{feature::Levels, reseal::not_sealed_for},
 };
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
-use signonce_core::{Chain, Change, ChangeDone, ChangeError, KeyState, PlacementChange, replica::Role};
+use signonce_core::{
+    Chain, Change, ChangeDone, ChangeError, KeyState, PlacementChange, Proposal, replica::Role,
+};
 use signonce_keys::Keyring;
 use signonce_protocol::{HexArray, NodeId};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -34,6 +39,8 @@ pub struct Admin {
     pub sync: Arc<KeyringSync>,
     /// Whether the node serves.
     pub gate: Arc<Gate>,
+    /// What clients have asked.
+    pub activity: Arc<Activity>,
     /// The cluster's id.
     pub cluster: String,
     /// What is missing of the protection of secrets in memory.
@@ -47,39 +54,20 @@ pub fn admin_module(admin: Admin) -> RpcModule<Admin> {
     admin.into_rpc()
 }
 
-/// Who asks, as the audit names them.
-fn actor(extensions: &Extensions) -> Result<String, AdminError> {
-    match extensions.get::<Caller>() {
-        Some(Caller::Local { uid }) => Ok(format!("local:uid={uid}")),
-        Some(Caller::Certificate(peer)) => match &peer.admin {
-            Some(name) => Ok(format!("admin:{name}")),
-            None => Err(AdminError::new(
-                AdminErrorCode::Forbidden,
-                format!(
-                    "the certificate with SPKI fingerprint {} names no admin; issue one with \
-                     `signonce certs issue admin <name>`",
-                    peer.spki
-                ),
-            )),
-        },
-        None => Err(AdminError::new(AdminErrorCode::Forbidden, "nobody is known to ask")),
-    }
-}
-
 #[async_trait]
 impl AdminApiServer for Admin {
     async fn status(&self, extensions: &Extensions) -> Result<AdminStatus, AdminError> {
-        actor(extensions)?;
+        self.authorize(extensions, Method::Status)?;
         Ok(self.look())
     }
 
     async fn chains(&self, extensions: &Extensions) -> Result<Vec<Chain>, AdminError> {
-        actor(extensions)?;
+        self.authorize(extensions, Method::Chains)?;
         Ok(self.handle.read(|state| state.chains().cloned().collect()))
     }
 
     async fn keys(&self, extensions: &Extensions) -> Result<Vec<KeyRow>, AdminError> {
-        actor(extensions)?;
+        self.authorize(extensions, Method::Keys)?;
         let unlocked: BTreeSet<_> = self.keyring.ids().into_iter().collect();
         Ok(self.handle.read(|state| {
             let row = |key: &signonce_core::Key| KeyRow {
@@ -105,7 +93,7 @@ impl AdminApiServer for Admin {
     }
 
     async fn clients(&self, extensions: &Extensions) -> Result<Vec<ClientRow>, AdminError> {
-        actor(extensions)?;
+        self.authorize(extensions, Method::Clients)?;
         Ok(self.handle.read(|state| {
             let row = |client: &signonce_core::Client| ClientRow {
                 id: client.id,
@@ -115,13 +103,37 @@ impl AdminApiServer for Admin {
                 state: client.state,
                 key_allowance: state.registry().key_allowance(client.id).cloned(),
                 keys_made: state.registry().keys_made_for(client.id).count(),
+                limits: state.registry().limits_of(client.id),
+                own_limits: state.registry().own_limits(client.id).is_some(),
+                next_spki: state.registry().next_certificate(client.id).copied().map(HexArray),
+                activity: self.activity.of(client.id),
             };
             state.clients().map(row).collect()
         }))
     }
 
+    async fn officers(&self, extensions: &Extensions) -> Result<OfficersReport, AdminError> {
+        let you = self.authorize(extensions, Method::Officers)?;
+        let now = unix_ms();
+        Ok(self.handle.read(|state| {
+            let officers = state.registry().officers().clone();
+            let row = |proposal: &Proposal| ProposalRow {
+                expired: proposal.decision.is_none() && proposal.has_expired(now),
+                what: name_of(&proposal.change).into(),
+                proposal: proposal.clone(),
+            };
+            OfficersReport {
+                your_role: officers.role_of(&you),
+                you,
+                officers,
+                proposals: state.registry().proposals().map(row).collect(),
+                default_limits: state.registry().default_limits(),
+            }
+        }))
+    }
+
     async fn members(&self, extensions: &Extensions) -> Result<Vec<MemberRow>, AdminError> {
-        actor(extensions)?;
+        self.authorize(extensions, Method::Members)?;
         let status = self.handle.status();
         let announced: BTreeSet<NodeId> = self.handle.read(|state| state.members().map(|m| m.node).collect());
         let nodes: BTreeSet<NodeId> = announced.into_iter().chain(status.voters.iter().copied()).collect();
@@ -146,14 +158,22 @@ impl AdminApiServer for Admin {
     }
 
     async fn change(&self, extensions: &Extensions, change: Change) -> Result<ChangeDone, AdminError> {
-        let actor = actor(extensions)?;
+        let actor = self.authorize(extensions, Method::Change)?;
         check(&change)?;
+        let name = name_of(&change);
+        if let Some(needed) = change.least_role() {
+            self.handle.read(|state| roles::require(state, &actor, needed, name))?;
+        }
         self.check_level(&change).await?;
         self.check_envelope(&change).await?;
-        let name = name_of(&change);
         match self.handle.change(actor.clone(), change, self.timeout).await {
             Ok(Ok(done)) => {
-                tracing::info!(actor, change = name, at = %done.at, "changed");
+                match done.proposed {
+                    Some(id) => {
+                        tracing::info!(actor, change = name, %id, "proposed, waits for another officer")
+                    }
+                    None => tracing::info!(actor, change = name, at = %done.at, "changed"),
+                }
                 Ok(done)
             }
             Ok(Err(refused)) => {
@@ -165,7 +185,7 @@ impl AdminApiServer for Admin {
     }
 
     async fn audit(&self, extensions: &Extensions, query: AuditQuery) -> Result<AuditPage, AdminError> {
-        actor(extensions)?;
+        self.authorize(extensions, Method::Audit)?;
         let (filter, feature_level) =
             self.handle.read(|state| (Filter::new(&query, state), state.feature_level()));
         let store = self.handle.audit();
@@ -182,7 +202,7 @@ impl AdminApiServer for Admin {
         extensions: &Extensions,
         to: Option<NodeId>,
     ) -> Result<NodeId, AdminError> {
-        let actor = actor(extensions)?;
+        let actor = self.authorize(extensions, Method::TransferLeadership)?;
         let status = self.handle.status();
         if status.role != Role::Leader {
             let mut error = AdminError::new(
@@ -208,6 +228,11 @@ impl AdminApiServer for Admin {
 }
 
 impl Admin {
+    /// Who asks, if they may.
+    fn authorize(&self, extensions: &Extensions, method: Method) -> Result<String, AdminError> {
+        self.handle.read(|state| roles::authorize(state, extensions, method))
+    }
+
     fn look(&self) -> AdminStatus {
         let status = self.handle.status();
         let unlocked = self.keyring.ids().len();
@@ -359,41 +384,18 @@ const fn name_of(change: &Change) -> &'static str {
         Change::ImportWatermarks { .. } => "importWatermarks",
         Change::Restore(_) => "restore",
         Change::HaltKey { .. } => "haltKey",
+        Change::SetClientLimits { .. } => "setClientLimits",
+        Change::RotateClient { .. } => "rotateClient",
+        Change::FinishRotation { .. } => "finishRotation",
+        Change::SetOfficer { .. } => "setOfficer",
+        Change::RequireApproval { .. } => "requireApproval",
+        Change::DecideProposal { .. } => "decideProposal",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::tls::{Fingerprint, PeerIdentity};
-
-    fn asked_by(caller: Option<Caller>) -> Result<String, AdminErrorCode> {
-        let mut extensions = Extensions::new();
-        extensions.extend(
-            caller
-                .map(|caller| {
-                    let mut one = Extensions::new();
-                    one.insert(caller);
-                    one
-                })
-                .unwrap_or_default(),
-        );
-        actor(&extensions).map_err(|error| error.code())
-    }
-
-    #[test]
-    fn only_admins_and_the_local_user_may_ask_and_the_audit_names_them() {
-        let with = |client: Option<&str>, admin: Option<&str>| {
-            let own = |name: Option<&str>| name.map(ToOwned::to_owned);
-            let peer = PeerIdentity { spki: Fingerprint([7; 32]), client: own(client), admin: own(admin) };
-            asked_by(Some(Caller::Certificate(peer)))
-        };
-        assert_eq!(with(None, Some("ops")), Ok("admin:ops".into()));
-        assert_eq!(with(Some("validator-a"), None), Err(AdminErrorCode::Forbidden));
-        assert_eq!(with(None, None), Err(AdminErrorCode::Forbidden));
-        assert_eq!(asked_by(Some(Caller::Local { uid: 1000 })), Ok("local:uid=1000".into()));
-        assert_eq!(asked_by(None), Err(AdminErrorCode::Forbidden));
-    }
 
     #[test]
     fn operators_cannot_speak_for_nodes() {

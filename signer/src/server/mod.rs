@@ -10,6 +10,7 @@ pub mod process;
 pub mod tls;
 
 use crate::{
+    activity::Activity,
     admin::server::{Admin, admin_module},
     audit::{Auditor, head::HeadSigner, notes::Notebook},
     clock::Clock,
@@ -287,6 +288,7 @@ impl Parts {
             Gate::new(handle.clone(), Arc::clone(&keyring), Arc::clone(&sync), Arc::clone(&clock), config);
         let gate = Arc::new(gate);
         let notes = Arc::new(Notebook::default());
+        let activity = Arc::new(Activity::default());
         let signer = Arc::new(Signer::new(
             handle.clone(),
             Arc::clone(&keyring),
@@ -294,6 +296,7 @@ impl Parts {
             Arc::clone(&gate),
             Arc::clone(&metrics),
             Arc::clone(&notes),
+            Arc::clone(&activity),
             config.limits.request_timeout(),
         ));
         let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config.node.zone.clone());
@@ -304,6 +307,7 @@ impl Parts {
             keyring,
             sync: Arc::clone(&sync),
             gate: Arc::clone(&gate),
+            activity,
             cluster: config.cluster.id.clone(),
             memory_warnings: hardening.warnings(),
             timeout: config.limits.request_timeout(),

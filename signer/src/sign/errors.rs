@@ -1,5 +1,7 @@
 //! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
 
+use super::lookup::ClientView;
+use crate::limits::TooMuch;
 use signonce_cluster::SubmitError;
 use signonce_core::{ChangeError, Claim, ClientId, KeyState, Position, Refusal, registry::MAX_KEY_LIMIT};
 use signonce_keys::SignError;
@@ -153,6 +155,23 @@ pub fn perhaps_made(key: &KeyId, error: SubmitError, leader: Option<LeaderHint>)
             RpcError::new(ErrorCode::Internal, format!("key {key}: a new key has no slot, yet: {off}"))
         }
     }
+}
+
+/// The client has used up what it may ask of this node. Nothing was proposed.
+pub fn too_much(client: &ClientView, too_much: TooMuch) -> RpcError {
+    let ClientView { id: _, name, limits } = client;
+    let wait = u64::try_from(too_much.retry_after.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+    let mut error = RpcError::rate_limited(wait);
+    let what = if too_much.in_flight {
+        format!("has {} claims under way at this signer", limits.in_flight)
+    } else {
+        format!("asks more than {} times a second of this signer", limits.per_second)
+    };
+    error.message = format!(
+        "client {name} {what}, as much as it may; nothing was signed or proposed: ask again in {wait} ms; an operator \
+         changes it with `signonce clients limits {name}`"
+    );
+    error
 }
 
 /// The key does not open on this node; others may have it.

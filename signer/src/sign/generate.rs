@@ -7,6 +7,7 @@
 
 use super::{Signer, errors, lookup};
 use crate::{
+    activity::Came,
     enroll::{new_key_floors, recipients_of},
     server::tls::PeerIdentity,
 };
@@ -50,10 +51,19 @@ impl Signer {
         let started = Instant::now();
         let id = self.handle.next_request();
         let span = tracing::info_span!("generate", request = %id);
-        let result = self.generate_inner(peer, &request).instrument(span).await.map_err(|error| {
+        let client = self.enter(peer);
+        let known = client.as_ref().ok().map(|client| client.id);
+        let result = match client.and_then(|client| self.spend(&client, started)) {
+            Ok(()) => self.generate_inner(peer, &request).instrument(span).await,
+            Err(error) => Err(error),
+        };
+        let result = result.map_err(|error| {
             self.note_refused(id, peer, None, &error);
             error.with_request(id)
         });
+        if let (Some(id), Err(error)) = (known, &result) {
+            self.activity.note(id, peer.spki.0, unix_ms(), Came::Refused(error.code));
+        }
         self.metrics.key_asked(result.as_ref().map(drop).map_err(|error| error.code), started.elapsed());
         result
     }

@@ -3,7 +3,7 @@
 
 use super::errors;
 use crate::server::tls::{Fingerprint, PeerIdentity};
-use signonce_core::{Chain, ClientId, Key, KeyState, State};
+use signonce_core::{Chain, ClientId, ClientLimits, Key, KeyState, State};
 use signonce_protocol::{
     DutyClass, GenesisHash, KeyId, KeyType, PublicKey,
     rpc::{ChainRef, ErrorCode, RpcError},
@@ -16,6 +16,8 @@ pub struct ClientView {
     pub id: ClientId,
     /// Its name.
     pub name: String,
+    /// What it may ask of this node.
+    pub limits: ClientLimits,
 }
 
 /// The client that the certificate belongs to.
@@ -24,7 +26,11 @@ pub struct ClientView {
 /// `forbidden`, with the fingerprint and the command that registers it.
 pub fn client(state: &State, peer: &PeerIdentity) -> Result<ClientView, RpcError> {
     match state.client_by_spki(&peer.spki.0) {
-        Some(client) => Ok(ClientView { id: client.id, name: client.name.clone() }),
+        Some(client) => Ok(ClientView {
+            id: client.id,
+            name: client.name.clone(),
+            limits: state.registry().limits_of(client.id),
+        }),
         None => Err(unknown_client(peer.spki, peer.client.as_deref())),
     }
 }

@@ -15,8 +15,10 @@ mod vrf;
 pub use list::visible_keys;
 
 use crate::{
+    activity::{Activity, Came},
     audit::notes::{Asked, Notebook},
     keyring_sync::KeyringSync,
+    limits::Limiter,
     metrics::{Method, Metrics, Outcome},
     readiness::Gate,
     server::tls::PeerIdentity,
@@ -44,6 +46,8 @@ pub struct Signer {
     metrics: Arc<Metrics>,
     notes: Arc<Notebook>,
     timeout: Duration,
+    limiter: Limiter,
+    activity: Arc<Activity>,
     /// Held while a key is made: one at a time, so that a quota is found full before the log is.
     making: tokio::sync::Mutex<()>,
 }
@@ -86,9 +90,11 @@ impl Signer {
         gate: Arc<Gate>,
         metrics: Arc<Metrics>,
         notes: Arc<Notebook>,
+        activity: Arc<Activity>,
         timeout: Duration,
     ) -> Self {
-        Self { handle, keyring, sync, gate, metrics, notes, timeout, making: tokio::sync::Mutex::default() }
+        let (limiter, making) = (Limiter::default(), tokio::sync::Mutex::default());
+        Self { handle, keyring, sync, gate, metrics, notes, timeout, limiter, activity, making }
     }
 
     /// Whether this node serves, and who leads.
@@ -120,9 +126,14 @@ impl Signer {
         request: SignRequest,
     ) -> Result<SignReply, RpcError> {
         let started = Instant::now();
-        let (class, result) = match self.admit(id, peer, &request) {
+        let client = self.enter(peer);
+        let known = client.as_ref().ok().map(|client| client.id);
+        let admitted = client.and_then(|client| {
+            self.spend(&client, started)?;
+            self.admit(id, client, &request)
+        });
+        let (work, result) = match admitted {
             Ok(work) => {
-                let class = work.payload.class();
                 let result = match work.payload.duty().cloned() {
                     Some(duty) => self.sign_after_echo(&work, duty, request.last_signed.as_ref()).await,
                     None => self.sign_free(&work).await,
@@ -130,7 +141,7 @@ impl Signer {
                 if let Err(error) = &result {
                     log_refusal(&work, error);
                 }
-                (Some(class), result)
+                (Some((work.payload.class(), work.key)), result)
             }
             Err(error) => {
                 self.note_refused(id, peer, Some(request.key), &error);
@@ -140,8 +151,27 @@ impl Signer {
         };
         let outcome =
             result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
-        self.metrics.served(Method::Sign, class, outcome, started.elapsed());
+        self.metrics.served(Method::Sign, work.map(|(class, _)| class), outcome, started.elapsed());
+        if let Some(id) = known {
+            let came = match &result {
+                Ok(reply) => Came::Signed(work.and_then(|(_, key)| Some((key, reply.duty.as_ref()?)))),
+                Err(error) => Came::Refused(error.code),
+            };
+            self.activity.note(id, peer.spki.0, unix_ms(), came);
+        }
         result
+    }
+
+    /// The client that asks.
+    fn enter(&self, peer: &PeerIdentity) -> Result<ClientView, RpcError> {
+        let client = self.handle.read(|state| lookup::client(state, peer));
+        client.map_err(|error| self.if_caught_up(error))
+    }
+
+    /// One request of what the client may ask of this node.
+    fn spend(&self, client: &ClientView, now: Instant) -> Result<(), RpcError> {
+        let spent = self.limiter.request(client.id, client.limits, now);
+        spent.map_err(|too_much| errors::too_much(client, too_much))
     }
 
     /// The keys this client may use.
@@ -165,15 +195,13 @@ impl Signer {
         client.map(|client| client.id).map_err(|error| self.if_caught_up(error))
     }
 
-    /// Reads the payload and finds client, chain and key.
-    fn admit(&self, id: RequestId, peer: &PeerIdentity, request: &SignRequest) -> Result<Work, RpcError> {
+    /// Reads the payload and finds chain and key.
+    fn admit(&self, id: RequestId, client: ClientView, request: &SignRequest) -> Result<Work, RpcError> {
         let SignRequest { chain, key: public, payload, last_signed: _ } = request;
         let began = Instant::now();
-        let known = self.handle.read(|state| {
-            let client = lookup::client(state, peer)?;
-            lookup::chain(state, chain).map(|chain| (client, chain.genesis, chain.format))
-        });
-        let (client, genesis, format) = known.map_err(|error| self.if_caught_up(error))?;
+        let known =
+            self.handle.read(|state| lookup::chain(state, chain).map(|chain| (chain.genesis, chain.format)));
+        let (genesis, format) = known.map_err(|error| self.if_caught_up(error))?;
         let looked = began.elapsed();
         // A header may have a megabyte: it is read with the registry unlocked.
         let payload = self.metrics.timed(Stage::Decode, || {
@@ -219,6 +247,8 @@ impl Signer {
             self.gate.check_clock()?;
         }
         self.open(*key).await?;
+        let taken = self.limiter.claim(client.id, client.limits);
+        let _place = taken.map_err(|too_much| errors::too_much(client, too_much))?;
         // The claim is polled, and so on its way, before the signature is made.
         let signing = async { self.make(key, payload) };
         let (decided, signature) =

@@ -1,7 +1,11 @@
 //! The way of a VRF request: as a sign request, without a claim. Showing a VRF output twice harms nobody.
 
-use super::{Signer, errors, lookup};
+use super::{
+    Signer, errors,
+    lookup::{self, ClientView},
+};
 use crate::{
+    activity::Came,
     audit::notes::Asked,
     metrics::{Method, Outcome},
     server::tls::PeerIdentity,
@@ -26,7 +30,12 @@ impl Signer {
         let started = Instant::now();
         let id = self.handle.next_request();
         let span = tracing::info_span!("vrf", request = %id);
-        let result = self.vrf_inner(id, peer, &request).instrument(span).await;
+        let client = self.enter(peer);
+        let known = client.as_ref().ok().map(|client| client.id);
+        let result = match client.and_then(|client| self.spend(&client, started).map(|()| client)) {
+            Ok(client) => self.vrf_inner(id, client, &request).instrument(span).await,
+            Err(error) => Err(error),
+        };
         let result = result.map_err(|error| {
             self.note_refused(id, peer, Some(request.key), &error);
             error.with_request(id)
@@ -36,18 +45,21 @@ impl Signer {
             Err(error) => Outcome::Refused(error.code),
         };
         self.metrics.served(Method::Vrf, Some(CLASS), outcome, started.elapsed());
+        if let Some(id) = known {
+            let came = result.as_ref().map_or_else(|error| Came::Refused(error.code), |_| Came::Signed(None));
+            self.activity.note(id, peer.spki.0, unix_ms(), came);
+        }
         result
     }
 
     async fn vrf_inner(
         &self,
         id: RequestId,
-        peer: &PeerIdentity,
+        client: ClientView,
         request: &VrfParams,
     ) -> Result<VrfReply, RpcError> {
         let VrfParams { chain, key, slot, epoch_index, randomness } = request;
         let found = self.handle.read(|state| {
-            let client = lookup::client(state, peer)?;
             let genesis = lookup::chain(state, chain)?.genesis;
             let key = lookup::key(state, &client, genesis, key, (CLASS, CLASS.key_types()))?;
             Ok((client, key))

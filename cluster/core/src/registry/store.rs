@@ -2,15 +2,16 @@
 //! journal and keeps the lookups in step.
 
 use super::{
-    AuditHead, Chain, Client, Counters, Halt, Index, Key, MadeKeys, MemberRecord, Membership, Origin,
-    Placement, Registry, Sealing,
+    AuditHead, Chain, Client, ClientId, ClientTerms, Counters, Halt, Index, Key, MadeKeys, MemberRecord,
+    Membership, Origin, Placement, Registry, Sealing,
 };
 use crate::{
     codec::{CodecError, decode_record, encode_record},
     records::{Journal, RECORD_VERSION, Table},
+    roles::{Officers, Proposal},
 };
 use parity_scale_codec::{Decode, Encode};
-use signonce_protocol::KeyType;
+use signonce_protocol::{KeyType, LogIndex};
 
 impl Registry {
     pub(crate) fn put_counters(&mut self, counters: Counters, journal: &mut Journal) {
@@ -37,11 +38,49 @@ impl Registry {
     pub(crate) fn put_client(&mut self, client: Client, journal: &mut Journal) {
         let old = self.clients.get(&client.id);
         note(journal, old, &client);
-        if let Some(old) = old {
-            self.index.spki.remove(&old.spki);
+        let id = client.id;
+        self.forget_certificates(id);
+        self.clients.insert(id, client);
+        self.find_certificates(id);
+    }
+
+    pub(crate) fn put_terms(&mut self, terms: ClientTerms, journal: &mut Journal) {
+        note(journal, self.terms.get(&terms.client), &terms);
+        let id = terms.client;
+        self.forget_certificates(id);
+        self.terms.insert(id, terms);
+        self.find_certificates(id);
+    }
+
+    fn forget_certificates(&mut self, id: ClientId) {
+        for spki in self.certificates_of(id) {
+            self.index.spki.remove(&spki);
         }
-        self.index.spki.insert(client.spki, client.id);
-        self.clients.insert(client.id, client);
+    }
+
+    fn find_certificates(&mut self, id: ClientId) {
+        for spki in self.certificates_of(id) {
+            self.index.spki.insert(spki, id);
+        }
+    }
+
+    pub(crate) fn put_officers(&mut self, officers: Officers, journal: &mut Journal) {
+        // Nobody is no record yet.
+        let old = (self.officers != Officers::default()).then_some(&self.officers);
+        note(journal, old, &officers);
+        self.officers = officers;
+    }
+
+    pub(crate) fn put_proposal(&mut self, proposal: Proposal, journal: &mut Journal) {
+        note(journal, self.proposals.get(&proposal.id), &proposal);
+        self.proposals.insert(proposal.id, proposal);
+    }
+
+    pub(crate) fn drop_proposal(&mut self, id: LogIndex, journal: &mut Journal) {
+        if let Some(old) = self.proposals.remove(&id) {
+            let bytes = encode_record(RECORD_VERSION, &old);
+            journal.replace(Table::Registry, old.record_key(), Some(&bytes), None);
+        }
     }
 
     pub(crate) fn put_member(&mut self, record: MemberRecord, journal: &mut Journal) {
@@ -131,6 +170,9 @@ mod kind {
     pub(super) const HALT: u8 = 10;
     /// Since feature level 2.
     pub(super) const ORIGIN: u8 = 13;
+    pub(super) const CLIENT_TERMS: u8 = 8;
+    /// The officers under 0, each proposal under 1 and its number. Since feature level 2.
+    pub(super) const OFFICERS: u8 = 9;
 }
 
 impl Record for Counters {
@@ -194,6 +236,21 @@ impl Record for AuditHead {
         vec![kind::AUDIT]
     }
 }
+impl Record for ClientTerms {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::CLIENT_TERMS, self.client).encode()
+    }
+}
+impl Record for Officers {
+    fn record_key(&self) -> Vec<u8> {
+        vec![kind::OFFICERS, 0]
+    }
+}
+impl Record for Proposal {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::OFFICERS, 1u8, self.id).encode()
+    }
+}
 
 impl Registry {
     /// Every record: key and sealed value.
@@ -215,6 +272,9 @@ impl Registry {
             .chain(audit.into_iter().map(pair))
             .chain(self.halts.values().map(pair))
             .chain(self.origin.iter().map(pair))
+            .chain(self.terms.values().map(pair))
+            .chain((self.officers != Officers::default()).then_some(&self.officers).into_iter().map(pair))
+            .chain(self.proposals.values().map(pair))
     }
 
     /// Takes one stored record in.
@@ -244,6 +304,11 @@ impl Registry {
             Some(&kind::AUDIT) => self.put_audit_head(read("audit head", key, value)?, journal),
             Some(&kind::HALT) => self.put_halt(read("halt record", key, value)?, journal),
             Some(&kind::ORIGIN) => self.put_origin(read("origin record", key, value)?, journal),
+            Some(&kind::CLIENT_TERMS) => self.put_terms(read("client terms record", key, value)?, journal),
+            Some(&kind::OFFICERS) if key.get(1) == Some(&0) => {
+                self.put_officers(read("officers record", key, value)?, journal);
+            }
+            Some(&kind::OFFICERS) => self.put_proposal(read("proposal record", key, value)?, journal),
             other => {
                 let reason = format!("its key starts with {other:?}, which is no kind of record");
                 return Err(CodecError::Malformed { what: "registry record", reason });

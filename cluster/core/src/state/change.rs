@@ -1,6 +1,6 @@
 //! How each change is judged and made. A change that is refused leaves the state as it was.
 
-use super::State;
+use super::{State, officers::Entry};
 use crate::{
     audit::{check_notes, check_signature},
     command::{Change, ChangeDone, ChangeError, Counted, Floors},
@@ -20,18 +20,55 @@ const MAX_RIGHTS: usize = 1_000;
 const MAX_NAME_LEN: usize = 64;
 const MAX_TEXT_LEN: usize = 1_024;
 
+/// What a change made.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) client: Option<ClientId>,
+    pub(super) node: Option<NodeId>,
+}
+
 impl State {
-    /// Makes one change.
-    pub(super) fn change(&mut self, at: LogIndex, change: Change) -> Result<ChangeDone, ChangeError> {
+    /// Makes one change, or keeps it for a second officer.
+    pub(super) fn change(&mut self, entry: Entry<'_>, change: Change) -> Result<ChangeDone, ChangeError> {
         let (level, current) = (change.feature_level(), self.registry.feature_level());
         if level > current {
             return Err(ChangeError::FeatureNeeded { level, current });
         }
+        self.check_role(entry.actor, &change)?;
+        if self.needs_approval(entry.actor, &change) {
+            return self.waits(entry, change);
+        }
+        // What goes into the audit alone is no change of the registry: nobody has to look at it anew.
+        let audit_only = matches!(change, Change::RecordAudit { .. } | Change::SignAudit(_));
+        let made = self.make(entry, change)?;
+        if audit_only {
+            let registry_version = self.registry.version();
+            return Ok(ChangeDone {
+                at: entry.at,
+                registry_version,
+                client: None,
+                node: None,
+                proposed: None,
+            });
+        }
+        Ok(self.count_change(entry.at, made))
+    }
+
+    /// Moves the registry's version along.
+    pub(super) fn count_change(&mut self, at: LogIndex, made: Made) -> ChangeDone {
+        let counters = self.registry.counters();
+        let registry_version = counters.registry_version + 1;
+        self.registry.put_counters(Counters { registry_version, ..counters }, &mut self.journal);
+        ChangeDone { at, registry_version, client: made.client, node: made.node, proposed: None }
+    }
+
+    /// Makes a change that nobody else has to agree to.
+    pub(super) fn make(&mut self, entry: Entry<'_>, change: Change) -> Result<Made, ChangeError> {
+        let at = entry.at;
         let mut node = None;
         let client = match change {
-            // What goes into the audit alone is no change of the registry: nobody has to look at it anew.
-            Change::RecordAudit { notes } => return check_notes(&notes).map(|()| self.unchanged(at)),
-            Change::SignAudit(signature) => return check_signature(&signature).map(|()| self.unchanged(at)),
+            Change::RecordAudit { notes } => check_notes(&notes).map(|()| None),
+            Change::SignAudit(signature) => check_signature(&signature).map(|()| None),
             Change::AddChain(chain) => self.add_chain(chain).map(|()| None),
             Change::SetLimits { chain, limits } => self.set_limits(chain, limits).map(|()| None),
             Change::RegisterKey { id, scheme, chain, group, sealed } => {
@@ -76,15 +113,18 @@ impl State {
                 let halt = Halt { key, duty, digest, log_index, client, at, lifted: None };
                 self.halt_key(halt).map(|()| None)
             }
+            Change::SetClientLimits { name, limits } => self.set_client_limits(name.as_deref(), limits),
+            Change::RotateClient { name, spki } => self.rotate_client(&name, spki).map(Some),
+            Change::FinishRotation { name, keep_new } => self.finish_rotation(&name, keep_new).map(Some),
+            Change::SetOfficer { name, role } => self.set_officer(&name, role).map(|()| None),
+            Change::RequireApproval { on } => self.require_approval(on).map(|()| None),
+            Change::DecideProposal { id, approve } => {
+                let made = self.decide(entry, id, approve)?;
+                node = made.node;
+                Ok(made.client)
+            }
         }?;
-        let counters = self.registry.counters();
-        let registry_version = counters.registry_version + 1;
-        self.registry.put_counters(Counters { registry_version, ..counters }, &mut self.journal);
-        Ok(ChangeDone { at, registry_version, client, node })
-    }
-
-    fn unchanged(&self, at: LogIndex) -> ChangeDone {
-        ChangeDone { at, registry_version: self.registry.version(), client: None, node: None }
+        Ok(Made { client, node })
     }
 }
 
@@ -237,7 +277,7 @@ impl State {
         Ok(id)
     }
 
-    fn active_client(&self, name: &str) -> Result<&Client, ChangeError> {
+    pub(super) fn active_client(&self, name: &str) -> Result<&Client, ChangeError> {
         self.registry.client_by_name(name).ok_or_else(|| ChangeError::UnknownClient { name: name.to_owned() })
     }
 
@@ -254,9 +294,12 @@ impl State {
         if let Some(rights) = &rights {
             check_rights(rights)?;
         }
-        let id = client.id;
+        let (id, old) = (client.id, client.spki);
         let (spki, rights) = (spki.unwrap_or(client.spki), rights.unwrap_or_else(|| client.rights.clone()));
         self.registry.put_client(Client { spki, rights, ..client }, &mut self.journal);
+        if spki != old {
+            self.revoke_certificate(id, old);
+        }
         Ok(id)
     }
 
@@ -269,7 +312,11 @@ impl State {
     }
 
     /// A certificate must be nobody's, or that of the client it is given to.
-    fn check_certificate(&self, spki: &[u8; 32], own: Option<ClientId>) -> Result<(), ChangeError> {
+    pub(super) fn check_certificate(
+        &self,
+        spki: &[u8; 32],
+        own: Option<ClientId>,
+    ) -> Result<(), ChangeError> {
         match self.registry.last_client_with(spki).filter(|client| Some(client.id) != own) {
             Some(client) => {
                 Err(ChangeError::CertificateTaken { client: client.id, name: client.name.clone() })

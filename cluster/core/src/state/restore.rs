@@ -8,7 +8,7 @@ use crate::{
     codec::{CodecError, decode_record, encode_record},
     ledger::{Ledger, claimed_class},
     records::{Journal, StateHash, Table},
-    registry::{ClientId, KeyState, Registry},
+    registry::{ClientId, EVERYBODY, KeyState, Registry},
 };
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::KeyId;
@@ -58,6 +58,9 @@ pub enum RestoreError {
     /// A halt of a key that is missing.
     #[error("key {0} is halted and missing")]
     Halt(KeyId),
+    /// Limits or certificates of a client that is missing.
+    #[error("there is a record of limits and certificates of {0}, but no such client")]
+    Terms(ClientId),
     /// All records are sound, but they are not the ones that were stored.
     #[error("the records hash to {found}, expected is {expected}: some are missing, old or foreign")]
     Hash {
@@ -161,6 +164,10 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
     }
     if let Some(orphan) = registry.ever_halted().find(|id| registry.key(id).is_none()) {
         return Err(RestoreError::Halt(*orphan));
+    }
+    let clientless = |id: &ClientId| *id != EVERYBODY && registry.client(*id).is_none();
+    if let Some(client) = registry.all_terms().map(|terms| terms.client).find(clientless) {
+        return Err(RestoreError::Terms(client));
     }
     match ledger.marked_keys().find(|id| registry.key(id).is_none()) {
         Some(orphan) => Err(RestoreError::Watermark(*orphan)),

@@ -1,11 +1,13 @@
 //! The state machine as its callers see it: commands in, outcomes and records out.
 
 mod beefy;
+mod clients;
 mod format;
 mod grandpa;
 mod made_keys;
 mod members;
 mod model;
+mod officers;
 mod para;
 mod recovery;
 mod registry;

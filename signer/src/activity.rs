@@ -1,0 +1,103 @@
+//! What each client has asked of this node since it started: in memory, for `clients list`, not for the audit.
+
+use serde::{Deserialize, Serialize};
+use signonce_core::ClientId;
+use signonce_protocol::{Duty, HexArray, KeyId, rpc::ErrorCode};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// What one client has asked of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientActivity {
+    /// When it asked last, in Unix milliseconds of the node.
+    pub last_seen_ms: u64,
+    /// SHA-256 of the SubjectPublicKeyInfo of the certificate it came with.
+    pub last_certificate: Option<HexArray<32>>,
+    /// The last duty it got a signature for.
+    pub last_duty: Option<LastDuty>,
+    /// Signatures and VRF outputs it got.
+    pub signed: u64,
+    /// What it did not get, by the code of the error.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// A duty that was signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastDuty {
+    /// The key.
+    pub key: KeyId,
+    /// The duty.
+    pub duty: Duty,
+    /// When, in Unix milliseconds of the node.
+    pub time_ms: u64,
+}
+
+/// Every client's.
+#[derive(Default)]
+pub struct Activity {
+    clients: Mutex<HashMap<ClientId, ClientActivity>>,
+}
+
+/// What came of a request.
+pub enum Came<'a> {
+    /// A signature or a VRF output; for a duty, with key and duty.
+    Signed(Option<(KeyId, &'a Duty)>),
+    /// Nothing.
+    Refused(ErrorCode),
+}
+
+impl Activity {
+    /// Notes a request of `client`, made with `certificate` at `time_ms`.
+    pub fn note(&self, client: ClientId, certificate: [u8; 32], time_ms: u64, came: Came<'_>) {
+        let mut clients = self.lock();
+        let known = clients.entry(client).or_default();
+        known.last_seen_ms = time_ms;
+        known.last_certificate = Some(HexArray(certificate));
+        match came {
+            Came::Signed(duty) => {
+                known.signed += 1;
+                if let Some((key, duty)) = duty {
+                    known.last_duty = Some(LastDuty { key, duty: duty.clone(), time_ms });
+                }
+            }
+            Came::Refused(code) => *known.refused.entry(code.name().to_owned()).or_default() += 1,
+        }
+    }
+
+    /// What is known of `client`; nothing if it has not asked this node.
+    pub fn of(&self, client: ClientId) -> Option<ClientActivity> {
+        self.lock().get(&client).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, ClientActivity>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signonce_protocol::{KeyType, PublicKey, Slot};
+
+    #[test]
+    fn the_last_duty_stays_while_refusals_are_counted_by_reason() {
+        let activity = Activity::default();
+        let id = ClientId(3);
+        assert_eq!(activity.of(id), None);
+        let key = KeyId { key_type: KeyType::Babe, public: PublicKey::try_from(&[1; 32][..]).unwrap() };
+        let duty = Duty::BabeBlock { slot: Slot(9) };
+        activity.note(id, [1; 32], 10, Came::Signed(Some((key, &duty))));
+        activity.note(id, [1; 32], 20, Came::Signed(None));
+        activity.note(id, [2; 32], 30, Came::Refused(ErrorCode::Forbidden));
+        activity.note(id, [2; 32], 40, Came::Refused(ErrorCode::Forbidden));
+        let known = activity.of(id).unwrap();
+        assert_eq!((known.last_seen_ms, known.signed), (40, 2));
+        assert_eq!(known.last_duty, Some(LastDuty { key, duty, time_ms: 10 }));
+        assert_eq!(known.refused, BTreeMap::from([("forbidden".into(), 2)]));
+        assert_eq!(known.last_certificate, Some(HexArray([2; 32])));
+    }
+}
