@@ -17,3 +17,4 @@ mod signatures;
 mod store;
 mod storm;
 mod upgrade;
+mod watch;

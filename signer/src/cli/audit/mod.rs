@@ -4,6 +4,7 @@ mod explain;
 mod export;
 mod tail;
 mod verify;
+mod watch;
 
 use super::common::{Done, Usage};
 use crate::{
@@ -30,6 +31,7 @@ enum Command {
     Tail(tail::Args),
     Export(export::Args),
     Verify(verify::Args),
+    Watch(watch::Args),
 }
 
 pub(super) async fn run(args: Args) -> Done {
@@ -38,6 +40,7 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Tail(args) => tail::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Verify(args) => verify::run(&args),
+        Command::Watch(args) => watch::run(args).await,
     }
 }
 

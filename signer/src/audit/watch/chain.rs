@@ -1,0 +1,254 @@
+//! A chain's JSON-RPC: WebSocket with subscriptions, or HTTP with polling.
+//!
+//! [`ChainClient::next`] gives what a chain shows as it comes: headers (of forks too, where the node tells of them),
+//! GRANDPA and BEEFY justifications.
+
+use super::{http::Dialer, sighting::JsonHeader};
+use hyper::Uri;
+use jsonrpsee_core::{
+    client::{ClientT as _, Error as RpcFailure, Subscription, SubscriptionClientT as _},
+    params::ArrayParams,
+};
+use jsonrpsee_ws_client::{PingConfig, WsClient, WsClientBuilder};
+use serde_json::{Value, json};
+use signonce_protocol::{Hash, HexBytes};
+use std::{collections::VecDeque, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// Largest message of a node: a justification of a thousand validators has about 130 kB.
+const MAX_MESSAGE_BYTES: u32 = 32 << 20;
+/// Between two polls over HTTP.
+const POLL: Duration = Duration::from_secs(2);
+/// Pings on an idle connection, and the silence after which it is given up.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const SILENT_AT_MOST: Duration = Duration::from_secs(20);
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// What a chain shows.
+#[derive(Debug)]
+pub enum Shown {
+    /// A header.
+    Header(Box<JsonHeader>),
+    /// A GRANDPA justification, SCALE.
+    Grandpa(Vec<u8>),
+    /// A BEEFY finality proof, SCALE.
+    Beefy(Vec<u8>),
+}
+
+/// A connection to a chain.
+pub struct ChainClient {
+    wire: Wire,
+    /// What the node does not offer.
+    pub missing: Vec<&'static str>,
+    ready: VecDeque<Shown>,
+}
+
+enum Wire {
+    Ws {
+        client: WsClient,
+        heads: Subscription<Value>,
+        grandpa: Option<Subscription<Value>>,
+        beefy: Option<Subscription<Value>>,
+    },
+    Http {
+        dialer: Dialer,
+        url: Uri,
+        best: Option<Value>,
+        finalized: Option<Value>,
+    },
+}
+
+impl ChainClient {
+    /// Connects and subscribes.
+    ///
+    /// # Errors
+    /// For people.
+    pub async fn connect(dialer: &Dialer, url: &Uri) -> Result<Self, String> {
+        let mut missing = Vec::new();
+        let wire = match url.scheme_str() {
+            Some("ws" | "wss") => subscribed(dialer, url, &mut missing).await?,
+            _ => Wire::Http { dialer: dialer.clone(), url: url.clone(), best: None, finalized: None },
+        };
+        let mut this = Self { wire, missing, ready: VecDeque::new() };
+        // Whoever answers this speaks JSON-RPC of a chain.
+        this.call("chain_getBlockHash", json!([0])).await?;
+        Ok(this)
+    }
+
+    /// The hash of block 0.
+    ///
+    /// # Errors
+    /// For people.
+    pub async fn genesis(&mut self) -> Result<Hash, String> {
+        let answer = self.call("chain_getBlockHash", json!([0])).await?;
+        serde_json::from_value(answer).map_err(|e| format!("the chain's genesis hash: {e}"))
+    }
+
+    /// A header.
+    ///
+    /// # Errors
+    /// For people.
+    pub async fn header(&mut self, hash: Hash) -> Result<Option<JsonHeader>, String> {
+        let answer = self.call("chain_getHeader", json!([hash])).await?;
+        serde_json::from_value(answer).map_err(|e| format!("the header of {hash}: {e}"))
+    }
+
+    /// The GRANDPA set after a block, as its runtime says.
+    ///
+    /// # Errors
+    /// For people.
+    pub async fn grandpa_set(&mut self, block: Hash) -> Result<u64, String> {
+        let answer = self.call("state_call", json!(["GrandpaApi_current_set_id", "0x", block])).await?;
+        let bytes: HexBytes = serde_json::from_value(answer).map_err(|e| e.to_string())?;
+        let bytes: [u8; 8] = bytes.0.try_into().map_err(|_| "the set id has not 8 bytes".to_owned())?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Any call.
+    async fn call(&mut self, method: &str, params: Value) -> Result<Value, String> {
+        match &self.wire {
+            Wire::Ws { client, .. } => {
+                let mut array = ArrayParams::new();
+                for param in params.as_array().into_iter().flatten() {
+                    array.insert(param).map_err(|e| e.to_string())?;
+                }
+                client.request(method, array).await.map_err(|e| format!("{method}: {e}"))
+            }
+            Wire::Http { dialer, url, .. } => {
+                let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+                let (status, answer) = dialer.post(url, body.to_string()).await?;
+                let mut answer: Value = serde_json::from_slice(&answer)
+                    .map_err(|_| format!("{method}: {url} answered {status} and no JSON"))?;
+                match answer.get("error") {
+                    Some(error) => Err(format!("{method}: {error}")),
+                    None => Ok(answer.get_mut("result").map(Value::take).unwrap_or_default()),
+                }
+            }
+        }
+    }
+
+    /// The next thing the chain shows.
+    ///
+    /// # Errors
+    /// Once the connection is of no use any more.
+    pub async fn next(&mut self) -> Result<Shown, String> {
+        loop {
+            if let Some(shown) = self.ready.pop_front() {
+                return Ok(shown);
+            }
+            if let Wire::Ws { heads, grandpa, beefy, .. } = &mut self.wire {
+                return from_subscriptions(heads, grandpa.as_mut(), beefy.as_mut()).await;
+            }
+            self.poll().await?;
+            if self.ready.is_empty() {
+                sleep(POLL).await;
+            }
+        }
+    }
+
+    /// Looks for a new best or finalized block.
+    async fn poll(&mut self) -> Result<(), String> {
+        let head = self.call("chain_getHeader", json!([])).await?;
+        let final_hash = self.call("chain_getFinalizedHead", json!([])).await?;
+        let Wire::Http { best, finalized, .. } = &mut self.wire else { return Ok(()) };
+        if best.as_ref() != Some(&head) {
+            *best = Some(head.clone());
+            let header = serde_json::from_value(head).map_err(|e| format!("the best header: {e}"))?;
+            self.ready.push_back(Shown::Header(Box::new(header)));
+        }
+        if finalized.as_ref() == Some(&final_hash) {
+            return Ok(());
+        }
+        let block = self.call("chain_getBlock", json!([final_hash])).await?;
+        // [[engine, justification], …], both as lists of bytes.
+        let justifications = block.get("justifications").cloned().unwrap_or_default();
+        let justifications: Option<Vec<([u8; 4], Vec<u8>)>> =
+            serde_json::from_value(justifications).unwrap_or_default();
+        if let Wire::Http { finalized, .. } = &mut self.wire {
+            *finalized = Some(final_hash);
+        }
+        for (engine, bytes) in justifications.into_iter().flatten() {
+            match &engine {
+                b"FRNK" => self.ready.push_back(Shown::Grandpa(bytes)),
+                b"BEEF" => self.ready.push_back(Shown::Beefy(bytes)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn subscribed(dialer: &Dialer, url: &Uri, missing: &mut Vec<&'static str>) -> Result<Wire, String> {
+    let stream = dialer.connect(url).await?;
+    // The stream is encrypted already where it must be.
+    let inner = url.to_string().replacen("wss://", "ws://", 1);
+    let client = WsClientBuilder::new()
+        .max_response_size(MAX_MESSAGE_BYTES)
+        .request_timeout(ANSWER)
+        .enable_ws_ping(PingConfig::new().ping_interval(PING_EVERY).inactive_limit(SILENT_AT_MOST))
+        .build_with_stream(&inner, stream);
+    let client = timeout(ANSWER, client)
+        .await
+        .map_err(|_| format!("{url}: no WebSocket in {} s", ANSWER.as_secs()))?
+        .map_err(|e| format!("{url}: {e}"))?;
+    let heads = match subscribe(&client, "chain_subscribeAllHeads", "chain_unsubscribeAllHeads").await? {
+        Some(heads) => heads,
+        None => {
+            missing.push("headers of forks (chain_subscribeAllHeads)");
+            subscribe(&client, "chain_subscribeNewHeads", "chain_unsubscribeNewHeads")
+                .await?
+                .ok_or_else(|| format!("{url} tells of no new blocks"))?
+        }
+    };
+    let grandpa =
+        subscribe(&client, "grandpa_subscribeJustifications", "grandpa_unsubscribeJustifications").await?;
+    let beefy =
+        subscribe(&client, "beefy_subscribeJustifications", "beefy_unsubscribeJustifications").await?;
+    if grandpa.is_none() {
+        missing.push("GRANDPA justifications");
+    }
+    if beefy.is_none() {
+        missing.push("BEEFY justifications");
+    }
+    Ok(Wire::Ws { client, heads, grandpa, beefy })
+}
+
+/// A subscription; none if the node does not have it.
+async fn subscribe(
+    client: &WsClient,
+    method: &str,
+    end: &str,
+) -> Result<Option<Subscription<Value>>, String> {
+    match client.subscribe(method, ArrayParams::new(), end).await {
+        Ok(subscription) => Ok(Some(subscription)),
+        Err(RpcFailure::Call(_)) => Ok(None),
+        Err(error) => Err(format!("{method}: {error}")),
+    }
+}
+
+async fn from_subscriptions(
+    heads: &mut Subscription<Value>,
+    grandpa: Option<&mut Subscription<Value>>,
+    beefy: Option<&mut Subscription<Value>>,
+) -> Result<Shown, String> {
+    async fn of(subscription: Option<&mut Subscription<Value>>) -> Result<Value, String> {
+        let Some(subscription) = subscription else { return std::future::pending().await };
+        match subscription.next().await {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the connection was closed".to_owned()),
+        }
+    }
+    fn bytes(value: Value) -> Result<Vec<u8>, String> {
+        serde_json::from_value::<HexBytes>(value).map(|bytes| bytes.0).map_err(|e| e.to_string())
+    }
+    tokio::select! {
+        head = of(Some(heads)) => {
+            let header = serde_json::from_value(head?).map_err(|e| format!("a header: {e}"))?;
+            Ok(Shown::Header(Box::new(header)))
+        }
+        proof = of(grandpa) => Ok(Shown::Grandpa(bytes(proof?)?)),
+        proof = of(beefy) => Ok(Shown::Beefy(bytes(proof?)?)),
+    }
+}

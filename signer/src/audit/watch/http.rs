@@ -1,0 +1,110 @@
+//! Streams to a URL's host, with TLS where the URL says so, and JSON posted over them: for chains without WebSocket
+//! and for webhooks.
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Request, Uri, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// How long a connection or an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest answer read.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Either kind of stream.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Makes streams.
+#[derive(Clone)]
+pub struct Dialer {
+    tls: TlsConnector,
+}
+
+impl Dialer {
+    /// Believes the authorities in a PEM file, or those of this machine.
+    ///
+    /// # Errors
+    /// If the file cannot be read. The text is for people.
+    pub fn new(authorities: Option<&Path>) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        match authorities {
+            Some(path) => {
+                let read = |e| format!("cannot read certificates from {}: {e}", path.display());
+                for certificate in CertificateDer::pem_file_iter(path).map_err(read)? {
+                    roots.add(certificate.map_err(read)?).map_err(|e| format!("{}: {e}", path.display()))?;
+                }
+            }
+            None => {
+                // What of them cannot be used is left out, as everywhere.
+                let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// A stream to the host of `url`, encrypted for `https` and `wss`.
+    ///
+    /// # Errors
+    /// For people.
+    pub async fn connect(&self, url: &Uri) -> Result<Box<dyn Stream>, String> {
+        let host = url.host().ok_or_else(|| format!("{url} has no host"))?;
+        // IPv6 hosts come with brackets, which neither TLS names nor sockets have.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let secure = matches!(url.scheme_str(), Some("https" | "wss"));
+        let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let connect = async {
+            let stream = TcpStream::connect((host, port)).await.map_err(|e| format!("{host}:{port}: {e}"))?;
+            if !secure {
+                return Ok(Box::new(stream) as Box<dyn Stream>);
+            }
+            let name = ServerName::try_from(host.to_owned()).map_err(|e| format!("{host}: {e}"))?;
+            let stream =
+                self.tls.connect(name, stream).await.map_err(|e| format!("{host}:{port}: TLS: {e}"))?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        };
+        let late = |_| format!("{host}:{port}: no connection in {} s", TIMEOUT.as_secs());
+        tokio::time::timeout(TIMEOUT, connect).await.map_err(late)?
+    }
+
+    /// Posts JSON; status and answer.
+    ///
+    /// # Errors
+    /// For people.
+    pub async fn post(&self, url: &Uri, body: String) -> Result<(u16, Bytes), String> {
+        let exchange = async {
+            let stream = self.connect(url).await?;
+            let failed = |e: &dyn std::fmt::Display| format!("{url}: {e}");
+            let (mut sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
+            let path = url.path_and_query().map_or("/", |path| path.as_str());
+            let host = url.authority().map_or("", |authority| authority.as_str());
+            let request = Request::post(path)
+                .header(http::header::HOST, host)
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .body(Full::new(Bytes::from(body)))
+                .map_err(|e| failed(&e))?;
+            // Ends with `sender`, which lives as long as this call.
+            tokio::spawn(connection);
+            let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+            Ok((status, body.collect().await.map_err(|e| failed(&e))?.to_bytes()))
+        };
+        let late = |_| format!("{url}: no answer in {} s", TIMEOUT.as_secs());
+        tokio::time::timeout(TIMEOUT, exchange).await.map_err(late)?
+    }
+}
