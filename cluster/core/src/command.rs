@@ -12,6 +12,7 @@ use crate::{
         Chain, ClientId, ClientLimits, Envelope, JoinToken, KeyAllowance, KeyState, Limits, Member,
         PlacementChange, Resealed, RestoreStep, Right,
     },
+    replica::MemberHazard,
     roles::Role,
 };
 use parity_scale_codec::{Decode, Encode};
@@ -872,12 +873,17 @@ pub enum ChangeError {
         /// The node.
         node: NodeId,
     },
-    /// Nobody would be left to vote.
-    #[error("node {node} is the last voter: add another before you remove it")]
+    /// Too few would be left to vote.
+    #[error(
+        "without node {node} only {left} voters would be left, and a cluster needs three to bear a loss: add and \
+         promote another node before you remove this one (`members replace` does it in this order)"
+    )]
     #[codec(index = 35)]
-    LastVoter {
+    TooFewVoters {
         /// The node.
         node: NodeId,
+        /// Voters that would be left.
+        left: u32,
     },
     /// The fresh id happens to be that of a member that was there from the start.
     #[error("{node} is a node's id already: ask again, the next id is another")]
@@ -1076,6 +1082,15 @@ pub enum ChangeError {
     ProposalExpired {
         /// The proposal.
         id: LogIndex,
+    },
+    /// What speaks against it at the moment. It was not proposed.
+    #[error("node {node} is left as it is: {hazard}")]
+    #[codec(index = 80)]
+    MemberHazard {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        hazard: MemberHazard,
     },
 }
 

@@ -22,6 +22,10 @@ pub enum Mutation {
     FurthestWitnessBinds,
     /// A node takes messages for another life of itself.
     LifeUnread,
+    /// A starting node asks the members that its own disk knows, whatever they know of newer ones.
+    FenceAsksOldMembers,
+    /// A learner becomes a voter whether it has caught up or not.
+    PromotedUnready,
     /// A node helps those who may still count on a life that has ended.
     OldLivesCount,
 }

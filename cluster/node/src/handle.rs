@@ -4,6 +4,7 @@ use crate::audit::AuditStore;
 use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
 use crate::driver::waiters::{Answer, Submission};
 use crate::driver::{Event, Inbox};
+use crate::members::MemberView;
 use crate::metrics::{ClusterMetrics, Stage};
 use crate::transport::frame::Request;
 use signonce_core::replica::fence::Quarantine;
@@ -148,6 +149,12 @@ impl Handle {
         self.0.status.borrow().clone()
     }
 
+    /// Every node that belongs to the cluster or is on its way into or out of it, by id.
+    pub fn members(&self) -> Vec<MemberView> {
+        let status = self.status();
+        self.read(|state| MemberView::all(state, &status))
+    }
+
     /// Wakes when role, leader, term or membership change.
     pub fn status_watch(&self) -> watch::Receiver<ReplicaStatus> {
         self.0.status.clone()
@@ -282,6 +289,11 @@ impl Handle {
             Ok(Ok(Answer::SlotOutOfRange { slot, now })) => {
                 Err(SlotOutOfRange { slot: Slot(slot), now: Slot(now), tolerance: self.0.slot_tolerance }
                     .into())
+            }
+            Ok(Ok(Answer::Hazard(node, hazard))) => {
+                // No entry says so: it stands where the log was when the leader looked.
+                let error = ChangeError::MemberHazard { node, hazard };
+                Ok((*self.0.applied.borrow(), Outcome::Change(Err(error))))
             }
             Ok(Ok(Answer::Unknown)) | Err(_) => Err(SubmitError::Unknown),
             // The driver has stopped with the request in its hands.

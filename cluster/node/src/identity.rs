@@ -25,8 +25,11 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// This node.
     pub node: NodeId,
-    /// The members the cluster forms from.
+    /// The members the cluster forms from; none on a node that came later.
     pub initial: Vec<NodeId>,
+    /// Whether the node came when the cluster had formed: it never forms one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,6 +81,25 @@ pub fn create(dir: &Path, identity: &Identity) -> Result<(), StoreError> {
     HighWaterFile::create(&high_water_path(dir))?;
     // Last, so that an interrupted `init` leaves a directory that `open` refuses.
     write_identity(dir, &file)
+}
+
+/// Creates an empty store in `dir` for a node that joins a cluster that has formed, under the id that the cluster
+/// gave it. With it the node knows nobody: it takes everything from the leader.
+///
+/// # Errors
+/// [`StoreError::NotEmpty`] if there is anything in `dir`.
+pub fn create_joined(dir: &Path, cluster: ClusterId, node: NodeId) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File { path: dir.to_owned(), source };
+    match fs::read_dir(dir) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(StoreError::NotEmpty(dir.to_owned()));
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    create(dir, &Identity { cluster, node, initial: Vec::new(), joined: true })
 }
 
 /// Reads the identity alone, for tools that look at a stopped or running node's directory.
@@ -170,6 +192,7 @@ mod tests {
             cluster: ClusterId([9; 16]),
             node: NodeId(2),
             initial: vec![NodeId(1), NodeId(2), NodeId(3)],
+            joined: false,
         }
     }
 
@@ -207,6 +230,20 @@ mod tests {
     fn a_directory_is_initialised_once() {
         let dir = created();
         assert!(matches!(create(dir.path(), &identity()), Err(StoreError::NotEmpty(_))));
+    }
+
+    #[test]
+    fn a_node_joins_with_an_empty_directory_only() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("notes.txt"), "anything").unwrap();
+        let join = |dir: &Path| create_joined(dir, ClusterId([9; 16]), NodeId(17));
+        assert!(matches!(join(dir.path()), Err(StoreError::NotEmpty(_))));
+        fs::remove_file(dir.path().join("notes.txt")).unwrap();
+        join(dir.path()).unwrap();
+        assert!(matches!(join(dir.path()), Err(StoreError::NotEmpty(_))));
+        let read = read(dir.path()).unwrap();
+        assert!(read.joined && read.initial.is_empty());
+        assert_eq!(start(dir.path()).unwrap(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod driver;
 mod handle;
 mod high_water;
 pub mod identity;
+mod members;
 mod metrics;
 mod node;
 mod store;
@@ -19,6 +20,7 @@ mod transport;
 
 pub use audit::{AuditError, AuditStore};
 pub use handle::{Decision, Grant, Handle, NotReady, SubmitError};
+pub use members::{MemberView, Progress};
 pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Stage, Stages, bound};
 pub use node::{Node, NodeConfig, StartError};
 pub use store::StoreError;

@@ -30,7 +30,8 @@ const HEARTBEAT_TICKS: usize = 2;
 pub struct NodeConfig {
     /// The directory made by [`identity::create`].
     pub data_dir: PathBuf,
-    /// Every member with its address, this node included or not.
+    /// Members with their addresses, this node included or not. Until the cluster has formed these must be all of
+    /// them. Afterwards the log says who the members are; an address given here goes before the one in the log.
     pub peers: Vec<Peer>,
     /// Where this node listens for peers.
     pub listen: SocketAddr,
@@ -103,16 +104,12 @@ impl Node {
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let opened = identity::open(&config.data_dir)?;
         let identity = opened.identity;
-        let mut configured: Vec<NodeId> = config.peers.iter().map(|p| p.id).collect();
-        configured.sort_unstable();
-        if configured != identity.initial {
-            return Err(StartError::OtherMembers { configured, initial: identity.initial });
-        }
         let replica_config = ReplicaConfig {
             node: identity.node,
             cluster: identity.cluster,
             life: opened.life,
             initial: identity.initial.clone(),
+            joined: identity.joined,
             election_ticks: ELECTION_TICKS,
             heartbeat_ticks: HEARTBEAT_TICKS,
             seed: opened.life.boot,
@@ -120,6 +117,15 @@ impl Node {
         };
         let logger = slog::Logger::root(tracing_slog::TracingSlogDrain.fuse(), slog::o!());
         let replica = Replica::open(replica_config, &opened.store.image()?, opened.mark.as_ref(), logger)?;
+
+        if !replica.is_formed() && !identity.joined {
+            // Later the log says who the members are; the configuration only says where they are.
+            let mut configured: Vec<NodeId> = config.peers.iter().map(|p| p.id).collect();
+            configured.sort_unstable();
+            if configured != identity.initial {
+                return Err(StartError::OtherMembers { configured, initial: identity.initial });
+            }
+        }
 
         let tls = tls::configs(config.tls, &identity.cluster, identity.node)?;
         let runtime =
@@ -133,9 +139,11 @@ impl Node {
             hello: replica.our_hello(),
             tls,
             inbox: inbox.clone(),
+            gone: watch::Sender::default(),
             told_unreadable: AtomicBool::new(false),
         };
-        let (transport, tasks) = Transport::start(local, runtime.handle(), listener, config.peers);
+        let (transport, tasks) =
+            Transport::start(local, runtime.handle(), listener, config.peers, &replica.peers());
 
         let status = replica.status();
         let (applied_sender, applied) = watch::channel(status.applied);

@@ -48,7 +48,7 @@ pub(super) fn run(args: Args) -> Done {
     let passphrase = source.read()?;
     let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
     let initial = config.cluster.members.iter().map(|member| member.id).collect();
-    let own = Identity { cluster, node: config.node.id, initial };
+    let own = Identity { cluster, node: config.node.id, initial, joined: false };
     args.confirm.ask(plan(&config))?;
     identity::create(dir, &own)?;
     let identity = NodeIdentity::generate();

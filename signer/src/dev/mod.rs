@@ -153,7 +153,7 @@ impl LocalCluster {
         crate::certs::write_new(&self.config_path(node.id), config.as_bytes(), 0o644)?;
         let data = self.data_dir(node.id);
         let initial = self.layout.nodes.iter().map(|node| NodeId(node.id)).collect();
-        identity::create(&data, &Identity { cluster, node: NodeId(node.id), initial })?;
+        identity::create(&data, &Identity { cluster, node: NodeId(node.id), initial, joined: false })?;
         let passphrase = PassphraseSource::File(unlock).read()?;
         NodeIdentity::generate().save(&data.join(IDENTITY_FILE), &passphrase, ScryptWork::QUICK)?;
         Ok(())

@@ -137,6 +137,19 @@ impl Registry {
         announced == Some(MemberState::Removed) || standing == Some(Standing::Removed)
     }
 
+    /// Every tombstone.
+    pub fn removed(&self) -> impl Iterator<Item = NodeId> {
+        let announced = self.members.iter().filter(|(_, record)| record.state == MemberState::Removed);
+        let standing = self.memberships.values().filter(|m| m.standing == Standing::Removed);
+        announced.map(|(node, _)| *node).chain(standing.map(|membership| membership.node))
+    }
+
+    /// Where the node is reached: as it said itself, else as the one who invited it did.
+    pub fn peer_addr(&self, node: NodeId) -> Option<&str> {
+        let announced = self.members.get(&node).map(|record| record.member.peer_addr.as_str());
+        announced.or_else(|| self.memberships.get(&node).map(|membership| membership.peer_addr.as_str()))
+    }
+
     /// Whether the node came later, has joined and was not removed.
     pub fn has_joined(&self, node: NodeId) -> bool {
         let standing = self.memberships.get(&node).map(|membership| membership.standing);

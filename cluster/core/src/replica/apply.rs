@@ -1,6 +1,7 @@
 //! Applying committed entries, snapshots in both directions, log compaction and checkpoints.
 
 use super::disk::{AppliedRow, DiskBatch, DiskOp, DiskTable, LogPoint, meta_key};
+use super::members::is_step;
 use super::ready::put_hard_state;
 use super::{Decided, Fatal, Output, Replica};
 use crate::command::Command;
@@ -20,6 +21,8 @@ const KEEP_ENTRIES: u64 = if cfg!(signonce_sim) { 16 } else { 1_000 };
 struct SnapshotBody {
     chain: [u8; 32],
     state: Vec<u8>,
+    /// The entry that made the configuration.
+    configured: u64,
 }
 
 impl Replica {
@@ -27,14 +30,29 @@ impl Replica {
     pub(super) fn apply(&mut self, committed: Vec<Entry>) -> Result<(), Fatal> {
         let Some(last) = committed.last().map(|e| e.index) else { return Ok(()) };
         let mut decided = Vec::new();
-        let state = Arc::clone(&self.state);
-        let mut state = state.write().expect("apply does not panic");
-        for entry in committed {
-            assert_eq!(entry.index, self.applied + 1, "entries are applied in order");
-            apply_entry(&mut state, &entry, &mut decided)?;
-            self.applied = entry.index;
+        let configured = self.configured;
+        // Up to each step of the configuration: the state judges what follows by the new one.
+        for part in committed.split_inclusive(is_step) {
+            let state = Arc::clone(&self.state);
+            let mut state = state.write().expect("apply does not panic");
+            for entry in part {
+                assert_eq!(entry.index, self.applied + 1, "entries are applied in order");
+                if is_step(entry) {
+                    self.apply_step(entry)?;
+                } else {
+                    apply_entry(&mut state, entry, &mut decided)?;
+                }
+                self.applied = entry.index;
+            }
+            drop(state);
+            self.settle_configuration();
         }
         let mut batch = DiskBatch::default();
+        if self.configured != configured {
+            self.put_configured(&mut batch);
+        }
+        let state = Arc::clone(&self.state);
+        let mut state = state.write().expect("apply does not panic");
         put_changes(state.take_changes(), &mut batch);
         for row in state.take_audit() {
             let (key, value) = row.to_stored();
@@ -84,7 +102,8 @@ impl Replica {
         }
         let store = self.raft.store();
         let point = store.point(self.applied).expect("the log reaches back to the applied entry");
-        let body = SnapshotBody { chain: point.chain, state: self.read_state().snapshot() };
+        let configured = self.configured;
+        let body = SnapshotBody { chain: point.chain, state: self.read_state().snapshot(), configured };
         let mut snapshot = Snapshot { data: body.encode().into(), ..Default::default() };
         let meta = snapshot.mut_metadata();
         (meta.index, meta.term) = (point.index, point.term);
@@ -111,8 +130,12 @@ impl Replica {
         for (table, key, value) in restored.records() {
             batch.put(disk_table(table), key, value);
         }
+        self.configured = body.configured;
+        self.put_configured(batch);
         self.put_applied(&restored, batch);
         *self.state.write().expect("apply does not panic") = restored;
+        self.settled = None;
+        self.settle_configuration();
         Ok(())
     }
 
@@ -131,6 +154,19 @@ impl Replica {
         }
     }
 
+    /// Writes the first state of a node that came later: nothing at all, before any entry of the log. A leader that
+    /// has it for a learner sends a snapshot.
+    pub(super) fn begin_empty(&mut self) {
+        let mut batch = DiskBatch::default();
+        batch.put_meta(meta_key::TRUNCATED, &self.raft.store().truncated());
+        put_hard_state(&self.raft.store().hard_state, &mut batch);
+        self.formed = true;
+        self.put_applied(&self.read_state(), &mut batch);
+        self.memory.save(&mut batch);
+        let mark = self.high_water();
+        self.pending.push(Output::Write { batch, sync: Some(mark) });
+    }
+
     /// Writes the first state of the cluster: an empty one, behind a log that starts after
     /// [`FIRST_INDEX`](super::open::FIRST_INDEX).
     pub(super) fn form(&mut self) {
@@ -142,6 +178,8 @@ impl Replica {
             .expect("the first store is consistent");
         self.applied = applied;
         self.formed = true;
+        self.settled = None;
+        self.settle_configuration();
         self.put_applied(&self.read_state(), &mut batch);
         self.memory.save(&mut batch);
         let mark = self.high_water();

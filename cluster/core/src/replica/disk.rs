@@ -98,6 +98,8 @@ pub(super) mod meta_key {
     pub const APPLIED: &[u8] = b"applied";
     /// [`super::LogPoint`]: the last entry no longer in the log. Present once the cluster has formed.
     pub const TRUNCATED: &[u8] = b"truncated";
+    /// The index of the entry that made the configuration; absent for the first one.
+    pub const CONFIGURED: &[u8] = b"configured";
     /// Followed by the peer's id, big endian: [`super::super::fence::Remembered`].
     pub const MEMORY: &[u8] = b"memory/";
 }

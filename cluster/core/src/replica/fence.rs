@@ -24,7 +24,8 @@
 //! The price: in a cluster of three, a node that restarts needs both others to answer.
 
 use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
-use super::wire::{Configuration, DiskPosition, Promise};
+use super::members::Roll;
+use super::wire::{DiskPosition, Promise};
 use crate::codec::CodecError;
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
@@ -71,6 +72,9 @@ pub struct Life {
 }
 
 impl Life {
+    /// The life of a node that was removed: after every other, and nobody lives it.
+    pub(super) const ENDED: Self = Self { incarnation: u64::MAX, boot: 0 };
+
     fn is_after(&self, other: &Self) -> bool {
         self.incarnation > other.incarnation
     }
@@ -96,8 +100,10 @@ pub struct Hello {
     pub node: NodeId,
     /// Which life of it this is.
     pub life: Life,
-    /// The initial members its operator gave it.
+    /// The initial members its operator gave it; none, if it came later.
     pub initial: Vec<NodeId>,
+    /// Whether it came when the cluster had formed.
+    pub joined: bool,
     /// Whether it has ever been part of the formed cluster.
     pub formed: bool,
     /// What its disk held when this life began.
@@ -122,6 +128,8 @@ pub enum HelloReply {
         life: Life,
         /// What the peer's disk held when that life began.
         disk: DiskPosition,
+        /// The newest configuration that the peer knows to be committed.
+        roll: Roll,
     },
     /// The peer will not talk to this node.
     #[codec(index = 1)]
@@ -143,8 +151,11 @@ pub struct Witnessed {
 /// What each of a starting node's witnesses has said, and what follows from it.
 #[derive(Debug)]
 pub(super) struct Witnesses {
-    /// How many are enough: a majority of the voters, the node itself not counted.
-    needed: usize,
+    own: NodeId,
+    /// The newest configuration known.
+    roll: Roll,
+    /// Every voter must answer, not only a majority: a first start.
+    everybody: bool,
     said: BTreeMap<NodeId, Witnessed>,
 }
 
@@ -153,8 +164,41 @@ impl Witnesses {
         self.said.insert(peer, witnessed);
     }
 
+    /// Another answer may have told of a newer configuration. Of a first start there is none.
+    fn hear_of(&mut self, roll: &Roll) {
+        #[cfg(signonce_sim)]
+        if mutation::is(Mutation::FenceAsksOldMembers) && self.roll.is_known() {
+            return;
+        }
+        if !self.everybody && roll.is_newer(&self.roll) {
+            self.roll = roll.clone();
+        }
+    }
+
+    /// The voters of the newest configuration, the node itself not counted.
+    fn voters(&self) -> impl Iterator<Item = NodeId> {
+        self.roll.voters.iter().copied().filter(|voter| *voter != self.own)
+    }
+
+    /// How many are enough: a majority of the voters, the node itself not counted.
+    fn needed(&self) -> usize {
+        let others = self.voters().count();
+        if self.everybody {
+            return others;
+        }
+        let needed = others.min(self.roll.voters.len() / 2 + 1);
+        #[cfg(signonce_sim)]
+        let needed = needed - usize::from(mutation::is(Mutation::FenceCountsItself));
+        needed
+    }
+
+    /// What the voters among those that answered have said.
+    fn heard(&self) -> impl Iterator<Item = &Witnessed> {
+        self.voters().filter_map(|voter| self.said.get(&voter))
+    }
+
     fn enough(&self) -> bool {
-        self.said.len() >= self.needed
+        self.roll.is_known() && self.heard().count() >= self.needed()
     }
 
     /// The newest term of all.
@@ -165,13 +209,13 @@ impl Witnesses {
     /// How far the node's log must come. Any set of witnesses that is enough will do, so the one that asks least
     /// does: else an entry that only one of them ever had, and took with it, would keep the node back for ever.
     pub(super) fn log(&self) -> (u64, u64) {
-        let mut logs: Vec<(u64, u64)> = self.said.values().map(|w| w.log).collect();
+        let mut logs: Vec<(u64, u64)> = self.heard().map(|w| w.log).collect();
         logs.sort_unstable();
         #[cfg(signonce_sim)]
         if mutation::is(Mutation::FurthestWitnessBinds) {
             return logs.last().copied().unwrap_or_default();
         }
-        let enough = self.needed.min(logs.len());
+        let enough = self.needed().min(logs.len());
         enough.checked_sub(1).map_or((0, 0), |furthest| logs[furthest])
     }
 }
@@ -208,6 +252,13 @@ pub enum HelloRefusal {
         /// The incarnation that said hello.
         yours: u64,
     },
+    /// The node was removed.
+    #[codec(index = 4)]
+    #[error(
+        "node {0} was removed from the cluster, for ever. To bring the machine back, clear its data directory, run \
+         `members add` and join under the new id"
+    )]
+    Removed(NodeId),
 }
 
 /// What a node keeps of one peer.
@@ -273,6 +324,9 @@ impl PeerMemory {
         let known = self.peers.entry(peer).or_default();
         let superseded = life.incarnation < known.life.incarnation
             || (life.incarnation == known.life.incarnation && life.boot != known.life.boot);
+        if known.life == Life::ENDED {
+            return Err(HelloRefusal::Removed(peer));
+        }
         if superseded {
             return Err(HelloRefusal::Superseded { met: known.life.incarnation, yours: life.incarnation });
         }
@@ -302,6 +356,12 @@ impl PeerMemory {
             self.peers.entry(*peer).or_default().life = *life;
             self.dirty.insert(*peer);
         }
+    }
+
+    /// A member was removed: no life of it is listened to any more, and others hear that from every message.
+    pub(super) fn bury(&mut self, peer: NodeId) {
+        self.peers.entry(peer).or_default().life = Life::ENDED;
+        self.dirty.insert(peer);
     }
 
     /// Whether `lives` of `sender` lack a life that this node has met.
@@ -340,6 +400,12 @@ pub enum Quarantine {
         /// Its reason.
         refusal: HelloRefusal,
     },
+    /// The log that this node follows says that it was removed.
+    #[error(
+        "this node was removed from the cluster, for ever. To bring the machine back, clear its data directory, run \
+         `members add` and join under the new id"
+    )]
+    Removed,
 }
 
 /// A starting node's count of answers.
@@ -347,7 +413,8 @@ pub enum Quarantine {
 pub struct Fence {
     disk: DiskPosition,
     formed: bool,
-    peers: BTreeSet<NodeId>,
+    /// Members that can answer, by its own disk: until peers say more, these are asked.
+    asked: BTreeSet<NodeId>,
     witnesses: Witnesses,
 }
 
@@ -359,19 +426,24 @@ pub(super) enum FenceStep {
     Failed(Quarantine),
 }
 
+/// How a node comes to its fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// First start of an initial member: the cluster forms only from nodes that are all present and all empty.
+    Forming,
+    /// First start of a node that came later: it knows nobody and has promised nothing.
+    Joining,
+    /// It has taken part before.
+    Returning,
+}
+
 impl Fence {
-    /// The fence of a node with `disk` in `configuration`. A node of a cluster that has not `formed` yet needs the
-    /// answer of every other member: the cluster forms only from nodes that are all present and all empty.
-    pub(super) fn new(own: NodeId, disk: DiskPosition, formed: bool, configuration: &Configuration) -> Self {
-        let voters: BTreeSet<NodeId> =
-            configuration.voters.iter().chain(&configuration.voters_outgoing).copied().map(NodeId).collect();
-        let mut peers: BTreeSet<NodeId> = configuration.members().collect();
-        peers.remove(&own);
-        let others = voters.iter().filter(|v| **v != own).count();
-        let needed = if formed { others.min(voters.len() / 2 + 1) } else { others };
-        #[cfg(signonce_sim)]
-        let needed = needed - usize::from(formed && mutation::is(Mutation::FenceCountsItself));
-        Self { disk, formed, peers, witnesses: Witnesses { needed, said: BTreeMap::new() } }
+    /// The fence of a node with `disk`, which knows `roll`.
+    pub(super) fn new(own: NodeId, disk: DiskPosition, arrival: Arrival, roll: Roll) -> Self {
+        let asked = roll.voters.iter().chain(&roll.learners).copied().filter(|node| *node != own).collect();
+        let everybody = arrival == Arrival::Forming;
+        let witnesses = Witnesses { own, roll, everybody, said: BTreeMap::new() };
+        Self { disk, formed: arrival == Arrival::Returning, asked, witnesses }
     }
 
     /// Whether a lone node, which has nobody to ask, passes at once.
@@ -381,12 +453,17 @@ impl Fence {
 
     /// Members that have not answered.
     pub fn waiting_for(&self) -> impl Iterator<Item = NodeId> {
-        self.peers.iter().filter(|peer| !self.witnesses.said.contains_key(peer)).copied()
+        let newest = self.witnesses.voters().collect::<BTreeSet<_>>();
+        let asked = if self.witnesses.roll.is_known() { newest } else { self.asked.clone() };
+        asked.into_iter().filter(|peer| !self.witnesses.said.contains_key(peer))
     }
 
     /// Answers still needed.
     pub fn missing(&self) -> usize {
-        self.witnesses.needed.saturating_sub(self.witnesses.said.len())
+        if !self.witnesses.roll.is_known() {
+            return 1; // whoever answers first says how many there are
+        }
+        self.witnesses.needed().saturating_sub(self.witnesses.heard().count())
     }
 
     /// What those that answered have said.
@@ -395,16 +472,17 @@ impl Fence {
     }
 
     pub(super) fn answer(&mut self, peer: NodeId, reply: &HelloReply) -> FenceStep {
-        if !self.peers.contains(&peer) {
-            return FenceStep::Waiting;
-        }
-        let (remembered, witnessed) = match reply {
+        let (remembered, witnessed, roll) = match reply {
+            // The peer may be behind, and not have heard of this node.
+            HelloReply::Refused(HelloRefusal::NotAMember(_)) => return FenceStep::Waiting,
             HelloReply::Refused(refusal) => {
                 return FenceStep::Failed(Quarantine::Refused { peer, refusal: refusal.clone() });
             }
             HelloReply::NoWitness => return FenceStep::Waiting,
-            HelloReply::Welcome { formed: false, .. } if self.formed => return FenceStep::Waiting,
-            HelloReply::Welcome { remembered, witnessed, .. } => (remembered, *witnessed),
+            HelloReply::Welcome { formed: false, .. } if !self.witnesses.everybody => {
+                return FenceStep::Waiting;
+            }
+            HelloReply::Welcome { remembered, witnessed, roll, .. } => (remembered, *witnessed, roll),
         };
         if let Some(promise) = remembered
             && !(self.formed && promise.kept_by(&self.disk))
@@ -413,18 +491,25 @@ impl Fence {
             return FenceStep::Failed(Quarantine::LostMemory { peer, promise: *promise, disk: self.disk });
         }
         self.witnesses.hear(peer, witnessed);
+        self.witnesses.hear_of(roll);
         if self.is_open() { FenceStep::Passed } else { FenceStep::Waiting }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Configuration;
     use super::*;
 
     const DISK: DiskPosition = DiskPosition { term: 3, vote: 1, last_index: 20 };
 
+    fn roll(at: u64, voters: &[u64]) -> Roll {
+        Roll::new(at, &Configuration { voters: voters.to_vec(), ..Default::default() })
+    }
+
     fn fence(voters: &[u64], formed: bool) -> Fence {
-        Fence::new(NodeId(1), DISK, formed, &Configuration { voters: voters.to_vec(), ..Default::default() })
+        let arrival = if formed { Arrival::Returning } else { Arrival::Forming };
+        Fence::new(NodeId(1), DISK, arrival, roll(0, voters))
     }
 
     fn welcome(remembered: Option<Promise>) -> HelloReply {
@@ -434,6 +519,7 @@ mod tests {
             witnessed: Witnessed::default(),
             life: Life::default(),
             disk: DISK,
+            roll: Roll::default(),
         }
     }
 

@@ -136,6 +136,17 @@ impl MemLog {
         self.entries.get(usize::try_from(offset).ok()?)
     }
 
+    /// The entries after `low`, up to and with `high`.
+    pub(super) fn between(&self, low: u64, high: u64) -> impl Iterator<Item = &Entry> {
+        (low + 1..=high).filter_map(|index| self.get(index)).map(|stored| &stored.entry)
+    }
+
+    /// A step of the configuration was applied. A snapshot from before it is of no use to whoever it has let in.
+    pub(super) fn set_configuration(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
+        self.snapshot = None;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -11,6 +11,7 @@ mod apply;
 pub mod disk;
 pub mod fence;
 pub mod log;
+mod members;
 mod open;
 mod ready;
 pub mod wire;
@@ -36,6 +37,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use wire::{Configuration, DiskPosition, PeerMessage, Promise};
 
+pub use members::{MemberHazard, Roll};
 pub use open::OpenError;
 
 /// How a replica runs. Identical on every member but for `node`, `life` and `seed`.
@@ -47,8 +49,10 @@ pub struct ReplicaConfig {
     pub cluster: ClusterId,
     /// This start of it.
     pub life: Life,
-    /// The members the cluster forms from.
+    /// The members the cluster forms from; none on a node that came later.
     pub initial: Vec<NodeId>,
+    /// Whether this node came when the cluster had formed: it never forms one.
+    pub joined: bool,
     /// Ticks without a leader before an election, at least; the actual wait is up to twice as long.
     pub election_ticks: usize,
     /// Ticks between heartbeats.
@@ -193,6 +197,8 @@ pub struct ReplicaStatus {
     pub not_member: Option<NotMember>,
     /// Voters of the configuration.
     pub voters: Vec<NodeId>,
+    /// Learners of the configuration.
+    pub learners: Vec<NodeId>,
     /// On the leader: how far each follower is.
     pub followers: Vec<Follower>,
     /// Bytes of the log held in memory.
@@ -224,6 +230,8 @@ pub struct Follower {
     pub matched: LogIndex,
     /// Whether it has answered since the last check.
     pub active: bool,
+    /// Its newest life that was met.
+    pub life: Life,
 }
 
 /// One member of the cluster, without I/O. See the module's text for how to drive it.
@@ -237,6 +245,18 @@ pub struct Replica {
     memory: PeerMemory,
     /// Invariant: applied <= committed <= last, and the store never holds state beyond it.
     applied: u64,
+    /// The entry that made the configuration as applied; 0 for the first one.
+    configured: u64,
+    /// Index of the configuration and version of the registry that were last followed.
+    settled: Option<(u64, u64)>,
+    /// The newest configuration that a peer has told of.
+    heard: Roll,
+    /// Somebody unknown has said hello since peers were last asked.
+    met_a_stranger: bool,
+    /// The newest change of the membership that this node has proposed.
+    member_change_at: u64,
+    /// The tick at which this leader, which is to go, last tried to hand over.
+    handed_over: u64,
     /// Readies that await an fsync, their own or that of one before them. Numbers rise.
     unsynced: VecDeque<Unsynced>,
     /// The last index acknowledged to a leader, and in which term.
@@ -422,6 +442,7 @@ impl Replica {
             node: self.config.node,
             life: self.config.life,
             initial: self.config.initial.clone(),
+            joined: self.config.joined,
             formed: self.formed,
             disk: self.began_with.0,
             log: self.began_with.1,
@@ -444,6 +465,7 @@ impl Replica {
                     witnessed: Witnessed { term: raft.term, log },
                     life: self.config.life,
                     disk: self.began_with.0,
+                    roll: self.roll(),
                 }
             }
         }
@@ -453,10 +475,16 @@ impl Replica {
         if hello.cluster != self.config.cluster {
             return Err(HelloRefusal::OtherCluster { theirs: hello.cluster, ours: self.config.cluster });
         }
-        if !(self.formed && hello.formed) && hello.initial != self.config.initial {
+        let later = hello.joined || self.config.joined;
+        if !later && !(self.formed && hello.formed) && hello.initial != self.config.initial {
             return Err(HelloRefusal::OtherMembers);
         }
-        if hello.node == self.config.node || !self.configuration().members().any(|m| m == hello.node) {
+        if self.is_gone(hello.node) {
+            return Err(HelloRefusal::Removed(hello.node));
+        }
+        if hello.node == self.config.node || !self.knows(hello.node) {
+            // Perhaps one that came while this node was away.
+            self.met_a_stranger = true;
             return Err(HelloRefusal::NotAMember(hello.node));
         }
         if self.meet(hello.node, hello.life, &hello.disk)? && self.formed {
@@ -474,14 +502,16 @@ impl Replica {
 
     /// The answer of `from` to our hello.
     pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
-        if let HelloReply::Welcome { life, disk, .. } = reply
-            && self.meet(from, *life, disk).is_err()
-        {
-            return; // the word of a process that a later one has replaced
+        if let HelloReply::Welcome { life, disk, roll, .. } = reply {
+            if self.meet(from, *life, disk).is_err() {
+                return; // the word of a process that a later one has replaced
+            }
+            self.hear_of_roll(roll);
         }
         let step = match &mut self.lifecycle {
             Lifecycle::Fenced(fence) => fence.answer(from, reply),
             Lifecycle::Member => match reply {
+                HelloReply::Refused(HelloRefusal::NotAMember(_)) => FenceStep::Waiting,
                 HelloReply::Refused(refusal) => {
                     FenceStep::Failed(Quarantine::Refused { peer: from, refusal: refusal.clone() })
                 }
@@ -505,7 +535,10 @@ impl Replica {
     fn become_member(&mut self) {
         let before = std::mem::replace(&mut self.lifecycle, Lifecycle::Member);
         if !self.formed {
-            return self.form();
+            if !self.config.joined {
+                return self.form();
+            }
+            self.begin_empty();
         }
         if let Lifecycle::Fenced(fence) = before {
             self.trust_witnesses(fence.into_witnesses());
@@ -569,7 +602,12 @@ impl Replica {
         if self.raft.raft.state != StateRole::Leader {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
-        self.raft.propose(Vec::new(), command.to_bytes()).map_err(|_| ProposeError::Busy)
+        if self.must_wait(command) {
+            return Err(ProposeError::Busy);
+        }
+        self.raft.propose(Vec::new(), command.to_bytes()).map_err(|_| ProposeError::Busy)?;
+        self.note_proposed(command);
+        Ok(())
     }
 
     /// Everything up to `number` is durable.
@@ -598,7 +636,8 @@ impl Replica {
     /// Hands leadership to `to`, or to the follower that is furthest. Returns whom, if this node leads and there is
     /// anybody.
     pub fn transfer_leadership(&mut self, to: Option<NodeId>) -> Option<NodeId> {
-        let followers = self.followers();
+        let mut followers = self.followers();
+        followers.retain(|follower| self.may_lead(follower.node));
         let heir = match to {
             Some(wanted) => followers.into_iter().find(|f| f.node == wanted),
             None => followers.into_iter().filter(|f| f.active).max_by_key(|f| f.matched),
@@ -658,10 +697,16 @@ impl Replica {
                 node: NodeId(*id),
                 matched: LogIndex(p.matched),
                 active: p.recent_active,
+                life: self.memory.of(NodeId(*id)).life,
             })
             .collect();
         followers.sort_unstable_by_key(|f| f.node);
         followers
+    }
+
+    /// Whether this node has ever been part of the formed cluster.
+    pub fn is_formed(&self) -> bool {
+        self.formed
     }
 
     /// A view for status pages and routing.
@@ -691,6 +736,7 @@ impl Replica {
             applied: LogIndex(self.applied),
             state_hash: self.read_state().hash(),
             voters: self.configuration().voters.into_iter().map(NodeId).collect(),
+            learners: self.configuration().learners.into_iter().map(NodeId).collect(),
             followers: self.followers(),
             log_bytes: self.raft.store().bytes() as u64,
             not_member,

@@ -1,8 +1,9 @@
 //! Starting a replica from what the disk holds, and refusing to where the disk contradicts itself.
 
 use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, LogPoint, meta_key, read_meta};
-use super::fence::{Fence, PeerMemory};
+use super::fence::{Arrival, Fence, PeerMemory};
 use super::log::{LogError, MemLog};
+use super::members::Roll;
 use super::wire::DiskPosition;
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
@@ -92,6 +93,7 @@ impl Replica {
         let truncated: Option<LogPoint> = read_row(image, "truncation point", meta_key::TRUNCATED)?;
         let hard_state: Option<HardStateRow> = read_row(image, "hard state", meta_key::HARD_STATE)?;
         let applied: Option<AppliedRow> = read_row(image, "applied position", meta_key::APPLIED)?;
+        let configured: Option<u64> = read_row(image, "configuration's index", meta_key::CONFIGURED)?;
         let memory = PeerMemory::load(image)
             .map_err(|source| OpenError::DamagedMeta { row: "memory of peers", source })?;
 
@@ -134,9 +136,17 @@ impl Replica {
         let disk =
             DiskPosition { term: hard_state.term, vote: hard_state.vote, last_index: store.last().index };
         let began_with = (disk, (store.last().term, store.last().index));
-        let fence = Fence::new(config.node, disk, true, &applied.configuration);
+        let fence = Fence::new(config.node, disk, Arrival::Returning, Roll::default());
         let raft = raw_node(&config, store, applied.index, &logger)?;
-        Ok(Self::assemble(config, began_with, raft, fence, state, memory, applied.index, logger))
+        let mut replica =
+            Self::assemble(config, began_with, raft, fence, state, memory, applied.index, logger);
+        replica.configured = configured.unwrap_or_default();
+        replica.settle_configuration();
+        if matches!(replica.lifecycle, Lifecycle::Fenced(_)) {
+            let fence = Fence::new(replica.config.node, disk, Arrival::Returning, replica.roll());
+            replica.lifecycle = Lifecycle::Fenced(fence);
+        }
+        Ok(replica)
     }
 
     fn unformed(
@@ -147,11 +157,9 @@ impl Replica {
         let store = MemLog::new(LogPoint::default(), HardState::default(), ConfState::default());
         let raft = raw_node(&config, store, 0, &logger)?;
         let disk = DiskPosition { term: 0, vote: 0, last_index: 0 };
-        let initial = super::wire::Configuration {
-            voters: config.initial.iter().map(|id| id.0).collect(),
-            ..Default::default()
-        };
-        let fence = Fence::new(config.node, disk, false, &initial);
+        let arrival = if config.joined { Arrival::Joining } else { Arrival::Forming };
+        let initial = Roll { voters: config.initial.clone(), ..Roll::default() };
+        let fence = Fence::new(config.node, disk, arrival, initial);
         let mut replica =
             Self::assemble(config, (disk, (0, 0)), raft, fence, State::new(), memory, 0, logger);
         replica.formed = false;
@@ -179,6 +187,12 @@ impl Replica {
             state: Arc::new(RwLock::new(state)),
             memory,
             applied,
+            configured: 0,
+            settled: None,
+            heard: Roll::default(),
+            met_a_stranger: false,
+            member_change_at: 0,
+            handed_over: 0,
             unsynced: VecDeque::new(),
             acknowledged: (0, 0),
             checkpoint_proposed: Default::default(),

@@ -24,6 +24,7 @@ impl Replica {
                 self.offer_snapshot_if_wanted();
             }
             self.propose_checkpoint();
+            self.follow_registry();
         }
         Ok(std::mem::take(&mut self.pending))
     }

@@ -16,6 +16,9 @@ use std::collections::BTreeSet;
 /// Since when a removal is also a step of raft's configuration, and is judged as one.
 const MEMBERSHIP_LEVEL: u32 = 2;
 
+/// Voters that a removal must leave.
+const FEWEST_VOTERS: usize = 3;
+
 impl State {
     /// Raft's configuration after the entries applied so far. Not part of the records: it stands beside the applied
     /// index, and equal logs give equal ones.
@@ -203,14 +206,17 @@ impl State {
         Ok(())
     }
 
-    /// Somebody must be left to vote.
+    /// Three must be left to vote: with fewer there is no quorum to spare, and no witness for a node that starts (see
+    /// [`crate::replica::fence`]).
     fn check_voters_without(&self, node: NodeId) -> Result<(), ChangeError> {
         let announced = self.registry.members().map(|member| member.node);
         let voters = self.configuration.voters.iter().copied().map(NodeId);
         let known: BTreeSet<NodeId> = announced.chain(voters).collect();
         let votes = |other: &NodeId| self.registry.wanted_role(*other) == Some(MemberRole::Voter);
-        if votes(&node) && !known.iter().any(|other| *other != node && votes(other)) {
-            return Err(ChangeError::LastVoter { node });
+        let left = known.iter().filter(|other| **other != node && votes(other)).count();
+        if votes(&node) && left < FEWEST_VOTERS {
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            return Err(ChangeError::TooFewVoters { node, left });
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{NotMember, Output, ProposeError, Replica, ReplicaStatus};
 use signonce_core::{AuditRow, RequestId, State};
 use signonce_protocol::{LogIndex, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use sync::SyncThread;
@@ -117,6 +117,8 @@ struct Running {
     hold_off: bool,
     next_tick: Instant,
     asked_peers: Instant,
+    /// Whom the transport was last told to be connected with.
+    connected: BTreeMap<NodeId, Option<String>>,
     stopping: bool,
 }
 
@@ -138,6 +140,7 @@ impl Driver {
             hellos: Vec::new(),
             hold_off: false,
             asked_peers: now,
+            connected: BTreeMap::new(),
             stopping: false,
         };
         running.driver.replica.pass_empty_fence();
@@ -211,7 +214,7 @@ impl Running {
             Event::HelloReply { from, reply } => replica.hello_reply(from, &reply),
             Event::Forwarded { from, requests } => self.forwarded.entry(from).or_default().extend(requests),
             Event::Declined { requests, why } => {
-                self.hold_off |= !matches!(why, Decline::SlotOutOfRange { .. });
+                self.hold_off |= !matches!(why, Decline::SlotOutOfRange { .. } | Decline::Hazard(..));
                 self.waiters.declined(&requests, why);
             }
             Event::Submit(submission) => self.submit(submission),
@@ -261,14 +264,32 @@ impl Running {
         self.waiters.expire(now);
         let heard = self.peers.all(self.driver.tick * SILENT_TICKS, now);
         self.driver.metrics.observe_peers(&self.driver.published.status.borrow(), &heard);
-        let fenced = matches!(
-            self.driver.published.status.borrow().not_member,
-            Some(NotMember::Forming(_) | NotMember::Fenced { .. })
-        );
-        if fenced && now.duration_since(self.asked_peers) >= ASK_AGAIN {
-            self.asked_peers = now;
-            self.driver.transport.redial();
+        self.follow_members();
+        if now.duration_since(self.asked_peers) >= ASK_AGAIN {
+            let fenced = matches!(
+                self.driver.published.status.borrow().not_member,
+                Some(NotMember::Forming(_) | NotMember::Fenced { .. })
+            );
+            if fenced || self.driver.replica.wants_answers() {
+                self.asked_peers = now;
+                self.driver.transport.redial();
+            }
         }
+    }
+
+    /// Members come and go: so do the streams.
+    fn follow_members(&mut self) {
+        let peers = self.driver.replica.peers();
+        if peers == self.connected {
+            return;
+        }
+        self.driver.transport.follow(&peers);
+        let state = self.driver.state.read().expect("apply does not panic");
+        let removed: BTreeSet<NodeId> = state.registry().removed().collect();
+        drop(state);
+        let gone = removed.into_iter().filter(|node| self.driver.replica.is_gone(*node)).collect();
+        self.driver.transport.shut_out(&gone);
+        self.connected = peers;
     }
 
     /// Proposes what is waiting, or sends it to the leader.
@@ -303,6 +324,7 @@ impl Running {
     }
 
     fn propose(&mut self, from: NodeId, requests: Vec<Request>) {
+        let requests = self.without_hazards(from, requests);
         let (requests, late) = self.split_by_slot(requests);
         for (id, why) in late {
             self.decline(from, vec![id], why);
@@ -320,6 +342,24 @@ impl Running {
             };
             self.decline(from, ids, why);
         }
+    }
+
+    /// Declines changes of the membership that something speaks against at the moment.
+    fn without_hazards(&mut self, from: NodeId, requests: Vec<Request>) -> Vec<Request> {
+        let mut safe = Vec::with_capacity(requests.len());
+        for request in requests {
+            let hazard = match &request {
+                Request::Change { change, .. } => self.driver.replica.hazard(change),
+                Request::Claim(_) => None,
+            };
+            match hazard {
+                Some((node, hazard)) => {
+                    self.decline(from, vec![request.id()], Decline::Hazard(node, hazard));
+                }
+                None => safe.push(request),
+            }
+        }
+        safe
     }
 
     /// The leader's own look at the clock.
@@ -341,7 +381,7 @@ impl Running {
 
     fn decline(&mut self, from: NodeId, requests: Vec<RequestId>, why: Decline) {
         if from == self.driver.node {
-            self.hold_off |= !matches!(why, Decline::SlotOutOfRange { .. });
+            self.hold_off |= !matches!(why, Decline::SlotOutOfRange { .. } | Decline::Hazard(..));
             self.waiters.declined(&requests, why);
         } else {
             // If this frame is lost, the waiter's deadline answers.

@@ -6,7 +6,7 @@
 
 use crate::metrics::Latency;
 use crate::transport::frame::{Decline, Request};
-use signonce_core::replica::Decided;
+use signonce_core::replica::{Decided, MemberHazard};
 use signonce_core::{Outcome, RequestId};
 use signonce_protocol::{LogIndex, NodeId, Term};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub(crate) enum Answer {
     NeverTaken,
     /// The leader's clock says that the slot is not now.
     SlotOutOfRange { slot: u64, now: u64 },
+    /// The leader sees what speaks against a change of the membership.
+    Hazard(NodeId, MemberHazard),
 }
 
 /// A request handed to the driver.
@@ -105,6 +107,12 @@ impl Waiters {
         }
     }
 
+    fn answer(&mut self, seq: u64, answer: Answer) {
+        if let Some(waiter) = self.waiting.remove(&seq) {
+            let _ = waiter.submission.answer.send(answer);
+        }
+    }
+
     /// The leader did not propose these.
     pub(crate) fn declined(&mut self, requests: &[RequestId], why: Decline) {
         for id in requests {
@@ -113,12 +121,11 @@ impl Waiters {
             match why {
                 Decline::NotLeader(_) | Decline::Busy => waiter.sent_to = None,
                 // If an earlier leader may have taken it, its answer is still awaited.
-                Decline::SlotOutOfRange { slot, now } if waiter.maybe_taken == 0 => {
-                    if let Some(waiter) = self.waiting.remove(&id.seq) {
-                        let _ = waiter.submission.answer.send(Answer::SlotOutOfRange { slot, now });
-                    }
+                Decline::SlotOutOfRange { .. } | Decline::Hazard(..) if waiter.maybe_taken > 0 => {}
+                Decline::SlotOutOfRange { slot, now } => {
+                    self.answer(id.seq, Answer::SlotOutOfRange { slot, now });
                 }
-                Decline::SlotOutOfRange { .. } => {}
+                Decline::Hazard(node, hazard) => self.answer(id.seq, Answer::Hazard(node, hazard)),
             }
         }
     }

@@ -6,13 +6,14 @@
 
 use parity_scale_codec::{Decode, Encode};
 use signonce_core::codec::{self, CodecError};
+use signonce_core::replica::MemberHazard;
 use signonce_core::replica::fence::{Hello, HelloReply};
 use signonce_core::{Change, ClaimRequest, Command, RequestId};
 use signonce_protocol::NodeId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Version of frames. 2: hellos say what the disk held when a life began.
-const FRAME_VERSION: u8 = 2;
+/// Version of frames. 2: hellos say what the disk held when a life began. 3: they say who the members are.
+const FRAME_VERSION: u8 = 3;
 
 /// The largest ordinary frame. Raft messages stay below 256 KiB of entries plus one more entry.
 pub(crate) const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -63,6 +64,9 @@ pub(crate) enum Decline {
     /// The leader's clock says that the slot is not now.
     #[codec(index = 2)]
     SlotOutOfRange { slot: u64, now: u64 },
+    /// The leader sees what speaks against a change of the membership.
+    #[codec(index = 3)]
+    Hazard(NodeId, MemberHazard),
 }
 
 /// One request for the log.

@@ -65,8 +65,13 @@ async fn serve(local: &Local, socket: TcpStream) -> Result<(), FrameError> {
         return Frame::Arrived.write(&mut stream).await;
     }
     let mut stream = BufReader::with_capacity(64 * 1024, stream);
+    let mut gone = local.gone.subscribe();
     loop {
-        let event = match Frame::read(&mut stream, FRAME_BYTES_MAX).await? {
+        let frame = tokio::select! {
+            frame = Frame::read(&mut stream, FRAME_BYTES_MAX) => frame?,
+            _ = gone.wait_for(|gone| gone.contains(&from)) => return Ok(()),
+        };
+        let event = match frame {
             Frame::Raft(bytes) => Event::Raft { from, life, message: Box::new(PeerMessage::decode(&bytes)?) },
             Frame::Forward(requests) => Event::Forwarded { from, requests },
             Frame::Declined(requests, why) => Event::Declined { requests, why },

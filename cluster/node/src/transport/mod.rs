@@ -14,13 +14,13 @@ use frame::Frame;
 use signonce_core::replica::fence::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tls::TlsConfigs;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Frames that may wait for one peer. A heartbeat and an append per tick leave this far from full.
 const QUEUE_FRAMES_MAX: usize = 4096;
@@ -41,6 +41,8 @@ pub(crate) struct Local {
     pub hello: Hello,
     pub tls: TlsConfigs,
     pub inbox: Inbox,
+    /// Nodes that have left for ever.
+    pub gone: watch::Sender<BTreeSet<NodeId>>,
     /// Set once the log says that a peer is not understood.
     pub told_unreadable: AtomicBool,
 }
@@ -48,6 +50,8 @@ pub(crate) struct Local {
 /// The outgoing side.
 pub(crate) struct Transport {
     local: Arc<Local>,
+    /// Addresses that the operator of this node gave.
+    configured: BTreeMap<NodeId, String>,
     peers: BTreeMap<NodeId, Outgoing>,
     redial: watch::Sender<u64>,
     runtime: tokio::runtime::Handle,
@@ -56,33 +60,66 @@ pub(crate) struct Transport {
 struct Outgoing {
     address: String,
     queue: mpsc::Sender<Frame>,
+    task: AbortHandle,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Transport {
     /// Starts listening on `listener` and dialling `peers`, on `runtime`, to which the listener belongs. Peers are
-    /// served until the runtime or the returned tasks are dropped.
+    /// served until the runtime or the returned tasks are dropped. An address in `configured` goes before the one the
+    /// log knows; a node that knows of nobody dials whom it was told of.
     pub(crate) fn start(
         local: Local,
         runtime: &tokio::runtime::Handle,
         listener: TcpListener,
-        peers: Vec<Peer>,
+        configured: Vec<Peer>,
+        peers: &BTreeMap<NodeId, Option<String>>,
     ) -> (Self, JoinSet<()>) {
         let local = Arc::new(local);
-        let (redial, redialled) = watch::channel(0);
         let mut tasks = JoinSet::new();
         tasks.spawn_on(listen::accept_peers(Arc::clone(&local), listener), runtime);
-        let peers = peers
-            .into_iter()
-            .filter(|p| p.id != local.node)
-            .map(|peer| {
+        let configured = configured.into_iter().map(|peer| (peer.id, peer.address)).collect();
+        let (redial, _) = watch::channel(0);
+        let runtime = runtime.clone();
+        let mut transport = Self { local, configured, peers: BTreeMap::new(), redial, runtime };
+        transport.follow(peers);
+        (transport, tasks)
+    }
+
+    /// Dials those of `peers` that are new or have moved, and drops the streams to those that are not among them.
+    pub(crate) fn follow(&mut self, peers: &BTreeMap<NodeId, Option<String>>) {
+        let mut wanted: BTreeMap<NodeId, String> = BTreeMap::new();
+        for (node, address) in peers {
+            wanted.extend(self.configured.get(node).or(address.as_ref()).map(|a| (*node, a.clone())));
+        }
+        if peers.is_empty() {
+            wanted.clone_from(&self.configured);
+        }
+        wanted.remove(&self.local.node);
+        self.peers.retain(|node, outgoing| wanted.get(node) == Some(&outgoing.address));
+        for (id, address) in wanted {
+            self.peers.entry(id).or_insert_with(|| {
                 let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
-                let local = Arc::clone(&local);
-                let connected = peer::keep_connected(local, peer.clone(), frames, redialled.clone());
-                tasks.spawn_on(connected, runtime);
-                (peer.id, Outgoing { address: peer.address, queue })
-            })
-            .collect();
-        (Self { local, peers, redial, runtime: runtime.clone() }, tasks)
+                let peer = Peer { id, address: address.clone() };
+                let redialled = self.redial.subscribe();
+                let connected = peer::keep_connected(Arc::clone(&self.local), peer, frames, redialled);
+                Outgoing { address, queue, task: self.runtime.spawn(connected).abort_handle() }
+            });
+        }
+    }
+
+    /// Ends the streams of nodes that have left; they come back, and hear why.
+    pub(crate) fn shut_out(&self, gone: &BTreeSet<NodeId>) {
+        self.local.gone.send_if_modified(|known| {
+            let news = known != gone;
+            known.clone_from(gone);
+            news
+        });
     }
 
     /// Connects anew to every peer, to hear again what it remembers of this node.

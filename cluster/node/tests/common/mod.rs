@@ -53,7 +53,7 @@ impl TestCluster {
 
     pub fn init(&self, id: u64) {
         let initial = (1..=3).map(NodeId).collect();
-        let identity = Identity { cluster: CLUSTER, node: NodeId(id), initial };
+        let identity = Identity { cluster: CLUSTER, node: NodeId(id), initial, joined: false };
         identity::create(&self.data_dir(id), &identity).unwrap();
     }
 
