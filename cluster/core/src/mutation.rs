@@ -24,8 +24,6 @@ pub enum Mutation {
     LifeUnread,
     /// A starting node asks the members that its own disk knows, whatever they know of newer ones.
     FenceAsksOldMembers,
-    /// A learner becomes a voter whether it has caught up or not.
-    PromotedUnready,
     /// A node helps those who may still count on a life that has ended.
     OldLivesCount,
 }

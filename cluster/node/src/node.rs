@@ -136,7 +136,7 @@ impl Node {
         let local = Local {
             cluster: identity.cluster,
             node: identity.node,
-            hello: replica.our_hello(),
+            hello: replica.our_hello().into(),
             tls,
             inbox: inbox.clone(),
             gone: watch::Sender::default(),

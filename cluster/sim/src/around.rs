@@ -78,6 +78,8 @@ pub enum Event {
     },
     /// A copied disk starts on the spare machine.
     StartClone(usize),
+    /// An administrator looks how far a change of the membership has come.
+    Members(usize),
 }
 
 /// A process: the machine and which start of all starts in the run.
@@ -188,6 +190,10 @@ pub struct Figures {
     pub crashes: u64,
     /// Snapshots that reached a node.
     pub snapshots: u64,
+    /// Nodes that came later and became voters.
+    pub promoted: u64,
+    /// Nodes that were removed.
+    pub removed: u64,
     /// Nodes that found their disk wanting, by themselves or through the fence.
     pub halted: u64,
     /// Virtual time.
@@ -205,6 +211,8 @@ impl std::ops::AddAssign for Figures {
             unknown,
             crashes,
             snapshots,
+            promoted,
+            removed,
             halted,
             virtual_us,
         } = other;
@@ -216,6 +224,8 @@ impl std::ops::AddAssign for Figures {
         self.unknown += unknown;
         self.crashes += crashes;
         self.snapshots += snapshots;
+        self.promoted += promoted;
+        self.removed += removed;
         self.halted += halted;
         self.virtual_us += virtual_us;
     }
@@ -319,6 +329,11 @@ impl Around {
     /// Takes `value` into the fingerprint.
     pub fn mix(&mut self, value: u64) {
         self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    /// The members the cluster forms from.
+    pub fn initial(&self) -> Vec<NodeId> {
+        (1..=self.options.nodes as u64).map(NodeId).collect()
     }
 
     /// A number that no start of this run had before.

@@ -8,7 +8,7 @@ use signonce_core::replica::Decided;
 use signonce_core::{
     Change, Claim, Floors, KeyState, Outcome, Refusal, RequestId, State, StateHash, Verdict,
 };
-use signonce_protocol::{Digest, Duty, KeyId, KeyType};
+use signonce_protocol::{Digest, Duty, KeyId, KeyType, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a floor counts in: slot, (set, round), (set, block) or session.
@@ -38,6 +38,7 @@ pub struct Judge {
     marks: BTreeMap<KeyId, Mark>,
     released: BTreeMap<(KeyId, Coordinate), [u8; 32]>,
     bytes: BTreeMap<(KeyId, Digest), Vec<u8>>,
+    removed: BTreeSet<NodeId>,
     /// One claim for each released coordinate: what the states are asked at the end.
     claims: Vec<Claim>,
 }
@@ -52,6 +53,11 @@ struct Mark {
 }
 
 impl Judge {
+    /// Whether the log says that the node was removed.
+    pub fn was_removed(&self, node: NodeId) -> bool {
+        self.removed.contains(&node)
+    }
+
     /// A node leads. One per term, for ever.
     pub fn leads(&mut self, term: u64, machine: usize) {
         let first = *self.leaders.entry(term).or_insert(machine);
@@ -165,6 +171,9 @@ impl Judge {
             Change::ArmKey { id, floors } => self.raise(*id, floors, true),
             Change::RaiseWatermark { key, floors } => self.raise(*key, floors, false),
             Change::DisableKey { id } => self.marks.entry(*id).or_default().armed = false,
+            Change::RemoveMember { node } => {
+                self.removed.insert(*node);
+            }
             _ => {}
         }
     }

@@ -17,6 +17,7 @@
 pub mod around;
 pub mod disk;
 pub mod judge;
+pub mod members;
 pub mod mutation;
 pub mod node;
 pub mod run;

@@ -178,7 +178,7 @@ fn seeds(args: &Args, kind: &Options, budget: Option<Duration>) -> bool {
     let (took, virtual_s) = (started.elapsed(), figures.virtual_us / 1_000_000);
     println!(
         "{}: {count} seeds from {} in {:.1} s ({:.0} a minute on {} thread(s), {:.0} times real time): {} events, \
-         {} requests, {} released ({} again), {} refused, {} unanswered, {} crashes, {} snapshots, {} halted",
+         {} requests, {} released ({} again), {} refused, {} unanswered, {} crashes, {} snapshots, {} promoted, {} removed, {} halted",
         name(kind),
         args.from,
         took.as_secs_f64(),
@@ -193,6 +193,8 @@ fn seeds(args: &Args, kind: &Options, budget: Option<Duration>) -> bool {
         figures.unknown,
         figures.crashes,
         figures.snapshots,
+        figures.promoted,
+        figures.removed,
         figures.halted,
     );
     let Some((seed, report)) = failed else { return true };

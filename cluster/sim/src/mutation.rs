@@ -43,6 +43,8 @@ pub enum Mutation {
     FurthestWitnessBinds,
     /// A node takes messages for another life of itself.
     LifeUnread,
+    /// A starting node asks the members that its own disk knows, whatever they know of newer ones.
+    FenceAsksOldMembers,
     /// A node helps a leader or candidate that may still count on a life that has ended.
     OldLivesCount,
 }
@@ -58,6 +60,7 @@ impl Mutation {
             Self::WitnessesUnheard => Some(InCore::WitnessesUnheard),
             Self::FurthestWitnessBinds => Some(InCore::FurthestWitnessBinds),
             Self::LifeUnread => Some(InCore::LifeUnread),
+            Self::FenceAsksOldMembers => Some(InCore::FenceAsksOldMembers),
             Self::OldLivesCount => Some(InCore::OldLivesCount),
             _ => None,
         }

@@ -36,6 +36,8 @@ pub struct Machine {
     pub disk: Disk,
     /// The process on it.
     pub process: Option<Process>,
+    /// Of a node that joined later: whom it was told to ask first.
+    pub hints: Vec<NodeId>,
     /// A disk kept for later.
     pub copies: Vec<Disk>,
     /// Its store was damaged as no store may be: it may halt.
@@ -64,6 +66,8 @@ pub struct Process {
     /// The code of production.
     pub replica: Replica,
     hello: Hello,
+    /// Whom it was told to ask first; nobody, if it was there from the start.
+    hints: Vec<NodeId>,
     waiters: Waiters,
     forwarded: BTreeMap<NodeId, Vec<Request>>,
     /// The process at the other end of the stream to each peer.
@@ -99,6 +103,7 @@ impl Machine {
             id,
             disk: Disk::default(),
             process: None,
+            hints: Vec::new(),
             copies: Vec::new(),
             damaged: false,
             lost: false,
@@ -125,7 +130,7 @@ impl Machine {
                     format!("machine {} starts node {} as process {}", self.number, self.id, proc.boot)
                 });
                 self.process = Some(process);
-                let tick = around.setup.ticks[self.number];
+                let tick = around.setup.tick(self.number);
                 let phase = around.rng.random_range(0..tick);
                 around.schedule(phase, Event::Tick(proc));
                 around.schedule(phase % (5 * MS), Event::Dial(proc));
@@ -162,7 +167,8 @@ impl Machine {
             node: self.id,
             cluster: ClusterId([7; 16]),
             life,
-            initial: (1..=around.options.nodes as u64).map(NodeId).collect(),
+            initial: if self.hints.is_empty() { around.initial() } else { Vec::new() },
+            joined: !self.hints.is_empty(),
             election_ticks: ELECTION_TICKS,
             heartbeat_ticks: HEARTBEAT_TICKS,
             seed: around.rng.random(),
@@ -176,6 +182,7 @@ impl Machine {
             proc: Proc { machine: self.number, boot },
             hello: replica.our_hello(),
             replica,
+            hints: self.hints.clone(),
             waiters: Waiters::default(),
             forwarded: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -260,7 +267,7 @@ impl Process {
             Event::Pump(_) => return Ok(true),
             Event::Tick(proc) => {
                 self.tick(machine, around);
-                around.schedule(around.setup.ticks[proc.machine], Event::Tick(proc));
+                around.schedule(around.setup.tick(proc.machine), Event::Tick(proc));
             }
             Event::Dial(proc) => {
                 self.dial(around);
@@ -283,7 +290,11 @@ impl Process {
                 }
             }
             Event::Request { task, .. } => self.request(task, machine, around),
-            Event::Op(_) | Event::Start(_) | Event::Restore { .. } | Event::StartClone(_) => {}
+            Event::Op(_)
+            | Event::Start(_)
+            | Event::Restore { .. }
+            | Event::StartClone(_)
+            | Event::Members(_) => {}
         }
         if !around.calm && chance(&mut around.rng, around.setup.lazy) {
             let later = around.rng.random_range(1..2 * MS);
@@ -316,7 +327,9 @@ impl Process {
             self.replica.status().not_member,
             Some(NotMember::Forming(_) | NotMember::Fenced { .. })
         );
-        if fenced && around.now - self.asked_peers >= SECOND {
+        let peers = self.peers();
+        self.streams.retain(|peer, _| peers.contains(peer));
+        if around.now - self.asked_peers >= SECOND && fenced {
             self.asked_peers = around.now;
             self.streams.clear();
             self.dial(around);
@@ -325,16 +338,17 @@ impl Process {
 
     /// Says hello to every peer without a stream.
     fn dial(&mut self, around: &mut Around) {
-        for peer in self.peers(around) {
+        for peer in self.peers() {
             if !self.streams.contains_key(&peer) {
-                let hello = self.hello.clone();
+                let hello = self.replica.our_hello();
                 self.send(peer, None, Frame::Hello(hello), around);
             }
         }
     }
 
-    fn peers(&self, around: &Around) -> Vec<NodeId> {
-        (1..=around.options.nodes as u64).map(NodeId).filter(|id| *id != self.hello.node).collect()
+    fn peers(&self) -> Vec<NodeId> {
+        let peers: Vec<NodeId> = self.replica.peers().into_keys().collect();
+        if peers.is_empty() { self.hints.clone() } else { peers }
     }
 
     fn lost_stream(&mut self, peer: NodeId) {
@@ -350,6 +364,12 @@ impl Process {
             let after = around.between(around.setup.delay);
             around.schedule(after, Event::Reset { proc: from, peer, boot });
             return;
+        }
+        if self.replica.is_gone(node) && !matches!(frame, Frame::Hello(_)) {
+            // The stream ends; its owner says hello again, and hears why.
+            let (peer, boot) = (self.hello.node, self.proc.boot);
+            let after = around.between(around.setup.delay);
+            return around.schedule(after, Event::Reset { proc: from, peer, boot });
         }
         match frame {
             Frame::Raft(message) => {
@@ -379,9 +399,9 @@ impl Process {
     fn greeted(&mut self, peer: NodeId, from: Proc, reply: HelloReply, around: &mut Around) {
         let unguarded = around.options.mutation.is_some_and(Mutation::without_fence);
         let reply = match reply {
-            HelloReply::Welcome { formed, life, disk, .. } if unguarded => {
+            HelloReply::Welcome { formed, life, disk, roll, .. } if unguarded => {
                 let witnessed = Witnessed::default();
-                HelloReply::Welcome { remembered: None, formed, witnessed, life, disk }
+                HelloReply::Welcome { remembered: None, formed, witnessed, life, disk, roll }
             }
             reply => reply,
         };
@@ -490,6 +510,12 @@ impl Process {
 
     fn propose(&mut self, from: NodeId, requests: Vec<Request>, machine: &Machine, around: &mut Around) {
         for (ids, command) in into_commands(requests) {
+            if let Command::Change { change, .. } = &command
+                && self.replica.hazard(change).is_some()
+            {
+                self.decline(from, ids, machine, around);
+                continue;
+            }
             match self.replica.propose(&command) {
                 Ok(()) if around.mutated(Mutation::ReleaseBeforeCommit) && from == machine.id => {
                     self.release_early(command, machine, around);
@@ -718,7 +744,9 @@ impl Process {
         if let Some(NotMember::Quarantined(why)) = status.not_member
             && machine.halted.is_none()
         {
-            assert!(machine.damaged, "machine {}, an honest one, is in quarantine: {why}", machine.number);
+            let left = around.judge.was_removed(machine.id);
+            let expected = machine.damaged || left;
+            assert!(expected, "machine {}, an honest one, is in quarantine: {why}", machine.number);
             around.say(|| format!("machine {} is in quarantine: {why}", machine.number));
             around.figures.halted += 1;
             machine.halted = Some(why.to_string());

@@ -18,6 +18,8 @@ pub type Micros = u64;
 pub const MS: Micros = 1_000;
 /// A second.
 pub const SECOND: Micros = 1_000 * MS;
+/// Machines for nodes that come later.
+pub const SEATS: usize = 3;
 /// A tick, as production has it.
 pub const TICK: Micros = 50 * MS;
 
@@ -144,6 +146,13 @@ pub enum Op {
     Lose(usize),
     /// Leadership is handed over.
     Transfer(Option<usize>),
+    /// An administrator adds a node, and perhaps has it take another's place.
+    Members {
+        /// The machine it will run on, counted from the first free one.
+        seat: usize,
+        /// Who goes.
+        replaces: Option<usize>,
+    },
     /// Forbidden: a node is wiped and initialised again under its id.
     Wipe {
         /// Which.
@@ -193,6 +202,11 @@ pub fn chance(rng: &mut ChaCha8Rng, n: u32) -> bool {
 }
 
 impl Setup {
+    /// A machine's tick. Those of later nodes are exact.
+    pub fn tick(&self, machine: usize) -> Micros {
+        self.ticks.get(machine).copied().unwrap_or(TICK)
+    }
+
     /// Draws the strengths of a run.
     pub fn draw(options: &Options) -> Self {
         let rng = &mut rng(options.seed, 0);
@@ -222,6 +236,9 @@ impl Setup {
         draw.faults(options.profile);
         if options.profile == Profile::Storage {
             draw.forbidden(options);
+        }
+        if options.profile != Profile::Basic {
+            draw.members();
         }
         let mut ops = draw.ops;
         ops.retain(|(at, _)| *at < self.chaos);
@@ -420,6 +437,28 @@ impl Draw<'_> {
             (at, Op::CrashAll { loss: Loss::Nothing, down }),
             (gone, Op::Lose(node)),
         ]);
+    }
+
+    /// Nodes come, take the place of others, and have faults of their own.
+    fn members(&mut self) {
+        for seat in 0..pick(self.rng, &[0, 1, 2, SEATS]) {
+            let at = self.rng.random_range(0..self.setup.chaos * 3 / 4);
+            let replaces = chance(self.rng, 700).then(|| self.rng.random_range(0..self.n + seat));
+            let replaces = replaces.map(|n| if n < self.n { n } else { n + 1 });
+            self.ops.push((at, Op::Members { seat, replaces }));
+            let machine = self.n + 1 + seat;
+            for _ in 0..self.rng.random_range(0..6) {
+                let (at, loss, down) = (self.when(), self.loss(), self.down());
+                let op = match self.rng.random_range(0..5) {
+                    0 => Op::Pause { node: machine, lasts: down },
+                    1 => Op::SlowDisk { node: machine, lasts: down },
+                    2 => Op::Cut { from: vec![machine], to: (0..self.n).collect(), lasts: down },
+                    3 => Op::FailSync { node: machine, loss, down },
+                    _ => Op::Crash { node: machine, loss, after_outputs: None, down },
+                };
+                self.ops.push((at, op));
+            }
+        }
     }
 
     /// One node, again and again: two at a time are more than any fence can bear.

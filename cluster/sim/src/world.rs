@@ -2,8 +2,9 @@
 
 use crate::around::{Around, Death, Envelope, Event, Task, Want};
 use crate::disk::Disk;
+use crate::members::Administrator;
 use crate::node::Machine;
-use crate::setup::{MS, Micros, Op, Options, Profile, SECOND, Setup};
+use crate::setup::{MS, Micros, Op, Options, Profile, SEATS, SECOND, Setup};
 use crate::work;
 use rand::RngExt;
 use signonce_core::Change;
@@ -17,10 +18,12 @@ const HEALED_WITHIN: Micros = 15 * SECOND;
 
 /// See the module's text.
 pub struct World {
-    /// The machines; behind those of the cluster a spare one, for clones.
+    /// The machines; behind those of the cluster a spare one, for clones, and those of nodes that come later.
     pub machines: Vec<Machine>,
     /// All else.
     pub around: Around,
+    /// Those who change the membership.
+    pub administrators: Vec<Administrator>,
     /// What happens, by time since the end of the provisioning.
     pub schedule: Vec<(Micros, Op)>,
 }
@@ -43,7 +46,8 @@ impl World {
         let nodes = options.nodes;
         let mut machines: Vec<Machine> = (0..nodes).map(|i| Machine::new(i, NodeId(i as u64 + 1))).collect();
         machines.push(Machine::new(nodes, NodeId(0)));
-        Self { machines, around: Around::new(options, setup), schedule }
+        machines.extend((1..=SEATS).map(|seat| Machine::new(nodes + seat, NodeId(0))));
+        Self { machines, administrators: Vec::new(), around: Around::new(options, setup), schedule }
     }
 
     /// The whole run.
@@ -64,7 +68,11 @@ impl World {
             machine.start(&mut self.around);
         }
         let deadline = self.around.now + FORMED_WITHIN;
-        for change in work::provision(&self.around.setup.keys.clone(), self.around.setup.shield) {
+        let mut changes = work::provision(&self.around.setup.keys.clone(), self.around.setup.shield);
+        if self.around.options.profile != Profile::Basic {
+            changes.push(Change::RaiseFeatureLevel { level: signonce_core::FEATURE_LEVEL });
+        }
+        for change in changes {
             self.around.say(|| format!("an administrator: {change:?}"));
             let task =
                 Task { want: Want::Change(change), patience: FORMED_WITHIN, tries: 1_000, answer: None };
@@ -106,6 +114,7 @@ impl World {
             Event::Restore { .. } | Event::StartClone(_) if self.around.calm => {}
             Event::Restore { machine, down, all } => self.restore(machine, down, all),
             Event::StartClone(machine) => self.start_clone(machine),
+            Event::Members(which) => self.look_after_members(which),
             Event::Request { task, machine } => self.deliver_request(task, machine),
             Event::Arrive(envelope) => self.deliver(envelope),
             Event::Tick(proc)
@@ -199,6 +208,7 @@ impl World {
             }
             Op::Lose(node) => self.lose(*node),
             Op::Transfer(to) => self.transfer(*to),
+            Op::Members { seat, replaces } => self.change_members(*seat, *replaces),
             Op::Wipe { node, down } => {
                 self.damage(*node, *down, |_| Disk::default());
             }
@@ -303,7 +313,12 @@ impl World {
         }
         let spare = self.around.options.nodes;
         self.machines[spare].process = None; // a copy is found and switched off
-        for machine in 0..spare {
+        for which in 0..self.administrators.len() {
+            self.look_after_members(which); // whoever has joined starts
+        }
+        let known = |machine: &&Machine| machine.number != spare && machine.id.0 > 0;
+        let numbers: Vec<usize> = self.machines.iter().filter(known).map(|m| m.number).collect();
+        for machine in numbers {
             self.around.schedule(0, Event::Start(machine));
         }
         if self.around.options.profile == Profile::Storage {
@@ -333,16 +348,37 @@ impl World {
         }
     }
 
-    /// Whether the nodes with honest disks can be expected to serve. With one of three gone for good, a node that
-    /// starts finds nobody else to vouch for it; that is the price of the fence.
+    /// Whether the nodes with honest disks can be expected to serve. With one of three or four voters gone for good, a
+    /// node that starts finds too few to vouch for it; that is the price of the fence.
     fn must_heal(&self) -> bool {
         let options = &self.around.options;
-        options.profile != Profile::Storage || options.nodes > 3 || self.machines.iter().all(|m| !m.damaged)
+        let few = self.voters().len() <= 4;
+        let present = self.present();
+        let damaged = |machine: &Machine| machine.damaged && present.contains(&machine.id);
+        options.profile != Profile::Storage || !few || !self.machines.iter().any(damaged)
+    }
+
+    /// The machine that has applied most.
+    pub fn furthest(&self) -> Option<&Machine> {
+        let applied = |machine: &&Machine| machine.process.as_ref().map(|p| p.replica.status().applied);
+        self.machines.iter().filter(|machine| machine.process.is_some()).max_by_key(applied)
+    }
+
+    /// Who belongs to the cluster now.
+    pub fn present(&self) -> Vec<NodeId> {
+        let status = self.furthest().and_then(|m| m.process.as_ref()).map(|p| p.replica.status());
+        status.map_or_else(|| self.around.initial(), |status| [status.voters, status.learners].concat())
+    }
+
+    fn voters(&self) -> Vec<NodeId> {
+        let status = self.furthest().and_then(|m| m.process.as_ref()).map(|p| p.replica.status());
+        status.map_or_else(|| self.around.initial(), |status| status.voters)
     }
 
     fn honest(&self) -> impl Iterator<Item = &Machine> {
-        let nodes = self.around.options.nodes;
-        self.machines[..nodes].iter().filter(|machine| !machine.damaged)
+        let (spare, present) = (self.around.options.nodes, self.present());
+        let there = move |m: &&Machine| m.number != spare && !m.damaged && present.contains(&m.id);
+        self.machines.iter().filter(there)
     }
 
     fn agree(&mut self, since: &str) {
@@ -358,7 +394,7 @@ impl World {
     fn agreed(&self) -> bool {
         let honest = self.honest().count();
         let storage = self.around.options.profile == Profile::Storage;
-        let enough = if storage { self.around.options.nodes / 2 + 1 } else { honest };
+        let enough = if storage { self.voters().len() / 2 + 1 } else { honest };
         self.in_agreement().len() >= enough.min(honest)
     }
 
@@ -416,8 +452,8 @@ impl World {
     /// Nothing that was released may be forgotten.
     pub fn judge_the_end(&mut self) {
         let heal = self.must_heal();
-        let nodes = self.around.options.nodes;
-        for machine in self.machines[..nodes].iter().filter(|machine| !machine.damaged) {
+        let honest: Vec<usize> = self.honest().map(|machine| machine.number).collect();
+        for machine in honest.into_iter().map(|number| &self.machines[number]) {
             let Some(process) = &machine.process else { continue };
             let status = process.replica.status();
             let knows_all = status.applied.0 == self.around.judge.highest();

@@ -110,6 +110,8 @@ pub struct Hello {
     pub disk: DiskPosition,
     /// Term and index of its last log entry then.
     pub log: (u64, u64),
+    /// The newest configuration that it knows to be committed: the receiver may have been away for long.
+    pub roll: Roll,
 }
 
 /// What the peer answers.

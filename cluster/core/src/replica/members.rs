@@ -15,8 +15,6 @@ use super::wire::Configuration;
 use super::{Fatal, Lifecycle, Replica};
 use crate::codec::{self, CodecError};
 use crate::command::{Change, Command};
-#[cfg(signonce_sim)]
-use crate::mutation::{self, Mutation};
 use crate::registry::{MemberRole, Registry, Standing};
 use parity_scale_codec::{Decode, Encode};
 use raft::StateRole;
@@ -228,11 +226,6 @@ impl Replica {
         peers.retain(|node, _| *node != self.config.node && !self.is_gone(*node));
         peers
     }
-
-    /// Whether peers should be asked again for what they know: somebody unknown has said hello. Asking clears it.
-    pub fn wants_answers(&mut self) -> bool {
-        std::mem::take(&mut self.met_a_stranger)
-    }
 }
 
 pub(super) fn is_step(entry: &Entry) -> bool {
@@ -266,10 +259,6 @@ impl Replica {
     }
 
     fn hazard_of_promoting(&self, node: NodeId) -> Option<MemberHazard> {
-        #[cfg(signonce_sim)]
-        if mutation::is(Mutation::PromotedUnready) {
-            return None;
-        }
         let state = self.read_state();
         let membership = state.registry().membership(node)?;
         if !matches!((membership.standing, membership.role), (Standing::Joined { .. }, MemberRole::Learner)) {
@@ -334,8 +323,6 @@ impl Replica {
             if wanted == MemberRole::Voter && configuration.learners.contains(&node.0) {
                 let matched = self.raft.raft.prs().get(node.0).map_or(0, |progress| progress.matched);
                 let ready = matched + CAUGHT_UP >= self.raft.raft.raft_log.last_index() && matched > 0;
-                #[cfg(signonce_sim)]
-                let ready = ready || mutation::is(Mutation::PromotedUnready);
                 if ready {
                     return Some(Step::Promote(node.0));
                 }

@@ -251,8 +251,6 @@ pub struct Replica {
     settled: Option<(u64, u64)>,
     /// The newest configuration that a peer has told of.
     heard: Roll,
-    /// Somebody unknown has said hello since peers were last asked.
-    met_a_stranger: bool,
     /// The newest change of the membership that this node has proposed.
     member_change_at: u64,
     /// The tick at which this leader, which is to go, last tried to hand over.
@@ -446,6 +444,7 @@ impl Replica {
             formed: self.formed,
             disk: self.began_with.0,
             log: self.began_with.1,
+            roll: self.roll(),
         }
     }
 
@@ -479,12 +478,14 @@ impl Replica {
         if !later && !(self.formed && hello.formed) && hello.initial != self.config.initial {
             return Err(HelloRefusal::OtherMembers);
         }
+        // It may have come while this node was away. Its word is enough to ask it, and to hear what others say.
+        if hello.roll.has(self.config.node) && hello.roll.has(hello.node) {
+            self.hear_of_roll(&hello.roll);
+        }
         if self.is_gone(hello.node) {
             return Err(HelloRefusal::Removed(hello.node));
         }
         if hello.node == self.config.node || !self.knows(hello.node) {
-            // Perhaps one that came while this node was away.
-            self.met_a_stranger = true;
             return Err(HelloRefusal::NotAMember(hello.node));
         }
         if self.meet(hello.node, hello.life, &hello.disk)? && self.formed {

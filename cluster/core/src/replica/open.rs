@@ -190,7 +190,6 @@ impl Replica {
             configured: 0,
             settled: None,
             heard: Roll::default(),
-            met_a_stranger: false,
             member_change_at: 0,
             handed_over: 0,
             unsynced: VecDeque::new(),

@@ -270,7 +270,7 @@ impl Running {
                 self.driver.published.status.borrow().not_member,
                 Some(NotMember::Forming(_) | NotMember::Fenced { .. })
             );
-            if fenced || self.driver.replica.wants_answers() {
+            if fenced {
                 self.asked_peers = now;
                 self.driver.transport.redial();
             }
@@ -283,6 +283,7 @@ impl Running {
         if peers == self.connected {
             return;
         }
+        self.driver.transport.introduce(self.driver.replica.our_hello());
         self.driver.transport.follow(&peers);
         let state = self.driver.state.read().expect("apply does not panic");
         let removed: BTreeSet<NodeId> = state.registry().removed().collect();

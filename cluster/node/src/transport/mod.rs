@@ -15,8 +15,8 @@ use signonce_core::replica::fence::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
 use tls::TlsConfigs;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -38,7 +38,8 @@ pub struct Peer {
 pub(crate) struct Local {
     pub cluster: ClusterId,
     pub node: NodeId,
-    pub hello: Hello,
+    /// What this node says first on every stream.
+    pub hello: RwLock<Hello>,
     pub tls: TlsConfigs,
     pub inbox: Inbox,
     /// Nodes that have left for ever.
@@ -120,6 +121,11 @@ impl Transport {
             known.clone_from(gone);
             news
         });
+    }
+
+    /// Says `hello` on streams from now on.
+    pub(crate) fn introduce(&self, hello: Hello) {
+        *self.local.hello.write().expect("nobody panics with it") = hello;
     }
 
     /// Connects anew to every peer, to hear again what it remembers of this node.

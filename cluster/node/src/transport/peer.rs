@@ -90,7 +90,8 @@ async fn greet(
         socket.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::clone(&local.tls.client));
         let mut stream = connector.connect(tls::server_name(&local.cluster, peer.id), socket).await?;
-        Frame::Hello(local.hello.clone(), purpose).write(&mut stream).await?;
+        let hello = local.hello.read().expect("nobody panics with it").clone();
+        Frame::Hello(hello, purpose).write(&mut stream).await?;
         match Frame::read(&mut stream, FRAME_BYTES_MAX).await? {
             Frame::HelloReply(reply) => Ok((stream, reply)),
             _ => Err(FrameError::Unexpected),

@@ -19,7 +19,7 @@ pub const CLUSTER: ClusterId = ClusterId([7; 16]);
 pub struct TestCluster {
     pub dir: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
-    peers: Vec<Peer>,
+    pub peers: Vec<Peer>,
     pub nodes: BTreeMap<u64, Node>,
     pub log_bytes_max: usize,
 }
@@ -69,10 +69,11 @@ impl TestCluster {
     }
 
     pub async fn try_start(&self, id: u64) -> Result<Node, StartError> {
-        let own = &self.peers[id as usize - 1];
+        let own = self.peers.iter().find(|peer| peer.id == NodeId(id)).unwrap();
         Node::start(NodeConfig {
             data_dir: self.data_dir(id),
-            peers: self.peers.clone(),
+            // The operators of the first three never heard of those that came later.
+            peers: if id <= 3 { self.peers[..3].to_vec() } else { self.peers.clone() },
             listen: own.address.parse().unwrap(),
             tls: self.tls(id),
             tick: Duration::from_millis(30),
