@@ -46,6 +46,9 @@ pub struct Config {
     /// What it keeps of the audit.
     #[serde(default)]
     pub audit: AuditSection,
+    /// The backups it makes by itself.
+    #[serde(default)]
+    pub backup: BackupSection,
 }
 
 /// `[node]`
@@ -193,6 +196,46 @@ impl Default for LogSection {
     }
 }
 
+/// `[backup]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupSection {
+    /// Where backups are written; without it none are made. Best on another disk than the store.
+    pub dir: Option<PathBuf>,
+    /// How often, as `30m`, `6h` or `1d`.
+    pub every: Every,
+    /// How many of this node's backups stay; older ones are removed.
+    pub keep: usize,
+}
+
+impl Default for BackupSection {
+    fn default() -> Self {
+        Self { dir: None, every: Every(Duration::from_secs(6 * 3_600)), keep: 28 }
+    }
+}
+
+/// A length of time as people write it: a whole number and `s`, `m`, `h` or `d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Every(pub Duration);
+
+impl TryFrom<String> for Every {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no length of time: write it as 30m, 6h or 1d");
+        let unit = match text.chars().last() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3_600,
+            Some('d') => 86_400,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+        let seconds = number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)?;
+        Ok(Self(Duration::from_secs(seconds)))
+    }
+}
+
 /// `[audit]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -300,8 +343,8 @@ impl Config {
     }
 
     fn resolve_paths(&mut self, base: &Path) {
-        let Self { node, listen, tls, cluster: _, limits: _, log: _, audit: _ } = self;
-        let optional = [&mut node.unlock_file, &mut listen.admin_socket];
+        let Self { node, listen, tls, backup, cluster: _, limits: _, log: _, audit: _ } = self;
+        let optional = [&mut node.unlock_file, &mut listen.admin_socket, &mut backup.dir];
         let required = [&mut node.data_dir, &mut tls.ca, &mut tls.cert, &mut tls.key];
         for path in optional.into_iter().flatten().chain(required) {
             *path = base.join(&*path);
@@ -339,6 +382,7 @@ impl Config {
             ("limits.connections_max", limits.connections_max.into()),
             ("limits.tick_ms", limits.tick_ms),
             ("limits.log_bytes_max", limits.log_bytes_max as u64),
+            ("backup.keep", self.backup.keep as u64),
             ("audit.keep_days", self.audit.keep_days),
             ("audit.keep_records", self.audit.keep_records),
             ("audit.sign_secs", self.audit.sign_secs),

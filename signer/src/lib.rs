@@ -12,12 +12,14 @@
 pub mod activity;
 pub mod admin;
 pub mod audit;
+pub mod backup;
 pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod enroll;
+pub mod interchange;
 pub mod keyring_sync;
 pub mod limits;
 pub mod metrics;

@@ -14,21 +14,28 @@
 //! | `admin_officers` | – | [`OfficersReport`] |
 //! | `admin_members` | – | `Vec<MemberRow>` |
 //! | `admin_change` | `change`: [`Change`] | [`ChangeDone`] |
+//! | `admin_backup` | – | [`BackupAnswer`] |
+//! | `admin_exportWatermarks` | `chain`: genesis hash, `minimal`: bool | [`DocumentInfo`] |
+//! | `admin_document` | `id`, `offset` | 0x-hex |
 //! | `admin_audit` | `query`: [`AuditQuery`] | [`AuditPage`] |
 //! | `admin_transferLeadership` | `to`: node id or null | the node id it went to |
 
+use super::documents::DocumentInfo;
 use crate::activity::ClientActivity;
-use crate::audit::query::{AuditPage, AuditQuery};
 use crate::upkeep::feature::HeldBackBy;
+use crate::{
+    audit::query::{AuditPage, AuditQuery},
+    backup::NodeSignature,
+};
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, KeyAllowance, KeyState,
-    LeaderPin, Member, MemberState, Officers, Proposal, Right, Role, WatermarkView,
+    Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Halt, KeyAllowance,
+    KeyState, LeaderPin, Member, MemberState, Officers, Origin, Proposal, Right, Role, WatermarkView,
 };
 use signonce_protocol::{
-    GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme, Term,
+    GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
     rpc::{LeaderHint, Readiness},
 };
 use std::fmt;
@@ -68,9 +75,33 @@ pub trait AdminApi {
     #[method(name = "audit", param_kind = map, with_extensions)]
     async fn audit(&self, query: AuditQuery) -> Result<AuditPage, AdminError>;
 
+    /// Makes a backup of what this node has applied; its state is fetched as a document.
+    #[method(name = "backup", with_extensions)]
+    async fn backup(&self) -> Result<BackupAnswer, AdminError>;
+
+    /// Makes a document of the watermarks of a chain, with everything that was committed before this was asked.
+    #[method(name = "exportWatermarks", param_kind = map, with_extensions)]
+    async fn export_watermarks(&self, chain: GenesisHash, minimal: bool) -> Result<DocumentInfo, AdminError>;
+
+    /// A piece of a document, from `offset` on; empty at its end.
+    #[method(name = "document", param_kind = map, with_extensions)]
+    async fn document(&self, id: u64, offset: u64) -> Result<HexBytes, AdminError>;
+
     /// Hands leadership to `to`, or to the follower that is furthest; answers the new leader.
     #[method(name = "transferLeadership", param_kind = map, with_extensions)]
     async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, AdminError>;
+}
+
+/// Answer of `admin_backup`: everything of a backup but the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupAnswer {
+    /// The bytes of the manifest.
+    pub manifest: String,
+    /// The node's signature of them.
+    pub signature: NodeSignature,
+    /// The state.
+    pub state: DocumentInfo,
 }
 
 /// Answer of `admin_status`.
@@ -122,6 +153,9 @@ pub struct AdminStatus {
     pub memory_warnings: Vec<String>,
     /// Unix milliseconds of this node's clock.
     pub time_ms: u64,
+    /// The backup the cluster was restored from, if it was.
+    #[serde(default)]
+    pub restored_from: Option<Origin>,
 }
 
 /// How many keys there are.
@@ -175,6 +209,9 @@ pub struct KeyRow {
     /// The members for which its envelope is not sealed, as far as is known. The leader seals it again by itself.
     #[serde(default)]
     pub not_sealed_for: Vec<NodeId>,
+    /// Set while it is halted, because the cluster has forgotten what it signed.
+    #[serde(default)]
+    pub halted: Option<Halt>,
 }
 
 /// One client.

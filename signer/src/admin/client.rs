@@ -3,8 +3,12 @@
 //! One connection per call: operators are not in a hurry, and a dead connection is then never met. Used by the CLI,
 //! by `dev` and by tests.
 
-use super::api::{
-    AdminError, AdminErrorCode, AdminErrorData, AdminStatus, ClientRow, KeyRow, MemberRow, OfficersReport,
+use super::{
+    api::{
+        AdminError, AdminErrorCode, AdminErrorData, AdminStatus, BackupAnswer, ClientRow, KeyRow, MemberRow,
+        OfficersReport,
+    },
+    documents::DocumentInfo,
 };
 use crate::{
     audit::query::{AuditPage, AuditQuery},
@@ -17,8 +21,9 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
+use sha2::{Digest as _, Sha256};
 use signonce_core::{Chain, Change, ChangeDone};
-use signonce_protocol::{LogIndex, NodeId};
+use signonce_protocol::{GenesisHash, HexArray, HexBytes, LogIndex, NodeId};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -198,6 +203,47 @@ impl AdminClient {
     /// As [`Self::call`].
     pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, CallError> {
         self.call("admin_audit", &json!({ "query": query })).await
+    }
+
+    /// Makes a backup; its state is fetched with [`Self::document`].
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn backup(&self) -> Result<BackupAnswer, CallError> {
+        self.call("admin_backup", &json!({})).await
+    }
+
+    /// Makes a document of the watermarks of a chain.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn export_watermarks(
+        &self,
+        chain: GenesisHash,
+        minimal: bool,
+    ) -> Result<DocumentInfo, CallError> {
+        self.call("admin_exportWatermarks", &json!({ "chain": chain, "minimal": minimal })).await
+    }
+
+    /// Fetches a document, and checks that it is whole.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; or if it is not what it was said to be.
+    pub async fn document(&self, info: &DocumentInfo) -> Result<Vec<u8>, CallError> {
+        let mut document = Vec::new();
+        while (document.len() as u64) < info.bytes {
+            let params = json!({ "id": info.id, "offset": document.len() });
+            let piece: HexBytes = self.call("admin_document", &params).await?;
+            if piece.0.is_empty() {
+                break;
+            }
+            document.extend_from_slice(&piece.0);
+        }
+        if HexArray(Sha256::digest(&document).into()) != info.sha256 {
+            let what = "a document that is not what it said".to_owned();
+            return Err(CallError::NotOurs { to: self.to(), what });
+        }
+        Ok(document)
     }
 
     /// Hands leadership over; answers the new leader.

@@ -4,5 +4,6 @@
 
 pub mod api;
 pub mod client;
+pub mod documents;
 pub mod roles;
 pub mod server;

@@ -44,6 +44,9 @@ methods! {
     Members = "admin_members", Viewer;
     Officers = "admin_officers", Viewer;
     Audit = "admin_audit", Viewer;
+    Backup = "admin_backup", Operator;
+    ExportWatermarks = "admin_exportWatermarks", Operator;
+    Document = "admin_document", Operator;
     // And what the change itself takes.
     Change = "admin_change", Operator;
     TransferLeadership = "admin_transferLeadership", Operator;

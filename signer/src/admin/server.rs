@@ -3,14 +3,18 @@
 
 use super::{
     api::{
-        AdminApiServer, AdminError, AdminErrorCode, AdminStatus, ClientRow, KeyCounts, KeyRow, LockedKey,
-        MemberRow, OfficersReport, ProposalRow,
+        AdminApiServer, AdminError, AdminErrorCode, AdminStatus, BackupAnswer, ClientRow, KeyCounts, KeyRow,
+        LockedKey, MemberRow, OfficersReport, ProposalRow,
     },
+    documents::{DocumentInfo, Documents},
     roles::{self, Method},
 };
 use crate::audit::query::{self, AuditPage, AuditQuery, Filter, Found};
 use crate::{
     activity::Activity,
+    backup,
+    config::TlsFiles,
+    interchange::Interchange,
     keyring_sync::KeyringSync,
     readiness::Gate,
     upkeep::{feature::Levels, reseal::not_sealed_for},
@@ -22,7 +26,7 @@ use signonce_core::{
     Chain, Change, ChangeDone, ChangeError, KeyState, PlacementChange, Proposal, replica::Role,
 };
 use signonce_keys::Keyring;
-use signonce_protocol::{HexArray, NodeId};
+use signonce_protocol::{GenesisHash, HexArray, HexBytes, NodeId};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
@@ -47,6 +51,10 @@ pub struct Admin {
     pub memory_warnings: Vec<String>,
     /// How long a change may take.
     pub timeout: Duration,
+    /// The node's certificate and key, which backups are signed with.
+    pub tls: TlsFiles,
+    /// What is being fetched.
+    pub documents: Documents,
 }
 
 /// The methods of `admin`.
@@ -87,6 +95,7 @@ impl AdminApiServer for Admin {
                     KeyState::Removed => Vec::new(),
                     _ => not_sealed_for(state, key),
                 },
+                halted: state.registry().halt(&key.id).cloned(),
             };
             state.keys().map(row).collect()
         }))
@@ -197,6 +206,48 @@ impl AdminApiServer for Admin {
         Ok(AuditPage { cluster, node, feature_level, first, head, lines, next })
     }
 
+    async fn backup(&self, extensions: &Extensions) -> Result<BackupAnswer, AdminError> {
+        let actor = self.authorize(extensions, Method::Backup)?;
+        let (handle, tls, cluster) = (self.handle.clone(), self.tls.clone(), self.cluster.clone());
+        let made = blocking(move || backup::make(&handle, &tls, &cluster)).await?;
+        let made = made.map_err(|error| AdminError::new(AdminErrorCode::Internal, error.to_string()))?;
+        tracing::info!(actor, applied = %made.manifest.applied, "backup made");
+        Ok(BackupAnswer {
+            manifest: String::from_utf8_lossy(&made.manifest_bytes).into_owned(),
+            signature: made.signature,
+            state: self.documents.keep(made.state),
+        })
+    }
+
+    async fn export_watermarks(
+        &self,
+        extensions: &Extensions,
+        chain: GenesisHash,
+        minimal: bool,
+    ) -> Result<DocumentInfo, AdminError> {
+        let actor = self.authorize(extensions, Method::ExportWatermarks)?;
+        self.catch_up_with_the_log().await?;
+        let (handle, cluster) = (self.handle.clone(), self.cluster.clone());
+        let file = blocking(move || {
+            let at = handle.status().applied;
+            let file = handle.read(|state| Interchange::of(state, chain, &cluster, at, unix_ms()));
+            let file = file.ok_or_else(|| AdminError::from(ChangeError::UnknownChain { genesis: chain }))?;
+            let file = if minimal { file.minimal() } else { Ok(file) };
+            let refused = |e: &dyn std::fmt::Display| AdminError::new(AdminErrorCode::Refused, e.to_string());
+            serde_json::to_vec_pretty(&file.map_err(|e| refused(&e))?).map_err(|e| refused(&e))
+        });
+        let file = file.await??;
+        tracing::info!(actor, %chain, "watermarks exported");
+        Ok(self.documents.keep(file))
+    }
+
+    async fn document(&self, extensions: &Extensions, id: u64, offset: u64) -> Result<HexBytes, AdminError> {
+        self.authorize(extensions, Method::Document)?;
+        let gone =
+            || AdminError::new(AdminErrorCode::Invalid, "this document is not kept any more; ask again");
+        self.documents.piece(id, offset).ok_or_else(gone)
+    }
+
     async fn transfer_leadership(
         &self,
         extensions: &Extensions,
@@ -227,10 +278,24 @@ impl AdminApiServer for Admin {
     }
 }
 
+/// Runs something that takes a while.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AdminError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| AdminError::new(AdminErrorCode::NotReady, "this node is stopping"))
+}
+
 impl Admin {
     /// Who asks, if they may.
     fn authorize(&self, extensions: &Extensions, method: Method) -> Result<String, AdminError> {
         self.handle.read(|state| roles::authorize(state, extensions, method))
+    }
+
+    /// Waits until this node has applied everything that was committed before now. A change that is always refused
+    /// goes through the log for it: when its answer is here, so is all before it.
+    async fn catch_up_with_the_log(&self) -> Result<(), AdminError> {
+        let nothing = Change::RaiseFeatureLevel { level: 0 };
+        let asked = self.handle.change(format!("node:{}", self.handle.node()), nothing, self.timeout).await;
+        asked.map(drop).map_err(|error| self.undecided(&error))
     }
 
     fn look(&self) -> AdminStatus {
@@ -271,6 +336,7 @@ impl Admin {
             locked: self.sync.locked().into_iter().map(|(key, why)| LockedKey { key, why }).collect(),
             memory_warnings: self.memory_warnings.clone(),
             time_ms: unix_ms(),
+            restored_from: self.handle.read(|state| state.registry().origin().cloned()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Parses, runs, and turns failures into exit codes.
 
 mod audit;
+mod backup;
 mod bench;
 mod certs;
 mod chains;
@@ -10,6 +11,7 @@ pub mod demo;
 mod dev;
 mod doctor;
 mod init;
+mod interchange;
 mod keys;
 mod leader;
 mod start;
@@ -48,6 +50,7 @@ enum Command {
     Leader(leader::Args),
     Clients(clients::Args),
     Watermarks(watermarks::Args),
+    Backup(backup::Args),
     Audit(audit::Args),
     /// Measures what a protected signature costs on this machine.
     Bench(bench::Args),
@@ -81,6 +84,7 @@ async fn run(command: Command) -> common::Done {
         Command::Leader(args) => leader::run(args).await,
         Command::Clients(args) => clients::run(args).await,
         Command::Watermarks(args) => watermarks::run(args).await,
+        Command::Backup(args) => backup::run(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     }

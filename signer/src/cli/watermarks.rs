@@ -2,6 +2,7 @@
 
 use super::{
     common::{Confirm, Done, Reach, Usage, table},
+    interchange,
     keys::find_key,
 };
 use clap::Subcommand;
@@ -23,6 +24,8 @@ pub struct Args {
 enum Command {
     Show(Show),
     Raise(Raise),
+    Export(interchange::Export),
+    Import(interchange::Import),
 }
 
 /// Shows the watermarks of every armed or disabled key, or of one.
@@ -54,6 +57,8 @@ struct Raise {
 
 pub(super) async fn run(args: Args) -> Done {
     match args.command {
+        Command::Export(args) => return interchange::export(args).await,
+        Command::Import(args) => return interchange::import(args).await,
         Command::Show(args) => show(args).await?,
         Command::Raise(args) => raise(args).await?,
     }

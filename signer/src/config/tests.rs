@@ -122,6 +122,9 @@ fn every_setting_can_come_from_the_environment() {
         ("limits.tick_ms", "6"),
         ("log.format", "text"),
         ("log.level", "debug"),
+        ("backup.dir", "/b"),
+        ("backup.every", "30m"),
+        ("backup.keep", "5"),
         ("audit.keep_days", "7"),
         ("audit.keep_records", "8"),
         ("audit.sign_secs", "9"),
@@ -165,4 +168,17 @@ fn what_cannot_work_is_refused_before_anything_starts() {
         assert!(error.contains(says), "{to:?}: {error}");
     }
     assert!(load(&format!("{FILE}\n[limits]\ntick_ms = 0")).unwrap_err().to_string().contains("at least 1"));
+}
+
+#[test]
+fn a_length_of_time_has_a_unit() {
+    let every = |text: &str| Every::try_from(text.to_owned()).map(|every| every.0.as_secs());
+    for (text, seconds) in [("45s", 45), ("30m", 1_800), ("6h", 21_600), ("1d", 86_400)] {
+        assert_eq!(every(text), Ok(seconds));
+    }
+    for wrong in
+        ["", "6", "h", "0h", "-1h", "1.5h", "6 h", "99999999999999999999d", "18446744073709551615d", "6é"]
+    {
+        assert!(every(wrong).is_err(), "{wrong}");
+    }
 }

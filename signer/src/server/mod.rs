@@ -11,8 +11,12 @@ pub mod tls;
 
 use crate::{
     activity::Activity,
-    admin::server::{Admin, admin_module},
+    admin::{
+        documents::Documents,
+        server::{Admin, admin_module},
+    },
     audit::{Auditor, head::HeadSigner, notes::Notebook},
+    backup::schedule::{BackupMetrics, Schedule},
     clock::Clock,
     config::Config,
     keyring_sync::KeyringSync,
@@ -267,6 +271,7 @@ struct Parts {
     sync: Arc<KeyringSync>,
     upkeep: Upkeep,
     auditor: Auditor,
+    schedule: Schedule,
 }
 
 impl Parts {
@@ -280,8 +285,13 @@ impl Parts {
         let keyring = Arc::new(Keyring::new());
         let clock = Arc::new(Clock::default());
         let machine = Arc::new(Machine::new(config, handle.clone(), Arc::clone(&clock)));
-        let collectors: Vec<Box<dyn Collector>> =
-            vec![Box::new(Keys(handle.clone())), Box::new(Arc::clone(&machine))];
+        let backups = Arc::new(BackupMetrics::default());
+        let schedule = Schedule::new(config, handle.clone(), Arc::clone(&backups));
+        let collectors: Vec<Box<dyn Collector>> = vec![
+            Box::new(Keys(handle.clone())),
+            Box::new(Arc::clone(&machine)),
+            Box::new(Arc::clone(&backups)),
+        ];
         let metrics = Arc::new(Metrics::new(&node.metrics(), collectors));
         let sync = Arc::new(KeyringSync::new(handle.clone(), identity, Arc::clone(&keyring)));
         let gate =
@@ -311,13 +321,15 @@ impl Parts {
             cluster: config.cluster.id.clone(),
             memory_warnings: hardening.warnings(),
             timeout: config.limits.request_timeout(),
+            tls: config.tls.clone(),
+            documents: Documents::default(),
         };
-        Ok(Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor })
+        Ok(Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule })
     }
 
     /// Starts every task; what is returned ends those that hold connections.
     fn serve(self, config: &Config, listeners: Listeners, acceptor: TlsAcceptor) -> ServerHandle {
-        let Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor } = self;
+        let Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule } = self;
         let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
         let limit = config.limits.connections_max;
@@ -354,6 +366,7 @@ impl Parts {
         tokio::spawn(sync.run(own));
         tokio::spawn(upkeep.run());
         tokio::spawn(auditor.run());
+        tokio::spawn(schedule.run());
         stop
     }
 }

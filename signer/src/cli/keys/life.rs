@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use serde_json::json;
-use signonce_core::{Change, Floors, KeyState, Position};
+use signonce_core::{Change, Floors, KeyState};
 use signonce_protocol::KeyType;
 use std::process::ExitCode;
 
@@ -85,7 +85,7 @@ fn describe(rows: &[KeyRow]) -> String {
             row.group.clone().unwrap_or_default(),
             row.chain.clone(),
             row.id.to_string(),
-            row.state.to_string(),
+            if row.halted.is_some() { "HALTED".to_owned() } else { row.state.to_string() },
             if row.unlocked { "yes" } else { "no" }.to_owned(),
             sealed_for(row),
             marks.collect::<Vec<_>>().join("; "),
@@ -150,7 +150,7 @@ fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
         (Some(from), _) => watermarks::floors(key_type, "--from", from),
         (None, _) if is_free => Ok(Floors::default()),
         (None, true) => match row.watermarks.first() {
-            Some(mark) => Ok(as_floors(mark.floor)),
+            Some(mark) => Ok(Floors::from(mark.floor)),
             None => {
                 Err(Usage(format!("{} was never armed: say from where on it signs, with --from", row.id)))
             }
@@ -160,16 +160,6 @@ fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
              if it signed nowhere else",
             row.id
         ))),
-    }
-}
-
-fn as_floors(position: Position) -> Floors {
-    let none = Floors::default();
-    match position {
-        Position::Slot { slot } => Floors { slot: Some(slot), ..none },
-        Position::Grandpa { set_id, round } => Floors { grandpa: Some((set_id, round)), ..none },
-        Position::Beefy { set_id, block } => Floors { beefy: Some((set_id, block)), ..none },
-        Position::Para { session } => Floors { para: Some(session), ..none },
     }
 }
 

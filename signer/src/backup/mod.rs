@@ -1,0 +1,315 @@
+//! Backups: the whole replicated state in one file, a manifest that says what it is, and the node's signature.
+//!
+//! A backup is a directory of three files: `state` (registry and watermarks, with every key sealed as the members have
+//! it), `manifest.json` and `signature.json`. There is no identity of a node in it and no log, so nothing can be
+//! started from it: [`restore`](crate::cli) brings it into a new cluster, key by key. [`make`] makes one from a
+//! running node, [`folder`] writes and lists them, [`verify`] believes nothing of one until all of it fits,
+//! [`schedule`] makes them by the clock.
+
+pub mod folder;
+pub mod schedule;
+mod signature;
+
+pub use signature::NodeSignature;
+
+use crate::{config::TlsFiles, server::tls::TlsError};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use signonce_cluster::{Handle, clock::unix_ms};
+use signonce_core::{BackupName, KeyState, RestoreError, State, replica::fence::ClusterId};
+use signonce_protocol::{HexArray, LogIndex, NodeId};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The file with the state.
+pub const STATE_FILE: &str = "state";
+/// The file that says what the backup is.
+pub const MANIFEST_FILE: &str = "manifest.json";
+/// The file with the node's signature of the manifest.
+pub const SIGNATURE_FILE: &str = "signature.json";
+
+const FORMAT: &str = "signonce-backup";
+const VERSION: u32 = 1;
+/// More than any manifest or signature has.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// More than any state has.
+const MAX_STATE_BYTES: u64 = 4 << 30;
+
+/// What a backup is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// `signonce-backup`.
+    pub format: String,
+    /// Of this layout.
+    pub version: u32,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The node that made it.
+    pub node: NodeId,
+    /// The last log entry that is in it.
+    pub applied: LogIndex,
+    /// The hash of the state after that entry.
+    pub state_hash: HexArray<32>,
+    /// What commands may use.
+    pub feature_level: u32,
+    /// When it was made, in Unix milliseconds of the node.
+    pub created_ms: u64,
+    /// The software's version.
+    pub software: String,
+    /// How many chains, living keys and active clients it has.
+    pub counts: Counts,
+    /// The files beside this one.
+    pub files: Vec<FileEntry>,
+}
+
+/// What is in a backup, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Counts {
+    /// Chains.
+    pub chains: usize,
+    /// Keys that were not removed.
+    pub keys: usize,
+    /// Clients that were not removed.
+    pub clients: usize,
+}
+
+/// One file of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileEntry {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its hash.
+    pub sha256: HexArray<32>,
+}
+
+/// Why there is no backup, or none that can be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file that must be there is not.
+    #[error("{0} is missing: the backup is not whole, use another one")]
+    Missing(PathBuf),
+    /// A file or directory cannot be read or written.
+    #[error("cannot {doing} {path}: {source}")]
+    File {
+        /// `read`, `write`, …
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is something already.
+    #[error("{0} exists already, and a backup never overwrites anything; choose another name")]
+    Exists(PathBuf),
+    /// Too little room is left.
+    #[error("{path} has {free} bytes left and the backup needs {needed}, with some to spare for the node")]
+    NoRoom {
+        /// Where.
+        path: PathBuf,
+        /// What is free.
+        free: u64,
+        /// What it takes.
+        needed: u64,
+    },
+    /// A text file is no such thing.
+    #[error("{path} is no {what} of a backup: {why}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// Made by another version.
+    #[error(
+        "{path} is of version {found}, this program reads version {VERSION}: use the program that made it"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version.
+        found: u32,
+    },
+    /// A file is not the one that was written.
+    #[error("{path} is not what the manifest says: {why}; the backup is damaged, use another one")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// The signature is not that node's.
+    #[error("the signature of the backup's manifest is no good: {0}; the backup is forged or damaged")]
+    Signature(String),
+    /// The records are no state, or not that of the manifest.
+    #[error("the state of the backup cannot be believed: {0}")]
+    State(#[from] RestoreError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A backup that was just made, in memory.
+pub struct Made {
+    /// What it is.
+    pub manifest: Manifest,
+    /// The bytes of the manifest, as they are signed.
+    pub manifest_bytes: Vec<u8>,
+    /// The node's signature of them.
+    pub signature: NodeSignature,
+    /// The state.
+    pub state: Vec<u8>,
+}
+
+/// Makes a backup of what the node has applied. Takes as long as hashing the state does: not for an async thread.
+///
+/// # Errors
+/// If the node's key does not sign.
+pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str) -> Result<Made, BackupError> {
+    // One look: the log index, the hash and the records belong together.
+    let (applied, hash, level, counts, state) = handle.read(|state| {
+        let applied = state.last_command().unwrap_or_else(|| handle.status().applied);
+        (applied, state.hash(), state.feature_level(), count(state), state.snapshot())
+    });
+    let manifest = Manifest {
+        format: FORMAT.into(),
+        version: VERSION,
+        cluster: cluster.to_ascii_lowercase(),
+        node: handle.node(),
+        applied,
+        state_hash: HexArray(hash.to_bytes()),
+        feature_level: level,
+        created_ms: unix_ms(),
+        software: env!("CARGO_PKG_VERSION").into(),
+        counts,
+        files: vec![FileEntry {
+            name: STATE_FILE.into(),
+            bytes: state.len() as u64,
+            sha256: HexArray(Sha256::digest(&state).into()),
+        }],
+    };
+    let mut manifest_bytes = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
+    manifest_bytes.push(b'\n');
+    let signature = NodeSignature::make(tls, &manifest_bytes)?;
+    Ok(Made { manifest, manifest_bytes, signature, state })
+}
+
+fn count(state: &State) -> Counts {
+    Counts {
+        chains: state.chains().count(),
+        keys: state.keys().filter(|key| key.state != KeyState::Removed).count(),
+        clients: state.clients().filter(|c| c.state == signonce_core::ClientState::Active).count(),
+    }
+}
+
+/// A backup whose every part was checked.
+pub struct Verified {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What a restored cluster calls it.
+    pub name: BackupName,
+    /// The state.
+    pub state: State,
+}
+
+/// Checks a backup: every file, the signature of the node (whose certificate an authority in `ca` must have issued),
+/// every record, and the hash of them all.
+///
+/// # Errors
+/// The first thing that does not fit.
+pub fn verify(dir: &Path, ca: &Path) -> Result<Verified, BackupError> {
+    let (manifest, manifest_bytes) = read_manifest(dir)?;
+    let path = dir.join(SIGNATURE_FILE);
+    let signature: NodeSignature = serde_json::from_slice(&read(&path, MAX_TEXT_BYTES)?)
+        .map_err(|e| BackupError::Malformed { path, what: "signature", why: e.to_string() })?;
+    signature.check(&manifest, &manifest_bytes, ca)?;
+    let bytes = read_whole(dir, &manifest)?;
+    let state = State::from_snapshot(&bytes)?;
+    let path = dir.join(STATE_FILE);
+    if state.hash().to_bytes() != manifest.state_hash.0 {
+        let why = format!("its records hash to {}, not to {}", state.hash(), manifest.state_hash);
+        return Err(BackupError::Damaged { path, why });
+    }
+    let cluster: ClusterId = manifest.cluster.parse().map_err(|why| BackupError::Malformed {
+        path: dir.join(MANIFEST_FILE),
+        what: "manifest",
+        why,
+    })?;
+    let name = BackupName {
+        cluster: HexArray(cluster.0),
+        node: manifest.node,
+        applied: manifest.applied,
+        manifest: HexArray(Sha256::digest(&manifest_bytes).into()),
+    };
+    Ok(Verified { manifest, name, state })
+}
+
+/// The manifest, and its bytes.
+fn read_manifest(dir: &Path) -> Result<(Manifest, Vec<u8>), BackupError> {
+    /// What every version begins with.
+    #[derive(Deserialize)]
+    struct Head {
+        format: String,
+        version: u32,
+    }
+    let path = dir.join(MANIFEST_FILE);
+    let bytes = read(&path, MAX_TEXT_BYTES)?;
+    let malformed = |why: String| BackupError::Malformed { path: path.clone(), what: "manifest", why };
+    let head: Head = serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
+    if head.format != FORMAT {
+        return Err(malformed(format!("its format is {:?}, not {FORMAT:?}", head.format)));
+    }
+    if head.version != VERSION {
+        return Err(BackupError::Version { path, found: head.version });
+    }
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
+    Ok((manifest, bytes))
+}
+
+/// The state file, if it is the one of the manifest.
+fn read_whole(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, BackupError> {
+    let path = dir.join(STATE_FILE);
+    let [entry] = manifest.files.as_slice() else {
+        let why = "it lists other files than the state".into();
+        return Err(BackupError::Malformed { path: dir.join(MANIFEST_FILE), what: "manifest", why });
+    };
+    if entry.name != STATE_FILE {
+        return Err(BackupError::Missing(path));
+    }
+    let bytes = read(&path, MAX_STATE_BYTES)?;
+    if bytes.len() as u64 != entry.bytes {
+        let why = format!("it has {} bytes, not {}", bytes.len(), entry.bytes);
+        return Err(BackupError::Damaged { path, why });
+    }
+    let found = HexArray(Sha256::digest(&bytes).into());
+    if found != entry.sha256 {
+        let why = format!("its SHA-256 is {found}, not {}", entry.sha256);
+        return Err(BackupError::Damaged { path, why });
+    }
+    Ok(bytes)
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, BackupError> {
+    use std::io::Read as _;
+    let failed = |source| BackupError::File { doing: "read", path: path.to_owned(), source };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(BackupError::Missing(path.to_owned())),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        let why = format!("it has more than {most} bytes");
+        return Err(BackupError::Damaged { path: path.to_owned(), why });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,345 @@
+//! Watermarks as a JSON file, to carry from one cluster to another: one chain, its keys, their floors, and (in the
+//! complete form) every signature above them. In the manner of EIP-3076; `docs/watermarks.md` describes the format.
+//!
+//! [`Interchange::read`] is total: any bytes give a file or an error. What a file comes to is one floor for each key
+//! ([`Interchange::floors`]): past its own floor and past everything that was signed. Nothing above is remembered by
+//! the importer, since a floor above an entry refuses all that the entry would.
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use signonce_core::{Position, SignedDuty, State};
+use signonce_protocol::{
+    Digest, Duty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey, rpc::Coordinate,
+};
+use std::collections::BTreeSet;
+
+/// The name of the format.
+pub const FORMAT: &str = "signonce-watermarks";
+/// The version that is written and read.
+pub const VERSION: u32 = 1;
+/// The most bytes of a file that is read.
+pub const MAX_BYTES: usize = 256 << 20;
+/// The most keys of a file: what one change of the cluster takes, so that an import is whole or not at all.
+pub const MAX_KEYS: usize = 4_000;
+
+/// Why a file is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InterchangeError {
+    /// Longer than any real one.
+    #[error("the file has {0} bytes, more than {MAX_BYTES}")]
+    TooLong(usize),
+    /// No JSON of this form.
+    #[error("the file is no watermark interchange: {0}")]
+    Malformed(String),
+    /// Of another format.
+    #[error("the file's format is {0:?}, not {FORMAT:?}")]
+    Format(String),
+    /// Of another version.
+    #[error("the file is of version {0}, this program reads version {VERSION}")]
+    Version(u32),
+    /// More keys than one change takes.
+    #[error("the file has {0} keys, more than {MAX_KEYS}: split it")]
+    TooManyKeys(usize),
+    /// A key that is no key of its type.
+    #[error("{0} is no key: a key of its type has another length")]
+    NoKey(KeyId),
+    /// A key twice.
+    #[error("key {0} is in the file twice")]
+    KeyTwice(KeyId),
+    /// A class that keys of this type do not do, or that has no watermark.
+    #[error("key {key} does no {class} work that has a watermark")]
+    WrongClass {
+        /// The key.
+        key: KeyId,
+        /// The class.
+        class: DutyClass,
+    },
+    /// A floor or a duty of another class than the key's.
+    #[error("key {key}: {what} is of another class than the key")]
+    WrongCoordinate {
+        /// The key.
+        key: KeyId,
+        /// What it is.
+        what: String,
+    },
+    /// Something signed below the floor, where nothing is listed.
+    #[error("key {key}: {duty} is listed below the floor")]
+    BelowFloor {
+        /// The key.
+        key: KeyId,
+        /// The duty.
+        duty: Duty,
+    },
+    /// A duty twice.
+    #[error("key {key}: {duty} is listed twice")]
+    DutyTwice {
+        /// The key.
+        key: KeyId,
+        /// The duty.
+        duty: Duty,
+    },
+    /// Signatures in a file that says it has floors alone.
+    #[error("key {0} lists signatures in a file of minimal form")]
+    NotMinimal(KeyId),
+    /// Nothing is above what was signed.
+    #[error(
+        "key {key}: {duty} is the last there can be, so no floor is past it; the key can sign nothing any more"
+    )]
+    NothingAbove {
+        /// The key.
+        key: KeyId,
+        /// The duty.
+        duty: Duty,
+    },
+}
+
+/// A file of watermarks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interchange {
+    /// What the file is.
+    pub metadata: Metadata,
+    /// Every key once.
+    pub keys: Vec<KeyMarks>,
+}
+
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`VERSION`].
+    pub version: u32,
+    /// Whether signatures are listed.
+    pub form: Form,
+    /// The chain that all the keys sign for.
+    pub genesis_hash: GenesisHash,
+    /// The chain's name where the file was written, for people.
+    pub chain: String,
+    /// The cluster that wrote it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The last log entry that is in it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<LogIndex>,
+    /// When it was written, in Unix milliseconds, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_ms: Option<u64>,
+}
+
+/// How much a file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Form {
+    /// Floors, and every signature above them that is known.
+    Complete,
+    /// Floors alone, each past everything that was signed.
+    Minimal,
+}
+
+/// The watermark of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyMarks {
+    /// The key's type.
+    #[serde(rename = "type")]
+    pub key_type: KeyType,
+    /// The public key.
+    pub public: PublicKey,
+    /// The class of work it is about.
+    pub class: DutyClass,
+    /// The lowest coordinate that may be signed.
+    pub floor: Coordinate,
+    /// What was signed at or above the floor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed: Vec<Signed>,
+}
+
+/// Something that was signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Signed {
+    /// The duty.
+    pub duty: Duty,
+    /// Blake2b-256 of the bytes for the signature scheme.
+    pub digest: Digest,
+}
+
+impl KeyMarks {
+    /// The key.
+    pub fn id(&self) -> KeyId {
+        KeyId { key_type: self.key_type, public: self.public }
+    }
+
+    /// The lowest floor that refuses all that the key has signed or may have signed.
+    fn floor_past_all(&self) -> Result<Position, InterchangeError> {
+        let mut floor = as_position(self.floor);
+        for Signed { duty, .. } in &self.signed {
+            let key = self.id();
+            let nothing_above = || InterchangeError::NothingAbove { key, duty: duty.clone() };
+            let past = Position::of(duty).next().ok_or_else(nothing_above)?;
+            if floor.is_below(past) == Some(true) {
+                floor = past;
+            }
+        }
+        Ok(floor)
+    }
+}
+
+impl Interchange {
+    /// The watermarks of a chain as `state` has them; of keys that were armed at some time, removed ones included.
+    pub fn of(
+        state: &State,
+        genesis: GenesisHash,
+        cluster: &str,
+        at: LogIndex,
+        time_ms: u64,
+    ) -> Option<Self> {
+        let chain = state.registry().chain(&genesis)?;
+        let marks = |id: KeyId| {
+            let mark = state.watermarks(&id).into_iter().next()?;
+            let signed = state.signed_duties(&id).into_iter();
+            Some(KeyMarks {
+                key_type: id.key_type,
+                public: id.public,
+                class: mark.class,
+                floor: crate::sign::errors::coordinate(mark.floor),
+                signed: signed.map(|SignedDuty { duty, digest, .. }| Signed { duty, digest }).collect(),
+            })
+        };
+        let keys = state.keys().filter(|key| key.chain == genesis).filter_map(|key| marks(key.id)).collect();
+        let metadata = Metadata {
+            format: FORMAT.into(),
+            version: VERSION,
+            form: Form::Complete,
+            genesis_hash: genesis,
+            chain: chain.name.clone(),
+            cluster: Some(cluster.into()),
+            log_index: Some(at),
+            time_ms: Some(time_ms),
+        };
+        Some(Self { metadata, keys })
+    }
+
+    /// Reads a file. Total: no bytes make it panic, and what it gives back obeys every rule of the format.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn read(bytes: &[u8]) -> Result<Self, InterchangeError> {
+        /// What every version begins with.
+        #[derive(Deserialize)]
+        struct Head {
+            metadata: HeadMetadata,
+        }
+        #[derive(Deserialize)]
+        struct HeadMetadata {
+            format: String,
+            version: u32,
+        }
+        let malformed = |e: serde_json::Error| InterchangeError::Malformed(e.to_string());
+        if bytes.len() > MAX_BYTES {
+            return Err(InterchangeError::TooLong(bytes.len()));
+        }
+        let Head { metadata: HeadMetadata { format, version } } =
+            serde_json::from_slice(bytes).map_err(malformed)?;
+        if format != FORMAT {
+            return Err(InterchangeError::Format(format));
+        }
+        if version != VERSION {
+            return Err(InterchangeError::Version(version));
+        }
+        let file: Self = serde_json::from_slice(bytes).map_err(malformed)?;
+        file.check()?;
+        Ok(file)
+    }
+
+    fn check(&self) -> Result<(), InterchangeError> {
+        if self.keys.len() > MAX_KEYS {
+            return Err(InterchangeError::TooManyKeys(self.keys.len()));
+        }
+        let mut seen = BTreeSet::new();
+        for marks in &self.keys {
+            if !seen.insert(marks.id()) {
+                return Err(InterchangeError::KeyTwice(marks.id()));
+            }
+            check_marks(marks)?;
+            if self.metadata.form == Form::Minimal && !marks.signed.is_empty() {
+                return Err(InterchangeError::NotMinimal(marks.id()));
+            }
+        }
+        self.floors().map(drop)
+    }
+
+    /// One floor for each key: past everything that the file says was, or may have been, signed.
+    ///
+    /// # Errors
+    /// If nothing is past it.
+    pub fn floors(&self) -> Result<Vec<(KeyId, Position)>, InterchangeError> {
+        self.keys.iter().map(|marks| Ok((marks.id(), marks.floor_past_all()?))).collect()
+    }
+
+    /// The same with floors alone.
+    ///
+    /// # Errors
+    /// As [`Self::floors`].
+    pub fn minimal(self) -> Result<Self, InterchangeError> {
+        let Self { metadata, keys } = self;
+        let minimal = |marks: KeyMarks| {
+            let floor = crate::sign::errors::coordinate(marks.floor_past_all()?);
+            Ok(KeyMarks { floor, signed: Vec::new(), ..marks })
+        };
+        let keys = keys.into_iter().map(minimal).collect::<Result<_, _>>()?;
+        Ok(Self { metadata: Metadata { form: Form::Minimal, ..metadata }, keys })
+    }
+}
+
+fn check_marks(marks: &KeyMarks) -> Result<(), InterchangeError> {
+    let key = marks.id();
+    let KeyMarks { key_type, public, class, floor, signed } = marks;
+    if key_type.schemes().iter().all(|scheme| scheme.public_len() != public.as_bytes().len()) {
+        return Err(InterchangeError::NoKey(key));
+    }
+    if !class.is_claimed() || !class.key_types().contains(key_type) {
+        return Err(InterchangeError::WrongClass { key, class: *class });
+    }
+    let floor = as_position(*floor);
+    if !floor.fits(*key_type) {
+        return Err(InterchangeError::WrongCoordinate { key, what: floor.to_string() });
+    }
+    let mut seen = BTreeSet::new();
+    for Signed { duty, .. } in signed {
+        let duty = || duty.clone();
+        if duty().class() != *class {
+            return Err(InterchangeError::WrongCoordinate { key, what: duty().to_string() });
+        }
+        if Position::of(&duty()).is_below(floor) != Some(false) {
+            return Err(InterchangeError::BelowFloor { key, duty: duty() });
+        }
+        if !seen.insert(coordinate_of(duty())) {
+            return Err(InterchangeError::DutyTwice { key, duty: duty() });
+        }
+    }
+    Ok(())
+}
+
+/// The duty without what a vote says: two duties of one coordinate are one.
+fn coordinate_of(mut duty: Duty) -> Duty {
+    match &mut duty {
+        Duty::GrandpaVote { target, .. } => *target = 0.into(),
+        Duty::ParaSide { side, .. } => *side = signonce_protocol::Side::Valid,
+        Duty::BabeBlock { .. } | Duty::AuraBlock { .. } | Duty::BeefyVote { .. } => {}
+    }
+    duty
+}
+
+const fn as_position(coordinate: Coordinate) -> Position {
+    match coordinate {
+        Coordinate::Slot { slot } => Position::Slot { slot },
+        Coordinate::Round { set_id, round } => Position::Grandpa { set_id, round },
+        Coordinate::Block { set_id, block } => Position::Beefy { set_id, block },
+        Coordinate::Session { session } => Position::Para { session },
+    }
+}

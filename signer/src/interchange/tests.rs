@@ -1,0 +1,246 @@
+use super::*;
+use proptest::{prelude::*, sample::Index};
+use signonce_core::{
+    Chain, Change, Claim, ClaimRequest, ClientId, Command, Floors, Limits, Outcome, RequestId, Verdict,
+};
+use signonce_protocol::{
+    BlockNumber, CandidateHash, ChainFormat, GrandpaStage, NodeId, Round, SessionIndex, SetId, Side, Slot,
+};
+use std::{fs, path::Path};
+
+const GENESIS: GenesisHash = GenesisHash([1; 32]);
+
+/// A cluster's state, driven without a cluster.
+struct World {
+    state: State,
+    at: u64,
+}
+
+impl World {
+    /// One chain and a key of each type with claimed work, registered.
+    fn new() -> Self {
+        let mut world = Self { state: State::new(), at: 0 };
+        world.change(Change::RaiseFeatureLevel { level: 2 });
+        world.change(Change::AddChain(Chain {
+            genesis: GENESIS,
+            name: "polkadot".into(),
+            format: ChainFormat::default(),
+            slot_duration_ms: 6_000,
+            limits: Limits { beefy_shield: None, ..Limits::default() },
+        }));
+        for (id, _) in keys() {
+            let scheme = id.key_type.schemes()[0];
+            world.change(Change::RegisterKey { id, scheme, chain: GENESIS, group: None, sealed: vec![1].into() });
+        }
+        world
+    }
+
+    fn armed() -> Self {
+        let mut world = Self::new();
+        for (id, floors) in keys() {
+            world.change(Change::ArmKey { id, floors });
+        }
+        world
+    }
+
+    fn apply(&mut self, command: Command) -> Outcome {
+        self.at += 1;
+        self.state.apply(LogIndex(self.at), command).unwrap().remove(0).1
+    }
+
+    fn change(&mut self, change: Change) {
+        let request = RequestId { node: NodeId(1), boot: 1, seq: 1 };
+        let command = Command::Change { request, actor: "test".into(), time_ms: 0, change };
+        match self.apply(command) {
+            Outcome::Change(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn claim(&mut self, duty: &Duty, digest: u8) -> Verdict {
+        let key = keys().into_iter().map(|(id, _)| id).find(|id| fits(*id, duty)).unwrap();
+        let claim =
+            Claim { key, client: ClientId(1), duty: duty.clone(), digest: Digest([digest; 32]), time_ms: 0 };
+        let request = RequestId { node: NodeId(1), boot: 1, seq: 1 };
+        match self.apply(Command::Claims(vec![ClaimRequest { request, claim }])) {
+            Outcome::Verdict(verdict) => verdict,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn export(&self) -> Interchange {
+        Interchange::of(&self.state, GENESIS, "c", LogIndex(self.at), 1).unwrap()
+    }
+
+    fn import(&mut self, file: &Interchange) {
+        let floors = file.floors().unwrap().into_iter().map(|(id, at)| (id, Floors::from(at))).collect();
+        self.change(Change::ImportWatermarks { chain: GENESIS, floors });
+    }
+
+    fn floors(&self) -> Vec<Position> {
+        keys().iter().flat_map(|(id, _)| self.state.watermarks(id)).map(|mark| mark.floor).collect()
+    }
+}
+
+fn keys() -> Vec<(KeyId, Floors)> {
+    let none = Floors::default();
+    let key = |key_type: KeyType| {
+        let mut public = vec![9; key_type.schemes()[0].public_len()];
+        public[0] = key_type as u8;
+        KeyId { key_type, public: public.as_slice().try_into().unwrap() }
+    };
+    vec![
+        (key(KeyType::Babe), Floors { slot: Some(Slot(1)), ..none }),
+        (key(KeyType::Grandpa), Floors { grandpa: Some((SetId(0), Round(1))), ..none }),
+        (key(KeyType::Beefy), Floors { beefy: Some((SetId(0), BlockNumber(1))), ..none }),
+        (key(KeyType::Para), Floors { para: Some(SessionIndex(1)), ..none }),
+    ]
+}
+
+fn fits(id: KeyId, duty: &Duty) -> bool {
+    duty.class().key_types().contains(&id.key_type)
+}
+
+/// Duties close together, so that they meet.
+fn duty() -> impl Strategy<Value = Duty> {
+    let stage = prop_oneof![Just(GrandpaStage::Prevote), Just(GrandpaStage::Precommit)];
+    let side = prop_oneof![Just(Side::Valid), Just(Side::Invalid)];
+    prop_oneof![
+        (1..200_u64).prop_map(|slot| Duty::BabeBlock { slot: Slot(slot) }),
+        (0..3_u64, 1..150_u64, stage, 0..9_u64).prop_map(|(set, round, stage, target)| Duty::GrandpaVote {
+            set_id: SetId(set),
+            round: Round(round),
+            stage,
+            target: BlockNumber(target)
+        }),
+        (0..3_u64, 1..300_u64)
+            .prop_map(|(set, block)| Duty::BeefyVote { set_id: SetId(set), block: BlockNumber(block) }),
+        (1..12_u32, 0..4_u8, side).prop_map(|(session, candidate, side)| Duty::ParaSide {
+            session: SessionIndex(session),
+            candidates: vec![CandidateHash([candidate; 32])],
+            side
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_fresh_cluster_refuses_everything_that_the_exporting_one_signed(
+        duties in prop::collection::vec((duty(), 0..3_u8), 0..300),
+        minimal: bool,
+    ) {
+        let mut source = World::armed();
+        let granted: Vec<Duty> = duties
+            .into_iter()
+            .filter(|(duty, digest)| source.claim(duty, *digest).may_sign())
+            .map(|(duty, _)| duty)
+            .collect();
+        let file = source.export();
+        let file = if minimal { file.minimal().unwrap() } else { file };
+        let file = Interchange::read(&serde_json::to_vec(&file).unwrap()).unwrap();
+        let mut fresh = World::new();
+        fresh.import(&file);
+        for (id, floors) in file.floors().unwrap() {
+            fresh.change(Change::ArmKey { id, floors: floors.into() });
+        }
+        for duty in granted {
+            // Not even the same bytes: what is past the floor is unknown.
+            for digest in 0..3 {
+                prop_assert!(!fresh.claim(&duty, digest).may_sign(), "{duty}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_import_never_lowers_a_floor(
+        here in prop::collection::vec(duty(), 0..200),
+        there in prop::collection::vec(duty(), 0..200),
+    ) {
+        let (mut target, mut source) = (World::armed(), World::armed());
+        here.iter().for_each(|duty| drop(target.claim(duty, 1)));
+        there.iter().for_each(|duty| drop(source.claim(duty, 1)));
+        let before = target.floors();
+        let file = source.export();
+        let floors = file.floors().unwrap().into_iter().map(|(id, at)| (id, Floors::from(at))).collect();
+        let request = RequestId { node: NodeId(1), boot: 1, seq: 1 };
+        let change = Change::ImportWatermarks { chain: GENESIS, floors };
+        target.apply(Command::Change { request, actor: "test".into(), time_ms: 0, change });
+        for (before, after) in before.into_iter().zip(target.floors()) {
+            prop_assert_eq!(after.is_below(before), Some(false));
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+        let _ = Interchange::read(&bytes);
+    }
+
+    #[test]
+    fn a_file_with_a_changed_byte_is_read_or_refused_but_never_panics(
+        duties in prop::collection::vec(duty(), 0..20), position: Index, byte: u8,
+    ) {
+        let mut source = World::armed();
+        duties.iter().for_each(|duty| drop(source.claim(duty, 1)));
+        let mut bytes = serde_json::to_vec(&source.export()).unwrap();
+        let at = position.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(file) = Interchange::read(&bytes) {
+            prop_assert!(file.floors().is_ok());
+        }
+    }
+}
+
+fn vectors() -> Vec<(String, Vec<u8>)> {
+    // At run time: a target directory may be shared between checkouts.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
+    let dir = Path::new(&here).join("tests/vectors/watermarks");
+    let mut files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    files.iter().map(|path| (name(path), fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn the_vectors_are_read_as_they_always_were() {
+    let (mut good, mut bad) = (0, 0);
+    for (name, bytes) in vectors() {
+        let read = Interchange::read(&bytes);
+        if name.starts_with("good-") {
+            let floors = read.unwrap_or_else(|why| panic!("{name}: {why}")).floors().unwrap();
+            let said: Vec<String> = floors.iter().map(|(_, at)| at.to_string()).collect();
+            let expected: &[&str] = match name.as_str() {
+                "good-complete" => {
+                    &["slot 1001", "GRANDPA set 7 round 13", "BEEFY set 7 block 26113000", "session 12"]
+                }
+                "good-minimal" => &["slot 1001", "GRANDPA set 7 round 13"],
+                "good-last-round" => &["GRANDPA set 8 round 0"],
+                "good-empty" => &[],
+                other => panic!("{other} is not expected here"),
+            };
+            assert_eq!(said, expected, "{name}");
+            good += 1;
+        } else {
+            use InterchangeError as E;
+            let why = read.unwrap_err();
+            let expected = match name.as_str() {
+                "bad-version" => matches!(why, E::Version(2)),
+                "bad-format" => matches!(why, E::Format(_)),
+                "bad-unknown-field" | "bad-number" | "bad-cut-off" => matches!(why, E::Malformed(_)),
+                "bad-key-twice" => matches!(why, E::KeyTwice(_)),
+                "bad-duty-twice" => matches!(why, E::DutyTwice { .. }),
+                "bad-below-floor" => matches!(why, E::BelowFloor { .. }),
+                "bad-class" => matches!(why, E::WrongClass { .. }),
+                "bad-coordinate" => matches!(why, E::WrongCoordinate { .. }),
+                "bad-key-length" => matches!(why, E::NoKey(_)),
+                "bad-not-minimal" => matches!(why, E::NotMinimal(_)),
+                "bad-last-slot" => matches!(why, E::NothingAbove { .. }),
+                other => panic!("{other} is not expected here"),
+            };
+            assert!(expected, "{name}: {why:?}");
+            bad += 1;
+        }
+    }
+    assert_eq!((good, bad), (4, 13));
+}
