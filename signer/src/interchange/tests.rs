@@ -30,7 +30,13 @@ impl World {
         }));
         for (id, _) in keys() {
             let scheme = id.key_type.schemes()[0];
-            world.change(Change::RegisterKey { id, scheme, chain: GENESIS, group: None, sealed: vec![1].into() });
+            world.change(Change::RegisterKey {
+                id,
+                scheme,
+                chain: GENESIS,
+                group: None,
+                sealed: vec![1].into(),
+            });
         }
         world
     }
