@@ -6,6 +6,9 @@
 //! it serves, [`limits`] how much of it a client may use, [`metrics`] and [`activity`] what it measures, [`upkeep`] what
 //! the leader does by itself. [`cli`] is the command line, [`certs`] and [`enroll`] what it does for
 //! operators, [`dev`] a whole cluster on one machine.
+//! it serves, [`metrics`] what it measures, [`upkeep`] what the leader does by itself. [`cli`] is the command line,
+//! [`certs`] and [`enroll`] what it does for operators, [`dev`] a whole cluster on one machine, [`kube`] what a signer
+//! needs in a pod.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -22,6 +25,7 @@ pub mod enroll;
 pub mod interchange;
 pub mod keyring_sync;
 pub mod limits;
+pub mod kube;
 pub mod metrics;
 pub mod readiness;
 pub mod rpc;

@@ -9,7 +9,7 @@ use signonce_cluster::{
     node_name,
 };
 use signonce_core::replica::fence::ClusterId;
-use signonce_keys::{NodeIdentity, PassphraseSource, ScryptWork};
+use signonce_keys::{NodeIdentity, PassphraseSource, Recipient, ScryptWork};
 use std::{fs, io, path::Path, process::ExitCode};
 
 /// Makes the store and the identity of a node of a new cluster, once.
@@ -49,11 +49,11 @@ pub(super) fn run(args: Args) -> Done {
     let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
     let initial = config.cluster.members.iter().map(|member| member.id).collect();
     let own = Identity { cluster, node: config.node.id, initial, joined: false };
+    // Before anything is asked: without a passphrase there is no identity.
+    drop(passphrase(&config)?);
     args.confirm.ask(plan(&config))?;
-    identity::create(dir, &own)?;
-    let identity = NodeIdentity::generate();
-    identity.save(&config.identity_file(), &passphrase, ScryptWork::STANDARD)?;
-    let recipient = identity.recipient();
+    let (own, recipient) = make(&config)?;
+    let cluster = own.cluster;
     let text = format!(
         "Node {} of cluster {cluster} is initialised in {}.\n  recipient  {recipient}\n\n\
          Next:\n  1. do the same on every other member\n  2. its certificate must carry {}\n  \
@@ -72,7 +72,28 @@ pub(super) fn run(args: Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_empty(dir: &Path) -> anyhow::Result<()> {
+/// Makes the store and the sealed identity of the node that `config` describes; its data directory must be empty.
+pub(super) fn make(config: &Config) -> anyhow::Result<(Identity, Recipient)> {
+    let passphrase = passphrase(config)?;
+    let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
+    let initial = config.cluster.members.iter().map(|member| member.id).collect();
+    let own = Identity { cluster, node: config.node.id, initial };
+    identity::create(&config.node.data_dir, &own)?;
+    let identity = NodeIdentity::generate();
+    identity.save(&config.identity_file(), &passphrase, ScryptWork::STANDARD)?;
+    Ok((own, identity.recipient()))
+}
+
+fn passphrase(config: &Config) -> anyhow::Result<signonce_keys::SecretString> {
+    let source = match &config.node.unlock_file {
+        Some(path) => PassphraseSource::File(path.clone()),
+        None => PassphraseSource::Credential,
+    };
+    Ok(source.read()?)
+}
+
+/// Refuses a directory with anything in it.
+pub(super) fn check_empty(dir: &Path) -> anyhow::Result<()> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

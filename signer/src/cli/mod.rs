@@ -14,6 +14,8 @@ mod init;
 mod interchange;
 mod keys;
 mod leader;
+mod kube;
+mod race;
 mod start;
 mod status;
 mod watermarks;
@@ -52,6 +54,8 @@ enum Command {
     Watermarks(watermarks::Args),
     Backup(backup::Args),
     Audit(audit::Args),
+    Race(race::Args),
+    Kube(kube::Args),
     /// Measures what a protected signature costs on this machine.
     Bench(bench::Args),
 }
@@ -86,6 +90,8 @@ async fn run(command: Command) -> common::Done {
         Command::Watermarks(args) => watermarks::run(args).await,
         Command::Backup(args) => backup::run(args).await,
         Command::Audit(args) => audit::run(args).await,
+        Command::Race(args) => race::run(args).await,
+        Command::Kube(args) => kube::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     }
 }

@@ -55,6 +55,8 @@ pub struct Race {
     set: AtomicU64,
     /// The last block that was precommitted.
     precommitted: AtomicU64,
+    /// The first set and session of this race.
+    first: (SetId, SessionIndex),
 }
 
 impl Race {
@@ -68,7 +70,14 @@ impl Race {
             vrf_faults: AtomicU64::new(0),
             set: AtomicU64::new(1),
             precommitted: AtomicU64::new(0),
+            first: (SetId(1), SessionIndex(1)),
         }
+    }
+
+    /// Begins with another set and session, where earlier ones were raced for already.
+    #[must_use]
+    pub fn starting(self, set: SetId, session: SessionIndex) -> Self {
+        Self { set: AtomicU64::new(set.0), first: (set, session), ..self }
     }
 
     /// Begins: one task per class.
@@ -154,7 +163,7 @@ impl Race {
     async fn votes(self: Arc<Self>) {
         let [a, b] = [self.pair[0].view, self.pair[1].view];
         let mut turn = 0;
-        for set in 1.. {
+        for set in self.first.0.0.. {
             for round in 1..=ROUNDS_PER_SET {
                 for stage in [GrandpaStage::Prevote, GrandpaStage::Precommit] {
                     if !self.goes_on() {
@@ -200,7 +209,7 @@ impl Race {
 
     /// Both sides of disputes, and afterwards a statement for the candidate.
     async fn disputes(self: Arc<Self>) {
-        for session in 1.. {
+        for session in self.first.1.0.. {
             for number in 0..DISPUTES_PER_SESSION {
                 if !self.goes_on() {
                     return;

@@ -82,12 +82,33 @@ impl Tally {
 pub struct Notes {
     second: Mutex<Tally>,
     receipts: mpsc::Sender<Receipt>,
+    outage: Mutex<Outage>,
+}
+
+/// The longest time between two new signatures.
+struct Outage {
+    last: Instant,
+    longest: Duration,
 }
 
 impl Notes {
     /// Receipts go to `receipts`.
     pub fn new(receipts: mpsc::Sender<Receipt>) -> Self {
-        Self { second: Mutex::default(), receipts }
+        let outage = Outage { last: Instant::now(), longest: Duration::ZERO };
+        Self { second: Mutex::default(), receipts, outage: Mutex::new(outage) }
+    }
+
+    /// The longest time without a new signature so far, the one that lasts included.
+    pub fn longest_gap(&self) -> Duration {
+        let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.longest.max(outage.last.elapsed())
+    }
+
+    fn signed_now(&self) {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        outage.longest = outage.longest.max(now - outage.last);
+        outage.last = now;
     }
 
     /// The tally since the last time.
@@ -171,6 +192,9 @@ impl Validator {
             payload: bytes.to_vec(),
             signature: reply.signature.0.clone(),
         };
+        if reply.verdict == SignVerdict::Granted {
+            self.notes.signed_now();
+        }
         // The checker outlives every validator.
         let _ = self.notes.receipts.send(receipt);
         let mut tally = self.notes.tally();

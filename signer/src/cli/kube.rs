@@ -1,0 +1,376 @@
+//! `signonce kube`: what the chart's containers and jobs run. There is no shell in the image.
+
+use super::common::{Done, Output, Usage};
+use crate::{
+    admin::client::AdminClient,
+    certs::Subject,
+    config::Config,
+    kube::{
+        api::KubeApi,
+        pod::{self, JoinOffer, Ordinal, Plan, Site, Surroundings},
+        trial,
+    },
+};
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde_json::json;
+use signonce_cluster::identity;
+use signonce_core::replica::fence::ClusterId;
+use signonce_protocol::NodeId;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream, time::sleep};
+
+/// How long to wait between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long one look at a node may take.
+const LOOK: Duration = Duration::from_secs(5);
+/// The label that the leader's pod carries.
+const LEADER_LABEL: &str = "signonce.io/leader";
+
+/// For the Helm chart: what its containers and jobs do inside Kubernetes.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Prepare(Prepare),
+    Wait(Wait),
+    Certs(Certs),
+    Drain(Drain),
+    LeaderLabel(LeaderLabel),
+}
+
+pub(super) async fn run(args: Args) -> Done {
+    match args.command {
+        Command::Prepare(args) => prepare(&args),
+        Command::Wait(args) => wait(args).await,
+        Command::Certs(args) => certs(args).await,
+        Command::Drain(args) => drain(&args).await,
+        Command::LeaderLabel(args) => leader_label(&args).await,
+    }
+}
+
+/// Init container: decides which node this pod is, makes its store if it may, and writes its configuration.
+///
+/// A pod whose volume is empty becomes a node only before the cluster has formed, or with a join offer; otherwise it
+/// refuses, because a node that lost its memory must never come back under its id.
+#[derive(clap::Args, Debug)]
+struct Prepare {
+    /// The configuration that all pods share.
+    #[arg(long, value_name = "FILE")]
+    base: PathBuf,
+    /// Where to write the configuration of this pod.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The pod's name.
+    #[arg(long, env = "POD_NAME")]
+    pod: String,
+    /// The domain of the headless service.
+    #[arg(long)]
+    domain: String,
+    /// The mounted state of the cluster: the file `formed` says `true` once it has formed.
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// The mounted join offers: `<ordinal>.json` as `signonce members add --json` printed it.
+    #[arg(long, value_name = "DIR")]
+    join: PathBuf,
+    /// The mounted certificates, a directory for each ordinal.
+    #[arg(long, value_name = "DIR")]
+    tls: PathBuf,
+}
+
+fn prepare(args: &Prepare) -> Done {
+    let base =
+        fs::read_to_string(&args.base).with_context(|| format!("cannot read {}", args.base.display()))?;
+    let ordinal = Ordinal::of_pod(&args.pod)?;
+    let initial = pod::initial_members(&base)?;
+    let offer = optional(&args.join.join(format!("{}.json", ordinal.0)))?;
+    let offer: Option<JoinOffer> =
+        offer.map(|text| serde_json::from_str(&text)).transpose().context("the join offer cannot be read")?;
+    let data_dir = data_dir(&base)?;
+    let stored =
+        if data_dir.join("IDENTITY").exists() { Some(identity::read(&data_dir)?.node) } else { None };
+    let formed = optional(&args.state.join("formed"))?.is_some_and(|text| text.trim() == "true");
+    let offered = offer.as_ref().map(|offer| offer.node);
+    let plan = pod::decide(&Surroundings { ordinal, stored, formed, initial: &initial, offer: offered })?;
+    let host = format!("{}.{}", args.pod, args.domain);
+    let site = Site { tls: &args.tls.join(ordinal.0.to_string()), host: &host };
+    let text = pod::configure(&base, plan.node(), &site)?;
+    fs::write(&args.out, text).with_context(|| format!("cannot write {}", args.out.display()))?;
+    let config = super::common::load(&args.out, &[])?.config;
+    match plan {
+        Plan::Run(node) => println!("{} is node {node}, which its volume holds", args.pod),
+        Plan::Form(node) => {
+            form(&config)?;
+            println!(
+                "{} is node {node}: its store is made, the cluster forms when all first members are there",
+                args.pod
+            );
+        }
+        Plan::Join(node) => {
+            let via = pod_admin_urls(&initial, &args.pod, &args.domain);
+            let offer = offer.context("a join without an offer")?;
+            println!("{} joins as node {node}, by way of {}", args.pod, via.join(", "));
+            join(&args.out, &offer, &via)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn form(config: &Config) -> anyhow::Result<()> {
+    super::init::check_empty(&config.node.data_dir)?;
+    super::init::make(config).map(drop)
+}
+
+/// Joins through the first of the other pods that will do.
+fn join(config: &Path, offer: &JoinOffer, via: &[String]) -> anyhow::Result<()> {
+    let _ = (config, offer, via);
+    anyhow::bail!("joining in a pod is not built yet")
+}
+
+/// The admin ports of the first members' pods, this one left out.
+fn pod_admin_urls(initial: &[NodeId], own: &str, domain: &str) -> Vec<String> {
+    let set = own.rsplit_once('-').map_or(own, |(set, _)| set);
+    let pods = initial.iter().map(|node| format!("{set}-{}", node.0 - 1));
+    pods.filter(|pod| pod != own).map(|pod| format!("https://{pod}.{domain}:7302")).collect()
+}
+
+fn data_dir(base: &str) -> anyhow::Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Base {
+        node: Node,
+    }
+    #[derive(serde::Deserialize)]
+    struct Node {
+        data_dir: PathBuf,
+    }
+    let base: Base = toml::from_str(base).context("the base configuration has no node.data_dir")?;
+    Ok(base.node.data_dir)
+}
+
+fn optional(path: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Job: waits until nodes are ready; then writes down that the cluster has formed, if asked to.
+#[derive(clap::Args, Debug)]
+struct Wait {
+    /// `host:port` of a node's probes. Repeatable: all must be ready.
+    #[arg(long = "node", value_name = "HOST:PORT", required = true)]
+    nodes: Vec<String>,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+    /// Then write `formed: "true"` into this ConfigMap.
+    #[arg(long, value_name = "CONFIGMAP", requires = "namespace")]
+    mark: Option<String>,
+    /// The namespace of the ConfigMap.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: Option<String>,
+}
+
+async fn wait(args: Wait) -> Done {
+    let until = Instant::now() + Duration::from_secs(args.timeout);
+    for node in &args.nodes {
+        let mut said = String::new();
+        loop {
+            let answer = tokio::time::timeout(LOOK, readiness(node)).await;
+            let why = match answer {
+                Ok(Ok(None)) => break,
+                Ok(Ok(Some(why))) => why,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if why != said {
+                eprintln!("{node}: {why}");
+                said = why;
+            }
+            if Instant::now() > until {
+                anyhow::bail!("{node} is not ready after {} s: {said}", args.timeout);
+            }
+            sleep(PAUSE).await;
+        }
+        println!("{node} is ready");
+    }
+    if let (Some(name), Some(namespace)) = (&args.mark, &args.namespace) {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
+        KubeApi::in_pod()?.merge(&path, &json!({ "data": { "formed": "true" } })).await?;
+        println!(
+            "{name} says that the cluster has formed: from now on no empty volume becomes a first member"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `None` if the node is ready, else what it says.
+async fn readiness(node: &str) -> io::Result<Option<String>> {
+    let mut stream = TcpStream::connect(node).await?;
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(64 * 1024).read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok((!head.starts_with("HTTP/1.1 200")).then(|| body.trim().to_owned()))
+}
+
+/// Job, for trials: makes an authority and the certificates of nodes, an admin and a client, as Secrets.
+///
+/// Existing Secrets are left as they are. The authority's private key stays in the namespace: for a real cluster bring
+/// your own certificates.
+#[derive(clap::Args, Debug)]
+struct Certs {
+    /// The namespace.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// The name of the StatefulSet; Secrets are called `<name>-tls-<ordinal>`, `-ca`, `-admin` and `-client`.
+    #[arg(long)]
+    name: String,
+    /// The cluster's id.
+    #[arg(long)]
+    cluster: ClusterId,
+    /// A node, as `<ordinal>=<id>`. Repeatable.
+    #[arg(long = "node", value_name = "ORDINAL=ID", required = true)]
+    nodes: Vec<String>,
+    /// A host name that every node is reached by, beside its own. Repeatable.
+    #[arg(long = "host")]
+    hosts: Vec<String>,
+    /// The domain of the headless service.
+    #[arg(long)]
+    domain: String,
+    /// A label of the Secrets, as `key=value`. Repeatable.
+    #[arg(long = "label")]
+    labels: Vec<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+async fn certs(args: Certs) -> Done {
+    let Certs { namespace, name, cluster, .. } = &args;
+    let mut wanted = vec![
+        (format!("{name}-admin"), Subject::Admin(name.clone())),
+        (format!("{name}-client"), Subject::Client(name.clone())),
+    ];
+    for node in &args.nodes {
+        let (ordinal, node) = node_of(node)?;
+        let own = [format!("{name}-{ordinal}.{}", args.domain), "localhost".into(), "127.0.0.1".into()];
+        let hosts = own.into_iter().chain(args.hosts.iter().cloned()).collect();
+        // Named by the node too: a new member at an old ordinal needs another certificate.
+        let secret = format!("{name}-tls-{ordinal}-{node}");
+        wanted.push((secret, Subject::Node { cluster: *cluster, node, hosts }));
+    }
+    let labels = args.labels.iter().map(|label| {
+        let (key, value) =
+            label.split_once('=').ok_or_else(|| Usage(format!("{label:?} is not key=value")))?;
+        Ok((key.to_owned(), value.into()))
+    });
+    let labels: serde_json::Map<_, _> = labels.collect::<Result<_, Usage>>()?;
+    let authority = format!("{name}-ca");
+    let made = trial::make(&KubeApi::in_pod()?, namespace, &labels.into(), &authority, &wanted).await?;
+    let text = if made.is_empty() {
+        "everything is there already".into()
+    } else {
+        format!("made {}", made.join(", "))
+    };
+    args.output.print(&json!({ "made": made }), text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn node_of(text: &str) -> Result<(u32, NodeId), Usage> {
+    let parts =
+        text.split_once('=').and_then(|(ordinal, node)| Some((ordinal.parse().ok()?, node.parse().ok()?)));
+    let (ordinal, node) = parts.ok_or_else(|| Usage(format!("{text:?} is not ORDINAL=ID")))?;
+    Ok((ordinal, NodeId(node)))
+}
+
+/// preStop: hands leadership over, and waits until the services have noticed that the pod goes.
+///
+/// It never removes the member: a pod that comes back with its volume is the same node.
+#[derive(clap::Args, Debug)]
+struct Drain {
+    /// The admin socket of the node.
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// Seconds to wait afterwards.
+    #[arg(long, default_value_t = 3)]
+    wait: u64,
+}
+
+async fn drain(args: &Drain) -> Done {
+    // Whatever happens the pod stops next, and SIGTERM hands over once more.
+    match AdminClient::unix(&args.socket).transfer_leadership(None).await {
+        Ok(heir) => println!("leadership went to node {heir}"),
+        Err(error) => println!("no leadership was handed over: {error}"),
+    }
+    sleep(Duration::from_secs(args.wait)).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sidecar: keeps the label `signonce.io/leader` on the leader's pod, for a service that only reaches the leader.
+#[derive(clap::Args, Debug)]
+struct LeaderLabel {
+    /// The admin socket of the node.
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// The pod's name.
+    #[arg(long, env = "POD_NAME")]
+    pod: String,
+    /// Its namespace.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+}
+
+async fn leader_label(args: &LeaderLabel) -> Done {
+    let admin = AdminClient::unix(&args.socket);
+    let path = format!("/api/v1/namespaces/{}/pods/{}", args.namespace, args.pod);
+    let api = KubeApi::in_pod()?;
+    let mut labelled = None;
+    let mut signals = crate::server::process::StopSignals::listen()?;
+    loop {
+        // A node that does not answer does not lead.
+        let leads = admin.status().await.is_ok_and(|status| status.role == "leader");
+        if labelled != Some(leads) {
+            let value = if leads { json!("true") } else { json!(null) };
+            match api.merge(&path, &json!({ "metadata": { "labels": { LEADER_LABEL: value } } })).await {
+                Ok(()) => labelled = Some(leads),
+                Err(error) => eprintln!("the label cannot be set: {error}"),
+            }
+        }
+        tokio::select! {
+            _ = signals.next() => return Ok(ExitCode::SUCCESS),
+            () = sleep(PAUSE) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_joins_by_way_of_the_other_first_members() {
+        let initial = [1, 2, 3].map(NodeId);
+        assert_eq!(
+            pod_admin_urls(&initial, "s-1", "peers.ns.svc"),
+            ["https://s-0.peers.ns.svc:7302", "https://s-2.peers.ns.svc:7302"]
+        );
+        assert_eq!(pod_admin_urls(&initial, "s-4", "peers.ns.svc").len(), 3);
+    }
+
+    #[test]
+    fn a_node_is_given_with_its_ordinal() {
+        assert_eq!(node_of("3=1234").unwrap(), (3, NodeId(1234)));
+        assert!(node_of("3").is_err());
+    }
+}

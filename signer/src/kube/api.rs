@@ -1,0 +1,194 @@
+//! The few calls to the Kubernetes API that jobs of the chart make: read, create and patch one named object.
+//!
+//! Server, token and authority are those of the pod's service account. The token is read for each call, since the
+//! kubelet renews the file.
+
+use crate::server::tls::read_certificates;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    version::{TLS12, TLS13},
+};
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use std::{env, fs, io, path::PathBuf, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Where the kubelet puts what a service account knows.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How long a call may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// No object of ours comes near.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// Why the Kubernetes API could not be asked, or said no.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Not in a pod, or in one without a service account token.
+    #[error(
+        "{what} is missing: this command runs in a pod of the chart, with its service account's token ({why})"
+    )]
+    NotInAPod {
+        /// What is missing.
+        what: String,
+        /// Why it cannot be had.
+        why: String,
+    },
+    /// It cannot be reached.
+    #[error("the Kubernetes API at {host}:{port} cannot be reached: {why}")]
+    Unreachable {
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Why.
+        why: String,
+    },
+    /// It refuses.
+    #[error(
+        "the Kubernetes API refuses to {method} {path}: {status}, {message}; look at the role of the service account"
+    )]
+    Refused {
+        /// The HTTP method.
+        method: Method,
+        /// The object.
+        path: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// What it says.
+        message: String,
+    },
+}
+
+/// The Kubernetes API, as the service account of this pod.
+pub struct KubeApi {
+    host: String,
+    port: u16,
+    tls: TlsConnector,
+    account: PathBuf,
+}
+
+impl KubeApi {
+    /// From what the kubelet gives every pod that may ask.
+    ///
+    /// # Errors
+    /// [`ApiError::NotInAPod`].
+    pub fn in_pod() -> Result<Self, ApiError> {
+        let missing = |what: &str, why: String| ApiError::NotInAPod { what: what.into(), why };
+        let variable = |name: &str| env::var(name).map_err(|e| missing(name, e.to_string()));
+        let host = variable("KUBERNETES_SERVICE_HOST")?;
+        let port = variable("KUBERNETES_SERVICE_PORT")?;
+        let port =
+            port.parse().map_err(|_| missing("KUBERNETES_SERVICE_PORT", format!("{port:?} is no port")))?;
+        let account = PathBuf::from(ACCOUNT);
+        let ca = account.join("ca.crt");
+        let unusable = |why: String| missing(&ca.display().to_string(), why);
+        let mut roots = RootCertStore::empty();
+        for certificate in read_certificates(&ca).map_err(|e| unusable(e.to_string()))? {
+            roots.add(certificate).map_err(|e| unusable(e.to_string()))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|e| unusable(e.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { host, port, tls: TlsConnector::from(Arc::new(config)), account })
+    }
+
+    /// Creates an object in a collection; whether it was made, or was there before.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub async fn create(&self, collection: &str, object: &Value) -> Result<bool, ApiError> {
+        match self.call(Method::POST, collection, "application/json", Some(object)).await {
+            Ok(_) => Ok(true),
+            Err(ApiError::Refused { status: StatusCode::CONFLICT, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The object, if it is there.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub async fn get(&self, path: &str) -> Result<Option<Value>, ApiError> {
+        match self.call(Method::GET, path, "application/json", None).await {
+            Ok(object) => Ok(Some(object)),
+            Err(ApiError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Merges `patch` into an object.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub async fn merge(&self, path: &str, patch: &Value) -> Result<(), ApiError> {
+        self.call(Method::PATCH, path, "application/merge-patch+json", Some(patch)).await.map(drop)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        content: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        let request = self.request(method.clone(), path, content, body)?;
+        let unreachable =
+            |why: String| ApiError::Unreachable { host: self.host.clone(), port: self.port, why };
+        let answered = tokio::time::timeout(TIMEOUT, self.exchange(request)).await;
+        let (status, body) = match answered {
+            Ok(answer) => answer.map_err(|e| unreachable(e.to_string()))?,
+            Err(_) => return Err(unreachable("it took too long".into())),
+        };
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        // Its own words say which verb on which object is missing; they never repeat what was sent.
+        let message = answer["message"].as_str().unwrap_or("it does not say why").to_owned();
+        Err(ApiError::Refused { method, path: path.to_owned(), status, message })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        content: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, ApiError> {
+        let file = self.account.join("token");
+        let missing = |why: String| ApiError::NotInAPod { what: file.display().to_string(), why };
+        let token = fs::read_to_string(&file).map_err(|e| missing(e.to_string()))?;
+        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.host)
+            .header(header::AUTHORIZATION, format!("Bearer {}", token.trim()))
+            .header(header::CONTENT_TYPE, content)
+            .header(header::ACCEPT, "application/json")
+            .body(Full::new(body))
+            .map_err(|e| missing(e.to_string()))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> io::Result<(StatusCode, Bytes)> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let stream = self.tls.connect(name, stream).await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        // Ends with `sender`, which lives as long as this call.
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+        Ok((status, body.collect().await.map_err(io::Error::other)?.to_bytes()))
+    }
+}
