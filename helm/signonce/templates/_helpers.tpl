@@ -1,0 +1,99 @@
+{{- define "signonce.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels are quoted: a release called `n` or `1` would be no string otherwise. */}}
+{{- define "signonce.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- define "signonce.labels" -}}
+{{ include "signonce.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end -}}
+
+{{- define "signonce.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signonce.peers" -}}{{ include "signonce.fullname" . }}-peers{{- end -}}
+{{- define "signonce.domain" -}}{{ include "signonce.peers" . }}.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}{{- end -}}
+{{- define "signonce.state" -}}{{ include "signonce.fullname" . }}-state{{- end -}}
+
+{{/*
+What the cluster is, fixed at the first install: id and number of first members. The state ConfigMap outlives upgrades
+and uninstalls; whoever changes the values later is told so.
+*/}}
+{{- define "signonce.identity" -}}
+{{- $state := lookup "v1" "ConfigMap" .Release.Namespace (include "signonce.state" .) | default dict -}}
+{{- $kept := $state.data | default dict -}}
+{{- $id := .Values.cluster.id -}}
+{{- if $kept.cluster -}}
+{{- if and $id (ne $id $kept.cluster) -}}
+{{- fail (printf "cluster.id is %s, but this release's cluster is %s: a cluster keeps its id for ever. A second cluster takes another release." $id $kept.cluster) -}}
+{{- end -}}
+{{- $id = $kept.cluster -}}
+{{- end -}}
+{{- if not $id -}}
+{{- /* Made once for all templates of this rendering. */ -}}
+{{- if not (hasKey .Values.cluster "made") -}}{{- $_ := set .Values.cluster "made" (sha256sum (randAlphaNum 64) | trunc 32) -}}{{- end -}}
+{{- $id = .Values.cluster.made -}}
+{{- end -}}
+{{- $initial := int (default .Values.replicas .Values.cluster.initialMembers) -}}
+{{- if $kept.initialMembers -}}
+{{- if and .Values.cluster.initialMembers (ne (int .Values.cluster.initialMembers) (int $kept.initialMembers)) -}}
+{{- fail (printf "cluster.initialMembers is %d, but the cluster formed from %s: that never changes; grow with `signonce members add`." (int .Values.cluster.initialMembers) $kept.initialMembers) -}}
+{{- end -}}
+{{- $initial = int $kept.initialMembers -}}
+{{- end -}}
+{{- dict "id" $id "initial" $initial "formed" (default "false" $kept.formed) | toYaml -}}
+{{- end -}}
+
+{{/* Ordinals with the id of the member at each, as the first members or as cluster.members says. */}}
+{{- define "signonce.nodes" -}}
+{{- $identity := .identity -}}
+{{- $nodes := list -}}
+{{- range $ordinal := until (int (max (int .root.Values.replicas) (int $identity.initial))) -}}
+{{- $id := 0 -}}
+{{- if lt $ordinal (int $identity.initial) -}}{{- $id = add1 $ordinal -}}{{- end -}}
+{{- range $.root.Values.cluster.members -}}{{- if eq (int .ordinal) $ordinal -}}{{- $id = int64 .id -}}{{- end -}}{{- end -}}
+{{- if $id -}}{{- $nodes = append $nodes (dict "ordinal" $ordinal "id" $id) -}}{{- end -}}
+{{- end -}}
+{{- dict "nodes" $nodes | toYaml -}}
+{{- end -}}
+
+{{- define "signonce.validate" -}}
+{{- $replicas := int .Values.replicas -}}
+{{- if and (eq .Values.mode "cluster") (or (lt $replicas 3) (eq (mod $replicas 2) 0)) -}}
+{{- fail (printf "replicas is %d: a cluster takes an odd number of at least 3, since an even one survives no more than the odd one below it. For a look around with one signer set mode=trial." $replicas) -}}
+{{- end -}}
+{{- if and (eq .Values.mode "trial") (ne $replicas 1) -}}
+{{- fail "mode=trial is for a single signer: set replicas=1, or mode=cluster" -}}
+{{- end -}}
+{{- if and (eq .Values.tls.mode "certManager") (not .Values.tls.certManager.issuerRef.name) -}}
+{{- fail "tls.mode=certManager needs tls.certManager.issuerRef.name: an issuer whose authority is the signers' and the validators'" -}}
+{{- end -}}
+{{- if and .Values.cluster.members (not .Values.cluster.joinSecret) -}}
+{{- fail "cluster.members names new members, but cluster.joinSecret has no offers for them: see docs/kubernetes.md, \"Grow\"" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signonce.unlockSecret" -}}
+{{- default (printf "%s-unlock" (include "signonce.fullname" .)) .Values.unlock.existingSecret -}}
+{{- end -}}
