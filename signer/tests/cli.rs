@@ -58,6 +58,25 @@ fn init_makes_a_node_once() {
     assert_eq!(fs::read(dir.path().join("data/identity.age")).unwrap(), identity);
 }
 
+/// A pod that was killed for want of memory while it sealed its identity had a store, but nothing that opened it.
+#[test]
+fn an_init_that_was_interrupted_before_it_made_the_store_goes_on() {
+    let (home, config) = node_home();
+    let recipient = |said: &str| -> String {
+        // What follows on standard error is for people.
+        let said = serde_json::Deserializer::from_str(said).into_iter::<serde_json::Value>().next().unwrap();
+        said.unwrap()["recipient"].as_str().unwrap().to_owned()
+    };
+    let first = recipient(&expect(0, &["init", "--config", &config, "--yes", "--json"]));
+    let data = home.path().join("data");
+    for file in ["IDENTITY", "HIGH-WATER"] {
+        std::fs::remove_file(data.join(file)).unwrap();
+    }
+    expect(1, &["init", "--config", &config, "--yes"]);
+    std::fs::remove_dir_all(data.join("db")).unwrap();
+    assert_eq!(recipient(&expect(0, &["init", "--config", &config, "--yes", "--json"])), first);
+}
+
 #[test]
 fn start_never_makes_a_store() {
     let (dir, config) = node_home();

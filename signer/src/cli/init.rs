@@ -1,7 +1,7 @@
 //! `signonce init`: makes a node's store and identity, once.
 
 use super::common::{ConfigFile, Confirm, Done, Output, Usage, load};
-use crate::config::Config;
+use crate::config::{Config, IDENTITY_FILE};
 use anyhow::Context as _;
 use serde_json::json;
 use signonce_cluster::{
@@ -10,7 +10,7 @@ use signonce_cluster::{
 };
 use signonce_core::replica::fence::ClusterId;
 use signonce_keys::{NodeIdentity, PassphraseSource, Recipient, ScryptWork};
-use std::{fs, io, path::Path, process::ExitCode};
+use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::Path, process::ExitCode};
 
 /// Makes the store and the identity of a node of a new cluster, once.
 ///
@@ -78,9 +78,19 @@ pub(super) fn make(config: &Config) -> anyhow::Result<(Identity, Recipient)> {
     let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
     let initial = config.cluster.members.iter().map(|member| member.id).collect();
     let own = Identity { cluster, node: config.node.id, initial };
-    identity::create(&config.node.data_dir, &own)?;
-    let identity = NodeIdentity::generate();
-    identity.save(&config.identity_file(), &passphrase, ScryptWork::STANDARD)?;
+    let dir = &config.node.data_dir;
+    let path = config.identity_file();
+    // The store comes last: it is what makes the directory a node's, and it needs an identity that can be opened. One
+    // that an interrupted run has left is as good as a new one, since nothing was ever sealed to it.
+    let identity = if path.exists() {
+        NodeIdentity::load(&path, &passphrase)?
+    } else {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let identity = NodeIdentity::generate();
+        identity.save(&path, &passphrase, ScryptWork::STANDARD)?;
+        identity
+    };
+    identity::create(dir, &own)?;
     Ok((own, identity.recipient()))
 }
 
@@ -100,8 +110,10 @@ pub(super) fn check_empty(dir: &Path) -> anyhow::Result<()> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
     };
     for entry in entries {
-        // A fresh file system has it, and nothing of ours is in it.
-        if entry?.file_name() == "lost+found" {
+        // A fresh file system has the first, and nothing of ours is in it; an `init` that was interrupted before it
+        // made the store has left the second.
+        let name = entry?.file_name();
+        if name == "lost+found" || name == IDENTITY_FILE {
             continue;
         }
         anyhow::bail!(
