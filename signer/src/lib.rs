@@ -4,11 +4,8 @@
 //! `signonce_cluster` and `signonce_keys`) and back. [`server`] puts the process together, [`admin`] is the operators'
 //! surface, [`config`] what a node is told, [`keyring_sync`] what opens its keys, [`readiness`] and [`clock`] whether
 //! it serves, [`limits`] how much of it a client may use, [`metrics`] and [`activity`] what it measures, [`upkeep`] what
-//! the leader does by itself. [`cli`] is the command line, [`certs`] and [`enroll`] what it does for
-//! operators, [`dev`] a whole cluster on one machine.
-//! it serves, [`metrics`] what it measures, [`upkeep`] what the leader does by itself. [`cli`] is the command line,
-//! [`certs`] and [`enroll`] what it does for operators, [`dev`] a whole cluster on one machine, [`kube`] what a signer
-//! needs in a pod.
+//! the leader does by itself. [`cli`] is the command line, [`certs`] and [`enroll`] what it does for operators, [`dev`] a
+//! whole cluster on one machine, [`kube`] what a signer needs in a pod.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -24,8 +21,8 @@ pub mod dev;
 pub mod enroll;
 pub mod interchange;
 pub mod keyring_sync;
-pub mod limits;
 pub mod kube;
+pub mod limits;
 pub mod metrics;
 pub mod readiness;
 pub mod rpc;

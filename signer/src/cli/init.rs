@@ -40,15 +40,6 @@ pub(super) fn run(args: Args) -> Done {
     let config = load(&args.config.config, &[])?.config;
     let dir = &config.node.data_dir;
     check_empty(dir)?;
-    let source = match &config.node.unlock_file {
-        Some(path) => PassphraseSource::File(path.clone()),
-        None => PassphraseSource::Credential,
-    };
-    // Before anything is made: without a passphrase there is no identity.
-    let passphrase = source.read()?;
-    let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
-    let initial = config.cluster.members.iter().map(|member| member.id).collect();
-    let own = Identity { cluster, node: config.node.id, initial, joined: false };
     // Before anything is asked: without a passphrase there is no identity.
     drop(passphrase(&config)?);
     args.confirm.ask(plan(&config))?;
@@ -77,7 +68,7 @@ pub(super) fn make(config: &Config) -> anyhow::Result<(Identity, Recipient)> {
     let passphrase = passphrase(config)?;
     let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
     let initial = config.cluster.members.iter().map(|member| member.id).collect();
-    let own = Identity { cluster, node: config.node.id, initial };
+    let own = Identity { cluster, node: config.node.id, initial, joined: false };
     let dir = &config.node.data_dir;
     let path = config.identity_file();
     // The store comes last: it is what makes the directory a node's, and it needs an identity that can be opened. One
