@@ -17,7 +17,7 @@ CARGO_ARGS := --release --locked --workspace
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 
-.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim sim-test bench clean
+.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim sim-test model bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,8 +66,13 @@ chaos: build ## Real signers killed, frozen, cut off and lied to, one checker fo
 sim: setup ## Simulated clusters under faults, from one number each: SEEDS=…, SIM_ARGS="--seed 7 --nodes 5 --profile full"
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -- --seeds $(SEEDS) $(SIM_ARGS)
 
-sim-test: setup ## The simulator's own tests: named scenarios, and that every guard taken away is noticed
-	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo test --release --locked
+sim-test: setup ## Tests and lints of simulator and model: named scenarios, and that every guard taken away is noticed
+	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo test --release --locked --workspace
+	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cd cluster/sim && cargo fmt --all --check
+
+model: setup ## Models of claim, commit, release and of the fence: every state, and that no rule can be left out
+	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked --workspace --bin signonce-model
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature
 	$(BIN) bench

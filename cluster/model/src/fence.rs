@@ -5,6 +5,10 @@
 //! Messages arrive at once or never, but for the victim's answers, which may be long under way. A node that does
 //! nothing any more is as good as lost, so losses need no action of their own.
 //!
+//! Bounds: one disk is rolled back, once; of three nodes the victim and one other may stand for term 2, of five two
+//! others. These two are alike, so of two states that differ in their names alone one is looked at, and what no later
+//! step can see is left out of a state ([`State::forget_what_nobody_asks`]).
+//!
 //! What is to be shown: never two leaders in a term, and never two entries committed at one position.
 
 use stateright::{Model, Property};
@@ -84,7 +88,7 @@ pub struct Node {
 }
 
 /// Where the victim's second life stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// Its first life goes on; perhaps a copy of its disk was put away.
     First(Option<Disk>),
@@ -97,7 +101,7 @@ pub enum Stage {
 }
 
 /// The whole of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct State {
     nodes: [Node; MOST],
     stage: Stage,
@@ -222,6 +226,73 @@ impl State {
     }
 }
 
+/// What makes the model small enough: states that differ only in what no later step can see are one.
+impl State {
+    /// Whether an answer on its way still changes anything where it arrives: a role or term that is over does not
+    /// come back, and who has met the new life does not listen to the old one.
+    fn has_effect(&self, answer: &Answer) -> bool {
+        let to = &self.nodes[answer.to as usize];
+        let expected = if answer.vote { Role::Candidate } else { Role::Leader };
+        let counts = to.role == expected && to.disk.term == answer.promise.term;
+        if answer.first_life { !to.met && (counts || to.remembers < Some(answer.promise)) } else { counts }
+    }
+
+    fn forget_what_nobody_asks(&mut self) {
+        let answers = std::mem::take(&mut self.answers);
+        self.answers = answers.into_iter().filter(|answer| self.has_effect(answer)).collect();
+        match &mut self.stage {
+            Stage::Quarantined => {
+                let nothing = Disk { term: 0, vote: None, entry: 0 };
+                self.nodes[VICTIM] =
+                    Node { disk: nothing, role: Role::Follower, counted: 0, met: false, remembers: None };
+                self.nodes.iter_mut().for_each(|node| node.remembers = None);
+            }
+            Stage::Member(_, said) => {
+                said.iter_mut().flatten().for_each(|(term, _)| *term = 0);
+                self.nodes.iter_mut().filter(|node| node.met).for_each(|node| node.remembers = None);
+            }
+            Stage::First(_) | Stage::Asks(..) => {}
+        }
+    }
+
+    /// The same state with the names of two nodes exchanged.
+    fn exchanged(&self, a: usize, b: usize) -> Self {
+        let name = |node: u8| match node as usize {
+            n if n == a => b as u8,
+            n if n == b => a as u8,
+            _ => node,
+        };
+        let bits = |set: u8| {
+            let kept = set & !(bit(a) | bit(b));
+            let moved = |from, to| if set & bit(from) != 0 { bit(to) } else { 0 };
+            kept | moved(a, b) | moved(b, a)
+        };
+        let promise = |p: Promise| Promise { vote: p.vote.map(name), ..p };
+        let mut other = self.clone();
+        other.nodes.swap(a, b);
+        for node in &mut other.nodes {
+            node.disk.vote = node.disk.vote.map(name);
+            node.counted = bits(node.counted);
+            node.remembers = node.remembers.map(promise);
+        }
+        match &mut other.stage {
+            Stage::First(Some(disk)) => disk.vote = disk.vote.map(name),
+            Stage::Asks(disk, said) | Stage::Member(disk, said) => {
+                disk.vote = disk.vote.map(name);
+                said.swap(a, b);
+            }
+            Stage::First(None) | Stage::Quarantined => {}
+        }
+        for answer in &mut other.answers {
+            (answer.from, answer.to) = (name(answer.from), name(answer.to));
+            answer.promise = promise(answer.promise);
+        }
+        other.answers.sort_unstable();
+        other.second = bits(other.second);
+        other
+    }
+}
+
 /// Whether a disk holds what was promised.
 fn keeps(disk: &Disk, promise: &Promise) -> bool {
     disk.term > promise.term
@@ -261,8 +332,12 @@ impl Model for Fence {
             Stage::First(None) => actions.push(Action::Copy),
             Stage::First(Some(_)) => actions.push(Action::Rollback),
             Stage::Asks(_, said) | Stage::Member(_, said) => {
-                let peers = (0..self.nodes).filter(|j| *j != VICTIM && said[*j].is_none());
-                actions.extend(peers.flat_map(|j| [Action::Ask(j, true), Action::Ask(j, false)]));
+                for j in (0..self.nodes).filter(|j| *j != VICTIM && said[*j].is_none()) {
+                    actions.push(Action::Ask(j, true));
+                    if !state.nodes[j].met {
+                        actions.push(Action::Ask(j, false));
+                    }
+                }
             }
             Stage::Quarantined => {}
         }
@@ -283,7 +358,7 @@ impl Model for Fence {
                 state.start_over(i);
             }
         }
-        Some(state)
+        Some(self.reduced(state))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -301,6 +376,16 @@ impl Model for Fence {
 }
 
 impl Fence {
+    /// The state that stands for all that are like it: of five nodes the two that may stand are alike.
+    fn reduced(&self, mut state: State) -> State {
+        state.forget_what_nobody_asks();
+        if self.nodes < MOST {
+            return state;
+        }
+        let other = state.exchanged(2, 3);
+        state.min(other)
+    }
+
     fn append(&self, state: &mut State, from: usize, to: usize) -> Option<()> {
         let leader = state.nodes[from];
         let has_it = leader.counted & bit(to) != 0

@@ -6,3 +6,32 @@
 
 pub mod fence;
 pub mod service;
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+
+/// Looks at every state, or, where a rule is missing, at as many as it takes to find what breaks. The names of what
+/// is wrong, and the states seen.
+pub fn explore<M>(model: M, exhaustive: bool) -> (Vec<&'static str>, usize)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: std::hash::Hash + Send + Sync + Clone + std::fmt::Debug + PartialEq,
+    M::Action: Send + Sync + Clone + std::fmt::Debug + PartialEq,
+{
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let properties = model.properties();
+    let builder = model.checker().threads(threads);
+    let builder = match exhaustive {
+        true => builder,
+        false => builder.finish_when(HasDiscoveries::AnyFailures),
+    };
+    let checker = builder.spawn_bfs().join();
+    let found = checker.discoveries();
+    let wrong = properties.iter().filter(|property| {
+        let seen = found.contains_key(property.name);
+        match property.expectation {
+            Expectation::Sometimes => exhaustive && !seen,
+            _ => seen,
+        }
+    });
+    (wrong.map(|property| property.name).collect(), checker.unique_state_count())
+}

@@ -1,12 +1,10 @@
 //! `signonce-model`: checks both models in every state, and then that each rule is needed.
 
-use signonce_model::{fence, service};
-use stateright::{Checker, Model};
+use signonce_model::{explore, fence, service};
 use std::process::ExitCode;
 use std::time::Instant;
 
 fn main() -> ExitCode {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut sound = true;
     let mut check =
         |name: &str, must_hold: bool, (found, states): (Vec<&'static str>, usize), took: Instant| {
@@ -22,7 +20,7 @@ fn main() -> ExitCode {
     use service::Without as S;
     for without in [S::Nothing, S::Commit, S::OneStep, S::WholeSnapshot, S::Floor] {
         let took = Instant::now();
-        let checked = explore(service::Service(without), threads, without == S::Nothing);
+        let checked = explore(service::Service(without), without == S::Nothing);
         check(&format!("service without {without:?}"), without == S::Nothing, checked, took);
     }
     use fence::Without as F;
@@ -31,34 +29,8 @@ fn main() -> ExitCode {
     let all = of_three.map(|without| (3, without)).into_iter().chain(of_five.map(|without| (5, without)));
     for (nodes, without) in all {
         let took = Instant::now();
-        let checked = explore(fence::Fence { nodes, without }, threads, without == F::Nothing);
+        let checked = explore(fence::Fence { nodes, without }, without == F::Nothing);
         check(&format!("fence of {nodes} without {without:?}"), without == F::Nothing, checked, took);
     }
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Looks at every state, or, where a rule is missing, at as many as it takes to find what breaks. The names of what
-/// is wrong, and the states seen.
-fn explore<M>(model: M, threads: usize, exhaustive: bool) -> (Vec<&'static str>, usize)
-where
-    M: Model + Send + Sync + 'static,
-    M::State: std::hash::Hash + Send + Sync + Clone + std::fmt::Debug + PartialEq,
-    M::Action: Send + Sync + Clone + std::fmt::Debug + PartialEq,
-{
-    let properties = model.properties();
-    let builder = model.checker().threads(threads);
-    let builder = match exhaustive {
-        true => builder,
-        false => builder.finish_when(stateright::HasDiscoveries::AnyFailures),
-    };
-    let checker = builder.spawn_bfs().join();
-    let found = checker.discoveries();
-    let wrong = properties.iter().filter(|property| {
-        let seen = found.contains_key(property.name);
-        match property.expectation {
-            stateright::Expectation::Sometimes => exhaustive && !seen,
-            _ => seen,
-        }
-    });
-    (wrong.map(|property| property.name).collect(), checker.unique_state_count())
 }

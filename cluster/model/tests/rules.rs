@@ -1,0 +1,40 @@
+//! Each model holds in every state, and no rule of it can be left out.
+
+use signonce_model::{explore, fence, service};
+
+#[test]
+fn no_duty_gets_two_payloads_and_retries_repeat_and_conflicts_are_refused() {
+    // The "sometimes" properties are among those that would be named here.
+    let (wrong, states) = explore(service::Service(service::Without::Nothing), true);
+    assert!(wrong.is_empty() && states > 100_000, "{wrong:?} in {states} states");
+}
+
+#[test]
+fn every_rule_of_the_service_is_needed() {
+    use service::Without as W;
+    for without in [W::Commit, W::OneStep, W::WholeSnapshot, W::Floor] {
+        let (wrong, _) = explore(service::Service(without), false);
+        assert!(!wrong.is_empty(), "without {without:?} nothing breaks");
+    }
+}
+
+#[test]
+fn a_rolled_back_disk_never_makes_two_leaders_or_two_entries() {
+    for nodes in [3, 5] {
+        let (wrong, states) = explore(fence::Fence { nodes, without: fence::Without::Nothing }, true);
+        assert!(wrong.is_empty(), "{nodes} nodes, {states} states: {wrong:?}");
+    }
+}
+
+#[test]
+fn every_rule_of_the_fence_is_needed() {
+    use fence::Without as W;
+    for without in [W::Fence, W::Majority] {
+        let (wrong, _) = explore(fence::Fence { nodes: 3, without }, false);
+        assert!(!wrong.is_empty(), "of three nodes without {without:?} nothing breaks");
+    }
+    for without in [W::Fence, W::Majority, W::Witnesses, W::Lives, W::StartingOver] {
+        let (wrong, _) = explore(fence::Fence { nodes: 5, without }, false);
+        assert!(!wrong.is_empty(), "of five nodes without {without:?} nothing breaks");
+    }
+}
