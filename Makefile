@@ -11,13 +11,15 @@ VALIDATOR := cd integration/validator && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/va
 endif
 SCENARIO ?= all
 SEEDS ?= 1000
+TARGET ?= ledger
+SECONDS ?= 60
 
 # One selection of packages and one profile everywhere: another would unify other features and compile RocksDB anew.
 CARGO_ARGS := --release --locked --workspace
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 
-.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim sim-test model bench clean
+.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim sim-test model fuzz bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +75,12 @@ sim-test: setup ## Tests and lints of simulator and model: named scenarios, and 
 
 model: setup ## Models of claim, commit, release and of the fence: every state, and that no rule can be left out
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked --workspace --bin signonce-model
+
+fuzz: setup ## libFuzzer on one decoder or the ledger: TARGET=payload SECONDS=60 (the names are in fuzz/src/lib.rs)
+	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	@mkdir -p $(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET)
+	cargo fuzz run --fuzz-dir fuzz/libfuzzer --target-dir $(CARGO_TARGET_DIR)/fuzz --sanitizer none $(TARGET) \
+		$(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET) fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS) -max_len=4096
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature
 	$(BIN) bench

@@ -1,0 +1,294 @@
+//! The ledger against a map that remembers everything: the bytes say what is asked, in what order.
+
+use crate::world::{BEGIN, CHAINS, KEYS, World, claim, duty, floors, key};
+use arbitrary::{Arbitrary, Unstructured};
+use signonce_core::{
+    Change, Claim, ClaimRequest, Command, Outcome, Position, Refusal, RequestId, State, Verdict,
+};
+use signonce_protocol::{Duty, KeyType, NodeId, Side};
+use std::collections::BTreeMap;
+
+/// What floors count in: slot, (set, round), (set, block), session.
+type Step = (u64, u64);
+/// A step, and what tells duties within it apart.
+type Place = (Step, Vec<u8>);
+
+/// The most operations looked at.
+const OPS: usize = 200;
+
+#[derive(Arbitrary, Debug)]
+enum Op {
+    Claims(u8, [Ask; 2]),
+    /// Claims that fill a window.
+    Run(u8, u8),
+    /// The chain goes on.
+    Advance(u8, u8),
+    NextSet(u8),
+    /// Another floor, ahead or behind.
+    Raise(u8, i8),
+    /// Off, and on again.
+    Rearm(u8, i8),
+    /// All of it from a snapshot.
+    Reload,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Ask {
+    back: u8,
+    far: u8,
+    within: u8,
+    digest: u8,
+}
+
+/// One key as the map sees it.
+struct Known {
+    now: Step,
+    floor: Step,
+    /// What was ever granted, at every place.
+    granted: BTreeMap<Place, u8>,
+    claims: Vec<Claim>,
+}
+
+struct Test {
+    world: World,
+    keys: Vec<Known>,
+}
+
+/// Never two payloads of a duty; a refusal only for another payload, below the floor or beyond the limits.
+pub fn ledger(data: &[u8]) -> bool {
+    let mut bytes = Unstructured::new(data);
+    let mut test = Test { world: World::new(), keys: KEYS.iter().map(|(key, _)| Known::new(*key)).collect() };
+    for _ in 0..OPS {
+        if bytes.is_empty() {
+            break;
+        }
+        let Ok(op) = Op::arbitrary(&mut bytes) else { break };
+        test.run(&op);
+        test.follow_floors();
+    }
+    test.remembers();
+    test.keys.iter().any(|key| !key.granted.is_empty())
+}
+
+impl Test {
+    fn run(&mut self, op: &Op) {
+        let index = |n: u8| usize::from(n) % KEYS.len();
+        match *op {
+            Op::Claims(n, asks) => {
+                let claims = asks.iter().map(|ask| self.claim(index(n), *ask)).collect();
+                self.ask(index(n), claims);
+            }
+            Op::Run(n, digest) => {
+                for _ in 0..70 {
+                    self.keys[index(n)].advance(index(n), 1);
+                    let ask = Ask { back: 0, far: 0, within: 0, digest };
+                    self.ask(index(n), vec![self.claim(index(n), ask)]);
+                }
+            }
+            Op::Advance(n, steps) => self.keys[index(n)].advance(index(n), u64::from(steps)),
+            Op::NextSet(n) => {
+                let now = &mut self.keys[index(n)].now;
+                *now = (now.0 + 1, 1);
+            }
+            Op::Raise(n, by) => self.raise(index(n), by, false),
+            Op::Rearm(n, by) => self.raise(index(n), by, true),
+            Op::Reload => {
+                let state = State::from_snapshot(&self.world.state.snapshot());
+                self.world.state = state.expect("a state's snapshot is its own");
+            }
+        }
+    }
+
+    fn claim(&self, n: usize, Ask { back, far, within, digest }: Ask) -> Claim {
+        let (major, minor) = self.keys[n].now;
+        let ahead = if far > 250 { 3_000_000 } else { 0 };
+        let back = u64::from(back) / if back > 200 { 1 } else { 50 };
+        let (key_type, chain) = KEYS[n];
+        let step = match key_type {
+            KeyType::Grandpa | KeyType::Beefy => (major, (minor + ahead).saturating_sub(back)),
+            // A side goes by the digest, so that equal bytes take equal sides.
+            KeyType::Para => ((major + ahead).saturating_sub(back), u64::from(digest % 2)),
+            _ => ((major + ahead).saturating_sub(back), 0),
+        };
+        let duty = duty(key_type, step, within, CHAINS[chain].1).expect("a claimed class");
+        claim(key(n), duty, digest % 4)
+    }
+
+    fn ask(&mut self, n: usize, claims: Vec<Claim>) {
+        let id = |seq| RequestId { node: NodeId(1), boot: 1, seq };
+        let requests = claims
+            .iter()
+            .zip(0..)
+            .map(|(claim, seq)| ClaimRequest { request: id(seq), claim: claim.clone() });
+        let outcomes = self.world.log(Command::Claims(requests.collect()));
+        for (claim, outcome) in claims.iter().zip(outcomes) {
+            let Outcome::Verdict(verdict) = outcome else { panic!("a claim got {outcome:?}") };
+            self.keys[n].judge(claim, &verdict);
+        }
+    }
+
+    fn raise(&mut self, n: usize, by: i8, rearm: bool) {
+        let (id, key_type) = (key(n), KEYS[n].0);
+        let (major, minor) = self.keys[n].now;
+        let by = i64::from(by);
+        let to = match key_type {
+            KeyType::Grandpa | KeyType::Beefy => (major, minor.saturating_add_signed(by)),
+            _ => (major.saturating_add_signed(by), 0),
+        };
+        let floors = floors(key_type, to);
+        let mut change = |change| self.world.log(World::command(change));
+        let outcome = if rearm {
+            change(Change::DisableKey { id });
+            change(Change::ArmKey { id, floors })
+        } else {
+            change(Change::RaiseWatermark { key: id, floors })
+        };
+        let risen = to >= self.keys[n].floor;
+        let done = matches!(outcome[..], [Outcome::Change(Ok(_))]);
+        assert_eq!(
+            done, risen,
+            "a floor never falls, and may rise: {:?} to {to:?}: {outcome:?}",
+            self.keys[n].floor
+        );
+        if rearm && !done {
+            // It is off now; on again where it was.
+            let floors = crate::world::floors(key_type, self.keys[n].floor);
+            let armed = self.world.log(World::command(Change::ArmKey { id, floors }));
+            assert!(matches!(armed[..], [Outcome::Change(Ok(_))]), "{armed:?}");
+        }
+    }
+
+    /// The ledger's own floors: they only rise.
+    fn follow_floors(&mut self) {
+        for (n, known) in self.keys.iter_mut().enumerate() {
+            let view = self.world.state.watermarks(&key(n));
+            let floor = step_of(view.first().expect("an armed key has a watermark").floor);
+            assert!(floor >= known.floor, "the floor of {:?} fell to {floor:?}", KEYS[n].0);
+            known.floor = floor;
+        }
+    }
+
+    /// Whatever was granted is a repeat or below the floor for ever; the contrary is refused for ever.
+    fn remembers(&self) {
+        for known in &self.keys {
+            for claim in &known.claims {
+                let again = self.world.state.check(claim);
+                let below = places(claim).iter().any(|((step, _), _)| *step < known.floor);
+                let expected = match again {
+                    Verdict::Repeated { .. } => !below,
+                    Verdict::Refused(Refusal::BelowWatermark { .. }) => below,
+                    _ => false,
+                };
+                assert!(expected, "{claim:?} was granted and is now {again:?}");
+                let mut other = Claim { digest: signonce_protocol::Digest([9; 32]), ..claim.clone() };
+                if let Duty::ParaSide { side, .. } = &mut other.duty {
+                    *side = if *side == Side::Valid { Side::Invalid } else { Side::Valid };
+                }
+                assert!(!self.world.state.check(&other).may_sign(), "the contrary of {claim:?}");
+            }
+        }
+    }
+}
+
+impl Known {
+    fn new(key_type: KeyType) -> Self {
+        let floor = match key_type {
+            KeyType::Grandpa | KeyType::Beefy => BEGIN,
+            _ => (BEGIN.0, 0),
+        };
+        Self { now: BEGIN, floor, granted: BTreeMap::new(), claims: Vec::new() }
+    }
+
+    fn advance(&mut self, n: usize, steps: u64) {
+        match KEYS[n].0 {
+            KeyType::Grandpa | KeyType::Beefy => self.now.1 += steps,
+            KeyType::Para => self.now.0 += steps % 3,
+            _ => self.now.0 += steps,
+        }
+    }
+
+    fn judge(&mut self, claim: &Claim, verdict: &Verdict) {
+        let places = places(claim);
+        let differs = places.iter().any(|(at, said)| self.granted.get(at).is_some_and(|known| known != said));
+        let known = places.iter().all(|(at, said)| self.granted.get(at) == Some(said));
+        let below = places.iter().any(|((step, _), _)| *step < self.floor);
+        let justified = match verdict {
+            Verdict::Granted => {
+                assert!(!differs && !below, "granted: {claim:?}");
+                self.claims.push(claim.clone());
+                self.granted.extend(places);
+                self.slide(claim.key.key_type);
+                !known
+            }
+            Verdict::Repeated { .. } => known && !below,
+            Verdict::Refused(Refusal::Equivocation { .. } | Refusal::CrossedSides { .. }) => {
+                differs && !below
+            }
+            Verdict::Refused(Refusal::BelowWatermark { .. }) => below,
+            Verdict::Refused(Refusal::JumpTooFar { .. }) => {
+                !known && self.is_far(claim.key.key_type, &places)
+            }
+            Verdict::Refused(_) => false,
+        };
+        assert!(justified, "{claim:?}: {verdict:?}, floor {:?}", self.floor);
+    }
+
+    /// Beyond the limits of a chain that nobody has changed.
+    fn is_far(&self, key_type: KeyType, places: &[(Place, u8)]) -> bool {
+        let steps = || self.granted.keys().map(|(step, _)| *step).chain([self.floor]);
+        let highest = steps().max().unwrap_or_default();
+        places.iter().any(|((step, _), _)| match key_type {
+            KeyType::Grandpa => {
+                let in_set = steps().filter(|at| at.0 == step.0).map(|at| at.1).max().unwrap_or_default();
+                step.0 > highest.0 + 1_000 || step.1 > in_set + 100_000
+            }
+            KeyType::Beefy => step.0 > highest.0 + 1_000 || step.1 > highest.1 + 1_000_000,
+            KeyType::Para => step.0 > highest.0 + 1_000,
+            _ => false,
+        })
+    }
+
+    /// A key keeps so many steps; the lowest of a full window is its floor.
+    fn slide(&mut self, key_type: KeyType) {
+        let keep = match key_type {
+            KeyType::Para => 9,
+            KeyType::Babe | KeyType::Aura => 64,
+            _ => 256,
+        };
+        let mut steps: Vec<Step> =
+            self.granted.keys().map(|(step, _)| *step).filter(|step| *step >= self.floor).collect();
+        steps.dedup();
+        if let Some(lowest) = steps.len().checked_sub(keep).map(|n| steps[n]) {
+            self.floor = lowest;
+        }
+    }
+}
+
+fn step_of(position: Position) -> Step {
+    match position {
+        Position::Slot { slot } => (slot.0, 0),
+        Position::Grandpa { set_id, round } => (set_id.0, round.0),
+        Position::Beefy { set_id, block } => (set_id.0, block.0),
+        Position::Para { session } => (session.0.into(), 0),
+    }
+}
+
+/// Where a claim stands and what it says at each place: its digest, or its side.
+fn places(claim: &Claim) -> Vec<(Place, u8)> {
+    let digest = claim.digest.0[0];
+    match &claim.duty {
+        Duty::BabeBlock { slot } => vec![(((slot.0, 0), Vec::new()), digest)],
+        Duty::AuraBlock { slot, collation } => {
+            let block = collation.map(|(number, parent)| vec![number.0 as u8, parent.0[0]]);
+            vec![(((slot.0, 0), block.unwrap_or_default()), digest)]
+        }
+        Duty::GrandpaVote { set_id, round, stage, .. } => {
+            vec![(((set_id.0, round.0), vec![*stage as u8]), digest)]
+        }
+        Duty::BeefyVote { set_id, block } => vec![(((set_id.0, block.0), Vec::new()), digest)],
+        Duty::ParaSide { session, candidates, side } => {
+            let step = (u64::from(session.0), 0);
+            candidates.iter().map(|candidate| ((step, vec![candidate.0[0]]), *side as u8)).collect()
+        }
+    }
+}

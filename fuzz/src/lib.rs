@@ -1,0 +1,64 @@
+//! Every decoder that peers, clients, operators or files can reach, and the ledger, each as one function over any bytes.
+//!
+//! A function panics if a rule is broken and otherwise says whether the bytes were accepted. Three things drive the
+//! same functions: `tests/bounded.rs` (stable, with `make test`), the libFuzzer targets in `libfuzzer/` (`make fuzz`),
+//! and the committed corpus, which [`seeds`] makes.
+//!
+//! Records are given without their checksum: it is put behind the bytes here, so that random bytes get past it. Frames
+//! between nodes and the configuration live in crates that link RocksDB; their files are included as they are, so that
+//! targets build in a minute.
+
+mod client;
+mod file;
+mod ledger;
+mod peer;
+pub mod seeds;
+mod world;
+
+pub use client::{change, payload, rpc};
+pub use file::{config, disk, envelope, keystore};
+pub use ledger::ledger;
+pub use peer::{command, entry, frame, raft, snapshot};
+
+#[allow(
+    dead_code,
+    missing_docs,
+    clippy::all,
+    reason = "another crate's file, of which only the decoder is used"
+)]
+#[path = "../../cluster/node/src/transport"]
+mod transport {
+    pub(crate) mod frame;
+}
+
+#[allow(dead_code, unused_imports, reason = "another crate's file")]
+#[path = "../../signer/src"]
+mod signer {
+    pub(crate) mod config;
+}
+
+/// A target: whether it accepts the bytes.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every target, by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("payload", payload),
+    ("rpc", rpc),
+    ("change", change),
+    ("frame", frame),
+    ("raft", raft),
+    ("entry", entry),
+    ("command", command),
+    ("snapshot", snapshot),
+    ("disk", disk),
+    ("keystore", keystore),
+    ("envelope", envelope),
+    ("config", config),
+    ("ledger", ledger),
+];
+
+/// The record whose version and body these bytes are.
+fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (version, body) = bytes.split_first()?;
+    Some(signonce_core::seal_record(*version, body))
+}

@@ -1,0 +1,175 @@
+//! A small cluster's state: three chains, a key of every claimed class, a client.
+
+use signonce_core::{
+    Chain, Change, Claim, ClientId, Command, FEATURE_LEVEL, Floors, KeyState, Limits, Outcome, RequestId,
+    State, Table,
+};
+use signonce_protocol::{
+    AuraMode, BlockNumber, ChainFormat, Digest, Duty, GenesisHash, GrandpaStage, KeyId, KeyType, LogIndex,
+    NodeId, Round, SessionIndex, SetId, Side, Slot,
+};
+use std::collections::BTreeMap;
+
+/// A chain whose AURA blocks are one per slot, and one of a collator.
+pub(crate) const CHAINS: [(GenesisHash, AuraMode); 2] =
+    [(GenesisHash([1; 32]), AuraMode::Slot), (GenesisHash([2; 32]), AuraMode::Collator)];
+
+/// Keys of every claimed class, with the chain of each.
+pub(crate) const KEYS: [(KeyType, usize); 6] = [
+    (KeyType::Babe, 0),
+    (KeyType::Grandpa, 0),
+    (KeyType::Beefy, 0),
+    (KeyType::Para, 0),
+    (KeyType::Aura, 0),
+    (KeyType::Aura, 1),
+];
+
+/// Where all floors begin: slot, or set and round or block, or session.
+pub(crate) const BEGIN: (u64, u64) = (100, 100);
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) at: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        thread_local! {
+            static WORLD: World = World::provisioned();
+        }
+        WORLD.with(World::clone)
+    }
+
+    fn provisioned() -> Self {
+        let mut world = Self { state: State::new(), at: 0 };
+        world.done(Change::RaiseFeatureLevel { level: FEATURE_LEVEL });
+        for (i, (genesis, aura_mode)) in CHAINS.into_iter().enumerate() {
+            let format = ChainFormat { aura_mode, ..ChainFormat::default() };
+            let name = format!("chain-{i}");
+            let limits = Limits::default();
+            world.done(Change::AddChain(Chain { genesis, name, format, slot_duration_ms: 6_000, limits }));
+        }
+        for (i, (key_type, chain)) in KEYS.into_iter().enumerate() {
+            let (id, scheme, chain) = (key(i), key_type.schemes()[0], CHAINS[chain].0);
+            let sealed = vec![7; 64].into();
+            world.done(Change::RegisterKey { id, scheme, chain, group: None, sealed });
+            world.done(Change::ArmKey { id, floors: floors(key_type, BEGIN) });
+        }
+        world.done(Change::AddClient { name: "validator".into(), spki: [9; 32], rights: Vec::new() });
+        world.state.take_changes();
+        world
+    }
+
+    fn done(&mut self, change: Change) {
+        let outcomes = self.apply(Self::command(change.clone()));
+        assert!(matches!(&outcomes[..], [Outcome::Change(Ok(_))]), "{change:?}: {outcomes:?}");
+    }
+
+    pub(crate) fn command(change: Change) -> Command {
+        let request = RequestId { node: NodeId(1), boot: 1, seq: 1 };
+        Command::Change { request, actor: "operator".into(), time_ms: 1, change }
+    }
+
+    /// Applies a command as the next entry.
+    pub(crate) fn log(&mut self, command: Command) -> Vec<Outcome> {
+        self.at += 1;
+        let outcomes = self.state.apply(LogIndex(self.at), command).unwrap_or_default();
+        self.state.take_changes();
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Applies a command as the next entry, to two states, of which one lives on in its records alone.
+    pub(crate) fn apply(&mut self, command: Command) -> Vec<Outcome> {
+        self.at += 1;
+        let mut other = self.state.clone();
+        let mut records = records(&other);
+        let again = other.apply(LogIndex(self.at), command.clone());
+        for change in other.take_changes() {
+            match change.value {
+                Some(value) => records.insert((change.table, change.key), value),
+                None => records.remove(&(change.table, change.key)),
+            };
+        }
+        let outcomes = self.state.apply(LogIndex(self.at), command);
+        assert_eq!(outcomes, again, "one log, one outcome");
+        self.state.take_changes();
+        assert_eq!(records, self::records(&self.state), "what was written is the state");
+        let Ok(outcomes) = outcomes else { return Vec::new() };
+        let rows = records.into_iter().map(|((table, key), value)| (table, key, value));
+        if let Err(e) = State::from_records(rows, self.state.hash()) {
+            panic!("the records of a state make it again: {e}");
+        }
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Asks every key of a state something.
+    pub(crate) fn ask_all(state: &State) {
+        for key in state.keys() {
+            let duty = duty(key.id.key_type, BEGIN, 0, AuraMode::Slot);
+            let verdict = duty.map(|duty| state.check(&claim(key.id, duty, 1)).may_sign());
+            assert!(verdict != Some(true) || key.state == KeyState::Armed);
+            state.watermarks(&key.id);
+        }
+    }
+}
+
+fn records(state: &State) -> BTreeMap<(Table, Vec<u8>), Vec<u8>> {
+    state.records().map(|(table, key, value)| ((table, key), value)).collect()
+}
+
+/// The `n`th of [`KEYS`].
+pub(crate) fn key(n: usize) -> KeyId {
+    let key_type = KEYS[n].0;
+    let public = vec![n as u8 + 1; key_type.schemes()[0].public_len()];
+    KeyId { key_type, public: public[..].try_into().expect("it has the scheme's length") }
+}
+
+pub(crate) fn claim(key: KeyId, duty: Duty, digest: u8) -> Claim {
+    Claim { key, client: ClientId(1), duty, digest: Digest([digest; 32]), time_ms: 1 }
+}
+
+/// A duty of a claimed class at a place; `within` tells those at one place apart.
+pub(crate) fn duty(
+    key_type: KeyType,
+    (major, minor): (u64, u64),
+    within: u8,
+    aura: AuraMode,
+) -> Option<Duty> {
+    let stages = [GrandpaStage::Prevote, GrandpaStage::Precommit, GrandpaStage::PrimaryPropose];
+    Some(match key_type {
+        KeyType::Babe => Duty::BabeBlock { slot: Slot(major) },
+        KeyType::Aura => {
+            let block = (BlockNumber(u64::from(within)), signonce_protocol::Hash([within; 32]));
+            Duty::AuraBlock { slot: Slot(major), collation: (aura == AuraMode::Collator).then_some(block) }
+        }
+        KeyType::Grandpa => Duty::GrandpaVote {
+            set_id: SetId(major),
+            round: Round(minor),
+            stage: stages[usize::from(within) % 3],
+            target: BlockNumber(minor),
+        },
+        KeyType::Beefy => Duty::BeefyVote { set_id: SetId(major), block: BlockNumber(minor) },
+        KeyType::Para => Duty::ParaSide {
+            session: SessionIndex(u32::try_from(major).unwrap_or(u32::MAX)),
+            candidates: (0..=within % 3)
+                .map(|n| signonce_protocol::CandidateHash([within / 3 + n; 32]))
+                .collect(),
+            side: if minor.is_multiple_of(2) { Side::Valid } else { Side::Invalid },
+        },
+        KeyType::AuthorityDiscovery | KeyType::ImOnline => return None,
+    })
+}
+
+pub(crate) fn floors(key_type: KeyType, (major, minor): (u64, u64)) -> Floors {
+    let none = Floors::default();
+    match key_type {
+        KeyType::Babe | KeyType::Aura => Floors { slot: Some(Slot(major)), ..none },
+        KeyType::Grandpa => Floors { grandpa: Some((SetId(major), Round(minor))), ..none },
+        KeyType::Beefy => Floors { beefy: Some((SetId(major), BlockNumber(minor))), ..none },
+        KeyType::Para => {
+            Floors { para: Some(SessionIndex(u32::try_from(major).unwrap_or(u32::MAX))), ..none }
+        }
+        KeyType::AuthorityDiscovery | KeyType::ImOnline => none,
+    }
+}
