@@ -88,8 +88,11 @@ impl SignerApiServer for Echo {
         chain: ChainRef,
         _key: PublicKey,
         payload: PayloadParam,
+        last_signed: Option<LastSigned>,
     ) -> Result<SignReply, RpcError> {
         assert_eq!(chain.to_string().parse(), Ok(chain), "a chain's name is read as it is written");
+        let json = serde_json::to_value(&last_signed).expect("it is JSON");
+        assert_eq!(serde_json::from_value::<Option<LastSigned>>(json).expect("it was read"), last_signed);
         let raw = payload.read()?;
         let read = raw.decode(&ChainFormat::default());
         let payload = read.map_err(|e| RpcError::new(ErrorCode::MalformedPayload, e.to_string()))?;
