@@ -57,6 +57,7 @@ fn replica() -> ReplicaConfig {
         cluster: ClusterId([7; 16]),
         life: Life { incarnation: 1, boot: 1 },
         initial: vec![NodeId(1), NodeId(2), NodeId(3)],
+        joined: false,
         election_ticks: 10,
         heartbeat_ticks: 2,
         seed: 1,

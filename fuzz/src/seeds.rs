@@ -8,7 +8,7 @@ use parity_scale_codec::Encode;
 use signonce_core::replica::disk::{DiskOp, DiskTable};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Witnessed};
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
-use signonce_core::replica::{Output, Replica, ReplicaConfig};
+use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
 use signonce_core::{
     Change, ClaimRequest, Command, KeyAllowance, KeySelector, Limits, Member, RequestId, Right,
 };
@@ -196,14 +196,22 @@ fn configuration() -> Configuration {
 fn frames() -> Vec<Frame> {
     let disk = DiskPosition { term: 2, vote: 1, last_index: 6 };
     let life = Life { incarnation: 1, boot: 1 };
+    let roll = Roll {
+        at: LogIndex(6),
+        voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+        learners: vec![NodeId(9)],
+        addresses: vec![(NodeId(2), "10.0.0.2:7300".into())],
+    };
     let hello = Hello {
         cluster: ClusterId([7; 16]),
         node: NodeId(1),
         life,
         initial: vec![NodeId(1), NodeId(2), NodeId(3)],
         formed: true,
+        joined: false,
         disk,
         log: (2, 6),
+        roll: roll.clone(),
     };
     let welcome = HelloReply::Welcome {
         remembered: Some(Promise { term: 2, vote: 1, index: 6 }),
@@ -211,6 +219,7 @@ fn frames() -> Vec<Frame> {
         witnessed: Witnessed { term: 2, log: (2, 6) },
         life,
         disk,
+        roll,
     };
     let mut forwarded: Vec<Request> = requests().into_iter().map(Request::Claim).collect();
     let ids: Vec<RequestId> = forwarded.iter().map(Request::id).collect();
@@ -241,6 +250,7 @@ fn alone() -> (Replica, Vec<PeerMessage>, Rows) {
         cluster: ClusterId([7; 16]),
         life: Life { incarnation: 1, boot: 1 },
         initial: vec![NodeId(1)],
+        joined: false,
         election_ticks: 10,
         heartbeat_ticks: 2,
         seed: 1,
