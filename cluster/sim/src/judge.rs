@@ -161,7 +161,10 @@ impl Judge {
             Refusal::JumpTooFar { .. } => coordinates.iter().any(|at| at.0.0 > 1_000_000),
             Refusal::BeefyAheadOfGrandpa { asked, precommitted, slack } => asked.0 > precommitted.0 + slack,
             Refusal::Crowded { limit, .. } => mark.entries.len() >= *limit as usize,
-            Refusal::UnknownKey { .. } | Refusal::KeyRemoved { .. } | Refusal::WrongDuty { .. } => false,
+            Refusal::UnknownKey { .. }
+            | Refusal::KeyRemoved { .. }
+            | Refusal::KeyHalted { .. }
+            | Refusal::WrongDuty { .. } => false,
         };
         assert!(justified, "refused without reason: {claim:?}: {refusal}");
     }

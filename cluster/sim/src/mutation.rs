@@ -76,7 +76,7 @@ impl Mutation {
         self.without_fence()
             || matches!(self, Self::ReusedNodeId | Self::LifeUnread)
             || self.needs_lost_leader()
-            || self == Self::FurthestWitnessBinds
+            || matches!(self, Self::FurthestWitnessBinds | Self::FenceAsksOldMembers)
     }
 
     /// Whether it shows where a leader is lost with its memory of what a rolled back node acknowledged.
@@ -86,6 +86,7 @@ impl Mutation {
 
     /// Nodes it needs to show: with three, the fence asks everybody anyway.
     pub fn nodes(self) -> usize {
-        if self.needs_lost_leader() || self == Self::FurthestWitnessBinds { 5 } else { 3 }
+        let five = matches!(self, Self::FurthestWitnessBinds | Self::FenceAsksOldMembers);
+        if self.needs_lost_leader() || five { 5 } else { 3 }
     }
 }

@@ -237,7 +237,8 @@ impl Setup {
         if options.profile == Profile::Storage {
             draw.forbidden(options);
         }
-        if options.profile != Profile::Basic {
+        let scripted = draw.ops.iter().any(|(_, op)| matches!(op, Op::Members { .. }));
+        if options.profile != Profile::Basic && !scripted {
             draw.members();
         }
         let mut ops = draw.ops;
@@ -423,6 +424,37 @@ impl Draw<'_> {
         }
     }
 
+    /// One of five is replaced without hearing of it. What the leader, the newcomer and the victim then agree on, the
+    /// two others do not hear of. The victim's disk is put back to before the change, and the three others that it
+    /// knows from then would vouch for it; leader and newcomer are away.
+    fn old_members(&mut self) {
+        let (left, deaf, leader, victim, newcomer) = (0, [1, 2], 3, 4, self.n + 1);
+        let at = self.rng.random_range(SECOND..2 * SECOND);
+        let copied = at + 500 * MS;
+        let age = self.rng.random_range(5 * SECOND..7 * SECOND);
+        let back = copied + age;
+        let asks = |op: &Op| matches!(op, Op::Ask(_));
+        self.ops.retain(|(_, op)| asks(op));
+        self.ops.push((at, Op::Transfer(Some(leader))));
+        self.ops.push((copied, Op::Rollback { node: victim, age, down: 5 * MS, all: true }));
+        self.ops.push((copied + 10 * MS, Op::Members { seat: 0, replaces: Some(left) }));
+        let unaware = copied + self.rng.random_range(20 * MS..2 * SECOND);
+        let unheard = back - self.rng.random_range(100 * MS..500 * MS);
+        self.apart(&[left], &[deaf[0], deaf[1], leader, victim, newcomer], unaware, back);
+        self.apart(&[left], &[deaf[0], deaf[1], leader, newcomer], back, back + 4 * SECOND);
+        self.apart(&deaf, &[leader, victim, newcomer], unheard, back);
+        for node in [leader, newcomer] {
+            let crash = Op::Crash { node, loss: Loss::Power(0), after_outputs: None, down: 5 * SECOND };
+            self.ops.push((back, crash));
+        }
+    }
+
+    fn apart(&mut self, some: &[usize], others: &[usize], from: Micros, to: Micros) {
+        for (a, b) in [(some, others), (others, some)] {
+            self.ops.push((from, Op::Cut { from: a.to_vec(), to: b.to_vec(), lasts: to - from }));
+        }
+    }
+
     /// All restart; one node alone has the last entries, tells everybody so, and is gone for good.
     fn longest_log_lost(&mut self, node: usize) {
         let at = self.rng.random_range(2 * SECOND..self.setup.chaos - SECOND);
@@ -463,6 +495,9 @@ impl Draw<'_> {
 
     /// One node, again and again: two at a time are more than any fence can bear.
     fn forbidden(&mut self, options: &Options) {
+        if options.mutation == Some(Mutation::FenceAsksOldMembers) || (self.n == 5 && chance(self.rng, 50)) {
+            return self.old_members();
+        }
         let node = self.node();
         let kinds: &[u8] = match options.mutation {
             Some(Mutation::WipedNode) => &[0],

@@ -147,7 +147,8 @@ impl Registry {
     /// Where the node is reached: as it said itself, else as the one who invited it did.
     pub fn peer_addr(&self, node: NodeId) -> Option<&str> {
         let announced = self.members.get(&node).map(|record| record.member.peer_addr.as_str());
-        announced.or_else(|| self.memberships.get(&node).map(|membership| membership.peer_addr.as_str()))
+        let expected = || self.memberships.get(&node).map(|membership| membership.peer_addr.as_str());
+        announced.or_else(expected).filter(|address| !address.is_empty())
     }
 
     /// Whether the node came later, has joined and was not removed.

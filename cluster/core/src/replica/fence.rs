@@ -22,6 +22,36 @@
 //! to the newer.
 //!
 //! The price: in a cluster of three, a node that restarts needs both others to answer.
+//!
+//! # When members come and go
+//!
+//! Whose majority? Every answer carries the configuration that its giver knows to be committed ([`Roll`]), and enough
+//! is a majority, the node itself not counted, of the *newest* configuration known from the own disk and the answers.
+//! It is found anew with every answer. That is enough because configurations change by one voter at a time:
+//!
+//! - A majority of C besides the node meets, besides the node, every quorum of C that the node was part of, and every
+//!   quorum of a configuration that differs from C by one voter, as long as C has three voters: with n of them it has
+//!   n/2+1 of the n-1 others, and such a quorum, without the node and without the voter that C lacks, n/2 or more of
+//!   them. With two voters this fails, so no removal leaves fewer than three (`state/members.rs`).
+//! - So if none of a majority of C knows a newer configuration, the one after next was never committed: to propose it,
+//!   a leader must have applied the next one, and whoever acknowledged that proposal learnt with it that the next one
+//!   is committed, durably and before it answered; a quorum of such nodes meets the majority. The next one itself may
+//!   be committed; its quorums meet the majority too.
+//! - Quorums of older configurations need no witness of their own: what they agreed on is in the log of everybody who
+//!   acknowledged the change to C or to the one before it, and a quorum that did meets the majority. Their votes are
+//!   of terms that these nodes have seen.
+//! - What is committed after an answer was given is the business of lives: whoever answered helps nobody who counts on
+//!   the node's old life, and no configuration after C comes about without one of those who answered.
+//!
+//! Where the newest configuration is told by a node that is itself behind, or was removed and does not know it, its
+//! word is true but old, and it counts only as one of the voters of the newest.
+//!
+//! A node that came later starts with an empty disk and knows nobody: it takes the first answer's configuration and
+//! goes on from there. As long as it has not passed it has promised nothing, so any memory of a promise proves that
+//! its disk was wiped. With its pass it writes its (empty) store; from then on it is a returning node like any other,
+//! before its first snapshot as after it.
+//!
+//! Who was removed gets a life that is after all others: nobody listens to it, and nobody helps those who count on it.
 
 use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
 use super::members::Roll;

@@ -21,7 +21,7 @@ use raft::StateRole;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{LogIndex, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries a learner may be behind and still count as caught up.
 const CAUGHT_UP: u64 = if cfg!(signonce_sim) { 20 } else { 100 };
@@ -154,6 +154,8 @@ fn changes_membership(command: &Command) -> bool {
             | Change::JoinMember { .. }
             | Change::PromoteMember { .. }
             | Change::RemoveMember { .. }
+            // It may be the word that such a change waits for.
+            | Change::DecideProposal { .. }
     )
 }
 
@@ -179,8 +181,9 @@ impl Replica {
         let state = self.read_state();
         let registry = state.registry();
         let joined = registry.memberships().map(|membership| membership.node);
-        let all = configuration.members().chain(joined.filter(|node| registry.has_joined(*node)));
-        let addressed = all.filter_map(|node| Some((node, registry.peer_addr(node)?.to_owned())));
+        let joined = joined.filter(|node| registry.has_joined(*node));
+        let all: BTreeSet<NodeId> = configuration.members().chain(joined).collect();
+        let addressed = all.into_iter().filter_map(|node| Some((node, registry.peer_addr(node)?.to_owned())));
         roll.addresses = addressed.collect();
         roll
     }
@@ -254,6 +257,10 @@ impl Replica {
         match change {
             Change::PromoteMember { node } => Some((*node, self.hazard_of_promoting(*node)?)),
             Change::RemoveMember { node } => Some((*node, self.hazard_of_removing(*node)?)),
+            Change::DecideProposal { id, approve: true } => {
+                let proposed = self.read_state().registry().proposal(*id)?.change.clone();
+                self.hazard(&proposed)
+            }
             _ => None,
         }
     }

@@ -82,7 +82,7 @@ impl State {
     }
 
     /// Whether the node belongs to the cluster: raft knows it, or it has announced itself, and it was not removed.
-    fn is_member(&self, node: NodeId) -> bool {
+    pub(super) fn is_member(&self, node: NodeId) -> bool {
         let known = self.registry.member(node).is_some()
             || self.registry.membership(node).is_some()
             || self.configuration.members().any(|member| member == node);

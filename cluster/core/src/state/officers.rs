@@ -60,7 +60,7 @@ impl State {
     fn check_sense(&self, change: &Change) -> Result<(), ChangeError> {
         match change {
             Change::ArmKey { id, .. } | Change::RemoveKey { id } => self.living_key(*id).map(drop),
-            Change::RemoveMember { node } if self.registry.member(*node).is_none() => {
+            Change::RemoveMember { node } if !self.is_member(*node) => {
                 Err(ChangeError::UnknownMember { node: *node })
             }
             Change::SetOfficer { name, role } => self.officers_with(name, *role).map(drop),
