@@ -182,7 +182,7 @@ impl Change {
     /// word of one person for where a key has signed before.
     pub fn is_dangerous(&self) -> bool {
         match self {
-            // Without floors it is a key that stood still here, or one whose work is not claimed.
+            // Without floors it is a key whose work is not claimed.
             Self::ArmKey { floors, .. } => *floors != Floors::default(),
             Self::RemoveKey { .. }
             | Self::RemoveMember { .. }

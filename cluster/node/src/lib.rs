@@ -25,4 +25,4 @@ pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Stage, Stages, bound};
 pub use node::{Node, NodeConfig, StartError};
 pub use store::StoreError;
 pub use transport::Peer;
-pub use transport::tls::{PeerTls, TlsError, node_name};
+pub use transport::tls::{LivePeerTls, PeerTls, TlsError, node_name};

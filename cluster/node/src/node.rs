@@ -7,7 +7,7 @@ use crate::handle::{Handle, Shared};
 use crate::identity;
 use crate::metrics::ClusterMetrics;
 use crate::store::StoreError;
-use crate::transport::tls::{self, PeerTls, TlsError};
+use crate::transport::tls::{LivePeerTls, PeerTls, TlsError};
 use crate::transport::{Local, Peer, Transport};
 use signonce_core::replica::{OpenError, Replica, ReplicaConfig};
 use signonce_protocol::NodeId;
@@ -93,6 +93,7 @@ pub struct Node {
     driver: std::thread::JoinHandle<()>,
     /// Peer streams; they end when this is dropped.
     tasks: JoinSet<()>,
+    peer_tls: LivePeerTls,
 }
 
 impl Node {
@@ -127,7 +128,8 @@ impl Node {
             }
         }
 
-        let tls = tls::configs(config.tls, &identity.cluster, identity.node)?;
+        let tls = LivePeerTls::new(config.tls, identity.cluster, identity.node)?;
+        let peer_tls = tls.clone();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let listener = listen(config.listen, runtime.handle())
@@ -182,12 +184,17 @@ impl Node {
             .spawn(move || runtime.block_on(driver.run(inbox, opened.high_water)))
             .map_err(StartError::Thread)?;
         tracing::info!(node = %identity.node, cluster = %identity.cluster, time_ms = unix_ms(), "node started");
-        Ok(Self { handle, driver, tasks })
+        Ok(Self { handle, driver, tasks, peer_tls })
     }
 
     /// The way to use the node.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// The way to give the node other certificates.
+    pub fn peer_tls(&self) -> LivePeerTls {
+        self.peer_tls.clone()
     }
 
     /// What the node measures.

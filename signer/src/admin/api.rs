@@ -22,6 +22,7 @@
 
 use super::documents::DocumentInfo;
 use crate::activity::ClientActivity;
+use crate::server::reload::TlsStatus;
 use crate::upkeep::feature::HeldBackBy;
 use crate::{
     audit::query::{AuditPage, AuditQuery},
@@ -149,6 +150,9 @@ pub struct AdminStatus {
     pub keys: KeyCounts,
     /// Keys this node cannot sign with, and why.
     pub locked: Vec<LockedKey>,
+    /// The certificates in use; none from older nodes.
+    #[serde(default)]
+    pub tls: Option<TlsStatus>,
     /// Protections of the process that are missing: core dumps, locked memory. Empty when all are in place.
     pub memory_warnings: Vec<String>,
     /// Unix milliseconds of this node's clock.

@@ -17,6 +17,7 @@ use crate::{
     interchange::Interchange,
     keyring_sync::KeyringSync,
     readiness::Gate,
+    server::reload::LiveTls,
     upkeep::{feature::Levels, reseal::not_sealed_for},
 };
 use http::Extensions;
@@ -43,6 +44,8 @@ pub struct Admin {
     pub sync: Arc<KeyringSync>,
     /// Whether the node serves.
     pub gate: Arc<Gate>,
+    /// The certificates in use.
+    pub tls: Arc<LiveTls>,
     /// What clients have asked.
     pub activity: Arc<Activity>,
     /// The cluster's id.
@@ -334,6 +337,7 @@ impl Admin {
             readiness: self.gate.readiness(),
             keys,
             locked: self.sync.locked().into_iter().map(|(key, why)| LockedKey { key, why }).collect(),
+            tls: Some(self.tls.status()),
             memory_warnings: self.memory_warnings.clone(),
             time_ms: unix_ms(),
             restored_from: self.handle.read(|state| state.registry().origin().cloned()),

@@ -27,6 +27,7 @@ pub struct HeadSigner {
     key: Arc<dyn SigningKey>,
     chain: Vec<CertificateDer<'static>>,
     cluster: String,
+    files: TlsFiles,
 }
 
 impl HeadSigner {
@@ -41,7 +42,16 @@ impl HeadSigner {
             key: ring::sign::any_supported_type(&key).map_err(unusable)?,
             chain: tls::read_certificates(&files.cert)?,
             cluster: cluster.to_owned(),
+            files: files.clone(),
         })
+    }
+
+    /// Takes over what the files hold now: certificates are renewed in place. Goes on with the old one if the new one
+    /// cannot be used, of which the [reload](crate::server::reload) tells.
+    pub fn refresh(&mut self) {
+        if let Ok(fresh) = Self::new(&self.files, &self.cluster) {
+            *self = fresh;
+        }
     }
 
     /// Signs that the chain before record `next` is `chain`.

@@ -5,7 +5,7 @@
 //! request, a number of connections, time for the handshake and the head of a request. A connection outlives every
 //! refusal; it ends when the other side ends it, when it cannot be understood, or when the node stops.
 
-use super::tls::PeerIdentity;
+use super::{reload::LiveTls, tls::PeerIdentity};
 use crate::{
     metrics::{Metrics, PortMetrics},
     readiness::Gate,
@@ -82,10 +82,10 @@ impl Endpoint {
     }
 
     /// Accepts TLS connections until the node stops.
-    pub async fn serve_tls(self, listener: TcpListener, acceptor: TlsAcceptor) {
+    pub async fn serve_tls(self, listener: TcpListener, tls: Arc<LiveTls>) {
         let this = Arc::new(self);
         while let Some(((stream, address), place)) = this.next(|| listener.accept()).await {
-            let (this, acceptor) = (Arc::clone(&this), acceptor.clone());
+            let (this, acceptor) = (Arc::clone(&this), tls.acceptor());
             tokio::spawn(async move { this.one_tls(stream, address, acceptor, place).await });
         }
     }

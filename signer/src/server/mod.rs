@@ -7,6 +7,7 @@
 
 pub mod http;
 pub mod process;
+pub mod reload;
 pub mod tls;
 
 use crate::{
@@ -30,7 +31,8 @@ use http::{Endpoint, serve_probes};
 use jsonrpsee::server::{Methods, ServerHandle, stop_channel};
 use process::StopSignals;
 use prometheus_client::collector::Collector;
-use signonce_cluster::{Node, NodeConfig, Peer, PeerTls, StartError, StoreError, identity};
+use reload::{LiveTls, ReloadFailed};
+use signonce_cluster::{Node, NodeConfig, Peer, StartError, StoreError, identity};
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::{
     HardeningReport, IdentityError, Keyring, NodeIdentity, PassphraseError, PassphraseSource, harden_process,
@@ -46,7 +48,6 @@ use std::{
 };
 use tls::TlsError;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_rustls::TlsAcceptor;
 
 /// How long a stopping leader waits for its heir to take over.
 const HANDOVER: Duration = Duration::from_secs(3);
@@ -113,11 +114,12 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     report(&hardening, warnings);
     check_identity(&config)?;
     let listeners = Listeners::bind(&config).await?;
-    let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&config.tls)?));
+    let live = Arc::new(LiveTls::load(&config.tls)?);
     let identity = unlock(&config).await?;
     let node = Node::start(node_config(&config)?).await?;
-    let parts = Parts::new(&config, &node, identity, hardening)?;
-    let stop = parts.serve(&config, listeners, acceptor);
+    tokio::spawn(Arc::clone(&live).follow(node.peer_tls()));
+    let parts = Parts::new(&config, &node, identity, hardening, &live)?;
+    let stop = parts.serve(&config, listeners, live);
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
 
     let signal = signals.next().await;
@@ -196,11 +198,7 @@ fn node_config(config: &Config) -> Result<NodeConfig, RunError> {
         data_dir: config.node.data_dir.clone(),
         peers: config.cluster.members.iter().map(peer).collect(),
         listen: config.listen.peer,
-        tls: PeerTls {
-            ca: tls::read_certificates(&config.tls.ca)?,
-            chain: tls::read_certificates(&config.tls.cert)?,
-            key: tls::read_key(&config.tls.key)?,
-        },
+        tls: tls::peer_tls(&config.tls)?,
         tick: config.limits.tick(),
         log_bytes_max: config.limits.log_bytes_max,
         slot_tolerance: config.limits.slot_tolerance,
@@ -280,6 +278,7 @@ impl Parts {
         node: &Node,
         identity: NodeIdentity,
         hardening: HardeningReport,
+        live: &Arc<LiveTls>,
     ) -> Result<Self, RunError> {
         let handle = node.handle();
         let keyring = Arc::new(Keyring::new());
@@ -291,6 +290,7 @@ impl Parts {
             Box::new(Keys(handle.clone())),
             Box::new(Arc::clone(&machine)),
             Box::new(Arc::clone(&backups)),
+            Box::new(ReloadFailed(Arc::clone(live))),
         ];
         let metrics = Arc::new(Metrics::new(&node.metrics(), collectors));
         let sync = Arc::new(KeyringSync::new(handle.clone(), identity, Arc::clone(&keyring)));
@@ -317,6 +317,7 @@ impl Parts {
             keyring,
             sync: Arc::clone(&sync),
             gate: Arc::clone(&gate),
+            tls: Arc::clone(live),
             activity,
             cluster: config.cluster.id.clone(),
             memory_warnings: hardening.warnings(),
@@ -328,7 +329,7 @@ impl Parts {
     }
 
     /// Starts every task; what is returned ends those that hold connections.
-    fn serve(self, config: &Config, listeners: Listeners, acceptor: TlsAcceptor) -> ServerHandle {
+    fn serve(self, config: &Config, listeners: Listeners, live: Arc<LiveTls>) -> ServerHandle {
         let Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule } = self;
         let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
@@ -336,11 +337,11 @@ impl Parts {
         let methods = rpc_module(Rpc::new(signer, config.cluster.id.clone()));
         tokio::spawn(
             Endpoint::new(methods.into(), limit, stopping.clone(), metrics.port("client"))
-                .serve_tls(client, acceptor.clone()),
+                .serve_tls(client, Arc::clone(&live)),
         );
         let methods: Methods = admin_module(admin).into();
         let endpoint = Endpoint::new(methods.clone(), limit, stopping.clone(), metrics.port("admin"));
-        tokio::spawn(endpoint.serve_tls(admin_port, acceptor));
+        tokio::spawn(endpoint.serve_tls(admin_port, live));
         let endpoint = Endpoint::new(methods, limit, stopping, metrics.port("admin_socket"));
         tokio::spawn(endpoint.serve_unix(admin_socket, owner));
         tokio::spawn(async move {

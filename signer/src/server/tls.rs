@@ -12,6 +12,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
 use sha2::{Digest as _, Sha256};
+use signonce_cluster::PeerTls;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -151,6 +152,18 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         what: "a private key",
         path: path.to_owned(),
         why: e.to_string(),
+    })
+}
+
+/// For the streams between nodes.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn peer_tls(files: &TlsFiles) -> Result<PeerTls, TlsError> {
+    Ok(PeerTls {
+        ca: read_certificates(&files.ca)?,
+        chain: read_certificates(&files.cert)?,
+        key: read_key(&files.key)?,
     })
 }
 

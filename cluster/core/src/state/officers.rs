@@ -2,7 +2,8 @@
 
 use super::{State, change::Made};
 use crate::{
-    command::{Change, ChangeDone, ChangeError, Counted},
+    command::{Change, ChangeDone, ChangeError, Counted, Floors},
+    ledger::Position,
     roles::{Officers, Proposal, ProposalDecision, Role, is_operator},
 };
 use signonce_protocol::LogIndex;
@@ -34,7 +35,21 @@ impl State {
 
     /// Whether a second officer has to agree first.
     pub(super) fn needs_approval(&self, actor: &str, change: &Change) -> bool {
-        self.registry.officers().require_approval && is_operator(actor) && change.is_dangerous()
+        let asked = self.registry.officers().require_approval && is_operator(actor) && change.is_dangerous();
+        asked && !self.arms_where_it_stood(change)
+    }
+
+    /// A key that was disabled here and goes on from its own floor takes nobody's word for anything.
+    fn arms_where_it_stood(&self, change: &Change) -> bool {
+        let Change::ArmKey { id, floors } = change else { return false };
+        let none = Floors::default();
+        let stood = self.ledger.watermarks(id).first().map(|watermark| match watermark.floor {
+            Position::Slot { slot } => Floors { slot: Some(slot), ..none },
+            Position::Grandpa { set_id, round } => Floors { grandpa: Some((set_id, round)), ..none },
+            Position::Beefy { set_id, block } => Floors { beefy: Some((set_id, block)), ..none },
+            Position::Para { session } => Floors { para: Some(session), ..none },
+        });
+        stood == Some(*floors)
     }
 
     /// Keeps the change until another officer decides. Proposing the same again finds the first proposal.

@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Command, Floors, KeyState, Outcome, Role, State, roles::PROPOSAL_LIFE_MS,
+    Change, ChangeDone, ChangeError, Command, KeyState, Outcome, Role, State, roles::PROPOSAL_LIFE_MS,
 };
 use signonce_protocol::{KeyId, KeyType, LogIndex};
 
@@ -143,10 +143,11 @@ fn a_proposal_is_judged_again_when_it_is_approved() {
     by(&mut world, "admin:o", Change::DisableKey { id: key }).unwrap();
     let arm = propose(&mut world, "admin:k1", Change::ArmKey { id: key, floors: from_slot(6) });
     world.raise(key, from_slot(50)).unwrap();
-    let before = world.state.hash();
+    let before = world.state.registry_version();
     let refused = by(&mut world, "admin:k2", approve(arm));
     assert!(matches!(refused, Err(ChangeError::AlreadyHigher { .. })), "{refused:?}");
-    assert_eq!(world.state.hash(), before);
+    assert_eq!(world.state.registry_version(), before);
+    assert_eq!(world.state.registry().proposal(arm).unwrap().decision, None, "it still waits");
     // Nor is it made in the name of somebody who may not any more.
     let id = propose(&mut world, "admin:k1", Change::RemoveKey { id: key });
     let more = propose(&mut world, "admin:k2", set("k3", Some(Role::KeyOfficer)));
@@ -160,10 +161,12 @@ fn a_proposal_is_judged_again_when_it_is_approved() {
 #[test]
 fn what_only_takes_away_or_moves_nothing_needs_no_second_officer() {
     let (mut world, key) = strict();
-    let unchanged = Change::ArmKey { id: key, floors: Floors::default() };
+    let unchanged = Change::ArmKey { id: key, floors: from_slot(5) };
     for change in [Change::DisableKey { id: key }, unchanged] {
         assert_eq!(by(&mut world, "admin:k1", change).unwrap().proposed, None);
     }
+    by(&mut world, "admin:k1", Change::DisableKey { id: key }).unwrap();
+    propose(&mut world, "admin:k1", Change::ArmKey { id: key, floors: from_slot(6) });
 }
 
 #[test]

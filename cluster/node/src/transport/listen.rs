@@ -86,7 +86,7 @@ async fn greet(
     socket: TcpStream,
 ) -> Result<(TlsStream<TcpStream>, NodeId, Life, Purpose), FrameError> {
     socket.set_nodelay(true)?;
-    let mut stream = TlsAcceptor::from(Arc::clone(&local.tls.server)).accept(socket).await?;
+    let mut stream = TlsAcceptor::from(local.tls.server()).accept(socket).await?;
     let Frame::Hello(hello, purpose) = Frame::read(&mut stream, FRAME_BYTES_MAX).await? else {
         return Err(FrameError::Unexpected);
     };

@@ -17,7 +17,7 @@ use signonce_protocol::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
-use tls::TlsConfigs;
+use tls::LivePeerTls;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -40,7 +40,7 @@ pub(crate) struct Local {
     pub node: NodeId,
     /// What this node says first on every stream.
     pub hello: RwLock<Hello>,
-    pub tls: TlsConfigs,
+    pub tls: LivePeerTls,
     pub inbox: Inbox,
     /// Nodes that have left for ever.
     pub gone: watch::Sender<BTreeSet<NodeId>>,

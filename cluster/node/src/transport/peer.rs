@@ -88,7 +88,7 @@ async fn greet(
     timeout(CONNECT_TIMEOUT, async {
         let socket = TcpStream::connect(&peer.address).await?;
         socket.set_nodelay(true)?;
-        let connector = TlsConnector::from(Arc::clone(&local.tls.client));
+        let connector = TlsConnector::from(local.tls.client());
         let mut stream = connector.connect(tls::server_name(&local.cluster, peer.id), socket).await?;
         let hello = local.hello.read().expect("nobody panics with it").clone();
         Frame::Hello(hello, purpose).write(&mut stream).await?;

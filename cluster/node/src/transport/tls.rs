@@ -6,7 +6,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version::TLS13};
 use signonce_core::replica::fence::ClusterId;
 use signonce_protocol::NodeId;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -46,12 +46,48 @@ pub fn node_name(cluster: &ClusterId, node: NodeId) -> String {
     format!("node-{node}.{cluster}.signonce.internal")
 }
 
-pub(crate) struct TlsConfigs {
-    pub server: Arc<ServerConfig>,
-    pub client: Arc<ClientConfig>,
+struct TlsConfigs {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
 }
 
-pub(crate) fn configs(tls: PeerTls, cluster: &ClusterId, node: NodeId) -> Result<TlsConfigs, TlsError> {
+/// The certificates that a node's next connections with its peers use. Clones are the same.
+#[derive(Clone)]
+pub struct LivePeerTls(Arc<Live>);
+
+struct Live {
+    cluster: ClusterId,
+    node: NodeId,
+    configs: RwLock<TlsConfigs>,
+}
+
+impl LivePeerTls {
+    pub(crate) fn new(tls: PeerTls, cluster: ClusterId, node: NodeId) -> Result<Self, TlsError> {
+        let configs = RwLock::new(configs(tls, &cluster, node)?);
+        Ok(Self(Arc::new(Live { cluster, node, configs })))
+    }
+
+    /// From now on new connections use `tls`. Those that are open go on.
+    ///
+    /// # Errors
+    /// If `tls` cannot be used; nothing has changed then.
+    pub fn replace(&self, tls: PeerTls) -> Result<(), TlsError> {
+        let Live { cluster, node, configs: live } = &*self.0;
+        let new = configs(tls, cluster, *node)?;
+        *live.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.configs.read().unwrap_or_else(PoisonError::into_inner).server)
+    }
+
+    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0.configs.read().unwrap_or_else(PoisonError::into_inner).client)
+    }
+}
+
+fn configs(tls: PeerTls, cluster: &ClusterId, node: NodeId) -> Result<TlsConfigs, TlsError> {
     let expected = node_name(cluster, node);
     let names = tls.chain.first().map(|leaf| dns_names(leaf)).unwrap_or_default();
     if !names.contains(&expected) {
