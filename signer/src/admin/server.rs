@@ -45,7 +45,7 @@ pub struct Admin {
     /// Whether the node serves.
     pub gate: Arc<Gate>,
     /// The certificates in use.
-    pub tls: Arc<LiveTls>,
+    pub live_tls: Arc<LiveTls>,
     /// What clients have asked.
     pub activity: Arc<Activity>,
     /// The cluster's id.
@@ -337,7 +337,7 @@ impl Admin {
             readiness: self.gate.readiness(),
             keys,
             locked: self.sync.locked().into_iter().map(|(key, why)| LockedKey { key, why }).collect(),
-            tls: Some(self.tls.status()),
+            tls: Some(self.live_tls.status()),
             memory_warnings: self.memory_warnings.clone(),
             time_ms: unix_ms(),
             restored_from: self.handle.read(|state| state.registry().origin().cloned()),

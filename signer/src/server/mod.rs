@@ -317,7 +317,7 @@ impl Parts {
             keyring,
             sync: Arc::clone(&sync),
             gate: Arc::clone(&gate),
-            tls: Arc::clone(live),
+            live_tls: Arc::clone(live),
             activity,
             cluster: config.cluster.id.clone(),
             memory_warnings: hardening.warnings(),
