@@ -93,3 +93,14 @@ fn the_signers_can_be_upgraded_one_after_the_other_as_the_page_says() {
     assert_eq!(said.lines().filter(|line| *line == "ready").count(), 3, "each came back: {said}");
     assert!(said.contains("level      2"), "{said}");
 }
+
+#[test]
+fn the_audit_explains_exports_and_proves_as_its_page_says() {
+    let said = follow(&["docs/first-cluster.md", "docs/audit.md"]);
+    assert!(said.contains("validator-a (client 1) asked node 1 for the GRANDPA Precommit"), "{said}");
+    assert!(said.contains("REFUSED (equivocation)"), "{said}");
+    assert!(said.contains("SOUND: records 0 to"), "{said}");
+    assert!(said.contains("was changed, or one before it"), "{said}");
+    assert!(said.contains("it was cut off"), "{said}");
+    assert!(said.contains("BLIND for the chain since"), "{said}");
+}

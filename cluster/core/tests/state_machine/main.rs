@@ -1,5 +1,6 @@
 //! The state machine as its callers see it: commands in, outcomes and records out.
 
+mod audit;
 mod beefy;
 mod clients;
 mod format;
