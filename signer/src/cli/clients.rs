@@ -1,5 +1,7 @@
 //! `signonce clients`: the validators that may ask for signatures.
 
+mod terms;
+
 use super::common::{Confirm, Done, Reach, Usage, table};
 use crate::{
     admin::{api::ClientRow, client::AdminClient},
@@ -29,6 +31,9 @@ enum Command {
     Add(Add),
     Update(Update),
     List(List),
+    Show(terms::Show),
+    Limits(terms::Limits),
+    Rotate(terms::Rotate),
     Remove(Remove),
 }
 
@@ -125,7 +130,7 @@ fn named_groups(rights: &[Right]) -> Vec<&str> {
     groups
 }
 
-/// Lists the clients and their rights.
+/// Lists the clients: rights, limits, and what they asked of the node that answers.
 #[derive(clap::Args, Debug)]
 struct List {
     /// Removed clients too.
@@ -179,10 +184,17 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Add(args) => add(args).await?,
         Command::Update(args) => update(args).await?,
         Command::List(List { all, reach }) => {
-            let mut rows = reach.client()?.clients().await?;
+            let admin = reach.client()?;
+            let mut rows = admin.clients().await?;
             rows.retain(|row| all || row.state == ClientState::Active);
-            reach.output.print(&rows, describe(&rows))?;
+            let status = admin.status().await?;
+            let text = describe(&rows, status.time_ms);
+            let seen = format!("Seen by node {} since it started; each node counts for itself.", status.node);
+            reach.output.print(&rows, format!("{text}\n{seen}"))?;
         }
+        Command::Show(args) => terms::show(args).await?,
+        Command::Limits(args) => terms::limits(args).await?,
+        Command::Rotate(args) => terms::rotate(args).await?,
         Command::Remove(Remove { name, confirm, reach }) => {
             let admin = reach.client()?;
             confirm.ask(format!("Will remove client {name}; its certificate is never accepted again."))?;
@@ -283,20 +295,30 @@ fn describe_right(right: &Right) -> String {
     format!("{keys}{chain}: {classes}")
 }
 
-fn describe(rows: &[ClientRow]) -> String {
+fn allowance_of(row: &ClientRow) -> Option<String> {
+    let allowance = row.key_allowance.as_ref()?;
+    Some(format!("{} ({} so far)", describe_allowance(allowance), row.keys_made))
+}
+
+fn describe(rows: &[ClientRow], now_ms: u64) -> String {
     let cells = rows.iter().map(|row| {
-        let making = row
-            .key_allowance
-            .iter()
-            .map(|allowance| format!("{} ({} so far)", describe_allowance(allowance), row.keys_made));
-        let rights = row.rights.iter().map(describe_right).chain(making).collect::<Vec<_>>().join("; ");
+        let rights = row.rights.iter().map(describe_right).chain(allowance_of(row));
+        let rights = rights.collect::<Vec<_>>().join("; ");
         let mut name = row.name.clone();
         if row.state == ClientState::Removed {
             let _ = write!(name, " (removed)");
         }
-        [row.id.0.to_string(), name, row.spki.to_string(), rights]
+        let mut spki = row.spki.to_string();
+        if let Some(next) = &row.next_spki {
+            let _ = write!(spki, " and {next}");
+        }
+        let [seen, duty, refused] = terms::describe_activity(row.activity.as_ref(), now_ms);
+        let limits = terms::describe_limits(&row.limits);
+        [row.id.0.to_string(), name, seen, duty, refused, limits, spki, rights]
     });
-    table(["ID", "NAME", "CERTIFICATE KEY (SPKI)", "MAY DO"], cells)
+    let head =
+        ["ID", "NAME", "LAST SEEN", "LAST DUTY", "REFUSED", "LIMITS", "CERTIFICATE KEY (SPKI)", "MAY DO"];
+    table(head, cells)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::{
     enroll::EnrollError,
 };
 use serde::Serialize;
+use signonce_protocol::LogIndex;
 use std::{
     fmt::Display,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
@@ -36,6 +37,34 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         cause.downcast_ref::<CallError>().map(CallError::exit_code)
     };
     error.chain().find_map(of).unwrap_or(1)
+}
+
+/// The proposal that a command ended with, instead of a change.
+pub(super) fn proposed(error: &anyhow::Error) -> Option<LogIndex> {
+    let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<CallError>() {
+        Some(CallError::Proposed { id }) => Some(*id),
+        _ => match cause.downcast_ref::<EnrollError>() {
+            Some(EnrollError::Call(CallError::Proposed { id })) => Some(*id),
+            _ => None,
+        },
+    };
+    error.chain().find_map(of)
+}
+
+/// Says what the other officer has to do. That is what the command was for: no failure.
+pub(super) fn tell_proposed(id: LogIndex) -> ExitCode {
+    // Whatever command it was, each has the switch under this name.
+    let output = Output { json: std::env::args().any(|argument| argument == "--json") };
+    let approve = format!("signonce proposals approve {id}");
+    let value = serde_json::json!({ "state": "proposed", "proposal": id, "approve": approve });
+    let text = format!(
+        "Proposed, and nothing changed yet: this takes two key officers. Another one approves it within a day with:\n  \
+         {approve}"
+    );
+    match output.print(&value, text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// `--config`

@@ -15,6 +15,7 @@ mod interchange;
 mod keys;
 mod kube;
 mod leader;
+mod officers;
 mod race;
 mod start;
 mod status;
@@ -51,6 +52,8 @@ enum Command {
     Keys(keys::Args),
     Leader(leader::Args),
     Clients(clients::Args),
+    Officers(officers::Args),
+    Proposals(officers::ProposalArgs),
     Watermarks(watermarks::Args),
     Backup(backup::Args),
     Audit(audit::Args),
@@ -69,6 +72,9 @@ pub fn main() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(run(command)));
     done.unwrap_or_else(|error| {
+        if let Some(id) = common::proposed(&error) {
+            return common::tell_proposed(id);
+        }
         eprintln!("signonce: {error:#}");
         ExitCode::from(common::exit_code(&error))
     })
@@ -87,6 +93,8 @@ async fn run(command: Command) -> common::Done {
         Command::Keys(args) => keys::run(args).await,
         Command::Leader(args) => leader::run(args).await,
         Command::Clients(args) => clients::run(args).await,
+        Command::Officers(args) => officers::run(args).await,
+        Command::Proposals(args) => officers::proposals(args).await,
         Command::Watermarks(args) => watermarks::run(args).await,
         Command::Backup(args) => backup::run(args).await,
         Command::Audit(args) => audit::run(args).await,

@@ -16,6 +16,7 @@ mod report;
 use crate::dev::{DevKey, LocalCluster, LocalOptions};
 use anyhow::Context as _;
 use report::{Machine, Report};
+use signonce_core::{Change, ClientLimits, registry::MAX_CLIENT_LIMIT};
 use signonce_protocol::{
     KeyType,
     client::{SignerClient, Timeouts},
@@ -112,6 +113,11 @@ async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) 
     cluster.wait_ready(FORMING).await.context("the signers do not form a cluster")?;
     eprintln!("making {} keys", args.keys);
     let keys = cluster.provision().await?;
+    // What is measured is the cluster, not its patience with one client.
+    let limits =
+        ClientLimits { per_second: MAX_CLIENT_LIMIT, burst: MAX_CLIENT_LIMIT, in_flight: MAX_CLIENT_LIMIT };
+    let unlimited = Change::SetClientLimits { name: Some(CLIENT.into()), limits: Some(limits) };
+    cluster.admin(1).change(&unlimited).await?;
     let grandpa = keys.iter().find(|key| key.key_type == KeyType::Grandpa).context("no gran key was made")?;
     let babe: Vec<DevKey> = keys.iter().filter(|key| key.key_type == KeyType::Babe).cloned().collect();
     let bench = Bench { plan: Plan::of(args), grandpa: grandpa.clone(), babe, cluster };

@@ -2,8 +2,9 @@
 
 use super::{find_chain, floors::describe};
 use crate::{
+    admin::client::CallError,
     cli::common::{Confirm, Done, Reach, Usage, table},
-    enroll::{NewKey, enroll, new_key_floors, recipients},
+    enroll::{EnrollError, NewKey, enroll, new_key_floors, recipients},
 };
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
@@ -57,7 +58,10 @@ pub(super) async fn run(args: Args) -> Done {
         let floors = new_key_floors(*key_type, &chain, unix_ms());
         let proof = secret.sign(statement.to_sign())?;
         let key = NewKey { id, secret, group: Some(args.group.clone()), floors };
-        if let Err(error) = enroll(&admin, chain.genesis, &recipients, &key).await {
+        let enrolled = enroll(&admin, chain.genesis, &recipients, &key).await;
+        if let Err(EnrollError::Call(CallError::Proposed { id })) = enrolled {
+            eprintln!("{} signs once another key officer says so: signonce proposals approve {id}", key.id);
+        } else if let Err(error) = enrolled {
             let done = made.iter().map(|(id, ..): &(KeyId, _, _, _)| id.to_string()).collect::<Vec<_>>();
             let so_far = if done.is_empty() { "none".to_owned() } else { done.join(", ") };
             return Err(anyhow::Error::from(error).context(format!("at {id}; made before it: {so_far}")));

@@ -5,7 +5,10 @@ use super::{
     floors::{FloorArgs, describe},
 };
 use crate::{
-    admin::{api::KeyRow, client::AdminClient},
+    admin::{
+        api::KeyRow,
+        client::{AdminClient, CallError},
+    },
     cli::common::{Confirm, Done, Reach, Usage, table},
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
@@ -98,9 +101,16 @@ pub(super) async fn run(args: Args) -> Done {
         }
         let KeystoreKey { id, scheme, secret } = key;
         let key = NewKey { id, secret, group: Some(args.group.clone()), floors };
-        let at = enroll(&admin, chain.genesis, &recipients, &key)
-            .await
-            .map_err(|error| interrupted(error, &path, &imported))?;
+        let at = match enroll(&admin, chain.genesis, &recipients, &key).await {
+            Ok(at) => Some(at),
+            Err(EnrollError::Call(CallError::Proposed { id: proposal })) => {
+                eprintln!(
+                    "{id} signs once another key officer says so: signonce proposals approve {proposal}"
+                );
+                None
+            }
+            Err(error) => return Err(interrupted(error, &path, &imported)),
+        };
         let text = format!("  {id}  {}", describe(&floors));
         let json = json!({
             "type": id.key_type, "scheme": scheme, "public": id.public, "floors": floors, "logIndex": at,
