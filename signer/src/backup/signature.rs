@@ -38,7 +38,10 @@ pub struct NodeSignature {
 
 impl NodeSignature {
     /// Signs with the certificate that the node has for TLS, as the files are now.
-    pub(super) fn make(files: &TlsFiles, manifest: &[u8]) -> Result<Self, TlsError> {
+    ///
+    /// # Errors
+    /// If the files cannot be read, or the key does not sign.
+    pub fn make(files: &TlsFiles, manifest: &[u8]) -> Result<Self, TlsError> {
         let unusable = |why: String| TlsError::Unusable { path: files.key.clone(), why };
         let key = tls::read_key(&files.key)?;
         let key = ring::sign::any_supported_type(&key).map_err(|e| unusable(e.to_string()))?;

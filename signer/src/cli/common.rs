@@ -134,6 +134,11 @@ pub(super) struct Confirm {
 }
 
 impl Reach {
+    /// The configuration that was named.
+    pub fn config_file(&self) -> &Path {
+        &self.config
+    }
+
     /// A client of the node's admin API.
     pub fn client(&self) -> anyhow::Result<AdminClient> {
         let Some(place) = &self.admin else {

@@ -17,6 +17,7 @@ mod kube;
 mod leader;
 mod officers;
 mod race;
+mod restore;
 mod start;
 mod status;
 mod watermarks;
@@ -56,6 +57,7 @@ enum Command {
     Proposals(officers::ProposalArgs),
     Watermarks(watermarks::Args),
     Backup(backup::Args),
+    Restore(restore::Args),
     Audit(audit::Args),
     Race(race::Args),
     Kube(kube::Args),
@@ -97,6 +99,7 @@ async fn run(command: Command) -> common::Done {
         Command::Proposals(args) => officers::proposals(args).await,
         Command::Watermarks(args) => watermarks::run(args).await,
         Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Race(args) => race::run(args).await,
         Command::Kube(args) => kube::run(args).await,

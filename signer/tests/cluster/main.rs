@@ -5,6 +5,7 @@
 //! the ledger.
 
 mod audit;
+mod backup;
 mod bad_input;
 mod common;
 mod demo;
@@ -13,8 +14,11 @@ mod generate;
 mod identity;
 mod leader;
 mod restart;
+mod restore;
+mod rollback;
 mod signatures;
 mod store;
 mod storm;
 mod upgrade;
 mod watch;
+mod watermarks;

@@ -113,6 +113,11 @@ impl Registry {
         self.halts.keys()
     }
 
+    /// The certificates that were taken from a client and are never accepted again.
+    pub fn revoked_certificates(&self, client: ClientId) -> &[[u8; 32]] {
+        self.terms.get(&client).map_or(&[], |terms| &terms.revoked)
+    }
+
     /// The backup this cluster was restored from, if it was.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()

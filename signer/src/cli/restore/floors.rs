@@ -1,0 +1,326 @@
+//! From where on the keys of a backup sign in the new cluster.
+//!
+//! The backup knows what was signed until it was made; the old cluster went on. For slots the clock bounds how far: no
+//! signer takes a slot more than a few from now. For votes nothing here does, so the operator says it, from the chain.
+
+use super::KeyLine;
+use crate::{admin::api::KeyRow, cli::common::Usage, enroll::slot_at};
+use serde::Serialize;
+use signonce_core::{Chain, Key, KeyState, Position, State};
+use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId};
+use std::fmt;
+
+/// Slots after now that are left to the old cluster, at least: the tolerance of its clocks, twice.
+const LEAST_MARGIN: u64 = 6;
+
+/// Where keys start that no clock says it of. CHAIN= can be left out if the backup has one chain.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct FloorArgs {
+    /// Slots after now before BABE and AURA keys sign.
+    #[arg(long, value_name = "SLOTS", default_value_t = 16, value_parser = clap::value_parser!(u64).range(LEAST_MARGIN..))]
+    slot_margin: u64,
+    /// For gran keys: the first set and round to vote in. With the old cluster stopped, take the set that the chain is
+    /// in, and give the NEXT one with round 0.
+    #[arg(long, value_name = "[CHAIN=]SET:ROUND")]
+    grandpa_floor: Vec<String>,
+    /// For beef keys: the first set and block to vote for: the NEXT set, and a block above the best one.
+    #[arg(long, value_name = "[CHAIN=]SET:BLOCK")]
+    beefy_floor: Vec<String>,
+    /// For para keys: the first session to take sides in: the NEXT one.
+    #[arg(long, value_name = "[CHAIN=]SESSION")]
+    para_floor: Vec<String>,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Outcome {
+    /// It signs.
+    Armed,
+    /// It signs once the operator says from where on.
+    Disarmed,
+    /// It was disabled, and stays so.
+    Disabled,
+    /// It was never armed, and is not now.
+    Registered,
+    /// It was removed, and stays so.
+    Removed,
+    /// An earlier run of the command has armed it.
+    ArmedBefore,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Armed => "armed",
+            Self::Disarmed => "DISARMED",
+            Self::Disabled => "disabled",
+            Self::Registered => "registered",
+            Self::Removed => "removed",
+            Self::ArmedBefore => "armed before",
+        })
+    }
+}
+
+/// What will be done.
+pub(super) struct Plan {
+    pub keys: Vec<PlannedKey>,
+    pub members: usize,
+}
+
+/// What will be done with one key.
+pub(super) struct PlannedKey {
+    pub line: KeyLine,
+    /// Its secret, sealed to the new members; none for a removed key, and for one that is there already.
+    pub sealed: Option<Vec<u8>>,
+    /// Whether an earlier run has registered it.
+    pub is_there: bool,
+}
+
+impl FloorArgs {
+    /// What becomes of every key of `state`. `there` is what the new cluster has already.
+    ///
+    /// # Errors
+    /// If a floor cannot be read, belongs to no chain, or is not past what the backup knows to be signed.
+    pub fn plan(&self, state: &State, there: &[KeyRow], now_ms: u64) -> Result<Vec<PlannedKey>, Usage> {
+        let given = self.read(state)?;
+        let keys = state.keys().map(|key| {
+            let chain = state.registry().chain(&key.chain).expect("a state has the chains of its keys");
+            let row = there.iter().find(|row| row.id == key.id);
+            let line = self.line(state, key, chain, &given, row, now_ms)?;
+            Ok(PlannedKey { line, sealed: None, is_there: row.is_some() })
+        });
+        keys.collect()
+    }
+
+    fn line(
+        &self,
+        state: &State,
+        key: &Key,
+        chain: &Chain,
+        given: &[(String, Position)],
+        row: Option<&KeyRow>,
+        now_ms: u64,
+    ) -> Result<KeyLine, Usage> {
+        let from = unsigned_from(state, key)?;
+        let line = |outcome, to, next| KeyLine {
+            key: key.id,
+            chain: chain.name.clone(),
+            group: key.group.clone(),
+            outcome,
+            from,
+            to,
+            next,
+        };
+        match (key.state, row.map(|row| row.state)) {
+            (KeyState::Removed, _) | (_, Some(KeyState::Removed)) => {
+                return Ok(line(Outcome::Removed, None, None));
+            }
+            (KeyState::Armed, Some(KeyState::Armed)) => {
+                let floor = row.and_then(|row| row.watermarks.first()).map(|mark| mark.floor);
+                return Ok(line(Outcome::ArmedBefore, floor, None));
+            }
+            (KeyState::Registered, _) => return Ok(line(Outcome::Registered, None, None)),
+            (KeyState::Disabled, _) => return Ok(line(Outcome::Disabled, from, None)),
+            (KeyState::Armed, _) => {}
+        }
+        let to = match key.id.key_type {
+            KeyType::Babe | KeyType::Aura => Some(self.slot_floor(chain, from, now_ms)),
+            KeyType::AuthorityDiscovery | KeyType::ImOnline => return Ok(line(Outcome::Armed, None, None)),
+            KeyType::Grandpa | KeyType::Beefy | KeyType::Para => {
+                let own = given.iter().find(|(name, at)| *name == chain.name && at.fits(key.id.key_type));
+                own.map(|(_, at)| *at)
+            }
+        };
+        match (to, from) {
+            (None, _) => Ok(line(Outcome::Disarmed, from, Some(arm_hint(key)))),
+            (Some(to), Some(from)) if to.is_below(from) == Some(true) => Err(Usage(format!(
+                "key {}: the floor {to} is not past what the backup knows to be signed: the lowest there can be is \
+                 {from}, and the old cluster went on after the backup",
+                key.id
+            ))),
+            (Some(to), _) => Ok(line(Outcome::Armed, Some(to), None)),
+        }
+    }
+
+    /// Past the backup, and past every slot that the old cluster's clocks can have allowed until now.
+    fn slot_floor(&self, chain: &Chain, from: Option<Position>, now_ms: u64) -> Position {
+        let now = Position::Slot { slot: slot_at(chain, now_ms).saturating_add(1 + self.slot_margin) };
+        from.filter(|from| now.is_below(*from) == Some(true)).unwrap_or(now)
+    }
+
+    /// The floors that were given, by name of the chain.
+    fn read(&self, state: &State) -> Result<Vec<(String, Position)>, Usage> {
+        let mut given = Vec::new();
+        for (option, texts, read) in [
+            ("--grandpa-floor", &self.grandpa_floor, grandpa as fn(&str) -> Option<Position>),
+            ("--beefy-floor", &self.beefy_floor, beefy),
+            ("--para-floor", &self.para_floor, para),
+        ] {
+            for text in texts {
+                let (chain, at) = chain_of(state, option, text)?;
+                let wrong = || Usage(format!("{option} {text:?} cannot be read; see --help for its form"));
+                let position = read(at).ok_or_else(wrong)?;
+                if given.iter().any(|(name, known): &(String, Position)| {
+                    *name == chain && known.is_below(position).is_some()
+                }) {
+                    return Err(Usage(format!("{option} is given twice for chain {chain}")));
+                }
+                given.push((chain, position));
+            }
+        }
+        Ok(given)
+    }
+}
+
+/// The lowest position that the key has not signed at, by the backup.
+fn unsigned_from(state: &State, key: &Key) -> Result<Option<Position>, Usage> {
+    let Some(mark) = state.watermarks(&key.id).into_iter().next() else { return Ok(None) };
+    let mut from = mark.floor;
+    let forgotten = state.registry().halt(&key.id).map(|halt| Position::of(&halt.duty));
+    for signed in mark.highest.into_iter().chain(forgotten) {
+        let past = signed.next();
+        let past = past.ok_or_else(|| Usage(format!("key {}: nothing is past {signed}", key.id)))?;
+        if from.is_below(past) == Some(true) {
+            from = past;
+        }
+    }
+    Ok(Some(from))
+}
+
+fn arm_hint(key: &Key) -> String {
+    let id = key.id;
+    let form = match id.key_type {
+        KeyType::Beefy => "SET:BLOCK",
+        KeyType::Para => "SESSION",
+        _ => "SET:ROUND",
+    };
+    format!(
+        "it signs nothing yet, since nobody said how far it voted after the backup; once the chain tells: \
+         signonce keys arm {id} --from {form}"
+    )
+}
+
+/// The chain that an option is about, and the rest of its value.
+fn chain_of<'a>(state: &State, option: &str, text: &'a str) -> Result<(String, &'a str), Usage> {
+    let names = || state.chains().map(|chain| chain.name.as_str()).collect::<Vec<_>>().join(", ");
+    match text.rsplit_once('=') {
+        Some((name, at)) => match state.chain_by_name_or_genesis(name) {
+            Some(chain) => Ok((chain.name.clone(), at)),
+            None => Err(Usage(format!("{option}: the backup has no chain {name:?}; it has: {}", names()))),
+        },
+        None => {
+            let mut chains = state.chains();
+            match (chains.next(), chains.next()) {
+                (Some(only), None) => Ok((only.name.clone(), text)),
+                _ => Err(Usage(format!(
+                    "{option}: say of which chain, as CHAIN={text}; there are: {}",
+                    names()
+                ))),
+            }
+        }
+    }
+}
+
+fn pair(text: &str) -> Option<(u64, u64)> {
+    let (set, at) = text.split_once(':')?;
+    Some((set.parse().ok()?, at.parse().ok()?))
+}
+
+fn grandpa(text: &str) -> Option<Position> {
+    pair(text).map(|(set, round)| Position::Grandpa { set_id: SetId(set), round: Round(round) })
+}
+
+fn beefy(text: &str) -> Option<Position> {
+    pair(text).map(|(set, block)| Position::Beefy { set_id: SetId(set), block: BlockNumber(block) })
+}
+
+fn para(text: &str) -> Option<Position> {
+    Some(Position::Para { session: SessionIndex(text.parse().ok()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signonce_core::{Change, Command, Floors, Limits, RequestId};
+    use signonce_protocol::{ChainFormat, GenesisHash, KeyId, LogIndex, NodeId, Slot};
+
+    const NOW: u64 = 6_000 * 1_000_000;
+
+    fn key(key_type: KeyType) -> KeyId {
+        let mut public = vec![7; key_type.schemes()[0].public_len()];
+        public[0] = key_type as u8;
+        KeyId { key_type, public: public.as_slice().try_into().unwrap() }
+    }
+
+    /// One chain with an armed key of each type, and what they have signed at 100.
+    fn state() -> State {
+        let mut state = State::new();
+        let mut at = 0;
+        let mut change = |change| {
+            at += 1;
+            let request = RequestId { node: NodeId(1), boot: 1, seq: at };
+            let command = Command::Change { request, actor: "test".into(), time_ms: 0, change };
+            state.apply(LogIndex(at), command).unwrap();
+        };
+        let genesis = GenesisHash([1; 32]);
+        change(Change::AddChain(Chain {
+            genesis,
+            name: "polkadot".into(),
+            format: ChainFormat::default(),
+            slot_duration_ms: 6_000,
+            limits: Limits::default(),
+        }));
+        for (key_type, floors) in [
+            (KeyType::Babe, Floors { slot: Some(Slot(100)), ..Floors::default() }),
+            (KeyType::Grandpa, Floors { grandpa: Some((SetId(5), Round(100))), ..Floors::default() }),
+            (KeyType::ImOnline, Floors::default()),
+        ] {
+            let (id, scheme) = (key(key_type), key_type.schemes()[0]);
+            change(Change::RegisterKey { id, scheme, chain: genesis, group: None, sealed: vec![1].into() });
+            change(Change::ArmKey { id, floors });
+        }
+        state
+    }
+
+    fn args(grandpa: &[&str]) -> FloorArgs {
+        let grandpa_floor = grandpa.iter().map(|text| (*text).to_owned()).collect();
+        FloorArgs { slot_margin: 16, grandpa_floor, beefy_floor: vec![], para_floor: vec![] }
+    }
+
+    fn planned(args: &FloorArgs, key_type: KeyType) -> KeyLine {
+        let keys = args.plan(&state(), &[], NOW).unwrap();
+        keys.into_iter().map(|planned| planned.line).find(|line| line.key == key(key_type)).unwrap()
+    }
+
+    #[test]
+    fn slots_begin_some_after_now_and_never_below_the_backup() {
+        let line = planned(&args(&[]), KeyType::Babe);
+        assert_eq!(line.outcome, Outcome::Armed);
+        assert_eq!(line.to, Some(Position::Slot { slot: Slot(1_000_017) }));
+        let chain = state().chains().next().unwrap().clone();
+        let ahead = Position::Slot { slot: Slot(2_000_000) };
+        assert_eq!(args(&[]).slot_floor(&chain, Some(ahead), NOW), ahead);
+    }
+
+    #[test]
+    fn a_voting_key_stays_disarmed_until_somebody_says_where_it_may_vote() {
+        let line = planned(&args(&[]), KeyType::Grandpa);
+        assert_eq!((line.outcome, line.to), (Outcome::Disarmed, None));
+        assert!(line.next.unwrap().contains("keys arm gran:"));
+        for text in ["6:0", "polkadot=6:0"] {
+            let line = planned(&args(&[text]), KeyType::Grandpa);
+            assert_eq!(line.outcome, Outcome::Armed);
+            assert_eq!(line.to, Some(Position::Grandpa { set_id: SetId(6), round: Round(0) }));
+        }
+        assert_eq!(planned(&args(&[]), KeyType::ImOnline).outcome, Outcome::Armed);
+    }
+
+    #[test]
+    fn a_floor_below_the_backup_or_of_no_chain_is_wrong_usage() {
+        for wrong in ["5:99", "kusama=6:0", "6", "a:b", "=6:0", ""] {
+            assert!(args(&[wrong]).plan(&state(), &[], NOW).is_err(), "{wrong:?}");
+        }
+        assert!(args(&["6:0", "7:0"]).plan(&state(), &[], NOW).is_err(), "twice");
+    }
+}

@@ -1,0 +1,238 @@
+//! `signonce restore`: a backup into a new cluster.
+
+mod floors;
+mod work;
+
+use super::{
+    backup::{age, authority},
+    common::{Done, Reach, Usage, table},
+};
+use crate::{
+    admin::{api::AdminStatus, client::AdminClient},
+    backup::{Verified, verify},
+    enroll::recipients,
+};
+use anyhow::Context as _;
+use floors::{FloorArgs, Outcome, Plan, PlannedKey};
+use serde::Serialize;
+use serde_json::json;
+use signonce_cluster::clock::unix_ms;
+use signonce_core::ClientState;
+use signonce_keys::{NodeIdentity, PassphraseSource, harden_process};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// The feature level that restoring takes.
+const LEVEL: u32 = 2;
+
+/// Restores a backup into a new cluster, when a majority of the old one is lost.
+///
+/// The new cluster is made first, like any other: new machines (or wiped ones), a new cluster id, `signonce init` and
+/// `signonce start` on each. This command then brings in chains, clients and keys. A key signs only from a floor on
+/// that is past everything the old cluster can have signed: BABE and AURA keys from some slots after now; GRANDPA, BEEFY
+/// and para keys from where you say, since no clock tells how far they voted after the backup was made. Without a word
+/// from you such a key stays disarmed.
+///
+/// STOP every machine of the old cluster first, and never start one again: it would sign beside the new one.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    signonce restore --new-cluster --from /backups/signonce-0a1b2c3d-node2-000000081234-1760000000000 \\\n    \
+      --backup-ca ca.pem --identity old-node2/identity.age --unlock-file old-node2/unlock \\\n    \
+      --grandpa-floor 4022:0 --beefy-floor 4022:26113000 --para-floor 11900")]
+pub struct Args {
+    /// Says that this is about a new cluster: nothing is ever restored in place.
+    #[arg(long, required = true)]
+    new_cluster: bool,
+    /// The backup.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// PEM: the authority that issued the certificates of the OLD cluster's nodes. Without it the one of --config.
+    #[arg(long = "backup-ca", value_name = "FILE")]
+    backup_ca: Option<PathBuf>,
+    /// The sealed identity (identity.age) of a node of the old cluster, which opens the keys of the backup.
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+    /// The passphrase of that identity.
+    #[arg(long, value_name = "FILE")]
+    unlock_file: PathBuf,
+    #[command(flatten)]
+    floors: FloorArgs,
+    /// The id of the OLD cluster, which says that it is stopped for ever. Without it you are asked to type it.
+    #[arg(long, value_name = "CLUSTER-ID")]
+    confirm: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub(super) async fn run(args: Args) -> Done {
+    let ca = authority(args.backup_ca.as_deref(), args.reach.config_file())?;
+    let backup = verify(&args.from, &ca)?;
+    let admin = args.reach.client()?;
+    let status = admin.status().await?;
+    check_cluster(&backup, &status)?;
+    let plan = plan(&args, &backup, &admin, &status).await?;
+    confirm(&args, &backup, &status, &plan)?;
+    let report = work::restore(&admin, &backup, plan).await.with_context(
+        || "the restore was interrupted; what was done stays done, and the same command goes on from there",
+    )?;
+    let value = json!({
+        "cluster": status.cluster,
+        "backup": backup.manifest,
+        "chains": backup.state.chains().map(|chain| chain.name.clone()).collect::<Vec<_>>(),
+        "clients": active_clients(&backup),
+        "keys": report,
+    });
+    args.reach.output.print(&value, tell(&backup, &status, &report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing is restored in place, nor into a cluster that cannot take it yet.
+fn check_cluster(backup: &Verified, status: &AdminStatus) -> anyhow::Result<()> {
+    if backup.manifest.cluster.eq_ignore_ascii_case(&status.cluster) {
+        anyhow::bail!(
+            "the node that was asked is of the very cluster that the backup is of ({}); a backup is restored into a \
+             new cluster, with an id of its own",
+            status.cluster
+        );
+    }
+    if let Some(origin) = &status.restored_from
+        && origin.backup != backup.name
+    {
+        anyhow::bail!(
+            "this cluster is being restored, or was, from another backup: of cluster {}, after its log entry {}",
+            origin.backup.cluster,
+            origin.backup.applied
+        );
+    }
+    if status.feature_level < LEVEL {
+        let why = format!(
+            "the new cluster is at feature level {}, restoring takes level {LEVEL}: it rises by itself once all its \
+             members run; try again in a few seconds",
+            status.feature_level
+        );
+        return Err(crate::admin::client::CallError::Failed(crate::admin::api::AdminError::new(
+            crate::admin::api::AdminErrorCode::NotReady,
+            why,
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+async fn plan(
+    args: &Args,
+    backup: &Verified,
+    admin: &AdminClient,
+    status: &AdminStatus,
+) -> anyhow::Result<Plan> {
+    // Before any secret is in memory.
+    harden_process();
+    let passphrase = PassphraseSource::File(args.unlock_file.clone()).read()?;
+    let identity = NodeIdentity::load(&args.identity, &passphrase)?;
+    let recipients = recipients(admin).await?;
+    // A clock that is behind must not make a floor too low.
+    let now_ms = unix_ms().max(status.time_ms).max(backup.manifest.created_ms);
+    let there = admin.keys().await?;
+    let keys = args.floors.plan(&backup.state, &there, now_ms)?;
+    // All of them before anything is changed: a key that does not open must not stop the restore half-way.
+    let seal = |planned: PlannedKey| work::reseal(&backup.state, planned, &identity, &recipients);
+    let keys = keys.into_iter().map(seal).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Plan { keys, members: recipients.len() })
+}
+
+fn active_clients(backup: &Verified) -> Vec<&str> {
+    let clients = backup.state.clients().filter(|client| client.state == ClientState::Active);
+    clients.map(|client| client.name.as_str()).collect()
+}
+
+fn confirm(args: &Args, backup: &Verified, status: &AdminStatus, plan: &Plan) -> anyhow::Result<()> {
+    let old = &backup.manifest.cluster;
+    eprintln!("{}", describe(backup, status, plan));
+    let typed = match &args.confirm {
+        Some(given) => given.clone(),
+        None if !io::stdin().is_terminal() => {
+            let why = format!("nothing was done: there is no terminal to ask at; give --confirm {old}");
+            return Err(Usage(why).into());
+        }
+        None => {
+            eprint!("Type the id of the OLD cluster to go on, if it is stopped for ever: ");
+            io::stderr().flush()?;
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer)?;
+            answer
+        }
+    };
+    if typed.trim().eq_ignore_ascii_case(old) {
+        return Ok(());
+    }
+    anyhow::bail!("nothing was done: {:?} is not the id of the old cluster, {old}", typed.trim());
+}
+
+fn describe(backup: &Verified, status: &AdminStatus, plan: &Plan) -> String {
+    let manifest = &backup.manifest;
+    format!(
+        "Will restore a backup of cluster {} (by node {}, after log entry {}, {} ago) into the new cluster {}.\n\
+         {} chains, {} clients, {} keys sealed to {} members:\n\n{}\n\
+         Every machine of the old cluster must be STOPPED now and never start again with its old disk: what it signed \
+         after the backup nobody here knows, and whatever it signs from now on is signed twice.\n",
+        manifest.cluster,
+        manifest.node,
+        manifest.applied,
+        age(manifest.created_ms),
+        status.cluster,
+        manifest.counts.chains,
+        manifest.counts.clients,
+        manifest.counts.keys,
+        plan.members,
+        keys_table(plan.keys.iter().map(|planned| &planned.line))
+    )
+}
+
+/// One key of the plan and of the report.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyLine {
+    key: signonce_protocol::KeyId,
+    chain: String,
+    group: Option<String>,
+    outcome: Outcome,
+    /// The lowest that was not signed by the backup: from here to `to` everything is burnt.
+    from: Option<signonce_core::Position>,
+    to: Option<signonce_core::Position>,
+    /// What is left to do for the operator.
+    next: Option<String>,
+}
+
+fn keys_table<'a>(lines: impl Iterator<Item = &'a KeyLine>) -> String {
+    let show = |at: Option<signonce_core::Position>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let cells = lines.map(|line| {
+        [
+            line.group.clone().unwrap_or_default(),
+            line.key.to_string(),
+            line.outcome.to_string(),
+            show(line.from),
+            show(line.to),
+        ]
+    });
+    table(["GROUP", "KEY", "WILL BE", "BURNT FROM", "SIGNS FROM"], cells)
+}
+
+fn tell(backup: &Verified, status: &AdminStatus, lines: &[KeyLine]) -> String {
+    let mut text = format!(
+        "Cluster {} holds what cluster {} held.\n\n{}",
+        status.cluster,
+        backup.manifest.cluster,
+        keys_table(lines.iter())
+    );
+    for line in lines.iter().filter(|line| line.next.is_some()) {
+        text.push_str(&format!("\n{}: {}", line.key, line.next.as_deref().unwrap_or_default()));
+    }
+    text.push_str(
+        "\n\nNext:\n  1. point the validators at the new cluster\n  2. destroy the old nodes' disks\n  \
+         3. rotate the session keys on chain if the old identity or backup may have been seen by others",
+    );
+    text
+}

@@ -1,0 +1,184 @@
+//! The work of a restore: ordinary changes, in an order in which every interruption leaves something safe. Keys are
+//! armed last. Each step that is done already is passed over, so the same command goes on where it ended.
+
+use super::{
+    KeyLine,
+    floors::{Outcome, Plan, PlannedKey},
+};
+use crate::{admin::client::AdminClient, backup::Verified};
+use anyhow::Context as _;
+use signonce_core::{BuriedClient, BuriedKey, Change, ClientState, Floors, KeyState, RestoreStep, State};
+use signonce_keys::{NodeIdentity, Recipient, SealedKey};
+use signonce_protocol::{GenesisHash, HexArray, KeyId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Tombstones or floors in one change.
+const AT_A_TIME: usize = 1_000;
+
+/// Seals the key to the new members, unless it is buried or there already.
+pub(super) fn reseal(
+    state: &State,
+    planned: PlannedKey,
+    identity: &NodeIdentity,
+    recipients: &[Recipient],
+) -> anyhow::Result<PlannedKey> {
+    if planned.line.outcome == Outcome::Removed || planned.is_there {
+        return Ok(planned);
+    }
+    let id = planned.line.key;
+    let key = state.key(&id).context("the plan is made of the state's keys")?;
+    let sealed = SealedKey::from_bytes(key.sealed.as_bytes().to_vec())?;
+    let sealed = signonce_keys::reseal(&sealed, identity, &id, &key.chain, recipients).context(
+        "nothing was restored: a key of the backup does not open with the identity that was given",
+    )?;
+    Ok(PlannedKey { sealed: Some(sealed.into_bytes()), ..planned })
+}
+
+pub(super) async fn restore(
+    admin: &AdminClient,
+    backup: &Verified,
+    plan: Plan,
+) -> anyhow::Result<Vec<KeyLine>> {
+    let state = &backup.state;
+    let finished = admin.status().await?.restored_from.is_some_and(|origin| origin.finished.is_some());
+    if !finished {
+        admin.change(&Change::Restore(RestoreStep::Begin(backup.name))).await?;
+    }
+    chains(admin, state).await?;
+    let PlanParts { registered, armed } = PlanParts::of(&plan);
+    for (id, sealed) in registered {
+        let key = state.key(&id).context("the plan is made of the state's keys")?;
+        let (scheme, chain, group) = (key.scheme, key.chain, key.group.clone());
+        admin.change(&Change::RegisterKey { id, scheme, chain, group, sealed: sealed.into() }).await?;
+    }
+    if !finished {
+        bury(admin, state).await?;
+    }
+    clients(admin, state).await?;
+    raise(admin, state, &plan).await?;
+    for (id, floors) in armed {
+        admin.change(&Change::ArmKey { id, floors }).await?;
+    }
+    if !finished {
+        let limits = Some(state.registry().default_limits());
+        admin.change(&Change::SetClientLimits { name: None, limits }).await?;
+        admin.change(&Change::Restore(RestoreStep::Finish)).await?;
+        officers(admin, state)
+            .await
+            .context("only the officers are missing: give them their roles by hand")?;
+    }
+    Ok(plan.keys.into_iter().map(|planned| planned.line).collect())
+}
+
+/// The keys to register, and those to arm.
+struct PlanParts {
+    registered: Vec<(KeyId, Vec<u8>)>,
+    armed: Vec<(KeyId, Floors)>,
+}
+
+impl PlanParts {
+    fn of(plan: &Plan) -> Self {
+        let registered = plan.keys.iter().filter_map(|p| Some((p.line.key, p.sealed.clone()?))).collect();
+        let armed = plan.keys.iter().filter(|planned| planned.line.outcome == Outcome::Armed);
+        let armed = armed.map(|p| (p.line.key, p.line.to.map_or_else(Floors::default, Floors::from)));
+        Self { registered, armed: armed.collect() }
+    }
+}
+
+async fn chains(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
+    let there: BTreeSet<GenesisHash> = admin.chains().await?.iter().map(|chain| chain.genesis).collect();
+    for chain in state.chains().filter(|chain| !there.contains(&chain.genesis)) {
+        admin.change(&Change::AddChain(chain.clone())).await?;
+    }
+    Ok(())
+}
+
+/// What was removed can never come back, here either.
+async fn bury(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
+    let keys = state.keys().filter(|key| key.state == KeyState::Removed).map(|key| BuriedKey {
+        id: key.id,
+        scheme: key.scheme,
+        chain: key.chain,
+        group: key.group.clone(),
+    });
+    let clients = state.clients().filter(|client| client.state == ClientState::Removed);
+    let removed =
+        clients.map(|client| BuriedClient { name: client.name.clone(), spki: HexArray(client.spki) });
+    // Certificates that were replaced, of clients that are still there.
+    let revoked = state.clients().flat_map(|client| {
+        let taken = state.registry().revoked_certificates(client.id).iter();
+        taken.map(|spki| BuriedClient { name: client.name.clone(), spki: HexArray(*spki) })
+    });
+    let clients = removed.chain(revoked);
+    for keys in keys.collect::<Vec<_>>().chunks(AT_A_TIME) {
+        let step = RestoreStep::Bury { keys: keys.to_vec(), clients: Vec::new() };
+        admin.change(&Change::Restore(step)).await?;
+    }
+    for clients in clients.collect::<Vec<_>>().chunks(AT_A_TIME) {
+        let step = RestoreStep::Bury { keys: Vec::new(), clients: clients.to_vec() };
+        admin.change(&Change::Restore(step)).await?;
+    }
+    Ok(())
+}
+
+async fn clients(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
+    let there = admin.clients().await?;
+    let present = |spki: &[u8; 32]| there.iter().find(|row| row.spki.0 == *spki);
+    for client in state.clients().filter(|client| client.state == ClientState::Active) {
+        let (name, spki, rights) = (client.name.clone(), client.spki, client.rights.clone());
+        let row = present(&spki);
+        if row.is_none() {
+            admin.change(&Change::AddClient { name: name.clone(), spki, rights }).await?;
+        }
+        let allowance = state.registry().key_allowance(client.id).cloned();
+        if allowance.is_some() && row.is_none_or(|row| row.key_allowance.is_none()) {
+            admin.change(&Change::SetKeyAllowance { name: name.clone(), allowance }).await?;
+        }
+        if row.is_some() {
+            continue; // An earlier run has brought the rest, or an operator has changed it since.
+        }
+        if let Some(spki) = state.registry().next_certificate(client.id) {
+            admin.change(&Change::RotateClient { name: name.clone(), spki: *spki }).await?;
+        }
+        if let Some(limits) = state.registry().own_limits(client.id) {
+            let (name, limits) = (Some(name), Some(limits));
+            admin.change(&Change::SetClientLimits { name, limits }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Who may operate the cluster. The last step: from then on whoever restores needs the role for it.
+async fn officers(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
+    let officers = state.registry().officers();
+    // Key officers first: the first name ends the time in which everybody is one.
+    let mut roles: Vec<_> = officers.roles.iter().collect();
+    roles.sort_by_key(|(_, role)| std::cmp::Reverse(**role));
+    for (name, role) in roles {
+        admin.change(&Change::SetOfficer { name: name.clone(), role: Some(*role) }).await?;
+    }
+    if officers.require_approval {
+        admin.change(&Change::RequireApproval { on: true }).await?;
+    }
+    Ok(())
+}
+
+/// Keys that are not armed remember at least what the backup knows.
+async fn raise(admin: &AdminClient, state: &State, plan: &Plan) -> anyhow::Result<()> {
+    let rows = admin.keys().await?;
+    let mut floors: BTreeMap<GenesisHash, Vec<(KeyId, Floors)>> = BTreeMap::new();
+    for PlannedKey { line, .. } in &plan.keys {
+        let (Outcome::Disarmed | Outcome::Disabled, Some(from)) = (line.outcome, line.from) else { continue };
+        let here = rows.iter().find(|row| row.id == line.key).and_then(|row| row.watermarks.first());
+        let is_lower = here.is_none_or(|mark| mark.floor.is_below(from) == Some(true));
+        if let Some(key) = state.key(&line.key).filter(|_| is_lower) {
+            floors.entry(key.chain).or_default().push((line.key, from.into()));
+        }
+    }
+    for (chain, floors) in floors {
+        for floors in floors.chunks(AT_A_TIME) {
+            admin.change(&Change::ImportWatermarks { chain, floors: floors.to_vec() }).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! A majority is lost: the last machine's backup comes into a new cluster.
+
+use crate::common::{BINARY, PATIENCE, World, client, code, run, until};
+use serde_json::Value;
+use signonce::{
+    cli::demo::chain,
+    dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
+};
+use signonce_core::{Change, ChangeError, KeyState};
+use signonce_protocol::{
+    GrandpaStage, KeyType, RawPayload, Round, SetId,
+    rpc::{ChainRef, ErrorCode, SignParams},
+};
+use std::{fs, path::Path, process::Output};
+
+fn vote(set: u64, round: u64) -> RawPayload {
+    chain::vote(SetId(set), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0))
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A new cluster that has formed, with nothing in it, and believes the old one's authority too.
+async fn new_cluster(dir: &Path, old_ca: &Path) -> LocalCluster {
+    let options = LocalOptions { binary: Some(BINARY.into()), ..LocalOptions::default() };
+    let mut cluster = LocalCluster::create(dir, options).unwrap();
+    let ca = cluster.admin_tls().ca;
+    let both = [fs::read_to_string(&ca).unwrap(), fs::read_to_string(old_ca).unwrap()].concat();
+    fs::write(&ca, both).unwrap();
+    cluster.start_all().unwrap();
+    cluster.wait_ready(PATIENCE).await.unwrap();
+    until("the feature level rises, and all are announced", async || {
+        let status = cluster.admin(1).status().await.ok()?;
+        let members = cluster.admin(1).members().await.ok()?;
+        let announced = members.iter().filter(|member| member.announced.is_some()).count();
+        (status.feature_level >= 2 && announced == 3).then_some(())
+    })
+    .await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothing() {
+    let mut old = World::start(&["v1", "v2"]).await;
+    let old_id = old.cluster.admin(1).status().await.unwrap().cluster;
+    let client_v1 = old.client("v1");
+    for round in 1..=5 {
+        client_v1.sign(&old.params(KeyType::Grandpa, &vote(1, round))).await.unwrap();
+    }
+    until("the feature level rises", async || {
+        (old.cluster.admin(1).status().await.ok()?.feature_level >= 2).then_some(())
+    })
+    .await;
+    let buried = old.key(KeyType::ImOnline).public;
+    let rows = old.cluster.admin(1).keys().await.unwrap();
+    let buried = rows.iter().find(|row| row.id.public == buried).unwrap().id;
+    old.cluster.admin(1).change(&Change::RemoveKey { id: buried }).await.unwrap();
+    old.cluster.admin(1).change(&Change::RemoveClient { name: "v2".into() }).await.unwrap();
+    let at = old.cluster.admin(1).status().await.unwrap().applied;
+    until("node 2 has it too", async || {
+        (old.cluster.admin(2).status().await.ok()?.applied >= at).then_some(())
+    })
+    .await;
+
+    // Two of three are gone; the third cannot sign, but it can be backed up.
+    for node in [1, 3] {
+        old.cluster.signal(node, Signal::Kill).unwrap();
+    }
+    let backup = old.scratch("backup");
+    let admin = format!("unix:{}", old.cluster.admin_socket(2).display());
+    let made = run(&["backup", "create", "--out", backup.to_str().unwrap(), "--admin", &admin]);
+    assert!(made.status.success(), "{made:?}");
+    let old_admin = admin;
+
+    let old_ca = old.cluster.admin_tls().ca;
+    let new = new_cluster(&old.scratch("new"), &old_ca).await;
+    let admin = format!("unix:{}", new.admin_socket(3).display());
+    let identity = old.cluster.data_dir(2).join("identity.age");
+    let unlock = old.cluster.data_dir(2).parent().unwrap().join("unlock");
+    let restore = |from: &Path, admin: &str, more: &[&str]| {
+        let (from, ca) = (from.to_str().unwrap(), old_ca.to_str().unwrap());
+        let (identity, unlock) = (identity.to_str().unwrap(), unlock.to_str().unwrap());
+        let base = [
+            "restore",
+            "--new-cluster",
+            "--from",
+            from,
+            "--backup-ca",
+            ca,
+            "--identity",
+            identity,
+            "--unlock-file",
+            unlock,
+            "--admin",
+            admin,
+            "--json",
+        ];
+        run(&[&base[..], more].concat())
+    };
+
+    // Nothing is touched by what is wrong.
+    let damaged = old.scratch("damaged");
+    crate::common::copy_dir(&backup, &damaged);
+    let mut bytes = fs::read(damaged.join("state")).unwrap();
+    bytes[100] ^= 1;
+    fs::write(damaged.join("state"), bytes).unwrap();
+    let wrong_id = "ab".repeat(16);
+    for (output, exit, why) in [
+        (restore(&damaged, &admin, &["--confirm", &old_id]), 1, "the backup is damaged"),
+        (restore(&backup, &old_admin, &["--confirm", &old_id]), 1, "is of the very cluster"),
+        (restore(&backup, &admin, &["--confirm", &wrong_id]), 1, "is not the id of the old cluster"),
+        (restore(&backup, &admin, &[]), 2, "give --confirm"),
+        (
+            restore(&backup, &admin, &["--confirm", &old_id, "--grandpa-floor", "1:5"]),
+            2,
+            "not past what the backup",
+        ),
+        (restore(&backup, &admin, &["--confirm", &old_id, "--grandpa-floor", "kusama=2:0"]), 2, "no chain"),
+    ] {
+        let said = said(&output);
+        assert!(output.status.code() == Some(exit) && said.contains(why), "{why}: {said}");
+    }
+    assert!(new.admin(1).chains().await.unwrap().is_empty(), "nothing was done");
+
+    let done = restore(&backup, &admin, &["--confirm", &old_id, "--grandpa-floor", "2:0"]);
+    assert!(done.status.success(), "{}", said(&done));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let outcome = |report: &Value, key_type: &str| {
+        let lines = report["keys"].as_array().unwrap().clone();
+        let of_type = |line: &Value| line["key"].to_string().contains(key_type);
+        lines.into_iter().find(of_type).map(|line| (line["outcome"].clone(), line))
+    };
+    for (key_type, expected) in [
+        ("babe", "armed"),
+        ("gran", "armed"),
+        ("beef", "disarmed"),
+        ("para", "disarmed"),
+        ("audi", "armed"),
+        ("imon", "removed"),
+    ] {
+        let (outcome, line) = outcome(&report, key_type).unwrap_or_else(|| panic!("{key_type}: {report}"));
+        assert_eq!(outcome, expected, "{line}");
+    }
+    let (_, line) = outcome(&report, "gran").unwrap();
+    assert_eq!(
+        (&line["from"]["round"], &line["to"]["setId"]),
+        (&6.into(), &2.into()),
+        "what was burnt is told"
+    );
+    assert_eq!(report["clients"], serde_json::json!(["v1"]));
+
+    // The validator's own certificate, key and chain work as they did; nothing that was signed is signed again.
+    let status = new.admin(1).status().await.unwrap();
+    let origin = status.restored_from.unwrap();
+    assert!(origin.finished.is_some());
+    let ClientFiles { cert, key, .. } = old.cluster.client_tls("v1");
+    let files = ClientFiles { ca: new.admin_tls().ca, cert, key };
+    let validator = client(&files, new.urls());
+    let params = |key_type, payload: &RawPayload| SignParams {
+        chain: ChainRef::Name("dev".into()),
+        key: old.key(key_type).public,
+        payload: payload.clone(),
+    };
+    for round in [1, 5, 6, 99] {
+        let answer = validator.sign(&params(KeyType::Grandpa, &vote(1, round))).await;
+        assert_eq!(code(&answer), ErrorCode::BelowWatermark);
+    }
+    validator.sign(&params(KeyType::Grandpa, &vote(2, 1))).await.unwrap();
+    let beefy = chain::commitment(SetId(2), 100, chain::Flavour(0));
+    assert_eq!(code(&validator.sign(&params(KeyType::Beefy, &beefy)).await), ErrorCode::KeyNotArmed);
+
+    // What was removed stays removed.
+    let removed = new.admin(1).change(&Change::ArmKey { id: buried, floors: Default::default() }).await;
+    let signonce::admin::client::CallError::Failed(error) = removed.unwrap_err() else { panic!() };
+    assert_eq!(error.data.change, Some(ChangeError::KeyRemoved { key: buried }));
+    let v2 = old.cluster.client_tls("v2");
+    let v2 = client(&ClientFiles { ca: new.admin_tls().ca, ..v2 }, new.urls());
+    assert_eq!(code(&v2.sign(&params(KeyType::Grandpa, &vote(2, 2))).await), ErrorCode::Forbidden);
+
+    // The same command again goes on where it ended: here, with what the operator knows by now.
+    let more = ["--confirm", &old_id, "--beefy-floor", "2:100", "--para-floor", "7"];
+    let done = restore(&backup, &admin, &more);
+    assert!(done.status.success(), "{}", said(&done));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    for (key_type, expected) in [("gran", "armedBefore"), ("beef", "armed"), ("para", "armed")] {
+        assert_eq!(outcome(&report, key_type).unwrap().0, expected);
+    }
+    validator.sign(&params(KeyType::Beefy, &beefy)).await.unwrap();
+    let rows = new.admin(1).keys().await.unwrap();
+    assert_eq!(rows.iter().filter(|row| row.state == KeyState::Armed).count(), 5);
+}
