@@ -104,3 +104,12 @@ fn the_audit_explains_exports_and_proves_as_its_page_says() {
     assert!(said.contains("it was cut off"), "{said}");
     assert!(said.contains("BLIND for the chain since"), "{said}");
 }
+
+#[test]
+fn watermarks_are_carried_and_a_lost_cluster_is_restored_as_the_pages_say() {
+    let said = follow(&["docs/first-cluster.md", "docs/watermarks.md", "docs/backup.md"]);
+    assert!(said.contains("Raised the watermarks of") || said.contains("Nothing to do"), "{said}");
+    assert!(said.contains("is whole, and signed by the node that made it"), "{said}");
+    assert!(said.contains("DISARMED"), "the plan says which key waits for a floor: {said}");
+    assert!(said.contains("armed before"), "the same command goes on where it ended: {said}");
+}

@@ -19,7 +19,7 @@
 use super::{Signer, Work, errors};
 use signonce_core::{Change, ChangeError, Coverage};
 use signonce_protocol::{
-    DutyClass, KeyId,
+    Duty, DutyClass, KeyId, LogIndex,
     rpc::{ErrorCode, LastSigned, RpcError},
 };
 use std::time::Duration;
@@ -40,8 +40,8 @@ impl Signer {
             let why = format!("key {key}: lastSigned shows a {}, which is no work of this key", shown.duty);
             return Err(RpcError::new(ErrorCode::InvalidParams, why));
         }
-        if self.coverage(key, shown) == Coverage::Covered || self.is_halted(key) {
-            return Ok(()); // A halted key is refused by the ledger.
+        if self.coverage(key, shown) == Coverage::Covered {
+            return Ok(());
         }
         let mut applied = self.handle.applied_watch();
         let caught_up = applied.wait_for(|applied| *applied >= shown.log_index);
@@ -78,33 +78,37 @@ impl Signer {
                      the key is halted"
                 );
                 self.metrics.rollbacks_seen.inc();
-                Err(self.halted(key, shown))
+                Err(halted(key, &shown.duty, shown.log_index))
             }
             Ok(Err(ChangeError::NothingForgotten { .. })) => Ok(()),
-            Ok(Err(ChangeError::AlreadyHalted { .. })) => Err(self.halted(key, shown)),
+            Ok(Err(ChangeError::AlreadyHalted { .. })) => Err(halted(key, &shown.duty, shown.log_index)),
             Ok(Err(refused)) => Err(RpcError::new(ErrorCode::Internal, format!("key {key}: {refused}"))),
             Err(error) => Err(errors::undecided(key, &shown.duty, error, self.gate.leader_hint())),
         }
     }
 
-    fn halted(&self, key: &KeyId, shown: &LastSigned) -> RpcError {
-        RpcError::new(
-            ErrorCode::KeyHalted,
-            format!(
-                "key {key} is halted: this cluster has forgotten the {} that it signed for this client (log entry {}), \
-                 so it was rolled back to an older state. An operator must raise the key's watermark past everything \
-                 that was signed since: `signonce watermarks raise {key} --to COORDINATE`",
-                shown.duty, shown.log_index
-            ),
-        )
-        .with_duty(shown.duty.clone())
+    /// A key that this node knows to be halted is refused without asking the log again.
+    ///
+    /// # Errors
+    /// `keyHalted`.
+    pub(super) fn check_halted(&self, key: &KeyId) -> Result<(), RpcError> {
+        let halt = self.handle.read(|state| state.registry().halt(key).cloned());
+        halt.map_or(Ok(()), |halt| Err(halted(key, &halt.duty, halt.log_index)))
     }
 
     fn coverage(&self, key: KeyId, shown: &LastSigned) -> Coverage {
         self.handle.read(|state| state.covers(&key, &shown.duty, shown.digest))
     }
+}
 
-    fn is_halted(&self, key: KeyId) -> bool {
-        self.handle.read(|state| state.registry().halt(&key).is_some())
-    }
+fn halted(key: &KeyId, duty: &Duty, told: LogIndex) -> RpcError {
+    RpcError::new(
+        ErrorCode::KeyHalted,
+        format!(
+            "key {key} is halted: this cluster has forgotten the {duty} that it signed for a client (log entry \
+             {told}), so it was rolled back to an older state. An operator must raise the key's watermark past \
+             everything that was signed since: `signonce watermarks raise {key} --to COORDINATE`"
+        ),
+    )
+    .with_duty(duty.clone())
 }

@@ -223,6 +223,7 @@ impl Signer {
         duty: Duty,
         shown: Option<&LastSigned>,
     ) -> Result<SignReply, RpcError> {
+        self.check_halted(&work.key)?;
         if let Some(shown) = shown {
             self.check_echo(work, shown).await?;
         }

@@ -120,6 +120,11 @@ impl FloorArgs {
                 let floor = row.and_then(|row| row.watermarks.first()).map(|mark| mark.floor);
                 return Ok(line(Outcome::ArmedBefore, floor, None));
             }
+            // An operator has disabled it since: what an earlier run leaves to be armed is either registered, or a key
+            // that needs a floor, and to give one is an operator's word.
+            (KeyState::Armed, Some(KeyState::Disabled)) if !needs_a_word(key.id.key_type) => {
+                return Ok(line(Outcome::Disabled, from, None));
+            }
             (KeyState::Registered, _) => return Ok(line(Outcome::Registered, None, None)),
             (KeyState::Disabled, _) => return Ok(line(Outcome::Disabled, from, None)),
             (KeyState::Armed, _) => {}
@@ -171,6 +176,11 @@ impl FloorArgs {
         }
         Ok(given)
     }
+}
+
+/// Whether no clock says how far keys of this type have signed.
+const fn needs_a_word(key_type: KeyType) -> bool {
+    matches!(key_type, KeyType::Grandpa | KeyType::Beefy | KeyType::Para)
 }
 
 /// The lowest position that the key has not signed at, by the backup.

@@ -44,7 +44,10 @@ pub(super) async fn restore(
     if !finished {
         admin.change(&Change::Restore(RestoreStep::Begin(backup.name))).await?;
     }
-    chains(admin, state).await?;
+    // Once it is finished, only keys are left to be armed: operators may have changed everything else since.
+    if !finished {
+        chains(admin, state).await?;
+    }
     let PlanParts { registered, armed } = PlanParts::of(&plan);
     for (id, sealed) in registered {
         let key = state.key(&id).context("the plan is made of the state's keys")?;
@@ -53,8 +56,8 @@ pub(super) async fn restore(
     }
     if !finished {
         bury(admin, state).await?;
+        clients(admin, state).await?;
     }
-    clients(admin, state).await?;
     raise(admin, state, &plan).await?;
     for (id, floors) in armed {
         admin.change(&Change::ArmKey { id, floors }).await?;
