@@ -238,7 +238,9 @@ impl Setup {
             draw.forbidden(options);
         }
         let scripted = draw.ops.iter().any(|(_, op)| matches!(op, Op::Members { .. }));
-        if options.profile != Profile::Basic && !scripted {
+        // Schedules that show a missing guard stay as short as they are.
+        let calm = scripted || options.mutation.is_some();
+        if options.profile != Profile::Basic && !calm {
             draw.members();
         }
         let mut ops = draw.ops;

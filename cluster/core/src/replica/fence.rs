@@ -563,6 +563,65 @@ mod tests {
         assert_eq!(fence(&[1, 2, 3, 4, 5], false).missing(), 4, "a first start needs everybody");
     }
 
+    fn welcome_with(at: u64, voters: &[u64]) -> HelloReply {
+        match welcome(None) {
+            HelloReply::Welcome { remembered, formed, witnessed, life, disk, .. } => {
+                HelloReply::Welcome { remembered, formed, witnessed, life, disk, roll: roll(at, voters) }
+            }
+            other => other,
+        }
+    }
+
+    #[test]
+    fn the_newest_configuration_that_any_answer_knows_says_whose_majority_it_takes() {
+        let mut fence = fence(&[1, 2, 3], true);
+        assert_eq!(fence.answer(NodeId(2), &welcome_with(9, &[1, 2, 4])), FenceStep::Waiting);
+        assert_eq!(
+            fence.answer(NodeId(3), &welcome_with(0, &[1, 2, 3])),
+            FenceStep::Waiting,
+            "3 votes no more"
+        );
+        assert_eq!(fence.waiting_for().collect::<Vec<_>>(), [NodeId(4)]);
+        assert_eq!(fence.answer(NodeId(4), &welcome_with(7, &[1, 2, 3, 4])), FenceStep::Passed);
+    }
+
+    #[test]
+    fn a_node_that_joins_learns_from_the_first_answer_how_many_it_needs() {
+        let mut fence = Fence::new(NodeId(9), DISK, Arrival::Joining, Roll::default());
+        assert!(!fence.is_open(), "it knows of nobody");
+        assert_eq!(fence.answer(NodeId(2), &welcome_with(9, &[1, 2, 3])), FenceStep::Waiting);
+        assert_eq!(fence.missing(), 1);
+        assert_eq!(fence.answer(NodeId(3), &welcome_with(9, &[1, 2, 3])), FenceStep::Passed);
+    }
+
+    #[test]
+    fn a_node_that_joined_before_and_was_wiped_is_known_by_what_is_remembered() {
+        let mut fence = Fence::new(NodeId(9), DISK, Arrival::Joining, Roll::default());
+        let step = fence.answer(NodeId(2), &welcome(Some(Promise { term: 1, vote: 0, index: 0 })));
+        assert!(matches!(step, FenceStep::Failed(Quarantine::LostMemory { .. })));
+    }
+
+    #[test]
+    fn a_peer_that_has_not_heard_of_a_node_does_not_condemn_it() {
+        let mut fence = fence(&[1, 2, 3], true);
+        let unknown = HelloReply::Refused(HelloRefusal::NotAMember(NodeId(1)));
+        assert_eq!(fence.answer(NodeId(2), &unknown), FenceStep::Waiting);
+        let removed = HelloReply::Refused(HelloRefusal::Removed(NodeId(1)));
+        assert!(matches!(fence.answer(NodeId(3), &removed), FenceStep::Failed(_)));
+    }
+
+    #[test]
+    fn no_life_of_a_removed_node_is_met_and_others_hear_of_it() {
+        let mut memory = PeerMemory::default();
+        let life = Life { incarnation: 3, boot: 5 };
+        assert_eq!(memory.meet(NodeId(2), life, &DISK), Ok(Meeting::New));
+        memory.bury(NodeId(2));
+        let later = Life { incarnation: 4, boot: 6 };
+        assert_eq!(memory.meet(NodeId(2), later, &DISK), Err(HelloRefusal::Removed(NodeId(2))));
+        let other = PeerMemory::default();
+        assert_eq!(other.news(NodeId(1), &memory.lives()), [(NodeId(2), Life::ENDED)]);
+    }
+
     #[test]
     fn the_same_peer_counts_once_and_a_stranger_never() {
         let mut fence = fence(&[1, 2, 3], true);
