@@ -18,8 +18,9 @@ SECONDS ?= 60
 CARGO_ARGS := --release --locked --workspace
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
+TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
-.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos sim sim-test model fuzz bench clean
+.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +65,12 @@ chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or 
 chaos: build ## Real signers killed, frozen, cut off and lied to, one checker for every answer (ten minutes): CHAOS_ARGS
 	cd integration/chaos && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/chaos cargo build --release --locked
 	$(CARGO_TARGET_DIR)/chaos/release/signonce-chaos run --binary $(BIN) $(CHAOS_ARGS)
+
+torture: build ## What two signers do when their memory is raced, killed, lost, old or copied: ours and tmkms: TORTURE_ARGS
+	cd integration/torture && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/torture cargo build --release --locked
+	test -x $(TMKMS) || CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/tmkms/build cargo install tmkms --version 0.15.0 --locked --features softsign --root $(CARGO_TARGET_DIR)/tmkms \
+	  || echo "tmkms could not be built: it will be skipped"
+	$(CARGO_TARGET_DIR)/torture/release/signonce-torture run --signonce $(BIN) --tmkms $(TMKMS) $(TORTURE_ARGS)
 
 sim: setup ## Simulated clusters under faults, from one number each: SEEDS=…, SIM_ARGS="--seed 7 --nodes 5 --profile full"
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -- --seeds $(SEEDS) $(SIM_ARGS)
