@@ -337,11 +337,11 @@ fn power_cut(trial: &mut Trial<'_>) -> anyhow::Result<()> {
         fs::create_dir_all(&traces)?;
         trial.start(&How { traced: Some(traces.clone()), ..How::default() })?;
         let duty = trial.duty();
-        let received = trial.sign(duty)?;
+        trial.sign(duty)?;
         trial.instance().kill();
         for (machine, (dir, before)) in memory.iter().zip(&before).enumerate() {
             let trace = finished(&traces.join(format!("trace-{machine}")))?;
-            let left = power::cut(dir, before, &trace, received)?;
+            let left = power::cut(dir, before, &trace)?;
             let told = left.lost.iter().filter(|file| trial.instance().remembers(file));
             lost.extend(told.map(|file| kind_of(file)));
             put_tree(dir, &left.tree)?;
@@ -353,12 +353,9 @@ fn power_cut(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     }
     let lost: Vec<String> = lost.into_iter().collect();
     trial.note(if lost.is_empty() {
-        "everything was durable when the answer was received; nothing was dropped".to_owned()
+        "everything was durable; nothing was dropped".to_owned()
     } else {
-        format!(
-            "dropped on some machine, not being durable when the answer was received: {}",
-            lost.join(", ")
-        )
+        format!("dropped on some machine, not being durable: {}", lost.join(", "))
     });
     Ok(())
 }

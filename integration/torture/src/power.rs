@@ -1,6 +1,6 @@
 //! What a power cut leaves of a directory. `strace` has written down what a process did to its files; here that is
-//! played over the content from before the start, and everything is dropped that no fsync had made durable when the
-//! answer was received.
+//! played over the content from before the start, and everything is dropped that no fsync had made durable when it
+//! ended.
 //!
 //! The rules are POSIX's: a file keeps what it had at its last fsync or fdatasync, and a name (a new file, a rename,
 //! a removal) stays as it was until its directory is synced. File systems often keep more; none promises to. Writes
@@ -15,11 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A system call that returned, as `strace -f -y -ttt -T` tells it.
+/// A system call that returned, as `strace -f -y` tells it.
 #[derive(Debug, PartialEq)]
 struct Call<'a> {
-    /// When it returned, in seconds since 1970.
-    at: f64,
     name: &'a str,
     arguments: &'a str,
     returned: i64,
@@ -59,15 +57,15 @@ struct Disk<'a> {
     offsets: HashMap<i64, Option<u64>>,
 }
 
-/// Plays `trace` up to the moment `until` over what `root` held before, and takes what is durable then.
+/// Plays `trace` to its end over what `root` held before, and takes what is durable then.
 ///
 /// # Errors
 /// If a file that must be there cannot be read.
-pub fn cut(root: &Path, before: &Tree, trace: &str, until: f64) -> anyhow::Result<Left> {
+pub fn cut(root: &Path, before: &Tree, trace: &str) -> anyhow::Result<Left> {
     let root = root.canonicalize()?;
     let mut disk = Disk::new(&root, before);
     for line in whole_lines(trace) {
-        if let Some(call) = parse(&line).filter(|call| call.returned >= 0 && call.at <= until) {
+        if let Some(call) = parse(&line).filter(|call| call.returned >= 0) {
             disk.play(&call);
         }
     }
@@ -255,39 +253,35 @@ impl<'a> Disk<'a> {
     }
 }
 
-/// Lines with the halves of interrupted ones put together; the time is that of the second half.
+/// Calls in the order of their returns, with the halves of interrupted ones put together. Those that never returned
+/// are left out: nobody was told that they were done.
 fn whole_lines(trace: &str) -> Vec<String> {
     let mut begun: HashMap<&str, &str> = HashMap::new();
     let mut whole = Vec::new();
     for line in trace.lines() {
-        let Some((pid, rest)) = line.split_once(' ') else { continue };
-        let Some((time, call)) = rest.trim_start().split_once(' ') else { continue };
+        let Some((pid, call)) = line.split_once(' ') else { continue };
+        let call = call.trim_start();
         if let Some(first) = call.strip_suffix(" <unfinished ...>") {
             begun.insert(pid, first);
         } else if let Some(second) = call.strip_prefix("<... ").and_then(|call| call.split_once(" resumed>"))
         {
             if let Some(first) = begun.remove(pid) {
-                whole.push(format!("{time} late {first}{}", second.1));
+                whole.push(format!("{first}{}", second.1));
             }
         } else {
-            whole.push(format!("{time} whole {call}"));
+            whole.push(call.to_owned());
         }
     }
     whole
 }
 
-/// `TIME late|whole NAME(ARGUMENTS) = RETURNED… <SECONDS>`.
+/// `NAME(ARGUMENTS) = RETURNED…`
 fn parse(line: &str) -> Option<Call<'_>> {
-    let (time, rest) = line.split_once(' ')?;
-    let (kind, rest) = rest.split_once(' ')?;
-    let (name, rest) = rest.split_once('(')?;
+    let (name, rest) = line.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(" = ")?;
     let arguments = arguments.trim_end().strip_suffix(')')?;
     let returned = result.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?.parse().ok()?;
-    let took = result.rsplit_once('<').and_then(|(_, took)| took.strip_suffix('>')?.parse::<f64>().ok());
-    let begun: f64 = time.parse().ok()?;
-    let at = if kind == "late" { begun } else { begun + took.unwrap_or(0.0) };
-    Some(Call { at, name, arguments, returned })
+    Some(Call { name, arguments, returned })
 }
 
 /// The first argument as a descriptor and the file behind it.
@@ -310,68 +304,63 @@ mod tests {
     const BEFORE: &str = "before";
 
     /// Plays a trace in which DIR stands for the directory.
-    fn left_of(trace: &str, on_disk: &[(&str, &str)], until: f64) -> (BTreeMap<String, String>, Vec<String>) {
+    fn left_of(trace: &str, on_disk: &str) -> (BTreeMap<String, String>, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let before = Tree::from([("state".into(), BEFORE.into())]);
-        for (name, content) in on_disk {
-            fs::write(root.join(name), content).unwrap();
-        }
+        fs::write(root.join("state"), on_disk).unwrap();
         let trace = trace.replace("DIR", root.to_str().unwrap());
-        let left = cut(&root, &before, &trace, until).unwrap();
+        let left = cut(&root, &before, &trace).unwrap();
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         let tree =
             left.tree.into_iter().map(|(path, content)| (text(path), String::from_utf8(content).unwrap()));
         (tree.collect(), left.lost.into_iter().map(text).collect())
     }
 
-    const REPLACED: &str = "\
-7 1.0 openat(AT_FDCWD</>, \"DIR/.tmp\", O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0600) = 9<DIR/.tmp> <0.1>
-7 2.0 write(9<DIR/.tmp>, \"\"..., 5) = 5 <0.1>
-SYNC7 4.0 rename(\"DIR/.tmp\", \"DIR/state\") = 0 <0.1>
-DIRSYNC";
-
     #[test]
     fn a_file_moved_into_place_is_lost_unless_both_it_and_its_directory_were_synced() {
-        let file = "7 3.0 fsync(9<DIR/.tmp>) = 0 <0.1>\n";
-        let dir = "7 5.0 fsync(4<DIR>) = 0 <0.1>\n";
-        for (sync, dirsync, expected, lost) in [
+        let file = "7 fsync(9<DIR/.tmp>) = 0\n";
+        let directory = "7 fsync(4<DIR>) = 0\n";
+        for (file, directory, expected, lost) in [
             ("", "", BEFORE, true),
             (file, "", BEFORE, true),
-            ("", dir, "", true),
-            (file, dir, "after", false),
+            ("", directory, "", true),
+            (file, directory, "after", false),
         ] {
-            let trace = REPLACED.replace("DIRSYNC", dirsync).replace("SYNC", sync);
-            let (tree, told) = left_of(&trace, &[("state", "after")], 9.0);
+            let trace = format!(
+                "7 openat(AT_FDCWD</>, \"DIR/.tmp\", O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0600) = 9<DIR/.tmp>\n\
+                 7 write(9<DIR/.tmp>, \"\"..., 5) = 5\n{file}\
+                 7 rename(\"DIR/.tmp\", \"DIR/state\") = 0\n{directory}"
+            );
+            let (tree, told) = left_of(&trace, "after");
             assert_eq!(tree, BTreeMap::from([("state".to_owned(), expected.to_owned())]), "{trace}");
             assert_eq!(told.contains(&"state".to_owned()), lost, "{trace}");
         }
     }
 
     #[test]
-    fn of_what_was_appended_that_stays_which_was_synced_by_then() {
-        let trace = "\
-7 1.0 openat(AT_FDCWD</>, \"DIR/state\", O_WRONLY|O_APPEND) = 9<DIR/state> <0.1>
-7 2.0 write(9<DIR/state>, \"\"..., 2) = 2 <0.1>
-7 3.0 fdatasync(9<DIR/state> <unfinished ...>
-8 3.1 write(5<DIR/other>, \"\"..., 2) = 2 <0.1>
-7 4.0 <... fdatasync resumed>) = 0 <1.0>
-7 5.0 write(9<DIR/state>, \"\"..., 3) = 3 <0.1>
-7 6.0 +++ killed by SIGKILL +++";
-        let on_disk = [("state", "before12345")];
-        let kept = |until| left_of(trace, &on_disk, until).0["state"].clone();
-        assert_eq!(kept(3.5), "before", "the sync had not returned");
-        assert_eq!(kept(4.5), "before12");
-        assert_eq!(kept(9.0), "before12");
-        assert_eq!(left_of(trace, &on_disk, 9.0).1, ["state"]);
+    fn of_what_was_appended_that_stays_which_a_sync_that_returned_had_covered() {
+        let begun = "\
+7 openat(AT_FDCWD</>, \"DIR/state\", O_WRONLY|O_APPEND) = 9<DIR/state>
+7 write(9<DIR/state>, \"\"..., 2) = 2
+7 fdatasync(9<DIR/state> <unfinished ...>
+8 write(5<DIR/other>, \"\"..., 2) = 2
+";
+        let ended = "7 <... fdatasync resumed>) = 0\n";
+        let more = "7 write(9<DIR/state>, \"\"..., 3) = 3\n7 +++ killed by SIGKILL +++\n";
+        let kept = |lines: &[&str]| left_of(&lines.concat(), "before12345").0["state"].clone();
+        assert_eq!(kept(&[begun]), "before", "the sync had not returned");
+        assert_eq!(kept(&[begun, ended]), "before12");
+        assert_eq!(kept(&[begun, ended, more]), "before12");
+        assert_eq!(left_of(&[begun, ended, more].concat(), "before12345").1, ["state"]);
     }
 
     #[test]
     fn overwriting_without_a_sync_is_undone_and_failed_calls_change_nothing() {
         let trace = "\
-7 1.0 openat(AT_FDCWD</>, \"DIR/state\", O_RDWR) = 9<DIR/state> <0.1>
-7 2.0 pwrite64(9<DIR/state>, \"\"..., 3, 0) = 3 <0.1>
-7 3.0 fdatasync(9<DIR/state>) = -1 EIO (Input/output error) <0.1>";
-        assert_eq!(left_of(trace, &[("state", "AFTore")], 9.0).0["state"], BEFORE);
+7 openat(AT_FDCWD</>, \"DIR/state\", O_RDWR) = 9<DIR/state>
+7 pwrite64(9<DIR/state>, \"\"..., 3, 0) = 3
+7 fdatasync(9<DIR/state>) = -1 EIO (Input/output error)";
+        assert_eq!(left_of(trace, "AFTore").0["state"], BEFORE);
     }
 }

@@ -57,7 +57,7 @@ impl CommandLine {
         }
         if let Some(dir) = &how.traced {
             // The traced process stays our child (`-D`), so that signals reach it and not the tracer.
-            let words = ["strace", "-D", "-f", "-y", "-ttt", "-T", "-s", "0", "-e", TRACED, "-o"];
+            let words = ["strace", "-D", "-f", "-y", "-s", "0", "-e", TRACED, "-o"];
             let file = dir.join(format!("trace-{machine}"));
             let front = words.into_iter().map(OsString::from).chain([file.into(), "--".into()]);
             self.words = front.chain(self.words).collect();

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeSet,
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -150,18 +150,17 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// Has the first payload of a duty signed, by any line. When the signature was received, in seconds since 1970.
+    /// Has the first payload of a duty signed, by any line.
     ///
     /// # Errors
     /// If it is not signed: then nothing that follows would show anything.
-    pub fn sign(&mut self, duty: Duty) -> anyhow::Result<f64> {
+    pub fn sign(&mut self, duty: Duty) -> anyhow::Result<()> {
         let deadline = Instant::now() + COMES_UP;
         for line in (0..self.instance.lines()).cycle() {
             let answer = self.instance.ask(line, duty, Side::One, SOON);
-            let received = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
             self.tell(duty, Side::One, &answer)?;
             match answer {
-                Answer::Signed(_) => return Ok(received),
+                Answer::Signed(_) => return Ok(()),
                 answer if Instant::now() > deadline => {
                     bail!("{} is not signed although it is new: {answer:?}", self.instance.place(duty))
                 }

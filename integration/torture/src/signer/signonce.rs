@@ -42,6 +42,8 @@ pub struct Signonce {
     runtime: Arc<Runtime>,
     template: TempDir,
     ready: Arc<Ready>,
+    /// Keeps other clusters from these ports while ours is down.
+    _guard: Option<TcpListener>,
 }
 
 /// What `signonce dev --json` prints.
@@ -79,7 +81,12 @@ impl Signonce {
         fs::copy(original, &binary)?;
         let version = CommandLine::new([&binary]).and("--version").run()?.trim().to_owned();
         let ready = lay_out(&binary, template.path())?;
-        Ok(Self { binary, version, runtime: Arc::new(Runtime::new()?), template, ready: Arc::new(ready) })
+        // `signonce dev` takes blocks of ports by holding their first, just below node 1's; so do we.
+        let config = read_config(&template.path().join("cluster/node-1"))?;
+        let peer: SocketAddr = config["listen"]["peer"].as_str().context("a peer address")?.parse()?;
+        let _guard = TcpListener::bind((peer.ip(), peer.port() - 1)).ok();
+        let runtime = Arc::new(Runtime::new()?);
+        Ok(Self { binary, version, runtime, template, ready: Arc::new(ready), _guard })
     }
 }
 
