@@ -22,11 +22,19 @@ pub(super) type Done = anyhow::Result<ExitCode>;
 #[error("{0}")]
 pub(super) struct Usage(pub String);
 
+/// Something else has to happen first: exit code 4.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotYet(pub String);
+
 /// The exit code of a failed command (design §9): 1 refused or failed, 2 wrong usage, 3 unknown, 4 not ready.
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| {
         if cause.is::<Usage>() {
             return Some(2);
+        }
+        if cause.is::<NotYet>() {
+            return Some(4);
         }
         if let Some(EnrollError::NotAnnounced(_)) = cause.downcast_ref() {
             return Some(4);
@@ -227,6 +235,7 @@ mod tests {
         for (error, code) in [
             (anyhow::anyhow!("no"), 1),
             (Usage("no".into()).into(), 2),
+            (NotYet("no".into()).into(), 4),
             (failed(AdminErrorCode::Refused).into(), 1),
             (failed(AdminErrorCode::UnknownOutcome).into(), 3),
             (EnrollError::Call(failed(AdminErrorCode::NotReady)).into(), 4),

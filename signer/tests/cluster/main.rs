@@ -13,6 +13,7 @@ mod dev;
 mod generate;
 mod identity;
 mod leader;
+mod move_in;
 mod restart;
 mod restore;
 mod rollback;

@@ -89,7 +89,7 @@ impl Fake {
 }
 
 /// A sealed header as nodes write it.
-fn sealed(payload: &Payload, seal: &[u8]) -> Value {
+pub fn sealed(payload: &Payload, seal: &[u8]) -> Value {
     let Content::BabeHeader(babe) = payload.content() else { panic!("{payload:?}") };
     let header = &babe.header;
     let item = |item: &DigestItem| match item {
@@ -109,8 +109,8 @@ fn sealed(payload: &Payload, seal: &[u8]) -> Value {
 }
 
 /// A copy of the key that the cluster has as well: what nobody should have.
-struct Copied {
-    id: KeyId,
+pub struct Copied {
+    pub id: KeyId,
     ring: Keyring,
 }
 
@@ -123,7 +123,7 @@ impl ReleaseToken for AnyWay {
 }
 
 impl Copied {
-    fn alice() -> Self {
+    pub fn alice() -> Self {
         let secret = SecretKey::from_suri(Scheme::Sr25519, &SecretString::from("//Alice"), None).unwrap();
         let id = KeyId { key_type: KeyType::Babe, public: secret.public() };
         let ring = Keyring::new();
@@ -131,7 +131,7 @@ impl Copied {
         Self { id, ring }
     }
 
-    fn sign(&self, payload: &Payload) -> Vec<u8> {
+    pub fn sign(&self, payload: &Payload) -> Vec<u8> {
         self.ring.sign(&self.id, payload.to_sign()).unwrap().release(AnyWay).as_bytes().to_vec()
     }
 
@@ -201,11 +201,11 @@ async fn webhook() -> (SocketAddr, mpsc::Receiver<String>) {
     (address, received)
 }
 
-fn header(slot: signonce_protocol::Slot, view: u64) -> RawPayload {
+pub fn header(slot: signonce_protocol::Slot, view: u64) -> RawPayload {
     chain::header(slot, &[1; 32], &[2; 64], Flavour(view))
 }
 
-async fn recording_world() -> World {
+pub async fn recording_world() -> World {
     let world = World::start(&["v1"]).await;
     until("the cluster records", async || {
         let status = world.cluster.admin(2).status().await.ok()?;

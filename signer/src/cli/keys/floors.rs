@@ -1,16 +1,28 @@
 //! The floors of keys that come in: from which slot, round, block or session on they sign.
 
+use super::place::Place;
 use crate::{
     cli::common::Usage,
     enroll::{new_key_floors, slot_at},
 };
 use signonce_core::{Chain, Floors};
-use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId};
+use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
 
 /// Where imported keys start. Each is the lowest coordinate that may be signed here: one past the last that the key
 /// signed, or may have signed, elsewhere.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct FloorArgs {
+    #[command(flatten)]
+    votes: VoteFloors,
+    /// Asserts that the keys never voted anywhere: floors start at the beginning. If they did vote, the cluster can
+    /// be made to contradict those votes, which is slashed.
+    #[arg(long)]
+    new_key: bool,
+}
+
+/// The floors that no clock tells.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct VoteFloors {
     /// For gran keys: the first authority set and round this cluster votes in. Take a round that the old validator
     /// has not reached and cannot reach any more: after it was stopped, the round of the best finalized state plus 2.
     #[arg(long, value_name = "SET:ROUND", value_parser = pair)]
@@ -21,10 +33,6 @@ pub(super) struct FloorArgs {
     /// For para keys: the first session this cluster takes sides in.
     #[arg(long, value_name = "SESSION")]
     para_floor: Option<u32>,
-    /// Asserts that the keys never voted anywhere: floors start at the beginning. If they did vote, the cluster can
-    /// be made to contradict those votes, which is slashed.
-    #[arg(long)]
-    new_key: bool,
 }
 
 fn pair(text: &str) -> Result<(u64, u64), String> {
@@ -39,13 +47,28 @@ impl FloorArgs {
     /// # Errors
     /// If they are not safe to guess, and were not given: says which option gives them.
     pub fn of(&self, key_type: KeyType, chain: &Chain, unix_ms: u64) -> Result<Floors, Usage> {
-        let none = Floors::default();
-        let given = match key_type {
+        match key_type {
             // Slots are wall-clock time, and the past is gone: the next slot is safe once the old copy is stopped.
             KeyType::Babe | KeyType::Aura => {
-                return Ok(Floors { slot: Some(slot_at(chain, unix_ms).saturating_add(1)), ..none });
+                let slot = Some(slot_at(chain, unix_ms).saturating_add(1));
+                return Ok(Floors { slot, ..Floors::default() });
             }
-            KeyType::AuthorityDiscovery | KeyType::ImOnline => return Ok(none),
+            KeyType::AuthorityDiscovery | KeyType::ImOnline => return Ok(Floors::default()),
+            KeyType::Grandpa | KeyType::Beefy | KeyType::Para => {}
+        }
+        match self.votes.given(key_type) {
+            Some(floors) => Ok(floors),
+            None if self.new_key => Ok(new_key_floors(key_type, chain, unix_ms)),
+            None => Err(Usage(missing(key_type))),
+        }
+    }
+}
+
+impl VoteFloors {
+    /// What was given for keys of this type.
+    fn given(&self, key_type: KeyType) -> Option<Floors> {
+        let none = Floors::default();
+        match key_type {
             KeyType::Grandpa => {
                 let floor = self.grandpa_floor.map(|(set, round)| (SetId(set), Round(round)));
                 floor.map(|floor| Floors { grandpa: Some(floor), ..none })
@@ -55,25 +78,120 @@ impl FloorArgs {
                 floor.map(|floor| Floors { beefy: Some(floor), ..none })
             }
             KeyType::Para => self.para_floor.map(|at| Floors { para: Some(SessionIndex(at)), ..none }),
-        };
-        match given {
-            Some(floors) => Ok(floors),
-            None if self.new_key => Ok(new_key_floors(key_type, chain, unix_ms)),
-            None => Err(Usage(missing(key_type))),
+            _ => None,
+        }
+    }
+
+    /// The floors of a key that was used on a validator which has been stopped: above whatever it may have signed.
+    ///
+    /// # Errors
+    /// If nobody said how far the chain is, or if the floor that was given is lower.
+    pub fn above(
+        &self,
+        key_type: KeyType,
+        chain: &Chain,
+        reach: &Reached,
+        unix_ms: u64,
+    ) -> Result<Floors, Usage> {
+        let least = reach.floors(key_type, chain, unix_ms);
+        match (self.given(key_type), least) {
+            (Some(given), Some(least)) if !at_least(&given, &least) => Err(Usage(format!(
+                "the floor given for {key_type} keys ({}) is too low: the old validator may have signed up to there; \
+                 take {} or later",
+                describe(&given),
+                describe(&least)
+            ))),
+            (Some(given), _) => Ok(given),
+            (None, Some(least)) => Ok(least),
+            (None, None) => Err(Usage(unknown(key_type))),
         }
     }
 }
 
+/// How far a chain is, and a validator of it that has been stopped may have been.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached {
+    /// What the old validator said before it was stopped.
+    pub old: Option<Place>,
+    /// What another node said after that.
+    pub now: Option<Place>,
+    /// Rounds of GRANDPA that are left out above the highest one known.
+    pub rounds: u64,
+}
+
+/// Slots left out above the present one: the clocks of two machines differ.
+const SLOTS: u64 = 2;
+
+impl Reached {
+    /// The lowest safe floors, where enough is known.
+    ///
+    /// A node that was asked after the old validator had stopped knows a later round than any that it voted in, or the
+    /// one before; the margin is for the rest. Without such a node there is only what the old validator said before it
+    /// went on for a while. It may have gone on into the next set, but not further (see `move_in`): the one after
+    /// that is safe from its beginning.
+    fn floors(&self, key_type: KeyType, chain: &Chain, unix_ms: u64) -> Option<Floors> {
+        let none = Floors::default();
+        let seen = match (self.old, self.now) {
+            (Some(old), Some(now)) => Some(now.raised_by(old)),
+            (_, now) => now,
+        };
+        match key_type {
+            KeyType::Babe | KeyType::Aura => {
+                let now = slot_at(chain, unix_ms).max(seen.or(self.old).map_or(Slot(0), |place| place.slot));
+                Some(Floors { slot: Some(now.saturating_add(1 + SLOTS)), ..none })
+            }
+            KeyType::AuthorityDiscovery | KeyType::ImOnline => Some(none),
+            KeyType::Grandpa => {
+                let near = seen.and_then(|place| place.grandpa);
+                let near =
+                    near.map(|(set, round)| (set, round.saturating_add(self.rounds.saturating_add(1))));
+                let far = || Some((self.old?.grandpa?.0.saturating_add(2), Round(0)));
+                let floor = if seen.is_some() { near } else { far() };
+                floor.map(|floor| Floors { grandpa: Some(floor), ..none })
+            }
+            KeyType::Beefy => {
+                let near = seen.and_then(|place| Some((place.beefy_set?, place.best.saturating_add(1))));
+                let far = || Some((self.old?.beefy_set?.saturating_add(2), BlockNumber(0)));
+                let floor = if seen.is_some() { near } else { far() };
+                floor.map(|floor| Floors { beefy: Some(floor), ..none })
+            }
+            KeyType::Para => {
+                let near = seen.and_then(|place| Some(place.session?.saturating_add(1)));
+                let far = || Some(self.old?.session?.saturating_add(2));
+                let floor = if seen.is_some() { near } else { far() };
+                floor.map(|floor| Floors { para: Some(floor), ..none })
+            }
+        }
+    }
+}
+
+fn at_least(given: &Floors, least: &Floors) -> bool {
+    let Floors { slot, grandpa, beefy, para } = given;
+    *slot >= least.slot && *grandpa >= least.grandpa && *beefy >= least.beefy && *para >= least.para
+}
+
+fn unknown(key_type: KeyType) -> String {
+    let (option, unit) = option(key_type);
+    format!(
+        "no node says how far the votes of {key_type} keys are: give --chain-url with a node that does, or {option}, \
+         one {unit} past the last that the old validator may have voted in"
+    )
+}
+
 fn missing(key_type: KeyType) -> String {
-    let (option, unit) = match key_type {
-        KeyType::Beefy => ("--beefy-floor SET:BLOCK", "block"),
-        KeyType::Para => ("--para-floor SESSION", "session"),
-        _ => ("--grandpa-floor SET:ROUND", "round"),
-    };
+    let (option, unit) = option(key_type);
     format!(
         "a {key_type} key needs a floor that no clock tells: give {option}, one {unit} past the last that the key \
          may have voted in, or --new-key if it never voted anywhere"
     )
+}
+
+fn option(key_type: KeyType) -> (&'static str, &'static str) {
+    match key_type {
+        KeyType::Beefy => ("--beefy-floor SET:BLOCK", "block"),
+        KeyType::Para => ("--para-floor SESSION", "session"),
+        _ => ("--grandpa-floor SET:ROUND", "round"),
+    }
 }
 
 /// Floors in words.
@@ -86,7 +204,7 @@ pub(super) fn describe(floors: &Floors) -> String {
 mod tests {
     use super::*;
     use signonce_core::Limits;
-    use signonce_protocol::{ChainFormat, GenesisHash, Slot};
+    use signonce_protocol::{ChainFormat, GenesisHash};
 
     fn chain() -> Chain {
         Chain {
@@ -99,7 +217,7 @@ mod tests {
     }
 
     fn args(new_key: bool) -> FloorArgs {
-        FloorArgs { grandpa_floor: Some((7, 9)), beefy_floor: None, para_floor: None, new_key }
+        FloorArgs { votes: VoteFloors { grandpa_floor: Some((7, 9)), ..VoteFloors::default() }, new_key }
     }
 
     #[test]
@@ -123,6 +241,53 @@ mod tests {
             assert!(error.to_string().contains(option) && error.to_string().contains("--new-key"), "{error}");
             assert!(args(true).of(key_type, &chain(), 0).is_ok());
         }
+    }
+
+    fn place(set: u64, round: u64) -> Place {
+        Place {
+            at_ms: 0,
+            slot: Slot(1),
+            best: BlockNumber(900),
+            grandpa: Some((SetId(set), Round(round))),
+            beefy_set: Some(SetId(set)),
+            session: Some(SessionIndex(50)),
+        }
+    }
+
+    #[test]
+    fn floors_are_above_whatever_the_old_validator_or_the_chain_has_reached() {
+        let votes = VoteFloors::default();
+        let of = |key_type, old, now| {
+            votes.above(key_type, &chain(), &Reached { old, now, rounds: 50 }, 12_000_000_001)
+        };
+        let grandpa = |old, now| of(KeyType::Grandpa, old, now).unwrap().grandpa.unwrap();
+        assert_eq!(grandpa(Some(place(4, 80)), Some(place(4, 90))), (SetId(4), Round(141)));
+        assert_eq!(
+            grandpa(Some(place(4, 95)), Some(place(4, 90))),
+            (SetId(4), Round(146)),
+            "a node lags behind"
+        );
+        assert_eq!(grandpa(Some(place(4, 95)), Some(place(5, 2))), (SetId(5), Round(53)));
+        assert_eq!(grandpa(None, Some(place(4, 90))), (SetId(4), Round(141)));
+        assert_eq!(grandpa(Some(place(4, 95)), None), (SetId(6), Round(0)), "it may have seen the next set");
+        let beefy = |old, now| of(KeyType::Beefy, old, now).unwrap().beefy.unwrap();
+        assert_eq!(beefy(None, Some(place(4, 1))), (SetId(4), BlockNumber(901)));
+        assert_eq!(beefy(Some(place(4, 1)), None), (SetId(6), BlockNumber(0)));
+        assert_eq!(of(KeyType::Para, None, Some(place(4, 1))).unwrap().para, Some(SessionIndex(51)));
+        assert_eq!(of(KeyType::Para, Some(place(4, 1)), None).unwrap().para, Some(SessionIndex(52)));
+        assert_eq!(of(KeyType::Babe, None, None).unwrap().slot, Some(Slot(2_000_003)));
+        for key_type in [KeyType::Grandpa, KeyType::Beefy, KeyType::Para] {
+            assert!(of(key_type, None, None).unwrap_err().to_string().contains("--chain-url"));
+        }
+    }
+
+    #[test]
+    fn a_floor_below_what_a_node_said_is_refused() {
+        let given = |set, round| VoteFloors { grandpa_floor: Some((set, round)), ..VoteFloors::default() };
+        let reached = Reached { old: Some(place(4, 80)), now: None, rounds: 50 };
+        let above = |votes: VoteFloors| votes.above(KeyType::Grandpa, &chain(), &reached, 0);
+        assert!(above(given(4, 500)).unwrap_err().to_string().contains("too low"));
+        assert_eq!(above(given(7, 1)).unwrap().grandpa, Some((SetId(7), Round(1))));
     }
 
     #[test]

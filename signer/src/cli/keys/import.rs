@@ -3,21 +3,21 @@
 use super::{
     find_chain,
     floors::{FloorArgs, describe},
+    source::{Skipped, Source},
 };
 use crate::{
     admin::{
         api::KeyRow,
         client::{AdminClient, CallError},
     },
-    cli::common::{Confirm, Done, Reach, Usage, table},
+    cli::common::{Confirm, Done, Reach, table},
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors, KeyState};
-use signonce_keys::{KeystoreKey, KeystoreProblem, SecretString, read_dir, read_password_file};
-use signonce_protocol::{KeyId, KeyType};
+use signonce_keys::KeystoreKey;
+use signonce_protocol::KeyId;
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
@@ -33,23 +33,14 @@ use std::{
 /// gets a validator slashed.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// The keystore: `chains/<id>/keystore` in the validator's base path.
-    dir: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,
     /// The validator they belong to. Rights and the BEEFY shield go by it.
     #[arg(long)]
     group: String,
-    /// The keystore's password, taken from this file as it is (a last newline is part of it, as in Substrate).
-    #[arg(long, value_name = "FILE", conflicts_with = "password_interactive")]
-    password_file: Option<PathBuf>,
-    /// Ask for the keystore's password.
-    #[arg(long)]
-    password_interactive: bool,
-    /// Import only these types.
-    #[arg(long, value_delimiter = ',', value_name = "TYPES")]
-    types: Vec<KeyType>,
     #[command(flatten)]
     floors: FloorArgs,
     #[command(flatten)]
@@ -68,13 +59,6 @@ struct Planned {
     path: PathBuf,
     key: KeystoreKey,
     floors: Floors,
-}
-
-/// A file that is not imported.
-#[derive(Serialize)]
-struct Skipped {
-    file: PathBuf,
-    why: String,
 }
 
 /// What became of a file.
@@ -168,7 +152,7 @@ fn known(
 ///
 /// # Errors
 /// If it has not after a while.
-async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Result<()> {
+pub(super) async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Result<()> {
     for _ in 0..OPEN_LOOKS {
         let rows = admin.keys().await?;
         if ids.iter().all(|id| rows.iter().any(|row| row.id == *id && row.unlocked)) {
@@ -192,52 +176,15 @@ fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow
     anyhow::Error::from(error).context(context)
 }
 
-/// The keys of the directory, and what is no key of ours and why.
+/// The keys of the directory with their floors, and what is no key of ours and why.
 fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
-    let password = password(args)?;
-    let (mut planned, mut skipped, mut wrong) = (Vec::new(), Vec::new(), String::new());
-    // Whole paths: the files to destroy are listed later, and perhaps pasted elsewhere.
-    let dir = args.dir.canonicalize().unwrap_or_else(|_| args.dir.clone());
-    for entry in read_dir(&dir, password.as_ref())? {
-        let path = entry.path;
-        if !is_wanted(&path, &args.types) {
-            skipped.push(Skipped { file: path, why: "its type is not among --types".into() });
-            continue;
-        }
-        match entry.found {
-            Ok(key) => match args.floors.of(key.id.key_type, chain, unix_ms()) {
-                Ok(floors) => planned.push(Planned { path, key, floors }),
-                Err(usage) => return Err(usage.into()),
-            },
-            Err(why @ (KeystoreProblem::NotAKeyFile | KeystoreProblem::UnheldType(_))) => {
-                skipped.push(Skipped { file: path, why: why.to_string() });
-            }
-            Err(why) => {
-                let _ = write!(wrong, "\n  {}: {why}", path.display());
-            }
-        }
-    }
-    if !wrong.is_empty() {
-        anyhow::bail!("nothing was imported, because these files have no key that can be used:{wrong}");
-    }
-    if planned.is_empty() {
-        return Err(Usage(format!("there is no key to import in {}", args.dir.display())).into());
+    let (keys, skipped) = args.source.read()?;
+    let mut planned = Vec::new();
+    for (path, key) in keys {
+        let floors = args.floors.of(key.id.key_type, chain, unix_ms())?;
+        planned.push(Planned { path, key, floors });
     }
     Ok((planned, skipped))
-}
-
-/// Whether the file's name says that its key is of a type asked for. A name starts with the type, in hex.
-fn is_wanted(path: &Path, types: &[KeyType]) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    types.is_empty() || types.iter().any(|key_type| name.starts_with(&hex::encode(key_type.name())))
-}
-
-fn password(args: &Args) -> anyhow::Result<Option<SecretString>> {
-    if args.password_interactive {
-        let typed = rpassword::prompt_password("Password of the keystore: ")?;
-        return Ok(Some(SecretString::from(typed)));
-    }
-    Ok(args.password_file.as_deref().map(read_password_file).transpose()?)
 }
 
 fn plan(

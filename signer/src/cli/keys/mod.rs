@@ -4,6 +4,10 @@ mod floors;
 mod generate;
 mod import;
 mod life;
+mod move_in;
+mod place;
+mod quiet;
+mod source;
 
 use super::common::Done;
 use crate::{
@@ -14,7 +18,7 @@ use clap::Subcommand;
 use signonce_core::Chain;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
 
-/// Session keys: import, generate, list, disable, arm again, remove.
+/// Session keys: move in, import, generate, list, disable, arm again, remove.
 ///
 /// Keys go in and never come out: they are sealed to the members' identities before they leave the
 /// importing process, and public parts and watermarks are all that can be read back.
@@ -27,6 +31,7 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum Command {
     Import(import::Args),
+    MoveIn(move_in::Args),
     Generate(generate::Args),
     List(life::List),
     /// Stops a key from signing.
@@ -44,6 +49,7 @@ enum Command {
 pub(super) async fn run(args: Args) -> Done {
     match args.command {
         Command::Import(args) => import::run(args).await,
+        Command::MoveIn(args) => move_in::run(args).await,
         Command::Generate(args) => generate::run(args).await,
         Command::List(args) => life::list(args).await,
         Command::Disable(args) => life::disable(args).await,

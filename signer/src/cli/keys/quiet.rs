@@ -1,0 +1,140 @@
+//! A look at a chain for some blocks: whether anything that only somebody else can have signed shows up on it.
+//!
+//! What was signed before may reach the chain late, a vote in a justification above all. So only what lies beyond the
+//! place where the chain was counts: whoever signs that, signs now.
+
+use super::place::{Node, Place};
+use crate::{
+    admin::client::AdminClient,
+    audit::watch::{
+        Plan, Told, Watcher,
+        http::Dialer,
+        sighting::{Sighting, WatchedKey},
+    },
+    cli::common::{NotYet, Usage},
+};
+use hyper::Uri;
+use serde::{Deserialize, Serialize};
+use signonce_protocol::{Duty, KeyId};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+
+/// Between two looks at the chain's height.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the chain may stand still, or be out of sight.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long the audit may take to know of a signature.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What to look at.
+pub(super) struct Quiet {
+    /// A node of the chain.
+    pub url: Uri,
+    /// Authorities for TLS, in place of this machine's.
+    pub authorities: Option<PathBuf>,
+    /// The keys.
+    pub keys: Vec<KeyId>,
+    /// How many blocks.
+    pub blocks: u64,
+    /// Where the chain was when nobody signed with the keys any more.
+    pub since: Option<Place>,
+}
+
+/// What was looked at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Watched {
+    /// The first block.
+    pub from: u64,
+    /// The last block.
+    pub to: u64,
+    /// What somebody else signed, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_elsewhere: Option<String>,
+}
+
+impl Quiet {
+    /// Looks until enough blocks have passed or something was signed elsewhere. With `admin`, what its audit knows of
+    /// is ours; without, the keys must not sign at all.
+    ///
+    /// # Errors
+    /// If the chain stands still or cannot be seen.
+    pub async fn watch(self, admin: Option<AdminClient>) -> anyhow::Result<Watched> {
+        let dialer = Dialer::new(self.authorities.as_deref()).map_err(Usage)?;
+        let node = Node::new("--chain-url", &self.url, self.authorities.as_deref())?;
+        let from = node.best().await.map_err(|error| NotYet(format!("--chain-url: {error}")))?.0;
+        // Once the last block is there, its signatures still have to be looked up in the audit.
+        let linger = if admin.is_some() { 2 * GRACE } else { Duration::ZERO };
+        let keys = self.keys.iter().filter_map(watched).collect();
+        let plan = Plan { url: self.url.clone(), dialer, admin, keys: Some(keys), grace: GRACE };
+        let mut found = None;
+        let watching = Watcher::new(plan).run(|told| {
+            match told {
+                Told::Alarm { sighting, .. } if self.is_new(&sighting) => found = Some(sighting),
+                Told::Blind { why, .. } => eprintln!("Blind: {why}; trying again."),
+                _ => {}
+            }
+            found.is_none()
+        });
+        let to = tokio::select! {
+            // It ends by itself when something was found, or can see nothing at all.
+            ended = watching => {
+                ended?;
+                node.best().await.map_or(from, |best| best.0)
+            }
+            to = passed(&node, from, self.blocks, linger) => to?,
+        };
+        let signed_elsewhere = found.map(|sighting: Sighting| {
+            format!(
+                "{} was signed with {} elsewhere (seen in {})",
+                sighting.duty, sighting.key, sighting.seen_in
+            )
+        });
+        Ok(Watched { from, to, signed_elsewhere })
+    }
+
+    /// Whether it was signed after the old copy had stopped.
+    fn is_new(&self, sighting: &Sighting) -> bool {
+        let Some(since) = &self.since else { return true };
+        match &sighting.duty {
+            Duty::BabeBlock { slot } | Duty::AuraBlock { slot, .. } => *slot > since.slot,
+            Duty::GrandpaVote { set_id, round, .. } => {
+                since.grandpa.is_none_or(|(set, at)| (*set_id, *round) > (set, at.saturating_add(1)))
+            }
+            Duty::BeefyVote { set_id, block } => {
+                since.beefy_set.is_none_or(|set| (*set_id, *block) > (set, since.best))
+            }
+            Duty::ParaSide { session, .. } => since.session.is_none_or(|at| *session > at),
+        }
+    }
+}
+
+/// Waits for so many blocks.
+async fn passed(node: &Node, from: u64, blocks: u64, linger: Duration) -> anyhow::Result<u64> {
+    let (mut highest, mut moved) = (from, Instant::now());
+    while highest < from.saturating_add(blocks) {
+        if moved.elapsed() > PATIENCE {
+            let why = format!("--chain-url shows no block after {highest} for {} s", PATIENCE.as_secs());
+            return Err(NotYet(format!("{why}; run this command again when the chain goes on")).into());
+        }
+        sleep(LOOK).await;
+        // What is out of sight for a while is not over.
+        if let Ok(best) = node.best().await
+            && best.0 > highest
+        {
+            (highest, moved) = (best.0, Instant::now());
+        }
+    }
+    sleep(linger).await;
+    Ok(highest)
+}
+
+/// A key with the scheme that its length tells.
+fn watched(id: &KeyId) -> Option<WatchedKey> {
+    let schemes = id.key_type.schemes().iter();
+    let scheme = *schemes.into_iter().find(|scheme| scheme.public_len() == id.public.as_bytes().len())?;
+    Some(WatchedKey { id: *id, scheme })
+}

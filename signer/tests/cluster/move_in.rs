@@ -1,0 +1,306 @@
+//! `keys move-in` with made-up nodes: the old validator's, which can be stopped, and another one of the chain.
+
+use crate::{
+    common::{BINARY, World, code, run, until},
+    watch::{Copied, header, recording_world, sealed},
+};
+use jsonrpsee::{
+    RpcModule,
+    server::{Server, ServerHandle},
+    types::ErrorObjectOwned,
+};
+use serde_json::{Value, json};
+use signonce::cli::demo::chain::{self, Flavour};
+use signonce_core::KeyState;
+use signonce_protocol::{
+    ChainFormat, GrandpaStage, HexBytes, KeyId, KeyType, PublicKey, Round, SetId, Slot,
+    rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
+};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::{Arc, Mutex},
+};
+
+/// Alice's GRANDPA key.
+const GRAN: &str = "88dc3417d5058ec4b4503e0c12ea1a0a89be200fe98922423d4334014fa6b0ee";
+
+/// What a node says.
+#[derive(Clone)]
+pub struct Says {
+    pub genesis: String,
+    pub peer: &'static str,
+    pub block: u64,
+    /// GRANDPA set and round.
+    pub grandpa: (u64, u64),
+    /// What `author_hasKey` answers; it denies the call where there is nothing.
+    pub has_keys: Option<bool>,
+    /// A header to show in place of an empty one.
+    pub header: Option<Value>,
+    /// What runtime functions answer.
+    pub runtime: Vec<(&'static str, Vec<u8>)>,
+    /// What lies in the storage.
+    pub storage: Option<Vec<u8>>,
+}
+
+/// A node; each look at its best block finds one more.
+#[derive(Clone)]
+pub struct FakeNode {
+    pub says: Arc<Mutex<Says>>,
+}
+
+impl FakeNode {
+    pub fn new(genesis: impl ToString, peer: &'static str, grandpa: (u64, u64)) -> Self {
+        let says = Says {
+            genesis: genesis.to_string(),
+            peer,
+            block: 100,
+            grandpa,
+            has_keys: None,
+            header: None,
+            runtime: Vec::new(),
+            storage: None,
+        };
+        Self { says: Arc::new(Mutex::new(says)) }
+    }
+
+    pub async fn serve(&self) -> (SocketAddr, ServerHandle) {
+        let mut module = RpcModule::new(Arc::clone(&self.says));
+        let get = |says: &Mutex<Says>| says.lock().unwrap().clone();
+        module.register_method("system_localPeerId", move |_, says, _| get(says).peer).unwrap();
+        module.register_method("system_health", |_, _, _| json!({ "peers": 3, "isSyncing": false })).unwrap();
+        module.register_method("chain_getBlockHash", move |_, says, _| get(says).genesis).unwrap();
+        module.register_method("chain_getFinalizedHead", move |_, says, _| get(says).genesis).unwrap();
+        module.register_method("chain_getBlock", |_, _, _| json!({ "justifications": null })).unwrap();
+        module
+            .register_method("chain_getHeader", |_, says, _| {
+                let mut says = says.lock().unwrap();
+                says.block += 1;
+                let zero = format!("0x{}", "00".repeat(32));
+                let mut header = says.header.clone().unwrap_or_else(|| {
+                    json!({
+                        "parentHash": zero, "stateRoot": zero, "extrinsicsRoot": zero, "number": "0x0",
+                        "digest": { "logs": [] },
+                    })
+                });
+                if says.header.is_none() {
+                    header["number"] = json!(format!("{:#x}", says.block));
+                }
+                header
+            })
+            .unwrap();
+        module
+            .register_method("grandpa_roundState", move |_, says, _| {
+                let (set, round) = get(says).grandpa;
+                json!({ "setId": set, "best": { "round": round }, "background": [] })
+            })
+            .unwrap();
+        module
+            .register_method("author_hasKey", move |_, says, _| {
+                let denied =
+                    || ErrorObjectOwned::owned(-32601, "RPC call is unsafe to be called", None::<()>);
+                get(says).has_keys.ok_or_else(denied)
+            })
+            .unwrap();
+        module
+            .register_method("state_call", move |params, says, _| {
+                let (function, _): (String, String) = params.parse()?;
+                let says = get(says);
+                let found = says.runtime.into_iter().find(|(name, _)| *name == function);
+                let none = || ErrorObjectOwned::owned(4003, "the runtime has no such function", None::<()>);
+                found.map(|(_, bytes)| HexBytes(bytes)).ok_or_else(none)
+            })
+            .unwrap();
+        module
+            .register_method("state_getStorage", move |_, says, _| get(says).storage.map(HexBytes))
+            .unwrap();
+        let server = Server::builder().build("127.0.0.1:0").await.unwrap();
+        (server.local_addr().unwrap(), server.start(module))
+    }
+}
+
+/// A keystore directory with Alice's keys, the record beside it, and what is typed.
+struct Bench {
+    world: World,
+    keystore: PathBuf,
+    record: PathBuf,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let world = recording_world().await;
+        let keystore = world.scratch("keystore");
+        fs::create_dir(&keystore).unwrap();
+        let babe = hex::encode(Copied::alice().id.public.as_bytes());
+        fs::write(keystore.join(format!("{}{GRAN}", hex::encode("gran"))), "\"//Alice\"").unwrap();
+        fs::write(keystore.join(format!("{}{babe}", hex::encode("babe"))), "\"//Alice\"").unwrap();
+        let record = world.scratch("move.json");
+        Self { world, keystore, record }
+    }
+
+    fn words(&self, more: &[&str]) -> Vec<String> {
+        let admin = format!("unix:{}", self.world.cluster.admin_socket(1).display());
+        let fixed =
+            ["keys", "move-in", "--chain", "dev", "--group", "alice", "--yes", "--json", "--admin", &admin];
+        let places = [self.keystore.to_str().unwrap(), "--record", self.record.to_str().unwrap()];
+        fixed.iter().chain(&places).chain(more).map(|word| (*word).to_owned()).collect()
+    }
+
+    fn move_in(&self, more: &[&str]) -> Output {
+        let words = self.words(more);
+        run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    async fn state(&self, id: &KeyId) -> Option<KeyState> {
+        let rows = self.world.cluster.admin(1).keys().await.unwrap();
+        rows.iter().find(|row| row.id == *id).map(|row| row.state)
+    }
+
+    fn recorded(&self) -> Value {
+        serde_json::from_slice(&fs::read(&self.record).unwrap()).unwrap()
+    }
+}
+
+fn gran() -> KeyId {
+    let public: PublicKey = format!("0x{GRAN}").parse().unwrap();
+    KeyId { key_type: KeyType::Grandpa, public }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_move_in_only_after_the_old_node_is_gone_and_start_above_its_last_votes() {
+    let bench = Bench::new().await;
+    let genesis = bench.world.cluster.genesis();
+    let (old, other) = (FakeNode::new(genesis, "old", (7, 80)), FakeNode::new(genesis, "other", (7, 90)));
+    let (old_at, old_server) = old.serve().await;
+    let (other_at, _other) = other.serve().await;
+    let (old_url, chain_url) = (format!("http://{old_at}"), format!("http://{other_at}"));
+    let options = ["--node-url", &old_url, "--chain-url", &chain_url, "--watch-blocks", "3"];
+
+    let output = bench.move_in(&options);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("the old node still answers"), "{}", said(&output));
+    assert_eq!(bench.recorded()["oldNode"]["place"]["grandpa"], json!([7, 80]));
+    assert_eq!(bench.state(&gran()).await, None, "nothing was imported");
+    // Nobody's word changes that a node answers which has the keys.
+    old.says.lock().unwrap().has_keys = Some(true);
+    let output = bench.move_in(&[&options[..], &["--old-node-stopped"]].concat());
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("has these keys in its keystore"), "{}", said(&output));
+    old.says.lock().unwrap().grandpa = (7, 99);
+    bench.move_in(&options);
+
+    old_server.stop().unwrap();
+    old_server.stopped().await;
+    let output = bench.move_in(&options);
+    assert!(output.status.success(), "{}", said(&output));
+    let receipt: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(receipt["stopped"], "the old node does not answer any more");
+    let keys = receipt["keys"].as_array().unwrap();
+    let moved = keys.iter().find(|key| key["key"]["type"] == "gran").unwrap_or_else(|| panic!("{receipt}"));
+    assert_eq!(moved["floors"]["grandpa"], json!([7, 150]), "its last word, and the margin: {receipt}");
+    for watched in ["silent", "watched"] {
+        let (from, to) = (&receipt[watched]["from"], &receipt[watched]["to"]);
+        assert!(to.as_u64().unwrap() >= from.as_u64().unwrap() + 3, "{receipt}");
+    }
+    let files: Vec<&str> =
+        receipt["destroy"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+    assert_eq!(files.len(), 2);
+    assert!(files.iter().all(|file| fs::exists(file).unwrap()), "old files are named and never touched");
+    assert_eq!(bench.recorded(), receipt);
+
+    // The floors hold.
+    let client = bench.world.client("v1");
+    let sign = async |round| {
+        let payload = chain::vote(SetId(7), Round(round), GrandpaStage::Prevote, 6, Flavour(0));
+        client.sign(&SignParams { chain: ChainRef::Genesis(genesis), key: gran().public, payload }).await
+    };
+    assert_eq!(code(&sign(149).await), ErrorCode::BelowWatermark);
+    assert_eq!(sign(150).await.unwrap().verdict, SignVerdict::Granted);
+
+    // Once more: nothing is left to do, and it says the same.
+    let again = bench.move_in(&options);
+    assert!(again.status.success(), "{}", said(&again));
+    assert_eq!(serde_json::from_slice::<Value>(&again.stdout).unwrap(), receipt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_still_signs_elsewhere_does_not_come_in_and_goes_out_again() {
+    let bench = Bench::new().await;
+    let genesis = bench.world.cluster.genesis();
+    let copied = Copied::alice();
+    let other = FakeNode::new(genesis, "other", (7, 90));
+    let (at, _server) = other.serve().await;
+    let url = format!("http://{at}");
+    let show = |ahead: u64| {
+        let Slot(slot) = bench.world.next_slot();
+        let forged = header(Slot(slot + ahead), 1).decode(&ChainFormat::default()).unwrap();
+        other.says.lock().unwrap().header = Some(sealed(&forged, &copied.sign(&forged)));
+    };
+    show(1);
+    let options = ["--old-node-stopped", "--chain-url", &url, "--watch-blocks", "3"];
+    let output = bench.move_in(&options);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("nothing was imported"), "{}", said(&output));
+    assert_eq!(bench.state(&copied.id).await, None);
+
+    // It is silent until the keys are armed here.
+    other.says.lock().unwrap().header = None;
+    let mut command = Command::new(BINARY);
+    command.args(bench.words(&options)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = command.spawn().unwrap();
+    until("the keys are armed", async || {
+        let armed = Some(KeyState::Armed);
+        (bench.state(&copied.id).await == armed && bench.state(&gran()).await == armed).then_some(())
+    })
+    .await;
+    show(2);
+    let output = tokio::task::spawn_blocking(|| running.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("they were disabled here again"), "{}", said(&output));
+    for id in [copied.id, gran()] {
+        assert_eq!(bench.state(&id).await, Some(KeyState::Disabled));
+    }
+    let output = bench.move_in(&options);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("find that copy first"), "{}", said(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_known_stops_a_move_before_anything_is_imported() {
+    let bench = Bench::new().await;
+    let genesis = bench.world.cluster.genesis();
+    let other = FakeNode::new(genesis, "other", (7, 90));
+    let (at, _server) = other.serve().await;
+    let url = format!("http://{at}");
+    let stranger = FakeNode::new(format!("0x{}", "07".repeat(32)), "stranger", (1, 1));
+    let (stranger_at, _stranger) = stranger.serve().await;
+    let stranger_url = format!("http://{stranger_at}");
+    for (options, exit, why) in [
+        (vec!["--chain-url", &url], 4, "say --old-node-stopped"),
+        (vec!["--node-url", "http://127.0.0.1:9", "--chain-url", &url], 4, "never told how far it was"),
+        (vec!["--old-node-stopped"], 2, "give --chain-url"),
+        (vec!["--old-node-stopped", "--chain-url", &stranger_url], 1, "a node of another chain"),
+        (vec!["--old-node-stopped", "--chain-url", "ftp://x"], 2, "it must be http://"),
+        (vec!["--old-node-stopped", "--chain-url", &url, "--grandpa-floor", "7:100"], 2, "is too low"),
+        // A node answers that is not known to be the old one.
+        (vec!["--node-url", &url, "--chain-url", &url], 4, "the old node still answers"),
+    ] {
+        let output = bench.move_in(&options);
+        assert_eq!(output.status.code(), Some(exit), "{options:?}: {}", said(&output));
+        assert!(said(&output).contains(why), "{options:?}: {}", said(&output));
+    }
+    assert_eq!(bench.state(&gran()).await, None);
+    // A record of another move is not gone on with.
+    assert_eq!(bench.recorded()["group"], "alice");
+    let words: Vec<String> = bench.words(&["--old-node-stopped", "--chain-url", &url]);
+    let words: Vec<&str> = words.iter().map(|word| if word == "alice" { "bob" } else { word }).collect();
+    let output = run(&words);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("the record of another move"), "{}", said(&output));
+}
