@@ -13,9 +13,9 @@ use super::{
     source::{Skipped, Source},
 };
 use crate::{
-    admin::client::AdminClient,
+    admin::client::{AdminClient, CallError},
     cli::common::{Confirm, Done, NotYet, Reach, Usage, table},
-    enroll::{NewKey, enroll, recipients},
+    enroll::{EnrollError, NewKey, enroll, recipients},
 };
 use anyhow::Context as _;
 use hyper::Uri;
@@ -385,16 +385,29 @@ impl Move<'_> {
         let recipients = recipients(&self.admin).await?;
         // The chain has gone on meanwhile.
         let reached = self.reached().await?;
+        let mut waiting = Vec::new();
         for Found { path, key } in new {
             let KeystoreKey { id, secret, .. } = key;
             let floors = self.floors(&id, &reached)?;
             let key = NewKey { id, secret, group: Some(self.args.group.clone()), floors };
-            let at = enroll(&self.admin, self.chain.genesis, &recipients, &key)
-                .await
-                .with_context(|| format!("at {}; the same command goes on from there", path.display()))?;
+            let at = match enroll(&self.admin, self.chain.genesis, &recipients, &key).await {
+                Ok(at) => at,
+                Err(EnrollError::Call(CallError::Proposed { id: proposal })) => {
+                    waiting.push(format!("{id}: signonce proposals approve {proposal}"));
+                    continue;
+                }
+                Err(error) => {
+                    let goes_on = format!("at {}; the same command goes on from there", path.display());
+                    return Err(anyhow::Error::from(error).context(goes_on));
+                }
+            };
             self.record.has(id, path, Some(floors), Some(at));
             self.save()?;
             step(&format!("Armed {id}, {}.", describe(&floors)));
+        }
+        if !waiting.is_empty() {
+            let why = "these keys sign once another key officer says so; run this command again then";
+            return Err(NotYet(format!("{why}:\n  {}", waiting.join("\n  "))).into());
         }
         Ok(())
     }
