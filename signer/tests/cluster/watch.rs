@@ -228,7 +228,7 @@ async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raise
     let hook = format!("http://{hook}/alarm");
     let mut watch = Watch::start(&world, &format!("ws://{at}"), &["--exit-on-alarm", "--webhook", &hook]);
     let watching = watch.next("watching");
-    assert_eq!(watching["missing"], json!(["BEEFY justifications"]));
+    assert_eq!(watching["missing"], json!(["BEEFY justifications (but those in blocks)"]));
 
     // A block that v1 had sealed by the cluster.
     let format = ChainFormat::default();

@@ -48,6 +48,8 @@ enum Wire {
     Ws {
         client: WsClient,
         heads: Subscription<Value>,
+        /// Where the node tells of no justifications as they come: those that blocks carry.
+        finalized: Option<Subscription<Value>>,
         grandpa: Option<Subscription<Value>>,
         beefy: Option<Subscription<Value>>,
     },
@@ -137,8 +139,12 @@ impl ChainClient {
             if let Some(shown) = self.ready.pop_front() {
                 return Ok(shown);
             }
-            if let Wire::Ws { heads, grandpa, beefy, .. } = &mut self.wire {
-                return from_subscriptions(heads, grandpa.as_mut(), beefy.as_mut()).await;
+            if let Wire::Ws { heads, finalized, grandpa, beefy, .. } = &mut self.wire {
+                match from_subscriptions(heads, finalized.as_mut(), grandpa.as_mut(), beefy.as_mut()).await? {
+                    News::Shown(shown) => return Ok(shown),
+                    News::Finalized(block) => self.block(json!(block)).await?,
+                }
+                continue;
             }
             self.poll().await?;
             if self.ready.is_empty() {
@@ -160,14 +166,20 @@ impl ChainClient {
         if finalized.as_ref() == Some(&final_hash) {
             return Ok(());
         }
-        let block = self.call("chain_getBlock", json!([final_hash])).await?;
+        self.block(final_hash.clone()).await?;
+        if let Wire::Http { finalized, .. } = &mut self.wire {
+            *finalized = Some(final_hash);
+        }
+        Ok(())
+    }
+
+    /// Looks for justifications in a finalized block.
+    async fn block(&mut self, hash: Value) -> Result<(), String> {
+        let block = self.call("chain_getBlock", json!([hash])).await?;
         // [[engine, justification], …], both as lists of bytes.
         let justifications = block.get("justifications").cloned().unwrap_or_default();
         let justifications: Option<Vec<([u8; 4], Vec<u8>)>> =
             serde_json::from_value(justifications).unwrap_or_default();
-        if let Wire::Http { finalized, .. } = &mut self.wire {
-            *finalized = Some(final_hash);
-        }
         for (engine, bytes) in justifications.into_iter().flatten() {
             match &engine {
                 b"FRNK" => self.ready.push_back(Shown::Grandpa(bytes)),
@@ -206,12 +218,16 @@ async fn subscribed(dialer: &Dialer, url: &Uri, missing: &mut Vec<&'static str>)
     let beefy =
         subscribe(&client, "beefy_subscribeJustifications", "beefy_unsubscribeJustifications").await?;
     if grandpa.is_none() {
-        missing.push("GRANDPA justifications");
+        missing.push("GRANDPA justifications (but those in blocks)");
     }
     if beefy.is_none() {
-        missing.push("BEEFY justifications");
+        missing.push("BEEFY justifications (but those in blocks)");
     }
-    Ok(Wire::Ws { client, heads, grandpa, beefy })
+    let finalized = match (&grandpa, &beefy) {
+        (Some(_), Some(_)) => None,
+        _ => subscribe(&client, "chain_subscribeFinalizedHeads", "chain_unsubscribeFinalizedHeads").await?,
+    };
+    Ok(Wire::Ws { client, heads, finalized, grandpa, beefy })
 }
 
 /// A subscription; none if the node does not have it.
@@ -227,11 +243,19 @@ async fn subscribe(
     }
 }
 
+/// What a subscription gives.
+enum News {
+    Shown(Shown),
+    /// A block was finalized.
+    Finalized(Hash),
+}
+
 async fn from_subscriptions(
     heads: &mut Subscription<Value>,
+    finalized: Option<&mut Subscription<Value>>,
     grandpa: Option<&mut Subscription<Value>>,
     beefy: Option<&mut Subscription<Value>>,
-) -> Result<Shown, String> {
+) -> Result<News, String> {
     async fn of(subscription: Option<&mut Subscription<Value>>) -> Result<Value, String> {
         let Some(subscription) = subscription else { return std::future::pending().await };
         match subscription.next().await {
@@ -243,12 +267,18 @@ async fn from_subscriptions(
     fn bytes(value: Value) -> Result<Vec<u8>, String> {
         serde_json::from_value::<HexBytes>(value).map(|bytes| bytes.0).map_err(|e| e.to_string())
     }
+    fn header(value: Value) -> Result<JsonHeader, String> {
+        serde_json::from_value(value).map_err(|e| format!("a header: {e}"))
+    }
     tokio::select! {
         head = of(Some(heads)) => {
-            let header = serde_json::from_value(head?).map_err(|e| format!("a header: {e}"))?;
-            Ok(Shown::Header(Box::new(header)))
+            Ok(News::Shown(Shown::Header(Box::new(header(head?)?))))
         }
-        proof = of(grandpa) => Ok(Shown::Grandpa(bytes(proof?)?)),
-        proof = of(beefy) => Ok(Shown::Beefy(bytes(proof?)?)),
+        head = of(finalized) => {
+            let hash = header(head?)?.hash().ok_or("a header without a number")?;
+            Ok(News::Finalized(hash))
+        }
+        proof = of(grandpa) => Ok(News::Shown(Shown::Grandpa(bytes(proof?)?))),
+        proof = of(beefy) => Ok(News::Shown(Shown::Beefy(bytes(proof?)?))),
     }
 }
