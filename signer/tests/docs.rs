@@ -113,3 +113,16 @@ fn watermarks_are_carried_and_a_lost_cluster_is_restored_as_the_pages_say() {
     assert!(said.contains("DISARMED"), "the plan says which key waits for a floor: {said}");
     assert!(said.contains("armed before"), "the same command goes on where it ended: {said}");
 }
+
+#[test]
+fn clients_and_officers_come_and_go_as_the_page_says() {
+    let said = follow(&["docs/first-cluster.md", "docs/clients.md"]);
+    assert!(said.contains("200/s, burst 400, 64 in flight"), "{said}");
+    assert!(said.contains("approved by admin:bob"), "{said}");
+}
+
+#[test]
+fn certificates_and_the_authority_are_changed_while_everything_runs_as_the_page_says() {
+    let said = follow(&["docs/first-cluster.md", "docs/rotate-certificates.md"]);
+    assert!(said.contains("alice-2 is a key-officer"), "{said}");
+}

@@ -70,6 +70,15 @@ fn describe(status: &AdminStatus, members: &[MemberRow]) -> String {
     for locked in &status.locked {
         line("", format!("- {} is not open here: {}", locked.key, locked.why));
     }
+    if let Some(tls) = &status.tls {
+        let now = i64::try_from(status.time_ms / 1_000).unwrap_or(i64::MAX);
+        let days = |ends: i64| ends.saturating_sub(now) / 86_400;
+        let (own, authority) = (days(tls.certificate_ends), days(tls.authority_ends));
+        line("tls", format!("certificate ends in {own} days, authority in {authority}"));
+        if let Some(why) = &tls.not_reloaded {
+            line("", format!("- NOT RELOADED, the files cannot be used: {why}"));
+        }
+    }
     for warning in &status.memory_warnings {
         line("memory", warning.clone());
     }

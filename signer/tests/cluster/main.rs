@@ -7,6 +7,7 @@
 mod audit;
 mod backup;
 mod bad_input;
+mod clients;
 mod common;
 mod demo;
 mod dev;
@@ -14,6 +15,7 @@ mod generate;
 mod identity;
 mod leader;
 mod move_in;
+mod officers;
 mod restart;
 mod restore;
 mod rollback;
