@@ -249,7 +249,9 @@ impl Signer {
         }
         self.open(*key).await?;
         let taken = self.limiter.claim(client.id, client.limits);
-        let _place = taken.map_err(|too_much| errors::too_much(client, too_much))?;
+        let _place = taken
+            .map_err(|too_much| errors::too_much(client, too_much))
+            .inspect_err(|error| self.note(work, error))?;
         // The claim is polled, and so on its way, before the signature is made.
         let signing = async { self.make(key, payload) };
         let (decided, signature) =
