@@ -223,7 +223,7 @@ impl Signer {
         duty: Duty,
         shown: Option<&LastSigned>,
     ) -> Result<SignReply, RpcError> {
-        self.check_halted(&work.key)?;
+        self.check_halted(&work.key).inspect_err(|error| self.note(work, error))?;
         if let Some(shown) = shown {
             self.check_echo(work, shown).await?;
         }
