@@ -20,7 +20,7 @@ BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
-.PHONY: help setup setup-validator build demo test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz bench clean
+.PHONY: help setup setup-validator build demo test monitoring-test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,10 @@ demo: build ## Three signers, two validators that race, a killed leader: watch t
 
 test: setup ## All tests: unit, property, vectors, and real processes that are killed
 	cargo test $(CARGO_ARGS)
+
+monitoring-test: build ## Alert rules and dashboard against a real Prometheus and Alertmanager, and a node that is killed
+	@scripts/setup.sh --monitoring
+	cargo test $(CARGO_ARGS) --test cluster monitoring -- --include-ignored --nocapture
 
 lint: setup ## Formatting and lints, as errors
 	cargo fmt --all --check

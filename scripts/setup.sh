@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build needs and lacks: a C++20 compiler and libclang for RocksDB. Rust itself it only checks.
+# With --monitoring also Prometheus and Alertmanager, for `make monitoring-test`.
 # With --validator also what the test node of integration/validator needs: protoc, and OpenSSL to link.
 set -euo pipefail
 
@@ -24,6 +25,15 @@ if [ "${1:-}" = --validator ]; then
   command -v protoc >/dev/null || missing+=(protoc)
   if [ "$(uname -s)" != Darwin ]; then
     pkg-config --exists openssl 2>/dev/null || missing+=(openssl)
+  fi
+fi
+if [ "${1:-}" = --monitoring ]; then
+  # Elsewhere the test says what it lacks and is skipped.
+  if command -v apt-get >/dev/null; then
+    packages+=(prometheus prometheus-alertmanager)
+    for program in promtool prometheus prometheus-alertmanager; do
+      command -v $program >/dev/null || missing+=($program)
+    done
   fi
 fi
 

@@ -1,6 +1,7 @@
 //! What the server measures, in Prometheus' text form. Labels come from closed sets, or from what operators put into
 //! the registry: no client can make new series. Every metric is explained in `docs/metrics.md`.
 
+pub mod clients;
 pub mod keys;
 pub mod machine;
 pub mod requests;
@@ -16,8 +17,12 @@ use prometheus_client::{
 };
 use requests::{Durations, Requests};
 use signonce_cluster::{ClusterMetrics, Latency, Stage, Stages};
-use signonce_protocol::{DutyClass, rpc::ErrorCode};
-use std::time::{Duration, Instant};
+use signonce_protocol::{DutyClass, NodeId, rpc::ErrorCode};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -29,6 +34,11 @@ struct PortLabel {
     port: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabel {
+    peer: u64,
+}
+
 /// Everything a scrape shows.
 pub struct Metrics {
     registry: Registry,
@@ -37,6 +47,10 @@ pub struct Metrics {
     durations: Durations,
     keys_asked: Family<OutcomeLabel, Counter>,
     key_durations: Latency,
+    /// Members with a series below.
+    peers: Mutex<BTreeSet<u64>>,
+    peer_reachable: Family<PeerLabel, Gauge>,
+    peer_clock_offset: Family<PeerLabel, Gauge<f64, AtomicU64>>,
     connections: Family<PortLabel, Gauge>,
     handshakes_failed: Family<PortLabel, Counter>,
     ready: Gauge,
@@ -73,6 +87,11 @@ impl Metrics {
         registry.register("generate_key_requests", "Requests for a new key by outcome", keys_asked.clone());
         let help = "Requests for a new key, from read to answered";
         registry.register_with_unit("generate_key", help, Unit::Seconds, key_durations.clone());
+        let (peer_reachable, peer_clock_offset) = (Family::default(), Family::default());
+        let help = "1 while the member answers on its client port";
+        registry.register("peer_reachable", help, peer_reachable.clone());
+        let help = "The member's clock minus this node's, asked for every 10 s";
+        registry.register_with_unit("peer_clock_offset", help, Unit::Seconds, peer_clock_offset.clone());
         let (connections, handshakes_failed) = (Family::default(), Family::default());
         registry.register("connections", "Open connections by port", connections.clone());
         let help = "TLS handshakes that failed, by port";
@@ -103,6 +122,9 @@ impl Metrics {
             durations,
             keys_asked,
             key_durations,
+            peers: Mutex::default(),
+            peer_reachable,
+            peer_clock_offset,
             connections,
             handshakes_failed,
             ready,
@@ -142,6 +164,32 @@ impl Metrics {
     /// The requests so far.
     pub fn requests(&self) -> &Requests {
         &self.requests
+    }
+
+    /// How far another member's clock is from this one; `None` if it does not answer.
+    pub fn clock_of(&self, peer: NodeId, offset_ms: Option<i64>) {
+        let label = PeerLabel { peer: peer.0 };
+        self.peer_reachable.get_or_create(&label).set(i64::from(offset_ms.is_some()));
+        match offset_ms {
+            Some(ms) => {
+                self.peer_clock_offset.get_or_create(&label).set(ms as f64 / 1_000.0);
+            }
+            None => {
+                self.peer_clock_offset.remove(&label);
+            }
+        }
+    }
+
+    /// Shows nothing more of members that are gone.
+    pub fn forget_peers_but(&self, present: impl Iterator<Item = NodeId>) {
+        let present: BTreeSet<u64> = present.map(|node| node.0).collect();
+        let mut known = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.difference(&present) {
+            let label = PeerLabel { peer: *gone };
+            self.peer_reachable.remove(&label);
+            self.peer_clock_offset.remove(&label);
+        }
+        *known = present;
     }
 
     /// What the port with this name counts.
@@ -203,7 +251,7 @@ mod tests {
             r#"signonce_request_seconds_count{class="babeBlock"} 2"#,
             r#"signonce_request_seconds_bucket{le="+Inf",class="babeBlock"} 2"#,
             r#"signonce_stage_seconds_bucket{le="0.000128",stage="sign"} 1"#,
-            r#"signonce_stage_seconds_bucket{le="6.4e-5",stage="sign"} 0"#,
+            r#"signonce_stage_seconds_bucket{le="0.000064",stage="sign"} 0"#,
             r#"signonce_generate_key_requests_total{outcome="made"} 1"#,
             r#"signonce_generate_key_requests_total{outcome="forbidden"} 1"#,
             "signonce_generate_key_seconds_count 2",

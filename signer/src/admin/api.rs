@@ -13,6 +13,7 @@
 //! | `admin_clients` | – | `Vec<ClientRow>`, tombstones included |
 //! | `admin_officers` | – | [`OfficersReport`] |
 //! | `admin_members` | – | `Vec<MemberRow>` |
+//! | `admin_overview` | – | [`Overview`]: every member, asked by this one |
 //! | `admin_change` | `change`: [`Change`] | [`ChangeDone`] |
 //! | `admin_backup` | – | [`BackupAnswer`] |
 //! | `admin_exportWatermarks` | `chain`: genesis hash, `minimal`: bool | [`DocumentInfo`] |
@@ -22,6 +23,7 @@
 
 use super::documents::DocumentInfo;
 use crate::activity::ClientActivity;
+use crate::overview::Overview;
 use crate::server::reload::TlsStatus;
 use crate::upkeep::feature::HeldBackBy;
 use crate::{
@@ -103,6 +105,14 @@ pub struct BackupAnswer {
     pub signature: NodeSignature,
     /// The state.
     pub state: DocumentInfo,
+}
+
+/// What operators may ask of the whole cluster; [`overview`](crate::overview) answers it.
+#[rpc(server, namespace = "admin")]
+pub trait OverviewApi {
+    /// The whole cluster, as this node finds it.
+    #[method(name = "overview", with_extensions)]
+    async fn overview(&self) -> Result<Overview, AdminError>;
 }
 
 /// Answer of `admin_status`.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     audit::query::{AuditPage, AuditQuery},
     config::TlsFiles,
+    overview::Overview,
     server::tls::{self, TlsError},
 };
 use http_body_util::{BodyExt, Full, Limited};
@@ -182,6 +183,14 @@ impl AdminClient {
     /// As [`Self::call`].
     pub async fn members(&self) -> Result<Vec<MemberRow>, CallError> {
         self.call("admin_members", &json!({})).await
+    }
+
+    /// The whole cluster, as the node finds it.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn overview(&self) -> Result<Overview, CallError> {
+        self.call("admin_overview", &json!({})).await
     }
 
     /// Makes a change of the registry or of a watermark.

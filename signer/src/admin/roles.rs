@@ -42,6 +42,7 @@ methods! {
     Keys = "admin_keys", Viewer;
     Clients = "admin_clients", Viewer;
     Members = "admin_members", Viewer;
+    Overview = "admin_overview", Viewer;
     Officers = "admin_officers", Viewer;
     Audit = "admin_audit", Viewer;
     Backup = "admin_backup", Operator;

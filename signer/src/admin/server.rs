@@ -35,6 +35,7 @@ use tokio::time::{Instant, timeout_at};
 const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Serves the methods.
+#[derive(Clone)]
 pub struct Admin {
     /// The node.
     pub handle: Handle,
@@ -57,7 +58,7 @@ pub struct Admin {
     /// The node's certificate and key, which backups are signed with.
     pub tls: TlsFiles,
     /// What is being fetched.
-    pub documents: Documents,
+    pub documents: Arc<Documents>,
 }
 
 /// The methods of `admin`.
@@ -301,7 +302,8 @@ impl Admin {
         asked.map(drop).map_err(|error| self.undecided(&error))
     }
 
-    fn look(&self) -> AdminStatus {
+    /// This node and the cluster as it sees it.
+    pub(crate) fn look(&self) -> AdminStatus {
         let status = self.handle.status();
         let unlocked = self.keyring.ids().len();
         let (registry_version, levels, mut keys) = self.handle.read(|state| {

@@ -20,6 +20,7 @@ mod race;
 mod restore;
 mod start;
 mod status;
+mod top;
 mod watermarks;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +48,7 @@ enum Command {
     Init(init::Args),
     Start(start::Args),
     Status(status::Args),
+    Top(top::Args),
     Doctor(doctor::Args),
     Certs(certs::Args),
     Chains(chains::Args),
@@ -89,6 +91,7 @@ async fn run(command: Command) -> common::Done {
         Command::Init(args) => init::run(args),
         Command::Start(args) => start::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Top(args) => top::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Certs(args) => certs::run(args),
         Command::Chains(args) => chains::run(args).await,

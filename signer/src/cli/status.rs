@@ -1,13 +1,26 @@
-//! `signonce status`: a node and the cluster as it sees it.
+//! `signonce status`: a node, all the others as it finds them, and what to do next.
+
+pub(super) mod advice;
+mod nodes;
 
 use super::common::{Done, Reach, table};
-use crate::admin::api::{AdminStatus, MemberRow};
-use serde_json::json;
+use crate::{
+    admin::{
+        api::{AdminStatus, MemberRow},
+        client::CallError,
+    },
+    overview::Overview,
+};
+use serde::Serialize;
 use std::{fmt::Write as _, process::ExitCode};
 
-/// Shows a node and the cluster as it sees it.
+pub(super) use nodes::{ago, bytes};
+
+/// Shows whether the cluster is well, and what to do if it is not.
 ///
-/// Exits with 4 when the node is not ready.
+/// The node that is asked (--config or --admin) asks all the others: who leads, who is ready, how far each has come,
+/// which keys are open, when certificates end, what each class of keys signed last. Exits with 4 when the node that
+/// was asked is not ready.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -18,9 +31,28 @@ pub(super) async fn run(args: Args) -> Done {
     let admin = args.reach.client()?;
     let status = admin.status().await?;
     let members = admin.members().await?;
-    let value = json!({ "status": status, "members": members });
-    args.reach.output.print(&value, describe(&status, &members))?;
+    let overview = match admin.overview().await {
+        Ok(overview) => Some(overview),
+        // A node of an earlier version, in the middle of an upgrade.
+        Err(CallError::NotOurs { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let advice = overview.as_ref().map(advice::advice);
+    let text = describe(&status, &members, overview.as_ref(), advice.as_deref().unwrap_or_default());
+    let value = Shown { status: &status, members: &members, nodes: overview.as_ref(), advice };
+    args.reach.output.print(&value, text)?;
     Ok(if status.readiness.ready { ExitCode::SUCCESS } else { ExitCode::from(4) })
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    status: &'a AdminStatus,
+    members: &'a [MemberRow],
+    /// Every member, as the node that was asked finds it.
+    nodes: Option<&'a Overview>,
+    advice: Option<Vec<String>>,
 }
 
 /// The feature level, and what keeps it from rising.
@@ -38,7 +70,12 @@ fn level(status: &AdminStatus) -> String {
     format!("{feature_level}; {feature_newest} waits for {waits}")
 }
 
-fn describe(status: &AdminStatus, members: &[MemberRow]) -> String {
+fn describe(
+    status: &AdminStatus,
+    members: &[MemberRow],
+    overview: Option<&Overview>,
+    advice: &[String],
+) -> String {
     let ready = if status.readiness.ready { "yes".to_owned() } else { "NO".to_owned() };
     let leader = status.leader.map_or_else(|| "none".to_owned(), |leader| format!("node {leader}"));
     let keys = &status.keys;
@@ -82,6 +119,20 @@ fn describe(status: &AdminStatus, members: &[MemberRow]) -> String {
     for warning in &status.memory_warnings {
         line("memory", warning.clone());
     }
+    let nodes = overview.map_or_else(|| members_table(members), nodes::describe);
+    let next = match (overview, advice) {
+        (None, _) => String::new(),
+        (Some(_), []) => "\nAll is well.\n".to_owned(),
+        (Some(_), advice) => {
+            let lines = advice.iter().map(|line| format!("  - {line}\n"));
+            format!("\nWhat to do (docs/alerts.md says more):\n{}", lines.collect::<String>())
+        }
+    };
+    format!("{text}\n{nodes}{next}")
+}
+
+/// The members as the node that was asked sees them, without asking them.
+fn members_table(members: &[MemberRow]) -> String {
     let rows = members.iter().map(|row| {
         let said = row.announced.as_ref();
         let seen = match row.active {
@@ -97,5 +148,5 @@ fn describe(status: &AdminStatus, members: &[MemberRow]) -> String {
             said.map_or_else(|| "not announced".to_owned(), |member| member.client_url.clone()),
         ]
     });
-    format!("{text}\n{}", table(["MEMBER", "VOTE", "LOG", "ANSWERS", "CLIENT URL"], rows))
+    table(["MEMBER", "VOTE", "LOG", "ANSWERS", "CLIENT URL"], rows)
 }

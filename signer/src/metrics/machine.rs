@@ -136,7 +136,8 @@ impl Collector for Machine {
         let trusted = f64::from(u8::from(self.clock.look().is_ok()));
         gauge("clock_trusted", "0 for a while after the wall clock jumped; slots wait then", Some(trusted))?;
         gauge("start_time_seconds", "When the process started, in Unix seconds", seconds(self.started_ms))?;
-        let level = self.handle.read(|state| state.feature_level());
+        let (level, audited) = self.handle.read(|state| (state.feature_level(), state.audit_head().next));
+        gauge("audit_records", "Records in the audit chain", Some(audited as f64))?;
         gauge("feature_level", "What the cluster's log may use", Some(level.into()))?;
         let help = "The highest feature level that this program supports";
         gauge("feature_level_supported", help, Some(FEATURE_LEVEL.into()))?;

@@ -5,7 +5,10 @@
 //! request, a number of connections, time for the handshake and the head of a request. A connection outlives every
 //! refusal; it ends when the other side ends it, when it cannot be understood, or when the node stops.
 
-use super::{reload::LiveTls, tls::PeerIdentity};
+use super::{
+    reload::LiveTls,
+    tls::{DnsNames, PeerIdentity},
+};
 use crate::{
     metrics::{Metrics, PortMetrics},
     readiness::Gate,
@@ -150,7 +153,10 @@ impl Endpoint {
             return tracing::warn!(%address, "a connection without certificate got through the handshake");
         };
         match PeerIdentity::of(leaf) {
-            Ok(peer) => self.serve(stream, Caller::Certificate(peer)).await,
+            Ok(peer) => {
+                let names = DnsNames::of(leaf);
+                self.serve(stream, Caller::Certificate(peer), Some(names)).await;
+            }
             Err(error) => tracing::warn!(%address, %error, "a certificate that names nobody"),
         }
     }
@@ -158,7 +164,7 @@ impl Endpoint {
     async fn one_unix(&self, stream: UnixStream, owner: u32, _place: OwnedSemaphorePermit) {
         match stream.peer_cred() {
             Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
-                self.serve(stream, Caller::Local { uid: peer.uid() }).await;
+                self.serve(stream, Caller::Local { uid: peer.uid() }, None).await;
             }
             Ok(peer) => tracing::warn!(uid = peer.uid(), "a foreign user on the admin socket"),
             Err(error) => tracing::warn!(%error, "the admin socket does not say who connected"),
@@ -166,7 +172,7 @@ impl Endpoint {
     }
 
     /// Serves one connection until it ends; when the node stops, until its requests are answered.
-    async fn serve<S>(&self, stream: S, caller: Caller)
+    async fn serve<S>(&self, stream: S, caller: Caller, names: Option<DnsNames>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -176,6 +182,9 @@ impl Endpoint {
             let mut service = service.clone();
             request.extensions_mut().insert(Arc::clone(&open));
             request.extensions_mut().insert(caller.clone());
+            if let Some(names) = &names {
+                request.extensions_mut().insert(names.clone());
+            }
             Box::pin(async move {
                 if request.body().size_hint().lower() > u64::from(MAX_REQUEST_BYTES) {
                     return Ok(too_large(request.into_body()).await);

@@ -12,16 +12,14 @@ pub mod tls;
 
 use crate::{
     activity::Activity,
-    admin::{
-        documents::Documents,
-        server::{Admin, admin_module},
-    },
+    admin::server::{Admin, admin_module},
     audit::{Auditor, head::HeadSigner, notes::Notebook},
     backup::schedule::{BackupMetrics, Schedule},
     clock::Clock,
     config::Config,
     keyring_sync::KeyringSync,
-    metrics::{Metrics, keys::Keys, machine::Machine},
+    metrics::{Metrics, clients::Clients, keys::Keys, machine::Machine},
+    overview::{self, Overseer},
     readiness::Gate,
     rpc::Rpc,
     sign::Signer,
@@ -270,6 +268,7 @@ struct Parts {
     upkeep: Upkeep,
     auditor: Auditor,
     schedule: Schedule,
+    overseer: Arc<Overseer>,
 }
 
 impl Parts {
@@ -284,10 +283,12 @@ impl Parts {
         let keyring = Arc::new(Keyring::new());
         let clock = Arc::new(Clock::default());
         let machine = Arc::new(Machine::new(config, handle.clone(), Arc::clone(&clock)));
+        let activity = Arc::new(Activity::default());
         let backups = Arc::new(BackupMetrics::default());
         let schedule = Schedule::new(config, handle.clone(), Arc::clone(&backups));
         let collectors: Vec<Box<dyn Collector>> = vec![
             Box::new(Keys(handle.clone())),
+            Box::new(Clients { handle: handle.clone(), activity: Arc::clone(&activity) }),
             Box::new(Arc::clone(&machine)),
             Box::new(Arc::clone(&backups)),
             Box::new(ReloadFailed(Arc::clone(live))),
@@ -298,7 +299,6 @@ impl Parts {
             Gate::new(handle.clone(), Arc::clone(&keyring), Arc::clone(&sync), Arc::clone(&clock), config);
         let gate = Arc::new(gate);
         let notes = Arc::new(Notebook::default());
-        let activity = Arc::new(Activity::default());
         let signer = Arc::new(Signer::new(
             handle.clone(),
             Arc::clone(&keyring),
@@ -323,27 +323,32 @@ impl Parts {
             memory_warnings: hardening.warnings(),
             timeout: config.limits.request_timeout(),
             tls: config.tls.clone(),
-            documents: Documents::default(),
+            documents: Arc::default(),
         };
-        Ok(Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule })
+        let overseer = Overseer::new(admin.clone(), Arc::clone(&metrics), machine, config);
+        let overseer = Arc::new(overseer);
+        Ok(Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer })
     }
 
     /// Starts every task; what is returned ends those that hold connections.
     fn serve(self, config: &Config, listeners: Listeners, live: Arc<LiveTls>) -> ServerHandle {
-        let Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule } = self;
+        let Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer } = self;
         let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
         let limit = config.limits.connections_max;
-        let methods = rpc_module(Rpc::new(signer, config.cluster.id.clone()));
+        let mut methods: Methods = rpc_module(Rpc::new(signer, config.cluster.id.clone())).into();
+        merge(&mut methods, overview::node_module(Arc::clone(&overseer)));
         tokio::spawn(
-            Endpoint::new(methods.into(), limit, stopping.clone(), metrics.port("client"))
+            Endpoint::new(methods, limit, stopping.clone(), metrics.port("client"))
                 .serve_tls(client, Arc::clone(&live)),
         );
-        let methods: Methods = admin_module(admin).into();
+        let mut methods: Methods = admin_module(admin).into();
+        merge(&mut methods, overview::overview_module(Arc::clone(&overseer)));
         let endpoint = Endpoint::new(methods.clone(), limit, stopping.clone(), metrics.port("admin"));
         tokio::spawn(endpoint.serve_tls(admin_port, live));
         let endpoint = Endpoint::new(methods, limit, stopping, metrics.port("admin_socket"));
         tokio::spawn(endpoint.serve_unix(admin_socket, owner));
+        tokio::spawn(overview::clocks::watch(overseer, Arc::clone(&metrics)));
         tokio::spawn(async move {
             if let Err(error) = serve_probes(probes, gate, metrics).await {
                 tracing::error!(%error, "probes and metrics are not served any more");
@@ -370,4 +375,9 @@ impl Parts {
         tokio::spawn(schedule.run());
         stop
     }
+}
+
+/// Adds methods to those of a port.
+fn merge(methods: &mut Methods, more: impl Into<Methods>) {
+    methods.merge(more).expect("no two methods have one name");
 }

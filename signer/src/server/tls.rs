@@ -62,6 +62,23 @@ pub struct PeerIdentity {
     pub admin: Option<String>,
 }
 
+/// The DNS names in a verified certificate: members are known by theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsNames(pub Arc<[String]>);
+
+impl DnsNames {
+    /// Reads a certificate that was verified already; one that cannot be read has none.
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Self(Arc::new([])) };
+        let names = parsed.subject_alternative_name().ok().flatten();
+        let dns = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        };
+        Self(names.iter().flat_map(|extension| &extension.value.general_names).filter_map(dns).collect())
+    }
+}
+
 /// SHA-256 of a SubjectPublicKeyInfo; shown as 0x-hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);

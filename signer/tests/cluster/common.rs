@@ -105,12 +105,16 @@ impl World {
 }
 
 pub async fn readyz(address: SocketAddr) -> Option<(u16, String)> {
+    get(address, "/readyz").await
+}
+
+/// Status and body of a plain HTTP request.
+pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let get = async {
         let stream = TcpStream::connect(address).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(connection);
-        let request =
-            Request::get("/readyz").header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
+        let request = Request::get(path).header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
         let answer = sender.send_request(request).await.ok()?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.ok()?.to_bytes();

@@ -77,7 +77,7 @@ impl TypedMetric for Latency {
 impl EncodeMetric for Latency {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         let LatencyCounts { buckets, nanoseconds } = self.counts();
-        let bounds = (0..=BOUNDS).map(|n| bound(n).map_or(f64::MAX, |bound| bound.as_secs_f64()));
+        let bounds = (0..=BOUNDS).map(|n| bound(n).map_or(f64::INFINITY, |bound| bound.as_secs_f64()));
         let buckets: Vec<(f64, u64)> = bounds.zip(buckets).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
