@@ -14,7 +14,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use signonce_core::replica::{NotMember, ReplicaStatus, Role};
 use signonce_protocol::NodeId;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where a node stands towards its cluster, as `signonce_fence` shows it.
@@ -35,6 +36,8 @@ type Seconds = Gauge<f64, AtomicU64>;
 /// Counters, gauges and histograms of one node. Durations are in seconds.
 #[derive(Clone, Debug)]
 pub struct ClusterMetrics {
+    /// Ticks of the driver since it started: while they go on, the event loop lives.
+    ticks: Arc<AtomicU64>,
     /// How long each stage of a request takes; the server adds its own stages.
     pub stages: Stages,
     /// Requests per log entry.
@@ -66,6 +69,7 @@ pub(crate) struct PeerHeard {
 impl Default for ClusterMetrics {
     fn default() -> Self {
         Self {
+            ticks: Arc::default(),
             stages: Stages::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             term: Gauge::default(),
@@ -165,6 +169,15 @@ impl ClusterMetrics {
             let Some(round_trip) = round_trip else { continue };
             self.round_trip.get_or_create_owned(&PeerLabel { peer: node.0 }).set(round_trip.as_secs_f64());
         }
+    }
+
+    /// Ticks of the driver since it started; whoever sees them stand still knows that the node hangs.
+    pub fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ticked(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn leader_changed(&self) {

@@ -18,6 +18,7 @@ mod leader;
 mod officers;
 mod race;
 mod restore;
+mod shell;
 mod start;
 mod status;
 mod top;
@@ -63,6 +64,8 @@ enum Command {
     Audit(audit::Args),
     Race(race::Args),
     Kube(kube::Args),
+    Completions(shell::Completions),
+    Man(shell::Man),
     /// Measures what a protected signature costs on this machine.
     Bench(bench::Args),
 }
@@ -106,6 +109,8 @@ async fn run(command: Command) -> common::Done {
         Command::Audit(args) => audit::run(args).await,
         Command::Race(args) => race::run(args).await,
         Command::Kube(args) => kube::run(args).await,
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Bench(args) => bench::run(args).await,
     }
 }

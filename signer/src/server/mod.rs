@@ -7,6 +7,7 @@
 
 pub mod http;
 pub mod process;
+mod supervisor;
 pub mod reload;
 pub mod tls;
 
@@ -117,6 +118,7 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     let node = Node::start(node_config(&config)?).await?;
     tokio::spawn(Arc::clone(&live).follow(node.peer_tls()));
     let parts = Parts::new(&config, &node, identity, hardening, &live)?;
+    tokio::spawn(supervisor::follow(Arc::clone(&parts.gate), node.metrics()));
     let stop = parts.serve(&config, listeners, live);
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
 
@@ -135,6 +137,7 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
 }
 
 async fn drain(config: &Config, node: Node, stop: ServerHandle) {
+    supervisor::stopping();
     node.announce_stop();
     match node.handle().transfer_leadership(None, HANDOVER).await {
         Some(heir) => tracing::info!(%heir, "leadership handed over"),

@@ -259,6 +259,7 @@ impl Running {
         if caught_up == 0 {
             return;
         }
+        self.driver.metrics.ticked();
         self.next_tick = self.next_tick.max(now);
         self.hold_off = false;
         self.waiters.expire(now);
