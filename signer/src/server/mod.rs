@@ -7,8 +7,8 @@
 
 pub mod http;
 pub mod process;
-mod supervisor;
 pub mod reload;
+mod supervisor;
 pub mod tls;
 
 use crate::{

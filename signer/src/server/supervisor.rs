@@ -29,7 +29,9 @@ pub(super) async fn follow(gate: Arc<Gate>, metrics: Arc<ClusterMetrics>) {
             told.status = status;
         }
         let ticks = metrics.ticks();
-        if let Some(limit) = watchdog.filter(|_| ticks != told.ticks && tokio::time::Instant::now() >= next_sign) {
+        if let Some(limit) =
+            watchdog.filter(|_| ticks != told.ticks && tokio::time::Instant::now() >= next_sign)
+        {
             say(&[NotifyState::Watchdog]);
             // Three signs within the limit, so that one that comes late does no harm.
             next_sign = tokio::time::Instant::now() + limit / 3;
