@@ -66,7 +66,7 @@ fn follow(pages: &[&str]) -> String {
     )
     .unwrap();
     let output = Command::new("timeout")
-        .args(["180", "bash", "-c", &script])
+        .args(["300", "bash", "-c", &script])
         .current_dir(dir.path())
         .env("PATH", path)
         .env_remove("SIGNONCE_CONFIG")

@@ -123,10 +123,10 @@ impl FloorArgs {
             // An operator has disabled it since: what an earlier run leaves to be armed is either registered, or a key
             // that needs a floor, and to give one is an operator's word.
             (KeyState::Armed, Some(KeyState::Disabled)) if !needs_a_word(key.id.key_type) => {
-                return Ok(line(Outcome::Disabled, from, None));
+                return Ok(line(Outcome::Disabled, None, None));
             }
             (KeyState::Registered, _) => return Ok(line(Outcome::Registered, None, None)),
-            (KeyState::Disabled, _) => return Ok(line(Outcome::Disabled, from, None)),
+            (KeyState::Disabled, _) => return Ok(line(Outcome::Disabled, None, None)),
             (KeyState::Armed, _) => {}
         }
         let to = match key.id.key_type {
@@ -138,7 +138,7 @@ impl FloorArgs {
             }
         };
         match (to, from) {
-            (None, _) => Ok(line(Outcome::Disarmed, from, Some(arm_hint(key)))),
+            (None, _) => Ok(line(Outcome::Disarmed, None, Some(arm_hint(key)))),
             (Some(to), Some(from)) if to.is_below(from) == Some(true) => Err(Usage(format!(
                 "key {}: the floor {to} is not past what the backup knows to be signed: the lowest there can be is \
                  {from}, and the old cluster went on after the backup",
@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn a_voting_key_stays_disarmed_until_somebody_says_where_it_may_vote() {
         let line = planned(&args(&[]), KeyType::Grandpa);
-        assert_eq!((line.outcome, line.to), (Outcome::Disarmed, None));
+        let known = Position::Grandpa { set_id: SetId(5), round: Round(100) };
+        assert_eq!((line.outcome, line.from, line.to), (Outcome::Disarmed, Some(known), None));
         assert!(line.next.unwrap().contains("keys arm gran:"));
         for text in ["6:0", "polkadot=6:0"] {
             let line = planned(&args(&[text]), KeyType::Grandpa);
