@@ -60,7 +60,7 @@ fn payloads() -> BTreeMap<String, Vec<u8>> {
     let mut add = |kind: PayloadKind, format: &ChainFormat, bytes: &[u8]| {
         let index = PayloadKind::ALL.iter().position(|k| *k == kind).expect("every kind is in ALL");
         let wide = u8::from(format.number_width == NumberWidth::U64);
-        let bits = wide | 2 * u8::from(format.aura_mode == AuraMode::Collator);
+        let bits = wide + 2 * u8::from(format.aura_mode == AuraMode::Collator);
         payloads.entry(format!("{kind}-{bits}")).or_insert([&[index as u8, bits], bytes].concat());
     };
     for vector in vectors() {
@@ -174,8 +174,7 @@ fn messages() -> Vec<PeerMessage> {
     let mut messages = Vec::new();
     for kind in 0..=18u8 {
         // As in `cluster/core/src/replica/wire.rs`: kind, to, from, term, log term, index, entries, commit, ...
-        let entries: Vec<(u8, u64, u64, Vec<u8>, Vec<u8>)> =
-            vec![(0, 2, 6, commands()[0].to_bytes(), Vec::new())];
+        let entries: Vec<Entry> = vec![(0, 2, 6, commands()[0].to_bytes(), Vec::new())];
         let snapshot: Option<(Vec<u8>, Configuration, u64, u64)> =
             (kind == 7).then(|| (World::new().state.snapshot(), configuration(), 9, 2));
         let head = (kind, 2u64, 1u64, 2u64, 2u64, 5u64, entries, 5u64, 2u64);
@@ -187,6 +186,9 @@ fn messages() -> Vec<PeerMessage> {
     messages
 }
 
+/// Kind, term, index, data, context.
+type Entry = (u8, u64, u64, Vec<u8>, Vec<u8>);
+/// Voters, learners, the same on their way, and whether raft leaves a joint configuration by itself.
 type Configuration = (Vec<u64>, Vec<u64>, Vec<u64>, Vec<u64>, bool);
 
 fn configuration() -> Configuration {
