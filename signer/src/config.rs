@@ -24,6 +24,9 @@ pub const DEFAULT_PATH: &str = "/etc/signonce/signonce.toml";
 /// The file in the data directory that holds the node's sealed identity.
 pub const IDENTITY_FILE: &str = "identity.age";
 
+/// The file in the data directory that is there while `signonce join` is not done.
+pub const JOINING_FILE: &str = "JOINING";
+
 /// The whole configuration of a node. Checked: see [`Config::load`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

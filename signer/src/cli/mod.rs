@@ -12,6 +12,7 @@ mod dev;
 mod doctor;
 mod init;
 mod interchange;
+mod join;
 mod keys;
 mod kube;
 mod leader;
@@ -47,6 +48,7 @@ enum Command {
     Demo(demo::Args),
     Dev(dev::Args),
     Init(init::Args),
+    Join(join::Args),
     Start(start::Args),
     Status(status::Args),
     Top(top::Args),
@@ -92,6 +94,7 @@ async fn run(command: Command) -> common::Done {
         Command::Demo(args) => demo::run(args).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Init(args) => init::run(args),
+        Command::Join(args) => join::run(args).await,
         Command::Start(args) => start::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Top(args) => top::run(args).await,

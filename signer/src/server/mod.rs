@@ -17,7 +17,7 @@ use crate::{
     audit::{Auditor, head::HeadSigner, notes::Notebook},
     backup::schedule::{BackupMetrics, Schedule},
     clock::Clock,
-    config::Config,
+    config::{Config, JOINING_FILE},
     keyring_sync::KeyringSync,
     metrics::{Metrics, clients::Clients, keys::Keys, machine::Machine},
     overview::{self, Overseer},
@@ -78,6 +78,9 @@ pub enum RunError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The node has not joined yet.
+    #[error("`signonce join` was begun in {0} and not finished: run it again with the same token, then start")]
+    Joining(PathBuf),
     /// The configuration is another node's, or another cluster's, than the store.
     #[error(
         "the configuration says {configured}, the store in {dir} is of {found}; one of them is in the wrong place"
@@ -166,6 +169,9 @@ fn report(hardening: &HardeningReport, warnings: &[String]) {
 /// The configuration and the store must mean the same node of the same cluster.
 fn check_identity(config: &Config) -> Result<(), RunError> {
     let dir = &config.node.data_dir;
+    if dir.join(JOINING_FILE).exists() {
+        return Err(RunError::Joining(dir.clone()));
+    }
     let found = identity::read(dir)?;
     if found.node == config.node.id && found.cluster.to_string().eq_ignore_ascii_case(&config.cluster.id) {
         return Ok(());
