@@ -5,7 +5,7 @@
 //! registered and not armed yet is armed.
 
 use crate::admin::client::{AdminClient, CallError};
-use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, Member, MemberState};
+use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, Member};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
 use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId, Slot};
 
@@ -48,7 +48,7 @@ pub enum EnrollError {
 /// If one of them has not announced itself: a key sealed without it would be dead on it.
 pub async fn recipients(admin: &AdminClient) -> Result<Vec<Recipient>, EnrollError> {
     let members = admin.members().await?;
-    let present = members.iter().filter(|row| row.state != Some(MemberState::Removed));
+    let present = members.iter().filter(|row| !row.is_removed() && !row.is_invited());
     recipients_of(present.map(|row| (row.node, row.announced.as_ref())))
 }
 

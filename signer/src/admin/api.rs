@@ -35,7 +35,7 @@ use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
     Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Halt, KeyAllowance,
-    KeyState, LeaderPin, Member, MemberState, Officers, Origin, Proposal, Right, Role, WatermarkView,
+    KeyState, LeaderPin, Member, MemberRole, MemberState, Officers, Origin, Proposal, Right, Role, Standing, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
@@ -310,12 +310,42 @@ pub struct MemberRow {
     pub matched: Option<LogIndex>,
     /// On the leader: whether it answered lately.
     pub active: Option<bool>,
+    /// What it is in raft's configuration; none if it is not in it.
+    #[serde(default)]
+    pub role: Option<MemberRole>,
+    /// What it is meant to be; none before it has joined and once it was removed. The configuration follows.
+    #[serde(default)]
+    pub wanted: Option<MemberRole>,
+    /// How far a node has come that came later, or was removed; none for one that was there from the start.
+    #[serde(default)]
+    pub standing: Option<Standing>,
+    /// Where it is expected or known to be.
+    #[serde(default)]
+    pub peer_addr: Option<String>,
+    /// The member it is to take the place of.
+    #[serde(default)]
+    pub replaces: Option<NodeId>,
+    /// On the leader: entries that it lacks.
+    #[serde(default)]
+    pub lag: Option<u64>,
     /// Where it stands, as its configuration says.
     #[serde(default)]
     pub zone: Option<String>,
     /// The version of its program.
     #[serde(default)]
     pub version: Option<String>,
+}
+
+impl MemberRow {
+    /// Whether it was removed.
+    pub fn is_removed(&self) -> bool {
+        self.state == Some(MemberState::Removed) || self.standing == Some(Standing::Removed)
+    }
+
+    /// Whether it was invited and has not joined.
+    pub const fn is_invited(&self) -> bool {
+        matches!(self.standing, Some(Standing::Invited { .. }))
+    }
 }
 
 /// Why an admin request failed, for machines.

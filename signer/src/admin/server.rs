@@ -22,9 +22,10 @@ use crate::{
 };
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
-use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
+use signonce_cluster::{Handle, MemberView, SubmitError, clock::unix_ms};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, KeyState, PlacementChange, Proposal, replica::Role,
+    Chain, Change, ChangeDone, ChangeError, KeyState, MemberRole, PlacementChange, Proposal,
+    replica::Role,
 };
 use signonce_keys::Keyring;
 use signonce_protocol::{GenesisHash, HexArray, HexBytes, NodeId};
@@ -147,27 +148,31 @@ impl AdminApiServer for Admin {
 
     async fn members(&self, extensions: &Extensions) -> Result<Vec<MemberRow>, AdminError> {
         self.authorize(extensions, Method::Members)?;
-        let status = self.handle.status();
-        let announced: BTreeSet<NodeId> = self.handle.read(|state| state.members().map(|m| m.node).collect());
-        let nodes: BTreeSet<NodeId> = announced.into_iter().chain(status.voters.iter().copied()).collect();
-        let row = |node: NodeId| {
-            let known = self.handle.read(|state| state.member(node).map(|(member, s)| (member.clone(), s)));
-            let follower = status.followers.iter().find(|follower| follower.node == node);
-            let (announced, state) = known.unzip();
-            let note = self.handle.read(|state| state.registry().node_note(node).cloned());
+        let row = |view: MemberView| {
+            let node = view.node;
+            let (state, note) = self.handle.read(|state| {
+                let known = state.member(node).map(|(_, member_state)| member_state);
+                (known, state.registry().node_note(node).cloned())
+            });
             MemberRow {
                 node,
-                voter: status.voters.contains(&node),
-                leader: status.leader == Some(node),
-                announced,
+                voter: view.present == Some(MemberRole::Voter),
+                leader: view.leads,
+                announced: view.member,
                 state,
-                matched: follower.map(|follower| follower.matched),
-                active: follower.map(|follower| follower.active),
+                matched: view.progress.map(|progress| progress.matched),
+                active: view.progress.map(|progress| progress.active),
+                role: view.present,
+                wanted: view.wanted,
+                standing: view.standing,
+                peer_addr: view.peer_addr,
+                replaces: view.replaces,
+                lag: view.progress.map(|progress| progress.lag),
                 zone: note.as_ref().and_then(|note| note.zone.clone()),
                 version: note.map(|note| note.version),
             }
         };
-        Ok(nodes.into_iter().map(row).collect())
+        Ok(self.handle.members().into_iter().map(row).collect())
     }
 
     async fn change(&self, extensions: &Extensions, change: Change) -> Result<ChangeDone, AdminError> {
@@ -411,11 +416,7 @@ const fn role_name(role: Role) -> &'static str {
 fn check(change: &Change) -> Result<(), AdminError> {
     let why = match change {
         Change::AnnounceMember(_) => "members announce themselves",
-        Change::RemoveMember { .. } => {
-            "a member's vote must be taken first, which this version cannot do yet"
-        }
-        Change::RecordAudit { .. } | Change::SignAudit(_) => "nodes speak for themselves in the audit",
-        Change::HaltKey { .. } => "signers do that, for what clients show them; to stop a key, disable it",
+        Change::JoinMember { .. } => "a node joins by itself, with its own certificate (`signonce join`)",
         Change::AddGeneratedKey { .. } => "signers make such keys, for the clients that ask them",
         Change::ResealKeys { .. } => "the leader seals keys again by itself",
         Change::Place(PlacementChange::Note { .. }) => "nodes say this of themselves",
@@ -472,7 +473,9 @@ mod tests {
     #[test]
     fn operators_cannot_speak_for_nodes() {
         assert_eq!(
-            check(&Change::RemoveMember { node: NodeId(1) }).unwrap_err().code(),
+            check(&Change::Place(PlacementChange::Note { node: NodeId(1), note: Default::default() }))
+                .unwrap_err()
+                .code(),
             AdminErrorCode::Invalid
         );
         assert!(check(&Change::RemoveClient { name: "a".into() }).is_ok());

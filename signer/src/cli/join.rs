@@ -155,7 +155,9 @@ fn places(given: &[String], config: &Config) -> anyhow::Result<Vec<String>> {
 fn plan(config: &Config, via: &[String], progress: &Progress) -> String {
     let again = match progress {
         Progress::Nothing | Progress::Done => "",
-        Progress::Asking | Progress::Store => "\nAn earlier run was interrupted; this one goes on where it stopped.",
+        Progress::Asking | Progress::Store => {
+            "\nAn earlier run was interrupted; this one goes on where it stopped."
+        }
     };
     format!(
         "Will join cluster {} as node {} with a store in {}, asking {}.{again}",
@@ -261,7 +263,8 @@ async fn ask(via: &[String], files: &TlsFiles, member: &Member, token: &JoinToke
 
 /// Makes the store. What an interrupted run has left of one was never started: `start` refuses beside the mark.
 fn make_store(dir: &Path, own: Identity) -> anyhow::Result<()> {
-    for (name, remove) in [("db", fs::remove_dir_all as fn(PathBuf) -> io::Result<()>), ("HIGH-WATER", fs::remove_file)]
+    for (name, remove) in
+        [("db", fs::remove_dir_all as fn(PathBuf) -> io::Result<()>), ("HIGH-WATER", fs::remove_file)]
     {
         match remove(dir.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

@@ -16,6 +16,7 @@ mod join;
 mod keys;
 mod kube;
 mod leader;
+mod members;
 mod officers;
 mod race;
 mod restore;
@@ -57,6 +58,7 @@ enum Command {
     Chains(chains::Args),
     Keys(keys::Args),
     Leader(leader::Args),
+    Members(members::Args),
     Clients(clients::Args),
     Officers(officers::Args),
     Proposals(officers::ProposalArgs),
@@ -103,6 +105,7 @@ async fn run(command: Command) -> common::Done {
         Command::Chains(args) => chains::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Leader(args) => leader::run(args).await,
+        Command::Members(args) => members::run(args).await,
         Command::Clients(args) => clients::run(args).await,
         Command::Officers(args) => officers::run(args).await,
         Command::Proposals(args) => officers::proposals(args).await,

@@ -13,7 +13,10 @@ pub mod tls;
 
 use crate::{
     activity::Activity,
-    admin::server::{Admin, admin_module},
+    admin::{
+        join::{Door, join_module},
+        server::{Admin, admin_module},
+    },
     audit::{Auditor, head::HeadSigner, notes::Notebook},
     backup::schedule::{BackupMetrics, Schedule},
     clock::Clock,
@@ -79,7 +82,9 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The node has not joined yet.
-    #[error("`signonce join` was begun in {0} and not finished: run it again with the same token, then start")]
+    #[error(
+        "`signonce join` was begun in {0} and not finished: run it again with the same token, then start"
+    )]
     Joining(PathBuf),
     /// The configuration is another node's, or another cluster's, than the store.
     #[error(
@@ -270,6 +275,7 @@ fn bind_socket(path: &Path) -> io::Result<(UnixListener, u32)> {
 struct Parts {
     signer: Arc<Signer>,
     admin: Admin,
+    doors: [Door; 2],
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
@@ -321,8 +327,15 @@ impl Parts {
         let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config.node.zone.clone());
         let head_signer = HeadSigner::new(&config.tls, &config.cluster.id)?;
         let auditor = Auditor::new(handle.clone(), notes, head_signer, config.audit.clone());
+        let door = || Door {
+            handle: handle.clone(),
+            gate: Arc::clone(&gate),
+            cluster: config.cluster.id.clone(),
+            timeout: config.limits.request_timeout(),
+        };
+        let doors = [door(), door()];
         let admin = Admin {
-            handle,
+            handle: handle.clone(),
             keyring,
             sync: Arc::clone(&sync),
             gate: Arc::clone(&gate),
@@ -336,23 +349,26 @@ impl Parts {
         };
         let overseer = Overseer::new(admin.clone(), Arc::clone(&metrics), machine, config);
         let overseer = Arc::new(overseer);
-        Ok(Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer })
+        Ok(Self { signer, admin, doors, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer })
     }
 
     /// Starts every task; what is returned ends those that hold connections.
     fn serve(self, config: &Config, listeners: Listeners, live: Arc<LiveTls>) -> ServerHandle {
-        let Self { signer, admin, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer } = self;
+        let Self { signer, admin, doors, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer } = self;
         let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
         let limit = config.limits.connections_max;
+        let [client_door, admin_door] = doors;
         let mut methods: Methods = rpc_module(Rpc::new(signer, config.cluster.id.clone())).into();
         merge(&mut methods, overview::node_module(Arc::clone(&overseer)));
+        merge(&mut methods, join_module(client_door));
         tokio::spawn(
             Endpoint::new(methods, limit, stopping.clone(), metrics.port("client"))
                 .serve_tls(client, Arc::clone(&live)),
         );
         let mut methods: Methods = admin_module(admin).into();
         merge(&mut methods, overview::overview_module(Arc::clone(&overseer)));
+        merge(&mut methods, join_module(admin_door));
         let endpoint = Endpoint::new(methods.clone(), limit, stopping.clone(), metrics.port("admin"));
         tokio::spawn(endpoint.serve_tls(admin_port, live));
         let endpoint = Endpoint::new(methods, limit, stopping, metrics.port("admin_socket"));

@@ -122,7 +122,8 @@ impl Signer {
 
     /// Everyone who must be able to open the key: members without a recipient could never use it.
     fn recipients(&self, members: &BTreeMap<NodeId, Member>) -> Result<Vec<Recipient>, RpcError> {
-        let voters = self.handle.status().voters;
+        let mut voters = self.handle.status().voters;
+        self.handle.read(|state| voters.retain(|node| !state.registry().is_removed(*node)));
         let nodes: BTreeSet<NodeId> = members.keys().chain(&voters).copied().collect();
         recipients_of(nodes.into_iter().map(|node| (node, members.get(&node))))
             .map_err(|why| RpcError::not_ready(why, self.gate.leader_hint()))

@@ -36,8 +36,10 @@ pub struct Levels {
 impl Levels {
     /// As the state and raft's voters say, for a node that runs this program.
     pub fn of(state: &State, voters: &[NodeId]) -> Self {
+        let goes = |node: &NodeId| state.registry().is_removed(*node);
         let said = state.members().map(|member| (member.node, Some(member.supports)));
-        let mut supports: BTreeMap<NodeId, Option<u32>> = voters.iter().map(|node| (*node, None)).collect();
+        let mut supports: BTreeMap<NodeId, Option<u32>> =
+            voters.iter().filter(|node| !goes(node)).map(|node| (*node, None)).collect();
         supports.extend(said);
         Self::from_supports(state.feature_level(), FEATURE_LEVEL, supports)
     }

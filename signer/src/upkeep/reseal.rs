@@ -81,7 +81,8 @@ impl Reseal {
 /// What to do now; `None` where nothing is to be done, or nothing can be before every voter has said who it is.
 fn plan(state: &State, voters: &[NodeId], is_open: impl Fn(&KeyId) -> bool) -> Option<Plan> {
     let members: Vec<NodeId> = state.members().map(|member| member.node).collect();
-    let known = voters.iter().all(|voter| members.contains(voter));
+    let goes = |node: &NodeId| state.registry().is_removed(*node);
+    let known = voters.iter().all(|voter| members.contains(voter) || goes(voter));
     if state.feature_level() < LEVEL || !known {
         return None;
     }
