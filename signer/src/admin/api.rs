@@ -35,7 +35,8 @@ use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
     Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Halt, KeyAllowance,
-    KeyState, LeaderPin, Member, MemberRole, MemberState, Officers, Origin, Proposal, Right, Role, Standing, WatermarkView,
+    KeyState, LeaderPin, Member, MemberRole, MemberState, Officers, Origin, Proposal, Right, Role, Standing,
+    WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,

@@ -80,7 +80,8 @@ impl Door {
         let forbidden = |why: String| AdminError::new(AdminErrorCode::Forbidden, why);
         let cluster: ClusterId = self.cluster.parse().map_err(|why: String| forbidden(why))?;
         let wanted = node_name(&cluster, node);
-        let shown: Vec<String> = extensions.get::<DnsNames>().map(|names| names.0.to_vec()).unwrap_or_default();
+        let shown: Vec<String> =
+            extensions.get::<DnsNames>().map(|names| names.0.to_vec()).unwrap_or_default();
         if shown.contains(&wanted) {
             return Ok(());
         }

@@ -24,8 +24,7 @@ use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, MemberView, SubmitError, clock::unix_ms};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, KeyState, MemberRole, PlacementChange, Proposal,
-    replica::Role,
+    Chain, Change, ChangeDone, ChangeError, KeyState, MemberRole, PlacementChange, Proposal, replica::Role,
 };
 use signonce_keys::Keyring;
 use signonce_protocol::{GenesisHash, HexArray, HexBytes, NodeId};

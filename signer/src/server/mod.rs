@@ -354,7 +354,8 @@ impl Parts {
 
     /// Starts every task; what is returned ends those that hold connections.
     fn serve(self, config: &Config, listeners: Listeners, live: Arc<LiveTls>) -> ServerHandle {
-        let Self { signer, admin, doors, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer } = self;
+        let Self { signer, admin, doors, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer } =
+            self;
         let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
         let limit = config.limits.connections_max;

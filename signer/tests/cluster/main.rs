@@ -14,6 +14,7 @@ mod dev;
 mod generate;
 mod identity;
 mod leader;
+mod members;
 mod monitoring;
 mod move_in;
 mod officers;

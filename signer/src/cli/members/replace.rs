@@ -98,7 +98,8 @@ async fn must_lead(admin: &AdminClient) -> Result<(), CallError> {
         return Ok(());
     }
     let leader = status.leader.map_or_else(|| "there is none now".to_owned(), |node| format!("node {node}"));
-    let why = format!("node {} does not lead, and only the leader sees who answers; ask it: {leader}", status.node);
+    let why =
+        format!("node {} does not lead, and only the leader sees who answers; ask it: {leader}", status.node);
     Err(AdminError::new(AdminErrorCode::NotReady, why).into())
 }
 
@@ -110,19 +111,29 @@ async fn successor(admin: &AdminClient, old: NodeId) -> Result<Option<MemberRow>
 
 fn plan(old: &MemberRow, begun: Option<&MemberRow>) -> String {
     let begun = match begun {
-        Some(new) => format!("\nIt was begun with node {} ({}): this goes on with it.", new.node, super::role(new)),
+        Some(new) => {
+            format!("\nIt was begun with node {} ({}): this goes on with it.", new.node, super::role(new))
+        }
         None => String::new(),
     };
-    let (node, steps) = (old.node, match old.active {
-        Some(true) => "invite a node, wait until it has joined and caught up, promote it, remove the old one",
-        _ => "invite a node, remove the old one, which does not answer, wait until the new one has joined and caught up, promote it",
-    });
+    let (node, steps) = (
+        old.node,
+        match old.active {
+            Some(true) => {
+                "invite a node, wait until it has joined and caught up, promote it, remove the old one"
+            }
+            _ => {
+                "invite a node, remove the old one, which does not answer, wait until the new one has joined and caught up, promote it"
+            }
+        },
+    );
     format!("Will replace node {node}: {steps}, wait until all keys are sealed for the new one.{begun}")
 }
 
 impl Replacement {
     async fn invite(&self, peer: Option<String>, token_file: Option<PathBuf>) -> anyhow::Result<NodeId> {
-        let peer = peer.ok_or_else(|| Usage("say where the new node will be, with --peer HOST:PORT".into()))?;
+        let peer =
+            peer.ok_or_else(|| Usage("say where the new node will be, with --peer HOST:PORT".into()))?;
         let invitation = Invitation { peer, token_file };
         let (invited, cluster) = invite::invite(&self.admin, &invitation, Some(self.old)).await?;
         let Invited { node, .. } = invited;
@@ -137,12 +148,14 @@ impl Replacement {
         if dead {
             self.remove("it does not answer, so it goes first").await?;
         }
-        let row = self.wait(new, "it has joined (`signonce join` on the new machine)", |row| !row.is_invited()).await?;
+        let row = self
+            .wait(new, "it has joined (`signonce join` on the new machine)", |row| !row.is_invited())
+            .await?;
         if row.wanted != Some(MemberRole::Voter) || row.role != Some(MemberRole::Voter) {
-            let near = |row: &MemberRow| {
-                row.active == Some(true) && row.lag.is_some_and(|lag| lag <= CAUGHT_UP)
-            };
-            self.wait(new, "it answers and has caught up (`signonce start` on the new machine)", near).await?;
+            let near =
+                |row: &MemberRow| row.active == Some(true) && row.lag.is_some_and(|lag| lag <= CAUGHT_UP);
+            self.wait(new, "it answers and has caught up (`signonce start` on the new machine)", near)
+                .await?;
             if row.wanted != Some(MemberRole::Voter) {
                 promote_now(&self.admin, new).await?;
             }
@@ -162,13 +175,20 @@ impl Replacement {
     }
 
     /// Waits until the new node's row says so.
-    async fn wait(&self, new: NodeId, what: &str, done: impl Fn(&MemberRow) -> bool) -> anyhow::Result<MemberRow> {
+    async fn wait(
+        &self,
+        new: NodeId,
+        what: &str,
+        done: impl Fn(&MemberRow) -> bool,
+    ) -> anyhow::Result<MemberRow> {
         let mut told = false;
         loop {
             must_lead(&self.admin).await?;
             let row = find(&self.admin, new).await?;
             if row.is_removed() {
-                bail!("node {new} was removed meanwhile; run `signonce members replace` again for a new invitation");
+                bail!(
+                    "node {new} was removed meanwhile; run `signonce members replace` again for a new invitation"
+                );
             }
             if done(&row) {
                 return Ok(row);
