@@ -25,6 +25,8 @@ use std::{
 };
 use tokio::time::sleep;
 
+/// Voters that must be left for a dead one to go first: fewer bear no loss.
+const VOTERS_LEFT: usize = 3;
 /// Entries a learner may be behind to be promoted.
 const CAUGHT_UP: u64 = 100;
 
@@ -33,10 +35,10 @@ const CAUGHT_UP: u64 = 100;
 /// Run it on the leader. It shows each step, waits for what has to be done on the new machine, and goes on where it
 /// was when it is run again.
 ///
-/// The order: if the old node does not answer it is removed right after the invitation, because a vote that nobody
-/// gives counts against the quorum for as long as it is there, and a new node that fails must not add another. If it
-/// answers it is removed last, because until the new one votes it is worth more than an empty place. Either way the
-/// quorum rests only on nodes that are known to work.
+/// The order: an old node that does not answer is removed right after the invitation, if three voters are left: a vote
+/// that nobody gives counts against the quorum for as long as it is there, and a new node that fails as well must not
+/// add another. If fewer would be left it is removed last, because two voters bear no loss and no restart. A node that
+/// still answers is removed last too: until the new one votes it is worth more than an empty place.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  \
     signonce members replace 3 --peer signer-4.example:7300 --token-file join-token")]
@@ -73,8 +75,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     must_lead(&admin).await?;
     let row = find(&admin, old).await?;
     let begun = successor(&admin, old).await?;
+    let first = goes_first(&admin, &row).await?;
     let seen = seen_by(&row, &admin.keys().await?);
-    args.confirm.ask(plan(&row, begun.as_ref()))?;
+    args.confirm.ask(plan(old, first, begun.as_ref()))?;
     let deadline = Instant::now() + Duration::from_secs(args.wait);
     let replacement = Replacement { admin, old, deadline, seen };
     let new = match begun {
@@ -109,7 +112,14 @@ async fn successor(admin: &AdminClient, old: NodeId) -> Result<Option<MemberRow>
     Ok(rows.into_iter().find(|row| row.replaces == Some(old) && !row.is_removed()))
 }
 
-fn plan(old: &MemberRow, begun: Option<&MemberRow>) -> String {
+/// Whether the old node is better removed before the new one votes.
+async fn goes_first(admin: &AdminClient, old: &MemberRow) -> Result<bool, CallError> {
+    let rows = admin.members().await?;
+    let left = rows.iter().filter(|row| row.voter && row.node != old.node).count();
+    Ok(!old.is_removed() && old.active == Some(false) && left >= VOTERS_LEFT)
+}
+
+fn plan(node: NodeId, first: bool, begun: Option<&MemberRow>) -> String {
     let begun = match begun {
         Some(new) => {
             format!("\nIt was begun with node {} ({}): this goes on with it.", new.node, super::role(new))
@@ -144,8 +154,7 @@ impl Replacement {
     /// Everything after the invitation, in the order that keeps a quorum of live nodes.
     async fn finish(&self, new: NodeId) -> anyhow::Result<()> {
         let old = find(&self.admin, self.old).await?;
-        let dead = !old.is_removed() && old.active == Some(false);
-        if dead {
+        if goes_first(&self.admin, &old).await? {
             self.remove("it does not answer, so it goes first").await?;
         }
         let row = self
