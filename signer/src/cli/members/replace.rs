@@ -126,17 +126,12 @@ fn plan(node: NodeId, first: bool, begun: Option<&MemberRow>) -> String {
         }
         None => String::new(),
     };
-    let (node, steps) = (
-        old.node,
-        match old.active {
-            Some(true) => {
-                "invite a node, wait until it has joined and caught up, promote it, remove the old one"
-            }
-            _ => {
-                "invite a node, remove the old one, which does not answer, wait until the new one has joined and caught up, promote it"
-            }
-        },
-    );
+    let steps = if first {
+        "invite a node, remove the old one, which does not answer, wait until the new one has joined and caught up, \
+         promote it"
+    } else {
+        "invite a node, wait until it has joined and caught up, promote it, remove the old one"
+    };
     format!("Will replace node {node}: {steps}, wait until all keys are sealed for the new one.{begun}")
 }
 
