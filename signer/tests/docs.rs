@@ -126,3 +126,11 @@ fn certificates_and_the_authority_are_changed_while_everything_runs_as_the_page_
     let said = follow(&["docs/first-cluster.md", "docs/rotate-certificates.md"]);
     assert!(said.contains("alice-2 is a key-officer"), "{said}");
 }
+
+#[test]
+fn a_signer_can_be_added_and_another_removed_as_the_page_says() {
+    let said = follow(&["docs/first-cluster.md", "docs/members.md"]);
+    assert!(said.contains("has joined cluster"), "{said}");
+    assert!(said.contains("Removed node 3"), "{said}");
+    assert!(said.contains("The leader is pinned to zone fra1"), "{said}");
+}

@@ -2,6 +2,7 @@
 
 use crate::audit::AuditStore;
 use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
+use crate::driver::measure::Measured;
 use crate::driver::waiters::{Answer, Submission};
 use crate::driver::{Event, Inbox};
 use crate::members::MemberView;
@@ -13,6 +14,7 @@ use signonce_core::{
     Change, ChangeDone, ChangeError, Claim, ClaimRequest, Outcome, RequestId, State, Verdict,
 };
 use signonce_protocol::{Digest, KeyId, LogIndex, NodeId, Slot};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -153,6 +155,11 @@ impl Handle {
     pub fn members(&self) -> Vec<MemberView> {
         let status = self.status();
         self.read(|state| MemberView::all(state, &status))
+    }
+
+    /// What this node and its peers are worth as places for the leader: see [`ClusterMetrics::places`].
+    pub fn places(&self) -> BTreeMap<NodeId, Measured> {
+        self.0.metrics.places()
     }
 
     /// Wakes when role, leader, term or membership change.

@@ -19,6 +19,7 @@ mod store;
 mod transport;
 
 pub use audit::{AuditError, AuditStore};
+pub use driver::measure::Measured;
 pub use handle::{Decision, Grant, Handle, NotReady, SubmitError};
 pub use members::{MemberView, Progress};
 pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Stage, Stages, bound};

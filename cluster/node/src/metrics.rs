@@ -6,6 +6,7 @@ mod stage;
 pub use latency::{Latency, LatencyCounts, bound};
 pub use stage::{Stage, Stages};
 
+use crate::driver::measure::Measured;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,8 +15,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use signonce_core::replica::{NotMember, ReplicaStatus, Role};
 use signonce_protocol::NodeId;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where a node stands towards its cluster, as `signonce_fence` shows it.
@@ -57,6 +59,7 @@ pub struct ClusterMetrics {
     slowest_follower_lag: Gauge,
     lag: Family<PeerLabel, Gauge>,
     round_trip: Family<PeerLabel, Seconds>,
+    measured: Arc<Mutex<BTreeMap<NodeId, Measured>>>,
 }
 
 /// A peer as the leader hears it.
@@ -87,6 +90,7 @@ impl Default for ClusterMetrics {
             slowest_follower_lag: Gauge::default(),
             lag: Family::default(),
             round_trip: Family::default(),
+            measured: Arc::default(),
         }
     }
 }
@@ -182,6 +186,16 @@ impl ClusterMetrics {
 
     pub(crate) fn leader_changed(&self) {
         self.leader_changes.inc();
+    }
+
+    pub(crate) fn measured(&self, all: BTreeMap<NodeId, Measured>) {
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// What this node and its peers are worth as places for the leader, as far as they have answered lately. Measured
+    /// from feature level 2 on.
+    pub fn places(&self) -> BTreeMap<NodeId, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From a heartbeat to its answer, for each peer, on the leader.

@@ -4,7 +4,7 @@
 //! can lead. Without one, another node must be clearly faster for minutes on end: a handover costs every request
 //! under way some milliseconds, and figures of one minute say little.
 
-use signonce_cluster::Handle;
+use signonce_cluster::{Handle, Measured};
 use signonce_core::{LeaderPin, State, replica::ReplicaStatus};
 use signonce_protocol::NodeId;
 use std::{
@@ -135,9 +135,9 @@ impl Placement {
 
     /// Hands over if leadership belongs elsewhere.
     pub(super) async fn round(&mut self, handle: &Handle) {
-        let (now, status) = (Instant::now(), handle.status());
+        let (now, status, measured) = (Instant::now(), handle.status(), handle.places());
         let (pin, places) =
-            handle.read(|state| (state.registry().leader_pin().cloned(), places(state, &status)));
+            handle.read(|state| (state.registry().leader_pin().cloned(), places(state, &status, &measured)));
         let Some((node, reason)) = self.judge(now, handle.node(), pin.as_ref(), &places) else { return };
         self.tried = Some(now);
         match handle.transfer_leadership(Some(node), HANDOVER).await {
@@ -152,7 +152,7 @@ fn cheapest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<&'a Place> {
     places.min_by_key(|place| (place.cost.unwrap_or(Duration::MAX), place.node))
 }
 
-fn places(state: &State, status: &ReplicaStatus) -> Vec<Place> {
+fn places(state: &State, status: &ReplicaStatus, measured: &BTreeMap<NodeId, Measured>) -> Vec<Place> {
     let place = |node: &NodeId| {
         let follower = status.followers.iter().find(|follower| follower.node == *node);
         let near = follower.is_some_and(|f| f.active && status.last.0.saturating_sub(f.matched.0) <= LAG_MAX);
@@ -161,7 +161,7 @@ fn places(state: &State, status: &ReplicaStatus) -> Vec<Place> {
             node: *node,
             fit: *node == status.node || near,
             zone: note.and_then(|note| note.zone.clone()),
-            cost: None,
+            cost: measured.get(node).and_then(|measured| measured.cost),
         }
     };
     status.voters.iter().map(place).collect()

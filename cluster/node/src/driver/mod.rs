@@ -6,6 +6,7 @@
 //! The driver's thread also runs the peer streams, in a runtime of its own: a message between two nodes then wakes
 //! one thread on each, not three. Waking threads is most of what a claim costs beyond its fsync.
 
+pub(crate) mod measure;
 mod peers;
 mod proposals;
 mod sync;
@@ -16,6 +17,7 @@ use crate::metrics::{ClusterMetrics, Stage};
 use crate::store::{Store, StoreError};
 use crate::transport::Transport;
 use crate::transport::frame::{Decline, Frame, Request, into_commands};
+use measure::{Measure, Measured};
 use peers::Peers;
 use proposals::Proposals;
 use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable};
@@ -47,6 +49,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Ticks after which a peer that says nothing counts as silent: as long as followers wait before an election.
 const SILENT_TICKS: u32 = 12;
 
+/// Since when every member understands the questions of [`measure`].
+const MEASURE_LEVEL: u32 = 2;
+
 /// What can happen to a driver.
 pub(crate) enum Event {
     Raft { from: NodeId, life: Life, message: Box<PeerMessage> },
@@ -58,6 +63,8 @@ pub(crate) enum Event {
     Persisted(u64),
     Unreachable(NodeId),
     SnapshotSent { peer: NodeId, arrived: bool },
+    Ping { from: NodeId, nonce: u64 },
+    Pong { from: NodeId, nonce: u64, sync: Option<Duration>, cost: Option<Duration> },
     PruneAudit { before: u64 },
     TransferLeadership { to: Option<NodeId>, answer: oneshot::Sender<Option<NodeId>> },
     Stop,
@@ -105,6 +112,7 @@ struct Running {
     sync: SyncThread,
     waiters: Waiters,
     peers: Peers,
+    measure: Measure,
     proposals: Proposals,
     /// When the present pump began.
     pump_began: Instant,
@@ -134,6 +142,7 @@ impl Driver {
             sync,
             waiters,
             peers: Peers::default(),
+            measure: Measure::new(now),
             proposals: Proposals::default(),
             pump_began: now,
             forwarded: BTreeMap::new(),
@@ -228,6 +237,10 @@ impl Running {
                 self.hold_off |= self.waiters.lost(peer);
             }
             Event::SnapshotSent { peer, arrived } => replica.snapshot_sent(peer, arrived),
+            Event::Ping { from, nonce } => self.pong(from, nonce),
+            Event::Pong { from, nonce, sync, cost } => {
+                self.measure.answered(from, nonce, sync, cost, Instant::now());
+            }
             Event::TransferLeadership { to, answer } => {
                 let _ = answer.send(replica.transfer_leadership(to));
             }
@@ -265,6 +278,7 @@ impl Running {
         self.waiters.expire(now);
         let heard = self.peers.all(self.driver.tick * SILENT_TICKS, now);
         self.driver.metrics.observe_peers(&self.driver.published.status.borrow(), &heard);
+        self.measure(now);
         self.follow_members();
         if now.duration_since(self.asked_peers) >= ASK_AGAIN {
             let fenced = matches!(
@@ -276,6 +290,38 @@ impl Running {
                 self.driver.transport.redial();
             }
         }
+    }
+
+    /// Asks the peers how long they take to answer, once in a while.
+    fn measure(&mut self, now: Instant) {
+        if !self.measure.is_due(now) || self.level() < MEASURE_LEVEL {
+            return;
+        }
+        let counts = self.driver.metrics.stages.of(Stage::Sync).counts();
+        let syncs = (counts.buckets.iter().sum(), counts.nanoseconds);
+        let nonce = self.measure.ask(now, self.connected.keys().copied(), syncs);
+        for peer in self.connected.keys() {
+            self.driver.transport.send(*peer, Frame::Ping(nonce));
+        }
+        let mut all = self.measure.all();
+        all.insert(self.driver.node, self.own_measure());
+        self.driver.metrics.measured(all);
+    }
+
+    fn own_measure(&self) -> Measured {
+        self.measure.own(self.driver.node, &self.driver.published.status.borrow().voters)
+    }
+
+    fn level(&self) -> u32 {
+        self.driver.state.read().expect("apply does not panic").feature_level()
+    }
+
+    /// Answers a peer that measures. It is at a level at which every member understands.
+    fn pong(&mut self, to: NodeId, nonce: u64) {
+        let Measured { sync, cost, .. } = self.own_measure();
+        let nanoseconds = |took: Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let (sync, cost) = (sync.map(nanoseconds), cost.map(nanoseconds));
+        self.driver.transport.send(to, Frame::Pong { nonce, sync, cost });
     }
 
     /// Members come and go: so do the streams.

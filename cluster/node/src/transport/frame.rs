@@ -50,6 +50,12 @@ pub(crate) enum Frame {
     /// A snapshot was handed to the replica.
     #[codec(index = 5)]
     Arrived,
+    /// A question that is answered at once, to measure how long that takes. Since feature level 2.
+    #[codec(index = 6)]
+    Ping(u64),
+    /// The answer, with what its sender has measured of itself, in nanoseconds. Since feature level 2.
+    #[codec(index = 7)]
+    Pong { nonce: u64, sync: Option<u64>, cost: Option<u64> },
 }
 
 /// Why a forwarded request was not proposed.

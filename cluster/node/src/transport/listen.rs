@@ -75,6 +75,13 @@ async fn serve(local: &Local, socket: TcpStream) -> Result<(), FrameError> {
             Frame::Raft(bytes) => Event::Raft { from, life, message: Box::new(PeerMessage::decode(&bytes)?) },
             Frame::Forward(requests) => Event::Forwarded { from, requests },
             Frame::Declined(requests, why) => Event::Declined { requests, why },
+            Frame::Ping(nonce) => Event::Ping { from, nonce },
+            Frame::Pong { nonce, sync, cost } => Event::Pong {
+                from,
+                nonce,
+                sync: sync.map(Duration::from_nanos),
+                cost: cost.map(Duration::from_nanos),
+            },
             Frame::Hello(..) | Frame::HelloReply(_) | Frame::Arrived => return Err(FrameError::Unexpected),
         };
         local.inbox.push(event);

@@ -18,7 +18,7 @@ use crate::{
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use signonce_core::MemberRole;
-use signonce_protocol::{KeyId, NodeId};
+use signonce_protocol::{KeyId, LogIndex, NodeId};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -156,8 +156,11 @@ impl Replacement {
             .wait(new, "it has joined (`signonce join` on the new machine)", |row| !row.is_invited())
             .await?;
         if row.wanted != Some(MemberRole::Voter) || row.role != Some(MemberRole::Voter) {
-            let near =
-                |row: &MemberRow| row.active == Some(true) && row.lag.is_some_and(|lag| lag <= CAUGHT_UP);
+            let near = |row: &MemberRow| {
+                row.active == Some(true)
+                    && row.matched > Some(LogIndex(0))
+                    && row.lag.is_some_and(|lag| lag <= CAUGHT_UP)
+            };
             self.wait(new, "it answers and has caught up (`signonce start` on the new machine)", near)
                 .await?;
             if row.wanted != Some(MemberRole::Voter) {
