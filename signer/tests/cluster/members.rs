@@ -86,10 +86,6 @@ impl Machine {
         self.dir.join("data")
     }
 
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
-    }
-
     fn join(&self, token: &Path) -> Output {
         let (config, token) = (self.config(), token.display().to_string());
         run(&["join", "--config", config.to_str().unwrap(), "--token-file", &token, "--yes"])
