@@ -21,6 +21,7 @@ mod officers;
 mod restart;
 mod restore;
 mod rollback;
+mod rotate;
 mod seeing;
 mod signatures;
 mod store;

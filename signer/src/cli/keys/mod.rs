@@ -7,6 +7,8 @@ mod life;
 mod move_in;
 mod place;
 mod quiet;
+mod rotate;
+mod set;
 mod source;
 
 use super::common::Done;
@@ -14,11 +16,14 @@ use crate::{
     admin::{api::KeyRow, client::AdminClient},
     cli::common::Usage,
 };
+use anyhow::Context as _;
 use clap::Subcommand;
+use serde::Serialize;
 use signonce_core::Chain;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
+use std::path::Path;
 
-/// Session keys: move in, import, generate, list, disable, arm again, remove.
+/// Session keys: move in, import, generate, rotate, list, disable, arm again, remove.
 ///
 /// Keys go in and never come out: they are sealed to the members' identities before they leave the
 /// importing process, and public parts and watermarks are all that can be read back.
@@ -33,6 +38,7 @@ enum Command {
     Import(import::Args),
     MoveIn(move_in::Args),
     Generate(generate::Args),
+    Rotate(rotate::Args),
     List(life::List),
     /// Stops a key from signing.
     ///
@@ -51,11 +57,26 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Import(args) => import::run(args).await,
         Command::MoveIn(args) => move_in::run(args).await,
         Command::Generate(args) => generate::run(args).await,
+        Command::Rotate(args) => rotate::run(args).await,
         Command::List(args) => life::list(args).await,
         Command::Disable(args) => life::disable(args).await,
         Command::Arm(args) => life::arm(args).await,
         Command::Remove(args) => life::remove(args).await,
     }
+}
+
+/// Writes what was done to a file: beside it first, so that an interruption loses nothing that was there.
+fn write_record(file: &Path, record: &impl Serialize) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", file.display());
+    let directory = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut new = tempfile::NamedTempFile::new_in(directory).with_context(failed)?;
+    serde_json::to_writer_pretty(&mut new, record)?;
+    new.as_file().sync_all().with_context(failed)?;
+    new.persist(file).with_context(failed)?;
+    Ok(())
 }
 
 /// The chain that was named, by name or genesis hash.

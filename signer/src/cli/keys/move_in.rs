@@ -518,16 +518,7 @@ impl Record {
 
     /// Beside it first: an interrupted write must not lose what the old node said.
     fn write(&self, file: &Path) -> anyhow::Result<()> {
-        let failed = || format!("cannot write {}", file.display());
-        let directory = match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut new = tempfile::NamedTempFile::new_in(directory).with_context(failed)?;
-        serde_json::to_writer_pretty(&mut new, self)?;
-        new.as_file().sync_all().with_context(failed)?;
-        new.persist(file).with_context(failed)?;
-        Ok(())
+        super::write_record(file, self)
     }
 
     fn has(&mut self, key: KeyId, file: PathBuf, floors: Option<Floors>, log_index: Option<LogIndex>) {

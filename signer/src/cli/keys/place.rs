@@ -179,6 +179,15 @@ impl Node {
             .map_err(|error| NodeError::Said { method: "state_call", why: format!("{function}: {error}") })
     }
 
+    /// What lies in the chain's storage, at the best block.
+    pub async fn storage(&self, key: &str) -> Result<Option<Vec<u8>>, NodeError> {
+        let answer = self.call("state_getStorage", json!([key])).await?;
+        let bytes: Result<Option<HexBytes>, _> = serde_json::from_value(answer);
+        let said =
+            |error: serde_json::Error| NodeError::Said { method: "state_getStorage", why: error.to_string() };
+        Ok(bytes.map_err(said)?.map(|bytes| bytes.0))
+    }
+
     /// The id is the last field of the validator set, which is there or not: `Option<(Vec<_>, u64)>`.
     async fn beefy_set(&self) -> Option<SetId> {
         // Only where BEEFY runs: a chain that has the pallet and not the protocol answers an error here.
