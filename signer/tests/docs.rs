@@ -1,10 +1,15 @@
 //! The commands in the documents, run as they stand.
 
+#[path = "cluster/fake_node.rs"]
+mod fake_node;
+
+use fake_node::FakeNode;
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_signonce");
@@ -53,12 +58,17 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Runs the commands of these pages, one after the other in one shell and an empty directory with a keystore in it;
 /// what they said.
 fn follow(pages: &[&str]) -> String {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
-    keystore(&dir.path().join("keystore"));
+    follow_in(dir.path(), "", pages)
+}
+
+/// The same in this directory, after these lines.
+fn follow_in(dir: &Path, first: &str, pages: &[&str]) -> String {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    keystore(&dir.join("keystore"));
     let script = pages.iter().map(|page| commands(page)).collect::<Vec<_>>().join("\n");
     let script = format!(
-        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{script}"
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{first}\n{script}"
     );
     let binaries = Path::new(BINARY).parent().unwrap().to_path_buf();
     let path = std::env::join_paths(
@@ -67,7 +77,7 @@ fn follow(pages: &[&str]) -> String {
     .unwrap();
     let output = Command::new("timeout")
         .args(["300", "bash", "-c", &script])
-        .current_dir(dir.path())
+        .current_dir(dir)
         .env("PATH", path)
         .env_remove("SIGNONCE_CONFIG")
         .output()
@@ -133,4 +143,62 @@ fn a_signer_can_be_added_and_another_removed_as_the_page_says() {
     assert!(said.contains("has joined cluster"), "{said}");
     assert!(said.contains("Removed node 3"), "{said}");
     assert!(said.contains("The leader is pinned to zone fra1"), "{said}");
+}
+
+/// The chain of the pages.
+const GENESIS: &str = "0x91b171bb158e2d3848fa23a9f1c25182fb8e20313b2c1eb49219da7a70ce90c3";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validator_is_made_moved_in_and_given_new_keys_as_the_pages_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, other) =
+        (FakeNode::new(GENESIS, "old", (12345, 10)), FakeNode::new(GENESIS, "other", (12345, 20)));
+    for node in [&old, &other] {
+        node.says.lock().unwrap().runtime = vec![
+            ("BeefyApi_validator_set", [&[1, 0][..], &12345u64.to_le_bytes()].concat()),
+            ("ParachainHost_session_index_for_child", 51234u32.to_le_bytes().to_vec()),
+        ];
+    }
+    let (old_at, old_server) = old.serve().await;
+    let (other_at, _other) = other.serve().await;
+    // What happens elsewhere is done here, when a page says so.
+    let first = format!(
+        "old_node=http://{old_at}\nchain_node=http://{other_at}\nowner=0x{}\n\
+         happens() {{ touch \"$1\"; until [ -e \"$1-done\" ]; do sleep 0.1; done; }}\n\
+         stop_old_node() {{ happens stop; }}\nchain_changes_over() {{ happens change; }}\n",
+        "aa".repeat(32)
+    );
+    let pages =
+        ["docs/first-cluster.md", "docs/first-validator.md", "docs/migrate.md", "docs/rotate-keys.md"];
+    let place = dir.path().to_owned();
+    let following = tokio::task::spawn_blocking(move || follow_in(&place, &first, &pages));
+    let happens = async |what: &str| {
+        while !dir.path().join(what).exists() && !following.is_finished() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    happens("stop").await;
+    old_server.stop().unwrap();
+    old_server.stopped().await;
+    fs::write(dir.path().join("stop-done"), "").unwrap();
+    happens("change").await;
+    if let Ok(record) = fs::read(dir.path().join("rotate-validator-1.json")) {
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        let set = hex::decode(record["sessionKeys"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+        let functions = [
+            "GrandpaApi_grandpa_authorities",
+            "BabeApi_current_epoch",
+            "BeefyApi_validator_set",
+            "ParachainHost_validators",
+            "AuthorityDiscoveryApi_authorities",
+        ];
+        other.says.lock().unwrap().runtime = functions.map(|function| (function, set.clone())).to_vec();
+    }
+    fs::write(dir.path().join("change-done"), "").unwrap();
+    let said = following.await.unwrap();
+    assert!(said.contains("the old node still answers. Nothing was imported"), "{said}");
+    assert!(said.contains("from GRANDPA set 12345 round 71"), "{said}");
+    assert!(said.contains("shred -u"), "{said}");
+    assert!(said.contains("old keys are disabled"), "{said}");
+    assert!(said.contains("old keys are removed for ever"), "{said}");
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     common::{World, code, run, until},
-    move_in::FakeNode,
+    fake_node::FakeNode,
 };
 use serde_json::Value;
 use signonce::cli::demo::chain::{self, Flavour};
