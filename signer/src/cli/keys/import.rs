@@ -3,7 +3,7 @@
 use super::{
     find_chain,
     floors::{FloorArgs, describe},
-    source::{Skipped, Source},
+    source::{Found, Skipped, Source},
 };
 use crate::{
     admin::{
@@ -180,7 +180,7 @@ fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow
 fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
     let (keys, skipped) = args.source.read()?;
     let mut planned = Vec::new();
-    for (path, key) in keys {
+    for Found { path, key } in keys {
         let floors = args.floors.of(key.id.key_type, chain, unix_ms())?;
         planned.push(Planned { path, key, floors });
     }

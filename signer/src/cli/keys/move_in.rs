@@ -10,7 +10,7 @@ use super::{
     import::wait_open,
     place::{Node, Place},
     quiet::{Quiet, Watched},
-    source::{Skipped, Source},
+    source::{Found, Skipped, Source},
 };
 use crate::{
     admin::client::{AdminClient, CallError},
@@ -135,12 +135,6 @@ struct Moved {
     log_index: Option<LogIndex>,
 }
 
-/// A key of the directory.
-struct Found {
-    path: PathBuf,
-    key: KeystoreKey,
-}
-
 /// One move on its way.
 struct Move<'a> {
     args: &'a Args,
@@ -163,8 +157,7 @@ pub(super) async fn run(args: Args) -> Done {
     let file = args.record.clone().unwrap_or_else(|| format!("move-in-{}.json", args.group).into());
     let record = Record::open(&file, &chain, &args)?;
     let mut this = Move { args: &args, admin, chain, node, other, record, file };
-    let found = keys.into_iter().map(|(path, key)| Found { path, key }).collect();
-    this.go(found, &skipped).await?;
+    this.go(keys, &skipped).await?;
     args.reach.output.print(&this.record, this.record.receipt())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -34,6 +34,14 @@ pub(super) struct Skipped {
     pub why: String,
 }
 
+/// A key of the directory.
+pub(super) struct Found {
+    /// Its file.
+    pub path: PathBuf,
+    /// The key.
+    pub key: KeystoreKey,
+}
+
 impl Source {
     /// Whole paths: the files to destroy are listed later, and perhaps pasted elsewhere.
     pub fn directory(&self) -> PathBuf {
@@ -44,7 +52,7 @@ impl Source {
     ///
     /// # Errors
     /// If a file that should hold a key holds no usable one, or there is none at all.
-    pub fn read(&self) -> anyhow::Result<(Vec<(PathBuf, KeystoreKey)>, Vec<Skipped>)> {
+    pub fn read(&self) -> anyhow::Result<(Vec<Found>, Vec<Skipped>)> {
         let password = self.password()?;
         let (mut keys, mut skipped, mut wrong) = (Vec::new(), Vec::new(), String::new());
         for entry in read_dir(&self.directory(), password.as_ref())? {
@@ -54,7 +62,7 @@ impl Source {
                 continue;
             }
             match entry.found {
-                Ok(key) => keys.push((path, key)),
+                Ok(key) => keys.push(Found { path, key }),
                 Err(why @ (KeystoreProblem::NotAKeyFile | KeystoreProblem::UnheldType(_))) => {
                     skipped.push(Skipped { file: path, why: why.to_string() });
                 }
