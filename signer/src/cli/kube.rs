@@ -4,7 +4,7 @@ use super::common::{Done, Output, Usage};
 use crate::{
     admin::client::AdminClient,
     certs::Subject,
-    config::Config,
+    config::{Config, JOINING_FILE},
     kube::{
         api::KubeApi,
         pod::{self, JoinOffer, Ordinal, Plan, Site, Surroundings},
@@ -96,8 +96,7 @@ fn prepare(args: &Prepare) -> Done {
     let offer: Option<JoinOffer> =
         offer.map(|text| serde_json::from_str(&text)).transpose().context("the join offer cannot be read")?;
     let data_dir = data_dir(&base)?;
-    let stored =
-        if data_dir.join("IDENTITY").exists() { Some(identity::read(&data_dir)?.node) } else { None };
+    let stored = stored(&data_dir)?;
     let formed = optional(&args.state.join("formed"))?.is_some_and(|text| text.trim() == "true");
     let offered = offer.as_ref().map(|offer| offer.node);
     let plan = pod::decide(&Surroundings { ordinal, stored, formed, initial: &initial, offer: offered })?;
@@ -116,10 +115,8 @@ fn prepare(args: &Prepare) -> Done {
             );
         }
         Plan::Join(node) => {
-            let via = pod_admin_urls(&initial, &args.pod, &args.domain);
-            let offer = offer.context("a join without an offer")?;
-            println!("{} joins as node {node}, by way of {}", args.pod, via.join(", "));
-            join(&args.out, &offer, &via)?;
+            println!("{} joins as node {node}", args.pod);
+            join(&args.out, &offer.context("a join without an offer")?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -130,17 +127,25 @@ fn form(config: &Config) -> anyhow::Result<()> {
     super::init::make(config).map(drop)
 }
 
-/// Joins through the first of the other pods that will do.
-fn join(config: &Path, offer: &JoinOffer, via: &[String]) -> anyhow::Result<()> {
-    let _ = (config, offer, via);
-    anyhow::bail!("joining in a pod is not built yet")
+/// Runs `signonce join`, which goes on where an earlier pod was interrupted. Its members are asked in turn.
+fn join(config: &Path, offer: &JoinOffer) -> anyhow::Result<()> {
+    // On the memory-backed volume of the pod, as the Secret is; gone with this container.
+    let token = tempfile::NamedTempFile::new_in(config.parent().unwrap_or(Path::new("/tmp")))?;
+    fs::write(token.path(), &offer.token)?;
+    let program = std::env::current_exe()?;
+    let mut command = std::process::Command::new(program);
+    command.arg("join").arg("--config").arg(config).arg("--token-file").arg(token.path()).arg("--yes");
+    let status = command.status().context("cannot run `signonce join`")?;
+    anyhow::ensure!(status.success(), "the node could not join (above is why); this pod tries again");
+    Ok(())
 }
 
-/// The admin ports of the first members' pods, this one left out.
-fn pod_admin_urls(initial: &[NodeId], own: &str, domain: &str) -> Vec<String> {
-    let set = own.rsplit_once('-').map_or(own, |(set, _)| set);
-    let pods = initial.iter().map(|node| format!("{set}-{}", node.0 - 1));
-    pods.filter(|pod| pod != own).map(|pod| format!("https://{pod}.{domain}:7302")).collect()
+/// The node of a finished store. One that an interrupted `join` has left is not finished.
+fn stored(data_dir: &Path) -> anyhow::Result<Option<NodeId>> {
+    if data_dir.join(JOINING_FILE).exists() || !data_dir.join("IDENTITY").exists() {
+        return Ok(None);
+    }
+    Ok(Some(identity::read(data_dir)?.node))
 }
 
 fn data_dir(base: &str) -> anyhow::Result<PathBuf> {
@@ -357,16 +362,6 @@ async fn leader_label(args: &LeaderLabel) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pod_joins_by_way_of_the_other_first_members() {
-        let initial = [1, 2, 3].map(NodeId);
-        assert_eq!(
-            pod_admin_urls(&initial, "s-1", "peers.ns.svc"),
-            ["https://s-0.peers.ns.svc:7302", "https://s-2.peers.ns.svc:7302"]
-        );
-        assert_eq!(pod_admin_urls(&initial, "s-4", "peers.ns.svc").len(), 3);
-    }
 
     #[test]
     fn a_node_is_given_with_its_ordinal() {
