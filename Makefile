@@ -20,7 +20,7 @@ BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
-.PHONY: help setup setup-validator build demo test monitoring-test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz bench clean
+.PHONY: help setup setup-validator build demo test monitoring-test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz helm-test deploy-test bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -92,6 +92,12 @@ fuzz: setup ## libFuzzer on one decoder or the ledger: TARGET=payload SECONDS=60
 	@mkdir -p $(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET)
 	cargo fuzz run --fuzz-dir fuzz/libfuzzer --target-dir $(CARGO_TARGET_DIR)/fuzz --sanitizer none $(TARGET) \
 		$(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET) fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS) -max_len=4096
+
+helm-test: ## The chart without a cluster: lint, golden renders, refusals, schemas of Kubernetes 1.29 to 1.37, security lint
+	helm/test/run
+
+deploy-test: build ## Unit, package, image, bill of materials, playbook
+	BIN=$(BIN) deploy/test
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature
 	$(BIN) bench
