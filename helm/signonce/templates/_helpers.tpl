@@ -89,9 +89,6 @@ and uninstalls; whoever changes the values later is told so.
 {{- if and (eq .Values.tls.mode "certManager") (not .Values.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.mode=certManager needs tls.certManager.issuerRef.name: an issuer whose authority is the signers' and the validators'" -}}
 {{- end -}}
-{{- if and .Values.cluster.members (not .Values.cluster.joinSecret) -}}
-{{- fail "cluster.members names new members, but cluster.joinSecret has no offers for them: see docs/kubernetes.md, \"Grow\"" -}}
-{{- end -}}
 {{- end -}}
 
 {{- define "signonce.unlockSecret" -}}

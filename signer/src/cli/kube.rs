@@ -232,7 +232,7 @@ async fn readiness(node: &str) -> io::Result<Option<String>> {
 
 /// Job, for trials: makes an authority and the certificates of nodes, an admin and a client, as Secrets.
 ///
-/// Existing Secrets are left as they are. The authority's private key stays in the namespace: for a real cluster bring
+/// Existing Secrets are left as they are, but for that of an ordinal with a new member. The authority's private key stays in the namespace: for a real cluster bring
 /// your own certificates.
 #[derive(clap::Args, Debug)]
 struct Certs {
@@ -271,9 +271,7 @@ async fn certs(args: Certs) -> Done {
         let (ordinal, node) = node_of(node)?;
         let own = [format!("{name}-{ordinal}.{}", args.domain), "localhost".into(), "127.0.0.1".into()];
         let hosts = own.into_iter().chain(args.hosts.iter().cloned()).collect();
-        // Named by the node too: a new member at an old ordinal needs another certificate.
-        let secret = format!("{name}-tls-{ordinal}-{node}");
-        wanted.push((secret, Subject::Node { cluster: *cluster, node, hosts }));
+        wanted.push((format!("{name}-tls-{ordinal}"), Subject::Node { cluster: *cluster, node, hosts }));
     }
     let labels = args.labels.iter().map(|label| {
         let (key, value) =

@@ -1,6 +1,7 @@
 //! Certificates for trials: an authority and what it issues, kept as Secrets, made by a job before the pods start.
 //!
-//! Whatever is there already is left as it is, so the job may run at every upgrade; it adds what new members need. The
+//! Whatever is there already is left as it is, so the job may run at every upgrade; it adds what new members need, and
+//! gives an ordinal with another member another certificate. The
 //! authority's private key stays in the namespace, which is why this is for trials: who reads Secrets there can issue
 //! an admin certificate.
 
@@ -9,6 +10,9 @@ use crate::certs::{Authority, CA_CERTIFICATE, CA_KEY, CERTIFICATE_DAYS, CertsErr
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::{fs, io, path::Path};
+
+/// The annotation that says whose certificate is in a Secret.
+const SUBJECT: &str = "signonce.io/subject";
 
 /// Why no certificates were made.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +68,10 @@ pub async fn make(
         }
     };
     for (name, subject) in wanted {
-        if api.get(&format!("{collection}/{name}")).await?.is_some() {
+        let path = format!("{collection}/{name}");
+        let there = api.get(&path).await?;
+        let stem = subject.stem();
+        if there.as_ref().is_some_and(|secret| secret["metadata"]["annotations"][SUBJECT] == *stem) {
             continue;
         }
         let issued = issuer.issue(scratch.path(), subject, CERTIFICATE_DAYS)?;
@@ -73,7 +80,14 @@ pub async fn make(
             "tls.crt": STANDARD.encode(fs::read(issued.cert)?),
             "tls.key": STANDARD.encode(fs::read(issued.key)?),
         });
-        api.create(&collection, &secret(name, "kubernetes.io/tls", labels, &data)).await?;
+        let annotations = json!({ SUBJECT: stem });
+        if there.is_some() {
+            api.merge(&path, &json!({ "metadata": { "annotations": annotations }, "data": data })).await?;
+        } else {
+            let mut secret = secret(name, "kubernetes.io/tls", labels, &data);
+            secret["metadata"]["annotations"] = annotations;
+            api.create(&collection, &secret).await?;
+        }
         made.push(name.clone());
     }
     Ok(made)
