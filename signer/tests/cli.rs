@@ -303,3 +303,45 @@ async fn leave_to_have_keys_made_is_given_shown_and_taken_away() {
     does(0, &["clients", "update", "a", "--no-generate"]);
     assert!(!list().contains("session keys"));
 }
+
+/// What `doctor --json` found about one thing: level and text.
+fn found(said: &str, what: &str) -> (String, String) {
+    let findings: serde_json::Value = serde_json::from_str(said).unwrap();
+    let finding = findings.as_array().unwrap().iter().find(|finding| finding["what"] == what);
+    let finding = finding.unwrap_or_else(|| panic!("nothing about {what} in {said}"));
+    let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+    (text("level"), text("said"))
+}
+
+#[test]
+fn doctor_looks_at_the_machine_before_there_is_a_node() {
+    let (_dir, config) = node_home();
+    let said = expect(1, &["doctor", "--config", &config, "--json"]);
+    for what in ["file system", "free disk", "locked memory", "open files", "time service"] {
+        assert!(!found(&said, what).1.is_empty());
+    }
+    assert_eq!(found(&said, "certificate").0, "wrong", "there is none: {said}");
+    let said = expect(1, &["doctor", "--config", &config]);
+    assert!(said.contains("file system") && said.contains("WRONG"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn doctor_warns_of_a_store_in_memory_and_of_few_open_files() {
+    let (_dir, config) = node_home();
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let text = fs::read_to_string(&config).unwrap().replace("\"data\"", &format!("{:?}", memory.path()));
+    fs::write(&config, text).unwrap();
+    let script = format!("ulimit -n 256; ulimit -l 64; exec {BINARY} doctor --json --config {config}");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for (what, text) in [
+        ("file system", "tmpfs is memory"),
+        ("open files", "a node started from here: at most 256"),
+        ("locked memory", "a node started from here: at most 65.5 kB"),
+    ] {
+        let (level, found) = found(&said, what);
+        assert_eq!(level, "warning", "{found}");
+        assert!(found.contains(text), "{found}");
+    }
+}

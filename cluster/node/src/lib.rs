@@ -15,6 +15,7 @@ pub mod identity;
 mod members;
 mod metrics;
 mod node;
+pub mod sparing;
 mod store;
 mod transport;
 

@@ -22,6 +22,7 @@ use jsonrpsee::server::{
     TowerServiceBuilder,
 };
 use prometheus_client::metrics::gauge::Gauge;
+use signonce_cluster::sparing::Sparing;
 use signonce_protocol::rpc::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
@@ -43,6 +44,10 @@ const PING: Duration = Duration::from_secs(15);
 const DRAIN_BYTES: usize = 16 << 20;
 /// Pause after `accept` failed, which it does when file descriptors run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Anybody who reaches a port can cause these: told apart by why, not by whom, or addresses would have to be counted.
+static HANDSHAKES: Sparing<&'static str> = Sparing::new();
+static CANNOT_ACCEPT: Sparing<()> = Sparing::new();
 
 /// The answer to one request. Boxed, as the compiler cannot name what is inside.
 type Answer = Pin<Box<dyn Future<Output = io::Result<HttpResponse<HttpBody>>> + Send>>;
@@ -141,23 +146,31 @@ impl Endpoint {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 self.counts.handshakes_failed.inc();
-                return tracing::info!(%address, %error, "TLS handshake failed");
+                return HANDSHAKES.line("failed", |left_out| {
+                    tracing::info!(%address, %error, left_out, "TLS handshake failed");
+                });
             }
             Err(_) => {
                 self.counts.handshakes_failed.inc();
-                return tracing::info!(%address, "TLS handshake took too long");
+                return HANDSHAKES.line("slow", |left_out| {
+                    tracing::info!(%address, left_out, "TLS handshake took too long");
+                });
             }
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let Some(leaf) = leaf else {
-            return tracing::warn!(%address, "a connection without certificate got through the handshake");
+            return HANDSHAKES.line("no certificate", |left_out| {
+                tracing::warn!(%address, left_out, "a connection without certificate got through the handshake");
+            });
         };
         match PeerIdentity::of(leaf) {
             Ok(peer) => {
                 let names = DnsNames::of(leaf);
                 self.serve(stream, Caller::Certificate(peer), Some(names)).await;
             }
-            Err(error) => tracing::warn!(%address, %error, "a certificate that names nobody"),
+            Err(error) => HANDSHAKES.line("nobody", |left_out| {
+                tracing::warn!(%address, %error, left_out, "a certificate that names nobody");
+            }),
         }
     }
 
@@ -166,7 +179,9 @@ impl Endpoint {
             Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
                 self.serve(stream, Caller::Local { uid: peer.uid() }, None).await;
             }
-            Ok(peer) => tracing::warn!(uid = peer.uid(), "a foreign user on the admin socket"),
+            Ok(peer) => HANDSHAKES.line("foreign user", |left_out| {
+                tracing::warn!(uid = peer.uid(), left_out, "a foreign user on the admin socket");
+            }),
             Err(error) => tracing::warn!(%error, "the admin socket does not say who connected"),
         }
     }
@@ -240,7 +255,7 @@ async fn too_large(body: Incoming) -> HttpResponse<HttpBody> {
 }
 
 async fn accept_failed(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
+    CANNOT_ACCEPT.line((), |left_out| tracing::warn!(%error, left_out, "cannot accept a connection"));
     sleep(ACCEPT_AGAIN).await;
 }
 

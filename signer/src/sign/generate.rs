@@ -12,7 +12,7 @@ use crate::{
     server::tls::PeerIdentity,
 };
 use lookup::ClientView;
-use signonce_cluster::clock::unix_ms;
+use signonce_cluster::{clock::unix_ms, sparing::Sparing};
 use signonce_core::{Chain, Change, ChangeError, Envelope, Member, State};
 use signonce_keys::{Recipient, SecretKey, seal};
 use signonce_protocol::{
@@ -24,6 +24,9 @@ use std::{
     time::Instant,
 };
 use tracing::Instrument as _;
+
+/// Registered clients, told apart by name.
+static NOT_MADE: Sparing<(String, &'static str)> = Sparing::new();
 
 /// What making a key takes, out of the applied state.
 struct Terms {
@@ -94,7 +97,9 @@ impl Signer {
             }
             Err(error) => {
                 let (client, code) = (&client.name, error.code.name());
-                tracing::info!(client, key = %id, code, "key not made: {}", error.message);
+                NOT_MADE.line((client.clone(), code), |left_out| {
+                    tracing::info!(client, key = %id, code, left_out, "key not made: {}", error.message);
+                });
                 Err(error)
             }
         }

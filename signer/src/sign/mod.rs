@@ -24,11 +24,11 @@ use crate::{
     server::tls::PeerIdentity,
 };
 use lookup::ClientView;
-use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms};
+use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms, sparing::Sparing};
 use signonce_core::{Claim, ClientId, RequestId, Verdict};
 use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signature, Unreleased};
 use signonce_protocol::{
-    Digest, Duty, DutyClass, KeyId, LogIndex, Payload, PublicKey,
+    Digest, Duty, DutyClass, KeyId, KeyType, LogIndex, Payload, PublicKey,
     rpc::{ChainRef, ErrorCode, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply, SignVerdict},
 };
 use std::{
@@ -36,6 +36,11 @@ use std::{
     time::{Duration, Instant},
 };
 use tracing::Instrument as _;
+
+/// Refusals before the ledger, by client and code.
+static NOT_ADMITTED: Sparing<(Option<ClientId>, &'static str)> = Sparing::new();
+/// Refusals of what was admitted: of two validators with the same keys one is refused every time.
+static NOT_SIGNED: Sparing<(ClientId, KeyType, &'static str)> = Sparing::new();
 
 /// Serves sign requests. Shared by all connections.
 pub struct Signer {
@@ -145,7 +150,11 @@ impl Signer {
             }
             Err(error) => {
                 self.note_refused(id, peer, Some(request.key), &error);
-                tracing::info!(client = ?peer.client, key = %request.key, code = error.code.name(), "not signed: {}", error.message);
+                let (client, code) = (&peer.client, error.code.name());
+                // All strangers together: what their certificates say could be anything.
+                NOT_ADMITTED.line((known, code), |left_out| {
+                    tracing::info!(?client, key = %request.key, code, left_out, "not signed: {}", error.message);
+                });
                 (None, Err(error))
             }
         };
@@ -369,11 +378,13 @@ struct Granted {
 fn log_refusal(work: &Work, error: &RpcError) {
     let Work { request: _, client, key, payload } = work;
     let (client, code) = (&client.name, error.code.name());
-    if error.code == ErrorCode::Equivocation {
-        tracing::warn!(client, %key, code, payload = payload.summary(), "refused: {}", error.message);
-    } else {
-        tracing::info!(client, %key, code, "not signed: {}", error.message);
-    }
+    NOT_SIGNED.line((work.client.id, key.key_type, code), |left_out| {
+        if error.code == ErrorCode::Equivocation {
+            tracing::warn!(client, %key, code, left_out, payload = payload.summary(), "refused: {}", error.message);
+        } else {
+            tracing::info!(client, %key, code, left_out, "not signed: {}", error.message);
+        }
+    });
 }
 
 /// The classes of work that keys of a type do.

@@ -16,6 +16,7 @@ mod generate;
 mod identity;
 mod leader;
 mod members;
+mod logs;
 mod monitoring;
 mod move_in;
 mod officers;

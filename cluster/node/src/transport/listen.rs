@@ -2,7 +2,7 @@
 
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose, SNAPSHOT_BYTES_MAX};
 use super::{Local, tls};
-use crate::driver::Event;
+use crate::{driver::Event, sparing::Sparing};
 use signonce_core::replica::fence::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
@@ -21,6 +21,10 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams that may be open at once; a cluster has a handful of peers.
 const STREAMS_MAX: usize = 256;
 
+static CANNOT_ACCEPT: Sparing<()> = Sparing::new();
+/// Anybody with a certificate of the authority can cause these.
+static IMPOSTORS: Sparing<()> = Sparing::new();
+
 pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(STREAMS_MAX));
     let mut streams = JoinSet::new(); // ends with this task
@@ -31,7 +35,9 @@ pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or the like: it passes, a listener that gave up would not come back.
-                tracing::warn!(%error, "cannot accept peers at the moment");
+                CANNOT_ACCEPT.line((), |left_out| {
+                    tracing::warn!(%error, left_out, "cannot accept peers at the moment");
+                });
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }
@@ -98,7 +104,12 @@ async fn greet(
         return Err(FrameError::Unexpected);
     };
     if !is_who_it_says(&stream, &hello) {
-        tracing::warn!(claimed = %hello.node, "a peer's certificate is not that of the node it says it is");
+        IMPOSTORS.line((), |left_out| {
+            tracing::warn!(
+                claimed = %hello.node, left_out,
+                "a peer's certificate is not that of the node it says it is"
+            );
+        });
         return Err(FrameError::Unexpected);
     }
     let (answer, answered) = oneshot::channel();

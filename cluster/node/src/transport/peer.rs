@@ -2,8 +2,9 @@
 
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
 use super::{Local, Peer, tls};
-use crate::driver::Event;
+use crate::{driver::Event, sparing::Sparing};
 use signonce_core::replica::fence::HelloReply;
+use signonce_protocol::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -22,6 +23,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes collected before they are written in one go.
 const COALESCE_BYTES: usize = 64 * 1024;
 
+/// A peer that comes and goes many times a second is one that is broken, by itself.
+static CONNECTED: Sparing<NodeId> = Sparing::new();
+static LOST: Sparing<NodeId> = Sparing::new();
+
 pub(super) async fn keep_connected(
     local: Arc<Local>,
     peer: Peer,
@@ -34,7 +39,9 @@ pub(super) async fn keep_connected(
         match greet(&local, &peer, Purpose::Messages).await {
             Ok((mut stream, reply @ (HelloReply::Welcome { .. } | HelloReply::NoWitness))) => {
                 backoff = BACKOFF_FIRST;
-                tracing::info!(peer = %peer.id, address = %peer.address, "connected to peer");
+                CONNECTED.line(peer.id, |left_out| {
+                    tracing::info!(peer = %peer.id, address = %peer.address, left_out, "connected to peer");
+                });
                 local.inbox.push(Event::HelloReply { from: peer.id, reply });
                 // What queued up meanwhile is stale; raft and the waiters send it anew.
                 while frames.try_recv().is_ok() {}
@@ -45,7 +52,9 @@ pub(super) async fn keep_connected(
                 };
                 match written {
                     Ok(()) => return, // the node stops
-                    Err(error) => tracing::warn!(peer = %peer.id, %error, "lost the stream to peer"),
+                    Err(error) => LOST.line(peer.id, |left_out| {
+                        tracing::warn!(peer = %peer.id, %error, left_out, "lost the stream to peer");
+                    }),
                 }
             }
             Ok((_, refused)) => local.inbox.push(Event::HelloReply { from: peer.id, reply: refused }),

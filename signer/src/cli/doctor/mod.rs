@@ -2,6 +2,7 @@
 
 mod certificates;
 mod disk;
+mod machine;
 mod network;
 
 use super::common::{ConfigFile, Done, Output, load, table};
@@ -13,8 +14,10 @@ use std::{fmt::Display, process::ExitCode};
 
 /// Checks a node's machine and configuration.
 ///
-/// Settings, store and identity, how fast the disk makes writes durable, certificates (names, authority, expiry),
-/// ports, the other members, and the clock against theirs. Exits with 1 if something is wrong. Can be run before the first start and beside a running node.
+/// Settings, store and identity, how fast the disk makes writes durable and whether its file system keeps them, room,
+/// swap, limits of the process, whether the clock is kept, certificates (names, authority, expiry), ports, the other
+/// members, and the clock against theirs. Exits with 1 if something is wrong. Can be run before the first start and
+/// beside a running node.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -97,6 +100,7 @@ async fn examine(config: &Config, findings: &mut Findings) {
     store(config, findings);
     unlock(config, findings);
     disk::check(&config.node.data_dir, findings);
+    machine::check(config, findings).await;
     certificates::check(config, findings);
     let running = running(config, findings).await;
     network::own_ports(config, running, findings);

@@ -11,7 +11,7 @@ const CLOCK_MS: u64 = 500;
 /// Log entries behind the leader.
 const LAG: u64 = 1_024;
 /// Bytes left for the data: a node keeps a few hundred megabytes at most, and its neighbours may write too.
-const DISK_FREE: u64 = 2_000_000_000;
+pub(in crate::cli) const DISK_FREE: u64 = 2_000_000_000;
 /// Milliseconds without a vote while others of the chain vote.
 const SILENT_MS: u64 = 5 * 60 * 1_000;
 
