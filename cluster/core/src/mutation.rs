@@ -26,6 +26,8 @@ pub enum Mutation {
     FenceAsksOldMembers,
     /// A node helps those who may still count on a life that has ended.
     OldLivesCount,
+    /// That a step of the configuration is committed may be forgotten in a power cut.
+    StepsForgotten,
 }
 
 /// The time of a claim that frees its duty, under [`Mutation::Unburn`].

@@ -61,6 +61,9 @@ impl World {
         let Administrator { machine, replaces, .. } = self.administrators[which];
         let token = JoinToken::new([which as u8 + 1; 32]);
         let Some(membership) = self.membership(&token) else {
+            if self.machines[machine].id.0 > 0 {
+                return self.done(which); // another administrator has removed it since
+            }
             let replaces = replaces.map(|machine| self.machines[machine].id).filter(|id| id.0 > 0);
             let peer_addr = format!("machine-{machine}");
             return Some(Change::AddMember { peer_addr, token: token.hash(), replaces });

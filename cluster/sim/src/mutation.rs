@@ -47,6 +47,8 @@ pub enum Mutation {
     FenceAsksOldMembers,
     /// A node helps a leader or candidate that may still count on a life that has ended.
     OldLivesCount,
+    /// That a step of the configuration is committed may be forgotten in a power cut.
+    StepsForgotten,
 }
 
 impl Mutation {
@@ -62,6 +64,7 @@ impl Mutation {
             Self::LifeUnread => Some(InCore::LifeUnread),
             Self::FenceAsksOldMembers => Some(InCore::FenceAsksOldMembers),
             Self::OldLivesCount => Some(InCore::OldLivesCount),
+            Self::StepsForgotten => Some(InCore::StepsForgotten),
             _ => None,
         }
     }

@@ -238,6 +238,9 @@ impl Setup {
             draw.forbidden(options);
         }
         let scripted = draw.ops.iter().any(|(_, op)| matches!(op, Op::Members { .. }));
+        if options.mutation == Some(Mutation::StepsForgotten) {
+            draw.power_cut_after_replacing();
+        }
         // Schedules that show a missing guard stay as short as they are.
         let calm = scripted || options.mutation.is_some();
         if options.profile != Profile::Basic && !calm {
@@ -449,6 +452,16 @@ impl Draw<'_> {
             let crash = Op::Crash { node, loss: Loss::Power(0), after_outputs: None, down: 5 * SECOND };
             self.ops.push((back, crash));
         }
+    }
+
+    /// A node gets another's place, and is switched off; then the power of all others fails.
+    fn power_cut_after_replacing(&mut self) {
+        let node = self.node();
+        let at = self.rng.random_range(0..self.setup.chaos / 2);
+        self.ops.retain(|(_, op)| matches!(op, Op::Ask(_)));
+        self.ops.push((at, Op::Members { seat: 0, replaces: Some(node) }));
+        let cut = at + self.rng.random_range(SECOND..5 * SECOND);
+        self.ops.push((cut, Op::CrashAll { loss: Loss::Power(0), down: 300 * MS }));
     }
 
     fn apart(&mut self, some: &[usize], others: &[usize], from: Micros, to: Micros) {

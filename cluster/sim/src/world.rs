@@ -430,23 +430,29 @@ impl World {
         self.machines.iter().map(position).collect::<Vec<_>>().join("; ")
     }
 
-    /// Every node must get an answer.
+    /// Every node must get an answer, unless it turns out to be removed: what was asked of it before takes its course.
     fn probe(&mut self) {
         let asked = self.in_agreement();
-        let tasks: Vec<usize> = asked
+        let tasks: Vec<(usize, usize)> = asked
             .into_iter()
             .map(|machine| {
                 let name = format!("probe-{machine}");
                 let spki = [machine as u8; 32];
                 let want = Want::Change(Change::AddClient { name, spki, rights: Vec::new() });
-                self.around.want(Task { want, patience: 3 * SECOND, tries: 0, answer: None }, machine)
+                let task = Task { want, patience: 3 * SECOND, tries: 0, answer: None };
+                (machine, self.around.want(task, machine))
             })
             .collect();
         let deadline = self.around.now + 4 * SECOND;
-        while tasks.iter().any(|task| self.around.tasks[*task].answer.is_none()) {
+        while tasks.iter().any(|(machine, task)| self.waits(*machine, *task)) {
             assert!(self.around.now < deadline, "a healed cluster does not answer: {}", self.positions());
             self.run_for(20 * MS);
         }
+    }
+
+    fn waits(&self, machine: usize, task: usize) -> bool {
+        let removed = self.around.judge.was_removed(self.machines[machine].id);
+        self.around.tasks[task].answer.is_none() && !removed
     }
 
     /// Nothing that was released may be forgotten.

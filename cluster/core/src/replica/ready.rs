@@ -2,13 +2,18 @@
 //!
 //! 1. A leader's messages leave before its own fsync (raft thesis §10.2.1); everybody else's wait for it.
 //! 2. A Ready that changes term or vote, or carries a snapshot, is made durable at once, before any message of it or
-//!    of a later one: raft-rs 0.7 would otherwise let a node that elects itself speak in a term it may forget.
+//!    of a later one: raft-rs 0.7 would otherwise let a node that elects itself speak in a term it may forget. So is
+//!    one that learns that a step of the configuration is committed. Whoever is told so may be the one that is removed,
+//!    and is switched off; were all others to forget it in a power cut, their fences would ask for that one for ever.
 //! 3. All other fsyncs are asked for and awaited elsewhere; whatever is written meanwhile rides the next one.
 //! 4. Committed entries are applied and their state written without an fsync: the log already holds them.
 
 use super::disk::{DiskBatch, HardStateRow, HighWater, LogPoint, meta_key};
+use super::members::is_step;
 use super::wire::{PeerMessage, Promise};
 use super::{Fatal, Lifecycle, Output, Replica, Unsynced};
+#[cfg(signonce_sim)]
+use crate::mutation::{self, Mutation};
 use raft::eraftpb::{HardState, Message, MessageType};
 use raft::{Ready, Storage as _};
 
@@ -18,11 +23,11 @@ impl Replica {
     /// # Errors
     /// See [`Fatal`]: the process must stop, without executing outputs of this call.
     pub fn pump(&mut self) -> Result<Vec<Output>, Fatal> {
+        while matches!(self.lifecycle, Lifecycle::Member) && self.raft.has_ready() {
+            self.one_ready()?;
+            self.offer_snapshot_if_wanted();
+        }
         if matches!(self.lifecycle, Lifecycle::Member) {
-            while self.raft.has_ready() {
-                self.one_ready()?;
-                self.offer_snapshot_if_wanted();
-            }
             self.propose_checkpoint();
             self.follow_registry();
         }
@@ -32,7 +37,9 @@ impl Replica {
     fn one_ready(&mut self) -> Result<(), Fatal> {
         let mut ready = self.raft.ready();
         let number = ready.number();
-        let inline = !ready.snapshot().is_empty() || self.changes_term_or_vote(&ready);
+        let inline = !ready.snapshot().is_empty()
+            || self.changes_term_or_vote(&ready)
+            || self.learns_of_committed_step(&ready);
         if !inline {
             let messages = ready.take_messages();
             self.send(messages);
@@ -75,6 +82,17 @@ impl Replica {
     fn changes_term_or_vote(&self, ready: &Ready) -> bool {
         let known = &self.raft.store().hard_state;
         ready.hs().is_some_and(|hs| hs.term != known.term || hs.vote != known.vote)
+    }
+
+    fn learns_of_committed_step(&self, ready: &Ready) -> bool {
+        #[cfg(signonce_sim)]
+        if mutation::is(Mutation::StepsForgotten) {
+            return false;
+        }
+        let store = self.raft.store();
+        let Some(upto) = ready.hs().map(|hs| hs.commit) else { return false };
+        let new = ready.entries().iter().filter(|entry| entry.index <= upto);
+        store.between(store.hard_state.commit, upto).chain(new).any(is_step)
     }
 
     /// Writes snapshot, entries and hard state of `ready` in one batch. Returns whether a snapshot was installed.
