@@ -120,7 +120,11 @@ fn the_leader_is_pinned_to_a_member_or_a_zone_and_let_go() {
 
 #[test]
 fn what_nodes_say_of_their_place_goes_with_them() {
-    let mut world = formed(2);
+    let mut world = formed(0);
+    for node in 3..=4 {
+        world.change(Change::AnnounceMember(member(node))).unwrap();
+    }
+    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     let note = |node, zone: &str| {
         let note = NodeNote { zone: Some(zone.into()), version: "1.2.3".into() };
         Change::Place(PlacementChange::Note { node: NodeId(node), note })
