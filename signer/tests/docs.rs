@@ -68,7 +68,7 @@ fn follow_in(dir: &Path, first: &str, pages: &[&str]) -> String {
     keystore(&dir.join("keystore"));
     let script = pages.iter().map(|page| commands(page)).collect::<Vec<_>>().join("\n");
     let script = format!(
-        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nkeystore=keystore\n{first}\n{script}"
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\nkeystore=keystore\n{first}\n{script}"
     );
     let binaries = Path::new(BINARY).parent().unwrap().to_path_buf();
     let path = std::env::join_paths(
@@ -201,4 +201,66 @@ async fn a_validator_is_made_moved_in_and_given_new_keys_as_the_pages_say() {
     assert!(said.contains("shred -u"), "{said}");
     assert!(said.contains("old keys are disabled"), "{said}");
     assert!(said.contains("old keys are removed for ever"), "{said}");
+}
+
+#[test]
+fn the_program_is_tried_and_a_machine_looked_at_as_the_page_says() {
+    let said = follow(&["docs/install.md"]);
+    assert!(said.lines().any(|line| line.contains("WRONG") && line.contains("certificate")), "{said}");
+    assert!(said.lines().any(|line| line.contains("file system")), "{said}");
+}
+
+#[test]
+fn a_cluster_is_hardened_and_thieves_are_shut_out_as_the_page_says() {
+    let said = follow(&["docs/first-cluster.md", "docs/hardening.md"]);
+    let (_, after) = said.split_once("Approved, and made:").unwrap_or_else(|| panic!("{said}"));
+    let list: Vec<&str> = after
+        .lines()
+        .skip_while(|line| !line.starts_with("NAME"))
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let has = |name: &str| list.iter().any(|line| line.starts_with(name));
+    assert!(has("dashboard") && has("bob") && !has("night-shift"), "{said}");
+}
+
+/// What headings of a page are called in links.
+fn anchors(text: &str) -> Vec<String> {
+    let slug = |heading: &str| -> String {
+        let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+        kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| slug(line.trim_start_matches('#'))).collect()
+}
+
+#[test]
+fn every_link_of_the_pages_leads_somewhere() {
+    let root = repository();
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "SECURITY.md", "ARCHITECTURE.md"].iter().map(|page| root.join(page)).collect();
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    pages.extend(docs.filter(|path| path.extension().is_some_and(|end| end == "md")));
+    let mut links = 0;
+    for page in &pages {
+        let text = fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{} links to {link}, which is not there", page.display());
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(there.iter().any(|name| name == anchor), "{}: no heading {link}", page.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 50, "{links}");
+    // Who reads the README finds every page.
+    let readme = fs::read_to_string(&pages[0]).unwrap();
+    for page in pages[3..].iter().map(|page| page.file_name().unwrap().to_str().unwrap()) {
+        assert!(readme.contains(&format!("](docs/{page})")), "the README does not lead to docs/{page}");
+    }
 }

@@ -215,7 +215,7 @@ fn kept(said: Option<&str>, mark: bool) -> (Level, &'static str) {
             "the clock is not synchronised: blocks are refused when it is slots off; run chrony or systemd-timesyncd",
         ),
         (_, true) => (Level::Fine, "has set the clock since the machine started"),
-        _ => (Level::Warning, "unknown here (no timedatectl): make sure that the machine runs one"),
+        _ => (Level::Warning, "unknown here (timedatectl does not say): make sure that one runs"),
     }
 }
 
