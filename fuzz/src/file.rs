@@ -1,7 +1,8 @@
 //! What lies on disks and in operators' hands: the store's rows, keystores, sealed keys, the configuration.
 
+use crate::backup::manifest::Manifest;
 use crate::sealed;
-use crate::signer::config::Config;
+use crate::signer::{config::Config, interchange::Interchange};
 use parity_scale_codec::DecodeAll;
 use signonce_core::replica::disk::{DiskImage, DiskTable, HighWater};
 use signonce_core::replica::fence::{ClusterId, Life};
@@ -139,4 +140,23 @@ pub fn config(data: &[u8]) -> bool {
         assert!(config.admin_socket().is_absolute() && config.identity_file().is_absolute());
         true
     })
+}
+
+/// A file of watermarks. Its minimal form says the same, and what is written is read again.
+pub fn interchange(data: &[u8]) -> bool {
+    let Ok(file) = Interchange::read(data) else { return false };
+    let Ok(floors) = file.floors() else { return false };
+    let minimal = file.minimal().expect("a file with floors has a minimal form");
+    assert_eq!(minimal.floors().as_ref(), Ok(&floors), "the minimal form has the same floors");
+    let written = serde_json::to_vec(&minimal).expect("plain data");
+    assert_eq!(Interchange::read(&written).as_ref(), Ok(&minimal));
+    true
+}
+
+/// The manifest of a backup. (Its state is the target `snapshot`.)
+pub fn backup(data: &[u8]) -> bool {
+    let Ok(manifest) = Manifest::read(data) else { return false };
+    let written = serde_json::to_vec(&manifest).expect("plain data");
+    assert_eq!(Manifest::read(&written), Ok(manifest));
+    true
 }

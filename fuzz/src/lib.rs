@@ -16,7 +16,7 @@ pub mod seeds;
 mod world;
 
 pub use client::{change, payload, rpc};
-pub use file::{config, disk, envelope, keystore};
+pub use file::{backup, config, disk, envelope, interchange, keystore};
 pub use ledger::ledger;
 pub use peer::{command, entry, frame, raft, snapshot};
 
@@ -35,6 +35,19 @@ mod transport {
 #[path = "../../signer/src"]
 mod signer {
     pub(crate) mod config;
+    pub(crate) mod interchange;
+}
+
+/// Which the interchange needs.
+#[path = "../../signer/src/sign"]
+mod sign {
+    pub(crate) mod coordinate;
+}
+
+#[allow(dead_code, unused_imports, reason = "another crate's file")]
+#[path = "../../signer/src/backup"]
+mod backup {
+    pub(crate) mod manifest;
 }
 
 /// A target: whether it accepts the bytes.
@@ -54,6 +67,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("keystore", keystore),
     ("envelope", envelope),
     ("config", config),
+    ("interchange", interchange),
+    ("backup", backup),
     ("ledger", ledger),
 ];
 

@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p signonce-fuzz` in the workspace writes them to `fuzz/corpus`; a test holds the two together.
 
+use crate::backup::manifest::{Counts, FileEntry, Manifest};
 use crate::transport::frame::{Decline, Frame, Purpose, Request};
 use crate::world::{self, BEGIN, KEYS, World, claim, duty, floors, key};
 use parity_scale_codec::Encode;
@@ -14,8 +15,8 @@ use signonce_core::{
 };
 use signonce_keys::{NodeIdentity, SecretKey, SecretString, seal};
 use signonce_protocol::{
-    AuraMode, ChainFormat, Content, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, NumberWidth,
-    PayloadKind, RawPayload, Scheme, payload::AuthorityRecord,
+    AuraMode, ChainFormat, Content, DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, NodeId,
+    NumberWidth, PayloadKind, RawPayload, Scheme, payload::AuthorityRecord,
 };
 use std::collections::BTreeMap;
 
@@ -40,6 +41,8 @@ pub fn of(target: &str) -> BTreeMap<String, Vec<u8>> {
         "keystore" => named(keystores()),
         "envelope" => named(envelopes()),
         "config" => named(configs()),
+        "interchange" => named(interchanges()),
+        "backup" => named(manifests()),
         "ledger" => named(asks()),
         other => panic!("{other} has no seeds: add some"),
     }
@@ -361,6 +364,34 @@ key = "/etc/key.pem"
          slot_tolerance = 2\n[log]\nformat = \"text\"\nlevel = \"info,signonce_core=debug\"\n"
     );
     vec![small.into(), all.into_bytes()]
+}
+
+/// The sound ones of the vectors that the product's own tests read.
+fn interchanges() -> Vec<Vec<u8>> {
+    [
+        include_bytes!("../../signer/tests/vectors/watermarks/good-complete.json").to_vec(),
+        include_bytes!("../../signer/tests/vectors/watermarks/good-empty.json").to_vec(),
+        include_bytes!("../../signer/tests/vectors/watermarks/good-last-round.json").to_vec(),
+        include_bytes!("../../signer/tests/vectors/watermarks/good-minimal.json").to_vec(),
+    ]
+    .into()
+}
+
+fn manifests() -> Vec<Vec<u8>> {
+    let manifest = Manifest {
+        format: "signonce-backup".into(),
+        version: 1,
+        cluster: "00112233445566778899aabbccddeeff".into(),
+        node: NodeId(2),
+        applied: LogIndex(1_234),
+        state_hash: HexArray([7; 32]),
+        feature_level: 2,
+        created_ms: 1_700_000_000_000,
+        software: "0.1.0".into(),
+        counts: Counts { chains: 1, keys: 5, clients: 2 },
+        files: vec![FileEntry { name: "state".into(), bytes: 4_096, sha256: HexArray([9; 32]) }],
+    };
+    vec![serde_json::to_vec_pretty(&manifest).expect("plain data")]
 }
 
 /// Orders of business for the ledger: bytes that look like nothing, but differ.

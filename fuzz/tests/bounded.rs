@@ -101,7 +101,7 @@ fn bytes_that_peers_send_break_nothing() {
 
 #[test]
 fn bytes_in_files_break_nothing() {
-    let files = ["disk", "keystore", "envelope", "config"];
+    let files = ["disk", "keystore", "envelope", "config", "interchange", "backup"];
     TARGETS.iter().filter(|(name, _)| files.contains(name)).for_each(|(n, t)| run(n, *t));
 }
 

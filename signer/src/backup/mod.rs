@@ -7,17 +7,18 @@
 //! [`schedule`] makes them by the clock.
 
 pub mod folder;
+mod manifest;
 pub mod schedule;
 mod signature;
 
+pub use manifest::{Counts, FileEntry, Manifest, ManifestError};
 pub use signature::NodeSignature;
 
 use crate::{config::TlsFiles, server::tls::TlsError};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::{Handle, clock::unix_ms};
 use signonce_core::{BackupName, KeyState, RestoreError, State, replica::fence::ClusterId};
-use signonce_protocol::{HexArray, LogIndex, NodeId};
+use signonce_protocol::HexArray;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -30,64 +31,10 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 /// The file with the node's signature of the manifest.
 pub const SIGNATURE_FILE: &str = "signature.json";
 
-const FORMAT: &str = "signonce-backup";
-const VERSION: u32 = 1;
 /// More than any manifest or signature has.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// More than any state has.
 const MAX_STATE_BYTES: u64 = 4 << 30;
-
-/// What a backup is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Manifest {
-    /// `signonce-backup`.
-    pub format: String,
-    /// Of this layout.
-    pub version: u32,
-    /// The cluster's id.
-    pub cluster: String,
-    /// The node that made it.
-    pub node: NodeId,
-    /// The last log entry that is in it.
-    pub applied: LogIndex,
-    /// The hash of the state after that entry.
-    pub state_hash: HexArray<32>,
-    /// What commands may use.
-    pub feature_level: u32,
-    /// When it was made, in Unix milliseconds of the node.
-    pub created_ms: u64,
-    /// The software's version.
-    pub software: String,
-    /// How many chains, living keys and active clients it has.
-    pub counts: Counts,
-    /// The files beside this one.
-    pub files: Vec<FileEntry>,
-}
-
-/// What is in a backup, for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Counts {
-    /// Chains.
-    pub chains: usize,
-    /// Keys that were not removed.
-    pub keys: usize,
-    /// Clients that were not removed.
-    pub clients: usize,
-}
-
-/// One file of a backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FileEntry {
-    /// Its name.
-    pub name: String,
-    /// Its length.
-    pub bytes: u64,
-    /// Its hash.
-    pub sha256: HexArray<32>,
-}
 
 /// Why there is no backup, or none that can be believed.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +77,8 @@ pub enum BackupError {
     },
     /// Made by another version.
     #[error(
-        "{path} is of version {found}, this program reads version {VERSION}: use the program that made it"
+        "{path} is of version {found}, this program reads version {}: use the program that made it",
+        manifest::VERSION
     )]
     Version {
         /// The file.
@@ -180,8 +128,8 @@ pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str) -> Result<Made, Back
         (applied, state.hash(), state.feature_level(), count(state), state.snapshot())
     });
     let manifest = Manifest {
-        format: FORMAT.into(),
-        version: VERSION,
+        format: manifest::FORMAT.into(),
+        version: manifest::VERSION,
         cluster: cluster.to_ascii_lowercase(),
         node: handle.node(),
         applied,
@@ -254,24 +202,13 @@ pub fn verify(dir: &Path, ca: &Path) -> Result<Verified, BackupError> {
 
 /// The manifest, and its bytes.
 fn read_manifest(dir: &Path) -> Result<(Manifest, Vec<u8>), BackupError> {
-    /// What every version begins with.
-    #[derive(Deserialize)]
-    struct Head {
-        format: String,
-        version: u32,
-    }
     let path = dir.join(MANIFEST_FILE);
     let bytes = read(&path, MAX_TEXT_BYTES)?;
-    let malformed = |why: String| BackupError::Malformed { path: path.clone(), what: "manifest", why };
-    let head: Head = serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
-    if head.format != FORMAT {
-        return Err(malformed(format!("its format is {:?}, not {FORMAT:?}", head.format)));
+    match Manifest::read(&bytes) {
+        Ok(manifest) => Ok((manifest, bytes)),
+        Err(ManifestError::Version(found)) => Err(BackupError::Version { path, found }),
+        Err(ManifestError::Malformed(why)) => Err(BackupError::Malformed { path, what: "manifest", why }),
     }
-    if head.version != VERSION {
-        return Err(BackupError::Version { path, found: head.version });
-    }
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
-    Ok((manifest, bytes))
 }
 
 /// The state file, if it is the one of the manifest.

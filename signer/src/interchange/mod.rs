@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::sign::coordinate::coordinate;
 use serde::{Deserialize, Serialize};
 use signonce_core::{Position, SignedDuty, State};
 use signonce_protocol::{
@@ -206,7 +207,7 @@ impl Interchange {
                 key_type: id.key_type,
                 public: id.public,
                 class: mark.class,
-                floor: crate::sign::errors::coordinate(mark.floor),
+                floor: coordinate(mark.floor),
                 signed: signed.map(|SignedDuty { duty, digest, .. }| Signed { duty, digest }).collect(),
             })
         };
@@ -288,7 +289,7 @@ impl Interchange {
     pub fn minimal(self) -> Result<Self, InterchangeError> {
         let Self { metadata, keys } = self;
         let minimal = |marks: KeyMarks| {
-            let floor = crate::sign::errors::coordinate(marks.floor_past_all()?);
+            let floor = coordinate(marks.floor_past_all()?);
             Ok(KeyMarks { floor, signed: Vec::new(), ..marks })
         };
         let keys = keys.into_iter().map(minimal).collect::<Result<_, _>>()?;

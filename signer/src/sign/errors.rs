@@ -1,6 +1,6 @@
 //! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
 
-use super::lookup::ClientView;
+use super::{coordinate::coordinate, lookup::ClientView};
 use crate::limits::TooMuch;
 use signonce_cluster::SubmitError;
 use signonce_core::{ChangeError, Claim, ClientId, KeyState, Position, Refusal, registry::MAX_KEY_LIMIT};
@@ -9,16 +9,6 @@ use signonce_protocol::{
     Duty, DutyClass, KeyId, PublicKey, SetId,
     rpc::{Coordinate, ErrorCode, LeaderHint, RpcError},
 };
-
-/// A position of the ledger as clients know it.
-pub fn coordinate(position: Position) -> Coordinate {
-    match position {
-        Position::Slot { slot } => Coordinate::Slot { slot },
-        Position::Grandpa { set_id, round } => Coordinate::Round { set_id, round },
-        Position::Beefy { set_id, block } => Coordinate::Block { set_id, block },
-        Position::Para { session } => Coordinate::Session { session },
-    }
-}
 
 /// The ledger refuses `claim`. `name_of` gives the names of clients, for the evidence.
 pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> String) -> RpcError {

@@ -1,6 +1,6 @@
 //! The keys as one client sees them: those it has a right to, with what it may do and how far they have signed.
 
-use super::{classes_of, errors::coordinate};
+use super::{classes_of, coordinate::coordinate};
 use signonce_core::{ClientId, Key, KeyState, State, WatermarkView};
 use signonce_protocol::rpc::{self, KeyInfo, WatermarkInfo};
 

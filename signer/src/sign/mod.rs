@@ -5,6 +5,7 @@
 //! payload's own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made
 //! while its claim is replicated and leaves only through `Committed`.
 
+pub mod coordinate;
 mod echo;
 pub mod errors;
 mod generate;
