@@ -318,7 +318,15 @@ impl Replica {
         let registry = state.registry();
         registry.memberships().next()?; // nobody ever came or went
         let configuration = self.configuration();
-        let mut going = configuration.members().filter(|node| registry.is_removed(*node));
+        // Not before who takes its place votes: in between, one that is away would be one too many for the fence.
+        let awaited = |node: NodeId| {
+            registry.memberships().any(|membership| {
+                let heir = membership.node;
+                let comes = registry.wanted_role(heir) == Some(MemberRole::Voter);
+                membership.replaces == Some(node) && comes && !configuration.voters.contains(&heir.0)
+            })
+        };
+        let mut going = configuration.members().filter(|node| registry.is_removed(*node) && !awaited(*node));
         if let Some(node) = going.find(|node| self.hazard_of_removing(*node).is_none()) {
             return Some(Step::Remove(node.0));
         }
