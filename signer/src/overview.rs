@@ -1,8 +1,8 @@
 //! One look at the whole cluster: the node that an operator asks asks the others, so that one socket shows them all.
 //!
-//! Members ask each other on the client port, with the certificates they have anyway: [`NodeApi`] answers to members
-//! of the cluster only. What they tell is a [`NodeReport`], which holds nothing secret and changes nothing. The
-//! operators' `admin_overview` puts the reports beside each other; `signonce status` and `signonce top` show them.
+//! Members ask each other on the client port, with the certificates they have anyway: [`NodeApiServer`] answers
+//! to members of the cluster only. What they tell is a [`NodeReport`], which holds nothing secret and changes nothing.
+//! The operators' `admin_overview` puts the reports beside each other; `signonce status` and `signonce top` show them.
 
 pub mod clocks;
 

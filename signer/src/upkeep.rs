@@ -2,9 +2,8 @@
 //!
 //! [`Upkeep::run`] runs on every node and acts on the one that leads. Each task looks at the applied state, does one
 //! step, and looks again at the next round; a step that another leader has made meanwhile is refused by the log and
-//! nothing is lost. [`feature`] raises the feature level, [`reseal`] seals keys for members that come, [`placement`] keeps
-//! the leader where it should be. [`note`] is each
-//! node's own.
+//! nothing is lost. [`feature`] raises the feature level, [`reseal`] seals keys for members that come, `placement` keeps
+//! the leader where it should be. `note` is each node's own.
 
 pub mod feature;
 mod note;

@@ -87,7 +87,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The exit code of a command that ends with it (design §9).
+    /// The exit code of a command that ends with it.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(error) => error.code().exit_code(),

@@ -3,7 +3,7 @@
 //!
 //! Records come out of the replicated log ([`signonce_core::audit`]). What never reaches the log is noted in a
 //! [`Notebook`] and brought there by [`Auditor::run`], merged and at a low rate; the same task signs the chain with
-//! the node's certificate ([`head`]) and prunes the node's copy. [`query`] is what operators ask of a node, [`file`]
+//! the node's certificate ([`head`]) and prunes the node's copy. [`query`] is what operators ask of a node, [`mod@file`]
 //! the form of an export and its verifier, [`words`] what a record says to a person, [`watch`] the comparison with
 //! what a chain shows.
 

@@ -84,10 +84,11 @@ impl Notebook {
         let Asked { client, key, request } = asked;
         let mut notes = self.lock();
         let mut subject = Subject { client, key, what };
-        if notes.len() >= ROOM_FOR_DUTIES && !notes.contains_key(&subject) {
-            if let What::Refused { duty, digest, .. } = &mut subject.what {
-                (*duty, *digest) = (None, None);
-            }
+        if notes.len() >= ROOM_FOR_DUTIES
+            && !notes.contains_key(&subject)
+            && let What::Refused { duty, digest, .. } = &mut subject.what
+        {
+            (*duty, *digest) = (None, None);
         }
         if notes.len() >= ROOM_FOR_KEYS && !notes.contains_key(&subject) {
             subject.key = None;
@@ -191,7 +192,7 @@ mod tests {
         let taken = notes.take(0);
         assert!(taken.len() <= ROOM_FOR_DUTIES + 1, "{}", taken.len());
         assert_eq!(taken.iter().map(|note| note.count).sum::<u64>(), 10_000);
-        assert!(super::super::NOTES_PER_CHANGE <= MAX_NOTES);
+        const { assert!(super::super::NOTES_PER_CHANGE <= MAX_NOTES) };
     }
 
     #[test]

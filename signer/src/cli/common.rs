@@ -27,7 +27,7 @@ pub(super) struct Usage(pub String);
 #[error("{0}")]
 pub(super) struct NotYet(pub String);
 
-/// The exit code of a failed command (design §9): 1 refused or failed, 2 wrong usage, 3 unknown, 4 not ready.
+/// The exit code of a failed command: 1 refused or failed, 2 wrong usage, 3 unknown, 4 not ready.
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| {
         if cause.is::<Usage>() {

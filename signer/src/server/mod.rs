@@ -26,7 +26,7 @@ use crate::{
     overview::{self, Overseer},
     readiness::Gate,
     rpc::Rpc,
-    sign::Signer,
+    sign::{Books, Signer},
     upkeep::Upkeep,
 };
 use http::{Endpoint, serve_probes};
@@ -314,14 +314,17 @@ impl Parts {
             Gate::new(handle.clone(), Arc::clone(&keyring), Arc::clone(&sync), Arc::clone(&clock), config);
         let gate = Arc::new(gate);
         let notes = Arc::new(Notebook::default());
+        let books = Books {
+            metrics: Arc::clone(&metrics),
+            notes: Arc::clone(&notes),
+            activity: Arc::clone(&activity),
+        };
         let signer = Arc::new(Signer::new(
             handle.clone(),
             Arc::clone(&keyring),
             Arc::clone(&sync),
             Arc::clone(&gate),
-            Arc::clone(&metrics),
-            Arc::clone(&notes),
-            Arc::clone(&activity),
+            books,
             config.limits.request_timeout(),
         ));
         let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config.node.zone.clone());

@@ -58,6 +58,16 @@ pub struct Signer {
     making: tokio::sync::Mutex<()>,
 }
 
+/// Where a signer writes down what it did.
+pub struct Books {
+    /// How much and how long.
+    pub metrics: Arc<Metrics>,
+    /// What the audit is told of that never reaches the log.
+    pub notes: Arc<Notebook>,
+    /// What each client has asked.
+    pub activity: Arc<Activity>,
+}
+
 /// What `signer_sign` is asked.
 pub struct SignRequest {
     /// The chain.
@@ -94,11 +104,10 @@ impl Signer {
         keyring: Arc<Keyring>,
         sync: Arc<KeyringSync>,
         gate: Arc<Gate>,
-        metrics: Arc<Metrics>,
-        notes: Arc<Notebook>,
-        activity: Arc<Activity>,
+        books: Books,
         timeout: Duration,
     ) -> Self {
+        let Books { metrics, notes, activity } = books;
         let (limiter, making) = (Limiter::default(), tokio::sync::Mutex::default());
         Self { handle, keyring, sync, gate, metrics, notes, timeout, limiter, activity, making }
     }
@@ -116,7 +125,7 @@ impl Signer {
     /// Signs one payload, once per duty.
     ///
     /// # Errors
-    /// Every refusal of design §6, with its facts.
+    /// Every refusal, with its facts.
     pub async fn sign(&self, peer: &PeerIdentity, request: SignRequest) -> Result<SignReply, RpcError> {
         // From here on every line of the log, the claim in the replicated log and the error carry this name.
         let id = self.handle.next_request();

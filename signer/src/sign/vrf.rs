@@ -25,7 +25,7 @@ impl Signer {
     /// Evaluates the BABE VRF of a slot.
     ///
     /// # Errors
-    /// Every refusal of design §6 that is not about a duty.
+    /// Every refusal that is not about a duty.
     pub async fn vrf(&self, peer: &PeerIdentity, request: VrfParams) -> Result<VrfReply, RpcError> {
         let started = Instant::now();
         let id = self.handle.next_request();

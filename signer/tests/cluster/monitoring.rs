@@ -227,15 +227,13 @@ async fn a_killed_node_is_told_of_through_prometheus_and_alertmanager() {
     })
     .await;
 
-    let mut round = 2;
-    for (panel, query) in queries(&dashboard()) {
+    for (round, (panel, query)) in (2..).zip(queries(&dashboard())) {
         let query = query.replace("$__rate_interval", "1m");
         until(&format!("panel {panel:?} shows something: {query}"), async || {
             (ask(prometheus, &query).await? > 0).then_some(())
         })
         .await;
         vote(&world, &client, round).await;
-        round += 1;
     }
 
     let killed = world.cluster.node_ids()[2];

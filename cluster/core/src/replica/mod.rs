@@ -475,7 +475,7 @@ impl Replica {
             return Err(HelloRefusal::OtherCluster { theirs: hello.cluster, ours: self.config.cluster });
         }
         let later = hello.joined || self.config.joined;
-        if !later && !(self.formed && hello.formed) && hello.initial != self.config.initial {
+        if !(later || self.formed && hello.formed) && hello.initial != self.config.initial {
             return Err(HelloRefusal::OtherMembers);
         }
         // It may have come while this node was away. Its word is enough to ask it, and to hear what others say.

@@ -20,7 +20,7 @@ pub struct Measured {
     pub round_trip: Duration,
     /// What an fsync takes there, lately; unknown before the first.
     pub sync: Option<Duration>,
-    /// What a claim would take if it led: see [`cost`].
+    /// What a claim would take if it led: see `cost`.
     pub cost: Option<Duration>,
 }
 

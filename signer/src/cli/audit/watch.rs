@@ -105,10 +105,11 @@ pub(super) async fn run(args: Args) -> Done {
     };
     let watching = Watcher::new(plan).run(told);
     match args.watch_for {
-        Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), watching).await {
-            Ok(ended) => ended?,
-            Err(_) => {}
-        },
+        Some(seconds) => {
+            if let Ok(ended) = tokio::time::timeout(Duration::from_secs(seconds), watching).await {
+                ended?;
+            }
+        }
         None => watching.await?,
     }
     hooks.wait().await;
