@@ -16,8 +16,8 @@ use signonce_protocol::{
     EpochIndex, Hash, KeyType, PublicKey, Slot,
     client::{ClientError, SignerClient},
     rpc::{
-        ChainRef, GenerateKeyParams, GenerateKeyReply, KeyInfo, LastSigned, PayloadParam, RpcError, SignParams,
-        SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply, rpc_module,
+        ChainRef, GenerateKeyParams, GenerateKeyReply, KeyInfo, LastSigned, PayloadParam, RpcError,
+        SignParams, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply, rpc_module,
     },
 };
 use std::{
