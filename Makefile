@@ -85,7 +85,7 @@ sim-test: setup ## Tests and lints of simulator and model: named scenarios, and 
 	cd cluster/sim && cargo fmt --all --check
 
 model: setup ## Models of claim, commit, release and of the fence: every state, and that no rule can be left out
-	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked --workspace --bin signonce-model
+	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -p signonce-model
 
 fuzz: setup ## libFuzzer on one decoder or the ledger: TARGET=payload SECONDS=60 (the names are in fuzz/src/lib.rs)
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
