@@ -10,6 +10,7 @@ mod load;
 pub use load::Loaded;
 
 use serde::Deserialize;
+use signonce_keys::PassphraseSource;
 use signonce_protocol::NodeId;
 use std::{
     collections::BTreeSet,
@@ -338,6 +339,11 @@ impl Config {
     /// The file with the node's sealed identity.
     pub fn identity_file(&self) -> PathBuf {
         self.node.data_dir.join(IDENTITY_FILE)
+    }
+
+    /// Where the passphrase of the node's sealed identity comes from.
+    pub fn passphrase_source(&self) -> PassphraseSource {
+        self.node.unlock_file.clone().map_or(PassphraseSource::Credential, PassphraseSource::File)
     }
 
     /// The admin socket.

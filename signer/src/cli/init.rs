@@ -9,7 +9,7 @@ use signonce_cluster::{
     node_name,
 };
 use signonce_core::replica::fence::ClusterId;
-use signonce_keys::{NodeIdentity, PassphraseSource, Recipient, ScryptWork};
+use signonce_keys::{NodeIdentity, Recipient, ScryptWork};
 use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::Path, process::ExitCode};
 
 /// Makes the store and the identity of a node of a new cluster, once.
@@ -41,7 +41,7 @@ pub(super) fn run(args: Args) -> Done {
     let dir = &config.node.data_dir;
     check_empty(dir)?;
     // Before anything is asked: without a passphrase there is no identity.
-    drop(passphrase(&config)?);
+    drop(config.passphrase_source().read()?);
     args.confirm.ask(plan(&config))?;
     let (own, recipient) = make(&config)?;
     let cluster = own.cluster;
@@ -65,7 +65,7 @@ pub(super) fn run(args: Args) -> Done {
 
 /// Makes the store and the sealed identity of the node that `config` describes; its data directory must be empty.
 pub(super) fn make(config: &Config) -> anyhow::Result<(Identity, Recipient)> {
-    let passphrase = passphrase(config)?;
+    let passphrase = config.passphrase_source().read()?;
     let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
     let initial = config.cluster.members.iter().map(|member| member.id).collect();
     let own = Identity { cluster, node: config.node.id, initial, joined: false };
@@ -83,14 +83,6 @@ pub(super) fn make(config: &Config) -> anyhow::Result<(Identity, Recipient)> {
     };
     identity::create(dir, &own)?;
     Ok((own, identity.recipient()))
-}
-
-fn passphrase(config: &Config) -> anyhow::Result<signonce_keys::SecretString> {
-    let source = match &config.node.unlock_file {
-        Some(path) => PassphraseSource::File(path.clone()),
-        None => PassphraseSource::Credential,
-    };
-    Ok(source.read()?)
 }
 
 /// Refuses a directory with anything in it.

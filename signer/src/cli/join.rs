@@ -22,7 +22,7 @@ use signonce_cluster::{
     node_name,
 };
 use signonce_core::{FEATURE_LEVEL, JoinToken, Member, replica::fence::ClusterId};
-use signonce_keys::{NodeIdentity, PassphraseSource, ScryptWork, SecretString};
+use signonce_keys::{NodeIdentity, ScryptWork, SecretString};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -80,11 +80,7 @@ pub(super) async fn run(args: Args) -> Done {
     }
     let token = read_token(&args.token_file)?;
     check_certificate(&config, &cluster)?;
-    let source = match &config.node.unlock_file {
-        Some(path) => PassphraseSource::File(path.clone()),
-        None => PassphraseSource::Credential,
-    };
-    let passphrase = source.read()?;
+    let passphrase = config.passphrase_source().read()?;
     let via = places(&args.via, &config)?;
     args.confirm.ask(plan(&config, &via, &progress))?;
     if progress != Progress::Store {

@@ -36,9 +36,7 @@ use prometheus_client::collector::Collector;
 use reload::{LiveTls, ReloadFailed};
 use signonce_cluster::{Node, NodeConfig, Peer, StartError, StoreError, identity};
 use signonce_core::{FEATURE_LEVEL, Member};
-use signonce_keys::{
-    HardeningReport, IdentityError, Keyring, NodeIdentity, PassphraseError, PassphraseSource, harden_process,
-};
+use signonce_keys::{HardeningReport, IdentityError, Keyring, NodeIdentity, PassphraseError, harden_process};
 use signonce_protocol::{NodeId, rpc::rpc_module};
 use std::{
     fs, io,
@@ -191,11 +189,7 @@ fn check_identity(config: &Config) -> Result<(), RunError> {
 
 /// Opens the node's own identity, which takes a second by design.
 async fn unlock(config: &Config) -> Result<NodeIdentity, RunError> {
-    let source = match &config.node.unlock_file {
-        Some(path) => PassphraseSource::File(path.clone()),
-        None => PassphraseSource::Credential,
-    };
-    let passphrase = source.read()?;
+    let passphrase = config.passphrase_source().read()?;
     let path = config.identity_file();
     let loaded = tokio::task::spawn_blocking(move || NodeIdentity::load(&path, &passphrase)).await;
     match loaded {

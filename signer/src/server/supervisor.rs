@@ -7,13 +7,16 @@
 use crate::readiness::Gate;
 use sd_notify::NotifyState;
 use signonce_cluster::ClusterMetrics;
-use std::{sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
 /// How often readiness is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Follows the node until the process ends.
 pub(super) async fn follow(gate: Arc<Gate>, metrics: Arc<ClusterMetrics>) {
+    if env::var_os("NOTIFY_SOCKET").is_none() {
+        return; // nobody to tell
+    }
     let watchdog = sd_notify::watchdog_enabled();
     let mut told = Told::default();
     let mut next_sign = tokio::time::Instant::now();

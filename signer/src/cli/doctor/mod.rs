@@ -9,7 +9,7 @@ use super::common::{ConfigFile, Done, Output, load, table};
 use crate::{admin::client::AdminClient, config::Config};
 use serde::Serialize;
 use signonce_cluster::identity;
-use signonce_keys::{NodeIdentity, PassphraseSource};
+use signonce_keys::NodeIdentity;
 use std::{fmt::Display, process::ExitCode};
 
 /// Checks a node's machine and configuration.
@@ -125,11 +125,7 @@ fn store(config: &Config, findings: &mut Findings) {
 }
 
 fn unlock(config: &Config, findings: &mut Findings) {
-    let source = match &config.node.unlock_file {
-        Some(path) => PassphraseSource::File(path.clone()),
-        None => PassphraseSource::Credential,
-    };
-    let passphrase = match source.read() {
+    let passphrase = match config.passphrase_source().read() {
         Ok(passphrase) => passphrase,
         Err(error) => return findings.wrong("unlocking", error),
     };
