@@ -104,6 +104,8 @@ pub struct Envelope {
     pub to: NodeId,
     /// The process at the other end of the stream; `None` if any will do.
     pub boot: Option<u64>,
+    /// Which of the sender's streams, in the order they began; `None` outside of them.
+    pub stream: Option<u64>,
     /// What is said.
     pub frame: Frame,
 }

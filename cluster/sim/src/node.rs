@@ -70,8 +70,11 @@ pub struct Process {
     hints: Vec<NodeId>,
     waiters: Waiters,
     forwarded: BTreeMap<NodeId, Vec<Request>>,
-    /// The process at the other end of the stream to each peer.
-    streams: BTreeMap<NodeId, u64>,
+    /// The stream to each peer.
+    streams: BTreeMap<NodeId, Stream>,
+    /// The last stream each peer was heard on: its process and the number there.
+    heard_on: BTreeMap<NodeId, (u64, u64)>,
+    next_stream: u64,
     hold_off: bool,
     syncing: bool,
     sync_wanted: Option<(u64, HighWater)>,
@@ -83,6 +86,15 @@ pub struct Process {
     /// Chain hashes of the log as written.
     chains: BTreeMap<u64, [u8; 32]>,
     seen: Seen,
+}
+
+/// A stream to a peer.
+#[derive(Clone, Copy)]
+struct Stream {
+    /// The process at the other end.
+    boot: u64,
+    /// Counts this process's streams.
+    number: u64,
 }
 
 /// What was seen of a process before: these only rise.
@@ -186,6 +198,8 @@ impl Machine {
             waiters: Waiters::default(),
             forwarded: BTreeMap::new(),
             streams: BTreeMap::new(),
+            heard_on: BTreeMap::new(),
+            next_stream: 1,
             hold_off: false,
             syncing: false,
             sync_wanted: None,
@@ -284,7 +298,7 @@ impl Process {
             Event::Arrive(envelope) => self.arrive(*envelope, around),
             Event::SnapshotSent { peer, arrived, .. } => self.replica.snapshot_sent(peer, arrived),
             Event::Reset { peer, boot, .. } => {
-                if self.streams.get(&peer) == Some(&boot) {
+                if self.streams.get(&peer).is_some_and(|stream| stream.boot == boot) {
                     self.streams.remove(&peer);
                     self.lost_stream(peer);
                 }
@@ -341,7 +355,7 @@ impl Process {
         for peer in self.peers() {
             if !self.streams.contains_key(&peer) {
                 let hello = self.replica.our_hello();
-                self.send(peer, None, Frame::Hello(hello), around);
+                self.send(peer, None, None, Frame::Hello(hello), around);
             }
         }
     }
@@ -357,7 +371,7 @@ impl Process {
     }
 
     fn arrive(&mut self, envelope: Envelope, around: &mut Around) {
-        let Envelope { from, node, life, boot, frame, .. } = envelope;
+        let Envelope { from, node, life, boot, stream, frame, .. } = envelope;
         if boot.is_some_and(|boot| boot != self.proc.boot) {
             // The other end is an older process; its stream breaks.
             let (peer, boot) = (self.hello.node, boot.unwrap_or_default());
@@ -370,6 +384,13 @@ impl Process {
             let (peer, boot) = (self.hello.node, self.proc.boot);
             let after = around.between(around.setup.delay);
             return around.schedule(after, Event::Reset { proc: from, peer, boot });
+        }
+        if let Some(stream) = stream
+            && self.heard_on.get(&node).is_none_or(|last| *last < (from.boot, stream))
+        {
+            // What it said on the stream before may be lost: that it had declined something, above all.
+            self.heard_on.insert(node, (from.boot, stream));
+            self.hold_off |= self.waiters.lost(node);
         }
         match frame {
             Frame::Raft(message) => {
@@ -406,7 +427,8 @@ impl Process {
             reply => reply,
         };
         if !matches!(reply, HelloReply::Refused(_)) {
-            self.streams.insert(peer, from.boot);
+            self.streams.insert(peer, Stream { boot: from.boot, number: self.next_stream });
+            self.next_stream += 1;
         }
         self.replica.hello_reply(peer, &reply);
         // What was queued for the stream before is stale.
@@ -616,7 +638,7 @@ impl Process {
             }
         }
         for (node, boot, reply) in std::mem::take(&mut self.replies) {
-            self.send(node, Some(boot), Frame::HelloReply(reply), around);
+            self.send(node, Some(boot), None, Frame::HelloReply(reply), around);
         }
         self.inspect(machine, around);
         Ok(())
@@ -697,21 +719,21 @@ impl Process {
         };
         let to = message.to();
         if message.is_snapshot() {
-            self.send(to, None, Frame::Raft(message), around);
+            self.send(to, None, None, Frame::Raft(message), around);
         } else {
             self.send_on_stream(to, Frame::Raft(message), around);
         }
     }
 
     fn send_on_stream(&mut self, to: NodeId, frame: Frame, around: &mut Around) {
-        if let Some(boot) = self.streams.get(&to) {
-            self.send(to, Some(*boot), frame, around);
+        if let Some(Stream { boot, number }) = self.streams.get(&to).copied() {
+            self.send(to, Some(boot), Some(number), frame, around);
         }
     }
 
-    fn send(&self, to: NodeId, boot: Option<u64>, frame: Frame, around: &mut Around) {
+    fn send(&self, to: NodeId, boot: Option<u64>, stream: Option<u64>, frame: Frame, around: &mut Around) {
         let Hello { node, life, .. } = self.hello;
-        around.send(Envelope { from: self.proc, node, life, to, boot, frame });
+        around.send(Envelope { from: self.proc, node, life, to, boot, stream, frame });
     }
 }
 

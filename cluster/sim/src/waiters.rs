@@ -49,7 +49,7 @@ impl Waiters {
         self.0.values_mut().for_each(|waiter| waiter.sent_to = None);
     }
 
-    /// The stream to `peer` broke. Whether any was sent there.
+    /// A stream to or from `peer` broke. Whether any was sent there.
     pub fn lost(&mut self, peer: NodeId) -> bool {
         let mut any = false;
         for waiter in self.0.values_mut().filter(|w| w.sent_to.is_some_and(|(to, _)| to == peer)) {

@@ -2,7 +2,9 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use signonce_core::Change;
 use signonce_core::replica::Role;
+use signonce_sim::around::{Task, Want};
 use signonce_sim::disk::Loss;
 use signonce_sim::mutation::Mutation;
 use signonce_sim::run::{caught, finish, run};
@@ -217,6 +219,30 @@ fn a_leader_that_commits_its_own_removal_falls_silent_and_the_others_go_on() {
     }
     assert!(led > 0, "in no seed was it elected");
     println!("elected in {led} of 60");
+}
+
+#[test]
+fn a_request_is_answered_though_the_word_that_the_leader_declined_it_was_lost_with_a_stream() {
+    // While leadership is about to move, the leader takes nothing. It says so on a stream that has just broken, and
+    // the follower's own stream, which came back earlier, gives the follower no reason to ask again.
+    let mut declined = 0;
+    for seed in 0..40 {
+        let mut world = formed(3, seed);
+        let leader = leader(&world);
+        let follower = (leader + 1) % 3;
+        world.op(&Op::Break(leader, follower));
+        world.run_for(MS);
+        world.op(&Op::Transfer(Some(follower)));
+        world.around.calm = true;
+        let change = Change::AddClient { name: "late".into(), spki: [1; 32], rights: Vec::new() };
+        let task = Task { want: Want::Change(change), patience: 10 * SECOND, tries: 0, answer: None };
+        let task = world.around.want(task, follower);
+        world.run_for(500 * MS);
+        declined += u32::from(world.around.tasks[task].answer.is_none());
+        world.run_for(5 * SECOND);
+        assert_eq!(world.around.tasks[task].answer, Some(true), "seed {seed}");
+    }
+    assert!(declined > 0, "in no seed did the leader decline");
 }
 
 #[test]

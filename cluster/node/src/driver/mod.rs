@@ -54,19 +54,53 @@ const MEASURE_LEVEL: u32 = 2;
 
 /// What can happen to a driver.
 pub(crate) enum Event {
-    Raft { from: NodeId, life: Life, message: Box<PeerMessage> },
-    Hello { hello: Box<Hello>, answer: oneshot::Sender<HelloReply> },
-    HelloReply { from: NodeId, reply: HelloReply },
-    Forwarded { from: NodeId, requests: Vec<Request> },
-    Declined { requests: Vec<RequestId>, why: Decline },
+    Raft {
+        from: NodeId,
+        life: Life,
+        message: Box<PeerMessage>,
+    },
+    Hello {
+        hello: Box<Hello>,
+        answer: oneshot::Sender<HelloReply>,
+    },
+    HelloReply {
+        from: NodeId,
+        reply: HelloReply,
+    },
+    Forwarded {
+        from: NodeId,
+        requests: Vec<Request>,
+    },
+    Declined {
+        requests: Vec<RequestId>,
+        why: Decline,
+    },
     Submit(Submission),
     Persisted(u64),
     Unreachable(NodeId),
-    SnapshotSent { peer: NodeId, arrived: bool },
-    Ping { from: NodeId, nonce: u64 },
-    Pong { from: NodeId, nonce: u64, sync: Option<Duration>, cost: Option<Duration> },
-    PruneAudit { before: u64 },
-    TransferLeadership { to: Option<NodeId>, answer: oneshot::Sender<Option<NodeId>> },
+    /// The first frame on a new stream from a peer has come.
+    HeardAnew(NodeId),
+    SnapshotSent {
+        peer: NodeId,
+        arrived: bool,
+    },
+    Ping {
+        from: NodeId,
+        nonce: u64,
+    },
+    Pong {
+        from: NodeId,
+        nonce: u64,
+        sync: Option<Duration>,
+        cost: Option<Duration>,
+    },
+    PruneAudit {
+        before: u64,
+    },
+    TransferLeadership {
+        to: Option<NodeId>,
+        answer: oneshot::Sender<Option<NodeId>>,
+    },
     Stop,
 }
 
@@ -236,6 +270,8 @@ impl Running {
                 self.peers.lost(peer);
                 self.hold_off |= self.waiters.lost(peer);
             }
+            // What it said before may be lost with its old stream: that it had declined something, above all.
+            Event::HeardAnew(peer) => self.hold_off |= self.waiters.lost(peer),
             Event::SnapshotSent { peer, arrived } => replica.snapshot_sent(peer, arrived),
             Event::Ping { from, nonce } => self.pong(from, nonce),
             Event::Pong { from, nonce, sync, cost } => {
@@ -432,7 +468,7 @@ impl Running {
             self.hold_off |= !matches!(why, Decline::SlotOutOfRange { .. } | Decline::Hazard(..));
             self.waiters.declined(&requests, why);
         } else {
-            // If this frame is lost, the waiter's deadline answers.
+            // If this frame is lost, the peer asks again once it hears this node on another stream.
             self.driver.transport.send(from, Frame::Declined(requests, why));
         }
     }

@@ -90,7 +90,8 @@ impl Waiters {
         }
     }
 
-    /// What was sent to `peer` may have been lost with its stream; it is sent again. Returns whether there was any.
+    /// What was sent to `peer`, or its answer, may have been lost with a stream; it is sent again. Returns whether
+    /// there was any.
     pub(crate) fn lost(&mut self, peer: NodeId) -> bool {
         let mut any = false;
         for waiter in self.waiting.values_mut().filter(|w| w.sent_to.is_some_and(|(to, _)| to == peer)) {

@@ -72,6 +72,7 @@ async fn serve(local: &Local, socket: TcpStream) -> Result<(), FrameError> {
     }
     let mut stream = BufReader::with_capacity(64 * 1024, stream);
     let mut gone = local.gone.subscribe();
+    let mut first = true;
     loop {
         let frame = tokio::select! {
             frame = Frame::read(&mut stream, FRAME_BYTES_MAX) => frame?,
@@ -90,6 +91,9 @@ async fn serve(local: &Local, socket: TcpStream) -> Result<(), FrameError> {
             },
             Frame::Hello(..) | Frame::HelloReply(_) | Frame::Arrived => return Err(FrameError::Unexpected),
         };
+        if std::mem::take(&mut first) {
+            local.inbox.push(Event::HeardAnew(from));
+        }
         local.inbox.push(event);
     }
 }
