@@ -20,7 +20,7 @@ pub use restore::RestoreError;
 use crate::mutation::{self, Mutation};
 use crate::{
     audit::{AUDIT_LEVEL, AuditHead, AuditRecord, AuditRow, Audited},
-    command::{ChangeDone, ChangeError, ClaimRequest, Command, RequestId},
+    command::{ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, RequestId},
     ledger::{Ceiling, Claim, Ledger, Refusal, Verdict, WatermarkView},
     records::{Journal, RecordChange, StateHash},
     registry::{
@@ -74,6 +74,19 @@ pub enum ApplyError {
         /// The last entry applied.
         last: LogIndex,
     },
+    /// All members but this one know more than it does, and from here on make use of it.
+    #[error(
+        "log entry {at} raises the feature level to {level}, and this program supports {supports}: what follows may be \
+         what it cannot read. Start a version that supports {level} here, as the other members run"
+    )]
+    TooNew {
+        /// The entry.
+        at: LogIndex,
+        /// The level it raises to.
+        level: u32,
+        /// What this program supports.
+        supports: u32,
+    },
 }
 
 /// Registry, ledger and hash. Equal logs make equal states.
@@ -108,6 +121,9 @@ impl State {
         }
         if let Command::Checkpoint { at: taken, hash: theirs } = command {
             self.compare(at, taken, theirs)?;
+        }
+        if let Some(level) = self.leaves_this_program_behind(&command) {
+            return Err(ApplyError::TooNew { at, level, supports: FEATURE_LEVEL });
         }
         self.remember_passed(at);
         let outcomes = match command {

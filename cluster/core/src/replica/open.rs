@@ -24,7 +24,7 @@ pub(super) const FIRST_INDEX: u64 = 5;
 /// The term of the entry at [`FIRST_INDEX`].
 const FIRST_TERM: u64 = 1;
 
-/// Why a store must not be started from. All of these mean that acknowledged writes may be gone.
+/// Why a store must not be started from. All but [`Self::TooOld`] mean that acknowledged writes may be gone.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A row of the meta table is damaged.
@@ -38,9 +38,12 @@ pub enum OpenError {
     /// The log is damaged.
     #[error("{0}. Do not repair it: replace this node")]
     Log(#[from] LogError),
+    /// The program is older than the cluster.
+    #[error("this program is too old for this node: {0}. The data directory is sound, leave it as it is")]
+    TooOld(RestoreError),
     /// The state's records are damaged or incomplete.
     #[error("the watermark records are damaged: {0}. Do not repair them: replace this node")]
-    State(#[from] RestoreError),
+    State(RestoreError),
     /// Positions that cannot be together in an undamaged store.
     #[error(
         "the store contradicts itself: log ({first}, {last}], committed {committed}, applied {applied}. It has lost \
@@ -76,6 +79,15 @@ pub enum OpenError {
     /// Raft refused the configuration.
     #[error("raft: {0}")]
     Raft(#[from] raft::Error),
+}
+
+impl From<RestoreError> for OpenError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::TooNew { .. } => Self::TooOld(error),
+            _ => Self::State(error),
+        }
+    }
 }
 
 impl Replica {

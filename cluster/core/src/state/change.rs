@@ -3,7 +3,7 @@
 use super::{State, officers::Entry};
 use crate::{
     audit::{check_notes, check_signature},
-    command::{Change, ChangeDone, ChangeError, Counted, Floors},
+    command::{Change, ChangeDone, ChangeError, Command, Counted, FEATURE_LEVEL, Floors},
     registry::{
         Chain, Client, ClientId, ClientState, Counters, Envelope, Halt, Key, KeyAllowance, KeySelector,
         KeyState, Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MadeKeys, Member, Right,
@@ -392,8 +392,27 @@ impl State {
 // Features.
 impl State {
     fn raise_feature_level(&mut self, level: u32) -> Result<(), ChangeError> {
-        let counters = self.registry.counters();
-        let current = counters.feature_level;
+        self.check_feature_level(level)?;
+        let counters = Counters { feature_level: level, ..self.registry.counters() };
+        self.registry.put_counters(counters, &mut self.journal);
+        Ok(())
+    }
+
+    /// The level that a command will raise to, if this program does not support it. Members of it were upgraded, said
+    /// so, and were put back to this version a moment too late.
+    pub(super) fn leaves_this_program_behind(&self, command: &Command) -> Option<u32> {
+        let Command::Change { actor, change: change @ Change::RaiseFeatureLevel { level }, .. } = command
+        else {
+            return None;
+        };
+        let rises = *level > FEATURE_LEVEL
+            && self.check_role(actor, change).is_ok()
+            && self.check_feature_level(*level).is_ok();
+        rises.then_some(*level)
+    }
+
+    fn check_feature_level(&self, level: u32) -> Result<(), ChangeError> {
+        let current = self.registry.feature_level();
         if level <= current {
             return Err(ChangeError::FeatureNotHigher { current, level });
         }
@@ -401,7 +420,6 @@ impl State {
             let Member { node, supports, .. } = *member;
             return Err(ChangeError::FeatureUnsupported { node, supports, level });
         }
-        self.registry.put_counters(Counters { feature_level: level, ..counters }, &mut self.journal);
         Ok(())
     }
 }

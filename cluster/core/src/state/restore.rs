@@ -6,6 +6,7 @@
 use super::State;
 use crate::{
     codec::{CodecError, decode_record, encode_record},
+    command::FEATURE_LEVEL,
     ledger::{Ledger, claimed_class},
     records::{Journal, StateHash, Table},
     registry::{ClientId, EVERYBODY, KeyState, Registry},
@@ -40,6 +41,18 @@ pub enum RestoreError {
         table: Table,
         /// The record's key in hex.
         key: String,
+    },
+    /// Stored by members that were upgraded since. Nothing is wrong with the records.
+    #[error(
+        "the cluster is at feature level {level}, and this program supports {supports}: its log may hold what this \
+         program cannot read, and the level never falls. Start a version that supports {level} here, as the other \
+         members run"
+    )]
+    TooNew {
+        /// The cluster's level.
+        level: u32,
+        /// What this program supports.
+        supports: u32,
     },
     /// A key of a chain that is not there.
     #[error("key {0} belongs to a chain that is missing")]
@@ -94,7 +107,7 @@ impl State {
         records: impl IntoIterator<Item = (Table, Vec<u8>, Vec<u8>)>,
         expected: StateHash,
     ) -> Result<Self, RestoreError> {
-        // Sorted, chains come before keys and a floor before its entries.
+        // Sorted, the level comes before all else, chains before keys and a floor before its entries.
         let mut sorted = BTreeMap::new();
         let mut found = StateHash::default();
         for (table, key, value) in records {
@@ -110,6 +123,12 @@ impl State {
                 Table::Ledger => ledger.restore(key, value),
             };
             taken.map_err(|reason| RestoreError::Record { table: *table, key: hex::encode(key), reason })?;
+            if registry.feature_level() > FEATURE_LEVEL {
+                return Err(RestoreError::TooNew {
+                    level: registry.feature_level(),
+                    supports: FEATURE_LEVEL,
+                });
+            }
         }
         agree(&registry, &ledger)?;
         if found != expected {

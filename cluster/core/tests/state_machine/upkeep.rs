@@ -2,10 +2,11 @@
 
 use crate::world::*;
 use signonce_core::{
-    Change, ChangeError, Envelope, JoinToken, KeyState, LeaderPin, Member, NodeNote, PlacementChange,
-    Resealed, State,
+    ApplyError, Change, ChangeError, Envelope, FEATURE_LEVEL, JoinToken, KeyState, LeaderPin, Member,
+    NodeNote, Outcome, PlacementChange, Resealed, RestoreError, State, Table, replica::OpenError,
+    seal_record,
 };
-use signonce_protocol::{KeyId, KeyType, NodeId};
+use signonce_protocol::{KeyId, KeyType, LogIndex, NodeId};
 
 fn member(node: u64) -> Member {
     Member {
@@ -27,6 +28,42 @@ fn formed(level: u32) -> World {
         world.change(Change::RaiseFeatureLevel { level }).unwrap();
     }
     world
+}
+
+#[test]
+fn a_program_stops_before_the_level_that_it_does_not_support_and_does_not_start_above_it() {
+    let too_new = FEATURE_LEVEL + 1;
+    let raise = || change_command(Change::RaiseFeatureLevel { level: too_new });
+    // Somebody holds it back: it is refused, and that is all.
+    let mut world = formed(0);
+    let refused = world.apply(&raise());
+    assert!(matches!(&refused[..], [(_, Outcome::Change(Err(ChangeError::FeatureUnsupported { .. })))]));
+    // Everybody said that they support it, and this node was put back to the present version since.
+    for node in 1..=2 {
+        world.change(Change::AnnounceMember(Member { supports: too_new, ..member(node) })).unwrap();
+    }
+    let before = world.state.hash();
+    let error = world.state.apply(LogIndex(1_000), raise()).unwrap_err();
+    assert_eq!(error, ApplyError::TooNew { at: LogIndex(1_000), level: too_new, supports: FEATURE_LEVEL });
+    assert_eq!(world.state.hash(), before);
+
+    // What a later version has stored: the level is the second of the counters.
+    world.change(Change::RaiseFeatureLevel { level: FEATURE_LEVEL }).unwrap();
+    let counters = |(table, key, value): (Table, Vec<u8>, Vec<u8>)| {
+        if (table, &key[..]) != (Table::Registry, &[0][..]) {
+            return (table, key, value);
+        }
+        let mut body = value[1..value.len() - 4].to_vec();
+        body[8..12].copy_from_slice(&too_new.to_le_bytes());
+        (table, key, seal_record(value[0], &body))
+    };
+    // What else lies there may be in no form that this version reads.
+    let foreign = (Table::Registry, vec![200], seal_record(9, &[1]));
+    let records = world.state.records().map(counters).chain([foreign]);
+    let error = State::from_records(records, world.state.hash()).unwrap_err();
+    assert_eq!(error, RestoreError::TooNew { level: too_new, supports: FEATURE_LEVEL });
+    let said = OpenError::from(error).to_string();
+    assert!(said.contains("too old for this node") && said.contains("Start a version"), "{said}");
 }
 
 fn nodes(ids: &[u64]) -> Vec<NodeId> {
