@@ -10,9 +10,13 @@
 //!    right: every question asked here is one that an honest validator may ask.
 //! 3. After healing, whatever was signed or named in a refusal is asked for again on every node: the same bytes come
 //!    back, or the key may have forgotten.
+//! 4. Where every node's disk was put back, [`set_back`] says what holds until an operator has looked after it.
+
+mod set_back;
 
 use crate::{payload::Place, verify::verify};
 use serde::Serialize;
+use set_back::SetBack;
 use signonce_protocol::{
     Scheme,
     rpc::{Coordinate, ErrorCode, SignVerdict},
@@ -125,6 +129,8 @@ pub enum Fault {
     GrantedByStranger { side: u8 },
     #[error("granted after the place had been refused as below the watermark")]
     GrantedBelowTheFloor,
+    #[error("signed by a key that had been refused as halted")]
+    SignedThoughHalted,
     #[error("payload {side} was refused for a digest that is no contending payload anybody had asked for")]
     RefusedForNothing { side: u8 },
     #[error("a refusal names payload {named}, but payload {signed} was signed")]
@@ -194,6 +200,7 @@ pub struct Checker {
     clock: u64,
     clocks_lie: bool,
     strangers: HashSet<String>,
+    set_back: SetBack,
     figures: Figures,
     /// Counts of what is asked after the storm; most of it is only of interest when it is wrong.
     after: Option<Figures>,
@@ -215,6 +222,7 @@ impl Checker {
             clock: 0,
             clocks_lie,
             strangers: HashSet::new(),
+            set_back: SetBack::default(),
             figures: Figures::default(),
             after: None,
             violations: Vec::new(),
@@ -251,6 +259,11 @@ impl Checker {
                     ErrorCode::Equivocation => self.equivocation(ask, *signed),
                     ErrorCode::BelowWatermark => self.below(ask, *bound),
                     ErrorCode::SlotOutOfRange => self.out_of_range(ask, *bound, now),
+                    ErrorCode::KeyHalted
+                        if self.set_back.refused_as_halted(ask.key, ask.begun, self.clock) =>
+                    {
+                        None
+                    }
                     _ => Some(Fault::Unjustified { code: code.name(), message: message.clone() }),
                 };
                 fault.into_iter().for_each(|fault| self.found(ask, fault));
@@ -304,6 +317,48 @@ impl Checker {
         (0..Place::SIDES).find(|side| !place.agree(*side, signed))
     }
 
+    /// Every node has the disk of an earlier time.
+    pub fn all_were_set_back(&mut self) {
+        self.clock += 1;
+        self.set_back.begin(self.clock);
+    }
+
+    /// The keys that have signed and were not refused as halted since.
+    pub fn not_halted(&self) -> Vec<usize> {
+        let signed = self.duties.iter().filter(|(_, duty)| !duty.signed.is_empty());
+        let keys: BTreeSet<usize> = signed.map(|((key, _), _)| *key).collect();
+        keys.into_iter().filter(|key| !self.set_back.was_halted(*key)).collect()
+    }
+
+    /// The keys that were refused as halted, each with its highest place that was signed.
+    pub fn halted(&self) -> Vec<(usize, Place)> {
+        let mut highest: BTreeMap<usize, Place> = BTreeMap::new();
+        for (key, place) in self.duties.iter().filter(|(_, duty)| !duty.signed.is_empty()).map(|(of, _)| *of)
+        {
+            let known = highest.entry(key).or_insert(place);
+            if place.step() > known.step() {
+                *known = place;
+            }
+        }
+        highest.into_iter().filter(|(key, _)| self.set_back.was_halted(*key)).collect()
+    }
+
+    /// An operator begins to raise the watermark of a key: what is below is never signed again.
+    pub fn raising(&mut self, key: usize, to: (u64, u64)) {
+        self.set_back.raising(key, to);
+    }
+
+    /// The watermark is raised.
+    pub fn raised(&mut self, key: usize) {
+        self.clock += 1;
+        self.set_back.raised(key, self.clock);
+    }
+
+    /// What was said of forgotten duties before a client told the cluster.
+    pub fn said_before_the_halt(&self) -> &[Violation] {
+        self.set_back.noted()
+    }
+
     /// Whether a new duty was granted that was asked for after this moment. A grant that was on its way before says
     /// nothing of the cluster as it is now.
     pub fn served_after(&self, moment: Instant) -> bool {
@@ -344,9 +399,11 @@ impl Checker {
             SignVerdict::Repeated => self.count().repeated += 1,
             SignVerdict::Free => self.found(ask, Fault::SignedFree),
         }
+        let halted = self.set_back.is_halted(key, ask.begun);
         let facts = &self.keys[key];
         let duty = self.duties.entry((key, place)).or_default();
         let mut faults = Vec::new();
+        faults.extend(halted.then_some(Fault::SignedThoughHalted));
         match duty.signed.get(&side) {
             Some(known) if known != signature => faults.push(Fault::TwoSignatures { side }),
             Some(_) => {}
@@ -395,6 +452,9 @@ impl Checker {
         let Ask { key, place, .. } = *ask;
         let clock = self.clock;
         self.duties.entry((key, place)).or_default().below.get_or_insert(clock);
+        if self.set_back.is_below(key, place.step()) {
+            return None;
+        }
         let kept = place.kept_steps();
         let steps = self.steps.entry(key).or_default();
         let newer = steps.range(place.step()..).filter(|step| **step != place.step()).take(kept).count();
@@ -413,12 +473,15 @@ impl Checker {
     }
 
     fn found(&mut self, ask: &Ask, fault: Fault) {
-        if self.violations.len() >= TOLD {
-            self.violations_more += 1;
-            return;
-        }
         let (key, place, client) = (self.keys[ask.key].name.clone(), ask.place, ask.client.clone());
-        self.violations.push(Violation { key, place, client, fault });
+        let violation = Violation { key, place, client, fault };
+        if self.set_back.may_have_forgotten(ask.key, ask.begun) {
+            self.set_back.note(violation);
+        } else if self.violations.len() < TOLD {
+            self.violations.push(violation);
+        } else {
+            self.violations_more += 1;
+        }
     }
 }
 

@@ -240,3 +240,59 @@ fn the_longest_time_between_two_grants_is_the_longest_outage() {
     }
     assert_eq!(world.checker.figures().longest_outage_ms, 1_000);
 }
+
+#[test]
+fn a_refusal_as_halted_is_right_only_between_a_set_back_and_the_end_of_the_raise() {
+    let halted = refused(ErrorCode::KeyHalted, None, None);
+    let wrong = |world: &World| matches!(world.faults()[..], [Fault::Unjustified { .. }]);
+    let mut world = World::new();
+    let ask = world.ask(PLACE, 0);
+    world.hear(&ask, &halted);
+    assert!(wrong(&world), "nothing was set back");
+
+    let mut world = World::new();
+    let ask = world.ask(PLACE, 0);
+    world.hear(&ask, &world.granted(PLACE, 0));
+    world.checker.all_were_set_back();
+    assert_eq!(world.checker.not_halted(), [0]);
+    for _ in 0..2 {
+        let ask = world.ask(PLACE, 0);
+        world.hear(&ask, &halted);
+    }
+    assert_eq!((world.checker.not_halted(), world.checker.halted()), (vec![], vec![(0, PLACE)]));
+    let on_its_way = world.ask(PLACE, 0);
+    world.checker.raising(0, PLACE.above().step());
+    world.checker.raised(0);
+    world.hear(&on_its_way, &halted);
+    let low = world.ask(PLACE, 0);
+    world.hear(&low, &refused(ErrorCode::BelowWatermark, None, None));
+    assert_eq!(world.faults(), []);
+    let late = world.ask(PLACE.above(), 0);
+    world.hear(&late, &halted);
+    assert!(wrong(&world), "the key was raised");
+}
+
+#[test]
+fn what_a_set_back_cluster_says_twice_is_noted_until_the_key_is_halted_and_found_from_then_on() {
+    let mut world = World::new();
+    let ask = world.ask(PLACE, 0);
+    world.hear(&ask, &world.granted(PLACE, 0));
+    world.checker.all_were_set_back();
+    let ask = world.ask(PLACE, 1);
+    world.hear(&ask, &world.granted(PLACE, 1));
+    assert_eq!(world.faults(), []);
+    assert_eq!(world.checker.said_before_the_halt().len(), 1);
+
+    let ask = world.ask(PLACE, 0);
+    world.hear(&ask, &refused(ErrorCode::KeyHalted, None, None));
+    let next = PLACE.above();
+    let ask = world.ask(next, 0);
+    world.hear(&ask, &world.granted(next, 0));
+    assert_eq!(world.faults(), [Fault::SignedThoughHalted]);
+
+    world.checker.raising(0, next.above().step());
+    world.checker.raised(0);
+    let ask = world.ask(next, 1);
+    world.hear(&ask, &world.granted(next, 1));
+    assert_eq!(world.faults()[1], Fault::TwoPayloads { first: 0, second: 1 });
+}

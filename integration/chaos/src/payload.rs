@@ -48,6 +48,26 @@ impl Place {
         }
     }
 
+    /// The first place of the next step.
+    pub fn above(&self) -> Self {
+        match *self {
+            Self::Slot(slot) => Self::Slot(slot + 1),
+            Self::Vote { set, round, .. } => Self::Vote { set, round: round + 1, stage: 0 },
+            Self::Commitment { set, block } => Self::Commitment { set, block: block + 1 },
+            Self::Candidate { session, .. } => Self::Candidate { session: session + 1, number: 0 },
+        }
+    }
+
+    /// Its step, as `signonce watermarks raise --to` reads it.
+    pub fn coordinate(&self) -> String {
+        match self {
+            Self::Slot(number) => number.to_string(),
+            Self::Vote { set, round, .. } => format!("{set}:{round}"),
+            Self::Commitment { set, block } => format!("{set}:{block}"),
+            Self::Candidate { session, .. } => session.to_string(),
+        }
+    }
+
     /// How many of its newest steps a key never forgets, as the signer's documentation promises.
     pub fn kept_steps(&self) -> usize {
         match self {

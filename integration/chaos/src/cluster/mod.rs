@@ -264,6 +264,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// Runs an operator's command on the machine of a node; what it wrote.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn command(&self, id: u64, words: &[&str]) -> anyhow::Result<String> {
+        let config = self.node(id).home.join("signonce.toml");
+        let words = words.iter().map(OsString::from);
+        let program = self.plan.binary.clone().into_os_string();
+        let config = ["--config".into(), config.into_os_string()];
+        CommandLine::new(std::iter::once(program).chain(words).chain(config)).run()
+    }
+
     /// Sends a signal to a node.
     ///
     /// # Errors

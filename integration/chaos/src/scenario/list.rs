@@ -155,7 +155,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "all-old-data",
-        about: "older copies put back on every node at once, which no cluster survives: passes if the checker sees it",
+        about: "older copies put back on every node at once: clients tell, keys are halted, an operator raises them",
         needs: &[],
         nodes: 3,
         kind: Kind::AllOldData,

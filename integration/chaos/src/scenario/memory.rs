@@ -1,12 +1,13 @@
 //! Nodes that have forgotten and nodes that exist twice. Neither may ever serve.
 
-use super::World;
+use super::{World, world::READY_WITHIN};
 use crate::{
-    cluster::{Twin, copy_dir},
+    checker::Fault,
+    cluster::{Key, Twin, copy_dir},
     process::Signal,
     storm::STRANGER,
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use std::{
     fs,
@@ -20,6 +21,8 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 const COMES_BACK: Duration = Duration::from_secs(3);
 /// How long a node that goes on after a freeze may take to hear what it has missed.
 const THAWS: Duration = Duration::from_millis(1_500);
+/// Within this time every key that has forgotten must be halted: its clients ask many times a second.
+const HALTED_WITHIN: Duration = Duration::from_secs(20);
 /// Between two looks at a node that must not serve.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -145,8 +148,8 @@ async fn come_back(world: &mut World, node: u64, starts: u32) -> anyhow::Result<
     world.settle().await
 }
 
-/// Every node forgets the same time. Nobody is left who remembers, so nothing can tell the cluster: that is what
-/// `signonce restore` makes a new cluster with raised floors for. Here it shows that the checker is not blind.
+/// Every node forgets the same time. Nobody inside is left who remembers; clients show what they were given, so every
+/// key is halted, and serves again once an operator has raised its watermark.
 pub(super) async fn all_old_data(world: &mut World) -> anyhow::Result<()> {
     let ids = world.cluster.ids();
     for id in &ids {
@@ -163,13 +166,66 @@ pub(super) async fn all_old_data(world: &mut World) -> anyhow::Result<()> {
     world.fault("every node killed, and started on an older copy of its data");
     for id in &ids {
         world.cluster.kill(*id).await?;
+    }
+    world.storm.checker().all_were_set_back();
+    for id in &ids {
         let node = world.cluster.node(*id);
         fs::remove_dir_all(node.data())?;
         fs::rename(node.home.join("backup"), node.data())?;
     }
     world.cluster.start_all()?;
-    world.settle().await?;
-    world.pass_ms(3_000, 4_000).await;
+    world.cluster.wait_ready(&ids, READY_WITHIN).await?;
+    every_key_is_halted(world).await?;
+    raise_all(world).await?;
+    world.settle().await
+}
+
+/// Every key that has signed must be found to have forgotten, by somebody who was given a signature.
+async fn every_key_is_halted(world: &mut World) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let left = world.storm.checker().not_halted();
+        if left.is_empty() {
+            break;
+        }
+        ensure!(begun.elapsed() < HALTED_WITHIN, "{} keys that have forgotten go on", left.len());
+        sleep(LOOK).await;
+    }
+    let (halted, said) = {
+        let checker = world.storm.checker();
+        let said = checker.said_before_the_halt();
+        let two = said.iter().filter(|violation| matches!(violation.fault, Fault::TwoPayloads { .. }));
+        (checker.halted().len(), two.count())
+    };
+    world.say(format!(
+        "{halted} keys halted within {} ms; {said} duties had got a second payload before",
+        begun.elapsed().as_millis()
+    ));
+    Ok(())
+}
+
+/// What an operator does, who knows from the chain how far each key went.
+async fn raise_all(world: &mut World) -> anyhow::Result<()> {
+    let halted = world.storm.checker().halted();
+    for &(key, place) in &halted {
+        let above = place.above();
+        world.storm.checker().raising(key, above.step());
+        let Key { key_type, public, .. } = world.cluster.keys[key].clone();
+        let name = format!("{key_type}:{public}");
+        world.cluster.command(1, &["watermarks", "raise", &name, "--to", &above.coordinate(), "--yes"])?;
+    }
+    // The others hear of it a little later than the node that was asked.
+    for id in world.cluster.ids() {
+        let begun = Instant::now();
+        while world.cluster.command(id, &["keys", "list"])?.contains("HALTED") {
+            ensure!(begun.elapsed() < HALTED_WITHIN, "node {id} has keys that stay halted");
+            sleep(LOOK).await;
+        }
+    }
+    for (key, _) in halted {
+        world.storm.checker().raised(key);
+    }
+    world.say("every halted key's watermark raised above all that it had signed");
     Ok(())
 }
 
