@@ -25,6 +25,7 @@ pub mod keyring_sync;
 pub mod kube;
 pub mod limits;
 pub mod metrics;
+pub mod node_signature;
 pub mod overview;
 pub mod readiness;
 pub mod rpc;

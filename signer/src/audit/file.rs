@@ -6,6 +6,7 @@
 //! certificates, the authority's certificate is needed.
 
 use super::{head, query::AuditLine, words};
+use crate::node_signature::Authorities;
 use serde::{Deserialize, Serialize};
 use signonce_core::{AuditEvent, AuditRecord, AuditSignature, audit::chain_after};
 use signonce_protocol::{Hash, NodeId};
@@ -186,7 +187,7 @@ pub struct Signed {
 
 /// Checks a file, line by line.
 pub struct Verifier<'a> {
-    authorities: Option<&'a head::Authorities>,
+    authorities: Option<&'a Authorities>,
     line: u64,
     report: Report,
     /// The chain hashes before the last records, oldest first, and the number of the oldest.
@@ -198,7 +199,7 @@ pub struct Verifier<'a> {
 
 impl<'a> Verifier<'a> {
     /// With authorities, certificates are checked too.
-    pub fn new(authorities: Option<&'a head::Authorities>) -> Self {
+    pub fn new(authorities: Option<&'a Authorities>) -> Self {
         let report = Report { certificates_checked: authorities.is_some(), ..Report::default() };
         Self { authorities, line: 0, report, hashes: VecDeque::new(), oldest: 0, begun: false, ended: false }
     }

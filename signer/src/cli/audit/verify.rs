@@ -1,11 +1,9 @@
 //! `signonce audit verify`
 
 use crate::{
-    audit::{
-        file::{Report, Verifier},
-        head::Authorities,
-    },
+    audit::file::{Report, Verifier},
     cli::common::{Done, Output},
+    node_signature::Authorities,
 };
 use anyhow::Context as _;
 use std::{
