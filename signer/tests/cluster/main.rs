@@ -26,6 +26,7 @@ mod rollback;
 mod rotate;
 mod seeing;
 mod signatures;
+mod steady;
 mod store;
 mod storm;
 mod upgrade;

@@ -1,21 +1,12 @@
 //! What a rolling upgrade relies on: nodes restarted one after the other under load, and a feature level that rises by
 //! itself and never lets an older program in.
 
-use crate::common::{PATIENCE, World, run, until};
-use signonce::{
-    cli::demo::chain,
-    dev::{LocalOptions, Signal},
+use crate::{
+    common::{PATIENCE, run, until},
+    steady::Steady,
 };
+use signonce::dev::{LocalOptions, Signal};
 use signonce_core::FEATURE_LEVEL;
-use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
-    rpc::{SignParams, SignVerdict},
-};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
-use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_feature_level_rises_by_itself_once_every_member_has_said_what_it_supports() {
@@ -43,49 +34,17 @@ async fn the_feature_level_rises_by_itself_once_every_member_has_said_what_it_su
     assert_eq!(told, 1, "the leader says it, once:\n{}", logs.concat());
 }
 
-const CLIENTS: [&str; 3] = ["v1", "v2", "v3"];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_node_is_restarted_one_after_the_other_and_no_request_fails() {
-    let mut world = World::with(LocalOptions {
-        validators: CLIENTS.len(),
-        clients: CLIENTS.map(str::to_owned).to_vec(),
-        ..LocalOptions::default()
-    })
-    .await;
-    let keys: Vec<_> = world.keys.iter().filter(|key| key.key_type == KeyType::Grandpa).cloned().collect();
-    let stop = Arc::new(AtomicBool::new(false));
-    let served = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    for (name, key) in CLIENTS.into_iter().zip(&keys) {
-        let client = world.client(name);
-        let params = SignParams { key: key.public, ..world.params(KeyType::Grandpa, &vote(1)) };
-        let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
-        tasks.spawn(async move {
-            for round in (1..).take_while(|_| !stop.load(Ordering::Relaxed)) {
-                let reply =
-                    client.sign(&SignParams { payload: vote(round), ..params.clone() }).await.unwrap();
-                assert!(matches!(reply.verdict, SignVerdict::Granted | SignVerdict::Repeated));
-                served.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
+    let (mut world, steady) = Steady::begin().await;
     let leader = world.leader_other_than(None).await;
     let followers = world.cluster.node_ids().into_iter().filter(|node| *node != leader);
     for node in followers.chain([leader]).collect::<Vec<_>>() {
         world.cluster.signal(node, Signal::Term).unwrap();
         assert!(world.cluster.wait_exit(node, PATIENCE).unwrap().success());
-        let goal = served.load(Ordering::Relaxed) + 50;
-        until("the others serve", async || (served.load(Ordering::Relaxed) >= goal).then_some(())).await;
+        steady.serves(50).await;
         world.cluster.start_node(node).unwrap();
         world.cluster.wait_ready(PATIENCE).await.unwrap();
     }
-    stop.store(true, Ordering::Relaxed);
-    while let Some(task) = tasks.join_next().await {
-        task.expect("no request failed");
-    }
-}
-
-fn vote(round: u64) -> RawPayload {
-    chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0))
+    steady.end().await;
 }
