@@ -1,7 +1,7 @@
 //! Whether this node serves: what `/readyz`, `signer_status` and every new duty ask.
 
 use crate::{clock::Clock, config::Config, keyring_sync::KeyringSync};
-use signonce_cluster::Handle;
+use signonce_cluster::{Handle, LivePeerTls};
 use signonce_core::KeyState;
 use signonce_keys::Keyring;
 use signonce_protocol::{
@@ -19,6 +19,7 @@ pub struct Gate {
     keyring: Arc<Keyring>,
     sync: Arc<KeyringSync>,
     clock: Arc<Clock>,
+    peers: LivePeerTls,
     /// Where clients reach the members, by the configuration; what members announced goes first.
     urls: BTreeMap<NodeId, String>,
 }
@@ -30,11 +31,12 @@ impl Gate {
         keyring: Arc<Keyring>,
         sync: Arc<KeyringSync>,
         clock: Arc<Clock>,
+        peers: LivePeerTls,
         config: &Config,
     ) -> Self {
         let urls =
             config.cluster.members.iter().map(|member| (member.id, member.client_url.clone())).collect();
-        Self { handle, keyring, sync, clock, urls }
+        Self { handle, keyring, sync, clock, peers, urls }
     }
 
     /// Where clients reach a member.
@@ -87,6 +89,13 @@ impl Gate {
         reasons.extend(self.handle.ready().err().map(|why| why.to_string()));
         reasons.extend(self.clock.look().err().map(|why| why.to_string()));
         reasons.extend(self.keys_missing());
+        if !reasons.is_empty() {
+            // Not by itself: one peer with a bad certificate must not take this node out of service.
+            let strangers = self.peers.strangers().into_iter();
+            reasons.extend(strangers.map(|(node, why)| {
+                format!("the certificates of this node and of node {node} do not fit ({why})")
+            }));
+        }
         Readiness { ready: reasons.is_empty(), reasons }
     }
 

@@ -112,6 +112,91 @@ fn certificates_are_never_overwritten() {
     expect(2, &["certs", "issue", "client", "a/b", "--dir", &place]);
 }
 
+/// What the chart's init container is given, for pod `s-0`, whole and right.
+fn pod() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().display();
+    let cluster = "00112233445566778899aabbccddeeff";
+    let ca = format!("{place}/ca");
+    expect(0, &["certs", "init", "--dir", &ca]);
+    for node in ["1", "2"] {
+        expect(
+            0,
+            &["certs", "issue", "node", "--id", node, "--cluster", cluster, "--host", "s-0", "--dir", &ca],
+        );
+    }
+    for made in ["state", "join", "tls", "tls/0"] {
+        fs::create_dir(dir.path().join(made)).unwrap();
+    }
+    for (from, to) in [("ca.pem", "ca.crt"), ("node-1.pem", "tls.crt"), ("node-1-key.pem", "tls.key")] {
+        fs::copy(dir.path().join("ca").join(from), dir.path().join("tls/0").join(to)).unwrap();
+    }
+    let base = format!(
+        "[node]\ndata_dir = \"{place}/data\"\nunlock_file = \"{place}/unlock\"\n[cluster]\nid = \"{cluster}\"\n\
+         [[cluster.members]]\nid = 1\npeer = \"127.0.0.1:7300\"\nclient_url = \"https://127.0.0.1:7301\"\n"
+    );
+    for (file, text) in
+        [("base.toml", base.as_str()), ("unlock", "secret"), ("state/formed", "false"), ("state/owner", "s")]
+    {
+        fs::write(dir.path().join(file), text).unwrap();
+    }
+    dir
+}
+
+fn prepare(pod: &Path, code: i32) -> String {
+    let file = |name: &str| pod.join(name).display().to_string();
+    let [base, out, state, join, tls] = ["base.toml", "signonce.toml", "state", "join", "tls"].map(file);
+    let places = ["--base", &base, "--out", &out, "--state", &state, "--join", &join, "--tls", &tls];
+    expect(code, &[&["kube", "prepare", "--pod", "s-0", "--domain", "peers"][..], &places].concat())
+}
+
+/// What is wrong in a pod, how it comes to be, and what its status must say.
+type WrongPod = (&'static str, fn(&Path), &'static str);
+
+/// The last line of the log is the pod's status: it names what is missing, and nothing has been made.
+#[test]
+fn a_pod_with_secrets_that_are_missing_or_do_not_fit_says_which_and_makes_nothing() {
+    let wrong: [WrongPod; 7] = [
+        ("no passphrase", |pod| fs::remove_file(pod.join("unlock")).unwrap(), "unlock.existingSecret"),
+        ("an empty passphrase", |pod| fs::write(pod.join("unlock"), "").unwrap(), "is empty"),
+        ("no certificate", |pod| fs::remove_file(pod.join("tls/0/tls.crt")).unwrap(), "tls-<ordinal>"),
+        ("no authority", |pod| fs::remove_file(pod.join("tls/0/ca.crt")).unwrap(), "ca.crt"),
+        (
+            "a certificate of another authority",
+            |pod| {
+                let other = pod.join("other");
+                expect(0, &["certs", "init", "--dir", &other.display().to_string()]);
+                fs::copy(other.join("ca.pem"), pod.join("tls/0/ca.crt")).unwrap();
+            },
+            "was not issued by the authority",
+        ),
+        (
+            "another node's certificate",
+            |pod| {
+                for (from, to) in [("node-2.pem", "tls.crt"), ("node-2-key.pem", "tls.key")] {
+                    fs::copy(pod.join("ca").join(from), pod.join("tls/0").join(to)).unwrap();
+                }
+            },
+            "does not carry the name node-1.",
+        ),
+        (
+            "an id that another release has",
+            |pod| fs::write(pod.join("state/owner"), "other-signonce").unwrap(),
+            "belongs to other-signonce",
+        ),
+    ];
+    for (what, spoil, says) in wrong {
+        let pod = pod();
+        spoil(pod.path());
+        let said = prepare(pod.path(), 1);
+        assert!(said.contains(says), "{what}: {said}");
+        assert!(!pod.path().join("data").exists(), "{what}");
+    }
+    let pod = pod();
+    prepare(pod.path(), 0);
+    assert!(pod.path().join("data/IDENTITY").exists());
+}
+
 /// A keystore with `//Alice` as BABE and GRANDPA key.
 fn keystore() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

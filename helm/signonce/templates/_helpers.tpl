@@ -55,6 +55,17 @@ and uninstalls; whoever changes the values later is told so.
 {{- if not (hasKey .Values.cluster "made") -}}{{- $_ := set .Values.cluster "made" (sha256sum (randAlphaNum 64) | trunc 32) -}}{{- end -}}
 {{- $id = .Values.cluster.made -}}
 {{- end -}}
+{{- $lock := printf "signonce-cluster-%s" $id -}}
+{{- $owner := get ((lookup "v1" "ConfigMap" .Release.Namespace $lock).data | default dict) "owner" -}}
+{{- if and $owner (ne $owner (include "signonce.fullname" .)) -}}
+{{- fail (printf "cluster id %s belongs to %s in this namespace (ConfigMap %s): two clusters under one id could both sign the same duty. Leave cluster.id empty for a cluster of its own." $id $owner $lock) -}}
+{{- end -}}
+{{- if eq .Values.cluster.lock "kubernetes" -}}
+{{- $place := get ((lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" $lock).metadata | default dict | dig "annotations" dict) "signonce.io/owner" -}}
+{{- if and $place (ne $place (printf "%s/%s" .Release.Namespace (include "signonce.fullname" .))) -}}
+{{- fail (printf "cluster id %s belongs to %s (ClusterRole %s): two clusters under one id could both sign the same duty. Leave cluster.id empty for a cluster of its own." $id $place $lock) -}}
+{{- end -}}
+{{- end -}}
 {{- $initial := int (default .Values.replicas .Values.cluster.initialMembers) -}}
 {{- if $kept.initialMembers -}}
 {{- if and .Values.cluster.initialMembers (ne (int .Values.cluster.initialMembers) (int $kept.initialMembers)) -}}

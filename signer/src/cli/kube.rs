@@ -10,11 +10,15 @@ use crate::{
         pod::{self, JoinOffer, Ordinal, Plan, Site, Surroundings},
         trial,
     },
+    server::{
+        reload::LiveTls,
+        tls::{self, DnsNames},
+    },
 };
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
-use signonce_cluster::identity;
+use signonce_cluster::{identity, node_name};
 use signonce_core::replica::fence::ClusterId;
 use signonce_protocol::NodeId;
 use std::{
@@ -76,7 +80,8 @@ struct Prepare {
     /// The domain of the headless service.
     #[arg(long)]
     domain: String,
-    /// The mounted state of the cluster: the file `formed` says `true` once it has formed.
+    /// The mounted state of the cluster: the file `formed` says `true` once it has formed, the file `owner` which
+    /// StatefulSet the cluster's id belongs to.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
     /// The mounted join offers: `<ordinal>.json` as `signonce members add --json` printed it.
@@ -98,13 +103,25 @@ fn prepare(args: &Prepare) -> Done {
     let data_dir = data_dir(&base)?;
     let stored = stored(&data_dir)?;
     let formed = optional(&args.state.join("formed"))?.is_some_and(|text| text.trim() == "true");
-    let offered = offer.as_ref().map(|offer| offer.node);
-    let plan = pod::decide(&Surroundings { ordinal, stored, formed, initial: &initial, offer: offered })?;
+    let owner = optional(&args.state.join("owner"))?;
+    let set = args.pod.rsplit_once('-').map_or(args.pod.as_str(), |(set, _)| set);
+    let plan = pod::decide(&Surroundings {
+        ordinal,
+        set,
+        owner: owner.as_deref().map(str::trim),
+        stored,
+        formed,
+        initial: &initial,
+        offer: offer.as_ref().map(|offer| offer.node),
+    })?;
     let host = format!("{}.{}", args.pod, args.domain);
     let site = Site { tls: &args.tls.join(ordinal.0.to_string()), host: &host };
     let text = pod::configure(&base, plan.node(), &site)?;
     fs::write(&args.out, text).with_context(|| format!("cannot write {}", args.out.display()))?;
     let config = super::common::load(&args.out, &[])?.config;
+    check_secrets(&config, plan.node()).with_context(|| {
+        format!("{} cannot be node {} with what it was given, and nothing was made", args.pod, plan.node())
+    })?;
     match plan {
         Plan::Run(node) => println!("{} is node {node}, which its volume holds", args.pod),
         Plan::Form(node) => {
@@ -120,6 +137,31 @@ fn prepare(args: &Prepare) -> Done {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a node is given and cannot make: before there is a store, and in the pod's status rather than in a log.
+fn check_secrets(config: &Config, node: NodeId) -> anyhow::Result<()> {
+    drop(config.passphrase_source().read().context(
+        "the passphrase (unlock.existingSecret and unlock.key in the values, or the volume of unlock.csi)",
+    )?);
+    let given = || {
+        let dir = config.tls.cert.parent().unwrap_or(Path::new("")).display().to_string();
+        format!(
+            "the certificate (ca.crt, tls.crt and tls.key in {dir}, from the Secret <name>-tls-<ordinal>)"
+        )
+    };
+    LiveTls::load(&config.tls).with_context(given)?;
+    let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
+    let expected = node_name(&cluster, node);
+    let chain = tls::read_certificates(&config.tls.cert)?;
+    let found = chain.first().map(|leaf| DnsNames::of(leaf).0).unwrap_or_default();
+    anyhow::ensure!(
+        found.contains(&expected),
+        "{} does not carry the name {expected} (it carries: {}); issue one that does",
+        given(),
+        found.join(", ")
+    );
+    Ok(())
 }
 
 fn form(config: &Config) -> anyhow::Result<()> {
@@ -203,7 +245,12 @@ async fn wait(args: Wait) -> Done {
                 said = why;
             }
             if Instant::now() > until {
-                anyhow::bail!("{node} is not ready after {} s: {said}", args.timeout);
+                let pod = node.split('.').next().unwrap_or(node);
+                anyhow::bail!(
+                    "{node} is not ready after {} s: {said}. In Kubernetes `kubectl describe pod {pod}` says what it \
+                     waits for or why it refuses (a Secret, a volume, a machine), `kubectl logs {pod} -c signonce` the rest",
+                    args.timeout
+                );
             }
             sleep(PAUSE).await;
         }

@@ -52,6 +52,10 @@ pub struct Surroundings<'a> {
     pub ordinal: Ordinal,
     /// The node whose store the volume holds, if any.
     pub stored: Option<NodeId>,
+    /// The StatefulSet whose pod it is.
+    pub set: &'a str,
+    /// The StatefulSet that the cluster's id belongs to, as the chart's lock says.
+    pub owner: Option<&'a str>,
     /// Whether the cluster has formed, as the chart's job wrote down.
     pub formed: bool,
     /// The members the cluster forms from.
@@ -107,6 +111,21 @@ pub enum PodError {
         /// How many first members there are.
         initial: usize,
     },
+    /// Another release has the cluster's id.
+    #[error(
+        "the cluster id of this release belongs to {owner} in this namespace: two clusters under one id could both \
+         sign the same duty, so this one never forms. Leave cluster.id empty for a cluster of its own"
+    )]
+    AnothersCluster {
+        /// The StatefulSet that has it.
+        owner: String,
+    },
+    /// No lock says whose the id is.
+    #[error(
+        "nothing says whose the cluster id is (the file `owner`, of the chart's ConfigMap signonce-cluster-<id>), and \
+         a cluster forms only under an id of its own: install the chart as a whole"
+    )]
+    Unowned,
     /// The volume still holds another node.
     #[error(
         "the volume of ordinal {ordinal} holds node {stored}, the join secret offers node {offered}: to replace the \
@@ -138,9 +157,11 @@ pub fn decide(at: &Surroundings<'_>) -> Result<Plan, PodError> {
         (Some(stored), _) => Ok(Plan::Run(stored)),
         (None, Some(offered)) => Ok(Plan::Join(offered)),
         (None, None) if at.formed => Err(PodError::Amnesia { ordinal }),
-        (None, None) if at.initial.contains(&at.ordinal.first_node()) => {
-            Ok(Plan::Form(at.ordinal.first_node()))
-        }
+        (None, None) if at.initial.contains(&at.ordinal.first_node()) => match at.owner {
+            Some(owner) if owner == at.set => Ok(Plan::Form(at.ordinal.first_node())),
+            Some(owner) => Err(PodError::AnothersCluster { owner: owner.to_owned() }),
+            None => Err(PodError::Unowned),
+        },
         (None, None) => Err(PodError::TooEarly { ordinal, initial: at.initial.len() }),
     }
 }
@@ -228,7 +249,15 @@ mod tests {
     fn at(ordinal: u32, stored: Option<u64>, formed: bool, offer: Option<u64>) -> Result<Plan, PodError> {
         let initial = [1, 2, 3].map(NodeId);
         let [stored, offer] = [stored, offer].map(|id| id.map(NodeId));
-        decide(&Surroundings { ordinal: Ordinal(ordinal), stored, formed, initial: &initial, offer })
+        decide(&Surroundings {
+            ordinal: Ordinal(ordinal),
+            set: "s",
+            owner: Some("s"),
+            stored,
+            formed,
+            initial: &initial,
+            offer,
+        })
     }
 
     #[test]
@@ -239,6 +268,27 @@ mod tests {
         assert_eq!(at(1, None, true, Some(70)), Ok(Plan::Join(NodeId(70))));
         assert_eq!(at(3, None, true, Some(71)), Ok(Plan::Join(NodeId(71))));
         assert_eq!(at(3, None, false, None), Err(PodError::TooEarly { ordinal: 3, initial: 3 }));
+    }
+
+    #[test]
+    fn a_cluster_forms_only_under_an_id_of_its_own() {
+        let at = |owner, stored, offer| {
+            decide(&Surroundings {
+                ordinal: Ordinal(0),
+                set: "t",
+                owner,
+                stored,
+                formed: false,
+                initial: &[NodeId(1)],
+                offer,
+            })
+        };
+        assert_eq!(at(Some("t"), None, None), Ok(Plan::Form(NodeId(1))));
+        assert_eq!(at(Some("s"), None, None), Err(PodError::AnothersCluster { owner: "s".into() }));
+        assert_eq!(at(None, None, None), Err(PodError::Unowned));
+        // A member is one, whoever the lock was written for.
+        assert_eq!(at(None, Some(NodeId(1)), None), Ok(Plan::Run(NodeId(1))));
+        assert_eq!(at(None, None, Some(NodeId(70))), Ok(Plan::Join(NodeId(70))));
     }
 
     #[test]

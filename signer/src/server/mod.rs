@@ -304,9 +304,14 @@ impl Parts {
         ];
         let metrics = Arc::new(Metrics::new(&node.metrics(), collectors));
         let sync = Arc::new(KeyringSync::new(handle.clone(), identity, Arc::clone(&keyring)));
-        let gate =
-            Gate::new(handle.clone(), Arc::clone(&keyring), Arc::clone(&sync), Arc::clone(&clock), config);
-        let gate = Arc::new(gate);
+        let gate = Arc::new(Gate::new(
+            handle.clone(),
+            Arc::clone(&keyring),
+            Arc::clone(&sync),
+            Arc::clone(&clock),
+            node.peer_tls(),
+            config,
+        ));
         let notes = Arc::new(Notebook::default());
         let books = Books {
             metrics: Arc::clone(&metrics),

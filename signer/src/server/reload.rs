@@ -79,6 +79,7 @@ impl LiveTls {
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let contents = contents(files);
         let server = Arc::new(tls::server_config(files)?);
+        tls::check_issued(files)?;
         let status = TlsStatus {
             certificate_ends: first_end(&tls::read_certificates(&files.cert)?),
             authority_ends: first_end(&tls::read_certificates(&files.ca)?),

@@ -5,12 +5,12 @@
 
 use crate::config::TlsFiles;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    CertificateError, ClientConfig, Error, RootCertStore, ServerConfig,
     crypto::CryptoProvider,
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem, pem::PemObject};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::PeerTls;
 use std::{
@@ -48,6 +48,19 @@ pub enum TlsError {
         path: PathBuf,
         /// Why.
         why: String,
+    },
+    /// Another authority's certificate.
+    #[error(
+        "the certificate {cert} was not issued by the authority in {ca} ({why}), so nobody would accept it: take both \
+         from one authority, the one that all members and clients have"
+    )]
+    NotIssued {
+        /// The file with the certificate.
+        cert: PathBuf,
+        /// The file with the authority.
+        ca: PathBuf,
+        /// What rustls says.
+        why: rustls::Error,
     },
 }
 
@@ -218,6 +231,30 @@ pub fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
+/// That members with the same authority will accept the certificate in `files`. Its dates are left aside: they pass
+/// for running nodes too, `doctor` warns before, and others say so.
+///
+/// # Errors
+/// [`TlsError::NotIssued`], or if a file cannot be read or used.
+pub fn check_issued(files: &TlsFiles) -> Result<(), TlsError> {
+    let unusable = |path: &Path, why: String| TlsError::Unusable { path: path.to_owned(), why };
+    let chain = read_certificates(&files.cert)?;
+    let (leaf, rest) = chain.split_first().ok_or_else(|| unusable(&files.cert, "there is none".into()))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(files)?, provider())
+        .build()
+        .map_err(|e| unusable(&files.ca, e.to_string()))?;
+    match verifier.verify_client_cert(leaf, rest, UnixTime::now()) {
+        Ok(_) => Ok(()),
+        Err(Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        )) => Ok(()),
+        Err(why) => Err(TlsError::NotIssued { cert: files.cert.clone(), ca: files.ca.clone(), why }),
+    }
+}
+
 /// For asking a node: trusts the authority in `files` and shows the certificate in it.
 ///
 /// # Errors
@@ -237,6 +274,7 @@ pub fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certs::{Authority, CA_CERTIFICATE, Issued, Subject};
     use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SanType};
 
     fn certificate(key: &KeyPair, uris: &[&str]) -> CertificateDer<'static> {
@@ -284,6 +322,23 @@ mod tests {
         assert_ne!(spki(&one, &[]), spki(&other, &[]));
         let expected: [u8; 32] = Sha256::digest(one.subject_public_key_info()).into();
         assert_eq!(spki(&one, &[]), Fingerprint(expected));
+    }
+
+    #[test]
+    fn a_certificate_must_be_of_the_authority_beside_it() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let [own, foreign] = [&dir, &other].map(|dir| Authority::create(dir.path()).unwrap());
+        let subject = |name: &str| Subject::Client(name.into());
+        let files = |issued: Issued| TlsFiles {
+            ca: dir.path().join(CA_CERTIFICATE),
+            cert: issued.cert,
+            key: issued.key,
+        };
+        check_issued(&files(own.issue(dir.path(), &subject("a"), 10).unwrap())).unwrap();
+        check_issued(&files(own.issue(dir.path(), &subject("ended"), 0).unwrap())).unwrap();
+        let error =
+            check_issued(&files(foreign.issue(other.path(), &subject("a"), 10).unwrap())).unwrap_err();
+        assert!(matches!(error, TlsError::NotIssued { .. }), "{error}");
     }
 
     #[test]

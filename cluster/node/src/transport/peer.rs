@@ -26,6 +26,8 @@ const COALESCE_BYTES: usize = 64 * 1024;
 /// A peer that comes and goes many times a second is one that is broken, by itself.
 static CONNECTED: Sparing<NodeId> = Sparing::new();
 static LOST: Sparing<NodeId> = Sparing::new();
+/// The same at every attempt, until an operator does something.
+static STRANGERS: Sparing<NodeId> = Sparing::new();
 
 pub(super) async fn keep_connected(
     local: Arc<Local>,
@@ -36,7 +38,9 @@ pub(super) async fn keep_connected(
     let mut backoff = BACKOFF_FIRST;
     let mut told_unreadable = false;
     loop {
-        match greet(&local, &peer, Purpose::Messages).await {
+        let greeted = greet(&local, &peer, Purpose::Messages).await;
+        local.tls.dialled(peer.id, greeted.as_ref().err().and_then(refused));
+        match greeted {
             Ok((mut stream, reply @ (HelloReply::Welcome { .. } | HelloReply::NoWitness))) => {
                 backoff = BACKOFF_FIRST;
                 CONNECTED.line(peer.id, |left_out| {
@@ -65,6 +69,13 @@ pub(super) async fn keep_connected(
                     "cannot understand this peer: it runs another version; the two cannot work together"
                 );
             }
+            Err(error) if refused(&error).is_some() => STRANGERS.line(peer.id, |left_out| {
+                tracing::warn!(
+                    peer = %peer.id, address = %peer.address, %error, left_out,
+                    "no stream to this peer: the certificates of the two do not fit; both must be of one authority, \
+                     and name node and cluster"
+                );
+            }),
             Err(error) => tracing::debug!(peer = %peer.id, %error, "cannot reach peer"),
         }
         local.inbox.push(Event::Unreachable(peer.id));
@@ -139,6 +150,12 @@ async fn write_frames(
         };
         timeout(WRITE_TIMEOUT, write).await.map_err(|_| timed_out())??;
     }
+}
+
+/// What TLS has against the peer, or the peer's TLS against this node.
+fn refused(error: &FrameError) -> Option<&rustls::Error> {
+    let FrameError::Io(error) = error else { return None };
+    error.get_ref()?.downcast_ref()
 }
 
 fn timed_out() -> FrameError {

@@ -6,6 +6,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version::TLS13};
 use signonce_core::replica::fence::ClusterId;
 use signonce_protocol::NodeId;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -59,12 +60,27 @@ struct Live {
     cluster: ClusterId,
     node: NodeId,
     configs: RwLock<TlsConfigs>,
+    strangers: RwLock<BTreeMap<NodeId, String>>,
 }
 
 impl LivePeerTls {
     pub(crate) fn new(tls: PeerTls, cluster: ClusterId, node: NodeId) -> Result<Self, TlsError> {
         let configs = RwLock::new(configs(tls, &cluster, node)?);
-        Ok(Self(Arc::new(Live { cluster, node, configs })))
+        Ok(Self(Arc::new(Live { cluster, node, configs, strangers: RwLock::default() })))
+    }
+
+    /// Peers that no stream can be opened to because one side refuses the other's certificate, and why.
+    pub fn strangers(&self) -> BTreeMap<NodeId, String> {
+        self.0.strangers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes down how dialling `peer` ended.
+    pub(crate) fn dialled(&self, peer: NodeId, refused: Option<&rustls::Error>) {
+        let mut strangers = self.0.strangers.write().unwrap_or_else(PoisonError::into_inner);
+        match refused {
+            Some(why) => drop(strangers.insert(peer, why.to_string())),
+            None => drop(strangers.remove(&peer)),
+        }
     }
 
     /// From now on new connections use `tls`. Those that are open go on.
@@ -72,7 +88,7 @@ impl LivePeerTls {
     /// # Errors
     /// If `tls` cannot be used; nothing has changed then.
     pub fn replace(&self, tls: PeerTls) -> Result<(), TlsError> {
-        let Live { cluster, node, configs: live } = &*self.0;
+        let Live { cluster, node, configs: live, .. } = &*self.0;
         let new = configs(tls, cluster, *node)?;
         *live.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
