@@ -131,6 +131,22 @@ fn swap(text: &str) -> (Level, String) {
     }
 }
 
+/// What the limit of this control group (a container, a unit) leaves, if it has one. What can be taken back, such as
+/// cached files, counts as left.
+pub(super) fn memory_left() -> Option<u64> {
+    let read = |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok();
+    let of = |limit: &str, statistics: &str, name: &str| left_of(&read(limit)?, &read(statistics)?, name);
+    of("memory.max", "memory.stat", "anon")
+        .or_else(|| of("memory/memory.limit_in_bytes", "memory/memory.stat", "total_rss"))
+}
+
+/// Of the text of a limit, and of the statistics that say under `name` what is in use.
+fn left_of(limit: &str, statistics: &str, name: &str) -> Option<u64> {
+    let limit: u64 = limit.trim().parse().ok()?;
+    let used = statistics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())?;
+    Some(limit.saturating_sub(used))
+}
+
 /// Limits of a process; none is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limits {
@@ -261,6 +277,15 @@ mod tests {
         ] {
             assert_eq!(free(left).0, level, "{left}");
         }
+    }
+
+    #[test]
+    fn what_a_control_group_leaves_is_its_limit_less_what_cannot_be_taken_back() {
+        let statistics = "anon 104857600\nfile 400000000\nanon_thp 0\n";
+        assert_eq!(left_of("536870912\n", statistics, "anon"), Some(432_013_312));
+        assert_eq!(left_of("1000", statistics, "anon"), Some(0));
+        assert_eq!(left_of("max\n", statistics, "anon"), None, "no limit");
+        assert_eq!(left_of("1000", "rss 7\ntotal_rss 9\n", "total_rss"), Some(991));
     }
 
     #[test]

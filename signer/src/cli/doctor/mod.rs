@@ -5,12 +5,24 @@ mod disk;
 mod machine;
 mod network;
 
-use super::common::{ConfigFile, Done, Output, load, table};
-use crate::{admin::client::AdminClient, config::Config};
+use super::{
+    common::{ConfigFile, Done, Output, load, table},
+    status::bytes,
+};
+use crate::{
+    admin::{api::AdminStatus, client::AdminClient},
+    config::Config,
+};
 use serde::Serialize;
 use signonce_cluster::identity;
 use signonce_keys::NodeIdentity;
-use std::{fmt::Display, process::ExitCode};
+use std::{fmt::Display, process::ExitCode, time::Duration};
+use tokio::{net::UnixStream, time::timeout};
+
+/// How long a running node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What opening the identity takes, and some room.
+const UNLOCK_MEMORY: u64 = 320 << 20;
 
 /// Checks a node's machine and configuration.
 ///
@@ -97,13 +109,14 @@ pub(super) async fn run(args: Args) -> Done {
 }
 
 async fn examine(config: &Config, findings: &mut Findings) {
+    let node = NodeState::of(config).await;
     store(config, findings);
-    unlock(config, findings);
+    unlock(config, &node, findings);
     disk::check(&config.node.data_dir, findings);
     machine::check(config, findings).await;
     certificates::check(config, findings);
-    let running = running(config, findings).await;
-    network::own_ports(config, running, findings);
+    node.report(findings);
+    network::own_ports(config, !matches!(node, NodeState::Absent), findings);
     network::members(config, findings).await;
 }
 
@@ -124,7 +137,19 @@ fn store(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn unlock(config: &Config, findings: &mut Findings) {
+fn unlock(config: &Config, node: &NodeState, findings: &mut Findings) {
+    // The kernel ends the biggest process where memory is short, which is the signer.
+    match (node, machine::memory_left()) {
+        (NodeState::Starting, _) => return findings.fine("unlocking", "left to the node, which is starting"),
+        (NodeState::Running(_), Some(left)) if left < UNLOCK_MEMORY => {
+            let left = bytes(left);
+            let why = format!(
+                "not tried: it takes 256 MiB for a second, there are {left} left here, and the node would be ended"
+            );
+            return findings.warning("unlocking", why);
+        }
+        _ => {}
+    }
     let passphrase = match config.passphrase_source().read() {
         Ok(passphrase) => passphrase,
         Err(error) => return findings.wrong("unlocking", error),
@@ -135,21 +160,34 @@ fn unlock(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether the node runs; and if so, whether it is ready.
-async fn running(config: &Config, findings: &mut Findings) -> bool {
-    match AdminClient::unix(config.admin_socket()).status().await {
-        Err(_) => {
-            findings.warning("node", "does not run");
-            false
+/// What there is of the node that the configuration describes.
+enum NodeState {
+    Absent,
+    /// It has its socket, and does not answer yet.
+    Starting,
+    Running(Box<AdminStatus>),
+}
+
+impl NodeState {
+    async fn of(config: &Config) -> Self {
+        let socket = config.admin_socket();
+        if UnixStream::connect(&socket).await.is_err() {
+            return Self::Absent;
         }
-        Ok(status) if status.readiness.ready => {
-            findings.fine("node", format!("runs and is ready, as {} in term {}", status.role, status.term));
-            true
-        }
-        Ok(status) => {
-            let reasons = status.readiness.reasons.join("; ");
-            findings.warning("node", format!("runs and is not ready: {reasons}"));
-            true
+        let answer = timeout(PATIENCE, AdminClient::unix(socket).status()).await;
+        answer.ok().and_then(Result::ok).map_or(Self::Starting, |status| Self::Running(Box::new(status)))
+    }
+
+    fn report(&self, findings: &mut Findings) {
+        match self {
+            Self::Absent => findings.warning("node", "does not run"),
+            Self::Starting => findings.warning("node", "is starting, or does not answer"),
+            Self::Running(status) if status.readiness.ready => findings
+                .fine("node", format!("runs and is ready, as {} in term {}", status.role, status.term)),
+            Self::Running(status) => {
+                let reasons = status.readiness.reasons.join("; ");
+                findings.warning("node", format!("runs and is not ready: {reasons}"));
+            }
         }
     }
 }
