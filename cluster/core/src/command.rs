@@ -29,14 +29,16 @@ use std::{fmt, str::FromStr};
 ///
 /// 2: clients have keys made ([`Change::SetKeyAllowance`], [`Change::AddGeneratedKey`]).
 /// 3: everything that operating a cluster takes.
-pub const COMMAND_VERSION: u8 = 3;
+/// 4: officers are pinned to the keys of their certificates.
+pub const COMMAND_VERSION: u8 = 4;
 
 /// The version of what needs no feature level.
 const COMMAND_VERSION_1: u8 = 1;
 
 /// The highest feature level this program can apply. 1: clients have keys made. 2: members come and go, clients have
-/// limits, officers approve, watermarks are imported, refusals are recorded.
-pub const FEATURE_LEVEL: u32 = 2;
+/// limits, officers approve, watermarks are imported, refusals are recorded. 3: officers are known by the keys of their
+/// certificates, and more changes take two of them.
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// Names one request among all that were ever made, so that the node that made it finds its waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -130,6 +132,7 @@ impl Command {
             Self::Change { change, .. } => match change.feature_level() {
                 0 => COMMAND_VERSION_1,
                 1 => COMMAND_VERSION_1 + 1,
+                2 => COMMAND_VERSION_1 + 2,
                 _ => COMMAND_VERSION,
             },
             Self::Claims(_) | Self::Checkpoint { .. } => COMMAND_VERSION_1,
@@ -425,6 +428,33 @@ pub enum Change {
         /// Whether the change is made.
         approve: bool,
     },
+    /// From now on an officer is known by its name and this certificate key, and not by the name alone. Feature level
+    /// 3.
+    #[codec(index = 40)]
+    PinOfficer {
+        /// The name.
+        name: String,
+        /// SHA-256 of its certificate's SubjectPublicKeyInfo.
+        certificate: HexArray<32>,
+        /// Its role from now on; `None` for the one it has.
+        role: Option<Role>,
+    },
+    /// Gives a pinned officer a second certificate key, which is to replace its first. Feature level 3.
+    #[codec(index = 41)]
+    RotateOfficer {
+        /// The name.
+        name: String,
+        /// SHA-256 of the new certificate's SubjectPublicKeyInfo.
+        certificate: HexArray<32>,
+    },
+    /// Ends that: one of the two keys stays, the other is never accepted again. Feature level 3.
+    #[codec(index = 42)]
+    FinishOfficerRotation {
+        /// The name.
+        name: String,
+        /// Whether the new one stays.
+        keep_new: bool,
+    },
 }
 
 impl Change {
@@ -434,6 +464,10 @@ impl Change {
         match self {
             Self::RecordAudit { .. } | Self::SignAudit(_) => 2,
             Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
+            Self::PinOfficer { .. }
+            | Self::RotateOfficer { .. }
+            | Self::FinishOfficerRotation { .. }
+            | Self::Restore(RestoreStep::BuryOfficers { .. }) => 3,
             Self::AddMember { .. }
             | Self::JoinMember { .. }
             | Self::PromoteMember { .. }
@@ -499,6 +533,9 @@ impl Change {
             | Self::FinishRotation { .. }
             | Self::SetOfficer { .. }
             | Self::RequireApproval { .. }
+            | Self::PinOfficer { .. }
+            | Self::RotateOfficer { .. }
+            | Self::FinishOfficerRotation { .. }
             | Self::DecideProposal { .. } => {}
         }
     }
@@ -1082,6 +1119,65 @@ pub enum ChangeError {
     ProposalExpired {
         /// The proposal.
         id: LogIndex,
+    },
+    /// The certificate is not the officer's.
+    #[error(
+        "the certificate that was shown says {name} and has {}, which is no key that {name} is known by. If it is \
+         {name}'s new one, a key officer accepts it with `signonce officers rotate {name} --certificate FILE`; if \
+         nobody knows of it, somebody can issue certificates in the name of officers",
+        .key.map_or_else(|| "no key that was recorded".to_owned(), |key| format!("the key {key}"))
+    )]
+    #[codec(index = 71)]
+    OfficerKey {
+        /// The name in it.
+        name: String,
+        /// Its key.
+        key: Option<HexArray<32>>,
+    },
+    /// Two officers have two keys, and a key that was taken away never comes back.
+    #[error(
+        "the certificate key belongs, or belonged, to officer {name}: issue a certificate with a new key"
+    )]
+    #[codec(index = 72)]
+    OfficerKeyTaken {
+        /// Whose it is or was.
+        name: String,
+    },
+    /// The officer has a key already.
+    #[error(
+        "officer {name} is pinned to another certificate key: `signonce officers rotate {name} --certificate FILE` \
+         changes it"
+    )]
+    #[codec(index = 73)]
+    OfficerPinned {
+        /// The name.
+        name: String,
+    },
+    /// The officer is known by name.
+    #[error("officer {name} is not pinned: start with `signonce officers pin {name} --certificate FILE`")]
+    #[codec(index = 74)]
+    OfficerNotPinned {
+        /// The name.
+        name: String,
+    },
+    /// The officer has two keys already.
+    #[error(
+        "officer {name} is changing its certificate already: finish that (`signonce officers rotate {name} --finish`) \
+         or take it back (`--cancel`)"
+    )]
+    #[codec(index = 75)]
+    OfficerRotationUnderWay {
+        /// The name.
+        name: String,
+    },
+    /// The officer has one key only.
+    #[error(
+        "officer {name} is not changing its certificate: start with `signonce officers rotate {name} --certificate FILE`"
+    )]
+    #[codec(index = 76)]
+    NoOfficerRotation {
+        /// The name.
+        name: String,
     },
     /// What speaks against it at the moment. It was not proposed.
     #[error("node {node} is left as it is: {hazard}")]

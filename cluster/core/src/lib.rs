@@ -29,7 +29,8 @@ pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
     BackupName, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientLimits, ClientState, Envelope, Halt,
     JoinToken, Key, KeyAllowance, KeySelector, KeyState, LeaderPin, Limits, Member, MemberRole, MemberState,
-    Membership, NodeNote, Origin, PlacementChange, Registry, Resealed, RestoreStep, Right, Standing,
+    Membership, NodeNote, OfficerPin, Origin, PlacementChange, Registry, Resealed, RestoreStep, Right,
+    Standing,
 };
-pub use roles::{Officers, Proposal, ProposalDecision, Role};
-pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State};
+pub use roles::{ChangeKind, Officers, Proposal, ProposalDecision, Role};
+pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State, is_name};

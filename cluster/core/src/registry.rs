@@ -6,6 +6,7 @@
 //! revoked, and the ledger's evidence names clients by number.
 
 mod membership;
+mod officers;
 mod placement;
 mod recovery;
 mod sealing;
@@ -14,6 +15,7 @@ mod terms;
 
 use crate::audit::AuditHead;
 pub use membership::{JoinToken, MemberRole, Membership, Standing};
+pub use officers::OfficerPin;
 pub use recovery::{BackupName, BuriedClient, BuriedKey, Halt, Origin, RestoreStep};
 
 pub use terms::{ClientLimits, MAX_CLIENT_LIMIT};
@@ -356,6 +358,7 @@ pub struct Registry {
     origin: Option<Origin>,
     terms: BTreeMap<ClientId, ClientTerms>,
     officers: Officers,
+    pins: BTreeMap<String, OfficerPin>,
     proposals: BTreeMap<LogIndex, Proposal>,
     index: Index,
 }

@@ -14,6 +14,7 @@ mod restore;
 mod sealing;
 mod terms;
 
+pub use change::is_name;
 pub use restore::RestoreError;
 
 #[cfg(signonce_sim)]

@@ -35,8 +35,8 @@ use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
     Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Halt, KeyAllowance,
-    KeyState, LeaderPin, Member, MemberRole, MemberState, Officers, Origin, Proposal, Right, Role, Standing,
-    WatermarkView,
+    KeyState, LeaderPin, Member, MemberRole, MemberState, OfficerPin, Officers, Origin, Proposal, Right,
+    Role, Standing, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
@@ -168,6 +168,9 @@ pub struct AdminStatus {
     pub memory_warnings: Vec<String>,
     /// Unix milliseconds of this node's clock.
     pub time_ms: u64,
+    /// Officers that are known by the name in their certificate alone.
+    #[serde(default)]
+    pub unpinned_officers: Vec<String>,
     /// The backup the cluster was restored from, if it was.
     #[serde(default)]
     pub restored_from: Option<Origin>,
@@ -274,6 +277,12 @@ pub struct OfficersReport {
     /// The officers, and whether dangerous changes take two.
     #[serde(flatten)]
     pub officers: Officers,
+    /// The certificate keys of officers.
+    #[serde(default)]
+    pub pins: Vec<OfficerPin>,
+    /// Officers that are known by the name in their certificate alone.
+    #[serde(default)]
+    pub unpinned: Vec<String>,
     /// Changes that wait for a second officer, and the last that were decided.
     pub proposals: Vec<ProposalRow>,
     /// How much a client without limits of its own may ask of one signer.
@@ -288,6 +297,9 @@ pub struct ProposalRow {
     pub what: String,
     /// Whether it waited too long, by this node's clock.
     pub expired: bool,
+    /// The id of the node that was invited by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
     /// The proposal.
     #[serde(flatten)]
     pub proposal: Proposal,

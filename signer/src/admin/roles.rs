@@ -7,8 +7,8 @@ use super::api::{AdminError, AdminErrorCode};
 use crate::server::http::Caller;
 use http::Extensions;
 use signonce_core::{
-    Role, State,
-    roles::{ADMIN_ACTOR, LOCAL_ACTOR},
+    Role, State, is_name,
+    roles::{LOCAL_ACTOR, admin_actor},
 };
 
 macro_rules! methods {
@@ -58,7 +58,7 @@ methods! {
 /// # Errors
 /// `forbidden`: no admin, or without the role.
 pub fn authorize(state: &State, extensions: &Extensions, method: Method) -> Result<String, AdminError> {
-    let actor = actor(extensions)?;
+    let actor = actor(state, extensions)?;
     require(state, &actor, method.least_role(), method.name())?;
     Ok(actor)
 }
@@ -66,9 +66,13 @@ pub fn authorize(state: &State, extensions: &Extensions, method: Method) -> Resu
 /// Whether `actor` has the role that `what` takes.
 ///
 /// # Errors
-/// `forbidden`, with the role it has and the one it takes.
+/// `forbidden`, with the role it has and the one it takes, or why its certificate is not the officer's.
 pub fn require(state: &State, actor: &str, needed: Role, what: &str) -> Result<(), AdminError> {
-    let role = state.registry().officers().role_of(actor);
+    let role = state.registry().role_of(actor).map_err(|why| {
+        let mut error = AdminError::new(AdminErrorCode::Forbidden, why.to_string());
+        error.data.change = Some(why);
+        error
+    })?;
     if role >= Some(needed) {
         return Ok(());
     }
@@ -79,12 +83,19 @@ pub fn require(state: &State, actor: &str, needed: Role, what: &str) -> Result<(
     Err(AdminError::new(AdminErrorCode::Forbidden, message))
 }
 
-/// Who asks.
-fn actor(extensions: &Extensions) -> Result<String, AdminError> {
+/// Who asks, as the log names them.
+fn actor(state: &State, extensions: &Extensions) -> Result<String, AdminError> {
     match extensions.get::<Caller>() {
         Some(Caller::Local { uid }) => Ok(format!("{LOCAL_ACTOR}{uid}")),
         Some(Caller::Certificate(peer)) => match &peer.admin {
-            Some(name) => Ok(format!("{ADMIN_ACTOR}{name}")),
+            // No other name can be an officer's, or be taken for a name with a key behind it.
+            Some(name) if !is_name(name) => Err(AdminError::new(
+                AdminErrorCode::Forbidden,
+                format!(
+                    "{name:?} is no name of an admin: 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front"
+                ),
+            )),
+            Some(name) => Ok(admin_actor(name, &peer.spki.0, state.feature_level())),
             None => Err(AdminError::new(
                 AdminErrorCode::Forbidden,
                 format!(
@@ -102,8 +113,8 @@ fn actor(extensions: &Extensions) -> Result<String, AdminError> {
 mod tests {
     use super::*;
     use crate::server::tls::{Fingerprint, PeerIdentity};
-    use signonce_core::{Change, Command, RequestId};
-    use signonce_protocol::{LogIndex, NodeId};
+    use signonce_core::{Change, Command, FEATURE_LEVEL, RequestId};
+    use signonce_protocol::{HexArray, LogIndex, NodeId};
     use std::collections::BTreeSet;
 
     fn asked_by(caller: Option<Caller>) -> Extensions {
@@ -123,15 +134,18 @@ mod tests {
     /// A state in which these have roles.
     fn officers(roles: &[(&str, Role)]) -> State {
         let mut state = State::new();
-        let raise = Change::RaiseFeatureLevel { level: 2 };
+        let raise = Change::RaiseFeatureLevel { level: FEATURE_LEVEL };
         let set =
             roles.iter().map(|(name, role)| Change::SetOfficer { name: (*name).into(), role: Some(*role) });
-        for (at, change) in (1..).zip([raise].into_iter().chain(set)) {
-            let request = RequestId { node: NodeId(1), boot: 1, seq: at };
-            let command = Command::Change { request, actor: "local:uid=0".into(), time_ms: 0, change };
-            state.apply(LogIndex(at), command).unwrap();
-        }
+        [raise].into_iter().chain(set).for_each(|change| apply(&mut state, change));
         state
+    }
+
+    fn apply(state: &mut State, change: Change) {
+        let at = LogIndex(state.last_command().map_or(1, |last| last.0 + 1));
+        let request = RequestId { node: NodeId(1), boot: 1, seq: at.0 };
+        let command = Command::Change { request, actor: "local:uid=0".into(), time_ms: 0, change };
+        state.apply(at, command).unwrap();
     }
 
     #[test]
@@ -145,6 +159,36 @@ mod tests {
         assert_eq!(ask(&certificate(None, None)), Err(AdminErrorCode::Forbidden));
         assert_eq!(ask(&asked_by(Some(Caller::Local { uid: 1000 }))), Ok("local:uid=1000".into()));
         assert_eq!(ask(&asked_by(None)), Err(AdminErrorCode::Forbidden));
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_name_with_a_key_is_nobodys() {
+        let forged = format!("ops#0x{}", "07".repeat(32));
+        let asked = authorize(&State::new(), &certificate(None, Some(&forged)), Method::Status);
+        assert_eq!(asked.map_err(|error| error.code()), Err(AdminErrorCode::Forbidden));
+    }
+
+    #[test]
+    fn a_pinned_officer_takes_its_key_whatever_the_certificate_says() {
+        let mut state = officers(&[("k", Role::KeyOfficer), ("o", Role::Operator)]);
+        let pin = |name: &str, key: [u8; 32]| Change::PinOfficer {
+            name: name.into(),
+            certificate: HexArray(key),
+            role: None,
+        };
+        let mut ask = |change: Option<Change>, name: &str| {
+            if let Some(change) = change {
+                apply(&mut state, change);
+            }
+            authorize(&state, &certificate(None, Some(name)), Method::Status).map_err(|error| error.message)
+        };
+        // `certificate` shows the key 7.
+        let actor = ask(Some(pin("k", [7; 32])), "k").unwrap();
+        assert_eq!(actor, format!("admin:k#0x{}", "07".repeat(32)));
+        let why = ask(None, "o").unwrap_err();
+        assert!(why.contains("says o") && why.contains("no key that o is known by"), "{why}: it is k's");
+        let why = ask(Some(pin("o", [8; 32])), "o").unwrap_err();
+        assert!(why.contains("officers rotate o"), "{why}");
     }
 
     #[test]

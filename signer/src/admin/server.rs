@@ -129,16 +129,19 @@ impl AdminApiServer for Admin {
         let you = self.authorize(extensions, Method::Officers)?;
         let now = unix_ms();
         Ok(self.handle.read(|state| {
-            let officers = state.registry().officers().clone();
+            let registry = state.registry();
             let row = |proposal: &Proposal| ProposalRow {
                 expired: proposal.decision.is_none() && proposal.has_expired(now),
-                what: name_of(&proposal.change).into(),
+                what: proposal.change.kind().name().into(),
+                node: invited(proposal),
                 proposal: proposal.clone(),
             };
             OfficersReport {
-                your_role: officers.role_of(&you),
+                your_role: registry.role_of(&you).ok().flatten(),
                 you,
-                officers,
+                officers: registry.officers().clone(),
+                pins: registry.officer_pins().filter(|pin| pin.certificate.is_some()).cloned().collect(),
+                unpinned: registry.unpinned_officers().map(str::to_owned).collect(),
                 proposals: state.registry().proposals().map(row).collect(),
                 default_limits: state.registry().default_limits(),
             }
@@ -177,8 +180,8 @@ impl AdminApiServer for Admin {
     async fn change(&self, extensions: &Extensions, change: Change) -> Result<ChangeDone, AdminError> {
         let actor = self.authorize(extensions, Method::Change)?;
         check(&change)?;
-        let name = name_of(&change);
-        if let Some(needed) = change.least_role() {
+        let name = change.kind().name();
+        if let Some(needed) = change.kind().least_role() {
             self.handle.read(|state| roles::require(state, &actor, needed, name))?;
         }
         self.check_level(&change).await?;
@@ -346,6 +349,9 @@ impl Admin {
             tls: Some(self.live_tls.status()),
             memory_warnings: self.memory_warnings.clone(),
             time_ms: unix_ms(),
+            unpinned_officers: self
+                .handle
+                .read(|state| state.registry().unpinned_officers().map(str::to_owned).collect()),
             restored_from: self.handle.read(|state| state.registry().origin().cloned()),
         }
     }
@@ -421,45 +427,16 @@ fn check(change: &Change) -> Result<(), AdminError> {
         Change::Place(PlacementChange::Note { .. }) => "nodes say this of themselves",
         _ => return Ok(()),
     };
-    Err(AdminError::new(AdminErrorCode::Invalid, format!("{} is not for operators: {why}", name_of(change))))
+    Err(AdminError::new(
+        AdminErrorCode::Invalid,
+        format!("{} is not for operators: {why}", change.kind().name()),
+    ))
 }
 
-/// The change's name for the log.
-const fn name_of(change: &Change) -> &'static str {
-    match change {
-        Change::AddChain(_) => "addChain",
-        Change::SetLimits { .. } => "setLimits",
-        Change::RegisterKey { .. } => "registerKey",
-        Change::ResealKey { .. } => "resealKey",
-        Change::ArmKey { .. } => "armKey",
-        Change::DisableKey { .. } => "disableKey",
-        Change::RemoveKey { .. } => "removeKey",
-        Change::RaiseWatermark { .. } => "raiseWatermark",
-        Change::AddClient { .. } => "addClient",
-        Change::UpdateClient { .. } => "updateClient",
-        Change::RemoveClient { .. } => "removeClient",
-        Change::AnnounceMember(_) => "announceMember",
-        Change::RemoveMember { .. } => "removeMember",
-        Change::RaiseFeatureLevel { .. } => "raiseFeatureLevel",
-        Change::SetKeyAllowance { .. } => "setKeyAllowance",
-        Change::AddGeneratedKey { .. } => "addGeneratedKey",
-        Change::ResealKeys { .. } => "resealKeys",
-        Change::Place(_) => "place",
-        Change::AddMember { .. } => "addMember",
-        Change::JoinMember { .. } => "joinMember",
-        Change::PromoteMember { .. } => "promoteMember",
-        Change::RecordAudit { .. } => "recordAudit",
-        Change::SignAudit(_) => "signAudit",
-        Change::ImportWatermarks { .. } => "importWatermarks",
-        Change::Restore(_) => "restore",
-        Change::HaltKey { .. } => "haltKey",
-        Change::SetClientLimits { .. } => "setClientLimits",
-        Change::RotateClient { .. } => "rotateClient",
-        Change::FinishRotation { .. } => "finishRotation",
-        Change::SetOfficer { .. } => "setOfficer",
-        Change::RequireApproval { .. } => "requireApproval",
-        Change::DecideProposal { .. } => "decideProposal",
-    }
+/// The node that an approved proposal has invited: its id is the log entry that did.
+fn invited(proposal: &Proposal) -> Option<NodeId> {
+    let decision = proposal.decision.as_ref().filter(|decision| decision.approved)?;
+    matches!(proposal.change, Change::AddMember { .. }).then_some(NodeId(decision.at.0))
 }
 
 #[cfg(test)]

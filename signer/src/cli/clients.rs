@@ -4,7 +4,10 @@ mod terms;
 
 use super::common::{Confirm, Done, Reach, Usage, table};
 use crate::{
-    admin::{api::ClientRow, client::AdminClient},
+    admin::{
+        api::ClientRow,
+        client::{AdminClient, CallError},
+    },
     cli::keys::find_chain,
     server::tls::PeerIdentity,
 };
@@ -226,9 +229,17 @@ async fn add(args: Add) -> anyhow::Result<()> {
         shown.concat()
     ))?;
     let change = Change::AddClient { name: name.clone(), spki: identity.spki.0, rights };
-    let mut done = admin.change(&change).await?;
+    let added = admin.change(&change).await;
+    if let (Err(CallError::Proposed { .. }), Some(_)) = (&added, &allowance) {
+        eprintln!(
+            "Leave to have keys made is not part of the proposal: once it is approved, run `signonce clients update \
+             {name} --may-generate`."
+        );
+    }
+    let mut done = added?;
     if allowance.is_some() {
-        done = allow(&admin, &name, allowance).await.with_context(|| {
+        let allowed = allow(&admin, &name, allowance).await;
+        done = allowed.with_context(|| {
             format!("client {name} was added, without leave to have keys made (`signonce clients update` gives it)")
         })?;
     }

@@ -29,6 +29,7 @@ mod signatures;
 mod steady;
 mod store;
 mod storm;
+mod two_officers;
 mod upgrade;
 mod watch;
 mod watermarks;

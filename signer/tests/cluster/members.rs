@@ -19,8 +19,8 @@ use std::{
 };
 
 /// A machine that is not in the cluster's plan. Its process is killed when it goes out of scope.
-struct Machine {
-    id: u64,
+pub struct Machine {
+    pub id: u64,
     dir: PathBuf,
     peer: SocketAddr,
     client: SocketAddr,
@@ -30,7 +30,7 @@ struct Machine {
 
 impl Machine {
     /// With a certificate and a configuration for `id`.
-    fn new(world: &World, id: u64, peer: SocketAddr) -> Self {
+    pub fn new(world: &World, id: u64, peer: SocketAddr) -> Self {
         let dir = world.scratch(&format!("machine-{id}"));
         fs::create_dir(&dir).unwrap();
         let certs = certs(world);
@@ -86,7 +86,7 @@ impl Machine {
         self.dir.join("data")
     }
 
-    fn join(&self, token: &Path) -> Output {
+    pub fn join(&self, token: &Path) -> Output {
         let (config, token) = (self.config(), token.display().to_string());
         run(&["join", "--config", config.to_str().unwrap(), "--token-file", &token, "--yes"])
     }
@@ -161,9 +161,10 @@ async fn leader(world: &World) -> u64 {
     world.leader_other_than(None).await
 }
 
-async fn at_level_two(world: &World) {
+/// Waits until everything can be done that this program can do.
+pub async fn at_newest_level(world: &World) {
     let admin = world.cluster.admin(leader(world).await);
-    until("the feature level is 2", async || {
+    until("the feature level is the newest", async || {
         admin.status().await.ok().filter(|status| status.feature_level == FEATURE_LEVEL)
     })
     .await;
@@ -194,7 +195,7 @@ fn vote(round: u64) -> signonce_protocol::RawPayload {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signer_is_added_signs_the_same_bytes_and_a_removed_one_never_comes_back() {
     let mut world = World::start(&["v1"]).await;
-    at_level_two(&world).await;
+    at_newest_level(&world).await;
     let (mut new, token) = invited(&world, "token").await;
     let id = new.id.to_string();
     refused(&operate(&world, 1, &["members", "promote", &id]), 1, "invited but has not joined");
@@ -260,7 +261,7 @@ fn operate_read(world: &World, node: u64, arguments: &[&str]) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_joins_with_a_used_or_wrong_token_anothers_certificate_or_a_full_directory() {
     let world = World::start(&["v1"]).await;
-    at_level_two(&world).await;
+    at_newest_level(&world).await;
     let (new, token) = invited(&world, "token").await;
     let other_token = world.scratch("other-token");
     fs::write(&other_token, "ab".repeat(32)).unwrap();
@@ -320,7 +321,7 @@ async fn nobody_joins_with_a_used_or_wrong_token_anothers_certificate_or_a_full_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_was_interrupted_anywhere_is_run_again() {
     let world = World::start(&["v1"]).await;
-    at_level_two(&world).await;
+    at_newest_level(&world).await;
     let (mut new, token) = invited(&world, "token").await;
     // Before anybody was asked: the cluster is not to be reached.
     let config = new.config().display().to_string();
@@ -350,7 +351,7 @@ async fn a_join_that_was_interrupted_anywhere_is_run_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_would_leave_no_quorum_is_refused_and_two_operators_do_not_get_in_each_others_way() {
     let mut world = World::start(&["v1"]).await;
-    at_level_two(&world).await;
+    at_newest_level(&world).await;
     let racing: Vec<_> = (1..=2)
         .map(|n| {
             let admin = format!("unix:{}", world.cluster.admin_socket(n).display());
@@ -388,7 +389,7 @@ async fn a_removal_that_would_leave_no_quorum_is_refused_and_two_operators_do_no
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_signer_is_replaced_however_often_the_command_is_interrupted() {
     let mut world = World::start(&["v1"]).await;
-    at_level_two(&world).await;
+    at_newest_level(&world).await;
     let leads = leader(&world).await;
     let dead = world.cluster.node_ids().into_iter().find(|node| *node != leads).unwrap();
     world.cluster.signal(dead, Signal::Kill).unwrap();

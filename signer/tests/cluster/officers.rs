@@ -5,37 +5,56 @@ use serde_json::Value;
 use signonce_protocol::KeyType;
 
 /// An admin with a certificate, who asks node 1 over HTTPS.
-struct Admin {
-    cert: String,
+pub struct Admin {
+    pub cert: String,
     key: String,
     ca: String,
     url: String,
 }
 
 impl Admin {
-    fn issue(world: &World, name: &str) -> Self {
+    pub fn issue(world: &World, name: &str) -> Self {
+        Self::issue_to(world, name, "admins")
+    }
+
+    /// With a key of its own, whatever certificates with the name there are in other directories.
+    pub fn issue_to(world: &World, name: &str, out: &str) -> Self {
         let certs = world.scratch("cluster/certs");
-        let dir = certs.display().to_string();
-        let issued = run(&["certs", "issue", "admin", name, "--dir", &dir]);
+        let out = world.scratch(out);
+        let (dir, to) = (certs.display().to_string(), out.display().to_string());
+        let issued = run(&["certs", "issue", "admin", name, "--dir", &dir, "--out", &to]);
         assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
-        let file = |name: String| certs.join(name).display().to_string();
+        let file = |name: String| out.join(name).display().to_string();
         Self {
             cert: file(format!("admin-{name}.pem")),
             key: file(format!("admin-{name}-key.pem")),
-            ca: file("ca.pem".into()),
+            ca: certs.join("ca.pem").display().to_string(),
             url: world.cluster.admin_url(1),
         }
     }
 
+    /// What standard output is in JSON.
+    pub fn answers(&self, arguments: &[&str]) -> Value {
+        let (out, _) = self.does(0, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// The number of the proposal that a command ends with, which is all it does.
+    pub fn proposes(&self, arguments: &[&str]) -> String {
+        let answer = self.answers(arguments);
+        assert_eq!(answer["state"], "proposed", "{answer}");
+        answer["proposal"].to_string()
+    }
+
     /// What standard output and standard error say.
-    fn does(&self, expected: i32, arguments: &[&str]) -> (String, String) {
+    pub fn does(&self, expected: i32, arguments: &[&str]) -> (String, String) {
         let Self { cert, key, ca, url } = self;
         let reach = ["--admin", url, "--admin-cert", cert, "--admin-key", key, "--ca", ca];
         said(expected, &[arguments, &reach].concat())
     }
 }
 
-fn said(expected: i32, arguments: &[&str]) -> (String, String) {
+pub fn said(expected: i32, arguments: &[&str]) -> (String, String) {
     let output = run(arguments);
     let [out, err] =
         [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());

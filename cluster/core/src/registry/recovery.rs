@@ -57,6 +57,12 @@ pub enum RestoreStep {
     /// Says that all is done.
     #[codec(index = 2)]
     Finish,
+    /// Brings the certificate keys that were taken from officers, each with the officer's name. Feature level 3.
+    #[codec(index = 3)]
+    BuryOfficers {
+        /// Name and key.
+        revoked: Vec<(String, HexArray<32>)>,
+    },
 }
 
 /// Which backup a cluster was restored from.

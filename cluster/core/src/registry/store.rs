@@ -3,7 +3,7 @@
 
 use super::{
     AuditHead, Chain, Client, ClientId, ClientTerms, Counters, Halt, Index, Key, MadeKeys, MemberRecord,
-    Membership, Origin, Placement, Registry, Sealing,
+    Membership, OfficerPin, Origin, Placement, Registry, Sealing,
 };
 use crate::{
     codec::{CodecError, decode_record, encode_record},
@@ -69,6 +69,11 @@ impl Registry {
         let old = (self.officers != Officers::default()).then_some(&self.officers);
         note(journal, old, &officers);
         self.officers = officers;
+    }
+
+    pub(crate) fn put_officer_pin(&mut self, pin: OfficerPin, journal: &mut Journal) {
+        note(journal, self.pins.get(&pin.name), &pin);
+        self.pins.insert(pin.name.clone(), pin);
     }
 
     pub(crate) fn put_proposal(&mut self, proposal: Proposal, journal: &mut Journal) {
@@ -171,7 +176,8 @@ mod kind {
     /// Since feature level 2.
     pub(super) const ORIGIN: u8 = 13;
     pub(super) const CLIENT_TERMS: u8 = 8;
-    /// The officers under 0, each proposal under 1 and its number. Since feature level 2.
+    /// The officers under 0, each proposal under 1 and its number, since feature level 2. The keys of each officer
+    /// under 2 and its name, since feature level 3.
     pub(super) const OFFICERS: u8 = 9;
 }
 
@@ -246,6 +252,11 @@ impl Record for Officers {
         vec![kind::OFFICERS, 0]
     }
 }
+impl Record for OfficerPin {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::OFFICERS, 2u8, &self.name).encode()
+    }
+}
 impl Record for Proposal {
     fn record_key(&self) -> Vec<u8> {
         (kind::OFFICERS, 1u8, self.id).encode()
@@ -275,6 +286,7 @@ impl Registry {
             .chain(self.terms.values().map(pair))
             .chain((self.officers != Officers::default()).then_some(&self.officers).into_iter().map(pair))
             .chain(self.proposals.values().map(pair))
+            .chain(self.pins.values().map(pair))
     }
 
     /// Takes one stored record in.
@@ -307,6 +319,9 @@ impl Registry {
             Some(&kind::CLIENT_TERMS) => self.put_terms(read("client terms record", key, value)?, journal),
             Some(&kind::OFFICERS) if key.get(1) == Some(&0) => {
                 self.put_officers(read("officers record", key, value)?, journal);
+            }
+            Some(&kind::OFFICERS) if key.get(1) == Some(&2) => {
+                self.put_officer_pin(read("officer's keys record", key, value)?, journal);
             }
             Some(&kind::OFFICERS) => self.put_proposal(read("proposal record", key, value)?, journal),
             other => {

@@ -118,6 +118,15 @@ impl State {
             Change::FinishRotation { name, keep_new } => self.finish_rotation(&name, keep_new).map(Some),
             Change::SetOfficer { name, role } => self.set_officer(&name, role).map(|()| None),
             Change::RequireApproval { on } => self.require_approval(on).map(|()| None),
+            Change::PinOfficer { name, certificate, role } => {
+                self.pin_officer(&name, certificate, role).map(|()| None)
+            }
+            Change::RotateOfficer { name, certificate } => {
+                self.rotate_officer(&name, certificate).map(|()| None)
+            }
+            Change::FinishOfficerRotation { name, keep_new } => {
+                self.finish_officer_rotation(&name, keep_new).map(|()| None)
+            }
             Change::DecideProposal { id, approve } => {
                 let made = self.decide(entry, id, approve)?;
                 node = made.node;
@@ -261,13 +270,7 @@ impl State {
         spki: [u8; 32],
         rights: Vec<Right>,
     ) -> Result<ClientId, ChangeError> {
-        check_name(&name)?;
-        if self.registry.client_by_name(&name).is_some() {
-            return Err(ChangeError::ClientExists { name });
-        }
-        self.check_certificate(&spki, None)?;
-        check_rights(&rights)?;
-        check_room(self.registry.clients().count(), MAX_CLIENTS, Counted::Clients)?;
+        self.check_new_client(&name, &spki, &rights)?;
         let counters = self.registry.counters();
         let last_client = counters.last_client + 1;
         let id = ClientId(last_client);
@@ -275,6 +278,21 @@ impl State {
         let client = Client { id, name, spki, rights, state: ClientState::Active };
         self.registry.put_client(client, &mut self.journal);
         Ok(id)
+    }
+
+    pub(super) fn check_new_client(
+        &self,
+        name: &str,
+        spki: &[u8; 32],
+        rights: &[Right],
+    ) -> Result<(), ChangeError> {
+        check_name(name)?;
+        if self.registry.client_by_name(name).is_some() {
+            return Err(ChangeError::ClientExists { name: name.to_owned() });
+        }
+        self.check_certificate(spki, None)?;
+        check_rights(rights)?;
+        check_room(self.registry.clients().count(), MAX_CLIENTS, Counted::Clients)
     }
 
     pub(super) fn active_client(&self, name: &str) -> Result<&Client, ChangeError> {
@@ -424,10 +442,14 @@ impl State {
     }
 }
 
-/// Names go into URLs, metrics and command lines, and must not look like a hash.
-pub(super) fn check_name(name: &str) -> Result<(), ChangeError> {
+/// Whether something can be called that. Names go into URLs, metrics and command lines, and must not look like a hash.
+pub fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
-    if (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with("0x") {
+    (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with("0x")
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), ChangeError> {
+    if is_name(name) {
         return Ok(());
     }
     // Not all of a huge one: the error goes back over the wire.

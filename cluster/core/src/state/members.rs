@@ -34,6 +34,7 @@ impl State {
         token: [u8; 32],
         replaces: Option<NodeId>,
     ) -> Result<(), ChangeError> {
+        // First, as ever: the audit keeps why something was refused.
         check_text("the peer address", &peer_addr)?;
         let taken = self.registry.member(node).is_some()
             || self.registry.membership(node).is_some()
@@ -41,17 +42,24 @@ impl State {
         if taken {
             return Err(ChangeError::NodeIdTaken { node });
         }
-        if let Some(replaced) = replaces
-            && !self.is_member(replaced)
-        {
-            return Err(ChangeError::UnknownMember { node: replaced });
-        }
-        self.check_no_change_under_way(None)?;
-        check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)?;
+        self.check_invitation(&peer_addr, replaces)?;
         let (role, standing) = (MemberRole::Learner, Standing::Invited { token });
         let membership = Membership { node, role, standing, peer_addr, replaces };
         self.registry.put_membership(membership, &mut self.journal);
         Ok(())
+    }
+
+    pub(super) fn check_invitation(
+        &self,
+        peer_addr: &str,
+        replaces: Option<NodeId>,
+    ) -> Result<(), ChangeError> {
+        check_text("the peer address", peer_addr)?;
+        if let Some(node) = replaces.filter(|node| !self.is_member(*node)) {
+            return Err(ChangeError::UnknownMember { node });
+        }
+        self.check_no_change_under_way(None)?;
+        check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)
     }
 
     /// One node at a time comes in, and a change waits until raft's configuration is what the one before wanted.

@@ -4,15 +4,18 @@ use super::{State, change::Made};
 use crate::{
     command::{Change, ChangeDone, ChangeError, Counted, Floors},
     ledger::Position,
-    roles::{Officers, Proposal, ProposalDecision, Role, is_operator},
+    registry::{KeyAllowance, KeySelector, Limits, OfficerPin, Right, Standing},
+    roles::{Actor, Officers, PINNED_LEVEL, Proposal, ProposalDecision, Role, Second},
 };
-use signonce_protocol::LogIndex;
+use signonce_protocol::{HexArray, LogIndex, NodeId};
 
 const MAX_OFFICERS: usize = 1_000;
 /// Proposals remembered, decided ones included: the oldest that wait for nobody go first.
 const MAX_PROPOSALS: usize = 128;
 /// With fewer, one who is away stops everything.
 const MIN_TO_APPROVE: usize = 2;
+/// Certificate keys remembered as revoked, of one officer. Whoever changes them more often forgets the oldest.
+const MAX_REVOKED: usize = 256;
 
 /// An entry of the log: where it is, who wanted it, when.
 #[derive(Clone, Copy)]
@@ -25,18 +28,86 @@ pub(super) struct Entry<'a> {
 impl State {
     /// Whether `actor` has the role that `change` takes.
     pub(super) fn check_role(&self, actor: &str, change: &Change) -> Result<(), ChangeError> {
-        let (Some(needed), true) = (change.least_role(), is_operator(actor)) else { return Ok(()) };
-        let role = self.registry.officers().role_of(actor);
+        let (Some(needed), true) = (change.kind().least_role(), self.is_operator(actor)) else {
+            return Ok(());
+        };
+        let role = self.registry.role_of(actor)?;
         if role >= Some(needed) {
             return Ok(());
         }
         Err(ChangeError::RoleTooLow { actor: actor.to_owned(), role, needed })
     }
 
+    /// Who the log means by `actor`.
+    fn who<'a>(&self, actor: &'a str) -> Actor<'a> {
+        Actor::of(actor, self.registry.feature_level())
+    }
+
+    fn is_operator(&self, actor: &str) -> bool {
+        self.who(actor) != Actor::Signer
+    }
+
     /// Whether a second officer has to agree first.
     pub(super) fn needs_approval(&self, actor: &str, change: &Change) -> bool {
-        let asked = self.registry.officers().require_approval && is_operator(actor) && change.is_dangerous();
-        asked && !self.arms_where_it_stood(change)
+        if !self.registry.officers().require_approval || !self.is_operator(actor) {
+            return false;
+        }
+        let level = self.registry.feature_level();
+        match change.kind().second() {
+            Second::Never => false,
+            Second::Always(since) => level >= since,
+            Second::Depends(since) => level >= since && self.gives_more(change),
+        }
+    }
+
+    /// Whether a change of a kind that may be harmless is not. What cannot be made at all waits for nobody either.
+    fn gives_more(&self, change: &Change) -> bool {
+        match change {
+            // Without floors it is a key whose work is not claimed.
+            Change::ArmKey { floors, .. } => {
+                *floors != Floors::default() && !self.arms_where_it_stood(change)
+            }
+            Change::SetLimits { chain, limits } => {
+                self.registry.chain(chain).is_some_and(|chain| are_wider(limits, &chain.limits))
+            }
+            Change::AddClient { rights, .. } => !rights.is_empty(),
+            Change::UpdateClient { name, spki, rights } => {
+                self.registry.client_by_name(name).is_some_and(|client| {
+                    let other = spki.is_some_and(|spki| spki != client.spki);
+                    let more = |right: &Right| !client.rights.iter().any(|old| self.includes(old, right));
+                    other || rights.iter().flatten().any(more)
+                })
+            }
+            Change::SetKeyAllowance { name, allowance: Some(new) } => {
+                self.registry.client_by_name(name).is_some_and(|client| {
+                    let old = self.registry.key_allowance(client.id);
+                    !old.is_some_and(|KeyAllowance { group, chain, limit }| {
+                        *group == new.group && (chain.is_none() || *chain == new.chain) && *limit >= new.limit
+                    })
+                })
+            }
+            Change::RemoveMember { node } => !self.is_unused_invitation(*node),
+            _ => false,
+        }
+    }
+
+    /// Whether `old` permits all that `new` does.
+    fn includes(&self, old: &Right, new: &Right) -> bool {
+        let keys = match (&old.keys, &new.keys) {
+            (KeySelector::All, _) => true,
+            (KeySelector::Group(group), KeySelector::Key(id)) => {
+                self.registry.key(id).is_some_and(|key| key.group.as_ref() == Some(group))
+            }
+            (old, new) => old == new,
+        };
+        let chain = old.chain.is_none() || old.chain == new.chain;
+        keys && chain && new.classes.iter().all(|class| old.classes.contains(class))
+    }
+
+    /// An invitation can be taken back by one, as it could not below the level that takes two for inviting.
+    fn is_unused_invitation(&self, node: NodeId) -> bool {
+        let standing = self.registry.membership(node).map(|membership| membership.standing);
+        self.registry.feature_level() >= PINNED_LEVEL && matches!(standing, Some(Standing::Invited { .. }))
     }
 
     /// A key that was disabled here and goes on from its own floor takes nobody's word for anything.
@@ -79,6 +150,20 @@ impl State {
                 Err(ChangeError::UnknownMember { node: *node })
             }
             Change::SetOfficer { name, role } => self.officers_with(name, *role).map(drop),
+            Change::PinOfficer { name, certificate, role } => {
+                self.officer_pinned(name, *certificate, *role).map(drop)
+            }
+            Change::RotateOfficer { name, certificate } => self.officer_rotated(name, *certificate).map(drop),
+            Change::AddClient { name, spki, rights } => self.check_new_client(name, spki, rights),
+            Change::UpdateClient { name, .. } | Change::SetKeyAllowance { name, .. } => {
+                self.active_client(name).map(drop)
+            }
+            Change::RotateClient { name, spki } => {
+                self.active_client(name)?;
+                self.check_certificate(spki, None)
+            }
+            Change::RaiseWatermark { key, .. } => self.living_key(*key).map(drop),
+            Change::AddMember { peer_addr, replaces, .. } => self.check_invitation(peer_addr, *replaces),
             _ => Ok(()),
         }
     }
@@ -100,7 +185,7 @@ impl State {
             if proposal.has_expired(time_ms) {
                 return Err(ChangeError::ProposalExpired { id });
             }
-            if proposal.by == actor {
+            if self.are_one(&proposal.by, actor) {
                 return Err(ChangeError::OwnProposal { id, by: proposal.by });
             }
             // Who proposed it may have lost the right since; what it is about may have changed.
@@ -112,11 +197,106 @@ impl State {
         Ok(made)
     }
 
-    /// Gives an officer a role, or takes it away.
+    /// Whether both are one person. Below the level at which certificates are known it goes by the whole text.
+    fn are_one(&self, one: &str, other: &str) -> bool {
+        if self.registry.feature_level() < PINNED_LEVEL {
+            return one == other;
+        }
+        self.who(one).is_same(&self.who(other))
+    }
+
+    /// Gives an officer a role, or takes it away, with its certificate key.
     pub(super) fn set_officer(&mut self, name: &str, role: Option<Role>) -> Result<(), ChangeError> {
         let officers = self.officers_with(name, role)?;
         self.registry.put_officers(officers, &mut self.journal);
+        if role.is_none() && self.registry.officer_pin(name).is_some() {
+            let mut pin = self.registry.pin_of(name);
+            for key in [pin.certificate.take(), pin.next.take()].into_iter().flatten() {
+                revoke(&mut pin, key);
+            }
+            self.registry.put_officer_pin(pin, &mut self.journal);
+        }
         Ok(())
+    }
+
+    /// From now on the officer is known by its key as well.
+    pub(super) fn pin_officer(
+        &mut self,
+        name: &str,
+        certificate: HexArray<32>,
+        role: Option<Role>,
+    ) -> Result<(), ChangeError> {
+        let (officers, pin) = self.officer_pinned(name, certificate, role)?;
+        self.registry.put_officers(officers, &mut self.journal);
+        self.registry.put_officer_pin(pin, &mut self.journal);
+        Ok(())
+    }
+
+    fn officer_pinned(
+        &self,
+        name: &str,
+        certificate: HexArray<32>,
+        role: Option<Role>,
+    ) -> Result<(Officers, OfficerPin), ChangeError> {
+        let unknown = || ChangeError::UnknownOfficer { name: name.to_owned() };
+        let role = role.or_else(|| self.registry.officers().roles.get(name).copied()).ok_or_else(unknown)?;
+        let officers = self.officers_with(name, Some(role))?;
+        let pin = self.registry.pin_of(name);
+        if pin.certificate == Some(certificate) {
+            return Ok((officers, pin));
+        }
+        if pin.certificate.is_some() {
+            return Err(ChangeError::OfficerPinned { name: name.to_owned() });
+        }
+        self.check_officer_key(&certificate)?;
+        Ok((officers, OfficerPin { certificate: Some(certificate), ..pin }))
+    }
+
+    /// From now on a pinned officer has two keys.
+    pub(super) fn rotate_officer(
+        &mut self,
+        name: &str,
+        certificate: HexArray<32>,
+    ) -> Result<(), ChangeError> {
+        let pin = self.officer_rotated(name, certificate)?;
+        self.registry.put_officer_pin(pin, &mut self.journal);
+        Ok(())
+    }
+
+    fn officer_rotated(&self, name: &str, certificate: HexArray<32>) -> Result<OfficerPin, ChangeError> {
+        let pin = self.pinned(name)?;
+        if pin.next.is_some() {
+            return Err(ChangeError::OfficerRotationUnderWay { name: name.to_owned() });
+        }
+        self.check_officer_key(&certificate)?;
+        Ok(OfficerPin { next: Some(certificate), ..pin })
+    }
+
+    /// From now on it has one: the new one if `keep_new`. The other is never accepted again.
+    pub(super) fn finish_officer_rotation(&mut self, name: &str, keep_new: bool) -> Result<(), ChangeError> {
+        let mut pin = self.pinned(name)?;
+        let none = || ChangeError::NoOfficerRotation { name: name.to_owned() };
+        let next = pin.next.take().ok_or_else(none)?;
+        let gone = if keep_new { pin.certificate.replace(next) } else { Some(next) };
+        gone.into_iter().for_each(|key| revoke(&mut pin, key));
+        self.registry.put_officer_pin(pin, &mut self.journal);
+        Ok(())
+    }
+
+    fn pinned(&self, name: &str) -> Result<OfficerPin, ChangeError> {
+        if !self.registry.officers().roles.contains_key(name) {
+            return Err(ChangeError::UnknownOfficer { name: name.to_owned() });
+        }
+        let none = || ChangeError::OfficerNotPinned { name: name.to_owned() };
+        self.registry.officer_pin(name).cloned().ok_or_else(none)
+    }
+
+    /// A key must be nobody's, and must never have been.
+    fn check_officer_key(&self, key: &HexArray<32>) -> Result<(), ChangeError> {
+        match self.registry.officer_with(&key.0) {
+            Some(pin) => Err(ChangeError::OfficerKeyTaken { name: pin.name.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// The officers as they would be. There is always one who can change them, and two where two are needed.
@@ -158,6 +338,24 @@ impl State {
         let id = self.propose(entry, change)?;
         Ok(ChangeDone { proposed: Some(id), ..self.count_change(entry.at, Made::default()) })
     }
+}
+
+/// Whether any limit lets more through than it did.
+fn are_wider(new: &Limits, old: &Limits) -> bool {
+    let shield = |limits: &Limits| limits.beefy_shield.unwrap_or(u64::MAX);
+    new.grandpa_rounds > old.grandpa_rounds
+        || new.grandpa_sets > old.grandpa_sets
+        || new.beefy_blocks > old.beefy_blocks
+        || new.beefy_sets > old.beefy_sets
+        || new.para_sessions > old.para_sessions
+        || shield(new) > shield(old)
+}
+
+/// Takes a key from the officer for ever.
+pub(super) fn revoke(pin: &mut OfficerPin, key: HexArray<32>) {
+    pin.revoked.push(key);
+    let surplus = pin.revoked.len().saturating_sub(MAX_REVOKED);
+    pin.revoked.drain(..surplus);
 }
 
 const fn too_few(have: usize) -> ChangeError {

@@ -10,7 +10,7 @@ use crate::{
         Origin, RestoreStep,
     },
 };
-use signonce_protocol::{Digest, Duty, GenesisHash, KeyId, LogIndex};
+use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex};
 use std::collections::BTreeSet;
 
 // What is read.
@@ -100,6 +100,7 @@ impl State {
         match step {
             RestoreStep::Begin(backup) => self.begin_restore(at, backup),
             RestoreStep::Bury { keys, clients } => self.bury(at, keys, clients),
+            RestoreStep::BuryOfficers { revoked } => self.bury_officers(revoked),
             RestoreStep::Finish => {
                 let origin = self.restoring()?.clone();
                 let finished = Some(at);
@@ -168,6 +169,22 @@ impl State {
             let (rights, state) = (Vec::new(), ClientState::Removed);
             let client = Client { id, name, spki: spki.0, rights, state };
             self.registry.put_client(client, &mut self.journal);
+        }
+        Ok(())
+    }
+
+    /// Keys that were taken from officers. Those that are known already stay as they are.
+    fn bury_officers(&mut self, revoked: Vec<(String, HexArray<32>)>) -> Result<(), ChangeError> {
+        self.restoring()?;
+        for (name, _) in &revoked {
+            super::change::check_name(name)?;
+        }
+        for (name, key) in revoked {
+            if self.registry.officer_with(&key.0).is_none() {
+                let mut pin = self.registry.pin_of(&name);
+                super::officers::revoke(&mut pin, key);
+                self.registry.put_officer_pin(pin, &mut self.journal);
+            }
         }
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 use crate::world::*;
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Command, KeyState, Outcome, Role, State, roles::PROPOSAL_LIFE_MS,
+    Change, ChangeDone, ChangeError, Command, KeyAllowance, KeySelector, KeyState, Limits, Outcome, Right,
+    Role, Standing, State,
+    roles::{PINNED_LEVEL, PROPOSAL_LIFE_MS, admin_actor},
 };
-use signonce_protocol::{KeyId, KeyType, LogIndex};
+use signonce_protocol::{DutyClass, HexArray, KeyId, KeyType, LogIndex, NodeId};
 
 /// A world in which `k1` and `k2` are key officers, `o` operates and `v` looks.
 fn world() -> World {
@@ -209,4 +211,251 @@ fn officers_and_proposals_survive_a_snapshot() {
     let mut restored = World { state: restored, at: world.at };
     by(&mut restored, "admin:k2", approve(id)).unwrap();
     assert_eq!(state_of(&restored, key), KeyState::Removed);
+}
+
+// From feature level 3 on: keys of certificates, and more that takes two.
+
+const KEY_1: [u8; 32] = [1; 32];
+const KEY_2: [u8; 32] = [2; 32];
+const STOLEN: [u8; 32] = [0xbd; 32];
+
+/// An admin who shows a certificate with this name and key.
+fn with_key(name: &str, key: [u8; 32]) -> String {
+    admin_actor(name, &key, PINNED_LEVEL)
+}
+
+fn pin(name: &str, key: [u8; 32]) -> Change {
+    Change::PinOfficer { name: name.into(), certificate: HexArray(key), role: None }
+}
+
+fn rotate(name: &str, key: [u8; 32]) -> Change {
+    Change::RotateOfficer { name: name.into(), certificate: HexArray(key) }
+}
+
+fn finish(name: &str, keep_new: bool) -> Change {
+    Change::FinishOfficerRotation { name: name.into(), keep_new }
+}
+
+/// The officers of [`world`] at level 3, `k1` and `k2` pinned.
+fn pinned() -> World {
+    let mut world = world();
+    world.change(Change::RaiseFeatureLevel { level: PINNED_LEVEL }).unwrap();
+    by(&mut world, "local:uid=0", pin("k1", KEY_1)).unwrap();
+    by(&mut world, "local:uid=0", pin("k2", KEY_2)).unwrap();
+    world
+}
+
+/// The same with approval required, and an armed key to remove.
+fn pinned_strict() -> (World, KeyId) {
+    let mut world = pinned();
+    let id = world.armed(KeyType::Babe, from_slot(5));
+    by(&mut world, &with_key("k1", KEY_1), Change::RequireApproval { on: true }).unwrap();
+    (world, id)
+}
+
+fn harmless(world: &mut World, actor: &str) -> Result<ChangeDone, ChangeError> {
+    by(world, actor, Change::SetClientLimits { name: None, limits: None })
+}
+
+fn is_stranger(result: &Result<ChangeDone, ChangeError>) -> bool {
+    matches!(result, Err(ChangeError::OfficerKey { .. }))
+}
+
+#[test]
+fn a_pinned_officer_is_its_key_and_an_unpinned_one_its_name() {
+    let mut world = pinned();
+    harmless(&mut world, &with_key("k1", KEY_1)).unwrap();
+    for actor in [with_key("k1", STOLEN), with_key("k1", KEY_2), "admin:k1".to_owned()] {
+        assert!(is_stranger(&harmless(&mut world, &actor)), "{actor}");
+    }
+    // By name, until it is pinned; but not with a key that is somebody else's.
+    harmless(&mut world, &with_key("o", STOLEN)).unwrap();
+    assert!(is_stranger(&harmless(&mut world, &with_key("o", KEY_1))));
+    by(&mut world, "local:uid=0", pin("o", [3; 32])).unwrap();
+    assert!(is_stranger(&harmless(&mut world, &with_key("o", STOLEN))));
+    let unpinned: Vec<&str> = world.state.registry().unpinned_officers().collect();
+    assert_eq!(unpinned, ["v"]);
+}
+
+#[test]
+fn pinning_takes_a_key_of_its_own_and_changes_by_rotation_alone() {
+    let mut world = pinned();
+    let me = with_key("k1", KEY_1);
+    let taken = ChangeError::OfficerKeyTaken { name: "k2".into() };
+    assert_eq!(by(&mut world, &me, pin("o", KEY_2)), Err(taken.clone()), "one key would be two officers");
+    assert_eq!(by(&mut world, &me, rotate("k1", KEY_2)), Err(taken));
+    let again = ChangeError::OfficerPinned { name: "k2".into() };
+    assert_eq!(by(&mut world, &me, pin("k2", STOLEN)), Err(again));
+    by(&mut world, &me, pin("k2", KEY_2)).expect("the same says nothing new");
+    let nobody = ChangeError::UnknownOfficer { name: "nobody".into() };
+    assert_eq!(by(&mut world, &me, pin("nobody", STOLEN)), Err(nobody));
+    let by_name = ChangeError::OfficerNotPinned { name: "v".into() };
+    assert_eq!(by(&mut world, &me, rotate("v", STOLEN)), Err(by_name));
+    // With a role it is how an officer begins.
+    let role = Some(Role::Viewer);
+    let add = Change::PinOfficer { name: "new".into(), certificate: HexArray([9; 32]), role };
+    by(&mut world, &me, add).unwrap();
+    assert_eq!(world.state.registry().role_of(&with_key("new", [9; 32])), Ok(role));
+}
+
+#[test]
+fn a_rotation_overlaps_and_what_it_ends_is_never_accepted_again() {
+    let mut world = pinned();
+    let (old, new) = (with_key("k1", KEY_1), with_key("k1", [11; 32]));
+    assert!(is_stranger(&harmless(&mut world, &new)));
+    by(&mut world, &old, rotate("k1", [11; 32])).unwrap();
+    harmless(&mut world, &old).unwrap();
+    harmless(&mut world, &new).unwrap();
+    let twice = ChangeError::OfficerRotationUnderWay { name: "k1".into() };
+    assert_eq!(by(&mut world, &old, rotate("k1", [12; 32])), Err(twice));
+    by(&mut world, &new, finish("k1", true)).unwrap();
+    assert!(is_stranger(&harmless(&mut world, &old)));
+    let none = ChangeError::NoOfficerRotation { name: "k1".into() };
+    assert_eq!(by(&mut world, &new, finish("k1", true)), Err(none));
+    let taken = ChangeError::OfficerKeyTaken { name: "k1".into() };
+    assert_eq!(by(&mut world, &new, rotate("k1", KEY_1)), Err(taken.clone()), "not even to its own officer");
+    // Taken back, the new one goes.
+    by(&mut world, &new, rotate("k1", [13; 32])).unwrap();
+    by(&mut world, &new, finish("k1", false)).unwrap();
+    assert!(is_stranger(&harmless(&mut world, &with_key("k1", [13; 32]))));
+    assert_eq!(by(&mut world, &new, pin("o", [13; 32])), Err(taken));
+}
+
+#[test]
+fn a_removed_officers_key_stays_shut_when_its_name_comes_back() {
+    let mut world = pinned();
+    by(&mut world, "local:uid=0", set("k2", None)).unwrap();
+    assert!(is_stranger(&harmless(&mut world, &with_key("k2", KEY_2))));
+    by(&mut world, "local:uid=0", set("k2", Some(Role::KeyOfficer))).unwrap();
+    assert!(is_stranger(&harmless(&mut world, &with_key("k2", KEY_2))));
+    assert!(world.state.registry().unpinned_officers().any(|name| name == "k2"));
+    let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
+    assert_eq!(restored.hash(), world.state.hash());
+    assert!(restored.registry().role_of(&with_key("k2", KEY_2)).is_err());
+}
+
+#[test]
+fn a_second_officer_is_another_person_with_its_own_key() {
+    let (mut world, key) = pinned_strict();
+    let id = propose(&mut world, &with_key("k1", KEY_1), Change::RemoveKey { id: key });
+    let own = Err(ChangeError::OwnProposal { id, by: with_key("k1", KEY_1) });
+    assert_eq!(by(&mut world, &with_key("k1", KEY_1), approve(id)), own);
+    assert!(
+        is_stranger(&by(&mut world, &with_key("k2", STOLEN), approve(id))),
+        "the right name, another key"
+    );
+    by(&mut world, &with_key("k2", KEY_2), approve(id)).unwrap();
+    // A second key of one's own does not make two of one.
+    let more = propose(&mut world, &with_key("k1", KEY_1), rotate("k1", [11; 32]));
+    by(&mut world, &with_key("k2", KEY_2), approve(more)).unwrap();
+    let id = propose(&mut world, &with_key("k1", KEY_1), set("v", None));
+    let refused = by(&mut world, &with_key("k1", [11; 32]), approve(id));
+    assert!(matches!(refused, Err(ChangeError::OwnProposal { .. })), "{refused:?}");
+    // Nor does whoever is root on a signer become two by another user, or on another signer.
+    let id = propose(&mut world, "local:uid=0", set("v", Some(Role::Operator)));
+    let refused = by(&mut world, "local:uid=1000", approve(id));
+    assert!(matches!(refused, Err(ChangeError::OwnProposal { .. })), "{refused:?}");
+}
+
+#[test]
+fn what_a_lost_key_proposed_is_not_made() {
+    let (mut world, key) = pinned_strict();
+    let id = propose(&mut world, &with_key("k1", KEY_1), Change::RemoveKey { id: key });
+    let new = propose(&mut world, "local:uid=0", rotate("k1", [11; 32]));
+    by(&mut world, &with_key("k2", KEY_2), approve(new)).unwrap();
+    by(&mut world, "local:uid=0", finish("k1", true)).unwrap();
+    assert!(is_stranger(&by(&mut world, &with_key("k2", KEY_2), approve(id))));
+    assert_eq!(state_of(&world, key), KeyState::Armed);
+}
+
+#[test]
+fn below_level_3_nothing_is_pinned_and_the_old_changes_take_two() {
+    let (mut world, key) = strict();
+    let needed = Err(ChangeError::FeatureNeeded { level: PINNED_LEVEL, current: 2 });
+    for change in [pin("k1", KEY_1), rotate("k1", KEY_1), finish("k1", true)] {
+        assert_eq!(by(&mut world, "admin:k1", change), needed);
+    }
+    // One who is called so in an old log is nobody, whatever stands behind the name.
+    let refused = by(&mut world, &with_key("k1", KEY_1), Change::DisableKey { id: key });
+    assert!(matches!(refused, Err(ChangeError::RoleTooLow { role: None, .. })), "{refused:?}");
+    let add = Change::AddClient { name: "c".into(), spki: [5; 32], rights: vec![everything()] };
+    assert_eq!(by(&mut world, "admin:k1", add).unwrap().proposed, None);
+    let raise = Change::RaiseWatermark { key, floors: from_slot(50) };
+    assert_eq!(by(&mut world, "admin:k1", raise).unwrap().proposed, None);
+}
+
+fn everything() -> Right {
+    Right { keys: KeySelector::All, chain: None, classes: DutyClass::ALL.to_vec() }
+}
+
+#[test]
+fn more_than_there_was_takes_two_and_less_takes_one() {
+    let (mut world, key) = pinned_strict();
+    let one = with_key("k1", KEY_1);
+    let babe = |keys| Right { keys, chain: None, classes: vec![DutyClass::BabeBlock] };
+    let update =
+        |rights: Vec<Right>| Change::UpdateClient { name: "c".into(), spki: None, rights: Some(rights) };
+    let add = |rights| Change::AddClient { name: "c".into(), spki: [5; 32], rights };
+    let (genesis, limits) = {
+        let chain = world.state.chains().next().unwrap();
+        (chain.genesis, chain.limits)
+    };
+    let limit = |limits| Change::SetLimits { chain: genesis, limits };
+    let allow = |limit| Change::SetKeyAllowance {
+        name: "c".into(),
+        allowance: Some(KeyAllowance { group: "g".into(), chain: None, limit }),
+    };
+    let invite = Change::AddMember { peer_addr: "h:1".into(), token: [1; 32], replaces: None };
+    let cases: Vec<(Change, bool)> = vec![
+        (add(vec![babe(KeySelector::All)]), true),
+        (update(vec![babe(KeySelector::Key(key))]), false),
+        (update(vec![babe(KeySelector::All)]), true),
+        (update(vec![everything()]), true),
+        (update(vec![]), false),
+        (update(vec![babe(KeySelector::Key(key))]), true),
+        (Change::RotateClient { name: "c".into(), spki: [6; 32] }, true),
+        (Change::FinishRotation { name: "c".into(), keep_new: true }, false),
+        (Change::UpdateClient { name: "c".into(), spki: Some([7; 32]), rights: None }, true),
+        (allow(5), true),
+        (allow(4), false),
+        (allow(6), true),
+        (Change::SetKeyAllowance { name: "c".into(), allowance: None }, false),
+        (limit(Limits { beefy_shield: None, ..limits }), true),
+        (limit(Limits { grandpa_rounds: limits.grandpa_rounds + 1, ..limits }), true),
+        (limit(limits), false),
+        (Change::RaiseWatermark { key, floors: from_slot(50) }, true),
+        (Change::DisableKey { id: key }, false),
+        (Change::RemoveClient { name: "c".into() }, false),
+        (invite, true),
+    ];
+    for (change, takes_two) in cases {
+        let done = by(&mut world, &one, change.clone()).unwrap_or_else(|e| panic!("{change:?}: {e}"));
+        assert_eq!(done.proposed.is_some(), takes_two, "{change:?}");
+        if let Some(id) = done.proposed {
+            let made = by(&mut world, &with_key("k2", KEY_2), approve(id)).unwrap();
+            let Change::AddMember { token, .. } = change else { continue };
+            // The id comes with the approval, and what the log knows of the token is its hash.
+            let node = made.node.unwrap();
+            assert_eq!(node.0, made.at.0);
+            assert_eq!(
+                world.state.registry().membership(node).unwrap().standing,
+                Standing::Invited { token }
+            );
+            let back = by(&mut world, &one, Change::RemoveMember { node }).unwrap();
+            assert_eq!(back.proposed, None, "an invitation that nobody used is taken back by one");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_made_is_not_proposed() {
+    let (mut world, _) = pinned_strict();
+    let one = with_key("k1", KEY_1);
+    let bad_name = Change::AddClient { name: "a b".into(), spki: [5; 32], rights: vec![everything()] };
+    assert!(matches!(by(&mut world, &one, bad_name), Err(ChangeError::BadName { .. })));
+    let replaces = Some(NodeId(77));
+    let nobody = Change::AddMember { peer_addr: "h:1".into(), token: [1; 32], replaces };
+    assert_eq!(by(&mut world, &one, nobody), Err(ChangeError::UnknownMember { node: NodeId(77) }));
+    let taken = ChangeError::OfficerKeyTaken { name: "k2".into() };
+    assert_eq!(by(&mut world, &one, pin("o", KEY_2)), Err(taken));
 }

@@ -189,5 +189,10 @@ impl NodeState {
                 findings.warning("node", format!("runs and is not ready: {reasons}"));
             }
         }
+        if let Self::Running(status) = self
+            && let Some(unpinned) = super::officers::unpinned(&status.unpinned_officers)
+        {
+            findings.warning("officers", unpinned);
+        }
     }
 }

@@ -85,20 +85,18 @@ pub(super) async fn run(args: Args) -> Done {
         }
         let KeystoreKey { id, scheme, secret } = key;
         let key = NewKey { id, secret, group: Some(args.group.clone()), floors };
-        let at = match enroll(&admin, chain.genesis, &recipients, &key).await {
-            Ok(at) => Some(at),
-            Err(EnrollError::Call(CallError::Proposed { id: proposal })) => {
-                eprintln!(
-                    "{id} signs once another key officer says so: signonce proposals approve {proposal}"
-                );
-                None
-            }
+        let (at, proposal) = match enroll(&admin, chain.genesis, &recipients, &key).await {
+            Ok(at) => (Some(at), None),
+            Err(EnrollError::Call(CallError::Proposed { id })) => (None, Some(id)),
             Err(error) => return Err(interrupted(error, &path, &imported)),
         };
-        let text = format!("  {id}  {}", describe(&floors));
+        let waits = proposal.map_or_else(String::new, |proposal| {
+            format!("\n    signs once another key officer says so: signonce proposals approve {proposal}")
+        });
+        let text = format!("  {id}  {}{waits}", describe(&floors));
         let json = json!({
             "type": id.key_type, "scheme": scheme, "public": id.public, "floors": floors, "logIndex": at,
-            "file": path,
+            "proposal": proposal, "file": path,
         });
         imported.push(Imported { path, text, json });
     }

@@ -5,8 +5,8 @@ mod replace;
 
 use super::common::{Confirm, Done, Reach, table};
 use crate::admin::{
-    api::{AdminError, AdminErrorCode, KeyRow, MemberRow},
-    client::{AdminClient, CallError},
+    api::{KeyRow, MemberRow},
+    client::AdminClient,
 };
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -193,13 +193,6 @@ async fn remove(args: Remove) -> anyhow::Result<()> {
 /// Removes, and waits until raft's configuration has followed.
 async fn remove_now(admin: &AdminClient, node: NodeId) -> anyhow::Result<signonce_protocol::LogIndex> {
     let done = admin.change(&Change::RemoveMember { node }).await?;
-    if let Some(id) = done.proposed {
-        let why = format!(
-            "the removal of node {node} is proposed (proposal {id}) and waits for another officer; run this again once \
-             it is approved"
-        );
-        return Err(CallError::from(AdminError::new(AdminErrorCode::NotReady, why)).into());
-    }
     let gone = |rows: &[MemberRow]| rows.iter().all(|row| row.node != node || row.role.is_none());
     if !followed(admin, gone).await {
         bail!(

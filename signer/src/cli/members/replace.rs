@@ -5,19 +5,19 @@
 
 use super::{
     LOOK, describe_seen, find, invite,
-    invite::{Invitation, Invited},
+    invite::{Invitation, Place},
     promote_now, remove_now, seen_by,
 };
 use crate::{
     admin::{
-        api::{AdminError, AdminErrorCode, MemberRow},
+        api::{AdminError, AdminErrorCode, MemberRow, ProposalRow},
         client::{AdminClient, CallError},
     },
     cli::common::{Confirm, Reach, Usage},
 };
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use signonce_core::MemberRole;
+use signonce_core::{Change, MemberRole};
 use signonce_protocol::{KeyId, LogIndex, NodeId};
 use std::{
     path::PathBuf,
@@ -137,13 +137,33 @@ fn plan(node: NodeId, first: bool, begun: Option<&MemberRow>) -> String {
 
 impl Replacement {
     async fn invite(&self, peer: Option<String>, token_file: Option<PathBuf>) -> anyhow::Result<NodeId> {
+        self.check_not_proposed().await?;
         let peer =
             peer.ok_or_else(|| Usage("say where the new node will be, with --peer HOST:PORT".into()))?;
         let invitation = Invitation { peer, token_file };
         let (invited, cluster) = invite::invite(&self.admin, &invitation, Some(self.old)).await?;
-        let Invited { node, .. } = invited;
         eprintln!("{}\n", invite::describe(&invited, &invitation, &cluster, "members replace"));
-        Ok(node)
+        match invited.place {
+            Place::Node(node) => Ok(node),
+            Place::Proposal(id) => Err(CallError::Proposed { id }.into()),
+        }
+    }
+
+    /// Proposed before, and not decided: another proposal would come with another token.
+    async fn check_not_proposed(&self) -> Result<(), CallError> {
+        let rows = self.admin.officers().await?.proposals;
+        let same = |row: &&ProposalRow| {
+            let open = row.proposal.decision.is_none() && !row.expired;
+            let replaces = match &row.proposal.change {
+                Change::AddMember { replaces, .. } => *replaces,
+                _ => None,
+            };
+            open && replaces == Some(self.old)
+        };
+        match rows.iter().find(same) {
+            Some(row) => Err(CallError::Proposed { id: row.proposal.id }),
+            None => Ok(()),
+        }
     }
 
     /// Everything after the invitation, in the order that keeps a quorum of live nodes.

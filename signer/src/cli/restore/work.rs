@@ -121,6 +121,12 @@ async fn bury(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
         let step = RestoreStep::Bury { keys: Vec::new(), clients: clients.to_vec() };
         admin.change(&Change::Restore(step)).await?;
     }
+    let officers = state.registry().officer_pins();
+    let revoked = officers.flat_map(|pin| pin.revoked.iter().map(|key| (pin.name.clone(), *key)));
+    for revoked in revoked.collect::<Vec<_>>().chunks(AT_A_TIME) {
+        let step = RestoreStep::BuryOfficers { revoked: revoked.to_vec() };
+        admin.change(&Change::Restore(step)).await?;
+    }
     Ok(())
 }
 
@@ -158,7 +164,17 @@ async fn officers(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     let mut roles: Vec<_> = officers.roles.iter().collect();
     roles.sort_by_key(|(_, role)| std::cmp::Reverse(**role));
     for (name, role) in roles {
-        admin.change(&Change::SetOfficer { name: name.clone(), role: Some(*role) }).await?;
+        let (name, role) = (name.clone(), Some(*role));
+        let Some(pin) = state.registry().officer_pin(&name) else {
+            admin.change(&Change::SetOfficer { name, role }).await?;
+            continue;
+        };
+        if let Some(certificate) = pin.certificate {
+            admin.change(&Change::PinOfficer { name: name.clone(), certificate, role }).await?;
+        }
+        if let Some(certificate) = pin.next {
+            admin.change(&Change::RotateOfficer { name, certificate }).await?;
+        }
     }
     if officers.require_approval {
         admin.change(&Change::RequireApproval { on: true }).await?;

@@ -33,6 +33,7 @@ pub(in crate::cli) fn advice(overview: &Overview) -> Vec<String> {
     }
     if let Some(report) = freshest(overview) {
         said.extend(report.keys.iter().filter_map(silent_key));
+        said.extend(crate::cli::officers::unpinned(&report.status.unpinned_officers));
     }
     said
 }
@@ -211,6 +212,13 @@ mod tests {
             (with(2, |r| r.disk = Some(Disk { free: 9, total: 100 })), vec!["node 3 has 9 B left"]),
             (with(1, |r| r.status.applied = LogIndex(1_000)), vec!["node 2 is 4000 log entries behind"]),
             (cluster(|nodes| nodes[1].clock_offset_ms = Some(-900)).join("\n"), vec!["node 2 is -900 ms"]),
+            (
+                with(2, |r| {
+                    r.status.applied = LogIndex(5_001);
+                    r.status.unpinned_officers = vec!["alice".into(), "bob".into()];
+                }),
+                vec!["name in their certificate alone: alice, bob", "officers pin alice"],
+            ),
             (
                 with(1, |r| {
                     let public = signonce_protocol::PublicKey::try_from(&[7; 32][..]).unwrap();
