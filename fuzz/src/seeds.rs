@@ -11,7 +11,7 @@ use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Witnesse
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
 use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
 use signonce_core::{
-    Change, ClaimRequest, Command, KeyAllowance, KeySelector, Limits, Member, RequestId, Right,
+    Change, ClaimRequest, Command, KeyAllowance, KeySelector, Limits, Member, RequestId, Right, Role,
 };
 use signonce_keys::{NodeIdentity, SecretKey, SecretString, seal};
 use signonce_protocol::{
@@ -148,6 +148,13 @@ fn changes() -> Vec<Change> {
         Change::RemoveMember { node: NodeId(1) },
         Change::RaiseFeatureLevel { level: 2 },
         Change::SetKeyAllowance { name: "validator".into(), allowance: Some(allowance) },
+        Change::PinOfficer {
+            name: "alice".into(),
+            certificate: HexArray([5; 32]),
+            role: Some(Role::KeyOfficer),
+        },
+        Change::RotateOfficer { name: "alice".into(), certificate: HexArray([6; 32]) },
+        Change::FinishOfficerRotation { name: "alice".into(), keep_new: true },
     ]
 }
 

@@ -113,7 +113,7 @@ fn actor(state: &State, extensions: &Extensions) -> Result<String, AdminError> {
 mod tests {
     use super::*;
     use crate::server::tls::{Fingerprint, PeerIdentity};
-    use signonce_core::{Change, Command, FEATURE_LEVEL, RequestId};
+    use signonce_core::{Change, ChangeKind, Command, FEATURE_LEVEL, RequestId, roles::Second};
     use signonce_protocol::{HexArray, LogIndex, NodeId};
     use std::collections::BTreeSet;
 
@@ -215,5 +215,29 @@ mod tests {
             println!("{:<28} {}", method.name(), method.least_role());
         }
         assert_eq!(served, table);
+    }
+
+    #[test]
+    fn the_page_for_operators_shows_the_table_of_changes_as_it_is() {
+        let page = include_str!("../../../docs/clients.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let shown: BTreeSet<(String, String, String)> = rows
+            .filter_map(|(name, rest)| {
+                let [_, role, two] = rest.trim_end_matches('|').split('|').collect::<Vec<_>>()[..] else {
+                    return None;
+                };
+                let two = two.split_whitespace().next().unwrap_or_default();
+                Some((name.into(), role.trim().into(), two.into()))
+            })
+            .collect();
+        let row = |kind: &ChangeKind| {
+            let two = match kind.second() {
+                Second::Never => "no",
+                Second::Always(_) => "yes",
+                Second::Depends(_) => "if",
+            };
+            Some((kind.name().to_owned(), kind.least_role()?.name().to_owned(), two.to_owned()))
+        };
+        assert_eq!(shown, ChangeKind::ALL.iter().filter_map(row).collect());
     }
 }
