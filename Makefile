@@ -20,7 +20,7 @@ BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
-.PHONY: help setup setup-validator build demo test monitoring-test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz helm-test deploy-test bench clean
+.PHONY: help setup setup-validator build demo test monitoring-test upgrade-test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz helm-test deploy-test bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,11 @@ test: setup ## All tests: unit, property, vectors, and real processes that are k
 monitoring-test: build ## Alert rules and dashboard against a real Prometheus and Alertmanager, and a node that is killed
 	@scripts/setup.sh --monitoring
 	cargo test $(CARGO_ARGS) --test cluster monitoring -- --include-ignored --nocapture
+
+upgrade-test: build ## From the last release's program to this one under load, and back; what one wrote, the other reads
+	@previous=$$(scripts/release-binary) || { \
+	  [ $$? = 3 ] || exit 1; echo "upgrade-test: SKIPPED, nothing was tested: the last release's program is not here"; exit 0; }; \
+	SIGNONCE_PREVIOUS=$$previous cargo test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
 
 lint: setup ## Formatting and lints, as errors
 	cargo fmt --all --check
@@ -68,7 +73,8 @@ chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or 
 
 chaos: build ## Real signers killed, frozen, cut off and lied to, one checker for every answer (ten minutes): CHAOS_ARGS
 	cd integration/chaos && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/chaos cargo build --release --locked
-	$(CARGO_TARGET_DIR)/chaos/release/signonce-chaos run --binary $(BIN) $(CHAOS_ARGS)
+	previous=$$(scripts/release-binary) || [ $$? = 3 ] && \
+	  $(CARGO_TARGET_DIR)/chaos/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
 
 torture: build ## What two signers do when their memory is raced, killed, lost, old or copied: ours and tmkms: TORTURE_ARGS
 	cd integration/torture && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/torture cargo build --release --locked

@@ -4,7 +4,8 @@ set -euo pipefail
 binary=$(readlink -f "$1")
 out=$(readlink -f "$2")
 cd "$(dirname "$0")"
-version=$("$binary" --version | awk '{print $2}')
+# For Debian 0.2.0-dev would be later than 0.2.0; 0.2.0~dev is earlier.
+version=$("$binary" --version | awk '{print $2}' | tr - '~')
 architecture=$(dpkg --print-architecture)
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT

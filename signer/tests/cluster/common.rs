@@ -15,6 +15,7 @@ use signonce_protocol::{
 };
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -51,7 +52,30 @@ impl World {
     pub async fn with(options: LocalOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = LocalOptions { binary: Some(BINARY.into()), ..options };
-        let mut cluster = LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
+        let cluster = LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
+        Self::up(dir, cluster).await
+    }
+
+    /// Laid out and filled by another program, which runs the nodes from then on.
+    pub async fn made_by(program: &Path, clients: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("cluster");
+        let mut dev = Command::new(program);
+        dev.args(["dev", "--json", "--dir", home.to_str().unwrap()]).stdin(Stdio::null());
+        dev.args(clients.iter().flat_map(|client| ["--client", client]));
+        let mut dev = dev.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(dev.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.contains("\"keys\""), "it says what it made once it is ready: {ready:?}");
+        let pid = rustix::process::Pid::from_child(&dev);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(dev.wait().unwrap().success());
+        let mut cluster = LocalCluster::open(&home).unwrap();
+        cluster.set_binary(program.to_owned());
+        Self::up(dir, cluster).await
+    }
+
+    async fn up(dir: TempDir, mut cluster: LocalCluster) -> Self {
         cluster.start_all().unwrap();
         cluster.wait_ready(PATIENCE).await.unwrap();
         let keys = cluster.provision().await.unwrap();
@@ -199,7 +223,12 @@ pub async fn post(url: &str, tls: rustls::ClientConfig, body: Vec<u8>) -> std::i
 
 /// Runs the program, which must end by itself.
 pub fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
+    run_program(BINARY.as_ref(), arguments)
+}
+
+/// Runs a program, which must end by itself.
+pub fn run_program(program: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
     let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let deadline = Instant::now() + PATIENCE;
@@ -218,7 +247,12 @@ pub fn run(arguments: &[&str]) -> Output {
 
 /// Runs `signonce start` where it must fail; what it said.
 pub fn start_fails(config: &Path) -> String {
-    let output = run(&["start", "--config", config.to_str().unwrap()]);
+    start_of_program_fails(BINARY.as_ref(), config)
+}
+
+/// The same for another program.
+pub fn start_of_program_fails(program: &Path, config: &Path) -> String {
+    let output = run_program(program, &["start", "--config", config.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it started: {said}");
     said

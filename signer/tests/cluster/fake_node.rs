@@ -92,7 +92,7 @@ impl FakeNode {
             .unwrap();
         module
             .register_method("state_call", move |params, says, _| {
-                let (function, _): (String, String) = params.parse()?;
+                let function: String = params.sequence().next()?;
                 let says = get(says);
                 let found = says.runtime.into_iter().find(|(name, _)| *name == function);
                 let none = || ErrorObjectOwned::owned(4003, "the runtime has no such function", None::<()>);

@@ -20,6 +20,7 @@ mod members;
 mod monitoring;
 mod move_in;
 mod officers;
+mod old_release;
 mod restart;
 mod restore;
 mod rollback;

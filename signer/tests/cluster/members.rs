@@ -1,6 +1,6 @@
 //! Signers that come, take the place of others, and go: through the command line, against real processes.
 
-use crate::common::{BINARY, PATIENCE, World, free_address, readyz, run, until};
+use crate::common::{BINARY, PATIENCE, World, free_address, readyz, run, run_program, until};
 use signonce::{
     admin::{api::MemberRow, client::AdminClient, join::Joined},
     cli::demo::chain,
@@ -19,11 +19,13 @@ use std::{
 };
 
 /// A machine that is not in the cluster's plan. Its process is killed when it goes out of scope.
-pub struct Machine {
-    pub id: u64,
+pub(crate) struct Machine {
+    pub(crate) id: u64,
+    /// What it joins and runs with.
+    pub(crate) program: PathBuf,
     dir: PathBuf,
     peer: SocketAddr,
-    client: SocketAddr,
+    pub(crate) client: SocketAddr,
     metrics: SocketAddr,
     process: Option<Child>,
 }
@@ -52,7 +54,8 @@ impl Machine {
         ];
         assert!(run(&issue).status.success());
         fs::write(dir.join("unlock"), "a passphrase").unwrap();
-        let machine = Self { id, dir, peer, client: free_address(), metrics: free_address(), process: None };
+        let (program, client, metrics) = (BINARY.into(), free_address(), free_address());
+        let machine = Self { id, program, dir, peer, client, metrics, process: None };
         machine.configure(world, "data");
         machine
     }
@@ -86,24 +89,35 @@ impl Machine {
         self.dir.join("data")
     }
 
-    pub fn join(&self, token: &Path) -> Output {
+    pub(crate) fn join(&self, token: &Path) -> Output {
         let (config, token) = (self.config(), token.display().to_string());
-        run(&["join", "--config", config.to_str().unwrap(), "--token-file", &token, "--yes"])
+        run_program(
+            &self.program,
+            &["join", "--config", config.to_str().unwrap(), "--token-file", &token, "--yes"],
+        )
     }
 
     fn start(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(&self.program);
         command.arg("start").arg("--config").arg(self.config()).stdin(Stdio::null()).stderr(log);
         self.process = Some(command.spawn().unwrap());
     }
 
-    async fn start_ready(&mut self) {
+    pub(crate) async fn start_ready(&mut self) {
         self.start();
         until("the new node is ready", async || {
             readyz(self.metrics).await.filter(|(status, _)| *status == 200)
         })
         .await;
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(&mut self) {
+        let mut process = self.process.take().unwrap();
+        let pid = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(process.wait().unwrap().success());
     }
 
     fn files(&self, world: &World) -> TlsFiles {
@@ -138,26 +152,26 @@ fn configured(world: &World) -> Vec<(u64, String, String)> {
     members.into_iter().map(|member| (member.id.0, member.peer, member.client_url)).collect()
 }
 
-fn operate(world: &World, node: u64, arguments: &[&str]) -> Output {
+pub(crate) fn operate(world: &World, node: u64, arguments: &[&str]) -> Output {
     let admin = format!("unix:{}", world.cluster.admin_socket(node).display());
     run(&[arguments, &["--yes", "--admin", &admin]].concat())
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn refused(output: &Output, code: i32, why: &str) {
+pub(crate) fn refused(output: &Output, code: i32, why: &str) {
     assert_eq!(output.status.code(), Some(code), "{}", said(output));
     assert!(said(output).contains(why), "{}", said(output));
 }
 
-fn done(output: &Output) -> String {
+pub(crate) fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}", said(output));
     said(output)
 }
 
-async fn leader(world: &World) -> u64 {
+pub(crate) async fn leader(world: &World) -> u64 {
     world.leader_other_than(None).await
 }
 
@@ -170,13 +184,13 @@ pub async fn at_newest_level(world: &World) {
     .await;
 }
 
-async fn row(world: &World, node: u64) -> Option<MemberRow> {
+pub(crate) async fn row(world: &World, node: u64) -> Option<MemberRow> {
     let rows = world.cluster.admin(leader(world).await).members().await.ok()?;
     rows.into_iter().find(|row| row.node.0 == node)
 }
 
 /// Invites a machine; answers it and its token.
-async fn invited(world: &World, name: &str) -> (Machine, PathBuf) {
+pub(crate) async fn invited(world: &World, name: &str) -> (Machine, PathBuf) {
     let (peer, token) = (free_address(), world.scratch(name));
     let file = token.display().to_string();
     let add = ["members", "add", "--peer", &peer.to_string(), "--token-file", &file, "--json"];

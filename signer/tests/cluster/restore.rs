@@ -22,7 +22,7 @@ fn said(output: &Output) -> String {
 }
 
 /// A new cluster that has formed, with nothing in it, and believes the old one's authority too.
-async fn new_cluster(dir: &Path, old_ca: &Path) -> LocalCluster {
+pub(crate) async fn new_cluster(dir: &Path, old_ca: &Path) -> LocalCluster {
     let options = LocalOptions { binary: Some(BINARY.into()), ..LocalOptions::default() };
     let mut cluster = LocalCluster::create(dir, options).unwrap();
     let ca = cluster.admin_tls().ca;

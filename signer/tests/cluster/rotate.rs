@@ -153,7 +153,7 @@ async fn old_keys_sign_until_the_chain_has_changed_over_and_then_never_again() {
         Some(new.iter().flat_map(|id| id.public.as_bytes().to_vec()).collect());
     let output = rotate(&finish);
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    assert!(said(&output).contains("from the next session on. Run this again"), "{}", said(&output));
+    assert!(said(&output).contains("it counts from the next session on"), "{}", said(&output));
     assert_eq!(rotate(&["--remove"]).status.code(), Some(4), "not before they are disabled");
     assert_eq!(state(&world, &old_gran).await, KeyState::Armed);
     assert!(sign(&old_gran, 2).await.is_ok());

@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-const CLIENTS: [&str; 8] = ["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"];
+pub const CLIENTS: [&str; 8] = ["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"];
 
 /// A duty, and the two payloads for it.
 #[derive(Clone)]

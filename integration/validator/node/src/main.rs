@@ -13,6 +13,14 @@ mod service;
 mod signer;
 mod voter;
 
-fn main() -> polkadot_sdk::sc_cli::Result<()> {
-    cli::run()
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -48,6 +48,15 @@ impl Chain {
         Ok(chain)
     }
 
+    /// Its id, by which nodes name its directory.
+    ///
+    /// # Errors
+    /// If the specification has none.
+    pub fn id(&self) -> anyhow::Result<String> {
+        let spec: Value = serde_json::from_slice(&fs::read(&self.spec)?)?;
+        spec["id"].as_str().map(str::to_owned).context("a specification without an id")
+    }
+
     /// The genesis hash as bytes.
     ///
     /// # Errors

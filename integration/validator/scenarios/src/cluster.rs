@@ -6,7 +6,7 @@ use crate::{
     keys::ValidatorKeys,
     metrics::Metrics,
     ports,
-    process::{Process, Program, Signal, run},
+    process::{Ended, Process, Program, Signal, attempt, run},
     stage::{Stage, until},
 };
 use anyhow::{Context as _, bail};
@@ -399,11 +399,24 @@ impl Cluster {
     /// # Errors
     /// If it fails.
     pub async fn admin(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let config = self.operators_config()?;
+        self.command(&[arguments, &["--config", &config]].concat()).await
+    }
+
+    /// The same, whatever comes of it.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub async fn attempt(&self, arguments: &[&str], patience: Duration) -> anyhow::Result<Ended> {
+        let config = self.operators_config()?;
+        attempt(&self.binary, &[arguments, &["--config", &config]].concat(), patience).await
+    }
+
+    fn operators_config(&self) -> anyhow::Result<String> {
         let Some(signer) = self.signers.iter().find(|signer| signer.process.is_some()) else {
             bail!("no signer runs");
         };
-        let config = text(&self.config(signer.id))?;
-        self.command(&[arguments, &["--config", &config]].concat()).await
+        text(&self.config(signer.id))
     }
 
     /// Runs a command of the signer's program.

@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use signonce_protocol::{KeyType, PublicKey};
-use sp_core::{Pair as _, ecdsa, ed25519, sr25519};
+use sp_core::{Pair as _, crypto::Ss58Codec as _, ecdsa, ed25519, sr25519};
 use std::path::Path;
 
 /// The session keys of one validator, all of one seed.
@@ -38,6 +38,22 @@ impl ValidatorKeys {
         })
     }
 
+    /// New keys of a phrase, which with another password than this one are other keys.
+    ///
+    /// # Errors
+    /// Never for a phrase that was just made, says the library.
+    pub fn generate_with_password(name: &str, password: &str) -> anyhow::Result<Self> {
+        let (pair, seed, _) = sr25519::Pair::generate_with_phrase(Some(password));
+        let no_key = "a phrase makes a key";
+        Ok(Self {
+            name: name.to_owned(),
+            sr25519: pair.public().0,
+            ed25519: ed25519::Pair::from_string(&seed, Some(password)).ok().context(no_key)?.public().0,
+            ecdsa: ecdsa::Pair::from_string(&seed, Some(password)).ok().context(no_key)?.public().0,
+            seed,
+        })
+    }
+
     /// The seed, for a node that keeps its keys itself.
     pub fn seed(&self) -> &str {
         &self.seed
@@ -61,6 +77,11 @@ impl ValidatorKeys {
             | KeyType::AuthorityDiscovery
             | KeyType::ImOnline => &self.sr25519,
         }
+    }
+
+    /// What GRANDPA's RPC calls the validator.
+    pub fn grandpa_address(&self) -> String {
+        ed25519::Public::from_raw(self.ed25519).to_ss58check()
     }
 
     /// The validator as the chain's genesis has it.

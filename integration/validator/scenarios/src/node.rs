@@ -32,6 +32,11 @@ pub enum Keys {
         /// What to show them.
         files: ClientFiles,
     },
+    /// In its own keystore on disk, as a stock validator has them, and protected by the password in this file.
+    Disk {
+        /// The file.
+        password: PathBuf,
+    },
     /// In its own memory, unguarded.
     Memory {
         /// What they are made of.
@@ -71,6 +76,11 @@ impl NodeSetup {
         Self::new(name, Keys::Remote { urls, files: files.clone() })
     }
 
+    /// A validator with a keystore on disk, which has to be filled before it starts.
+    pub fn disk(name: &str, password: &Path) -> Self {
+        Self::new(name, Keys::Disk { password: password.to_owned() })
+    }
+
     /// A validator that keeps its keys itself.
     pub fn memory(name: &str, keys: &ValidatorKeys) -> Self {
         Self::new(name, Keys::Memory { seed: keys.seed().to_owned() })
@@ -98,6 +108,13 @@ impl NodeSetup {
     pub fn address(&self) -> String {
         let Network { secret, p2p, .. } = self.network;
         format!("/ip4/127.0.0.1/tcp/{p2p}/p2p/{}", peer_id(secret))
+    }
+
+    /// Its keystore on disk, made if it is not there.
+    pub fn keystore(&self, stage: &Stage, chain: &Chain) -> anyhow::Result<PathBuf> {
+        let dir = self.data(stage)?.join("chains").join(chain.id()?).join("keystore");
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(dir)
     }
 
     /// Where its data is.
@@ -178,6 +195,14 @@ impl Node {
     /// If it had ended before.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.process.kill()
+    }
+
+    /// Waits for its end; how it ended.
+    ///
+    /// # Errors
+    /// If it runs still after `patience`.
+    pub async fn wait(&self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        Ok(self.process.wait(patience).await?.0)
     }
 
     /// Interrupts it; how it ended and how long that took.
@@ -282,6 +307,7 @@ fn arguments(
             with("--remote-signer-key", files.key.clone().into());
             with("--remote-signer-ca", files.ca.clone().into());
         }
+        Keys::Disk { password } => with("--password-filename", password.into()),
         Keys::Memory { seed } => with("--in-memory-keys", seed.into()),
     }
     if !matches!(setup.keys, Keys::None) {

@@ -149,6 +149,30 @@ fn dying_with_us() -> Vec<OsString> {
 /// # Errors
 /// If it fails or does not end; with what it said.
 pub async fn run(program: &Path, arguments: &[&str], patience: Duration) -> anyhow::Result<String> {
+    let said = attempt(program, arguments, patience).await?;
+    if said.code != Some(0) {
+        let name = format!("{} {}", program.display(), arguments.join(" "));
+        bail!("{name} failed ({:?}): {}", said.code, said.err.trim());
+    }
+    Ok(said.out)
+}
+
+/// How a program ended, and what it said.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// On standard output.
+    pub out: String,
+    /// On standard error.
+    pub err: String,
+}
+
+/// Runs a program, whatever comes of it.
+///
+/// # Errors
+/// If it cannot be started or does not end.
+pub async fn attempt(program: &Path, arguments: &[&str], patience: Duration) -> anyhow::Result<Ended> {
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.kill_on_drop(true);
@@ -157,10 +181,8 @@ pub async fn run(program: &Path, arguments: &[&str], patience: Duration) -> anyh
         Ok(output) => output.with_context(name)?,
         Err(_) => bail!("{} runs still after {} s", name(), patience.as_secs()),
     };
-    if !output.status.success() {
-        bail!("{} failed ({}): {}", name(), output.status, String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Ended { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
 }
 
 /// The last lines of a log.

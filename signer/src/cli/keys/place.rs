@@ -3,7 +3,10 @@
 //! Any node of the chain may be asked. Nothing here is believed to make a floor lower: it only says how far the
 //! chain is, and floors are put above that.
 
-use crate::{audit::watch::http::Dialer, cli::common::Usage};
+use crate::{
+    audit::watch::http::Dialer,
+    cli::common::{NotYet, Usage},
+};
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -138,9 +141,15 @@ impl Node {
     /// Where the chain is.
     ///
     /// # Errors
-    /// If the node is of another chain, is not up to date, or does not say the least.
+    /// [`NotYet`] if nobody answers. If the node is of another chain, is not up to date, or does not say the least.
     pub async fn place(&self, chain: &Chain) -> anyhow::Result<Place> {
-        let genesis = self.call("chain_getBlockHash", json!([0])).await?;
+        let genesis = match self.call("chain_getBlockHash", json!([0])).await {
+            Err(NodeError::Unreachable(why)) => {
+                let advice = "nothing was done; run this command again when the node answers";
+                return Err(NotYet(format!("{why}: {advice}")).into());
+            }
+            answer => answer?,
+        };
         if genesis.as_str() != Some(chain.genesis.to_string().as_str()) {
             anyhow::bail!(
                 "{} is a node of another chain: its genesis is {genesis}, not {}",
@@ -170,9 +179,40 @@ impl Node {
         })
     }
 
+    /// The best block that GRANDPA has finalized.
+    ///
+    /// # Errors
+    /// If the node does not say.
+    pub async fn finalized(&self) -> Result<Hash, NodeError> {
+        self.head("chain_getFinalizedHead").await
+    }
+
+    /// The best block that BEEFY has finalized.
+    ///
+    /// # Errors
+    /// If the node does not say: BEEFY does not run, or has finalized nothing yet.
+    pub async fn beefy_finalized(&self) -> Result<Hash, NodeError> {
+        self.head("beefy_getFinalizedHead").await
+    }
+
+    async fn head(&self, method: &'static str) -> Result<Hash, NodeError> {
+        let answer = self.call(method, json!([])).await?;
+        let hash = answer.as_str().and_then(|hash| hash.parse().ok());
+        hash.ok_or_else(|| NodeError::Said { method, why: format!("{answer} is no block hash") })
+    }
+
     /// What a runtime's function answers, at the best block.
     pub async fn runtime(&self, function: &str) -> Result<Vec<u8>, NodeError> {
-        let answer = self.call("state_call", json!([function, "0x"])).await?;
+        self.runtime_call(function, json!([function, "0x"])).await
+    }
+
+    /// What a runtime's function answers at a block.
+    pub async fn runtime_at(&self, function: &str, block: Hash) -> Result<Vec<u8>, NodeError> {
+        self.runtime_call(function, json!([function, "0x", block.to_string()])).await
+    }
+
+    async fn runtime_call(&self, function: &str, params: Value) -> Result<Vec<u8>, NodeError> {
+        let answer = self.call("state_call", params).await?;
         let bytes: Result<HexBytes, _> = serde_json::from_value(answer);
         bytes
             .map(|bytes| bytes.0)
@@ -191,7 +231,7 @@ impl Node {
     /// The id is the last field of the validator set, which is there or not: `Option<(Vec<_>, u64)>`.
     async fn beefy_set(&self) -> Option<SetId> {
         // Only where BEEFY runs: a chain that has the pallet and not the protocol answers an error here.
-        self.call("beefy_getFinalizedHead", json!([])).await.ok()?.as_str()?.parse::<Hash>().ok()?;
+        self.beefy_finalized().await.ok()?;
         let bytes = self.runtime("BeefyApi_validator_set").await.ok()?;
         let (id, rest) = bytes.split_last_chunk::<8>().map(|(rest, id)| (u64::from_le_bytes(*id), rest))?;
         (rest.first() == Some(&1)).then_some(SetId(id))

@@ -256,16 +256,22 @@ fn state_of(rows: &[KeyRow], id: &KeyId) -> Option<KeyState> {
 
 /// Whether the chain uses the new keys and none of the old ones; in words.
 ///
+/// What counts is finalized: the block in which the authorities change has to be finalized by the old ones, so as long as
+/// it is not, the chain needs the old keys, whatever its best block says. BEEFY follows behind GRANDPA.
+///
 /// # Errors
 /// If it does not, or does not say.
 async fn changed_over(node: &Node, record: &Record) -> anyhow::Result<String> {
+    let finalized = node.finalized().await.context("--chain-url")?;
+    let finalized_by_beefy = node.beefy_finalized().await.unwrap_or(finalized);
     let mut rows = Vec::new();
     let (mut waits, mut seen) = (false, 0);
     for key in &record.made.keys {
         let id = key.id;
         let old = record.old.iter().find(|old| old.key_type == id.key_type);
+        let at = if id.key_type == KeyType::Beefy { finalized_by_beefy } else { finalized };
         let authorities = match authorities_of(id.key_type) {
-            Some(function) => node.runtime(function).await.ok(),
+            Some(function) => node.runtime_at(function, at).await.ok(),
             None => None,
         };
         let uses = |id: &KeyId| authorities.as_ref().map(|bytes| contains(bytes, id.public.as_bytes()));
@@ -295,7 +301,8 @@ async fn changed_over(node: &Node, record: &Record) -> anyhow::Result<String> {
         _ => false,
     };
     let next = if queued {
-        "The new set is queued: it counts from the next session on. Run this again then."
+        "The new set is queued: it counts from the next session on, and the old one until that is finalized. Run this \
+         again then."
     } else {
         "The new set is not queued: if session.setKeys was sent, it is queued from the next session on, and counts one \
          session later."

@@ -3,9 +3,11 @@
 mod bad_input;
 mod cost;
 mod kill_leader;
+mod move_in;
 mod one_validator;
 mod outage;
 mod rotate;
+mod rotate_cli;
 mod set;
 mod tenants;
 mod twins;
@@ -35,6 +37,10 @@ pub enum Scenario {
     Tenants,
     /// New session keys by `author_rotateKeys`, registered on chain, and the chain goes on with them.
     Rotate,
+    /// `keys rotate` for a validator that runs: a new set, registered on chain, and the old one's end.
+    RotateCli,
+    /// A validator with keys on its disk: stopped, its keys moved into the cluster, and on with a remote signer.
+    MoveIn,
     /// What a signature costs through the remote keystore, beside one from memory.
     Cost,
     /// Wrong URLs, wrong certificates, wrong clocks, wrong signatures: the validator lives and says so once.
@@ -52,6 +58,8 @@ impl Scenario {
             Self::Wiped => "wiped",
             Self::Tenants => "tenants",
             Self::Rotate => "rotate",
+            Self::RotateCli => "rotate-cli",
+            Self::MoveIn => "move-in",
             Self::Cost => "cost",
             Self::BadInput => "bad-input",
         }
@@ -63,7 +71,7 @@ impl Scenario {
             Self::OneValidator { seconds } => *seconds / 60 + 5,
             Self::Cost => 5,
             Self::KillLeader | Self::Outage | Self::Tenants | Self::Rotate | Self::Wiped => 12,
-            Self::Twins | Self::BadInput => 20,
+            Self::Twins | Self::BadInput | Self::MoveIn | Self::RotateCli => 20,
         };
         Duration::from_secs(minutes * 60)
     }
@@ -81,6 +89,8 @@ impl Scenario {
             Self::Wiped => wiped::run(stage).await,
             Self::Tenants => tenants::run(stage).await,
             Self::Rotate => rotate::run(stage).await,
+            Self::RotateCli => rotate_cli::run(stage).await,
+            Self::MoveIn => move_in::run(stage).await,
             Self::Cost => cost::run(stage).await,
             Self::BadInput => bad_input::run(stage).await,
         }

@@ -13,7 +13,8 @@ use signonce_protocol::{KeyType, PublicKey, rpc::KeyInfo};
 use std::time::Duration;
 
 /// The account of the first validator, and what its secret is, as everybody knows.
-const OWNER: (&str, &str) = ("0xd43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d", "//Alice");
+pub(super) const OWNER: (&str, &str) =
+    ("0xd43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d", "//Alice");
 /// Keys that are registered in a session are used in the next but one.
 const IN_USE: Duration = Duration::from_secs(240);
 /// The keys in the order of the runtime's `SessionKeys`.
@@ -81,7 +82,7 @@ fn said(answer: &anyhow::Result<Value>) -> String {
 }
 
 /// The public keys in a session key blob.
-fn split(keys: &str) -> anyhow::Result<Vec<(KeyType, PublicKey)>> {
+pub(super) fn split(keys: &str) -> anyhow::Result<Vec<(KeyType, PublicKey)>> {
     let bytes = hex::decode(keys.trim_start_matches("0x"))?;
     let whole: usize = ORDER.iter().map(|(_, bytes)| bytes).sum();
     ensure!(bytes.len() == whole, "{} bytes of session keys, not {whole}", bytes.len());
@@ -96,11 +97,11 @@ fn split(keys: &str) -> anyhow::Result<Vec<(KeyType, PublicKey)>> {
 }
 
 /// Whether keys of this type have watermarks.
-fn duties(key_type: KeyType) -> bool {
+pub(super) fn duties(key_type: KeyType) -> bool {
     matches!(key_type, KeyType::Babe | KeyType::Grandpa | KeyType::Beefy)
 }
 
-fn has_signed(keys: &[KeyInfo], public: &PublicKey) -> Option<()> {
+pub(super) fn has_signed(keys: &[KeyInfo], public: &PublicKey) -> Option<()> {
     let key = keys.iter().find(|key| key.public == *public)?;
     key.watermarks.iter().any(|mark| mark.highest.is_some()).then_some(())
 }
