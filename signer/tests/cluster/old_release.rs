@@ -42,7 +42,7 @@ struct Old {
 
 impl Old {
     fn find() -> Self {
-        let program = std::env::var_os("SIGNONCE_PREVIOUS")
+        let program: PathBuf = std::env::var_os("SIGNONCE_PREVIOUS")
             .expect("SIGNONCE_PREVIOUS names the last release's program: `make upgrade-test` builds it")
             .into();
         let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/releases.toml");
