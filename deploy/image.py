@@ -16,6 +16,8 @@ import tarfile
 
 UID = 64732
 PROGRAM = "/usr/bin/signonce"
+# The program looks for itself: there is nothing else in the image that could.
+HEALTH = [PROGRAM, "kube", "wait", "--node=127.0.0.1:7303", "--timeout=3"]
 ETC = {
     "/etc/passwd": f"root:x:0:0:root:/nonexistent:/sbin/nologin\nsignonce:x:{UID}:{UID}::/nonexistent:/sbin/nologin\n",
     "/etc/group": f"root:x:0:\nsignonce:x:{UID}:\n",
@@ -92,6 +94,8 @@ def main():
             "Env": ["PATH=/usr/bin"],
             "ExposedPorts": {f"{port}/tcp": {} for port in (7300, 7301, 7302, 7303)},
             "Volumes": {"/var/lib/signonce": {}},
+            # In nanoseconds.
+            "Healthcheck": {"Test": ["CMD", *HEALTH], "Interval": 10 * 10**9, "Timeout": 6 * 10**9, "StartPeriod": 60 * 10**9},
             "Labels": {
                 "org.opencontainers.image.title": "signonce",
                 "org.opencontainers.image.description": "A remote signer for validators that signs every duty once",

@@ -15,7 +15,7 @@ in_events() { # seconds, release, ordinal, words: within these seconds an event 
   done
 }
 not_formed() { # release
-  [ "$(k get cm "$1-signonce-state" -o jsonpath='{.data.formed}')" = false ] || fail "$1 says that it formed"
+  [ -z "$(k get cm "$1-signonce-state" -o jsonpath='{.data.formed}')" ] || fail "$1 says that it formed"
   if k get pods -l "app.kubernetes.io/instance=$1,app.kubernetes.io/component=signer" \
     -o jsonpath='{.items[*].status.conditions[?(@.type=="Ready")].status}' | grep True >/dev/null; then fail "a pod of $1 became ready"; fi
 }
