@@ -11,7 +11,7 @@ VALIDATOR := cd integration/validator && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/va
 endif
 SCENARIO ?= all
 SEEDS ?= 1000
-TARGET ?= ledger
+TARGET ?= all
 SECONDS ?= 60
 
 # One selection of packages and one profile everywhere: another would unify other features and compile RocksDB anew.
@@ -72,6 +72,7 @@ chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or 
 	integration/run $(SCENARIO)
 
 chaos: build ## Real signers killed, frozen, cut off and lied to, one checker for every answer (ten minutes): CHAOS_ARGS
+	@scripts/setup.sh --chaos
 	cd integration/chaos && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/chaos cargo build --release --locked
 	previous=$$(scripts/release-binary) || [ $$? = 3 ] && \
 	  $(CARGO_TARGET_DIR)/chaos/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
@@ -93,11 +94,13 @@ sim-test: setup ## Tests and lints of simulator and model: named scenarios, and 
 model: setup ## Models of claim, commit, release and of the fence: every state, and that no rule can be left out
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -p signonce-model
 
-fuzz: setup ## libFuzzer on one decoder or the ledger: TARGET=payload SECONDS=60 (the names are in fuzz/src/lib.rs)
+fuzz: setup ## libFuzzer on every decoder and the ledger, SECONDS=60 each; TARGET=payload takes one (the names are in fuzz/src/lib.rs)
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
-	@mkdir -p $(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET)
-	cargo fuzz run --fuzz-dir fuzz/libfuzzer --target-dir $(CARGO_TARGET_DIR)/fuzz --sanitizer none $(TARGET) \
-		$(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET) fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS) -max_len=4096
+	set -e; for target in $(if $(filter all,$(TARGET)),$$(cargo fuzz list --fuzz-dir fuzz/libfuzzer),$(TARGET)); do \
+	  mkdir -p $(CARGO_TARGET_DIR)/fuzz/corpus/$$target; \
+	  cargo fuzz run --fuzz-dir fuzz/libfuzzer --target-dir $(CARGO_TARGET_DIR)/fuzz --sanitizer none $$target \
+	    $(CARGO_TARGET_DIR)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096; \
+	done
 
 helm-test: ## The chart without a cluster: lint, golden renders, refusals, schemas of Kubernetes 1.29 to 1.37, security lint
 	helm/test/run

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs and lacks: a C++20 compiler and libclang for RocksDB. Rust itself it only checks.
 # With --monitoring also Prometheus and Alertmanager, for `make monitoring-test`.
+# With --chaos also what its faults need: strace, libfaketime, mkfs.ext4, setpriv.
 # With --validator also what the test node of integration/validator needs: protoc, and OpenSSL to link.
 set -euo pipefail
 
@@ -35,6 +36,15 @@ if [ "${1:-}" = --monitoring ]; then
       command -v $program >/dev/null || missing+=($program)
     done
   fi
+fi
+
+if [ "${1:-}" = --chaos ] && command -v apt-get >/dev/null; then
+  # Elsewhere the scenarios say what they lack and are skipped.
+  packages+=(strace libfaketime e2fsprogs util-linux)
+  for program in strace mkfs.ext4 setpriv; do
+    PATH=$PATH:/usr/sbin:/sbin command -v $program >/dev/null || missing+=($program)
+  done
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then
