@@ -152,6 +152,8 @@ pub struct LimitsSection {
     pub drain_ms: u64,
     /// The raft tick. Ten ticks without a leader, at least, start an election.
     pub tick_ms: u64,
+    /// How long another voter must be clearly faster before the leader hands over to it.
+    pub leader_moves_after_ms: u64,
 }
 
 impl Default for LimitsSection {
@@ -163,6 +165,7 @@ impl Default for LimitsSection {
             connections_max: 1_024,
             drain_ms: 10_000,
             tick_ms: 50,
+            leader_moves_after_ms: 300_000,
         }
     }
 }
@@ -176,6 +179,11 @@ impl LimitsSection {
     /// The drain time.
     pub const fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
+    }
+
+    /// How long another voter must be clearly faster.
+    pub const fn leader_moves_after(&self) -> Duration {
+        Duration::from_millis(self.leader_moves_after_ms)
     }
 
     /// The raft tick.
@@ -390,6 +398,7 @@ impl Config {
             ("limits.request_timeout_ms", limits.request_timeout_ms),
             ("limits.connections_max", limits.connections_max.into()),
             ("limits.tick_ms", limits.tick_ms),
+            ("limits.leader_moves_after_ms", limits.leader_moves_after_ms),
             ("limits.log_bytes_max", limits.log_bytes_max as u64),
             ("backup.keep", self.backup.keep as u64),
             ("audit.keep_days", self.audit.keep_days),

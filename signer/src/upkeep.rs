@@ -10,7 +10,7 @@ mod note;
 mod placement;
 pub mod reseal;
 
-use crate::keyring_sync::KeyringSync;
+use crate::{config::Config, keyring_sync::KeyringSync};
 use placement::Placement;
 use reseal::Reseal;
 use signonce_cluster::Handle;
@@ -32,15 +32,18 @@ pub struct Upkeep {
     /// What this node says of itself.
     note: NodeNote,
     reseal: Reseal,
+    /// How long another voter must be clearly faster before the leader moves.
+    moves_after: Duration,
     /// While this node leads.
     placement: Option<Placement>,
 }
 
 impl Upkeep {
-    /// For a started node that stands in `zone`.
-    pub fn new(handle: Handle, sync: Arc<KeyringSync>, zone: Option<String>) -> Self {
-        let note = NodeNote { zone, version: env!("CARGO_PKG_VERSION").into() };
-        Self { handle, sync, note, reseal: Reseal::default(), placement: None }
+    /// For a started node with this configuration.
+    pub fn new(handle: Handle, sync: Arc<KeyringSync>, config: &Config) -> Self {
+        let note = NodeNote { zone: config.node.zone.clone(), version: env!("CARGO_PKG_VERSION").into() };
+        let moves_after = config.limits.leader_moves_after();
+        Self { handle, sync, note, reseal: Reseal::default(), moves_after, placement: None }
     }
 
     /// Works until the process ends.
@@ -54,7 +57,7 @@ impl Upkeep {
                 feature::raise(&self.handle).await;
                 self.reseal.round(&self.handle, &self.sync).await;
                 self.placement
-                    .get_or_insert_with(|| Placement::new(Instant::now()))
+                    .get_or_insert_with(|| Placement::new(Instant::now(), self.moves_after))
                     .round(&self.handle)
                     .await;
             }

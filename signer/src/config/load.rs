@@ -35,6 +35,7 @@ pub(super) const SETTINGS: &[(&str, &str, Kind)] = &[
     ("limits", "connections_max", Kind::Toml),
     ("limits", "drain_ms", Kind::Toml),
     ("limits", "tick_ms", Kind::Toml),
+    ("limits", "leader_moves_after_ms", Kind::Toml),
     ("log", "format", Kind::Text),
     ("log", "level", Kind::Text),
     ("backup", "dir", Kind::Text),

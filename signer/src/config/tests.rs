@@ -120,6 +120,7 @@ fn every_setting_can_come_from_the_environment() {
         ("limits.connections_max", "4"),
         ("limits.drain_ms", "5"),
         ("limits.tick_ms", "6"),
+        ("limits.leader_moves_after_ms", "7"),
         ("log.format", "text"),
         ("log.level", "debug"),
         ("backup.dir", "/b"),

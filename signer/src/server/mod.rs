@@ -326,7 +326,7 @@ impl Parts {
             books,
             config.limits.request_timeout(),
         ));
-        let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config.node.zone.clone());
+        let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config);
         let head_signer = HeadSigner::new(&config.tls, &config.cluster.id)?;
         let auditor = Auditor::new(handle.clone(), notes, head_signer, config.audit.clone());
         let door = || Door {

@@ -16,8 +16,6 @@ use std::{
 /// How long a leader leads, and a node was fit to lead, before leadership goes to it by itself: a node that stops has
 /// handed over and must not get it back while it answers still.
 const SETTLED: Duration = Duration::from_secs(15);
-/// How long another node must be faster, without a break.
-const FASTER_FOR: Duration = Duration::from_secs(5 * 60);
 /// How much faster: its cost times this is still below the leader's ...
 const FACTOR: f64 = 1.5;
 /// ... by at least this, so that nobody moves over microseconds.
@@ -53,7 +51,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Pinned(pin) => write!(f, "the leader is pinned to {pin}"),
             Self::Faster { here, there } => {
-                write!(f, "a claim takes {here:?} from here and would take {there:?} from there, for minutes")
+                write!(f, "a claim takes {here:?} from here and would take {there:?} from there, for a while")
             }
         }
     }
@@ -62,6 +60,8 @@ impl fmt::Display for Reason {
 /// What a leader remembers between two looks. Begins anew with every leadership.
 #[derive(Debug)]
 pub(super) struct Placement {
+    /// How long another node must be faster, without a break.
+    faster_for: Duration,
     leads_since: Instant,
     fit_since: BTreeMap<NodeId, Instant>,
     faster: Option<(NodeId, Instant)>,
@@ -69,8 +69,8 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { leads_since: now, fit_since: BTreeMap::new(), faster: None, tried: None }
+    pub(super) fn new(now: Instant, faster_for: Duration) -> Self {
+        Self { faster_for, leads_since: now, fit_since: BTreeMap::new(), faster: None, tried: None }
     }
 
     /// Who should lead instead of `own`, and why.
@@ -124,7 +124,7 @@ impl Placement {
         };
         match self.faster {
             Some((same, since)) if same == node => {
-                (now.duration_since(since) >= FASTER_FOR).then_some((node, reason))
+                (now.duration_since(since) >= self.faster_for).then_some((node, reason))
             }
             _ => {
                 self.faster = Some((node, now));
@@ -173,6 +173,7 @@ mod tests {
 
     const OWN: NodeId = NodeId(1);
     const OTHER: NodeId = NodeId(2);
+    const FASTER_FOR: Duration = Duration::from_secs(5 * 60);
 
     fn place(node: NodeId, zone: &str, cost_us: u64) -> Place {
         let cost = Some(Duration::from_micros(cost_us));
@@ -182,7 +183,7 @@ mod tests {
     /// Looks every second for as long as it takes, up to ten minutes; when and where leadership would go.
     fn goes(pin: Option<LeaderPin>, places: impl Fn(u64) -> Vec<Place>) -> Option<(u64, NodeId)> {
         let start = Instant::now();
-        let mut placement = Placement::new(start);
+        let mut placement = Placement::new(start, FASTER_FOR);
         (0..600).find_map(|second| {
             let now = start + Duration::from_secs(second);
             let (node, _) = placement.judge(now, OWN, pin.as_ref(), &places(second))?;

@@ -1,13 +1,18 @@
-//! Disks that are full or fail. A node must stop rather than go on with what may not be stored.
+//! Disks that are full, fail or drag. A node must stop rather than go on with what may not be stored, and a leader
+//! whose disk is slow must give way to one that is not.
 
 use super::World;
 use crate::{
     cluster::{Cluster, tail},
-    process::{CommandLine, Room, run},
+    process::{CommandLine, Process, Room, run},
 };
 use anyhow::{Context as _, ensure};
 use rand::RngExt as _;
-use std::{path::Path, process::ExitStatus, time::Duration};
+use std::{
+    path::Path,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 use tokio::time::sleep;
 
 /// The node whose file system gets full. Who leads is left to chance.
@@ -18,6 +23,12 @@ const SIZE: &str = "160M";
 const ATTACHES: Duration = Duration::from_millis(300);
 /// How long a node may go on with a disk that fails: it may have nothing to write at first.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long another node must be faster before the leader hands over, in this scenario.
+const MOVES_AFTER_MS: &str = "3000";
+/// How long a leader may stay with a slow disk: a new one, and a node that has just come, are left alone for a quarter
+/// of a minute; figures come in every few seconds.
+const MOVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// Puts the node's data on a small file system, mounted in namespaces of its own, so that it goes with them.
 pub(super) async fn prepare(cluster: &mut Cluster) -> anyhow::Result<()> {
@@ -55,19 +66,11 @@ pub(super) async fn fill(world: &mut World) -> anyhow::Result<()> {
 
 pub(super) async fn fail_sync(world: &mut World) -> anyhow::Result<()> {
     let node = world.victim().await?;
-    let pid =
-        world.cluster.node(node).pid().with_context(|| format!("node {node} does not run"))?.to_string();
     let once = world.rng.random();
-    let inject = format!("inject=fdatasync,fsync:error=EIO{}", if once { ":when=1" } else { "" });
+    let inject = format!("error=EIO{}", if once { ":when=1" } else { "" });
     let before = world.cluster.node(node).log().len();
     world.fault(format!("node {node}: fdatasync fails {}", if once { "once" } else { "from now on" }));
-    let log = world.cluster.dir.join("strace.log");
-    let trace =
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject, "-p", &pid];
-    let tracer = CommandLine::new(trace).start(&log)?;
-    sleep(ATTACHES).await;
-    let attached = tracer.pid().is_some() || world.cluster.node(node).pid().is_none();
-    ensure!(attached, "strace cannot attach: {}", tail(&std::fs::read_to_string(&log).unwrap_or_default()));
+    let tracer = tamper(world, node, &inject).await?;
     let status =
         world.cluster.wait_exit(node, STOPS_WITHIN).await.context("a node goes on after a failed sync")?;
     std::mem::drop(tracer);
@@ -75,6 +78,47 @@ pub(super) async fn fail_sync(world: &mut World) -> anyhow::Result<()> {
     world.serves("with one node's disk failing").await?;
     world.cluster.start(node)?;
     world.settle().await
+}
+
+/// Lets the leader move soon.
+pub(super) fn prepare_slow(cluster: &mut Cluster) {
+    for id in cluster.ids() {
+        cluster.node_mut(id).env.push(("SIGNONCE_LIMITS_LEADER_MOVES_AFTER_MS", MOVES_AFTER_MS.into()));
+    }
+}
+
+pub(super) async fn slow_sync(world: &mut World) -> anyhow::Result<()> {
+    let node = world.leader().await?;
+    world.fault(format!("node {node}, the leader: every fdatasync takes 30 ms longer"));
+    let tracer = tamper(world, node, "delay_enter=30000").await?;
+    let begun = Instant::now();
+    let heir = loop {
+        let leader = world.leader().await?;
+        if leader != node {
+            break leader;
+        }
+        ensure!(begun.elapsed() < MOVES_WITHIN, "node {node} still leads, with a slow disk");
+        sleep(ATTACHES).await;
+    };
+    world.say(format!("node {heir} leads after {:.1} s", begun.elapsed().as_secs_f64()));
+    world.serves("with one slow disk").await?;
+    std::mem::drop(tracer);
+    world.settle().await
+}
+
+/// Has `strace` tamper with every sync of a node until what is returned is dropped.
+async fn tamper(world: &World, node: u64, how: &str) -> anyhow::Result<Process> {
+    let pid =
+        world.cluster.node(node).pid().with_context(|| format!("node {node} does not run"))?.to_string();
+    let inject = format!("inject=fdatasync,fsync:{how}");
+    let log = world.cluster.dir.join("strace.log");
+    let trace =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject, "-p", &pid];
+    let tracer = CommandLine::new(trace).start(&log)?;
+    sleep(ATTACHES).await;
+    let attached = tracer.pid().is_some() || world.cluster.node(node).pid().is_none();
+    ensure!(attached, "strace cannot attach: {}", tail(&std::fs::read_to_string(&log).unwrap_or_default()));
+    Ok(tracer)
 }
 
 /// A node that stops says why.

@@ -28,6 +28,7 @@ pub(super) enum Kind {
     Drop,
     FullDisk,
     SyncError,
+    SlowDisk,
     ClockJumps,
     OldData,
     Clone,
@@ -103,6 +104,13 @@ pub const ALL: &[Scenario] = &[
         needs: &[Need::SyscallErrors],
         nodes: 3,
         kind: Kind::SyncError,
+    },
+    Scenario {
+        name: "slow-disk",
+        about: "every fdatasync of the leader takes 30 ms longer, until leadership has moved to a faster node",
+        needs: &[Need::SyscallErrors],
+        nodes: 3,
+        kind: Kind::SlowDisk,
     },
     Scenario {
         name: "clock-jumps",

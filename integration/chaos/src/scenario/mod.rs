@@ -213,6 +213,10 @@ impl Scenario {
     async fn prepare(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
         match self.kind {
             Kind::FullDisk => disk::prepare(cluster).await,
+            Kind::SlowDisk => {
+                disk::prepare_slow(cluster);
+                Ok(())
+            }
             Kind::ClockJumps => clock::prepare(cluster),
             Kind::Upgrade => upgrade::prepare(cluster),
             _ => Ok(()),

@@ -134,6 +134,7 @@ impl World {
             Kind::Drop => network::drop(self).await,
             Kind::FullDisk => disk::fill(self).await,
             Kind::SyncError => disk::fail_sync(self).await,
+            Kind::SlowDisk => disk::slow_sync(self).await,
             Kind::ClockJumps => clock::jump(self).await,
             Kind::OldData => memory::old_data(self).await,
             Kind::Clone => memory::clone(self).await,
