@@ -12,7 +12,7 @@ use crate::waiters::Waiters;
 use raft::eraftpb::MessageType as T;
 use rand::RngExt;
 use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater};
-use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Witnessed};
+use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Quarantine, Witnessed};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Decided, NotMember, Output, Replica, ReplicaConfig, ReplicaStatus, Role};
 use signonce_core::{Claim, ClaimRequest, Command, Outcome, RequestId, Verdict};
@@ -46,6 +46,8 @@ pub struct Machine {
     pub lost: bool,
     /// It found its disk wanting and does not start any more.
     pub halted: Option<String>,
+    /// Its node knows that it was removed. The machine stays until a member says so too.
+    pub leaving: Option<String>,
     /// It stands still until then.
     pub paused_until: Micros,
     /// Its disk is slow until then.
@@ -120,6 +122,7 @@ impl Machine {
             damaged: false,
             lost: false,
             halted: None,
+            leaving: None,
             paused_until: 0,
             slow_until: 0,
             fail_sync: None,
@@ -767,6 +770,11 @@ impl Process {
             && machine.halted.is_none()
         {
             let left = around.judge.was_removed(machine.id);
+            if why == Quarantine::Removed && !machine.damaged {
+                assert!(left, "machine {}: nobody removed it", machine.number);
+                machine.leaving = Some(why.to_string());
+                return;
+            }
             let expected = machine.damaged || left;
             assert!(expected, "machine {}, an honest one, is in quarantine: {why}", machine.number);
             around.say(|| format!("machine {} is in quarantine: {why}", machine.number));

@@ -1,7 +1,7 @@
 //! The whole world of one run: machines, what surrounds them, and the schedule. One event at a time.
 
 use crate::around::{Around, Death, Envelope, Event, Task, Want};
-use crate::disk::Disk;
+use crate::disk::{Disk, Loss};
 use crate::members::Administrator;
 use crate::node::Machine;
 use crate::setup::{MS, Micros, Op, Options, Profile, SEATS, SECOND, Setup};
@@ -100,6 +100,31 @@ impl World {
         let until = self.around.now + time;
         while let Some(event) = self.around.next(until) {
             self.step(event);
+            if self.machines.iter().any(|machine| machine.leaving.is_some()) {
+                self.clear_machines();
+            }
+        }
+    }
+
+    /// An operator clears the machine of a node that was removed as soon as a member says that it is gone, as
+    /// `members remove` does.
+    fn clear_machines(&mut self) {
+        let status = |machine: &Machine| machine.process.as_ref().map(|process| process.replica.status());
+        let says_so = |machine: &Machine, gone: NodeId| {
+            let status = status(machine).filter(|status| status.not_member.is_none());
+            status.is_some_and(|s| {
+                s.voters.contains(&s.node) && ![s.voters, s.learners].concat().contains(&gone)
+            })
+        };
+        for number in 0..self.machines.len() {
+            let id = self.machines[number].id;
+            let known = |machine: &Machine| machine.number != number && says_so(machine, id);
+            if self.machines[number].leaving.is_some() && self.machines.iter().any(known) {
+                let machine = &mut self.machines[number];
+                machine.halted = machine.leaving.take();
+                self.around.figures.halted += 1;
+                machine.die(Death { loss: Loss::Power(0), down: 0, why: "it is cleared" }, &mut self.around);
+            }
         }
     }
 
@@ -227,7 +252,7 @@ impl World {
     }
 
     fn lose(&mut self, machine: usize) {
-        let death = Death { loss: crate::disk::Loss::Power(0), down: 0, why: "lost for good" };
+        let death = Death { loss: Loss::Power(0), down: 0, why: "lost for good" };
         let machine = &mut self.machines[machine];
         machine.die(death, &mut self.around);
         machine.halted = Some("it is lost".into());
@@ -263,7 +288,7 @@ impl World {
         let number = machine;
         let machine = &mut self.machines[machine];
         machine.damaged = true;
-        let death = Death { loss: crate::disk::Loss::Nothing, down, why: "damage" };
+        let death = Death { loss: Loss::Nothing, down, why: "damage" };
         machine.die(death, &mut self.around);
         machine.disk = disk(&machine.disk);
         self.around.say(|| format!("machine {number} has another disk"));
@@ -276,7 +301,7 @@ impl World {
         let mut copy = self.machines[machine].copies.remove(0);
         self.damage(machine, down, |disk| {
             if all {
-                copy.crash(crate::disk::Loss::Nothing);
+                copy.crash(Loss::Nothing);
                 return copy;
             }
             let mut damaged = disk.clone();
@@ -291,7 +316,7 @@ impl World {
             return;
         }
         let mut copy = self.machines[machine].copies.remove(0);
-        copy.crash(crate::disk::Loss::Nothing);
+        copy.crash(Loss::Nothing);
         let id = self.machines[machine].id;
         self.machines[machine].damaged = true;
         let clone = &mut self.machines[spare];
@@ -340,7 +365,7 @@ impl World {
     /// different lives with one incarnation (of a copy, or of a disk rolled back by a start) agree again.
     fn look_after_damaged(&mut self) {
         let nodes = self.around.options.nodes;
-        let death = Death { loss: crate::disk::Loss::Nothing, down: MS, why: "it is looked after" };
+        let death = Death { loss: Loss::Nothing, down: MS, why: "it is looked after" };
         for machine in self.machines[..nodes].iter_mut().filter(|machine| machine.damaged && !machine.lost) {
             machine.halted = None;
             machine.die(death, &mut self.around);

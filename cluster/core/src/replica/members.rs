@@ -195,6 +195,18 @@ impl Replica {
         }
     }
 
+    /// A peer whose log ends with `log` knows the step that made `roll` to be committed. If this log has that last
+    /// entry too, the two are the same up to there, and the step is committed here as well. Else a node that has the
+    /// longest log but does not know that it votes would wait for an election that only it can win.
+    pub(super) fn learn_committed(&mut self, log: (u64, u64), roll: &Roll) {
+        let (term, index) = log;
+        let raft = &mut self.raft.raft;
+        let same = term > 0 && raft.raft_log.term(index).is_ok_and(|own| own == term);
+        if same && raft.state != StateRole::Leader && roll.at.0 <= index {
+            raft.raft_log.commit_to(roll.at.0);
+        }
+    }
+
     /// Whether this node has to do with `node`: a member now, or one that has joined, or a member by what peers say.
     pub(super) fn knows(&self, node: NodeId) -> bool {
         let own = self.configuration();

@@ -453,7 +453,7 @@ impl Replica {
     pub fn hello(&mut self, hello: &Hello) -> HelloReply {
         match self.admit(hello) {
             Err(refusal) => HelloReply::Refused(refusal),
-            Ok(()) if matches!(self.lifecycle, Lifecycle::Quarantined(_)) => HelloReply::NoWitness,
+            Ok(()) if !self.may_witness() => HelloReply::NoWitness,
             Ok(()) => {
                 // Not only what is durable: what it may yet acknowledge counts too.
                 let raft = &self.raft.raft;
@@ -470,6 +470,15 @@ impl Replica {
         }
     }
 
+    /// Whether what this node remembers is all that it ever knew. A node that was removed has forgotten nothing, and
+    /// may be the only one that knows so: a leader that commits its own removal tells nobody.
+    fn may_witness(&self) -> bool {
+        match &self.lifecycle {
+            Lifecycle::Fenced(_) | Lifecycle::Member => true,
+            Lifecycle::Quarantined(why) => *why == Quarantine::Removed,
+        }
+    }
+
     fn admit(&mut self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.cluster != self.config.cluster {
             return Err(HelloRefusal::OtherCluster { theirs: hello.cluster, ours: self.config.cluster });
@@ -481,6 +490,7 @@ impl Replica {
         // It may have come while this node was away. Its word is enough to ask it, and to hear what others say.
         if hello.roll.has(self.config.node) && hello.roll.has(hello.node) {
             self.hear_of_roll(&hello.roll);
+            self.learn_committed(hello.log, &hello.roll);
         }
         if self.is_gone(hello.node) {
             return Err(HelloRefusal::Removed(hello.node));
@@ -503,11 +513,12 @@ impl Replica {
 
     /// The answer of `from` to our hello.
     pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
-        if let HelloReply::Welcome { life, disk, roll, .. } = reply {
+        if let HelloReply::Welcome { life, disk, roll, witnessed, .. } = reply {
             if self.meet(from, *life, disk).is_err() {
                 return; // the word of a process that a later one has replaced
             }
             self.hear_of_roll(roll);
+            self.learn_committed(witnessed.log, roll);
         }
         let step = match &mut self.lifecycle {
             Lifecycle::Fenced(fence) => fence.answer(from, reply),
