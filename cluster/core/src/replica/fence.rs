@@ -52,6 +52,9 @@
 //! before its first snapshot as after it.
 //!
 //! Who was removed gets a life that is after all others: nobody listens to it, and nobody helps those who count on it.
+//! Its own word stays true, though: it still answers hellos. A leader that commits its own removal has told nobody, and
+//! after a power cut the others would otherwise wait for its word for ever. So its machine is cleared only once another
+//! member says that it is gone.
 
 use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
 use super::members::Roll;
