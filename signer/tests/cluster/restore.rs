@@ -6,9 +6,9 @@ use signonce::{
     cli::demo::chain,
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
-use signonce_core::{Change, ChangeError, KeyState};
+use signonce_core::{Change, ChangeError, KeyState, OfficerPin, Role};
 use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
+    GrandpaStage, HexArray, KeyType, RawPayload, Round, SetId,
     rpc::{ChainRef, ErrorCode, SignParams},
 };
 use std::{fs, path::Path, process::Output};
@@ -57,6 +57,17 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     let buried = rows.iter().find(|row| row.id.public == buried).unwrap().id;
     old.cluster.admin(1).change(&Change::RemoveKey { id: buried }).await.unwrap();
     old.cluster.admin(1).change(&Change::RemoveClient { name: "v2".into() }).await.unwrap();
+    // An officer on its second key, whose third is on its way.
+    let (name, role) = ("ops".to_owned(), Some(Role::KeyOfficer));
+    let [first, second, third] = [1, 2, 3].map(|n| HexArray([n; 32]));
+    for change in [
+        Change::PinOfficer { name: name.clone(), certificate: first, role },
+        Change::RotateOfficer { name: name.clone(), certificate: second },
+        Change::FinishOfficerRotation { name: name.clone(), keep_new: true },
+        Change::RotateOfficer { name: name.clone(), certificate: third },
+    ] {
+        old.cluster.admin(1).change(&change).await.unwrap();
+    }
     let at = old.cluster.admin(1).status().await.unwrap().applied;
     until("node 2 has it too", async || {
         (old.cluster.admin(2).status().await.ok()?.applied >= at).then_some(())
@@ -169,6 +180,11 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     validator.sign(&params(KeyType::Grandpa, &vote(2, 1))).await.unwrap();
     let beefy = chain::commitment(SetId(2), 100, chain::Flavour(0));
     assert_eq!(code(&validator.sign(&params(KeyType::Beefy, &beefy)).await), ErrorCode::KeyNotArmed);
+
+    // Officers have the keys they had, and the key that was taken away never comes back.
+    let officers = new.admin(1).officers().await.unwrap();
+    let pin = OfficerPin { name, certificate: Some(second), next: Some(third), revoked: vec![first] };
+    assert_eq!((officers.officers.roles.len(), officers.pins), (1, vec![pin]));
 
     // What was removed stays removed.
     let removed = new.admin(1).change(&Change::ArmKey { id: buried, floors: Default::default() }).await;
