@@ -50,6 +50,14 @@ impl Office {
         assert!(why.contains("was approved by admin:bob"), "{why}");
     }
 
+    /// The node that an approved proposal has invited, as everybody can see.
+    fn invited(&self, id: &str) -> u64 {
+        let rows = self.vera.answers(&["proposals", "list", "--all"]);
+        let id: u64 = id.parse().unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row["id"] == id).unwrap();
+        row["node"].as_u64().unwrap()
+    }
+
     /// Taken back by who made it: nobody can approve it any more.
     fn withdraw(&self, id: &str) {
         self.alice.does(0, &["proposals", "reject", id, "--yes"]);
@@ -132,9 +140,7 @@ async fn a_member_comes_and_goes_by_the_word_of_two_and_only_the_proposer_has_it
     let (shown, _) = vera.does(0, &["proposals", "list", "--json"]);
     assert!(shown.contains("addMember") && !shown.contains(&secret), "{shown}");
     office.decide(&id);
-    let rows = bob.answers(&["proposals", "list", "--all"]);
-    let row = rows.as_array().unwrap().iter().find(|row| row["id"].to_string() == id).unwrap();
-    let node = row["node"].as_u64().unwrap();
+    let node = office.invited(&id);
     let (text, _) = alice.does(0, &["proposals", "list", "--all"]);
     assert!(text.contains(&format!("invited node {node}")), "{text}");
 
@@ -158,9 +164,7 @@ async fn a_member_comes_and_goes_by_the_word_of_two_and_only_the_proposer_has_it
     // An invitation that nobody has used is taken back by one.
     let id = alice.proposes(&["members", "add", "--peer", "h:1", "--yes"]);
     bob.does(0, &["proposals", "approve", &id, "--yes"]);
-    let rows = bob.answers(&["proposals", "list", "--all"]);
-    let row = rows.as_array().unwrap().iter().find(|row| row["id"].to_string() == id).unwrap();
-    alice.does(0, &["members", "remove", &row["node"].to_string(), "--yes"]);
+    alice.does(0, &["members", "remove", &office.invited(&id).to_string(), "--yes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
