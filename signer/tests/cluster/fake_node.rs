@@ -26,6 +26,8 @@ pub struct Says {
     pub header: Option<Value>,
     /// What runtime functions answer.
     pub runtime: Vec<(&'static str, Vec<u8>)>,
+    /// What they answer at the best block, where that is something else than at the finalized one.
+    pub best_runtime: Option<Vec<(&'static str, Vec<u8>)>>,
     /// What lies in the storage.
     pub storage: Option<Vec<u8>>,
 }
@@ -46,6 +48,7 @@ impl FakeNode {
             has_keys: None,
             header: None,
             runtime: Vec::new(),
+            best_runtime: None,
             storage: None,
         };
         Self { says: Arc::new(Mutex::new(says)) }
@@ -92,9 +95,12 @@ impl FakeNode {
             .unwrap();
         module
             .register_method("state_call", move |params, says, _| {
-                let function: String = params.sequence().next()?;
-                let says = get(says);
-                let found = says.runtime.into_iter().find(|(name, _)| *name == function);
+                let mut params = params.sequence();
+                let (function, _arguments): (String, String) = (params.next()?, params.next()?);
+                let block: Option<String> = params.optional_next()?;
+                let Says { runtime, best_runtime, .. } = get(says);
+                let answers = best_runtime.filter(|_| block.is_none()).unwrap_or(runtime);
+                let found = answers.into_iter().find(|(name, _)| *name == function);
                 let none = || ErrorObjectOwned::owned(4003, "the runtime has no such function", None::<()>);
                 found.map(|(_, bytes)| HexBytes(bytes)).ok_or_else(none)
             })

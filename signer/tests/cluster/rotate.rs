@@ -158,6 +158,15 @@ async fn old_keys_sign_until_the_chain_has_changed_over_and_then_never_again() {
     assert_eq!(state(&world, &old_gran).await, KeyState::Armed);
     assert!(sign(&old_gran, 2).await.is_ok());
 
+    // The best block has the new ones, and waits for the votes of the old ones to be finalized.
+    uses(&new);
+    let changed = node.says.lock().unwrap().runtime.clone();
+    uses(&old);
+    node.says.lock().unwrap().best_runtime = Some(changed);
+    let output = rotate(&finish);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert_eq!(state(&world, &old_gran).await, KeyState::Armed);
+
     uses(&new);
     assert_eq!(told(&rotate(&finish))["state"], "finished");
     for id in &old {
