@@ -35,7 +35,7 @@ demo: build ## Three signers, two validators that race, a killed leader: watch t
 	$(BIN) demo $(DEMO_ARGS)
 
 test: setup ## All tests: unit, property, vectors, and real processes that are killed
-	cargo test $(CARGO_ARGS)
+	cargo test $(CARGO_ARGS) --no-fail-fast
 
 monitoring-test: build ## Alert rules and dashboard against a real Prometheus and Alertmanager, and a node that is killed
 	@scripts/setup.sh --monitoring
