@@ -4,7 +4,7 @@ use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, Log
 use super::fence::{Arrival, Fence, PeerMemory};
 use super::log::{LogError, MemLog};
 use super::members::Roll;
-use super::wire::DiskPosition;
+use super::wire::{Configuration, DiskPosition};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
 #[cfg(signonce_sim)]
@@ -15,7 +15,7 @@ use parity_scale_codec::Decode;
 use raft::eraftpb::{ConfState, HardState};
 use raft::{Config, RawNode};
 use signonce_protocol::blake2_256;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, RwLock};
 
 /// The log begins behind this index, so that a member that joins later must take a snapshot and with it learns the
@@ -44,6 +44,9 @@ pub enum OpenError {
     /// The state's records are damaged or incomplete.
     #[error("the watermark records are damaged: {0}. Do not repair them: replace this node")]
     State(RestoreError),
+    /// A configuration that no log of ours has ever made.
+    #[error("the store names members that no cluster can have: {0:?}. It is damaged; replace this node")]
+    Configuration(Configuration),
     /// Positions that cannot be together in an undamaged store.
     #[error(
         "the store contradicts itself: log ({first}, {last}], committed {committed}, applied {applied}. It has lost \
@@ -132,6 +135,7 @@ impl Replica {
             commit: hard_state.commit,
             ..Default::default()
         };
+        check_configuration(&applied.configuration)?;
         let mut store = MemLog::new(truncated, raft_hs, applied.configuration.clone().into());
         store.load(image.table(DiskTable::Log))?;
         check_order(&store, &hard_state, &applied)?;
@@ -228,6 +232,17 @@ fn read_row<T: Decode>(image: &DiskImage, row: &'static str, key: &[u8]) -> Resu
     image.meta(key).map(|bytes| read_meta(bytes).map_err(damaged)).transpose()
 }
 
+/// Raft-rs panics on a configuration that contradicts itself. Ours is never a joint one, and names each member once.
+fn check_configuration(configuration: &Configuration) -> Result<(), OpenError> {
+    let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave } = configuration;
+    let mut seen = BTreeSet::from([0]);
+    let once = voters.iter().chain(learners).all(|member| seen.insert(*member));
+    if once && voters_outgoing.is_empty() && learners_next.is_empty() && !auto_leave {
+        return Ok(());
+    }
+    Err(OpenError::Configuration(configuration.clone()))
+}
+
 /// Raft-rs panics on positions out of order; here they are what they are: proof of lost writes.
 fn check_order(store: &MemLog, hs: &HardStateRow, applied: &AppliedRow) -> Result<(), OpenError> {
     let (first, last) = (store.truncated().index, store.last().index);
@@ -304,4 +319,26 @@ pub(super) fn raw_node(
         ..Default::default()
     };
     RawNode::new(&raft_config, store, logger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_raft_would_panic_on_is_refused() {
+        let sound = Configuration { voters: vec![1, 2, 3], learners: vec![9], ..Configuration::default() };
+        assert!(check_configuration(&sound).is_ok());
+        assert!(check_configuration(&Configuration::default()).is_ok(), "a node that has only just joined");
+        for wrong in [
+            Configuration { auto_leave: true, ..sound.clone() }, // found by libFuzzer
+            Configuration { voters_outgoing: vec![1], ..sound.clone() },
+            Configuration { learners_next: vec![1], ..sound.clone() },
+            Configuration { voters: vec![1, 1], ..sound.clone() },
+            Configuration { learners: vec![3], ..sound.clone() },
+            Configuration { voters: vec![0], ..sound.clone() },
+        ] {
+            assert!(matches!(check_configuration(&wrong), Err(OpenError::Configuration(_))), "{wrong:?}");
+        }
+    }
 }
