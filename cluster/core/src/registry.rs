@@ -357,7 +357,7 @@ pub struct Registry {
     halts: BTreeMap<KeyId, Halt>,
     origin: Option<Origin>,
     terms: BTreeMap<ClientId, ClientTerms>,
-    officers: Officers,
+    officers: Option<Officers>,
     pins: BTreeMap<String, OfficerPin>,
     proposals: BTreeMap<LogIndex, Proposal>,
     index: Index,
@@ -473,7 +473,8 @@ impl Registry {
 
     /// Who may operate the cluster.
     pub fn officers(&self) -> &Officers {
-        &self.officers
+        static NOBODY: Officers = Officers { roles: BTreeMap::new(), require_approval: false };
+        self.officers.as_ref().unwrap_or(&NOBODY)
     }
 
     /// Changes that wait for a second officer, and the last that were decided, oldest first.

@@ -50,7 +50,7 @@ impl Registry {
 
     /// Officers that are known by their name alone: whoever gets a certificate with it is the officer.
     pub fn unpinned_officers(&self) -> impl Iterator<Item = &str> {
-        self.officers.roles.keys().map(String::as_str).filter(|name| self.officer_pin(name).is_none())
+        self.officers().roles.keys().map(String::as_str).filter(|name| self.officer_pin(name).is_none())
     }
 
     /// The officer that has, or had, this key.
@@ -84,9 +84,9 @@ impl Registry {
         if !known {
             return Err(ChangeError::OfficerKey { name: name.to_owned(), key: certificate.map(HexArray) });
         }
-        match self.officers.roles.is_empty() {
+        match self.officers().roles.is_empty() {
             true => Ok(Some(Role::KeyOfficer)),
-            false => Ok(self.officers.roles.get(name).copied()),
+            false => Ok(self.officers().roles.get(name).copied()),
         }
     }
 }

@@ -65,10 +65,9 @@ impl Registry {
     }
 
     pub(crate) fn put_officers(&mut self, officers: Officers, journal: &mut Journal) {
-        // Nobody is no record yet.
-        let old = (self.officers != Officers::default()).then_some(&self.officers);
-        note(journal, old, &officers);
-        self.officers = officers;
+        // A record may say that there is nobody: no record, and that one, are two states.
+        note(journal, self.officers.as_ref(), &officers);
+        self.officers = Some(officers);
     }
 
     pub(crate) fn put_officer_pin(&mut self, pin: OfficerPin, journal: &mut Journal) {
@@ -284,7 +283,7 @@ impl Registry {
             .chain(self.halts.values().map(pair))
             .chain(self.origin.iter().map(pair))
             .chain(self.terms.values().map(pair))
-            .chain((self.officers != Officers::default()).then_some(&self.officers).into_iter().map(pair))
+            .chain(self.officers.iter().map(pair))
             .chain(self.proposals.values().map(pair))
             .chain(self.pins.values().map(pair))
     }

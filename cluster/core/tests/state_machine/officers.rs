@@ -186,6 +186,23 @@ fn one_officer_cannot_do_away_with_the_second_one() {
     by(&mut world, "admin:k1", set("k2", None)).unwrap();
 }
 
+/// Found by the fuzzer: the record was written, and then taken for none.
+#[test]
+fn approval_switched_off_where_there_are_no_officers_leaves_a_state_that_opens_again() {
+    let mut world = World::new();
+    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
+    let opens = |world: &World, when: &str| {
+        let again = State::from_records(world.state.records(), world.state.hash());
+        assert_eq!(again.map(|state| state.hash()), Ok(world.state.hash()), "{when}");
+    };
+    for when in ["once", "twice"] {
+        by(&mut world, "local:uid=0", Change::RequireApproval { on: false }).unwrap();
+        opens(&world, when);
+    }
+    by(&mut world, "local:uid=0", set("k1", Some(Role::KeyOfficer))).unwrap();
+    opens(&world, "with an officer");
+}
+
 #[test]
 fn old_proposals_make_room_and_open_ones_do_not() {
     let (mut world, _) = strict();
