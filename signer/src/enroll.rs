@@ -8,6 +8,12 @@ use crate::admin::client::{AdminClient, CallError};
 use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, Member};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
 use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId, Slot};
+use std::time::{Duration, Instant};
+
+/// How long a member that has just started may take to announce itself.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why a key is not in the cluster. Nothing of it was lost: it can be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +48,21 @@ pub enum EnrollError {
     },
 }
 
-/// What every present member announced to have keys sealed to.
+/// What every present member announced to have keys sealed to. A member announces itself a moment after it is ready:
+/// this waits for it, for up to 15 s.
 ///
 /// # Errors
-/// If one of them has not announced itself: a key sealed without it would be dead on it.
+/// If one of them has not announced itself by then: a key sealed without it would be dead on it.
 pub async fn recipients(admin: &AdminClient) -> Result<Vec<Recipient>, EnrollError> {
-    let members = admin.members().await?;
-    let present = members.iter().filter(|row| !row.is_removed() && !row.is_invited());
-    recipients_of(present.map(|row| (row.node, row.announced.as_ref())))
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let members = admin.members().await?;
+        let present = members.iter().filter(|row| !row.is_removed() && !row.is_invited());
+        match recipients_of(present.map(|row| (row.node, row.announced.as_ref()))) {
+            Err(EnrollError::NotAnnounced(_)) if Instant::now() < patience => tokio::time::sleep(LOOK).await,
+            known => return known,
+        }
+    }
 }
 
 /// What these nodes announced to have keys sealed to.

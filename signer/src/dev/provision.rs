@@ -38,7 +38,7 @@ const OPEN: Duration = Duration::from_secs(60);
 pub(super) async fn provision(cluster: &LocalCluster) -> anyhow::Result<Vec<DevKey>> {
     let admin = any_admin(cluster).await?;
     let chain = chain(cluster, &admin).await?;
-    let recipients = announced(&admin).await?;
+    let recipients = recipients(&admin).await?;
     let rows = admin.keys().await?;
     let missing = missing(cluster, &rows);
     let arm_again = rows.iter().filter(|row| row.genesis == chain.genesis);
@@ -89,19 +89,6 @@ async fn any_admin(cluster: &LocalCluster) -> anyhow::Result<AdminClient> {
         }
     }
     Err(last.map_or_else(|| anyhow::anyhow!("no node runs"), Into::into))
-}
-
-/// Nodes announce themselves a moment after they are ready.
-async fn announced(admin: &AdminClient) -> anyhow::Result<Vec<Recipient>> {
-    for _ in 0..400 {
-        match recipients(admin).await {
-            Err(crate::enroll::EnrollError::NotAnnounced(_)) => {
-                sleep(LOOK).await;
-            }
-            other => return Ok(other?),
-        }
-    }
-    Ok(recipients(admin).await?)
 }
 
 async fn chain(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<Chain> {
