@@ -4,7 +4,7 @@ use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, Log
 use super::fence::{Arrival, Fence, PeerMemory};
 use super::log::{LogError, MemLog};
 use super::members::Roll;
-use super::wire::{Configuration, DiskPosition};
+use super::wire::{Configuration, DiskPosition, FARTHEST};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
 #[cfg(signonce_sim)]
@@ -15,7 +15,7 @@ use parity_scale_codec::Decode;
 use raft::eraftpb::{ConfState, HardState};
 use raft::{Config, RawNode};
 use signonce_protocol::blake2_256;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, RwLock};
 
 /// The log begins behind this index, so that a member that joins later must take a snapshot and with it learns the
@@ -62,6 +62,11 @@ pub enum OpenError {
         /// Applied index.
         applied: u64,
     },
+    /// A term or an index that nothing could be added to.
+    #[error(
+        "the store counts terms or log entries up to {0}, as no cluster does. It is damaged; replace this node"
+    )]
+    BeyondReach(u64),
     /// Some rows are there but not those that every formed store has.
     #[error("the store has lost its {missing}; replace this node")]
     Incomplete {
@@ -135,6 +140,7 @@ impl Replica {
             commit: hard_state.commit,
             ..Default::default()
         };
+        check_reach(&truncated, &hard_state, &applied)?;
         check_configuration(&applied.configuration)?;
         let mut store = MemLog::new(truncated, raft_hs, applied.configuration.clone().into());
         store.load(image.table(DiskTable::Log))?;
@@ -232,15 +238,17 @@ fn read_row<T: Decode>(image: &DiskImage, row: &'static str, key: &[u8]) -> Resu
     image.meta(key).map(|bytes| read_meta(bytes).map_err(damaged)).transpose()
 }
 
-/// Raft-rs panics on a configuration that contradicts itself. Ours is never a joint one, and names each member once.
+/// Log entries are looked at as they are read.
+fn check_reach(truncated: &LogPoint, hs: &HardStateRow, applied: &AppliedRow) -> Result<(), OpenError> {
+    let counts = [truncated.index, truncated.term, hs.term, hs.commit, applied.index];
+    counts.into_iter().find(|count| *count >= FARTHEST).map_or(Ok(()), |far| Err(OpenError::BeyondReach(far)))
+}
+
 fn check_configuration(configuration: &Configuration) -> Result<(), OpenError> {
-    let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave } = configuration;
-    let mut seen = BTreeSet::from([0]);
-    let once = voters.iter().chain(learners).all(|member| seen.insert(*member));
-    if once && voters_outgoing.is_empty() && learners_next.is_empty() && !auto_leave {
-        return Ok(());
+    match configuration.is_sound() {
+        true => Ok(()),
+        false => Err(OpenError::Configuration(configuration.clone())),
     }
-    Err(OpenError::Configuration(configuration.clone()))
 }
 
 /// Raft-rs panics on positions out of order; here they are what they are: proof of lost writes.
@@ -324,6 +332,30 @@ pub(super) fn raw_node(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by libFuzzer: the next election adds one to the term.
+    #[test]
+    fn a_term_or_an_index_that_no_cluster_reaches_is_refused() {
+        let check = |(cut, cut_term): (u64, u64), term, commit, index| {
+            let truncated = LogPoint { index: cut, term: cut_term, chain: [0; 32] };
+            let hs = HardStateRow { term, vote: 0, commit };
+            let (configuration, state_hash) = Default::default();
+            check_reach(&truncated, &hs, &AppliedRow { index, configuration, state_hash })
+        };
+        let far = FARTHEST - 1;
+        assert!(check((far, far), far, far, far).is_ok());
+        for far in [FARTHEST, u64::MAX] {
+            for refused in [
+                check((far, 1), 2, 3, 3),
+                check((1, far), 2, 3, 3),
+                check((1, 1), far, 3, 3),
+                check((1, 1), 2, far, 3),
+                check((1, 1), 2, 3, far),
+            ] {
+                assert!(matches!(refused, Err(OpenError::BeyondReach(at)) if at == far));
+            }
+        }
+    }
 
     #[test]
     fn a_configuration_that_raft_would_panic_on_is_refused() {

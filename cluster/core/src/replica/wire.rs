@@ -9,11 +9,16 @@ use crate::codec::{self, CodecError};
 use parity_scale_codec::{Decode, Encode};
 use raft::eraftpb;
 use signonce_protocol::NodeId;
+use std::collections::BTreeSet;
 
 /// Version of [`PeerMessage`] bodies. 2: the lives that the sender has met.
 const MESSAGE_VERSION: u8 = 2;
 /// Version of log entry bodies.
 const ENTRY_VERSION: u8 = 1;
+
+/// No honest counting of terms and log entries gets here: a million a second take a hundred thousand years. raft-rs adds
+/// to what it reads, so nothing beyond it is read, neither from a peer nor from the disk.
+pub(super) const FARTHEST: u64 = 1 << 62;
 
 /// What a node has promised with a finished fsync: the newest term it knows, the vote it gave in it and the last log
 /// index it has acknowledged (as follower) or counted for itself (as leader) in it. Compared in that order, it only
@@ -111,9 +116,11 @@ impl PeerMessage {
     /// Reads a message.
     ///
     /// # Errors
-    /// Another version, a bad checksum, an unknown type number or left-over bytes.
+    /// Another version, a bad checksum, an unknown type number, left-over bytes, a term or an index that no cluster
+    /// reaches, a snapshot whose members no cluster can have.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let body: MessageBody = codec::decode_record(MESSAGE_VERSION, "peer message", bytes)?;
+        check_reach([body.promise.term, body.promise.index])?;
         Ok(Self { promise: body.promise, lives: body.lives, message: body.message.into_raft()? })
     }
 }
@@ -203,6 +210,7 @@ impl From<&eraftpb::Entry> for WireEntry {
 
 impl WireEntry {
     fn into_raft(self) -> Result<eraftpb::Entry, CodecError> {
+        check_reach([self.term, self.index])?;
         let mut entry = eraftpb::Entry::default();
         entry.set_entry_type(match self.kind {
             0 => eraftpb::EntryType::EntryNormal,
@@ -238,6 +246,15 @@ impl From<Configuration> for eraftpb::ConfState {
 }
 
 impl Configuration {
+    /// Whether it is one that ours can be: never a joint one, and each member in it once. Raft-rs panics on one that
+    /// contradicts itself.
+    pub fn is_sound(&self) -> bool {
+        let Self { voters, learners, voters_outgoing, learners_next, auto_leave } = self;
+        let mut seen = BTreeSet::from([0]);
+        let once = voters.iter().chain(learners).all(|member| seen.insert(*member));
+        once && voters_outgoing.is_empty() && learners_next.is_empty() && !auto_leave
+    }
+
     /// Every member, voting or not.
     pub fn members(&self) -> impl Iterator<Item = NodeId> {
         let mut all: Vec<u64> =
@@ -260,14 +277,19 @@ impl From<&eraftpb::Snapshot> for WireSnapshot {
     }
 }
 
-impl From<WireSnapshot> for eraftpb::Snapshot {
-    fn from(own: WireSnapshot) -> Self {
-        let mut snapshot = Self { data: own.data.into(), ..Self::default() };
+impl WireSnapshot {
+    fn into_raft(self) -> Result<eraftpb::Snapshot, CodecError> {
+        let Self { data, configuration, index, term } = self;
+        check_reach([index, term])?;
+        if !configuration.is_sound() {
+            return Err(malformed(format!("a snapshot of {configuration:?}, which no cluster has")));
+        }
+        let mut snapshot = eraftpb::Snapshot { data: data.into(), ..Default::default() };
         let meta = snapshot.mut_metadata();
-        meta.index = own.index;
-        meta.term = own.term;
-        meta.set_conf_state(own.configuration.into());
-        snapshot
+        meta.index = index;
+        meta.term = term;
+        meta.set_conf_state(configuration.into());
+        Ok(snapshot)
     }
 }
 
@@ -295,6 +317,8 @@ impl From<&eraftpb::Message> for WireMessage {
 
 impl WireMessage {
     fn into_raft(self) -> Result<eraftpb::Message, CodecError> {
+        check_reach([self.term, self.log_term, self.index, self.commit, self.commit_term])?;
+        check_reach([self.request_snapshot, self.reject_hint])?;
         let mut m = eraftpb::Message::default();
         m.set_msg_type(message_type(self.kind)?);
         m.to = self.to;
@@ -306,7 +330,7 @@ impl WireMessage {
         m.commit = self.commit;
         m.commit_term = self.commit_term;
         if let Some(snapshot) = self.snapshot {
-            m.set_snapshot(snapshot.into());
+            m.set_snapshot(snapshot.into_raft()?);
         }
         m.request_snapshot = self.request_snapshot;
         m.reject = self.reject;
@@ -314,6 +338,13 @@ impl WireMessage {
         m.context = self.context.into();
         m.priority = self.priority;
         Ok(m)
+    }
+}
+
+fn check_reach<const N: usize>(counts: [u64; N]) -> Result<(), CodecError> {
+    match counts.into_iter().find(|count| *count >= FARTHEST) {
+        Some(count) => Err(malformed(format!("no cluster counts terms or entries up to {count}"))),
+        None => Ok(()),
     }
 }
 
@@ -380,6 +411,48 @@ mod tests {
         let mut sent = sample();
         sent.message.set_msg_type(MessageType::MsgPropose);
         assert!(PeerMessage::decode(&sent.encode()).is_err());
+    }
+
+    /// Found by libFuzzer, on the disk's side: raft adds one to a term.
+    #[test]
+    fn terms_and_indices_that_no_cluster_reaches_are_no_message() {
+        let far = |change: fn(&mut PeerMessage)| {
+            let mut sent = sample();
+            change(&mut sent);
+            PeerMessage::decode(&sent.encode())
+        };
+        assert!(far(|sent| sent.message.term = FARTHEST - 1).is_ok());
+        for change in [
+            (|sent| sent.message.term = u64::MAX) as fn(&mut PeerMessage),
+            |sent| sent.message.term = FARTHEST,
+            |sent| sent.message.log_term = u64::MAX,
+            |sent| sent.message.index = u64::MAX,
+            |sent| sent.message.commit = u64::MAX,
+            |sent| sent.message.reject_hint = u64::MAX,
+            |sent| sent.message.request_snapshot = u64::MAX,
+            |sent| sent.message.entries[0].term = u64::MAX,
+            |sent| sent.message.entries[0].index = u64::MAX,
+            |sent| sent.message.mut_snapshot().mut_metadata().index = u64::MAX,
+            |sent| sent.promise.term = u64::MAX,
+        ] {
+            assert!(matches!(far(change), Err(CodecError::Malformed { .. })));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_members_that_raft_would_panic_on_is_no_message() {
+        let of = |voters: Vec<u64>, auto_leave| {
+            let mut sent = sample();
+            let meta = sent.message.mut_snapshot().mut_metadata();
+            meta.index = 9;
+            meta.mut_conf_state().voters = voters;
+            meta.mut_conf_state().auto_leave = auto_leave;
+            PeerMessage::decode(&sent.encode())
+        };
+        assert!(of(vec![1, 2, 3], false).is_ok());
+        for (voters, auto_leave) in [(vec![1, 2, 3], true), (vec![1, 1], false), (vec![0], false)] {
+            assert!(matches!(of(voters, auto_leave), Err(CodecError::Malformed { .. })));
+        }
     }
 
     #[test]
