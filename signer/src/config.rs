@@ -53,6 +53,9 @@ pub struct Config {
     /// The backups it makes by itself.
     #[serde(default)]
     pub backup: BackupSection,
+    /// Where it sends traces.
+    #[serde(default)]
+    pub telemetry: TelemetrySection,
 }
 
 /// `[node]`
@@ -226,6 +229,50 @@ impl Default for BackupSection {
     }
 }
 
+/// `[telemetry]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySection {
+    /// `http://host:port` of an OpenTelemetry collector, for traces of sign requests; without it none are made.
+    pub otlp: Option<String>,
+}
+
+impl TelemetrySection {
+    /// Where traces go, if anywhere.
+    pub fn collector(&self) -> Option<Collector> {
+        self.otlp.as_deref().and_then(Collector::of)
+    }
+}
+
+/// A collector that takes OTLP over plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Where it takes traces.
+    pub path: String,
+}
+
+impl Collector {
+    /// Reads `http://HOST:PORT`, with or without the path of a proxy.
+    pub fn of(endpoint: &str) -> Option<Self> {
+        let rest = endpoint.strip_prefix("http://")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = authority.rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let plain =
+            |text: &str| text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains(['?', '#', '@']);
+        let path = match path.trim_end_matches('/') {
+            "" => "/v1/traces".to_owned(),
+            path => format!("/{path}/v1/traces"),
+        };
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        (!host.is_empty() && plain(&host) && plain(&path)).then_some(Self { host, port, path })
+    }
+}
+
 /// A length of time as people write it: a whole number and `s`, `m`, `h` or `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -360,7 +407,7 @@ impl Config {
     }
 
     fn resolve_paths(&mut self, base: &Path) {
-        let Self { node, listen, tls, backup, cluster: _, limits: _, log: _, audit: _ } = self;
+        let Self { node, listen, tls, backup, cluster: _, limits: _, log: _, audit: _, telemetry: _ } = self;
         let optional = [&mut node.unlock_file, &mut listen.admin_socket, &mut backup.dir];
         let required = [&mut node.data_dir, &mut tls.ca, &mut tls.cert, &mut tls.key];
         for path in optional.into_iter().flatten().chain(required) {
@@ -419,6 +466,13 @@ impl Config {
                 setting: "cluster.id".into(),
                 value: format!("{id:?}"),
                 hint: "a cluster id is the 32 hex digits that `signonce init` made",
+            });
+        }
+        if let Some(endpoint) = self.telemetry.otlp.as_ref().filter(|otlp| Collector::of(otlp).is_none()) {
+            return Err(ConfigError::Value {
+                setting: "telemetry.otlp".into(),
+                value: format!("{endpoint:?}"),
+                hint: "it must be http://host:port of a collector; one on this machine can send on over TLS",
             });
         }
         Ok(())

@@ -31,4 +31,5 @@ pub mod readiness;
 pub mod rpc;
 pub mod server;
 pub mod sign;
+pub mod telemetry;
 pub mod upkeep;

@@ -8,7 +8,7 @@ pub mod requests;
 
 pub use requests::{Method, Outcome};
 
-use crate::readiness::Gate;
+use crate::{readiness::Gate, telemetry};
 use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
@@ -158,6 +158,7 @@ impl Metrics {
         let started = Instant::now();
         let done = work();
         self.stage(stage).observe(started.elapsed());
+        telemetry::note(stage, started);
         done
     }
 

@@ -23,7 +23,7 @@ pub use audit::{AuditError, AuditStore};
 pub use driver::measure::Measured;
 pub use handle::{Decision, Grant, Handle, NotReady, SubmitError};
 pub use members::{MemberView, Progress};
-pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Stage, Stages, bound};
+pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Moment, Moments, Stage, Stages, bound};
 pub use node::{Node, NodeConfig, StartError};
 pub use store::StoreError;
 pub use transport::Peer;

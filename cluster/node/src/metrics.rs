@@ -1,9 +1,11 @@
 //! What the cluster layer measures. The server registers these with its own registry.
 
 mod latency;
+mod moments;
 mod stage;
 
 pub use latency::{Latency, LatencyCounts, bound};
+pub use moments::{Moment, Moments};
 pub use stage::{Stage, Stages};
 
 use crate::driver::measure::Measured;

@@ -41,6 +41,7 @@ pub(super) const SETTINGS: &[(&str, &str, Kind)] = &[
     ("backup", "dir", Kind::Text),
     ("backup", "every", Kind::Text),
     ("backup", "keep", Kind::Toml),
+    ("telemetry", "otlp", Kind::Text),
     ("audit", "keep_days", Kind::Toml),
     ("audit", "keep_records", Kind::Toml),
     ("audit", "sign_secs", Kind::Toml),

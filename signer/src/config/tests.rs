@@ -126,6 +126,7 @@ fn every_setting_can_come_from_the_environment() {
         ("backup.dir", "/b"),
         ("backup.every", "30m"),
         ("backup.keep", "5"),
+        ("telemetry.otlp", "http://127.0.0.1:4318"),
         ("audit.keep_days", "7"),
         ("audit.keep_records", "8"),
         ("audit.sign_secs", "9"),
@@ -181,5 +182,25 @@ fn a_length_of_time_has_a_unit() {
         ["", "6", "h", "0h", "-1h", "1.5h", "6 h", "99999999999999999999d", "18446744073709551615d", "6é"]
     {
         assert!(every(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn traces_go_to_a_plain_http_url_with_a_port() {
+    for (otlp, host, path) in [
+        ("http://127.0.0.1:4318", "127.0.0.1", "/v1/traces"),
+        ("http://collector:4318/", "collector", "/v1/traces"),
+        ("http://[::1]:4318/otel", "::1", "/otel/v1/traces"),
+    ] {
+        let config = load(&format!("{FILE}\n[telemetry]\notlp = {otlp:?}\n")).unwrap();
+        let collector = config.telemetry.collector().unwrap();
+        assert_eq!((collector.host.as_str(), collector.path.as_str()), (host, path));
+    }
+    assert_eq!(load(FILE).unwrap().telemetry.collector(), None, "off unless it is asked for");
+    for otlp in
+        ["", "collector:4318", "https://collector:4318", "http://collector", "http://a b:1", "http://a:0"]
+    {
+        let error = load(&format!("{FILE}\n[telemetry]\notlp = {otlp:?}\n")).unwrap_err();
+        assert!(error.to_string().contains("telemetry.otlp"), "{error}");
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     readiness::Gate,
     rpc::Rpc,
     sign::{Books, Signer},
+    telemetry::{Origin, Telemetry},
     upkeep::Upkeep,
 };
 use http::{Endpoint, serve_probes};
@@ -313,10 +314,15 @@ impl Parts {
             config,
         ));
         let notes = Arc::new(Notebook::default());
+        let origin = Origin { cluster: config.cluster.id.clone(), node: config.node.id.to_string() };
+        let moments = node.metrics().stages.moments().clone();
+        let telemetry = config.telemetry.collector();
+        let telemetry = telemetry.map(|collector| Telemetry::start(collector, origin, moments));
         let books = Books {
             metrics: Arc::clone(&metrics),
             notes: Arc::clone(&notes),
             activity: Arc::clone(&activity),
+            telemetry,
         };
         let signer = Arc::new(Signer::new(
             handle.clone(),

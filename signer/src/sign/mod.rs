@@ -23,6 +23,7 @@ use crate::{
     metrics::{Method, Metrics, Outcome},
     readiness::Gate,
     server::tls::PeerIdentity,
+    telemetry::{self, Telemetry},
 };
 use lookup::ClientView;
 use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms, sparing::Sparing};
@@ -56,6 +57,7 @@ pub struct Signer {
     activity: Arc<Activity>,
     /// Held while a key is made: one at a time, so that a quota is found full before the log is.
     making: tokio::sync::Mutex<()>,
+    telemetry: Option<Telemetry>,
 }
 
 /// Where a signer writes down what it did.
@@ -66,6 +68,8 @@ pub struct Books {
     pub notes: Arc<Notebook>,
     /// What each client has asked.
     pub activity: Arc<Activity>,
+    /// Where traces go, if anywhere.
+    pub telemetry: Option<Telemetry>,
 }
 
 /// What `signer_sign` is asked.
@@ -107,9 +111,9 @@ impl Signer {
         books: Books,
         timeout: Duration,
     ) -> Self {
-        let Books { metrics, notes, activity } = books;
+        let Books { metrics, notes, activity, telemetry } = books;
         let (limiter, making) = (Limiter::default(), tokio::sync::Mutex::default());
-        Self { handle, keyring, sync, gate, metrics, notes, timeout, limiter, activity, making }
+        Self { handle, keyring, sync, gate, metrics, notes, timeout, limiter, activity, making, telemetry }
     }
 
     /// Whether this node serves, and who leads.
@@ -130,7 +134,16 @@ impl Signer {
         // From here on every line of the log, the claim in the replicated log and the error carry this name.
         let id = self.handle.next_request();
         let span = tracing::info_span!("sign", request = %id);
-        let result = self.sign_as(id, peer, request).instrument(span).await;
+        let serve = self.sign_as(id, peer, request).instrument(span);
+        let result = match &self.telemetry {
+            Some(telemetry) => {
+                let refused = |result: &Result<SignReply, RpcError>| {
+                    result.as_ref().err().map(|error| error.code.name())
+                };
+                telemetry.traced(serve, refused).await
+            }
+            None => serve.await,
+        };
         result.map_err(|error| error.with_request(id))
     }
 
@@ -141,6 +154,7 @@ impl Signer {
         request: SignRequest,
     ) -> Result<SignReply, RpcError> {
         let started = Instant::now();
+        telemetry::fact("signonce.request", id);
         let client = self.enter(peer);
         let known = client.as_ref().ok().map(|client| client.id);
         let admitted = client.and_then(|client| {
@@ -149,6 +163,9 @@ impl Signer {
         });
         let (work, result) = match admitted {
             Ok(work) => {
+                telemetry::fact("signonce.client", &work.client.name);
+                telemetry::fact("signonce.key", work.key);
+                telemetry::fact("signonce.class", work.payload.class().name());
                 let result = match work.payload.duty().cloned() {
                     Some(duty) => self.sign_after_echo(&work, duty, request.last_signed.as_ref()).await,
                     None => self.sign_free(&work).await,
@@ -231,6 +248,7 @@ impl Signer {
         let work = (payload.class(), payload.key_types());
         let key = self.handle.read(|state| lookup::key(state, &client, genesis, public, work));
         self.metrics.stage(Stage::Rights).observe(looked + began.elapsed());
+        telemetry::note(Stage::Rights, began);
         let key = key.map_err(|error| self.if_caught_up(error))?;
         Ok(Work { request: id, client, key, payload })
     }
@@ -273,8 +291,13 @@ impl Signer {
             .inspect_err(|error| self.note(work, error))?;
         // The claim is polled, and so on its way, before the signature is made.
         let signing = async { self.make(key, payload) };
-        let (decided, signature) =
-            futures::future::join(self.handle.claim_as(*request, claim.clone(), self.timeout), signing).await;
+        let deciding = async {
+            let began = Instant::now();
+            let decided = self.handle.claim_as(*request, claim.clone(), self.timeout).await;
+            telemetry::note(Stage::Commit, began);
+            decided
+        };
+        let (decided, signature) = futures::future::join(deciding, signing).await;
         let decision = decided
             .map_err(|error| errors::undecided(key, &claim.duty, error, self.gate.leader_hint()))
             .inspect_err(|error| self.note(work, error))?;
@@ -292,6 +315,7 @@ impl Signer {
     /// What a decision means for its claim: leave to release, with verdict and place, or a refusal.
     fn judge(&self, claim: &Claim, decision: Decision) -> Result<Granted, RpcError> {
         let Decision { at, verdict, grant } = decision;
+        telemetry::fact("signonce.log_index", at);
         let (verdict, at) = match verdict {
             Verdict::Granted => (SignVerdict::Granted, at),
             Verdict::Repeated { at } => (SignVerdict::Repeated, at),

@@ -30,6 +30,7 @@ mod signatures;
 mod steady;
 mod store;
 mod storm;
+mod telemetry;
 mod two_officers;
 mod upgrade;
 mod watch;

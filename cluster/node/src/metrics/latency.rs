@@ -4,6 +4,7 @@
 //! Buckets double from 2 µs to 8.4 s, so that the bucket of a duration is the number of leading zeros of its
 //! microseconds and every histogram of the product has the same bounds. Clones share their counts.
 
+use super::{Moments, Stage};
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
     metrics::{MetricType, TypedMetric},
@@ -29,7 +30,11 @@ struct Counts {
 
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
-pub struct Latency(Arc<Counts>);
+pub struct Latency {
+    counts: Arc<Counts>,
+    /// Where each is noted, of a stage.
+    noted: Option<(Stage, Moments)>,
+}
 
 /// What a [`Latency`] had counted at one moment: the durations in each bucket and their sum. The last bucket has no
 /// upper bound.
@@ -47,18 +52,26 @@ pub const fn bound(bucket: usize) -> Option<Duration> {
 }
 
 impl Latency {
-    /// Counts one duration.
+    /// Of a stage whose runs are noted one by one too.
+    pub(super) fn noted(stage: Stage, moments: Moments) -> Self {
+        Self { counts: Arc::default(), noted: Some((stage, moments)) }
+    }
+
+    /// Counts one duration, which has just ended.
     pub fn observe(&self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.0.buckets[bucket_of(nanoseconds)].fetch_add(1, Ordering::Relaxed);
-        self.0.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.counts.buckets[bucket_of(nanoseconds)].fetch_add(1, Ordering::Relaxed);
+        self.counts.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        if let Some((stage, moments)) = &self.noted {
+            moments.note(*stage, took);
+        }
     }
 
     /// What was counted so far.
     pub fn counts(&self) -> LatencyCounts {
         LatencyCounts {
-            buckets: std::array::from_fn(|bucket| self.0.buckets[bucket].load(Ordering::Relaxed)),
-            nanoseconds: self.0.nanoseconds.load(Ordering::Relaxed),
+            buckets: std::array::from_fn(|bucket| self.counts.buckets[bucket].load(Ordering::Relaxed)),
+            nanoseconds: self.counts.nanoseconds.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The way of a request in stages, and how long each takes. The stages overlap: the leader replicates while it
 //! syncs, and the signature is made while both go on.
 
-use super::latency::Latency;
+use super::{Moments, latency::Latency};
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder},
     metrics::MetricType,
@@ -66,13 +66,36 @@ impl Stage {
 }
 
 /// A histogram for each stage. Clones share their counts.
-#[derive(Clone, Debug, Default)]
-pub struct Stages([Latency; Stage::ALL.len()]);
+#[derive(Clone, Debug)]
+pub struct Stages {
+    histograms: [Latency; Stage::ALL.len()],
+    moments: Moments,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        let moments = Moments::default();
+        let histogram = |stage: Stage| match stage {
+            // Of the log: many requests at once, which a trace of one finds by the time.
+            Stage::Queue | Stage::Append | Stage::Sync | Stage::Replicate | Stage::Apply => {
+                Latency::noted(stage, moments.clone())
+            }
+            // Of one request, whose own task knows when.
+            Stage::Decode | Stage::Rights | Stage::Commit | Stage::Sign | Stage::Reply => Latency::default(),
+        };
+        Self { histograms: Stage::ALL.map(histogram), moments: moments.clone() }
+    }
+}
 
 impl Stages {
     /// The histogram of one stage.
     pub const fn of(&self, stage: Stage) -> &Latency {
-        &self.0[stage as usize]
+        &self.histograms[stage as usize]
+    }
+
+    /// When the stages of the log ran.
+    pub const fn moments(&self) -> &Moments {
+        &self.moments
     }
 }
 

@@ -1,0 +1,240 @@
+//! Traces of sign requests, for OpenTelemetry collectors: `[telemetry] otlp` in the configuration. Without it nothing
+//! is kept and nothing is sent.
+//!
+//! One request is one trace: a span `sign`, and under it one for each stage that the histograms have. The stages of the
+//! request's own task (decode, rights, commit, sign, reply) are its own; those of the log (queue, append, sync,
+//! replicate, apply) are what this node's log did while the request waited for it, for this request and those beside it
+//! in the batch. Spans carry names, times, and what an operator may see anyway (client, key, class of work, outcome,
+//! place in the log): no payload, no signature.
+//!
+//! Sending never holds a request up: traces that a collector does not take in time are dropped and counted in the log.
+
+use crate::config::Collector;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
+};
+use prost::Message as _;
+use signonce_cluster::{Moment, Moments, Stage};
+use std::{
+    cell::RefCell,
+    future::Future,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+
+/// Traces that wait to be sent.
+const WAITING: usize = 2_048;
+/// How long traces gather before they are sent together. The log's stages of all of them have ended by then.
+const GATHER: Duration = Duration::from_secs(1);
+/// How long a collector may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The largest answer read, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+tokio::task_local! {
+    /// The trace of the request that the task serves.
+    static TRACE: RefCell<Trace>;
+}
+
+/// What is known of a request while it is served.
+#[derive(Debug, Default)]
+pub struct Trace {
+    stages: Vec<(Stage, Instant, Instant)>,
+    facts: Vec<(&'static str, String)>,
+}
+
+/// A request that was answered.
+struct Finished {
+    trace: Trace,
+    began: Instant,
+    ended: Instant,
+    /// The refusal's code.
+    refused: Option<&'static str>,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    finished: mpsc::Sender<Finished>,
+}
+
+/// Whose spans they are.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The node.
+    pub node: String,
+}
+
+/// The request that the task serves was in `stage` until now. Nothing where nobody traces.
+pub fn note(stage: Stage, began: Instant) {
+    let _ = TRACE.try_with(|trace| trace.borrow_mut().stages.push((stage, began, Instant::now())));
+}
+
+/// Something about the request that the task serves.
+pub fn fact(name: &'static str, value: impl ToString) {
+    let _ = TRACE.try_with(|trace| trace.borrow_mut().facts.push((name, value.to_string())));
+}
+
+impl Telemetry {
+    /// Sends to `collector` until the node ends.
+    pub fn start(collector: Collector, origin: Origin, moments: Moments) -> Self {
+        moments.keep();
+        let (finished, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(send(waiting, collector, origin, moments));
+        Self { finished }
+    }
+
+    /// Serves a request and traces it. `refused` says with which code, if it was.
+    pub async fn traced<T>(
+        &self,
+        serve: impl Future<Output = T>,
+        refused: impl FnOnce(&T) -> Option<&'static str>,
+    ) -> T {
+        let began = Instant::now();
+        let whole = async {
+            let answer = serve.await;
+            (answer, TRACE.with(|trace| trace.take()))
+        };
+        let (answer, trace) = TRACE.scope(RefCell::default(), whole).await;
+        let finished = Finished { trace, began, ended: Instant::now(), refused: refused(&answer) };
+        // Full: the collector is slow or away. Requests do not wait for it.
+        let _ = self.finished.try_send(finished);
+        answer
+    }
+}
+
+async fn post(collector: &Collector, body: Vec<u8>) -> Result<(), String> {
+    let Collector { host, port, path } = collector;
+    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    let request = Request::post(path)
+        .header(http::header::HOST, host)
+        .header(http::header::CONTENT_TYPE, "application/x-protobuf")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|e| e.to_string())?;
+    // Ends with `sender`.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+    body.collect().await.map_err(|e| e.to_string())?;
+    if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
+}
+
+/// Gathers what was finished, and sends it.
+async fn send(mut waiting: mpsc::Receiver<Finished>, collector: Collector, origin: Origin, moments: Moments) {
+    let mut well = true;
+    while let Some(first) = waiting.recv().await {
+        tokio::time::sleep(GATHER).await;
+        let mut batch = vec![first];
+        while batch.len() < WAITING
+            && let Ok(next) = waiting.try_recv()
+        {
+            batch.push(next);
+        }
+        let count = batch.len();
+        let body = export(batch, &origin, &moments).encode_to_vec();
+        let sent = timeout(PATIENCE, post(&collector, body)).await;
+        let sent = sent.unwrap_or_else(|_| Err("it took too long".into()));
+        // Once when it begins, once when it ends.
+        match (&sent, well) {
+            (Err(why), true) => {
+                tracing::warn!(
+                    host = collector.host,
+                    why,
+                    count,
+                    "traces are lost: the collector takes none"
+                );
+            }
+            (Ok(()), false) => tracing::info!(host = collector.host, "the collector takes traces again"),
+            _ => {}
+        }
+        well = sent.is_ok();
+    }
+}
+
+/// The message for a batch.
+fn export(batch: Vec<Finished>, origin: &Origin, moments: &Moments) -> ExportTraceServiceRequest {
+    let clock = Clock::now();
+    let spans = batch.into_iter().flat_map(|finished| spans(finished, &clock, moments)).collect();
+    let attributes = vec![
+        attribute("service.name", "signonce"),
+        attribute("service.version", env!("CARGO_PKG_VERSION")),
+        attribute("service.namespace", &origin.cluster),
+        attribute("service.instance.id", &origin.node),
+    ];
+    let resource = Resource { attributes, ..Resource::default() };
+    let scope = InstrumentationScope { name: "signonce".into(), ..InstrumentationScope::default() };
+    let spans = ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() };
+    let spans =
+        ResourceSpans { resource: Some(resource), scope_spans: vec![spans], ..ResourceSpans::default() };
+    ExportTraceServiceRequest { resource_spans: vec![spans] }
+}
+
+/// The request's span, and those of its stages.
+fn spans(finished: Finished, clock: &Clock, moments: &Moments) -> Vec<Span> {
+    let Finished { trace: Trace { mut stages, facts }, began, ended, refused } = finished;
+    // Only a request that went to the log waited for it.
+    let waited = stages.iter().find(|(stage, ..)| *stage == Stage::Commit).copied();
+    if let Some((_, from, to)) = waited {
+        let log = moments.between(from, to);
+        stages.extend(log.into_iter().map(|Moment { stage, began, ended }| (stage, began, ended)));
+    }
+    let (trace_id, span_id) = (rand::random::<[u8; 16]>().to_vec(), rand::random::<[u8; 8]>().to_vec());
+    let attributes = facts.iter().map(|(name, value)| attribute(name, value));
+    let attributes = attributes.chain(refused.map(|code| attribute("signonce.refused", code))).collect();
+    let status = refused.map(|code| Status { message: code.to_owned(), code: StatusCode::Error as i32 });
+    let root = Span {
+        trace_id: trace_id.clone(),
+        span_id: span_id.clone(),
+        name: "sign".into(),
+        kind: SpanKind::Server as i32,
+        start_time_unix_nano: clock.nanos(began),
+        end_time_unix_nano: clock.nanos(ended),
+        attributes,
+        status,
+        ..Span::default()
+    };
+    let child = |(stage, began, ended): (Stage, Instant, Instant)| Span {
+        trace_id: trace_id.clone(),
+        span_id: rand::random::<[u8; 8]>().to_vec(),
+        parent_span_id: span_id.clone(),
+        name: stage.name().into(),
+        kind: SpanKind::Internal as i32,
+        start_time_unix_nano: clock.nanos(began),
+        end_time_unix_nano: clock.nanos(ended),
+        ..Span::default()
+    };
+    std::iter::once(root).chain(stages.into_iter().map(child)).collect()
+}
+
+fn attribute(name: &str, value: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) });
+    KeyValue { key: name.to_owned(), value, ..KeyValue::default() }
+}
+
+/// What the wall clock said at one instant.
+struct Clock {
+    at: Instant,
+    wall: Duration,
+}
+
+impl Clock {
+    fn now() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { at: Instant::now(), wall }
+    }
+
+    fn nanos(&self, then: Instant) -> u64 {
+        let wall = self.wall.saturating_sub(self.at.saturating_duration_since(then));
+        u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
