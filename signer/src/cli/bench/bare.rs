@@ -7,6 +7,11 @@ use std::{
     fs::File,
     io::Write as _,
     path::Path,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -17,8 +22,8 @@ pub struct BareDisk {
 
 impl BareDisk {
     /// In the directory that the signers use too.
-    pub fn create(dir: &Path) -> std::io::Result<Self> {
-        Ok(Self { file: File::create_new(dir.join("bare-log"))? })
+    pub fn create(dir: &Path, name: &str) -> std::io::Result<Self> {
+        Ok(Self { file: File::create_new(dir.join(name))? })
     }
 
     /// Appends `bytes` and waits until they are on the disk.
@@ -27,6 +32,42 @@ impl BareDisk {
         self.file.write_all(bytes)?;
         self.file.sync_data()?;
         Ok(began.elapsed())
+    }
+}
+
+/// Three such files on the one disk that three signers share here, each with a thread of its own.
+pub struct BareMajority {
+    writers: Vec<Sender<Arc<[u8]>>>,
+    written: Receiver<std::io::Result<Duration>>,
+}
+
+impl BareMajority {
+    /// As [`BareDisk::create`].
+    pub fn create(dir: &Path) -> std::io::Result<Self> {
+        let (done, written) = mpsc::channel();
+        let writer = |number| {
+            let mut disk = BareDisk::create(dir, &format!("bare-log-{number}"))?;
+            let (sender, entries) = mpsc::channel::<Arc<[u8]>>();
+            let done = done.clone();
+            thread::spawn(move || entries.iter().try_for_each(|entry| done.send(disk.append(&entry))));
+            Ok(sender)
+        };
+        Ok(Self { writers: (1..=3).map(writer).collect::<std::io::Result<_>>()?, written })
+    }
+
+    /// Has all three append `bytes`; how long it took until two had them on the disk.
+    pub fn append(&mut self, bytes: &[u8]) -> anyhow::Result<Duration> {
+        let entry = Arc::<[u8]>::from(bytes);
+        let began = Instant::now();
+        for writer in &self.writers {
+            writer.send(Arc::clone(&entry))?;
+        }
+        for _ in 0..2 {
+            self.written.recv()??;
+        }
+        let took = began.elapsed();
+        self.written.recv()??;
+        Ok(took)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Bench,
-    bare::{BareDisk, BareKey},
+    bare::{BareDisk, BareKey, BareMajority},
     report::{Latencies, Quantiles},
 };
 use crate::cli::demo::chain::{self, Flavour};
@@ -44,8 +44,8 @@ async fn one_client(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
     client.warm_up().await;
     let genesis = ChainRef::Genesis(bench.cluster.genesis());
     let bare_key = BareKey::generate()?;
-    let mut disk = BareDisk::create(dir)?;
-    let [mut fresh, mut repeat, mut vrf, mut bare_disk, mut bare_signature, mut bare] =
+    let (mut disk, mut majority) = (BareDisk::create(dir, "bare-log")?, BareMajority::create(dir)?);
+    let [mut fresh, mut repeat, mut vrf, mut bare_disk, mut bare_majority, mut bare_signature, mut bare] =
         std::array::from_fn(|_| histogram());
     let mut entry_bytes = 0;
     let warm = bench.plan.samples / 10;
@@ -55,6 +55,7 @@ async fn one_client(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
         let entry = bare_key.log_entry(&decoded);
         entry_bytes = entry.len();
         let (synced, signed) = (disk.append(&entry)?, bare_key.sign(&decoded)?);
+        let agreed = majority.append(&entry)?;
 
         let params = SignParams { chain: genesis.clone(), key: bench.grandpa.public, payload };
         let asked = Instant::now();
@@ -82,6 +83,7 @@ async fn one_client(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
                 (&mut repeat, repeated),
                 (&mut vrf, evaluated),
                 (&mut bare_disk, synced),
+                (&mut bare_majority, agreed),
                 (&mut bare_signature, signed),
                 (&mut bare, synced + signed),
             ] {
@@ -96,6 +98,7 @@ async fn one_client(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
         repeat: Quantiles::of(&repeat),
         vrf: Quantiles::of(&vrf),
         bare_fdatasync: Quantiles::of(&bare_disk),
+        bare_majority: Quantiles::of(&bare_majority),
         bare_signature: Quantiles::of(&bare_signature),
         bare_both: Quantiles::of(&bare),
     })

@@ -51,6 +51,8 @@ pub struct Latencies {
     pub vrf: Quantiles,
     /// Appending those bytes to a file, and fdatasync.
     pub bare_fdatasync: Quantiles,
+    /// The same with three threads and files at once, until two are done: what this disk takes for three signers.
+    pub bare_majority: Quantiles,
     /// An ed25519 signature, verified.
     pub bare_signature: Quantiles,
     /// One after the other.
@@ -102,6 +104,7 @@ impl Report {
             latency.bare_fdatasync.row(&format!("bare append of {entry_bytes} bytes + fdatasync"), bare_both),
             latency.bare_signature.row("bare signature (ed25519, verified)", bare_both),
             bare_both.row("both", bare_both),
+            latency.bare_majority.row("that append by three at once, two done", bare_both),
         ];
         text += &table(["ONE CLIENT", "P50", "P99", "P99.9", "P50 / BOTH"], rows);
         let _ = writeln!(text, "({samples} of each, in turn)\n");
