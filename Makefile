@@ -20,7 +20,7 @@ BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
-.PHONY: help setup setup-validator build demo test monitoring-test upgrade-test lint deny oracle validator validator-test chain chaos torture sim sim-test model fuzz helm-test deploy-test bench clean
+.PHONY: help setup setup-validator build demo test monitoring-test upgrade-test lint deny oracle validator validator-test chain chaos torture harness-test sim sim-test model fuzz helm-test deploy-test bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,12 @@ torture: build ## What two signers do when their memory is raced, killed, lost, 
 	test -x $(TMKMS) || CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/tmkms/build cargo install tmkms --version 0.15.0 --locked --features softsign --root $(CARGO_TARGET_DIR)/tmkms \
 	  || echo "tmkms could not be built: it will be skipped"
 	$(CARGO_TARGET_DIR)/torture/release/signonce-torture run --signonce $(BIN) --tmkms $(TMKMS) $(TORTURE_ARGS)
+
+harness-test: setup ## Tests and lints of the judges: of chaos and torture, and what they share
+	for crate in harness chaos torture; do \
+	  (cd integration/$$crate && cargo fmt --all --check && export CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/$$crate && \
+	   cargo clippy --release --locked --all-targets -- -D warnings && cargo test --release --locked) || exit 1; \
+	done
 
 sim: setup ## Simulated clusters under faults, from one number each: SEEDS=…, SIM_ARGS="--seed 7 --nodes 5 --profile full"
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -- --seeds $(SEEDS) $(SIM_ARGS)

@@ -3,7 +3,6 @@
 
 use crate::{
     files::{Tree, put_tree, read_tree},
-    host,
     judge::Evidence,
     power,
     signer::{Answer, Duty, How, Instance, Kind, Side},
@@ -12,6 +11,7 @@ use crate::{
 use anyhow::Context as _;
 use rand::{RngExt as _, seq::SliceRandom as _};
 use serde::Serialize;
+use signonce_harness::host;
 use std::{
     collections::BTreeSet,
     fs,

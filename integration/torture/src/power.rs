@@ -237,10 +237,10 @@ impl<'a> Disk<'a> {
     fn content(&self, at: usize) -> anyhow::Result<Vec<u8>> {
         let inode = &self.inodes[at];
         let before = inode.from.as_ref().and_then(|from| self.before.get(from));
-        if let (Some(before), false) = (before, inode.resynced) {
-            if !inode.dirty || inode.overwritten {
-                return Ok(before.clone());
-            }
+        if let (Some(before), false) = (before, inode.resynced)
+            && (!inode.dirty || inode.overwritten)
+        {
+            return Ok(before.clone());
         }
         let name = self.now.iter().find(|(_, now)| **now == at).map(|(path, _)| path);
         let mut content = match name {

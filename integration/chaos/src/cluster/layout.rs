@@ -4,7 +4,7 @@
 use super::{Cluster, Key, LOOK, Plan, SLOT_MS, client_name, tail};
 use crate::{
     net::{packets::Packets, proxy::Proxy},
-    process::{CommandLine, Signal},
+    process::{CommandLine, Signal, ended},
 };
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
@@ -125,7 +125,7 @@ pub(super) async fn lay_out(plan: &Plan, dir: &Path) -> anyhow::Result<Ready> {
         serde_json::from_str(&line).with_context(|| format!("`signonce dev` printed {line:?}"))?;
     lift_limits(plan, &ready.admin).await?;
     dev.signal(Signal::TERM)?;
-    dev.wait(Duration::from_secs(60)).await?;
+    ended(&dev, Duration::from_secs(60)).await?;
     // Its nodes end with it; what they wrote is not what we want to read later.
     for id in 1..=plan.nodes {
         fs::write(dir.join(format!("node-{id}/log")), "")?;

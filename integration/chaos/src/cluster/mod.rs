@@ -8,7 +8,7 @@ mod layout;
 use crate::{
     host,
     net::{Links, packets::Packets, proxy::Proxy},
-    process::{CommandLine, Process, Room, Signal},
+    process::{CommandLine, Process, Room, Signal, ended},
 };
 use anyhow::{Context as _, bail, ensure};
 use layout::{free_port, lay_out, listen, section};
@@ -300,7 +300,7 @@ impl Cluster {
     /// If it runs still after `patience`.
     pub async fn wait_exit(&self, id: u64, patience: Duration) -> anyhow::Result<ExitStatus> {
         let process = self.node(id).process.as_ref().with_context(|| format!("node {id} does not run"))?;
-        process.wait(patience).await.with_context(|| format!("node {id}"))
+        ended(process, patience).await.with_context(|| format!("node {id}"))
     }
 
     /// What `/readyz` of a node says: whether it is ready, and why not.

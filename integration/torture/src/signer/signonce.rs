@@ -4,7 +4,7 @@
 use super::{Answer, Duty, How, Instance, Kind, Side};
 use crate::{
     files::copy_dir,
-    process::{CommandLine, Process},
+    process::{CommandLine, Process, started_as},
 };
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
@@ -233,7 +233,7 @@ impl Instance for Cluster {
             }
             let config = machine.home.join("signonce.toml");
             let line = CommandLine::new([&self.binary]).and("start").and("--config").and(config);
-            *process = Some(line.started_as(how, at)?.start(&machine.home.join("log"))?);
+            *process = Some(started_as(line, how, at)?.start(&machine.home.join("log"))?);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use super::{Answer, Duty, How, Instance, Kind, Side};
 use crate::{
     files::copy_dir,
-    process::{CommandLine, Process},
+    process::{CommandLine, Process, started_as},
 };
 use anyhow::{Context as _, bail};
 use prost::Message as _;
@@ -259,7 +259,7 @@ impl Instance for Signer {
             return Ok(());
         }
         let line = CommandLine::new([&self.binary]).and("start").and("-c").and(self.home.join("tmkms.toml"));
-        *process = Some(line.started_as(how, 0)?.start(&self.home.join("log"))?);
+        *process = Some(started_as(line, how, 0)?.start(&self.home.join("log"))?);
         Ok(())
     }
 
