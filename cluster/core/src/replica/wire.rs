@@ -281,6 +281,10 @@ impl WireSnapshot {
     fn into_raft(self) -> Result<eraftpb::Snapshot, CodecError> {
         let Self { data, configuration, index, term } = self;
         check_reach([index, term])?;
+        if index == 0 {
+            // Raft takes it for none, whatever it holds.
+            return Err(malformed("a snapshot of no entries".into()));
+        }
         if !configuration.is_sound() {
             return Err(malformed(format!("a snapshot of {configuration:?}, which no cluster has")));
         }
@@ -453,6 +457,19 @@ mod tests {
         for (voters, auto_leave) in [(vec![1, 2, 3], true), (vec![1, 1], false), (vec![0], false)] {
             assert!(matches!(of(voters, auto_leave), Err(CodecError::Malformed { .. })));
         }
+    }
+
+    /// Found by libFuzzer: it was read, and was gone when it was written again.
+    #[test]
+    fn a_snapshot_of_no_entries_is_no_message() {
+        let up_to = |index| {
+            let mut message = WireMessage::from(&sample().message);
+            let (data, configuration) = (vec![1], Configuration::default());
+            message.snapshot = Some(WireSnapshot { data, configuration, index, term: 3 });
+            message.into_raft()
+        };
+        assert!(up_to(1).is_ok());
+        assert!(matches!(up_to(0), Err(CodecError::Malformed { .. })));
     }
 
     #[test]
