@@ -7,19 +7,17 @@
 //! in the batch. Spans carry names, times, and what an operator may see anyway (client, key, class of work, outcome,
 //! place in the log): no payload, no signature.
 //!
-//! Sending never holds a request up: traces that a collector does not take in time are dropped and counted in the log.
+//! They are sent as OTLP over HTTP in its JSON form (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>):
+//! ids in hex, enums as numbers, 64-bit numbers as text. Its protobuf form would take a dozen crates more into a
+//! program that holds keys.
+//!
+//! Sending never holds a request up: traces that a collector does not take in time are dropped, and the log says so.
 
 use crate::config::Collector;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
-    resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
-};
-use prost::Message as _;
+use serde_json::{Value, json};
 use signonce_cluster::{Moment, Moments, Stage};
 use std::{
     cell::RefCell,
@@ -30,12 +28,19 @@ use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 
 /// Traces that wait to be sent.
 const WAITING: usize = 2_048;
+/// Traces in one request to the collector: some hundred kilobytes.
+const TOGETHER: usize = 256;
 /// How long traces gather before they are sent together. The log's stages of all of them have ended by then.
 const GATHER: Duration = Duration::from_secs(1);
 /// How long a collector may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// `SpanKind` and `StatusCode` of OTLP.
+const INTERNAL: u8 = 1;
+const SERVER: u8 = 2;
+const FAILED: u8 = 2;
 
 tokio::task_local! {
     /// The trace of the request that the task serves.
@@ -117,7 +122,7 @@ async fn post(collector: &Collector, body: Vec<u8>) -> Result<(), String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let request = Request::post(path)
         .header(http::header::HOST, host)
-        .header(http::header::CONTENT_TYPE, "application/x-protobuf")
+        .header(http::header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|e| e.to_string())?;
     // Ends with `sender`.
@@ -133,15 +138,18 @@ async fn post(collector: &Collector, body: Vec<u8>) -> Result<(), String> {
 async fn send(mut waiting: mpsc::Receiver<Finished>, collector: Collector, origin: Origin, moments: Moments) {
     let mut well = true;
     while let Some(first) = waiting.recv().await {
-        tokio::time::sleep(GATHER).await;
+        // A busy node fills many.
+        if waiting.len() < TOGETHER {
+            tokio::time::sleep(GATHER).await;
+        }
         let mut batch = vec![first];
-        while batch.len() < WAITING
+        while batch.len() < TOGETHER
             && let Ok(next) = waiting.try_recv()
         {
             batch.push(next);
         }
         let count = batch.len();
-        let body = export(batch, &origin, &moments).encode_to_vec();
+        let body = export(batch, &origin, &moments).to_string().into_bytes();
         let sent = timeout(PATIENCE, post(&collector, body)).await;
         let sent = sent.unwrap_or_else(|_| Err("it took too long".into()));
         // Once when it begins, once when it ends.
@@ -161,26 +169,24 @@ async fn send(mut waiting: mpsc::Receiver<Finished>, collector: Collector, origi
     }
 }
 
-/// The message for a batch.
-fn export(batch: Vec<Finished>, origin: &Origin, moments: &Moments) -> ExportTraceServiceRequest {
+/// The body of a request for a batch: `ExportTraceServiceRequest`.
+fn export(batch: Vec<Finished>, origin: &Origin, moments: &Moments) -> Value {
     let clock = Clock::now();
-    let spans = batch.into_iter().flat_map(|finished| spans(finished, &clock, moments)).collect();
-    let attributes = vec![
+    let spans: Vec<Value> = batch.into_iter().flat_map(|finished| spans(finished, &clock, moments)).collect();
+    let attributes = [
         attribute("service.name", "signonce"),
         attribute("service.version", env!("CARGO_PKG_VERSION")),
         attribute("service.namespace", &origin.cluster),
         attribute("service.instance.id", &origin.node),
     ];
-    let resource = Resource { attributes, ..Resource::default() };
-    let scope = InstrumentationScope { name: "signonce".into(), ..InstrumentationScope::default() };
-    let spans = ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() };
-    let spans =
-        ResourceSpans { resource: Some(resource), scope_spans: vec![spans], ..ResourceSpans::default() };
-    ExportTraceServiceRequest { resource_spans: vec![spans] }
+    json!({ "resourceSpans": [{
+        "resource": { "attributes": attributes },
+        "scopeSpans": [{ "scope": { "name": "signonce" }, "spans": spans }],
+    }] })
 }
 
 /// The request's span, and those of its stages.
-fn spans(finished: Finished, clock: &Clock, moments: &Moments) -> Vec<Span> {
+fn spans(finished: Finished, clock: &Clock, moments: &Moments) -> Vec<Value> {
     let Finished { trace: Trace { mut stages, facts }, began, ended, refused } = finished;
     // Only a request that went to the log waited for it.
     let waited = stages.iter().find(|(stage, ..)| *stage == Stage::Commit).copied();
@@ -188,37 +194,35 @@ fn spans(finished: Finished, clock: &Clock, moments: &Moments) -> Vec<Span> {
         let log = moments.between(from, to);
         stages.extend(log.into_iter().map(|Moment { stage, began, ended }| (stage, began, ended)));
     }
-    let (trace_id, span_id) = (rand::random::<[u8; 16]>().to_vec(), rand::random::<[u8; 8]>().to_vec());
-    let attributes = facts.iter().map(|(name, value)| attribute(name, value));
-    let attributes = attributes.chain(refused.map(|code| attribute("signonce.refused", code))).collect();
-    let status = refused.map(|code| Status { message: code.to_owned(), code: StatusCode::Error as i32 });
-    let root = Span {
-        trace_id: trace_id.clone(),
-        span_id: span_id.clone(),
-        name: "sign".into(),
-        kind: SpanKind::Server as i32,
-        start_time_unix_nano: clock.nanos(began),
-        end_time_unix_nano: clock.nanos(ended),
-        attributes,
-        status,
-        ..Span::default()
+    let (trace_id, root_id) =
+        (hex::encode(rand::random::<[u8; 16]>()), hex::encode(rand::random::<[u8; 8]>()));
+    let span = |id: &str, name: &str, kind: u8, began: Instant, ended: Instant| {
+        json!({
+            "traceId": trace_id,
+            "spanId": id,
+            "name": name,
+            "kind": kind,
+            "startTimeUnixNano": clock.nanos(began).to_string(),
+            "endTimeUnixNano": clock.nanos(ended).to_string(),
+        })
     };
-    let child = |(stage, began, ended): (Stage, Instant, Instant)| Span {
-        trace_id: trace_id.clone(),
-        span_id: rand::random::<[u8; 8]>().to_vec(),
-        parent_span_id: span_id.clone(),
-        name: stage.name().into(),
-        kind: SpanKind::Internal as i32,
-        start_time_unix_nano: clock.nanos(began),
-        end_time_unix_nano: clock.nanos(ended),
-        ..Span::default()
+    let mut root = span(&root_id, "sign", SERVER, began, ended);
+    let attributes = facts.iter().map(|(name, value)| attribute(name, value));
+    root["attributes"] = attributes.chain(refused.map(|code| attribute("signonce.refused", code))).collect();
+    if let Some(code) = refused {
+        root["status"] = json!({ "code": FAILED, "message": code });
+    }
+    let child = |(stage, began, ended): (Stage, Instant, Instant)| {
+        let id = hex::encode(rand::random::<[u8; 8]>());
+        let mut child = span(&id, stage.name(), INTERNAL, began, ended);
+        child["parentSpanId"] = json!(root_id);
+        child
     };
     std::iter::once(root).chain(stages.into_iter().map(child)).collect()
 }
 
-fn attribute(name: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) });
-    KeyValue { key: name.to_owned(), value, ..KeyValue::default() }
+fn attribute(name: &str, value: &str) -> Value {
+    json!({ "key": name, "value": { "stringValue": value } })
 }
 
 /// What the wall clock said at one instant.

@@ -2,10 +2,7 @@
 
 use crate::common::{PATIENCE, World, until};
 use axum::{Router, body::Bytes, extract::State, routing::post};
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
-};
-use prost::Message as _;
+use serde_json::Value;
 use signonce::{cli::demo::chain, dev::Signal};
 use signonce_protocol::{GrandpaStage, KeyType, Round, SetId};
 use std::{
@@ -29,19 +26,42 @@ async fn collector() -> (String, Taken, JoinHandle<std::io::Result<()>>) {
     (url, taken, collector)
 }
 
-fn spans(taken: &Taken) -> Vec<Span> {
-    let taken = taken.lock().unwrap();
-    let messages = taken.iter().map(|body| ExportTraceServiceRequest::decode(body.clone()).unwrap());
-    let resources = messages.flat_map(|message| message.resource_spans);
-    resources.flat_map(|of| of.scope_spans).flat_map(|of| of.spans).collect()
+/// Every span, as OTLP says that it must look: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
+fn spans(taken: &Taken) -> Vec<Value> {
+    let list = |of: &Value| of.as_array().unwrap().clone();
+    let bodies = taken
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|body| serde_json::from_slice(body).unwrap())
+        .collect::<Vec<Value>>();
+    let resources = bodies.iter().flat_map(|body| list(&body["resourceSpans"]));
+    let scopes = resources.flat_map(|resource| {
+        assert_eq!(text(&resource["resource"], "service.name").as_deref(), Some("signonce"));
+        list(&resource["scopeSpans"])
+    });
+    let spans: Vec<Value> = scopes.flat_map(|scope| list(&scope["spans"])).collect();
+    for span in &spans {
+        let is_hex = |field: &str, digits: usize| {
+            let id = span[field].as_str().unwrap();
+            assert!(id.len() == digits && id.bytes().all(|b| b.is_ascii_hexdigit()), "{span}");
+        };
+        is_hex("traceId", 32);
+        is_hex("spanId", 16);
+        assert!((1..=5).contains(&span["kind"].as_u64().unwrap()), "{span}");
+        assert!(nanos(span, "startTimeUnixNano") <= nanos(span, "endTimeUnixNano"), "{span}");
+    }
+    spans
 }
 
-fn text<'a>(span: &'a Span, name: &str) -> Option<&'a str> {
-    let found = span.attributes.iter().find(|attribute| attribute.key == name)?;
-    match found.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
+/// 64-bit numbers are text in JSON.
+fn nanos(span: &Value, field: &str) -> u64 {
+    span[field].as_str().unwrap().parse().unwrap()
+}
+
+fn text(of: &Value, name: &str) -> Option<String> {
+    let found = of["attributes"].as_array()?.iter().find(|attribute| attribute["key"] == name)?;
+    found["value"]["stringValue"].as_str().map(str::to_owned)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,29 +93,29 @@ async fn a_collector_gets_the_stages_of_a_request_and_no_secret() {
     world.client_of("v1", node).sign(&refused).await.unwrap_err();
 
     let roots = until("the spans of both requests are there", async || {
-        let roots: Vec<Span> = spans(&taken).into_iter().filter(|span| span.name == "sign").collect();
+        let roots: Vec<Value> = spans(&taken).into_iter().filter(|span| span["name"] == "sign").collect();
         (roots.len() >= 2).then_some(roots)
     })
     .await;
-    let root = roots.iter().find(|span| span.status.is_none()).unwrap();
-    assert_eq!(text(root, "signonce.client"), Some("v1"));
-    assert_eq!(text(root, "signonce.class"), Some("grandpaVote"));
-    assert_eq!(text(root, "signonce.log_index"), signed.log_index.map(|at| at.to_string()).as_deref());
+    let root = roots.iter().find(|span| span["status"].is_null()).unwrap();
+    assert_eq!(text(root, "signonce.client").as_deref(), Some("v1"));
+    assert_eq!(text(root, "signonce.class").as_deref(), Some("grandpaVote"));
+    assert_eq!(text(root, "signonce.log_index"), signed.log_index.map(|at| at.to_string()));
     let all = spans(&taken);
-    let children: Vec<&Span> = all.iter().filter(|span| span.parent_span_id == root.span_id).collect();
-    let names: BTreeSet<&str> = children.iter().map(|span| span.name.as_str()).collect();
+    let children: Vec<&Value> = all.iter().filter(|span| span["parentSpanId"] == root["spanId"]).collect();
+    let names: BTreeSet<&str> = children.iter().map(|span| span["name"].as_str().unwrap()).collect();
     for stage in
         ["decode", "rights", "queue", "append", "sync", "replicate", "commit", "apply", "sign", "reply"]
     {
         assert!(names.contains(stage), "{stage} is missing of {names:?}");
     }
     for child in children {
-        assert_eq!(child.trace_id, root.trace_id);
-        assert!(child.start_time_unix_nano <= child.end_time_unix_nano);
-        assert!(child.start_time_unix_nano >= root.start_time_unix_nano, "{}", child.name);
+        assert_eq!(child["traceId"], root["traceId"]);
+        assert!(nanos(child, "startTimeUnixNano") >= nanos(root, "startTimeUnixNano"), "{child}");
     }
-    let refused = roots.iter().find(|span| span.status.is_some()).unwrap();
-    assert_eq!(text(refused, "signonce.refused"), Some("equivocation"));
+    let refused = roots.iter().find(|span| !span["status"].is_null()).unwrap();
+    assert_eq!(text(refused, "signonce.refused").as_deref(), Some("equivocation"));
+    assert_eq!(refused["status"]["code"], 2);
 
     // Neither what was signed, nor the signature, nor a key's secret.
     let sent: Vec<u8> = taken.lock().unwrap().concat();
