@@ -3,7 +3,7 @@
 use super::{
     Bench, SLOT_MS,
     latency::{histogram, vote},
-    report::{Load, Quantiles},
+    report::{Load, Quantiles, cpu_time},
 };
 use crate::cli::demo::chain::{self, Flavour};
 use anyhow::ensure;
@@ -77,6 +77,7 @@ pub async fn measure(bench: &Bench, clients: usize, many: bool) -> anyhow::Resul
         connections.push(client);
     }
     let chain = ChainRef::Genesis(bench.cluster.genesis());
+    let (signers, own) = (bench.signers_cpu(), cpu_time(std::process::id()));
     let began = Instant::now();
     let until = began + bench.plan.load;
     let mut tasks = JoinSet::new();
@@ -88,7 +89,18 @@ pub async fn measure(bench: &Bench, clients: usize, many: bool) -> anyhow::Resul
         all.add(done??)?;
     }
     let seconds = began.elapsed().as_secs_f64();
-    Ok(Load { clients, keys, per_second: all.len() as f64 / seconds, latency: Quantiles::of(&all) })
+    let each = |before: Option<Duration>, after: Option<Duration>| {
+        let used = after?.checked_sub(before?)?;
+        Some(used.as_secs_f64() * 1e6 / all.len() as f64)
+    };
+    Ok(Load {
+        clients,
+        keys,
+        per_second: all.len() as f64 / seconds,
+        latency: Quantiles::of(&all),
+        signers_cpu_us: each(signers, bench.signers_cpu()),
+        clients_cpu_us: each(own, cpu_time(std::process::id())),
+    })
 }
 
 async fn one(

@@ -82,6 +82,12 @@ impl Bench {
     fn client(&self) -> anyhow::Result<SignerClient> {
         super::demo::client(&self.cluster, CLIENT, Timeouts::default())
     }
+
+    /// The processor time of all signers so far.
+    fn signers_cpu(&self) -> Option<Duration> {
+        let pids = self.cluster.node_ids().into_iter().filter_map(|id| self.cluster.pid(id));
+        pids.map(report::cpu_time).sum()
+    }
 }
 
 /// Measures and prints.

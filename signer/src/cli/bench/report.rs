@@ -4,7 +4,7 @@ use crate::cli::common::table;
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use std::{fmt::Write as _, fs, process::Command};
+use std::{fmt::Write as _, fs, process::Command, time::Duration};
 
 /// Quantiles in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -71,6 +71,10 @@ pub struct Load {
     pub per_second: f64,
     /// What each waited.
     pub latency: Quantiles,
+    /// Processor time of the three signers together for each, in microseconds, where the system says it.
+    pub signers_cpu_us: Option<f64>,
+    /// The same of the clients.
+    pub clients_cpu_us: Option<f64>,
 }
 
 /// Everything.
@@ -114,9 +118,13 @@ impl Report {
                 format!("{:.0} / s", load.per_second),
                 ms(load.latency.p50_us),
                 ms(load.latency.p99_us),
+                load.signers_cpu_us.map_or_else(|| "-".into(), ms),
+                load.clients_cpu_us.map_or_else(|| "-".into(), ms),
             ]
         });
-        text += &table(["NEW DUTIES", "THROUGHPUT", "P50", "P99"], rows);
+        text +=
+            &table(["NEW DUTIES", "THROUGHPUT", "P50", "P99", "CPU OF 3 SIGNERS", "CPU OF CLIENTS"], rows);
+        text.push_str("(CPU: processor time for each duty)\n");
         let memory: Vec<String> = self.memory_mib.iter().map(|mib| format!("{mib:.0} MiB")).collect();
         let _ =
             writeln!(text, "\nResident memory of the nodes with {} keys: {}", self.keys, memory.join(", "));
@@ -155,6 +163,17 @@ impl Machine {
             system: said("uname", &["-srm"]).unwrap_or_else(unknown),
         }
     }
+}
+
+/// The processor time that the threads of a process have used, where the system says it (Linux).
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let nanoseconds = threads.flatten().filter_map(|thread| {
+        // The first number is the time on a processor. A thread that has just ended has none.
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Some(Duration::from_nanos(nanoseconds.sum()))
 }
 
 /// The resident memory of a process.
