@@ -2,6 +2,7 @@
 
 use crate::common::{World, run};
 use serde_json::Value;
+use signonce::dev::LocalCluster;
 use signonce_protocol::KeyType;
 
 /// An admin with a certificate, who asks node 1 over HTTPS.
@@ -31,6 +32,12 @@ impl Admin {
             ca: certs.join("ca.pem").display().to_string(),
             url: world.cluster.admin_url(1),
         }
+    }
+
+    /// The same person with the same certificate, who asks another cluster that believes in it.
+    pub fn at(self, cluster: &LocalCluster) -> Self {
+        let ca = cluster.admin_tls().ca.display().to_string();
+        Self { ca, url: cluster.admin_url(1), ..self }
     }
 
     /// What standard output is in JSON.

@@ -4,7 +4,9 @@ use crate::{
     common::{World, free_address},
     members::{Machine, at_newest_level},
     officers::{Admin, said},
+    restore::new_cluster,
 };
+use signonce::dev::LocalCluster;
 use std::{fs, path::Path};
 
 /// A cluster with two pinned key officers and a viewer, in which dangerous changes take two.
@@ -217,4 +219,51 @@ async fn keys_are_imported_and_clients_added_by_the_word_of_two() {
     // What takes away takes one, at once.
     bob.does(0, &["clients", "rotate", "new", "--finish", "--yes"]);
     bob.does(0, &["clients", "remove", "new", "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn officers_who_have_all_lost_their_keys_are_replaced_by_a_restore_and_by_nothing_less() {
+    let Office { world, .. } = Office::open().await;
+    let old = &world.cluster;
+    let by_socket = |cluster: &LocalCluster, node, code, arguments: &[&str]| {
+        let admin = format!("unix:{}", cluster.admin_socket(node).display());
+        said(code, &[arguments, &["--admin", &admin]].concat())
+    };
+
+    // Whoever has the machines, and no officer's key, stops at the first thing that takes two.
+    let off = ["officers", "require-approval", "--off", "--yes", "--json"];
+    let (proposed, _) = by_socket(old, 1, 0, &off);
+    let proposal: serde_json::Value = serde_json::from_str(&proposed).unwrap();
+    let id = proposal["proposal"].to_string();
+    let (_, why) = by_socket(old, 2, 1, &["proposals", "approve", &id, "--yes"]);
+    assert!(why.contains("another key officer must approve it"), "{why}");
+
+    let backup = world.scratch("backup").display().to_string();
+    by_socket(old, 2, 0, &["backup", "create", "--out", &backup]);
+    let old_id = old.admin(1).status().await.unwrap().cluster;
+    let (identity, home) = (old.data_dir(2).join("identity.age"), old.data_dir(2));
+    let unlock = home.parent().unwrap().join("unlock");
+    let [identity, unlock, old_ca] =
+        [identity, unlock, old.admin_tls().ca].map(|path| path.display().to_string());
+
+    // A new cluster has its own officers before the old ones come.
+    let new = new_cluster(&world.scratch("new"), Path::new(&old_ca)).await;
+    let [dora, ed] = ["dora", "ed"].map(|name| Admin::issue(&world, name).at(&new));
+    let add = |name, cert| ["officers", "add", name, "--role", "key-officer", "--certificate", cert, "--yes"];
+    dora.does(0, &add("dora", &dora.cert));
+    dora.does(0, &add("ed", &ed.cert));
+    let restore =
+        ["restore", "--new-cluster", "--from", &backup, "--backup-ca", &old_ca, "--confirm", &old_id];
+    let opens = ["--identity", &identity, "--unlock-file", &unlock, "--json"];
+    by_socket(&new, 3, 0, &[&restore[..], &opens].concat());
+
+    let listed = dora.answers(&["officers", "list"]);
+    assert_eq!(listed["requireApproval"], true, "{listed}");
+    for lost in ["alice", "bob"] {
+        let id = dora.proposes(&["officers", "remove", lost, "--yes"]);
+        ed.does(0, &["proposals", "approve", &id, "--yes"]);
+    }
+    let listed = ed.answers(&["officers", "list"]);
+    let names: Vec<&String> = listed["roles"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["dora", "ed", "vera"], "{listed}");
 }
