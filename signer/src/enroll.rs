@@ -4,16 +4,17 @@
 //! read or made it; the cluster only ever sees the envelope. A run that was interrupted is repeated: a key that is
 //! registered and not armed yet is armed.
 
-use crate::admin::client::{AdminClient, CallError};
+use crate::admin::{
+    api::MemberRow,
+    client::{AdminClient, CallError},
+};
 use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, Member};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
 use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId, Slot};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a member that has just started may take to announce itself.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Why a key is not in the cluster. Nothing of it was lost: it can be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -54,15 +55,11 @@ pub enum EnrollError {
 /// # Errors
 /// If one of them has not announced itself by then: a key sealed without it would be dead on it.
 pub async fn recipients(admin: &AdminClient) -> Result<Vec<Recipient>, EnrollError> {
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        let members = admin.members().await?;
-        let present = members.iter().filter(|row| !row.is_removed() && !row.is_invited());
-        match recipients_of(present.map(|row| (row.node, row.announced.as_ref()))) {
-            Err(EnrollError::NotAnnounced(_)) if Instant::now() < patience => tokio::time::sleep(LOOK).await,
-            known => return known,
-        }
-    }
+    let is_present = |row: &&MemberRow| !row.is_removed() && !row.is_invited();
+    let announced = |rows: &[MemberRow]| rows.iter().filter(is_present).all(|row| row.announced.is_some());
+    let members = admin.members_once(PATIENCE, announced).await?;
+    let present = members.iter().filter(is_present);
+    recipients_of(present.map(|row| (row.node, row.announced.as_ref())))
 }
 
 /// What these nodes announced to have keys sealed to.

@@ -25,7 +25,11 @@ use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest as _, Sha256};
 use signonce_core::{Chain, Change, ChangeDone};
 use signonce_protocol::{GenesisHash, HexArray, HexBytes, LogIndex, NodeId};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -36,6 +40,8 @@ use tokio_rustls::TlsConnector;
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest answer read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Between two looks at something that is waited for.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +189,26 @@ impl AdminClient {
     /// As [`Self::call`].
     pub async fn members(&self) -> Result<Vec<MemberRow>, CallError> {
         self.call("admin_members", &json!({})).await
+    }
+
+    /// The members as soon as they are `enough`, or as they are when `patience` has run out: what a node says of itself
+    /// stands in the list a moment after it is ready.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn members_once(
+        &self,
+        patience: Duration,
+        enough: impl Fn(&[MemberRow]) -> bool,
+    ) -> Result<Vec<MemberRow>, CallError> {
+        let until = Instant::now() + patience;
+        loop {
+            let rows = self.members().await?;
+            if enough(&rows) || Instant::now() >= until {
+                return Ok(rows);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The whole cluster, as the node finds it.

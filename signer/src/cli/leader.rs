@@ -6,16 +6,10 @@ use clap::Subcommand;
 use serde_json::json;
 use signonce_core::{Change, LeaderPin, PlacementChange};
 use signonce_protocol::NodeId;
-use std::{
-    collections::BTreeSet,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 /// How long a member that has just come may take to say where it stands.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks.
-const AGAIN: Duration = Duration::from_millis(200);
 
 /// Where the leader is: hand leadership over, or pin it to a node or a zone.
 ///
@@ -126,11 +120,13 @@ async fn pin(args: Pin) -> anyhow::Result<()> {
 /// A pin to where nobody is would be a typing error more often than a plan.
 async fn check(admin: &AdminClient, pin: Option<&LeaderPin>) -> anyhow::Result<()> {
     let Some(LeaderPin::Zone(zone)) = pin else { return Ok(()) };
-    let rows = rows_with(admin, zone).await?;
-    let zones: BTreeSet<&str> = rows.iter().filter_map(|row| row.zone.as_deref()).collect();
-    if zones.contains(zone.as_str()) {
+    let is_there = |row: &MemberRow| row.zone.as_deref() == Some(zone.as_str());
+    let known = |rows: &[MemberRow]| rows.iter().any(is_there) || !rows.iter().any(is_silent);
+    let rows = admin.members_once(PATIENCE, known).await?;
+    if rows.iter().any(is_there) {
         return Ok(());
     }
+    let zones: BTreeSet<&str> = rows.iter().filter_map(|row| row.zone.as_deref()).collect();
     let zones: Vec<&str> = zones.into_iter().collect();
     let silent: Vec<String> =
         rows.iter().filter(|row| is_silent(row)).map(|row| row.node.to_string()).collect();
@@ -145,20 +141,7 @@ async fn check(admin: &AdminClient, pin: Option<&LeaderPin>) -> anyhow::Result<(
     Err(Usage(format!("no node is in zone {zone:?}; {known}{silent}")).into())
 }
 
-/// The members, once one is in this zone or each has said where it stands: one that has just come says it a moment
-/// later. One that is away never does.
-async fn rows_with(admin: &AdminClient, zone: &str) -> anyhow::Result<Vec<MemberRow>> {
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        let rows = admin.members().await?;
-        let known = rows.iter().any(|row| row.zone.as_deref() == Some(zone));
-        if known || !rows.iter().any(is_silent) || Instant::now() >= patience {
-            return Ok(rows);
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
+/// It has not said yet where it stands. One that has just come says it a moment later; one that is away never does.
 fn is_silent(row: &MemberRow) -> bool {
     row.role.is_some() && row.version.is_none()
 }

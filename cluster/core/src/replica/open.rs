@@ -4,7 +4,7 @@ use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, Log
 use super::fence::{Arrival, Fence, PeerMemory};
 use super::log::{LogError, MemLog};
 use super::members::Roll;
-use super::wire::{Configuration, DiskPosition, FARTHEST};
+use super::wire::{Configuration, DiskPosition, beyond_reach};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
 #[cfg(signonce_sim)]
@@ -240,8 +240,10 @@ fn read_row<T: Decode>(image: &DiskImage, row: &'static str, key: &[u8]) -> Resu
 
 /// Log entries are looked at as they are read.
 fn check_reach(truncated: &LogPoint, hs: &HardStateRow, applied: &AppliedRow) -> Result<(), OpenError> {
-    let counts = [truncated.index, truncated.term, hs.term, hs.commit, applied.index];
-    counts.into_iter().find(|count| *count >= FARTHEST).map_or(Ok(()), |far| Err(OpenError::BeyondReach(far)))
+    match beyond_reach([truncated.index, truncated.term, hs.term, hs.commit, applied.index]) {
+        Some(far) => Err(OpenError::BeyondReach(far)),
+        None => Ok(()),
+    }
 }
 
 fn check_configuration(configuration: &Configuration) -> Result<(), OpenError> {
@@ -332,6 +334,7 @@ pub(super) fn raw_node(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::wire::FARTHEST;
 
     /// Found by libFuzzer: the next election adds one to the term.
     #[test]

@@ -345,8 +345,13 @@ impl WireMessage {
     }
 }
 
+/// A term or an index at [`FARTHEST`] or beyond it.
+pub(super) fn beyond_reach<const N: usize>(counts: [u64; N]) -> Option<u64> {
+    counts.into_iter().find(|count| *count >= FARTHEST)
+}
+
 fn check_reach<const N: usize>(counts: [u64; N]) -> Result<(), CodecError> {
-    match counts.into_iter().find(|count| *count >= FARTHEST) {
+    match beyond_reach(counts) {
         Some(count) => Err(malformed(format!("no cluster counts terms or entries up to {count}"))),
         None => Ok(()),
     }
