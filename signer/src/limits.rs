@@ -41,6 +41,8 @@ struct Use {
 pub struct Place<'a> {
     limiter: &'a Limiter,
     client: ClientId,
+    /// Whether no other claim, of any client, was under way when it was taken.
+    pub alone: bool,
 }
 
 impl Limiter {
@@ -74,7 +76,8 @@ impl Limiter {
             return Err(TooMuch { retry_after: CLAIM, in_flight: true });
         }
         used.in_flight += 1;
-        Ok(Place { limiter: self, client })
+        let alone = clients.values().map(|used| used.in_flight).sum::<u32>() == 1;
+        Ok(Place { limiter: self, client, alone })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, Use>> {

@@ -80,6 +80,8 @@ pub struct Process {
     hold_off: bool,
     syncing: bool,
     sync_wanted: Option<(u64, HighWater)>,
+    /// What was made durable and is being acknowledged.
+    mark: Option<HighWater>,
     mark_synced: Micros,
     asked_peers: Micros,
     next_seq: u64,
@@ -206,6 +208,7 @@ impl Machine {
             hold_off: false,
             syncing: false,
             sync_wanted: None,
+            mark: None,
             mark_synced: around.now,
             asked_peers: around.now,
             next_seq: 1,
@@ -323,6 +326,7 @@ impl Process {
 
     fn tick(&mut self, machine: &mut Machine, around: &mut Around) {
         self.replica.tick();
+        self.replica.tell_committed();
         self.hold_off = false;
         for (waiter, maybe_taken) in self.waiters.expire(around.now) {
             if maybe_taken
@@ -640,6 +644,9 @@ impl Process {
                 self.execute(output, machine, around)?;
             }
         }
+        if let Some(mark) = self.mark.take() {
+            machine.disk.mark(mark);
+        }
         for (node, boot, reply) in std::mem::take(&mut self.replies) {
             self.send(node, Some(boot), None, Frame::HelloReply(reply), around);
         }
@@ -677,12 +684,13 @@ impl Process {
         if around.mutated(Mutation::AckBeforeSync) {
             self.replica.persisted(number);
         }
+        // In production a leader does so when it has one claim to see to.
         let leads = self.replica.leader() == Some(machine.id);
         let idle = !self.syncing && self.sync_wanted.is_none();
-        if around.setup.sync_here && !leads && idle {
+        if around.setup.sync_here && idle && (!leads || chance(&mut around.rng, 500)) {
             machine.sync(machine.disk.written())?;
-            machine.disk.mark(mark);
             self.replica.persisted(number);
+            self.mark = Some(mark);
             return Ok(());
         }
         self.sync_wanted = Some((number, mark));

@@ -286,11 +286,17 @@ impl Signer {
         }
         self.open(*key).await?;
         let taken = self.limiter.claim(client.id, client.limits);
-        let _place = taken
+        let place = taken
             .map_err(|too_much| errors::too_much(client, too_much))
             .inspect_err(|error| self.note(work, error))?;
-        // The claim is polled, and so on its way, before the signature is made.
-        let signing = async { self.make(key, payload) };
+        // The claim is polled, and so on its way, before the signature is made. Where cores are few, whoever sends a
+        // lone claim on goes first: disks and peers work while this thread signs, but not the other way round.
+        let signing = async {
+            if place.alone {
+                std::thread::yield_now();
+            }
+            self.make(key, payload)
+        };
         let deciding = async {
             let began = Instant::now();
             let decided = self.handle.claim_as(*request, claim.clone(), self.timeout).await;

@@ -6,11 +6,11 @@ use super::ready::put_hard_state;
 use super::{Decided, Fatal, Output, Replica};
 use crate::command::Command;
 use crate::records::{RecordChange, Table};
-use crate::state::{CHECKPOINT_EVERY, State};
+use crate::state::{CHECKPOINT_EVERY, Outcome, State};
 use parity_scale_codec::{Decode, Encode};
 use raft::StateRole;
 use raft::eraftpb::{Entry, EntryType, Snapshot};
-use signonce_protocol::LogIndex;
+use signonce_protocol::{LogIndex, NodeId};
 use std::sync::Arc;
 
 /// Entries that stay in the log when it is compacted, so that a follower a little behind needs no snapshot.
@@ -25,12 +25,43 @@ struct SnapshotBody {
     configured: u64,
 }
 
+/// Answers whose effect on the state is in memory and not yet in the store; more are written at once.
+const UNSTORED_MAX: usize = 1024;
+
+/// What was decided by entries that were just applied.
+#[derive(Default)]
+struct Decisions {
+    all: Vec<Decided>,
+    /// Whether something other than claims was among them.
+    changes: bool,
+    /// Whether somebody who asked another node waits for them.
+    elsewhere: bool,
+}
+
+impl Decisions {
+    fn take_in(&mut self, decided: Vec<Decided>, node: NodeId) {
+        let verdict = |one: &Decided| matches!(one.outcome, Outcome::Verdict(_));
+        self.changes |= decided.is_empty() || !decided.iter().all(verdict);
+        self.elsewhere |= decided.iter().any(|one| one.request.node != node);
+        self.all.extend(decided);
+    }
+}
+
 impl Replica {
-    /// Applies `committed` and writes what changed, with the applied position, in one batch.
-    pub(super) fn apply(&mut self, committed: Vec<Entry>) -> Result<(), Fatal> {
-        let Some(last) = committed.last().map(|e| e.index) else { return Ok(()) };
-        let mut decided = Vec::new();
-        let configured = self.configured;
+    /// Applies what is known to be committed, in memory.
+    pub(super) fn apply_committed(&mut self) -> Result<(), Fatal> {
+        let committed = std::mem::take(&mut self.committed);
+        if !committed.is_empty() {
+            self.apply(&committed)?;
+        }
+        if self.applied > self.raft.raft.raft_log.applied {
+            self.raft.advance_apply_to(self.applied);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, committed: &[Entry]) -> Result<(), Fatal> {
+        let mut decisions = Decisions::default();
         // Up to each step of the configuration: the state judges what follows by the new one.
         for part in committed.split_inclusive(is_step) {
             let state = Arc::clone(&self.state);
@@ -39,16 +70,52 @@ impl Replica {
                 assert_eq!(entry.index, self.applied + 1, "entries are applied in order");
                 if is_step(entry) {
                     self.apply_step(entry)?;
+                    decisions.changes = true;
                 } else {
-                    apply_entry(&mut state, entry, &mut decided)?;
+                    decisions.take_in(apply_entry(&mut state, entry)?, self.config.node);
                 }
                 self.applied = entry.index;
             }
             drop(state);
             self.settle_configuration();
         }
+        let Decisions { all, changes, elsewhere } = decisions;
+        self.unstored += all.len();
+        if !all.is_empty() {
+            self.pending.push(Output::Outcomes(all));
+        }
+        if changes || self.unstored >= UNSTORED_MAX {
+            self.store_state();
+        }
+        self.owes_notice = true;
+        if changes || elsewhere {
+            self.tell_committed();
+        }
+        Ok(())
+    }
+
+    /// Whether the followers have not been told yet what this leader has committed. They learn it with its next
+    /// entries; when there are none for a while, call [`Self::tell_committed`].
+    pub fn owes_notice(&self) -> bool {
+        self.owes_notice && self.raft.raft.state == StateRole::Leader
+    }
+
+    /// Tells the followers what is committed.
+    pub fn tell_committed(&mut self) {
+        if self.owes_notice() {
+            self.raft.raft.bcast_append();
+        }
+        self.owes_notice = false;
+    }
+
+    /// Writes what was applied and is not in the store yet, with the applied position, in one batch.
+    pub(super) fn store_state(&mut self) {
+        if self.applied == self.stored {
+            return;
+        }
         let mut batch = DiskBatch::default();
-        if self.configured != configured {
+        put_hard_state(&self.raft.store().hard_state, &mut batch);
+        if self.configured > self.stored {
             self.put_configured(&mut batch);
         }
         let state = Arc::clone(&self.state);
@@ -60,13 +127,23 @@ impl Replica {
         }
         self.put_applied(&state, &mut batch);
         drop(state);
-        self.compact(last, &mut batch);
+        self.compact(self.applied, &mut batch);
         self.memory.save(&mut batch);
         self.pending.push(Output::Write { batch, sync: None });
-        if !decided.is_empty() {
-            self.pending.push(Output::Outcomes(decided));
+        self.stored = self.applied;
+        self.unstored = 0;
+    }
+
+    /// Writes all that could wait for other writes, and met none.
+    pub(super) fn store_rest(&mut self) {
+        self.store_state();
+        if self.formed {
+            let mut batch = DiskBatch::default();
+            self.memory.save(&mut batch);
+            if !batch.is_empty() {
+                self.pending.push(Output::Write { batch, sync: None });
+            }
         }
-        Ok(())
     }
 
     pub(super) fn put_applied(&self, state: &State, batch: &mut DiskBatch) {
@@ -124,7 +201,7 @@ impl Replica {
         let restored = State::from_snapshot(&body.state).map_err(|e| unreadable(e.to_string()))?;
         let point = LogPoint { index: meta.index, term: meta.term, chain: body.chain };
         self.raft.mut_store().reset_to(point, meta.get_conf_state().clone(), batch);
-        self.applied = meta.index;
+        (self.applied, self.stored) = (meta.index, meta.index);
         batch.ops.push(DiskOp::Clear(DiskTable::Ledger));
         batch.ops.push(DiskOp::Clear(DiskTable::Registry));
         for (table, key, value) in restored.records() {
@@ -176,7 +253,7 @@ impl Replica {
         put_hard_state(&store.hard_state, &mut batch);
         self.raft = super::open::raw_node(&self.config, store, applied, &self.logger)
             .expect("the first store is consistent");
-        self.applied = applied;
+        (self.applied, self.stored) = (applied, applied);
         self.formed = true;
         self.settled = None;
         self.settle_configuration();
@@ -187,19 +264,18 @@ impl Replica {
     }
 }
 
-fn apply_entry(state: &mut State, entry: &Entry, decided: &mut Vec<Decided>) -> Result<(), Fatal> {
+fn apply_entry(state: &mut State, entry: &Entry) -> Result<Vec<Decided>, Fatal> {
     let at = LogIndex(entry.index);
     if entry.get_entry_type() != EntryType::EntryNormal {
         return Err(Fatal::UnknownEntry { at });
     }
     if entry.data.is_empty() {
-        return Ok(()); // a new leader's first entry
+        return Ok(Vec::new()); // a new leader's first entry
     }
     let command =
         Command::from_bytes(&entry.data).map_err(|source| Fatal::UnreadableCommand { at, source })?;
     let outcomes = state.apply(at, command)?;
-    decided.extend(outcomes.into_iter().map(|(request, outcome)| Decided { request, at, outcome }));
-    Ok(())
+    Ok(outcomes.into_iter().map(|(request, outcome)| Decided { request, at, outcome }).collect())
 }
 
 fn put_changes(changes: Vec<RecordChange>, batch: &mut DiskBatch) {

@@ -28,7 +28,7 @@ use fence::{
     Witnessed, Witnesses,
 };
 use log::MemLog;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{RawNode, StateRole};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -243,8 +243,16 @@ pub struct Replica {
     lifecycle: Lifecycle,
     state: Arc<RwLock<State>>,
     memory: PeerMemory,
-    /// Invariant: applied <= committed <= last, and the store never holds state beyond it.
+    /// Committed entries that were handed out by raft and are not applied yet.
+    committed: Vec<Entry>,
+    /// Invariant: stored <= applied <= committed <= last.
     applied: u64,
+    /// The last applied entry whose effect was given out to be written.
+    stored: u64,
+    /// Answers given by the entries between the two.
+    unstored: usize,
+    /// Whether something was committed that followers have not been told.
+    owes_notice: bool,
     /// The entry that made the configuration as applied; 0 for the first one.
     configured: u64,
     /// Index of the configuration and version of the registry that were last followed.
@@ -296,6 +304,7 @@ impl Replica {
     /// One tick of the driver's timer.
     pub fn tick(&mut self) {
         self.ticks += 1;
+        self.store_rest();
         if matches!(self.lifecycle, Lifecycle::Member) {
             self.set_election_timeout();
             self.raft.tick();
@@ -619,6 +628,7 @@ impl Replica {
         }
         self.raft.propose(Vec::new(), command.to_bytes()).map_err(|_| ProposeError::Busy)?;
         self.note_proposed(command);
+        self.owes_notice = false; // the new entry carries it
         Ok(())
     }
 

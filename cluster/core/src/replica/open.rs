@@ -208,7 +208,11 @@ impl Replica {
             lifecycle: Lifecycle::Fenced(fence),
             state: Arc::new(RwLock::new(state)),
             memory,
+            committed: Vec::new(),
             applied,
+            stored: applied,
+            unstored: 0,
+            owes_notice: false,
             configured: 0,
             settled: None,
             heard: Roll::default(),
@@ -326,6 +330,8 @@ pub(super) fn raw_node(
         max_uncommitted_size: 16 * 1024 * 1024,
         max_committed_size_per_ready: 4 * 1024 * 1024,
         batch_append,
+        // Followers learn of it with the next entries; where somebody waits, `Replica::tell_committed`.
+        skip_bcast_commit: true,
         ..Default::default()
     };
     RawNode::new(&raft_config, store, logger)

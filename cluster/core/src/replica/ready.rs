@@ -6,7 +6,9 @@
 //!    one that learns that a step of the configuration is committed. Whoever is told so may be the one that is removed,
 //!    and is switched off; were all others to forget it in a power cut, their fences would ask for that one for ever.
 //! 3. All other fsyncs are asked for and awaited elsewhere; whatever is written meanwhile rides the next one.
-//! 4. Committed entries are applied and their state written without an fsync: the log already holds them.
+//! 4. Committed entries are applied after that: an acknowledgement that only waits for its fsync does not wait for
+//!    the work on entries before it.
+//! 5. What was applied is answered first and written later, without an fsync: the log already holds it.
 
 use super::disk::{DiskBatch, HardStateRow, HighWater, LogPoint, meta_key};
 use super::members::is_step;
@@ -18,13 +20,21 @@ use raft::eraftpb::{HardState, Message, MessageType};
 use raft::{Ready, Storage as _};
 
 impl Replica {
-    /// Does all work that the inputs so far have caused.
+    /// Does work that the inputs so far have caused. Call it until there are no outputs.
     ///
     /// # Errors
     /// See [`Fatal`]: the process must stop, without executing outputs of this call.
     pub fn pump(&mut self) -> Result<Vec<Output>, Fatal> {
-        while matches!(self.lifecycle, Lifecycle::Member) && self.raft.has_ready() {
-            self.one_ready()?;
+        let mut syncs = false;
+        loop {
+            if !syncs {
+                self.apply_committed()?;
+            }
+            if !matches!(self.lifecycle, Lifecycle::Member) || !self.raft.has_ready() {
+                break;
+            }
+            self.apply_committed()?;
+            syncs |= self.one_ready()?;
             self.offer_snapshot_if_wanted();
         }
         if matches!(self.lifecycle, Lifecycle::Member) {
@@ -34,7 +44,8 @@ impl Replica {
         Ok(std::mem::take(&mut self.pending))
     }
 
-    fn one_ready(&mut self) -> Result<(), Fatal> {
+    /// Returns whether an fsync was asked for.
+    fn one_ready(&mut self) -> Result<bool, Fatal> {
         let mut ready = self.raft.ready();
         let number = ready.number();
         let inline = !ready.snapshot().is_empty()
@@ -52,21 +63,13 @@ impl Replica {
             self.send(messages);
         }
         let late = ready.take_persisted_messages();
-        let committed = ready.take_committed_entries();
+        self.committed = ready.take_committed_entries();
         let must_sync = ready.must_sync();
         self.raft.advance_append_async(ready);
 
         // An inline write was durable, and with it all before it; raft must know before it hears that what a
         // snapshot brought is applied. Without anything to sync, there is nothing to wait for.
         let waits = !inline && (must_sync || !self.unsynced.is_empty());
-        if !waits {
-            self.persisted(number);
-        }
-        self.apply(committed)?;
-        self.raft.advance_apply_to(self.applied);
-        if jumped {
-            self.pending.push(Output::Jumped);
-        }
         if waits {
             self.unsynced.push_back(Unsynced { number, needs_sync: must_sync, late });
             if must_sync {
@@ -74,9 +77,13 @@ impl Replica {
                 self.pending.push(Output::Sync { number, mark });
             }
         } else {
+            self.persisted(number);
             self.send(late);
         }
-        Ok(())
+        if jumped {
+            self.pending.push(Output::Jumped);
+        }
+        Ok(waits && must_sync)
     }
 
     fn changes_term_or_vote(&self, ready: &Ready) -> bool {
@@ -100,6 +107,7 @@ impl Replica {
         let mut batch = DiskBatch::default();
         let jumped = !ready.snapshot().is_empty();
         if jumped {
+            self.store_state();
             self.install_snapshot(ready.snapshot(), &mut batch)?;
         }
         let store = self.raft.mut_store();
@@ -113,11 +121,12 @@ impl Replica {
             let hs = &mut self.raft.mut_store().hard_state;
             hs.commit = hs.commit.max(applied);
         }
-        if ready.hs().is_some() || jumped {
+        // A commit index alone can wait for what it commits: who forgets it is told again.
+        if inline || (ready.hs().is_some() && !ready.entries().is_empty()) {
             put_hard_state(&self.raft.store().hard_state, &mut batch);
         }
-        self.memory.save(&mut batch);
         if inline || !batch.is_empty() {
+            self.memory.save(&mut batch);
             let sync = inline.then(|| self.high_water());
             self.pending.push(Output::Write { batch, sync });
         }
@@ -156,11 +165,12 @@ impl Replica {
         Promise { term: written.term, vote: written.vote, index }
     }
 
+    /// What the disk holds once all that was written so far is durable.
     pub(super) fn high_water(&self) -> HighWater {
         let store = self.raft.store();
-        let applied = store.point(self.applied).unwrap_or_else(|| LogPoint {
-            index: self.applied,
-            term: store.term(self.applied).unwrap_or_default(),
+        let applied = store.point(self.stored).unwrap_or_else(|| LogPoint {
+            index: self.stored,
+            term: store.term(self.stored).unwrap_or_default(),
             ..LogPoint::default()
         });
         HighWater { sequence: 0, promise: self.promise(), applied }

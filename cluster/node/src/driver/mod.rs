@@ -20,18 +20,20 @@ use crate::transport::frame::{Decline, Frame, Request, into_commands};
 use measure::{Measure, Measured};
 use peers::Peers;
 use proposals::Proposals;
-use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable};
+use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater};
 use signonce_core::replica::fence::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{NotMember, Output, ProposeError, Replica, ReplicaStatus};
 use signonce_core::{AuditRow, RequestId, State};
 use signonce_protocol::{LogIndex, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use sync::SyncThread;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Sleep;
 use waiters::{Submission, Waiters};
 
 /// Claims that share one log entry at most.
@@ -46,6 +48,9 @@ const INPUTS_PER_PUMP: usize = 4096;
 const TICKS_CAUGHT_UP: u32 = 3;
 /// How often a fenced node asks its peers again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long after a commit, with nothing else to say, a leader tells its followers. Entries that follow one another
+/// carry the news for nothing.
+const LULL: Duration = Duration::from_millis(5);
 /// Ticks after which a peer that says nothing counts as silent: as long as followers wait before an election.
 const SILENT_TICKS: u32 = 12;
 
@@ -158,6 +163,12 @@ struct Running {
     /// The leader takes nothing at the moment; wait for the next tick.
     hold_off: bool,
     next_tick: Instant,
+    /// Rings no later than what comes next: a tick, or a notice.
+    alarm: Pin<Box<Sleep>>,
+    /// When to tell followers of what was committed, if nothing else does before.
+    notice_due: Option<Instant>,
+    /// For the high-water file: what was made durable on this thread and is being acknowledged.
+    mark: Option<HighWater>,
     asked_peers: Instant,
     /// Whom the transport was last told to be connected with.
     connected: BTreeMap<NodeId, Option<String>>,
@@ -182,6 +193,9 @@ impl Driver {
             forwarded: BTreeMap::new(),
             hellos: Vec::new(),
             hold_off: false,
+            alarm: Box::pin(tokio::time::sleep_until(now.into())),
+            notice_due: None,
+            mark: None,
             asked_peers: now,
             connected: BTreeMap::new(),
             stopping: false,
@@ -199,6 +213,7 @@ impl Running {
         self.take_inputs().await;
         self.tick_if_due();
         self.route();
+        self.tell_if_due();
         self.pump().await;
         for (asker, reply) in self.hellos.drain(..) {
             let _ = asker.send(reply);
@@ -213,7 +228,7 @@ impl Running {
         loop {
             self.pump_began = Instant::now();
             let outputs = match self.driver.replica.pump() {
-                Ok(outputs) if outputs.is_empty() => return,
+                Ok(outputs) if outputs.is_empty() => break,
                 Ok(outputs) => outputs,
                 Err(fatal) => die(&fatal),
             };
@@ -226,14 +241,33 @@ impl Running {
                 }
             }
         }
+        // After the acknowledgement, which would wait for it: the file may lag, it must never lead.
+        if let Some(mark) = self.mark.take() {
+            self.sync.mark_durable(mark);
+        }
+    }
+
+    /// Followers that nobody has anything else to tell hear of commits after a moment.
+    fn tell_if_due(&mut self) {
+        let now = Instant::now();
+        if !self.driver.replica.owes_notice() {
+            self.notice_due = None;
+        } else if *self.notice_due.get_or_insert(now + LULL) <= now {
+            self.notice_due = None;
+            self.driver.replica.tell_committed();
+        }
     }
 
     async fn take_inputs(&mut self) {
-        let tick = tokio::time::Instant::from_std(self.next_tick);
+        let due = self.notice_due.map_or(self.next_tick, |due| due.min(self.next_tick));
+        // Only an earlier time is worth setting the alarm anew, which takes a system call.
+        if self.alarm.is_elapsed() || due < self.alarm.deadline().into_std() {
+            self.alarm.as_mut().reset(due.into());
+        }
         let first = tokio::select! {
             biased;
             event = self.driver.events.recv() => event,
-            () = tokio::time::sleep_until(tick) => return,
+            () = self.alarm.as_mut() => return,
         };
         let Some(first) = first else {
             self.stopping = true;
@@ -501,8 +535,9 @@ impl Running {
             }
             Output::Sync { number, mark } => {
                 if self.sync_here() {
-                    self.sync.run_here(mark);
+                    self.sync.run_here();
                     self.driver.replica.persisted(number);
+                    self.mark = Some(mark);
                 } else {
                     self.sync.request(number, mark);
                 }
@@ -524,12 +559,13 @@ impl Running {
         }
     }
 
-    /// Whether the next fsync is better done on this thread than on the other. A leader has messages to send and
-    /// answers to take meanwhile, and a busy node has batches to build; an idle follower has only its
-    /// acknowledgement, which waits for the fsync anyway and is spared two changes of thread.
+    /// Whether the next fsync is better done on this thread than on the other, which spares two changes of thread. A
+    /// busy node has batches to build meanwhile, a busy leader messages to send. An idle follower has only its
+    /// acknowledgement, and a leader with one duty only answers, and both wait for the fsync anyway.
     fn sync_here(&self) -> bool {
         let leads = self.driver.replica.leader() == Some(self.driver.node);
-        !leads && self.sync.is_idle() && self.driver.events.is_empty()
+        let lone = self.proposals.len() <= 1 && self.waiters.len() <= 1;
+        (!leads || lone) && self.sync.is_idle() && self.driver.events.is_empty()
     }
 
     fn publish(&mut self) {

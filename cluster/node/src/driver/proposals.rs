@@ -15,6 +15,11 @@ impl Proposals {
         self.0.push_back((at, now));
     }
 
+    /// How many are under way.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Everything up to `at` is committed.
     pub(super) fn committed(&mut self, at: LogIndex, now: Instant, replicate: &Latency) {
         while let Some((_, proposed)) = self.0.pop_front_if(|(entry, _)| *entry <= at) {

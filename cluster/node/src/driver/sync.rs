@@ -73,10 +73,9 @@ impl SyncThread {
         self.asked == self.finished
     }
 
-    /// Makes everything written so far durable on the caller's thread.
-    pub(super) fn run_here(&mut self, mark: HighWater) {
+    /// Makes everything written so far durable on the caller's thread. Its mark is the caller's to record.
+    pub(super) fn run_here(&mut self) {
         self.shared.sync_store();
-        self.mark_durable(mark);
         if self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
             self.mark_synced = Instant::now();
             self.hand_over(Job::Mark);

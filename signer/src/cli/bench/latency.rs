@@ -6,13 +6,22 @@ use super::{
     report::{Latencies, Quantiles},
 };
 use crate::cli::demo::chain::{self, Flavour};
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use signonce_protocol::{
     ChainFormat, EpochIndex, GrandpaStage, RawPayload, Round, SetId, Slot,
     rpc::{ChainRef, SignParams, SignVerdict, VrfParams},
 };
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+use tokio::sync::oneshot;
 
 /// The set of the votes measured here; the loads use others.
 const SET: SetId = SetId(1);
@@ -30,16 +39,34 @@ pub(super) fn vote(set: SetId, nth: u64) -> RawPayload {
 
 /// One of each in turn, as often as the plan says. The client has a thread and a runtime of its own, as a validator's
 /// keystore has.
-pub fn measure(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
-    let on_a_thread = || {
+pub async fn measure(bench: &Arc<Bench>, dir: &Path) -> anyhow::Result<Latencies> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (done, measured) = oneshot::channel();
+    let (theirs, bench, dir) = (Arc::clone(&stop), Arc::clone(bench), dir.to_owned());
+    let on_a_runtime = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(one_client(bench, dir))
+        runtime.block_on(one_client(&bench, &dir, &theirs))
     };
-    std::thread::scope(|scope| scope.spawn(on_a_thread).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let thread = thread::spawn(move || drop(done.send(on_a_runtime())));
+    let _ends_with_us = Client { stop, thread: Some(thread) };
+    measured.await.context("the client's thread panicked")?
 }
 
-async fn one_client(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
+/// The client's thread. It ends with whoever waits for it: the signers stop with the last that holds them.
+struct Client {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // What it panicked with was told already.
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+async fn one_client(bench: &Bench, dir: &Path, stop: &AtomicBool) -> anyhow::Result<Latencies> {
     let client = bench.client()?;
     client.warm_up().await;
     let genesis = ChainRef::Genesis(bench.cluster.genesis());
@@ -50,6 +77,7 @@ async fn one_client(bench: &Bench, dir: &Path) -> anyhow::Result<Latencies> {
     let mut entry_bytes = 0;
     let warm = bench.plan.samples / 10;
     for nth in 0..bench.plan.samples + warm {
+        ensure!(!stop.load(Ordering::Relaxed), "interrupted");
         let payload = vote(SET, nth as u64);
         let decoded = payload.decode(&ChainFormat::default())?;
         let entry = bare_key.log_entry(&decoded);

@@ -28,7 +28,7 @@ struct Duties {
     /// The BABE keys with the slot each sealed last; empty to vote with the one GRANDPA key.
     babe: Vec<(PublicKey, AtomicU64)>,
     next: AtomicU64,
-    /// Headers that came too late for their slot.
+    /// What came too late.
     late: AtomicU64,
 }
 
@@ -124,8 +124,7 @@ async fn one(
         let params = SignParams { chain: chain.clone(), key, payload };
         let asked = Instant::now();
         let reply = match client.sign(&params).await {
-            // The machine stood still for longer than three of these short slots.
-            Err(ClientError::Refused(error)) if error.code == ErrorCode::SlotOutOfRange => {
+            Err(ClientError::Refused(error)) if came_late(error.code) => {
                 duties.late.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
@@ -136,4 +135,10 @@ async fn one(
         histogram.saturating_record(u64::try_from(took.as_nanos())?);
     }
     Ok(histogram)
+}
+
+/// What a client is told that stood still for longer than three of these short slots, or until the others, who share
+/// its key, were a window of rounds further.
+fn came_late(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::SlotOutOfRange | ErrorCode::BelowWatermark)
 }

@@ -13,7 +13,10 @@ mod latency;
 mod load;
 mod report;
 
-use crate::dev::{DevKey, LocalCluster, LocalOptions};
+use crate::{
+    dev::{DevKey, LocalCluster, LocalOptions},
+    server::process::StopSignals,
+};
 use anyhow::Context as _;
 use report::{Machine, Report};
 use signonce_core::{Change, ClientLimits, registry::MAX_CLIENT_LIMIT};
@@ -21,7 +24,7 @@ use signonce_protocol::{
     KeyType,
     client::{SignerClient, Timeouts},
 };
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 /// Milliseconds of a slot; see the module.
 const SLOT_MS: u64 = 100;
@@ -105,10 +108,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..LocalOptions::default()
     };
     let cluster = LocalCluster::create(&dir.join("cluster"), options)?;
-    // An interrupt ends the run in order, so that no process is left behind.
+    // A signal ends the run in order, so that no process is left behind.
+    let mut signals = StopSignals::listen()?;
     let report = tokio::select! {
         report = measure(cluster, &args, &dir) => report?,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; nothing was measured"),
+        signal = signals.next() => anyhow::bail!("{signal}: nothing was measured"),
     };
     super::common::Output { json: args.json }.print(&report, report.table())?;
     Ok(ExitCode::SUCCESS)
@@ -126,9 +130,9 @@ async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) 
     cluster.admin(1).change(&unlimited).await?;
     let grandpa = keys.iter().find(|key| key.key_type == KeyType::Grandpa).context("no gran key was made")?;
     let babe: Vec<DevKey> = keys.iter().filter(|key| key.key_type == KeyType::Babe).cloned().collect();
-    let bench = Bench { plan: Plan::of(args), grandpa: grandpa.clone(), babe, cluster };
+    let bench = Arc::new(Bench { plan: Plan::of(args), grandpa: grandpa.clone(), babe, cluster });
     eprintln!("measuring latencies");
-    let latency = tokio::task::block_in_place(|| latency::measure(&bench, dir))?;
+    let latency = latency::measure(&bench, dir).await?;
     let mut loads = Vec::new();
     for many in [false, true] {
         for clients in bench.plan.clients {

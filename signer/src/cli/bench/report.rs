@@ -75,7 +75,8 @@ pub struct Load {
     pub signers_cpu_us: Option<f64>,
     /// The same of the clients.
     pub clients_cpu_us: Option<f64>,
-    /// Headers that came more than three slots of 100 ms late, and were refused. They are in no other figure.
+    /// Duties that came too late and were refused: headers more than three slots of 100 ms, votes when others with
+    /// the same key were a window of rounds further. They are in no other figure.
     pub late: u64,
 }
 
@@ -129,8 +130,7 @@ impl Report {
         text.push_str("(CPU: processor time for each duty)\n");
         let late: u64 = self.loads.iter().map(|load| load.late).sum();
         if late > 0 {
-            let _ =
-                writeln!(text, "({late} headers came more than 300 ms late, were refused, and do not count)");
+            let _ = writeln!(text, "({late} duties came too late, were refused, and do not count)");
         }
         let memory: Vec<String> = self.memory_mib.iter().map(|mib| format!("{mib:.0} MiB")).collect();
         let _ =
