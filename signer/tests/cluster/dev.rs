@@ -10,6 +10,7 @@ use signonce_protocol::{
 };
 use std::{
     io::{BufRead, BufReader, Read},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -51,4 +52,31 @@ async fn dev_says_in_one_line_where_a_validator_finds_it_and_ends_cleanly_on_sig
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "", "one line and nothing else");
+}
+
+#[test]
+fn a_benchmark_that_is_told_to_stop_leaves_no_signer_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Command::new(BINARY)
+        .args(["bench", "--keys", "1", "--dir"])
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(bench.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line == "measuring latencies"), "it says what it does");
+    assert_eq!(signers_in(dir.path()), 3);
+    kill_process(Pid::from_child(&bench), Signal::TERM).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(1));
+    assert_eq!(said.last().as_deref(), Some("signonce: SIGTERM: nothing was measured"));
+    assert_eq!(signers_in(dir.path()), 0);
+}
+
+/// Signers that were started with a configuration below `dir`.
+fn signers_in(dir: &Path) -> usize {
+    let all = Command::new("ps").args(["-A", "-ww", "-o", "args="]).output().unwrap();
+    let (all, config) = (String::from_utf8_lossy(&all.stdout), format!("--config {}", dir.display()));
+    all.lines().filter(|line| line.contains(" start ") && line.contains(&config)).count()
 }

@@ -1,0 +1,298 @@
+//! Three replicas without a driver: what each gives out, in which order, and what its disk then holds.
+
+use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable};
+use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::wire::PeerMessage;
+use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
+use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, RequestId};
+use signonce_protocol::{Digest, Duty, KeyId, KeyType, NodeId, PublicKey, Slot};
+use std::collections::BTreeMap;
+
+const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+fn life(node: NodeId) -> Life {
+    Life { incarnation: node.0, boot: 1 }
+}
+
+fn open(node: NodeId, disk: &DiskImage) -> Replica {
+    let config = ReplicaConfig {
+        node,
+        cluster: ClusterId([7; 16]),
+        life: life(node),
+        initial: NODES.into(),
+        joined: false,
+        election_ticks: 10,
+        heartbeat_ticks: 2,
+        seed: node.0,
+        log_bytes_max: 1 << 20,
+    };
+    Replica::open(config, disk, None, slog::Logger::root(slog::Discard, slog::o!()))
+        .expect("the disk is sound")
+}
+
+struct Node {
+    replica: Replica,
+    rows: BTreeMap<(DiskTable, Vec<u8>), Vec<u8>>,
+    decided: Vec<Decided>,
+    sent: Vec<PeerMessage>,
+}
+
+impl Node {
+    /// Lets the replica work; every fsync is done at once, on the caller's thread. Says what it gave out, in order.
+    fn pump(&mut self) -> Vec<&'static str> {
+        let mut given = Vec::new();
+        loop {
+            let outputs = self.replica.pump().expect("nothing fails here");
+            if outputs.is_empty() {
+                return given;
+            }
+            for output in outputs {
+                given.push(self.execute(output));
+            }
+        }
+    }
+
+    fn execute(&mut self, output: Output) -> &'static str {
+        match output {
+            Output::Send(messages) => {
+                self.sent.extend(messages);
+                "send"
+            }
+            Output::Write { batch, .. } => {
+                let log = batch.ops.iter().any(|op| matches!(op, DiskOp::Put(DiskTable::Log, ..)));
+                batch.ops.into_iter().for_each(|op| self.write(op));
+                if log { "write entries" } else { "write state" }
+            }
+            Output::Sync { number, .. } => {
+                self.replica.persisted(number);
+                "sync"
+            }
+            Output::Outcomes(decided) => {
+                self.decided.extend(decided);
+                "answer"
+            }
+            Output::Jumped => "jump",
+        }
+    }
+
+    fn write(&mut self, op: DiskOp) {
+        match op {
+            DiskOp::Put(table, key, value) => drop(self.rows.insert((table, key), value)),
+            DiskOp::Delete(table, key) => drop(self.rows.remove(&(table, key))),
+            DiskOp::DeleteRange(..) | DiskOp::Clear(_) => unreachable!("nothing is compacted here"),
+        }
+    }
+
+    fn disk(&self) -> DiskImage {
+        let row =
+            |((table, key), value): (&(DiskTable, Vec<u8>), &Vec<u8>)| (*table, key.clone(), value.clone());
+        DiskImage { rows: self.rows.iter().map(row).collect() }
+    }
+
+    /// How far the state on the disk is, in the store's own bytes.
+    fn applied_row(&self) -> Vec<u8> {
+        self.rows[&(DiskTable::Meta, b"applied".to_vec())].clone()
+    }
+
+    fn applied(&self) -> u64 {
+        self.replica.status().applied.0
+    }
+}
+
+struct Cluster(BTreeMap<NodeId, Node>);
+
+impl Cluster {
+    /// Formed, with a leader, and with nothing left to say.
+    fn formed() -> (Self, NodeId) {
+        let node = |id| {
+            let replica = open(id, &DiskImage::default());
+            (id, Node { replica, rows: BTreeMap::new(), decided: Vec::new(), sent: Vec::new() })
+        };
+        let mut cluster = Self(NODES.into_iter().map(node).collect());
+        for asker in NODES {
+            for asked in NODES.into_iter().filter(|asked| *asked != asker) {
+                let hello = cluster.at(asker).replica.our_hello();
+                let reply = cluster.at(asked).replica.hello(&hello);
+                cluster.at(asker).replica.hello_reply(asked, &reply);
+            }
+        }
+        for _ in 0..100 {
+            cluster.settle();
+            if let Some(leader) = cluster.leader() {
+                cluster.tick();
+                cluster.tick();
+                return (cluster, leader);
+            }
+            cluster.tick();
+        }
+        panic!("nobody was elected");
+    }
+
+    fn at(&mut self, node: NodeId) -> &mut Node {
+        self.0.get_mut(&node).expect("one of the three")
+    }
+
+    fn leader(&mut self) -> Option<NodeId> {
+        self.0.values().map(|n| n.replica.status()).find(|s| s.role == Role::Leader).map(|s| s.node)
+    }
+
+    fn tick(&mut self) {
+        self.0.values_mut().for_each(|node| node.replica.tick());
+        self.settle();
+    }
+
+    /// Delivers messages until there are none.
+    fn settle(&mut self) {
+        self.0.values_mut().for_each(|node| drop(node.pump()));
+        while let Some((from, message)) = self.next_message() {
+            let to = self.at(message.to());
+            to.replica.receive(from, life(from), message);
+            to.pump();
+        }
+    }
+
+    fn next_message(&mut self) -> Option<(NodeId, PeerMessage)> {
+        self.0.iter_mut().find_map(|(id, node)| (!node.sent.is_empty()).then(|| (*id, node.sent.remove(0))))
+    }
+
+    /// Takes what `from` has to say to `to`, and has `to` work on each.
+    fn deliver(&mut self, from: NodeId, to: NodeId) -> Vec<&'static str> {
+        let (theirs, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.at(from).sent).into_iter().partition(|message| message.to() == to);
+        self.at(from).sent = others;
+        let mut given = Vec::new();
+        for message in theirs {
+            self.at(to).replica.receive(from, life(from), message);
+            given.extend(self.at(to).pump());
+        }
+        given
+    }
+}
+
+/// Of a key that nobody knows: the answer is a refusal, which is decided as any other.
+fn claim(asked_at: NodeId, seq: u64) -> Command {
+    let request = RequestId { node: asked_at, boot: 1, seq };
+    let key = KeyId {
+        key_type: KeyType::Babe,
+        public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes are a public key"),
+    };
+    let duty = Duty::BabeBlock { slot: Slot(seq) };
+    let claim = Claim { key, client: ClientId(1), duty, digest: Digest([0; 32]), time_ms: 0 };
+    Command::Claims(vec![ClaimRequest { request, claim }])
+}
+
+fn change(asked_at: NodeId, seq: u64) -> Command {
+    let request = RequestId { node: asked_at, boot: 1, seq };
+    let change = Change::RemoveClient { name: "nobody".into() };
+    Command::Change { request, actor: "test".into(), time_ms: 0, change }
+}
+
+fn others(leader: NodeId) -> [NodeId; 2] {
+    let others: Vec<NodeId> = NODES.into_iter().filter(|node| *node != leader).collect();
+    [others[0], others[1]]
+}
+
+#[test]
+fn an_acknowledgement_does_not_wait_for_the_work_on_entries_before_it() {
+    let (mut cluster, leader) = Cluster::formed();
+    let [follower, _] = others(leader);
+    cluster.at(leader).replica.propose(&claim(leader, 1)).expect("it leads");
+    cluster.settle();
+    let before = cluster.at(follower).applied();
+
+    cluster.at(leader).replica.propose(&claim(leader, 2)).expect("it leads");
+    cluster.at(leader).pump();
+    let given = cluster.deliver(leader, follower);
+    // The second entry says that the first is committed. Its acknowledgement comes first, then the first's answer.
+    assert_eq!(given, ["write entries", "sync", "send", "answer"]);
+    assert_eq!(cluster.at(follower).applied(), before + 1);
+}
+
+#[test]
+fn followers_hear_of_a_lone_claim_with_the_next_entries_or_when_the_leader_is_asked_to_tell() {
+    let (mut cluster, leader) = Cluster::formed();
+    let [follower, _] = others(leader);
+    let before = cluster.at(follower).applied();
+    cluster.at(leader).replica.propose(&claim(leader, 1)).expect("it leads");
+    cluster.settle();
+    assert_eq!(cluster.at(leader).decided.len(), 1, "the leader's client has its answer");
+    assert_eq!(cluster.at(follower).applied(), before, "nobody told the follower");
+    assert!(cluster.at(leader).replica.owes_notice());
+
+    cluster.at(leader).replica.tell_committed();
+    assert!(!cluster.at(leader).replica.owes_notice());
+    cluster.settle();
+    assert_eq!(cluster.at(follower).applied(), before + 1);
+}
+
+#[test]
+fn followers_hear_at_once_of_what_one_of_them_waits_for_and_of_every_change() {
+    let (mut cluster, leader) = Cluster::formed();
+    let [follower, other] = others(leader);
+    for (nth, command) in [claim(follower, 1), change(leader, 2), change(other, 3)].iter().enumerate() {
+        let before = cluster.at(follower).applied();
+        cluster.at(leader).replica.propose(command).expect("it leads");
+        cluster.settle();
+        assert_eq!(cluster.at(follower).applied(), before + 1, "command {nth}");
+        assert!(!cluster.at(leader).replica.owes_notice(), "command {nth}");
+    }
+}
+
+#[test]
+fn heartbeats_tell_followers_what_nobody_else_told_them() {
+    let (mut cluster, leader) = Cluster::formed();
+    let [follower, _] = others(leader);
+    let before = cluster.at(follower).applied();
+    cluster.at(leader).replica.propose(&claim(leader, 1)).expect("it leads");
+    cluster.settle();
+    cluster.tick();
+    cluster.tick();
+    assert_eq!(cluster.at(follower).applied(), before + 1);
+}
+
+#[test]
+fn claims_are_answered_before_their_state_is_written_and_the_next_tick_writes_it() {
+    let (mut cluster, leader) = Cluster::formed();
+    let stored = cluster.at(leader).applied_row();
+    for seq in 1..=3 {
+        cluster.at(leader).replica.propose(&claim(leader, seq)).expect("it leads");
+        cluster.settle();
+    }
+    assert_eq!(cluster.at(leader).decided.len(), 3);
+    assert_eq!(cluster.at(leader).applied_row(), stored);
+    cluster.at(leader).replica.tick();
+    assert_eq!(cluster.at(leader).pump(), ["write state"]);
+    assert_ne!(cluster.at(leader).applied_row(), stored);
+}
+
+#[test]
+fn a_node_that_ends_before_the_tick_applies_again_what_its_log_holds() {
+    let (mut cluster, leader) = Cluster::formed();
+    for seq in 1..=3 {
+        cluster.at(leader).replica.propose(&claim(leader, seq)).expect("it leads");
+        cluster.settle();
+    }
+    let was = cluster.at(leader).replica.status();
+    let again = open(leader, &cluster.at(leader).disk()).status();
+    assert_eq!((again.last, again.term), (was.last, was.term), "the log is what was acknowledged");
+    assert!(again.applied < was.applied, "its state was not written");
+
+    // It comes back, and hears from the others what is committed.
+    let replica = open(leader, &cluster.at(leader).disk());
+    cluster.at(leader).replica = replica;
+    for peer in others(leader) {
+        let hello = cluster.at(leader).replica.our_hello();
+        let reply = cluster.at(peer).replica.hello(&hello);
+        cluster.at(leader).replica.hello_reply(peer, &reply);
+        let hello = cluster.at(peer).replica.our_hello();
+        let reply = cluster.at(leader).replica.hello(&hello);
+        cluster.at(peer).replica.hello_reply(leader, &reply);
+    }
+    for _ in 0..60 {
+        cluster.tick();
+    }
+    let now = cluster.at(leader).replica.status();
+    assert!(now.applied > was.applied, "with the entry of the leader after it");
+    let all = NODES.map(|node| cluster.at(node).replica.status()).map(|s| (s.applied, s.state_hash));
+    assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+}
