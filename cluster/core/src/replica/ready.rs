@@ -25,16 +25,17 @@ impl Replica {
     /// # Errors
     /// See [`Fatal`]: the process must stop, without executing outputs of this call.
     pub fn pump(&mut self) -> Result<Vec<Output>, Fatal> {
-        let mut syncs = false;
+        let mut acknowledges = false;
         loop {
-            if !syncs {
+            // What this call asks an fsync for is acknowledged by the next one: what is committed waits for that.
+            if !acknowledges {
                 self.apply_committed()?;
             }
             if !matches!(self.lifecycle, Lifecycle::Member) || !self.raft.has_ready() {
                 break;
             }
             self.apply_committed()?;
-            syncs |= self.one_ready()?;
+            acknowledges |= self.one_ready()?;
             self.offer_snapshot_if_wanted();
         }
         if matches!(self.lifecycle, Lifecycle::Member) {
@@ -63,6 +64,7 @@ impl Replica {
             self.send(messages);
         }
         let late = ready.take_persisted_messages();
+        assert!(self.committed.is_empty(), "entries are applied in order");
         self.committed = ready.take_committed_entries();
         let must_sync = ready.must_sync();
         self.raft.advance_append_async(ready);
