@@ -147,4 +147,14 @@ mod tests {
         assert!(limiter.request(A, less, now).is_ok());
         assert!(limiter.request(A, less, now).is_err());
     }
+
+    #[test]
+    fn a_claim_is_alone_where_no_other_of_any_client_is_under_way() {
+        let limiter = Limiter::default();
+        let first = limiter.claim(A, LIMITS).ok().unwrap();
+        assert!(first.alone);
+        assert!(limiter.claim(B, LIMITS).is_ok_and(|second| !second.alone));
+        drop(first);
+        assert!(limiter.claim(B, LIMITS).is_ok_and(|third| third.alone));
+    }
 }

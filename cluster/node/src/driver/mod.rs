@@ -215,6 +215,7 @@ impl Running {
         self.route();
         self.tell_if_due();
         self.pump().await;
+        self.watch_for_lull();
         for (asker, reply) in self.hellos.drain(..) {
             let _ = asker.send(reply);
         }
@@ -247,15 +248,17 @@ impl Running {
         }
     }
 
-    /// Followers that nobody has anything else to tell hear of commits after a moment.
+    /// Followers that nobody has had anything else to tell hear of commits now.
     fn tell_if_due(&mut self) {
-        let now = Instant::now();
-        if !self.driver.replica.owes_notice() {
-            self.notice_due = None;
-        } else if *self.notice_due.get_or_insert(now + LULL) <= now {
-            self.notice_due = None;
+        if self.notice_due.is_some_and(|due| due <= Instant::now()) {
             self.driver.replica.tell_committed();
         }
+    }
+
+    /// Sets the time for the next notice, if one is owed.
+    fn watch_for_lull(&mut self) {
+        let owed = self.driver.replica.owes_notice();
+        self.notice_due = owed.then(|| self.notice_due.unwrap_or_else(|| Instant::now() + LULL));
     }
 
     async fn take_inputs(&mut self) {
