@@ -8,7 +8,7 @@ use crate::setup::{MS, Micros, Op, Options, Profile, SEATS, SECOND, Setup};
 use crate::work;
 use rand::RngExt;
 use signonce_core::Change;
-use signonce_core::replica::Role;
+use signonce_core::replica::{Role, Roll};
 use signonce_protocol::NodeId;
 
 /// A cluster must have formed and answered its first administrator by then.
@@ -389,15 +389,20 @@ impl World {
         self.machines.iter().filter(|machine| machine.process.is_some()).max_by_key(applied)
     }
 
+    /// The newest configuration that anybody knows to be committed. Who knows it need not have applied it: after a
+    /// power cut its fence asks by it all the same.
+    fn roll(&self) -> Option<Roll> {
+        let rolls = self.machines.iter().filter_map(|m| Some(m.process.as_ref()?.replica.our_hello().roll));
+        rolls.max_by_key(|roll| roll.at)
+    }
+
     /// Who belongs to the cluster now.
     pub fn present(&self) -> Vec<NodeId> {
-        let status = self.furthest().and_then(|m| m.process.as_ref()).map(|p| p.replica.status());
-        status.map_or_else(|| self.around.initial(), |status| [status.voters, status.learners].concat())
+        self.roll().map_or_else(|| self.around.initial(), |roll| [roll.voters, roll.learners].concat())
     }
 
     fn voters(&self) -> Vec<NodeId> {
-        let status = self.furthest().and_then(|m| m.process.as_ref()).map(|p| p.replica.status());
-        status.map_or_else(|| self.around.initial(), |status| status.voters)
+        self.roll().map_or_else(|| self.around.initial(), |roll| roll.voters)
     }
 
     fn honest(&self) -> impl Iterator<Item = &Machine> {
