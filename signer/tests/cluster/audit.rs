@@ -138,7 +138,7 @@ async fn an_export_is_verified_without_a_node_and_whatever_is_done_to_it_is_foun
     for round in 1..=5 {
         world.client("v1").sign(&world.params(KeyType::Grandpa, &vote(round, 0))).await.unwrap();
     }
-    // Node 1 may have served none of it, and hears a little later than the leader that it is committed.
+    // Records are written after the answer, and node 1, which may not lead, hears of the commit a little later.
     recorded(
         &world,
         1,
