@@ -271,6 +271,12 @@ impl Collector {
         let port = port.parse().ok().filter(|port| *port != 0)?;
         (!host.is_empty() && plain(&host) && plain(&path)).then_some(Self { host, port, path })
     }
+
+    /// Host and port as a URL has them: an IPv6 address in brackets.
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 /// A length of time as people write it: a whole number and `s`, `m`, `h` or `d`.

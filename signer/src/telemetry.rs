@@ -117,11 +117,11 @@ impl Telemetry {
 }
 
 async fn post(collector: &Collector, body: Vec<u8>) -> Result<(), String> {
-    let Collector { host, port, path } = collector;
-    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
+    let stream =
+        TcpStream::connect((collector.host.as_str(), collector.port)).await.map_err(|e| e.to_string())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let request = Request::post(path)
-        .header(http::header::HOST, host)
+    let request = Request::post(&collector.path)
+        .header(http::header::HOST, collector.authority())
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|e| e.to_string())?;

@@ -187,14 +187,15 @@ fn a_length_of_time_has_a_unit() {
 
 #[test]
 fn traces_go_to_a_plain_http_url_with_a_port() {
-    for (otlp, host, path) in [
-        ("http://127.0.0.1:4318", "127.0.0.1", "/v1/traces"),
-        ("http://collector:4318/", "collector", "/v1/traces"),
-        ("http://[::1]:4318/otel", "::1", "/otel/v1/traces"),
+    for (otlp, host, authority, path) in [
+        ("http://127.0.0.1:4318", "127.0.0.1", "127.0.0.1:4318", "/v1/traces"),
+        ("http://collector:4318/", "collector", "collector:4318", "/v1/traces"),
+        ("http://[::1]:4318/otel", "::1", "[::1]:4318", "/otel/v1/traces"),
     ] {
         let config = load(&format!("{FILE}\n[telemetry]\notlp = {otlp:?}\n")).unwrap();
         let collector = config.telemetry.collector().unwrap();
         assert_eq!((collector.host.as_str(), collector.path.as_str()), (host, path));
+        assert_eq!(collector.authority(), authority);
     }
     assert_eq!(load(FILE).unwrap().telemetry.collector(), None, "off unless it is asked for");
     for otlp in

@@ -1,7 +1,13 @@
 //! Traces: a small collector receives the spans of one request, and nothing that is secret.
 
 use crate::common::{PATIENCE, World, until};
-use axum::{Router, body::Bytes, extract::State, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, header::HOST},
+    routing::post,
+};
 use serde_json::Value;
 use signonce::{cli::demo::chain, dev::Signal};
 use signonce_protocol::{GrandpaStage, KeyType, Round, SetId};
@@ -18,10 +24,16 @@ type Taken = Arc<Mutex<Vec<Bytes>>>;
 /// A collector; its URL, what it has taken, and itself.
 async fn collector() -> (String, Taken, JoinHandle<std::io::Result<()>>) {
     let taken = Taken::default();
-    let take = async |State(taken): State<Taken>, body: Bytes| taken.lock().unwrap().push(body);
-    let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&taken));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let at = listener.local_addr().unwrap().to_string();
+    let url = format!("http://{at}");
+    let take = async move |State(taken): State<Taken>, headers: HeaderMap, body: Bytes| {
+        // As a proxy in front of it would: what is for another place is not taken.
+        if headers.get(HOST).is_some_and(|host| host.as_bytes() == at.as_bytes()) {
+            taken.lock().unwrap().push(body);
+        }
+    };
+    let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&taken));
     let collector = tokio::spawn(async move { axum::serve(listener, router).await });
     (url, taken, collector)
 }

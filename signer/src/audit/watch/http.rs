@@ -91,7 +91,9 @@ impl Dialer {
             let (mut sender, connection) =
                 http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
             let path = url.path_and_query().map_or("/", |path| path.as_str());
+            // Without what a URL may have before the host: that is nobody else's business.
             let host = url.authority().map_or("", |authority| authority.as_str());
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
             let request = Request::post(path)
                 .header(http::header::HOST, host)
                 .header(http::header::CONTENT_TYPE, "application/json")
