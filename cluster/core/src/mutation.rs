@@ -28,6 +28,8 @@ pub enum Mutation {
     OldLivesCount,
     /// That a step of the configuration is committed may be forgotten in a power cut.
     StepsForgotten,
+    /// The high-water mark tells of what was applied, not of what was given to the disk.
+    MarkAhead,
 }
 
 /// The time of a claim that frees its duty, under [`Mutation::Unburn`].

@@ -49,6 +49,8 @@ pub enum Mutation {
     OldLivesCount,
     /// That a step of the configuration is committed may be forgotten in a power cut.
     StepsForgotten,
+    /// The high-water file is ahead of the store.
+    MarkAhead,
 }
 
 impl Mutation {
@@ -65,6 +67,7 @@ impl Mutation {
             Self::FenceAsksOldMembers => Some(InCore::FenceAsksOldMembers),
             Self::OldLivesCount => Some(InCore::OldLivesCount),
             Self::StepsForgotten => Some(InCore::StepsForgotten),
+            Self::MarkAhead => Some(InCore::MarkAhead),
             _ => None,
         }
     }

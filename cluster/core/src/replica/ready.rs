@@ -170,9 +170,12 @@ impl Replica {
     /// What the disk holds once all that was written so far is durable.
     pub(super) fn high_water(&self) -> HighWater {
         let store = self.raft.store();
-        let applied = store.point(self.stored).unwrap_or_else(|| LogPoint {
-            index: self.stored,
-            term: store.term(self.stored).unwrap_or_default(),
+        let index = self.stored;
+        #[cfg(signonce_sim)]
+        let index = if mutation::is(Mutation::MarkAhead) { self.applied } else { index };
+        let applied = store.point(index).unwrap_or_else(|| LogPoint {
+            index,
+            term: store.term(index).unwrap_or_default(),
             ..LogPoint::default()
         });
         HighWater { sequence: 0, promise: self.promise(), applied }
