@@ -27,6 +27,7 @@ pub mod limits;
 pub mod metrics;
 pub mod node_signature;
 pub mod overview;
+pub mod post;
 pub mod readiness;
 pub mod rpc;
 pub mod server;

@@ -13,10 +13,7 @@
 //!
 //! Sending never holds a request up: traces that a collector does not take in time are dropped, and the log says so.
 
-use crate::config::Collector;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{Request, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use crate::{config::Collector, post::post_json};
 use serde_json::{Value, json};
 use signonce_cluster::{Moment, Moments, Stage};
 use std::{
@@ -117,20 +114,10 @@ impl Telemetry {
 }
 
 async fn post(collector: &Collector, body: Vec<u8>) -> Result<(), String> {
-    let stream =
-        TcpStream::connect((collector.host.as_str(), collector.port)).await.map_err(|e| e.to_string())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let request = Request::post(&collector.path)
-        .header(http::header::HOST, collector.authority())
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|e| e.to_string())?;
-    // Ends with `sender`.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-    body.collect().await.map_err(|e| e.to_string())?;
+    let place = (collector.host.as_str(), collector.port);
+    let stream = TcpStream::connect(place).await.map_err(|e| e.to_string())?;
+    let posted = post_json(stream, &collector.authority(), &collector.path, body, MAX_ANSWER_BYTES).await;
+    let (status, _) = posted.map_err(|e| e.to_string())?;
     if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
 }
 

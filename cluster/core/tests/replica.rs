@@ -111,9 +111,7 @@ impl Cluster {
         let mut cluster = Self(NODES.into_iter().map(node).collect());
         for asker in NODES {
             for asked in NODES.into_iter().filter(|asked| *asked != asker) {
-                let hello = cluster.at(asker).replica.our_hello();
-                let reply = cluster.at(asked).replica.hello(&hello);
-                cluster.at(asker).replica.hello_reply(asked, &reply);
+                cluster.greet(asker, asked);
             }
         }
         for _ in 0..100 {
@@ -126,6 +124,12 @@ impl Cluster {
             cluster.tick();
         }
         panic!("nobody was elected");
+    }
+
+    fn greet(&mut self, asker: NodeId, asked: NodeId) {
+        let hello = self.at(asker).replica.our_hello();
+        let reply = self.at(asked).replica.hello(&hello);
+        self.at(asker).replica.hello_reply(asked, &reply);
     }
 
     fn at(&mut self, node: NodeId) -> &mut Node {
@@ -281,12 +285,8 @@ fn a_node_that_ends_before_the_tick_applies_again_what_its_log_holds() {
     let replica = open(leader, &cluster.at(leader).disk());
     cluster.at(leader).replica = replica;
     for peer in others(leader) {
-        let hello = cluster.at(leader).replica.our_hello();
-        let reply = cluster.at(peer).replica.hello(&hello);
-        cluster.at(leader).replica.hello_reply(peer, &reply);
-        let hello = cluster.at(peer).replica.our_hello();
-        let reply = cluster.at(leader).replica.hello(&hello);
-        cluster.at(peer).replica.hello_reply(leader, &reply);
+        cluster.greet(leader, peer);
+        cluster.greet(peer, leader);
     }
     for _ in 0..60 {
         cluster.tick();

@@ -14,11 +14,10 @@ use crate::{
     audit::query::{AuditPage, AuditQuery},
     config::TlsFiles,
     overview::Overview,
+    post::{PostError, post_json},
     server::tls::{self, TlsError},
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::body::Bytes;
 use rustls_pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
@@ -339,18 +338,11 @@ impl AdminClient {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.unreachable(e))?;
-        let request = Request::post("/")
-            .header(http::header::HOST, host)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| self.unreachable(e))?;
-        // Ends with `sender`, which lives as long as this call.
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(|e| self.no_answer(e))?;
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-        Ok(body.collect().await.map_err(|e| self.no_answer(e))?.to_bytes())
+        match post_json(stream, host, "/", body, MAX_ANSWER_BYTES).await {
+            Ok((_, answer)) => Ok(answer),
+            Err(PostError::NotSent(why)) => Err(self.unreachable(why)),
+            Err(PostError::NoAnswer(why)) => Err(self.no_answer(why)),
+        }
     }
 
     fn read<R: DeserializeOwned>(&self, answer: &[u8]) -> Result<R, CallError> {

@@ -1,9 +1,8 @@
 //! Streams to a URL's host, with TLS where the URL says so, and JSON posted over them: for chains without WebSocket
 //! and for webhooks.
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{Request, Uri, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use crate::post::post_json;
+use hyper::{Uri, body::Bytes};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use std::{path::Path, sync::Arc, time::Duration};
@@ -87,24 +86,13 @@ impl Dialer {
     pub async fn post(&self, url: &Uri, body: String) -> Result<(u16, Bytes), String> {
         let exchange = async {
             let stream = self.connect(url).await?;
-            let failed = |e: &dyn std::fmt::Display| format!("{url}: {e}");
-            let (mut sender, connection) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
             let path = url.path_and_query().map_or("/", |path| path.as_str());
             // Without what a URL may have before the host: that is nobody else's business.
             let host = url.authority().map_or("", |authority| authority.as_str());
             let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-            let request = Request::post(path)
-                .header(http::header::HOST, host)
-                .header(http::header::CONTENT_TYPE, "application/json")
-                .body(Full::new(Bytes::from(body)))
-                .map_err(|e| failed(&e))?;
-            // Ends with `sender`, which lives as long as this call.
-            tokio::spawn(connection);
-            let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-            Ok((status, body.collect().await.map_err(|e| failed(&e))?.to_bytes()))
+            let posted = post_json(stream, host, path, body, MAX_ANSWER_BYTES).await;
+            let (status, answer) = posted.map_err(|e| format!("{url}: {e}"))?;
+            Ok((status.as_u16(), answer))
         };
         let late = |_| format!("{url}: no answer in {} s", TIMEOUT.as_secs());
         tokio::time::timeout(TIMEOUT, exchange).await.map_err(late)?
