@@ -250,7 +250,7 @@ impl Running {
 
     /// Followers that nobody has had anything else to tell hear of commits now.
     fn tell_if_due(&mut self) {
-        if self.notice_due.is_some_and(|due| due <= Instant::now()) {
+        if self.notice_due.take_if(|due| *due <= Instant::now()).is_some() {
             self.driver.replica.tell_committed();
         }
     }
