@@ -164,7 +164,7 @@ impl Default for LimitsSection {
         Self {
             request_timeout_ms: 2_000,
             slot_tolerance: 3,
-            log_bytes_max: 8 << 20,
+            log_bytes_max: 4 << 20,
             connections_max: 1_024,
             drain_ms: 10_000,
             tick_ms: 50,

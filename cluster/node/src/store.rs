@@ -5,13 +5,18 @@
 //! the dirty pages), so nothing is retried and the restart decides.
 
 use rocksdb::{
-    ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options,
+    WriteBatch, WriteOptions,
 };
 use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable};
 use std::path::{Path, PathBuf};
 
 /// Where the identity's copy inside the database lives (in the meta table; the replica does not know it).
 const IDENTITY_ROW: &[u8] = b"identity";
+
+/// What all tables together keep of their files in memory. They are read at a start and for the audit, never while
+/// something is signed.
+const BLOCK_CACHE_BYTES: usize = 4 << 20;
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +91,7 @@ fn database_options() -> Options {
     options.set_atomic_flush(true);
     options.set_max_total_wal_size(64 << 20);
     // One bound for the memtables of all tables; the state is in memory anyway, nothing is read back from here.
-    options.set_db_write_buffer_size(16 << 20);
+    options.set_db_write_buffer_size(8 << 20);
     options.set_max_background_jobs(2);
     options.set_max_open_files(256);
     options.set_keep_log_file_num(4);
@@ -96,8 +101,12 @@ fn database_options() -> Options {
     options
 }
 
-fn table_options() -> Options {
+fn table_options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size(4 << 20);
     options.set_max_write_buffer_number(2);
     options.set_compression_type(rocksdb::DBCompressionType::None);
@@ -105,8 +114,9 @@ fn table_options() -> Options {
 }
 
 fn tables() -> Vec<ColumnFamilyDescriptor> {
-    let mut all = vec![ColumnFamilyDescriptor::new("default", table_options())];
-    all.extend(DiskTable::ALL.map(|t| ColumnFamilyDescriptor::new(table_name(t), table_options())));
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    let mut all = vec![ColumnFamilyDescriptor::new("default", table_options(&cache))];
+    all.extend(DiskTable::ALL.map(|t| ColumnFamilyDescriptor::new(table_name(t), table_options(&cache))));
     all
 }
 

@@ -1,14 +1,19 @@
-//! `signonce dev`: its one line is true, and it goes as it came.
+//! `signonce dev`: its one line is true, and it goes as it came. `signonce bench`: it goes too, and what it leaves
+//! behind is a cluster that has worked hard.
 
-use crate::common::{BINARY, client};
+use crate::common::{BINARY, PATIENCE, client, run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use signonce::{cli::demo::chain, dev::ClientFiles};
+use signonce::{
+    cli::demo::chain,
+    dev::{ClientFiles, LocalCluster},
+};
 use signonce_protocol::{
     GrandpaStage, Round, SetId,
     rpc::{SignParams, SignVerdict},
 };
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Command, Stdio},
@@ -72,6 +77,40 @@ fn a_benchmark_that_is_told_to_stop_leaves_no_signer_behind() {
     assert_eq!(bench.wait().unwrap().code(), Some(1));
     assert_eq!(said.last().as_deref(), Some("signonce: SIGTERM: nothing was measured"));
     assert_eq!(signers_in(dir.path()), 0);
+}
+
+/// Bytes that a signer with 1,000 keys may have in memory.
+const MEMORY_MAX: f64 = 100e6;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_with_a_thousand_keys_stays_below_100_mb_loaded_restarted_and_while_its_audit_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = ["bench", "--quick", "--json", "--keys", "1000", "--dir"];
+    let bench = Command::new(BINARY).args(bench).arg(dir.path()).stdin(Stdio::null()).output().unwrap();
+    assert!(bench.status.success(), "{}", String::from_utf8_lossy(&bench.stderr));
+    let measured: Value = serde_json::from_slice(&bench.stdout).unwrap();
+    let loaded: Vec<f64> = serde_json::from_value(measured["memoryMib"].clone()).unwrap();
+    assert_eq!(loaded.len(), 3);
+    assert!(loaded.iter().all(|mib| mib * 1_048_576.0 < MEMORY_MAX), "under load: {loaded:?} MiB");
+
+    let mut cluster = LocalCluster::open(&dir.path().join("cluster")).unwrap();
+    cluster.set_binary(BINARY.into());
+    cluster.start_all().unwrap();
+    cluster.wait_ready(PATIENCE).await.unwrap();
+    for node in cluster.node_ids() {
+        let audit = dir.path().join(format!("audit-{node}"));
+        let admin = format!("unix:{}", cluster.admin_socket(node).display());
+        let export = run(&["audit", "export", audit.to_str().unwrap(), "--admin", &admin]);
+        assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
+        assert!(fs::metadata(&audit).unwrap().len() > 1_000_000, "the load is in the audit");
+        let resident = resident_bytes(cluster.pid(node).unwrap());
+        assert!(resident < MEMORY_MAX, "node {node} has {resident} bytes after its audit was read");
+    }
+}
+
+fn resident_bytes(pid: u32) -> f64 {
+    let said = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().unwrap();
+    String::from_utf8_lossy(&said.stdout).trim().parse::<f64>().unwrap() * 1_024.0
 }
 
 /// Signers that were started with a configuration below `dir`.
