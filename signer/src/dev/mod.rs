@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 
-pub use process::Signal;
+pub use process::{Signal, rss_mib};
 
 /// The name of the admin whose certificate every local cluster has.
 pub const ADMIN: &str = "admin";

@@ -167,3 +167,22 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     let body = response.into_body().collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
+
+/// The resident memory of a process, in MiB.
+///
+/// # Errors
+/// If the system does not say.
+pub fn rss_mib(pid: u32) -> anyhow::Result<f64> {
+    let kib = |text: &str| text.split_whitespace().next().and_then(|number| number.parse::<f64>().ok());
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
+    let resident = status.as_deref().and_then(|s| s.lines().find_map(|line| line.strip_prefix("VmRSS:")));
+    let resident = match resident.and_then(kib) {
+        Some(resident) => Some(resident),
+        // Without /proc, as on macOS.
+        None => {
+            let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output()?;
+            kib(&String::from_utf8_lossy(&output.stdout))
+        }
+    };
+    Ok(resident.with_context(|| format!("nobody says how much memory process {pid} has"))? / 1_024.0)
+}

@@ -14,7 +14,7 @@ mod load;
 mod report;
 
 use crate::{
-    dev::{DevKey, LocalCluster, LocalOptions},
+    dev::{DevKey, LocalCluster, LocalOptions, rss_mib},
     server::process::StopSignals,
 };
 use anyhow::Context as _;
@@ -141,8 +141,7 @@ async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) 
             loads.push(load::measure(&bench, clients, many).await?);
         }
     }
-    let memory =
-        bench.cluster.node_ids().into_iter().filter_map(|id| bench.cluster.pid(id)).map(report::rss_mib);
+    let memory = bench.cluster.node_ids().into_iter().filter_map(|id| bench.cluster.pid(id)).map(rss_mib);
     let memory_mib = memory.collect::<anyhow::Result<Vec<f64>>>()?;
     Ok(Report { machine: Machine::this(), keys: bench.babe.len(), latency, loads, memory_mib })
 }

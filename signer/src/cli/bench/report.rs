@@ -1,7 +1,6 @@
 //! What was measured, as JSON and as a table.
 
 use crate::cli::common::table;
-use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::{fmt::Write as _, fs, process::Command, time::Duration};
@@ -181,20 +180,4 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
         text.split_whitespace().next()?.parse::<u64>().ok()
     });
     Some(Duration::from_nanos(nanoseconds.sum()))
-}
-
-/// The resident memory of a process.
-pub fn rss_mib(pid: u32) -> anyhow::Result<f64> {
-    let kib = |text: &str| text.split_whitespace().next().and_then(|number| number.parse::<f64>().ok());
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
-    let resident = status.as_deref().and_then(|s| s.lines().find_map(|line| line.strip_prefix("VmRSS:")));
-    let resident = match resident.and_then(kib) {
-        Some(resident) => Some(resident),
-        // Without /proc, as on macOS.
-        None => {
-            let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output()?;
-            kib(&String::from_utf8_lossy(&output.stdout))
-        }
-    };
-    Ok(resident.with_context(|| format!("nobody says how much memory process {pid} has"))? / 1_024.0)
 }

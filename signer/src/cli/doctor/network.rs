@@ -89,16 +89,14 @@ fn compare(what: &str, theirs: SystemTime, ours: SystemTime, findings: &mut Find
 async fn clock_of(config: &Config, member: &MemberSection) -> anyhow::Result<SystemTime> {
     let uri: http::Uri = member.client_url.parse()?;
     let named = uri.host().context("the URL has no host")?;
-    let host = named.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(443);
+    let address = format!("{named}:{}", uri.port_u16().unwrap_or(443));
     let connector = TlsConnector::from(Arc::new(tls::client_config(&config.tls)?));
-    let stream = TcpStream::connect((host, port)).await?;
-    let name = ServerName::try_from(host.to_owned())?;
+    let stream = TcpStream::connect(&address).await?;
+    let name = ServerName::try_from(named.trim_start_matches('[').trim_end_matches(']').to_owned())?;
     let stream = connector.connect(name, stream).await.context("TLS")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let asked = format!("{named}:{port}");
-    let request = Request::get("/").header(http::header::HOST, asked).body(Empty::<Bytes>::new())?;
+    let request = Request::get("/").header(http::header::HOST, address).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let date = response.headers().get(http::header::DATE).context("it does not say what time it has")?;
     Ok(httpdate::parse_http_date(date.to_str()?)?)
