@@ -7,18 +7,9 @@ set -euo pipefail
 
 rust_wanted=1.95
 
-has_libclang() {
-  [ -n "${LIBCLANG_PATH:-}" ] && return 0
-  case "$(uname -s)" in
-    Darwin) [ -e "$(xcode-select -p 2>/dev/null)/usr/lib/libclang.dylib" ] ||
-            [ -e "$(xcode-select -p 2>/dev/null)/Toolchains/XcodeDefault.xctoolchain/usr/lib/libclang.dylib" ] ;;
-    *) ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ;;
-  esac
-}
-
 missing=()
 command -v c++ >/dev/null || missing+=(compiler)
-has_libclang || missing+=(libclang)
+"$(dirname "$0")/has-libclang" >/dev/null || missing+=(libclang)
 
 packages=(g++ libc6-dev libclang-dev)
 if [ "${1:-}" = --validator ]; then

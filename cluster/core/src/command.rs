@@ -30,15 +30,20 @@ use std::{fmt, str::FromStr};
 /// 2: clients have keys made ([`Change::SetKeyAllowance`], [`Change::AddGeneratedKey`]).
 /// 3: everything that operating a cluster takes.
 /// 4: officers are pinned to the keys of their certificates.
-pub const COMMAND_VERSION: u8 = 4;
+/// 5: what [`GUARDED_LEVEL`] brings.
+pub const COMMAND_VERSION: u8 = 5;
 
 /// The version of what needs no feature level.
 const COMMAND_VERSION_1: u8 = 1;
 
 /// The highest feature level this program can apply. 1: clients have keys made. 2: members come and go, clients have
 /// limits, officers approve, watermarks are imported, refusals are recorded. 3: officers are known by the keys of their
-/// certificates, and more changes take two of them.
-pub const FEATURE_LEVEL: u32 = 3;
+/// certificates, and more changes take two of them. 4: [`GUARDED_LEVEL`].
+pub const FEATURE_LEVEL: u32 = GUARDED_LEVEL;
+
+/// Since when nobody's bare word moves a floor, halts a key or enters the audit, and one client's share of the state
+/// is bounded. Rules that judge otherwise below this level do so for clusters with members of an older version alone.
+pub const GUARDED_LEVEL: u32 = 4;
 
 /// Names one request among all that were ever made, so that the node that made it finds its waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -133,6 +138,7 @@ impl Command {
                 0 => COMMAND_VERSION_1,
                 1 => COMMAND_VERSION_1 + 1,
                 2 => COMMAND_VERSION_1 + 2,
+                3 => COMMAND_VERSION_1 + 3,
                 _ => COMMAND_VERSION,
             },
             Self::Claims(_) | Self::Checkpoint { .. } => COMMAND_VERSION_1,

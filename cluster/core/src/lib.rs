@@ -23,7 +23,9 @@ pub mod state;
 
 pub use audit::{AuditEvent, AuditHead, AuditNote, AuditRecord, AuditRow, AuditSignature, NotedAnswer};
 pub use codec::{CodecError, decode_record, encode_record, open_record, seal_record};
-pub use command::{Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, Floors, RequestId};
+pub use command::{
+    Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, Floors, GUARDED_LEVEL, RequestId,
+};
 pub use ledger::{Claim, Coverage, Position, Refusal, SignedDuty, Verdict, WatermarkView};
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{

@@ -66,8 +66,8 @@ fn a_state_has_the_hash_it_always_had() {
 
 #[test]
 fn a_command_of_a_newer_program_is_named_as_such() {
-    let newer = seal_record(5, &[0, 0]);
-    assert_eq!(Command::from_bytes(&newer), Err(CodecError::UnknownVersion { found: 5, known: 4 }));
+    let newer = seal_record(6, &[0, 0]);
+    assert_eq!(Command::from_bytes(&newer), Err(CodecError::UnknownVersion { found: 6, known: 5 }));
 }
 
 #[test]
