@@ -108,7 +108,7 @@ fuzz: setup ## libFuzzer on every decoder and the ledger, SECONDS=60 each; TARGE
 	    $(CARGO_TARGET_DIR)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096; \
 	done
 
-helm-test: ## The chart without a cluster: lint, golden renders, refusals, schemas of Kubernetes 1.29 to 1.37, security lint
+helm-test: ## The chart without a cluster: lint, golden renders, refusals, names, schemas of Kubernetes, alerts on its targets
 	helm/test/run
 
 deploy-test: build ## Unit, package, image, bill of materials, playbook

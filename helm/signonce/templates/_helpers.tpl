@@ -1,17 +1,15 @@
+{{/*
+The name of everything here, or the start of it. Short, since the longest that is made of it names a Service. A release
+may be called what a Service may not (`val.a`, `1e3`): `signonce.validate` refuses that before anything is made.
+*/}}
 {{- define "signonce.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
-{{- end -}}
-{{- end -}}
+{{- $full := printf "%s-%s" .Release.Name $name -}}
+{{- if contains $name .Release.Name -}}{{- $full = .Release.Name -}}{{- end -}}
+{{- default $full .Values.fullnameOverride | trunc 40 | trimAll "-" -}}
 {{- end -}}
 
-{{/* Labels are quoted: a release called `n` or `1` would be no string otherwise. */}}
+{{/* Whatever comes from outside is quoted, here and everywhere: a release called `n` or `1` would be no string otherwise. */}}
 {{- define "signonce.selector" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -89,13 +87,31 @@ and uninstalls; whoever changes the values later is told so.
 {{- dict "nodes" $nodes | toYaml -}}
 {{- end -}}
 
+{{/* The settings of a section of signonce.toml. JSON writes strings and lists as TOML does; its numbers may be floats. */}}
+{{- define "signonce.settings" -}}
+{{- $lines := list -}}
+{{- range $setting, $value := . -}}
+{{- $lines = append $lines (printf "%s = %s" $setting (kindIs "float64" $value | ternary (int64 $value) $value | toJson)) -}}
+{{- end -}}
+{{- join "\n" $lines -}}
+{{- end -}}
+
 {{- define "signonce.validate" -}}
+{{- $name := include "signonce.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "the release %s would make Services called %s, and Kubernetes takes no such name for one: only lower-case letters, digits and `-`, with a letter first. Set fullnameOverride, or call the release something else." .Release.Name $name) -}}
+{{- end -}}
 {{- $replicas := int .Values.replicas -}}
 {{- if and (eq .Values.mode "cluster") (or (lt $replicas 3) (eq (mod $replicas 2) 0)) -}}
 {{- fail (printf "replicas is %d: a cluster takes an odd number of at least 3, since an even one survives no more than the odd one below it. For a look around with one signer set mode=trial." $replicas) -}}
 {{- end -}}
 {{- if and (eq .Values.mode "trial") (ne $replicas 1) -}}
 {{- fail "mode=trial is for a single signer: set replicas=1, or mode=cluster" -}}
+{{- end -}}
+{{- /* preStop hands over in 5 s at most and waits 3 s; the signer hands over in 3 s, then drains, then writes what is left. */ -}}
+{{- $drain := div (add (int (dig "limits" "drain_ms" 10000 .Values.config)) 999) 1000 -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $drain 20)) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d, and config.limits.drain_ms takes %d s of it: set it to %d at least, or stopping signers are killed in the middle of answers." (int .Values.terminationGracePeriodSeconds) $drain (add $drain 20)) -}}
 {{- end -}}
 {{- if and (eq .Values.tls.mode "certManager") (not .Values.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.mode=certManager needs tls.certManager.issuerRef.name: an issuer whose authority is the signers' and the validators'" -}}
