@@ -1,5 +1,6 @@
 """Joins what the chart renders with what watches it: ServiceMonitor, Services and pods give the labels of every target,
 as the Prometheus operator makes them, and with these promtool plays the rules and the dashboard that the chart installs."""
+import functools
 import json
 import pathlib
 import re
@@ -114,6 +115,13 @@ def queries(dashboard):
     yield from ((panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", []))
 
 
+def as_rules(dashboard):
+    """The dashboard's queries in the form in which promtool reads expressions."""
+    variables = {"$__rate_interval": "1m", "$cluster": ".*", "$namespace": ".*", "$service": ".*"}
+    expressions = [functools.reduce(lambda query, name: query.replace(name, variables[name]), variables, query) for _, query in queries(dashboard)]
+    return {"groups": [{"name": "dashboard", "rules": [{"record": f"panel:{place}", "expr": expression} for place, expression in enumerate(expressions)]}]}
+
+
 def promtool(directory, *words):
     done = subprocess.run([TOOLS / "promtool", *words], cwd=directory, capture_output=True, text=True)
     assert done.returncode == 0, f"promtool {' '.join(words)}: {done.stdout} {done.stderr}"
@@ -148,7 +156,8 @@ def main():
         work = pathlib.Path(work)
         (work / "rules.yaml").write_text(yaml.safe_dump(rules))
         (work / "test.yaml").write_text(yaml.safe_dump(played(rules, dashboard, found)))
-        promtool(work, "check", "rules", "rules.yaml")
+        (work / "queries.yaml").write_text(yaml.safe_dump(as_rules(dashboard)))
+        promtool(work, "check", "rules", "rules.yaml", "queries.yaml")
         promtool(work, "test", "rules", "test.yaml")
         # The field case, where it is.
         case = TEST.parents[1] / "../shared/vectors/field-cases/monitoring/chart-job.yaml"
