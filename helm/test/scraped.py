@@ -52,6 +52,20 @@ def targets(objects, namespace):
             yield relabelled(labels, endpoint.get("relabelings", []))
 
 
+def may_meet(objects):
+    """Signers reach each other where each says that it is reached: members ask each other on the client port too."""
+    policy = only(of_kind(objects, "NetworkPolicy"))["spec"]
+    pod = only(of_kind(objects, "StatefulSet"))["spec"]["template"]
+    named = {port["name"]: port["containerPort"] for container in pod["spec"]["containers"] for port in container.get("ports", [])}
+    used = {int(member[address].rsplit(":", 1)[1]) for member in settings(objects)["cluster"]["members"] for address in ("peer", "client_url")}
+    for direction, peers in (("ingress", "from"), ("egress", "to")):
+        rules = [rule for rule in policy[direction] for peer in rule.get(peers, [])
+                 if "podSelector" in peer and peer["podSelector"].get("matchLabels") and selects(peer["podSelector"]["matchLabels"], pod["metadata"]["labels"])
+                 and "matchExpressions" not in peer["podSelector"]]
+        open_ports = {named.get(port["port"], port["port"]) for rule in rules for port in rule["ports"]}
+        assert used <= open_ports, f"signers use {used} among themselves, {direction} is open for {open_ports}"
+
+
 def may_scrape(objects):
     """The port is open to whom the values name, in the network policy too."""
     policy = only(of_kind(objects, "NetworkPolicy"))["spec"]["ingress"]
@@ -142,6 +156,7 @@ def main():
         assert len(release) == only(of_kind(objects, "StatefulSet"))["spec"]["replicas"], f"targets: {release}"
         assert {labels["job"] for labels in release} == {"signonce"}, f"the job is not called signonce: {release[0]}"
         may_scrape(objects)
+        may_meet(objects)
     rules = only(of_kind(releases[0], "PrometheusRule"))["spec"]
     boards = [one["data"]["signonce.json"] for one in of_kind(releases[0], "ConfigMap") if "signonce.json" in one.get("data", {})]
     dashboard = json.loads(only(boards))
