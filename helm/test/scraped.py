@@ -119,6 +119,8 @@ def played(rules, dashboard, found):
 
 def keeps_clusters_apart(expression, where, by=()):
     """Every aggregation names what keeps clusters apart. `absent` and the count of alerts are about all of them."""
+    for aggregation, names in re.findall(r"\b(\w+) +without *\(([^)]*)\)", expression):
+        assert not set(APART) & {name.strip() for name in names.split(",")}, f"{where}: {aggregation} drops what keeps clusters apart: {expression}"
     for aggregation, names in re.findall(r"\b(sum|min|max|avg|count|group|topk|bottomk|quantile|stddev)\b *(?:by *\(([^)]*)\))? *\(", expression.replace("count(ALERTS{", "(")):
         missing = {*APART, *by} - {name.strip() for name in names.split(",")}
         assert not missing, f"{where}: {aggregation} mixes what {missing} keeps apart: {expression}"
