@@ -72,3 +72,10 @@ if [ "$(printf '%s\n%s\n' "$rust_wanted" "$rust_here" | sort -V | head -n1)" != 
   echo "setup: Rust $rust_here is too old; install $rust_wanted or newer (rustup update)" >&2
   exit 1
 fi
+
+# Silence for a quarter of an hour looks like a build that hangs. One that RocksDB was compiled for before is quick.
+target=${CARGO_TARGET_DIR:-target}
+if ! compgen -G "$target/*/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then
+  echo "setup: next is the build. RocksDB, a C++ library, is compiled once, which takes 10 to 20 minutes on two cores"
+  echo "setup: (cargo shows \"librocksdb-sys\" meanwhile); later builds take it as it is, from $target"
+fi
