@@ -1,17 +1,37 @@
 //! Reading small files whole, with a bound, into memory that is wiped.
 
-use std::{fs::File, io, path::Path};
+use rustix::fs::OFlags;
+use std::{
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 use zeroize::Zeroizing;
 
 /// Reads the whole of a regular file of at most `max` bytes.
 ///
-/// The buffer is allocated once at its full size, so that growing it leaves no copies behind.
+/// The buffer is allocated once at its full size, so that growing it leaves no copies behind. Nothing else is opened:
+/// a pipe would wait for somebody to write, and a device may do something.
 pub(crate) fn read_file(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+    regular(&fs::metadata(path)?)?;
+    // It may have become a pipe since; opening one waits unless told not to.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    regular(&file.metadata()?)?;
     read(file, max)
+}
+
+fn regular(found: &Metadata) -> io::Result<()> {
+    let kind = found.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a regular file")))
 }
 
 /// Reads `input` to its end, at most `max` bytes.
@@ -46,8 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_no_file() {
+    fn what_is_no_regular_file_is_named_and_never_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(read_file(dir.path(), 16).is_err());
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, kind) in
+            [(dir.path(), "a directory"), (&pipe, "a pipe"), (Path::new("/dev/zero"), "a device")]
+        {
+            let error = read_file(path, 16).unwrap_err().to_string();
+            assert!(error.contains(kind), "{}: {error}", path.display());
+        }
     }
 }

@@ -21,6 +21,9 @@ use zeroize::Zeroizing;
 /// The most files looked at; a validator has tens.
 const MAX_FILES: usize = 10_000;
 
+/// Bytes of a key type in a name.
+const TYPE_BYTES: usize = 4;
+
 /// Longest key file read, in bytes.
 const MAX_FILE_BYTES: usize = 16 * 1024;
 
@@ -66,6 +69,18 @@ pub enum KeystoreProblem {
     /// The name is not that of a key file; Substrate skips it too.
     #[error("not a key file: its name is not the hex of a key type and a public key")]
     NotAKeyFile,
+    /// The name would be one of a key file without what is around it. Substrate skips it too.
+    #[error(
+        "not a key file: the name of a key file has no {extra} {place}; if it is one, call it {name} and try again"
+    )]
+    AlmostAKeyFile {
+        /// What is too much.
+        extra: String,
+        /// Where it is.
+        place: &'static str,
+        /// The name without it.
+        name: String,
+    },
     /// A key type this signer does not hold.
     #[error("skipped: {}", unheld_reason(.0))]
     UnheldType(String),
@@ -76,6 +91,18 @@ pub enum KeystoreProblem {
         key_type: KeyType,
         /// Bytes in the name.
         found: usize,
+    },
+    /// The secret gives the public key in the name, but under a scheme that the type does not have.
+    #[error(
+        "the secret in the file gives the public key in its name as {found}, but {key_type} keys are {}: no chain \
+         takes it for one; make a {key_type} key of its own",
+        schemes_text(.key_type)
+    )]
+    AnotherScheme {
+        /// The type in the name.
+        key_type: KeyType,
+        /// The scheme that gives the public key.
+        found: Scheme,
     },
     /// The file cannot be read.
     #[error("cannot read the file: {0}")]
@@ -103,6 +130,10 @@ fn unheld_reason(key_type: &str) -> String {
         }
         other => format!("this signer holds no keys of type {other:?}"),
     }
+}
+
+fn schemes_text(key_type: &KeyType) -> String {
+    key_type.schemes().iter().map(Scheme::to_string).collect::<Vec<_>>().join(" or ")
 }
 
 fn expected_length(key_type: &KeyType) -> usize {
@@ -152,47 +183,71 @@ fn read_key(path: &Path, password: Option<&SecretString>) -> Result<KeystoreKey,
     let text =
         Zeroizing::new(serde_json::from_slice::<String>(&content).map_err(|_| KeystoreProblem::NotJson)?);
     let suri = SecretString::from(text.as_str());
-    let mut unread = None;
-    let mut derived = false;
-    for scheme in schemes_of(&id)? {
+    let schemes = id.key_type.schemes();
+    let (mut unread, mut derived) = (None, false);
+    for scheme in fitting(schemes, &id.public) {
         match SecretKey::from_suri(scheme, &suri, password) {
             Ok(secret) if secret.public() == id.public => return Ok(KeystoreKey { id, scheme, secret }),
             Ok(_) => derived = true,
             Err(e) => unread = unread.or(Some(e)),
         }
     }
-    match unread {
-        Some(e) if !derived => Err(e.into()),
-        _ => Err(KeystoreProblem::Mismatch {
-            with_password: password.is_some(),
-            raw_seed: text.starts_with("0x"),
-        }),
+    let gives = |scheme: &Scheme| {
+        SecretKey::from_suri(*scheme, &suri, password).is_ok_and(|secret| secret.public() == id.public)
+    };
+    if let Some(found) = fitting(&Scheme::ALL, &id.public).find(gives) {
+        return Err(KeystoreProblem::AnotherScheme { key_type: id.key_type, found });
     }
+    Err(match unread {
+        Some(e) if !derived => e.into(),
+        None if !derived => {
+            KeystoreProblem::PublicKeyLength { key_type: id.key_type, found: id.public.as_bytes().len() }
+        }
+        _ => {
+            KeystoreProblem::Mismatch { with_password: password.is_some(), raw_seed: text.starts_with("0x") }
+        }
+    })
 }
 
-/// The schemes that a key of this name can have; at least one.
-fn schemes_of(id: &KeyId) -> Result<Vec<Scheme>, KeystoreProblem> {
-    let found = id.public.as_bytes().len();
-    let schemes: Vec<_> = id.key_type.schemes().iter().copied().filter(|s| s.public_len() == found).collect();
-    if schemes.is_empty() {
-        return Err(KeystoreProblem::PublicKeyLength { key_type: id.key_type, found });
-    }
-    Ok(schemes)
+/// Those of `schemes` whose public keys are as long as this one.
+fn fitting(schemes: &[Scheme], public: &PublicKey) -> impl Iterator<Item = Scheme> {
+    let len = public.as_bytes().len();
+    schemes.iter().copied().filter(move |scheme| scheme.public_len() == len)
 }
 
 /// Key type and public key from a file's name.
 fn parse_name(path: &Path) -> Result<KeyId, KeystoreProblem> {
     let name = path.file_name().and_then(|n| n.to_str()).ok_or(KeystoreProblem::NotAKeyFile)?;
-    let bytes = hex::decode(name).map_err(|_| KeystoreProblem::NotAKeyFile)?;
-    let (key_type, public) = bytes
-        .split_at_checked(4)
-        .filter(|(_, public)| !public.is_empty())
-        .ok_or(KeystoreProblem::NotAKeyFile)?;
-    let key_type = match std::str::from_utf8(key_type).ok().map(str::parse::<KeyType>) {
+    let (key_type, public) = split_name(name).ok_or_else(|| almost(name))?;
+    let key_type = match std::str::from_utf8(&key_type).ok().map(str::parse::<KeyType>) {
         Some(Ok(key_type)) => key_type,
-        _ => return Err(KeystoreProblem::UnheldType(String::from_utf8_lossy(key_type).into_owned())),
+        _ => return Err(KeystoreProblem::UnheldType(String::from_utf8_lossy(&key_type).into_owned())),
     };
-    let public = PublicKey::try_from(public)
+    let public = PublicKey::try_from(public.as_slice())
         .map_err(|_| KeystoreProblem::PublicKeyLength { key_type, found: public.len() })?;
     Ok(KeyId { key_type, public })
+}
+
+/// The bytes of key type and public key.
+fn split_name(name: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut bytes = hex::decode(name).ok()?;
+    let public = if bytes.len() > TYPE_BYTES { bytes.split_off(TYPE_BYTES) } else { return None };
+    Some((bytes, public))
+}
+
+/// Names that people and their tools make of a key file's: with `0x` in front or an ending behind.
+fn almost(name: &str) -> KeystoreProblem {
+    let (bare, ending) = name.split_once('.').unwrap_or((name, ""));
+    let hex = bare.strip_prefix("0x").or_else(|| bare.strip_prefix("0X")).unwrap_or(bare);
+    let of_held_type = |(key_type, _): &(Vec<u8>, Vec<u8>)| {
+        std::str::from_utf8(key_type).is_ok_and(|text| text.parse::<KeyType>().is_ok())
+    };
+    if split_name(hex).filter(of_held_type).is_none() {
+        return KeystoreProblem::NotAKeyFile;
+    }
+    let name = hex.to_ascii_lowercase();
+    match hex.len() == bare.len() {
+        true => KeystoreProblem::AlmostAKeyFile { extra: format!(".{ending}"), place: "behind it", name },
+        false => KeystoreProblem::AlmostAKeyFile { extra: "0x".into(), place: "in front", name },
+    }
 }

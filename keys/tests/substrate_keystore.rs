@@ -156,14 +156,69 @@ fn a_file_of_another_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "babe", key(Scheme::Sr25519, "//Alice").public().as_bytes(), "\"//Bob\"");
     assert!(matches!(only(dir.path(), None), Err(KeystoreProblem::Mismatch { .. })));
-    // The right secret under a scheme that the type does not have.
-    let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "gran", key(Scheme::Sr25519, "//Alice").public().as_bytes(), "\"//Alice\"");
-    assert!(matches!(only(dir.path(), None), Err(KeystoreProblem::Mismatch { .. })));
     // A soft junction is fine for one of AURA's schemes, so the problem is the mismatch.
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "aura", key(Scheme::Sr25519, "//Alice").public().as_bytes(), "\"/Bob\"");
     assert!(matches!(only(dir.path(), None), Err(KeystoreProblem::Mismatch { .. })));
+}
+
+#[test]
+fn a_key_of_another_scheme_is_named_as_one() {
+    for (key_type, found, kinds) in [
+        ("gran", Scheme::Sr25519, "gran keys are ed25519"),
+        ("babe", Scheme::Ed25519, "babe keys are sr25519"),
+        ("babe", Scheme::Ecdsa, "babe keys are sr25519"),
+        ("aura", Scheme::Ecdsa, "aura keys are sr25519 or ed25519"),
+        ("beef", Scheme::Ed25519, "beef keys are ecdsa"),
+    ] {
+        for password in [None, Some("pw")] {
+            let dir = tempfile::tempdir().unwrap();
+            put_key(dir.path(), key_type, found, PHRASE, password);
+            let problem = only(dir.path(), password).unwrap_err();
+            let text = problem.to_string();
+            assert!(
+                matches!(problem, KeystoreProblem::AnotherScheme { found: f, .. } if f == found),
+                "{text}"
+            );
+            assert!(text.contains(kinds) && text.contains(&format!("as {found}")), "{text}");
+            assert!(!text.contains("password"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_a_tool_made_of_a_key_files_is_told_from_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    put_key(dir.path(), "babe", Scheme::Sr25519, PHRASE, None);
+    let right = read(dir.path(), None)[0].path.clone();
+    let name = right.file_name().unwrap().to_str().unwrap();
+    for (made, extra) in [
+        (format!("0x{name}"), "no 0x in front"),
+        (format!("{name}.json"), "no .json behind it"),
+        (format!("{name}.bak.1"), "no .bak.1 behind it"),
+        (format!("0x{name}.json"), "no 0x in front"),
+    ] {
+        let other = tempfile::tempdir().unwrap();
+        fs::copy(&right, other.path().join(&made)).unwrap();
+        let problem = only(other.path(), None).unwrap_err();
+        let text = problem.to_string();
+        assert!(matches!(problem, KeystoreProblem::AlmostAKeyFile { .. }), "{made}: {text}");
+        assert!(text.contains(extra) && text.contains(&format!("call it {name} ")), "{made}: {text}");
+    }
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("6163636f00.json"), "\"//Alice\"").unwrap();
+    assert!(matches!(only(other.path(), None), Err(KeystoreProblem::NotAKeyFile)), "a type that is not held");
+}
+
+#[test]
+fn a_pipe_with_the_name_of_a_key_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("{}{}", hex::encode("babe"), "11".repeat(32));
+    let made = std::process::Command::new("mkfifo").arg(dir.path().join(name)).status().unwrap();
+    assert!(made.success());
+    let problem = only(dir.path(), None).unwrap_err();
+    assert!(matches!(problem, KeystoreProblem::Unreadable(_)));
+    assert!(problem.to_string().contains("a pipe"), "{problem}");
 }
 
 #[test]

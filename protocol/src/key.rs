@@ -37,6 +37,9 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Every scheme.
+    pub const ALL: [Self; 3] = [Self::Sr25519, Self::Ed25519, Self::Ecdsa];
+
     /// Bytes of a public key.
     pub const fn public_len(self) -> usize {
         match self {
