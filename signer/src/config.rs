@@ -329,6 +329,10 @@ pub enum LogFormat {
     Text,
 }
 
+/// The longest path that the admin socket may have: what the system takes, less the zero at its end and what stands
+/// behind the name while the socket is made (`server::bind_socket`).
+const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 108 } else { 104 } - 1 - ".new".len();
+
 /// Why a configuration is not used. Every message names the setting and what to write instead.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -357,6 +361,17 @@ pub enum ConfigError {
         name: String,
         /// The nearest known one, if any is near.
         nearest: Option<String>,
+    },
+    /// The system has no sockets with such a long path.
+    #[error(
+        "the path of the admin socket, {path}, has {bytes} bytes, and the system takes {SOCKET_PATH_BYTES_MAX} at most: \
+         set listen.admin_socket to a shorter one (in /run, for instance), or node.data_dir, which it lies in otherwise"
+    )]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
     },
     /// Two members with one id.
     #[error("two members have the id {0}: node ids are never shared and never reused")]
@@ -445,6 +460,11 @@ impl Config {
     }
 
     fn check_values(&self) -> Result<(), ConfigError> {
+        let socket = self.admin_socket();
+        let bytes = socket.as_os_str().len();
+        if bytes > SOCKET_PATH_BYTES_MAX {
+            return Err(ConfigError::SocketPath { path: socket, bytes });
+        }
         let limits = &self.limits;
         let positive = "it must be at least 1";
         for (setting, value) in [

@@ -18,6 +18,7 @@ mod node;
 pub mod sparing;
 mod store;
 mod transport;
+mod trouble;
 
 pub use audit::{AuditError, AuditStore};
 pub use driver::measure::Measured;
@@ -27,4 +28,4 @@ pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Moment, Moments, Stage
 pub use node::{Node, NodeConfig, StartError};
 pub use store::StoreError;
 pub use transport::Peer;
-pub use transport::tls::{LivePeerTls, PeerTls, TlsError, node_name};
+pub use transport::tls::{LivePeerTls, PeerTls, TlsError, dns_names, node_name};

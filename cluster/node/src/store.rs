@@ -4,6 +4,7 @@
 //! fatal for the process: after a failed write or fsync nobody knows what the disk holds (the kernel may have dropped
 //! the dirty pages), so nothing is retried and the restart decides.
 
+use crate::trouble;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options,
     WriteBatch, WriteOptions,
@@ -22,7 +23,7 @@ const BLOCK_CACHE_BYTES: usize = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// RocksDB failed; its text says how.
-    #[error("the store in {path}: {source}")]
+    #[error("the store in {path}: {}", trouble::of_rocksdb(.path, .source))]
     RocksDb {
         /// The database's directory.
         path: PathBuf,
@@ -39,7 +40,7 @@ pub enum StoreError {
     #[error("{0} is not empty; a store is only ever created in an empty directory")]
     NotEmpty(PathBuf),
     /// A file beside the database failed.
-    #[error("{path}: {source}")]
+    #[error("{path}: {}", trouble::of_file(.path, .source))]
     File {
         /// The file.
         path: PathBuf,

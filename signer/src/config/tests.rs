@@ -205,3 +205,18 @@ fn traces_go_to_a_plain_http_url_with_a_port() {
         assert!(error.to_string().contains("telemetry.otlp"), "{error}");
     }
 }
+
+#[test]
+fn a_path_that_is_too_long_for_a_socket_is_wrong_usage_with_the_length_that_is_allowed() {
+    let data = |bytes: usize| format!("/{}", "d".repeat(bytes - 1));
+    let with = |dir: String| load_with(FILE, &[], &[("node.data_dir", &dir)]);
+    let name = "/admin.sock".len();
+    with(data(SOCKET_PATH_BYTES_MAX - name)).unwrap();
+    let error = with(data(SOCKET_PATH_BYTES_MAX - name + 1)).unwrap_err().to_string();
+    assert!(
+        error.contains(&SOCKET_PATH_BYTES_MAX.to_string()) && error.contains("listen.admin_socket"),
+        "{error}"
+    );
+    let short = [("node.data_dir", &*data(200)), ("listen.admin_socket", "/run/signonce/admin.sock")];
+    load_with(FILE, &[], &short).unwrap();
+}

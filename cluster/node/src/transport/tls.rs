@@ -137,7 +137,8 @@ pub(crate) fn is_node(leaf: &CertificateDer<'_>, cluster: &ClusterId, node: Node
     dns_names(leaf).contains(&node_name(cluster, node))
 }
 
-fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
+/// The DNS names in a certificate: members are known by theirs. One that cannot be read has none.
+pub fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
     names
