@@ -12,7 +12,10 @@ use rcgen::{
 };
 use signonce_cluster::node_name;
 use signonce_core::replica::fence::ClusterId;
-use signonce_protocol::NodeId;
+use signonce_protocol::{
+    NodeId,
+    client::pem::{self, Pem, PemError},
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
@@ -42,11 +45,9 @@ pub enum CertsError {
     /// There is a file already.
     #[error("{0} exists already, and certificates and keys are never overwritten; choose another directory")]
     Exists(PathBuf),
-    /// A file cannot be read or written.
-    #[error("cannot {doing} {path}: {source}")]
+    /// A file cannot be written.
+    #[error("cannot write {path}: {source}")]
     File {
-        /// `read` or `write`.
-        doing: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -189,15 +190,12 @@ impl Authority {
     /// # Errors
     /// If the files cannot be read or used.
     pub fn open(dir: &Path) -> Result<Self, CertsError> {
-        let read = |name: &str| {
-            let path = dir.join(name);
-            fs::read_to_string(&path).map_err(|source| CertsError::File { doing: "read", path, source })
-        };
-        let unusable = |e: rcgen::Error| CertsError::Authority { path: dir.to_owned(), why: e.to_string() };
-        let key = zeroize::Zeroizing::new(read(CA_KEY)?);
-        let key = KeyPair::from_pem(&key).map_err(unusable)?;
-        let issuer = Issuer::from_ca_cert_pem(&read(CA_CERTIFICATE)?, key).map_err(unusable)?;
-        Ok(Self { issuer })
+        let unusable = |why: String| CertsError::Authority { path: dir.to_owned(), why };
+        let files = || pem::pair(&Pem::open(&dir.join(CA_CERTIFICATE))?, &Pem::open(&dir.join(CA_KEY))?);
+        let (certificates, key) = files().map_err(|e: PemError| unusable(e.to_string()))?;
+        let made = |e: rcgen::Error| unusable(e.to_string());
+        let key = KeyPair::try_from(&key).map_err(made)?;
+        Ok(Self { issuer: Issuer::from_ca_cert_der(&certificates[0], key).map_err(made)? })
     }
 
     /// Issues a certificate with a new key, valid for `days`, into `dir` as `<stem>.pem` and `<stem>-key.pem`.
@@ -239,11 +237,8 @@ fn refuse_existing<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(
 }
 
 fn make_dir(dir: &Path) -> Result<(), CertsError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| CertsError::File {
-        doing: "write",
-        path: dir.to_owned(),
-        source,
-    })
+    let failed = |source| CertsError::File { path: dir.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)
 }
 
 /// Writes a file that was not there before, durably.
@@ -253,7 +248,7 @@ fn make_dir(dir: &Path) -> Result<(), CertsError> {
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CertsError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => CertsError::Exists(path.to_owned()),
-        _ => CertsError::File { doing: "write", path: path.to_owned(), source },
+        _ => CertsError::File { path: path.to_owned(), source },
     };
     let mut file: File =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;

@@ -10,7 +10,10 @@ use crate::{
 use rustls::{SignatureScheme, crypto::ring, sign::SigningKey};
 use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use signonce_core::replica::fence::ClusterId;
-use signonce_protocol::NodeId;
+use signonce_protocol::{
+    NodeId,
+    client::pem::{self, Pem},
+};
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// What is asked of a key, the best first.
@@ -44,10 +47,10 @@ impl NodeKey {
     /// # Errors
     /// If they cannot be read or the key is of no kind that signs.
     pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        let key = tls::read_key(&files.key)?;
+        let (chain, key) = pem::pair(&Pem::open(&files.cert)?, &Pem::open(&files.key)?)?;
         let unusable = |e: rustls::Error| TlsError::Unusable { path: files.key.clone(), why: e.to_string() };
         let key = ring::sign::any_supported_type(&key).map_err(unusable)?;
-        Ok(Self { key, chain: tls::read_certificates(&files.cert)? })
+        Ok(Self { key, chain })
     }
 
     /// Signs.

@@ -12,6 +12,7 @@
 mod connection;
 mod echo;
 mod keys;
+pub mod pem;
 mod route;
 mod tls;
 

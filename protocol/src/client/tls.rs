@@ -1,11 +1,7 @@
 //! TLS of the client: its own certificate authority only, its own certificate, no native roots.
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use super::pem::{self, Pem, PemError};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 /// Where the client's TLS settings come from.
 #[derive(Clone)]
@@ -37,23 +33,10 @@ impl fmt::Debug for TlsSource {
 /// Why the TLS settings are of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// Not PEM, or nothing of the wanted kind in it.
-    #[error("{what}: {reason}; it must be a PEM file")]
-    Pem {
-        /// What was wanted.
-        what: &'static str,
-        /// What is wrong. Shows nothing of a key.
-        reason: String,
-    },
-    /// The parts do not fit together: certificate and key do not match, or a root is no certificate.
+    /// A certificate or key.
+    #[error(transparent)]
+    File(#[from] PemError),
+    /// An authority that is no certificate, or a chain that TLS does not take.
     #[error("TLS settings do not fit together: {0}")]
     Config(#[from] rustls::Error),
 }
@@ -62,15 +45,11 @@ impl TlsSource {
     pub(super) fn load(&self) -> Result<Arc<rustls::ClientConfig>, TlsError> {
         match self {
             Self::Files { ca, cert, key } => {
-                tls_from_pem(&read(ca)?, &read(cert)?, &read(key)?).map(Arc::new)
+                config(&Pem::open(ca)?, &Pem::open(cert)?, &Pem::open(key)?).map(Arc::new)
             }
             Self::Config(config) => Ok(config.clone()),
         }
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read { path: path.into(), source })
 }
 
 /// Client settings from PEM: TLS 1.2 and 1.3 with ring, roots from `ca` only, the client's certificate and key.
@@ -78,13 +57,19 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 /// # Errors
 /// Anything that is no PEM of its kind, or a key that is not the certificate's.
 pub fn tls_from_pem(ca: &[u8], cert: &[u8], key: &[u8]) -> Result<rustls::ClientConfig, TlsError> {
+    config(
+        &Pem::of("the authorities' certificates", ca),
+        &Pem::of("the client's certificate", cert),
+        &Pem::of("the client's key", key),
+    )
+}
+
+fn config(ca: &Pem, cert: &Pem, key: &Pem) -> Result<rustls::ClientConfig, TlsError> {
     let mut roots = rustls::RootCertStore::empty();
-    for root in certificates("CA certificates", ca)? {
+    for root in ca.certificates()? {
         roots.add(root)?;
     }
-    let chain = certificates("client certificate", cert)?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|e| TlsError::Pem { what: "client key", reason: reason_without_content(&e) })?;
+    let (chain, key) = pem::pair(cert, key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -95,45 +80,20 @@ pub fn tls_from_pem(ca: &[u8], cert: &[u8], key: &[u8]) -> Result<rustls::Client
     Ok(config)
 }
 
-fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let list = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| TlsError::Pem { what, reason: reason_without_content(&e) })?;
-    if list.is_empty() {
-        return Err(TlsError::Pem { what, reason: "no certificate in it".into() });
-    }
-    Ok(list)
-}
-
-/// The parser's errors can quote the line at fault, which may be key material.
-fn reason_without_content(error: &rustls_pki_types::pem::Error) -> String {
-    use rustls_pki_types::pem::Error;
-    match error {
-        Error::NoItemsFound => "nothing of the kind in it".into(),
-        Error::MissingSectionEnd { .. } => "a section has no end line".into(),
-        Error::IllegalSectionStart { .. } => "a section's first line is malformed".into(),
-        Error::Base64Decode(_) => "a section is not base64".into(),
-        _ => "cannot be parsed".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_broken_key_file_is_refused_without_showing_what_is_in_it() {
-        let pem = b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0IGJ5dGVz!!\n-----END PRIVATE KEY-----\n";
-        let error = PrivateKeyDer::from_pem_slice(pem).map_err(|e| reason_without_content(&e)).unwrap_err();
-        assert!(!error.contains("c2VjcmV0"), "{error}");
-        let error = tls_from_pem(pem, pem, pem).unwrap_err().to_string();
-        assert!(error.contains("CA certificates") && !error.contains("c2VjcmV0"), "{error}");
-    }
 
     #[test]
     fn a_missing_file_is_named() {
         let missing = PathBuf::from("no-such-file.pem");
         let source = TlsSource::Files { ca: missing.clone(), cert: missing.clone(), key: missing };
         assert!(source.load().unwrap_err().to_string().contains("no-such-file.pem"));
+    }
+
+    #[test]
+    fn what_is_given_without_a_file_is_called_what_it_is() {
+        let error = tls_from_pem(b"x", b"x", b"x").unwrap_err().to_string();
+        assert!(error.starts_with("the authorities' certificates: there is no certificate in it"), "{error}");
     }
 }

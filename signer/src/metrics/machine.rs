@@ -19,7 +19,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How long what the files say of the certificates is believed.
 const CERTIFICATES_AGE: Duration = Duration::from_secs(30);
@@ -101,11 +100,7 @@ impl Machine {
 }
 
 fn first_end(path: &Path) -> Option<i64> {
-    let certificates = tls::read_certificates(path).ok()?;
-    let end = |der: &rustls_pki_types::CertificateDer<'static>| {
-        X509Certificate::from_der(der).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp())
-    };
-    certificates.iter().filter_map(end).min()
+    tls::first_end(&tls::read_certificates(path).ok()?)
 }
 
 /// Resident bytes and open files of this process, where the system says.

@@ -20,8 +20,9 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::{LivePeerTls, clock::unix_ms};
+use signonce_protocol::client::pem;
 use std::{
-    fmt, fs,
+    fmt,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -81,8 +82,8 @@ impl LiveTls {
         let server = Arc::new(tls::server_config(files)?);
         tls::check_issued(files)?;
         let status = TlsStatus {
-            certificate_ends: first_end(&tls::read_certificates(&files.cert)?),
-            authority_ends: first_end(&tls::read_certificates(&files.ca)?),
+            certificate_ends: tls::first_end(&tls::read_certificates(&files.cert)?).unwrap_or_default(),
+            authority_ends: tls::first_end(&tls::read_certificates(&files.ca)?).unwrap_or_default(),
             not_reloaded: None,
         };
         Ok(Self { files: files.clone(), live: RwLock::new(Live { server, contents, status }) })
@@ -165,19 +166,11 @@ async fn hung_up(hangup: &mut Option<Signal>) {
 fn contents(files: &TlsFiles) -> Contents {
     let mut hasher = Sha256::new();
     for path in [&files.ca, &files.cert, &files.key] {
-        let bytes = Zeroizing::new(fs::read(path).unwrap_or_default());
+        let bytes = Zeroizing::new(pem::read(path).unwrap_or_default());
         hasher.update((bytes.len() as u64).to_le_bytes());
         hasher.update(&bytes);
     }
     hasher.finalize().into()
-}
-
-/// When the first of them ends, in Unix seconds.
-fn first_end(certificates: &[CertificateDer<'static>]) -> i64 {
-    let end = |der: &CertificateDer<'static>| {
-        X509Certificate::from_der(der).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp())
-    };
-    certificates.iter().filter_map(end).min().unwrap_or_default()
 }
 
 /// A certificate that nobody would accept now is no better than the one in use.
@@ -219,6 +212,7 @@ impl Collector for ReloadFailed {
 mod tests {
     use super::*;
     use crate::certs::{Authority, Subject};
+    use std::fs;
 
     #[test]
     fn what_is_in_the_files_counts_and_not_when_they_were_written() {
@@ -251,6 +245,6 @@ mod tests {
         let why = check_time(&tls::read_certificates(&ended.cert).unwrap()).unwrap_err();
         assert!(why.starts_with("it ended at"), "{why}");
         let days = |ends: i64| (ends - i64::try_from(unix_ms() / 1_000).unwrap()) / 86_400;
-        assert!(days(first_end(&chain)) <= 1);
+        assert!(days(tls::first_end(&chain).unwrap()) <= 1);
     }
 }

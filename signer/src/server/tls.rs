@@ -3,16 +3,20 @@
 //! rustls with the ring provider, TLS 1.2 and 1.3, no native root store. A connection's [`PeerIdentity`] is read once
 //! from the certificate that the handshake has verified and goes into every request's extensions.
 
+pub mod leaf;
+
 use crate::config::TlsFiles;
+use leaf::{LeafProblem, Role};
 use rustls::{
     CertificateError, ClientConfig, Error, RootCertStore, ServerConfig,
     crypto::CryptoProvider,
-    server::WebPkiClientVerifier,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::PeerTls;
+use signonce_protocol::client::pem::{self, Pem, PemError};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -31,17 +35,18 @@ pub const ADMIN_URI: &str = "signonce:admin:";
 /// Why certificates or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A PEM file cannot be read, or has nothing of the kind wanted.
-    #[error("cannot read {what} from {path}: {why}")]
-    Pem {
-        /// What was wanted.
-        what: &'static str,
-        /// The file.
+    /// A file has nothing in it that can be used.
+    #[error(transparent)]
+    File(#[from] PemError),
+    /// A certificate that nobody would accept from whom it is for.
+    #[error("{path}: {problem}")]
+    Leaf {
+        /// The file with the certificate.
         path: PathBuf,
-        /// Why.
-        why: String,
+        /// What is wrong with it.
+        problem: LeafProblem,
     },
-    /// rustls refuses them: a key that is not the certificate's, an unusable authority.
+    /// rustls refuses them: an unusable authority.
     #[error("the certificates in {path} cannot be used: {why}")]
     Unusable {
         /// The file with the certificate.
@@ -82,13 +87,7 @@ pub struct DnsNames(pub Arc<[String]>);
 impl DnsNames {
     /// Reads a certificate that was verified already; one that cannot be read has none.
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
-        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Self(Arc::new([])) };
-        let names = parsed.subject_alternative_name().ok().flatten();
-        let dns = |name: &GeneralName<'_>| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        };
-        Self(names.iter().flat_map(|extension| &extension.value.general_names).filter_map(dns).collect())
+        Self(signonce_cluster::dns_names(certificate).into())
     }
 }
 
@@ -147,15 +146,14 @@ impl PeerIdentity {
         Ok(identity)
     }
 
-    /// The fingerprint of the first certificate in a PEM file: what `clients add` registers.
+    /// The fingerprint of the first certificate in a PEM file: what `clients add` and `officers add` register.
     ///
     /// # Errors
-    /// If there is no certificate, or none that can be read.
+    /// If there is none, or one that could never be shown to a signer.
     pub fn of_file(path: &Path) -> Result<Self, TlsError> {
-        let unusable = |why: String| TlsError::Unusable { path: path.to_owned(), why };
-        let certificates = read_certificates(path)?;
-        let first = certificates.first().ok_or_else(|| unusable("there is none".into()))?;
-        Self::of(first).map_err(|e| unusable(e.to_string()))
+        let chain = Pem::open(path)?.chain()?;
+        leaf::check(path, &chain, Role::Client)?;
+        Self::of(&chain[0]).map_err(|e| TlsError::Unusable { path: path.to_owned(), why: e.to_string() })
     }
 }
 
@@ -164,51 +162,61 @@ impl PeerIdentity {
 /// # Errors
 /// If the file cannot be read or has none.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |why: String| TlsError::Pem { what: "certificates", path: path.to_owned(), why };
-    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, pem::Error>>();
-    let certificates = read().map_err(|e| failed(e.to_string()))?;
-    if certificates.is_empty() {
-        return Err(failed("there is none in it".into()));
-    }
-    Ok(certificates)
+    Ok(Pem::open(path)?.certificates()?)
 }
 
-/// The private key in a PEM file.
-///
-/// # Errors
-/// If the file cannot be read or has none.
-pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|e| TlsError::Pem {
-        what: "a private key",
-        path: path.to_owned(),
-        why: e.to_string(),
-    })
+/// What a node or a client shows, and what it believes.
+pub struct Credentials {
+    /// The authorities.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// The own certificate, then those between it and an authority.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The own certificate's key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Credentials {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// If one has nothing in it that can be used, the certificate is not the key's, or nobody would accept it from
+    /// `role`.
+    pub fn read(files: &TlsFiles, role: Role) -> Result<Self, TlsError> {
+        let authorities = read_certificates(&files.ca)?;
+        let (chain, key) = pem::pair(&Pem::open(&files.cert)?, &Pem::open(&files.key)?)?;
+        leaf::check(&files.cert, &chain, role)?;
+        Ok(Self { authorities, chain, key })
+    }
+
+    fn roots(&self, files: &TlsFiles) -> Result<Arc<RootCertStore>, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for authority in &self.authorities {
+            let unusable = |e: Error| TlsError::Unusable { path: files.ca.clone(), why: e.to_string() };
+            roots.add(authority.clone()).map_err(unusable)?;
+        }
+        Ok(Arc::new(roots))
+    }
+}
+
+/// When the first of some certificates ends, in Unix seconds; none if there is none that can be read.
+pub fn first_end(certificates: &[CertificateDer<'static>]) -> Option<i64> {
+    let end = |der: &CertificateDer<'static>| {
+        X509Certificate::from_der(der).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp())
+    };
+    certificates.iter().filter_map(end).min()
 }
 
 /// For the streams between nodes.
 ///
 /// # Errors
-/// If a file cannot be read.
+/// If a file cannot be read or used.
 pub fn peer_tls(files: &TlsFiles) -> Result<PeerTls, TlsError> {
-    Ok(PeerTls {
-        ca: read_certificates(&files.ca)?,
-        chain: read_certificates(&files.cert)?,
-        key: read_key(&files.key)?,
-    })
+    let Credentials { authorities, chain, key } = Credentials::read(files, Role::Node)?;
+    Ok(PeerTls { ca: authorities, chain, key })
 }
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn roots(files: &TlsFiles) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for authority in read_certificates(&files.ca)? {
-        roots
-            .add(authority)
-            .map_err(|e| TlsError::Unusable { path: files.ca.clone(), why: e.to_string() })?;
-    }
-    Ok(Arc::new(roots))
 }
 
 /// For the client and admin ports. Connections without a certificate of the authority end in the handshake.
@@ -217,18 +225,22 @@ fn roots(files: &TlsFiles) -> Result<Arc<RootCertStore>, TlsError> {
 /// If a file cannot be read or used.
 pub fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let unusable = |path: &Path, why: String| TlsError::Unusable { path: path.to_owned(), why };
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots(files)?, provider())
-        .build()
-        .map_err(|e| unusable(&files.ca, e.to_string()))?;
+    let own = Credentials::read(files, Role::Node)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|e| unusable(&files.cert, e.to_string()))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(read_certificates(&files.cert)?, read_key(&files.key)?)
+        .with_client_cert_verifier(client_verifier(&own, files)?)
+        .with_single_cert(own.chain, own.key)
         .map_err(|e| unusable(&files.cert, e.to_string()))?;
     // WebSocket upgrades need HTTP/1.1.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn client_verifier(own: &Credentials, files: &TlsFiles) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(own.roots(files)?, provider())
+        .build()
+        .map_err(|e| TlsError::Unusable { path: files.ca.clone(), why: e.to_string() })
 }
 
 /// That members with the same authority will accept the certificate in `files`. Its dates are left aside: they pass
@@ -237,13 +249,9 @@ pub fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
 /// # Errors
 /// [`TlsError::NotIssued`], or if a file cannot be read or used.
 pub fn check_issued(files: &TlsFiles) -> Result<(), TlsError> {
-    let unusable = |path: &Path, why: String| TlsError::Unusable { path: path.to_owned(), why };
-    let chain = read_certificates(&files.cert)?;
-    let (leaf, rest) = chain.split_first().ok_or_else(|| unusable(&files.cert, "there is none".into()))?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots(files)?, provider())
-        .build()
-        .map_err(|e| unusable(&files.ca, e.to_string()))?;
-    match verifier.verify_client_cert(leaf, rest, UnixTime::now()) {
+    let own = Credentials::read(files, Role::Node)?;
+    let verifier = client_verifier(&own, files)?;
+    match verifier.verify_client_cert(&own.chain[0], &own.chain[1..], UnixTime::now()) {
         Ok(_) => Ok(()),
         Err(Error::InvalidCertificate(
             CertificateError::Expired
@@ -261,11 +269,12 @@ pub fn check_issued(files: &TlsFiles) -> Result<(), TlsError> {
 /// If a file cannot be read or used.
 pub fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
     let unusable = |why: String| TlsError::Unusable { path: files.cert.clone(), why };
+    let own = Credentials::read(files, Role::Client)?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|e| unusable(e.to_string()))?
-        .with_root_certificates(roots(files)?)
-        .with_client_auth_cert(read_certificates(&files.cert)?, read_key(&files.key)?)
+        .with_root_certificates(own.roots(files)?)
+        .with_client_auth_cert(own.chain, own.key)
         .map_err(|e| unusable(e.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -276,6 +285,8 @@ mod tests {
     use super::*;
     use crate::certs::{Authority, CA_CERTIFICATE, Issued, Subject};
     use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SanType};
+    use signonce_core::replica::fence::ClusterId;
+    use signonce_protocol::NodeId;
 
     fn certificate(key: &KeyPair, uris: &[&str]) -> CertificateDer<'static> {
         let mut params = CertificateParams::new(vec!["host.example".into()]).unwrap();
@@ -324,34 +335,81 @@ mod tests {
         assert_eq!(spki(&one, &[]), Fingerprint(expected));
     }
 
+    /// A node that `authority` issued into `dir`.
+    fn node(authority: &Authority, dir: &Path, id: u64, days: u32) -> TlsFiles {
+        let subject = Subject::Node { cluster: ClusterId([7; 16]), node: NodeId(id), hosts: Vec::new() };
+        let Issued { cert, key } = authority.issue(dir, &subject, days).unwrap();
+        TlsFiles { ca: dir.join(CA_CERTIFICATE), cert, key }
+    }
+
     #[test]
     fn a_certificate_must_be_of_the_authority_beside_it() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let [own, foreign] = [&dir, &other].map(|dir| Authority::create(dir.path()).unwrap());
-        let subject = |name: &str| Subject::Client(name.into());
-        let files = |issued: Issued| TlsFiles {
-            ca: dir.path().join(CA_CERTIFICATE),
-            cert: issued.cert,
-            key: issued.key,
-        };
-        check_issued(&files(own.issue(dir.path(), &subject("a"), 10).unwrap())).unwrap();
-        check_issued(&files(own.issue(dir.path(), &subject("ended"), 0).unwrap())).unwrap();
-        let error =
-            check_issued(&files(foreign.issue(other.path(), &subject("a"), 10).unwrap())).unwrap_err();
+        check_issued(&node(&own, dir.path(), 1, 10)).unwrap();
+        check_issued(&node(&own, dir.path(), 2, 0)).unwrap();
+        let mixed = TlsFiles { ca: dir.path().join(CA_CERTIFICATE), ..node(&foreign, other.path(), 1, 10) };
+        let error = check_issued(&mixed).unwrap_err();
         assert!(matches!(error, TlsError::NotIssued { .. }), "{error}");
     }
 
     #[test]
     fn files_that_cannot_be_used_are_named() {
         let dir = tempfile::tempdir().unwrap();
+        let files = node(&Authority::create(dir.path()).unwrap(), dir.path(), 1, 10);
         let (path, missing) = (dir.path().join("x.pem"), dir.path().join("missing.pem"));
         std::fs::write(&path, "no pem").unwrap();
-        for error in [
-            read_certificates(&path).unwrap_err(),
-            read_certificates(&missing).unwrap_err(),
-            read_key(&path).unwrap_err(),
-        ] {
-            assert!(error.to_string().contains(".pem"), "{error}");
+        for bad in [&path, &missing] {
+            for files in [
+                TlsFiles { ca: bad.clone(), ..files.clone() },
+                TlsFiles { cert: bad.clone(), ..files.clone() },
+                TlsFiles { key: bad.clone(), ..files.clone() },
+            ] {
+                for error in [
+                    check_issued(&files).unwrap_err(),
+                    server_config(&files).unwrap_err(),
+                    client_config(&files).unwrap_err(),
+                ] {
+                    assert!(error.to_string().starts_with(&*bad.to_string_lossy()), "{error}");
+                }
+            }
         }
+    }
+
+    /// What people hand in, of which the reader's own tests have the rest.
+    #[test]
+    fn a_certificate_for_servers_alone_and_an_old_one_are_called_that_and_not_another_authoritys() {
+        let dir =
+            Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../protocol/tests/vectors/tls");
+        let of = |cert: &str, key: &str| TlsFiles {
+            ca: dir.join("ca.pem"),
+            cert: dir.join(cert),
+            key: dir.join(key),
+        };
+        for cert in ["good.pem", "bom.pem"] {
+            check_issued(&of(cert, "good.key")).unwrap();
+        }
+        for (cert, key, says) in [
+            ("server-auth-only.pem", "server-auth-only.key", "may act as a server alone"),
+            ("x509-v1.pem", "x509-v1.key", "version 1"),
+            ("reversed.pem", "good.key", "number 2 is"),
+            ("p521.pem", "p521.key", "P-521"),
+            ("good.pem", "encrypted-sec1.key", "encrypted"),
+        ] {
+            let error = check_issued(&of(cert, key)).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("not issued by"), "{cert}: {error}");
+        }
+        for (cert, says) in [
+            ("server-auth-only.pem", "clientAuth"),
+            ("x509-v1.pem", "version 1"),
+            ("reversed.pem", "an authority's"),
+            ("p521.pem", "P-521"),
+            ("good.der", "DER"),
+            ("good.key", "it holds PRIVATE KEY"),
+        ] {
+            let error = PeerIdentity::of_file(&dir.join(cert)).unwrap_err().to_string();
+            assert!(error.contains(cert) && error.contains(says), "{cert}: {error}");
+        }
+        PeerIdentity::of_file(&dir.join("bom.pem")).unwrap();
     }
 }

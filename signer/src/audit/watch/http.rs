@@ -1,10 +1,10 @@
 //! Streams to a URL's host, with TLS where the URL says so, and JSON posted over them: for chains without WebSocket
 //! and for webhooks.
 
-use crate::post::post_json;
+use crate::{post::post_json, server::tls::read_certificates};
 use hyper::{Uri, body::Bytes};
 use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls_pki_types::ServerName;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -36,9 +36,8 @@ impl Dialer {
         let mut roots = RootCertStore::empty();
         match authorities {
             Some(path) => {
-                let read = |e| format!("cannot read certificates from {}: {e}", path.display());
-                for certificate in CertificateDer::pem_file_iter(path).map_err(read)? {
-                    roots.add(certificate.map_err(read)?).map_err(|e| format!("{}: {e}", path.display()))?;
+                for certificate in read_certificates(path).map_err(|e| e.to_string())? {
+                    roots.add(certificate).map_err(|e| format!("{}: {e}", path.display()))?;
                 }
             }
             None => {

@@ -1,11 +1,13 @@
 //! The node's certificate: right names, right authority, valid now and for a while.
 
 use super::Findings;
-use crate::{config::Config, server::tls};
+use crate::{
+    config::Config,
+    server::tls::{self, Credentials, leaf::Role},
+};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
-    server::WebPkiClientVerifier,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use signonce_cluster::node_name;
@@ -17,16 +19,15 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 const RENEW: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
-    if let Err(error) = tls::server_config(&config.tls) {
-        return findings.wrong("certificate", error);
-    }
-    let (chain, roots) =
-        match (tls::read_certificates(&config.tls.cert), tls::read_certificates(&config.tls.ca)) {
-            (Ok(chain), Ok(roots)) => (chain, roots),
-            (Err(error), _) | (_, Err(error)) => return findings.wrong("certificate", error),
-        };
-    for (what, certificates) in [("certificate", &chain), ("authority", &roots)] {
+    let Credentials { authorities, chain, .. } = match Credentials::read(&config.tls, Role::Node) {
+        Ok(own) => own,
+        Err(error) => return findings.wrong("certificate", error),
+    };
+    for (what, certificates) in [("certificate", &chain), ("authority", &authorities)] {
         expiry(what, certificates, findings);
+    }
+    if let Err(error) = tls::check_issued(&config.tls) {
+        return findings.wrong("certificate", error);
     }
     let mut names = Vec::new();
     match config.cluster.id.parse::<ClusterId>() {
@@ -34,7 +35,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         Err(why) => findings.wrong("certificate", why),
     }
     names.extend(host(&config.this_member().client_url));
-    match verify(&chain, roots, &names) {
+    match verify(&chain, authorities, &names) {
         Ok(()) => findings.fine("certificate", format!("carries {}", names.join(", "))),
         Err(why) => findings.wrong("certificate", why),
     }
@@ -46,7 +47,7 @@ fn host(url: &str) -> Option<String> {
     Some(uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned())
 }
 
-/// As other members and clients will: as a server by each of its names, and as a client of other members.
+/// As other members and clients will: as a server by each of its names. As a client of members it was judged before.
 fn verify(
     chain: &[CertificateDer<'static>],
     authorities: Vec<CertificateDer<'static>>,
@@ -56,11 +57,10 @@ fn verify(
     for authority in authorities {
         roots.add(authority).map_err(|e| format!("the authority cannot be used: {e}"))?;
     }
-    let roots = Arc::new(roots);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let (leaf, rest) = chain.split_first().ok_or("there is none")?;
     let now = UnixTime::now();
-    let as_server = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+    let as_server = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|e| e.to_string())?;
     for name in names {
@@ -68,10 +68,7 @@ fn verify(
         let verified = as_server.verify_server_cert(leaf, rest, &server_name, &[], now);
         verified.map_err(|e| format!("others will not accept it for {name}: {e}"))?;
     }
-    let as_client =
-        WebPkiClientVerifier::builder_with_provider(roots, provider).build().map_err(|e| e.to_string())?;
-    let verified = as_client.verify_client_cert(leaf, rest, now);
-    verified.map(drop).map_err(|e| format!("other members will not accept it from this node: {e}"))
+    Ok(())
 }
 
 fn expiry(what: &str, certificates: &[CertificateDer<'static>], findings: &mut Findings) {
