@@ -9,6 +9,8 @@
 //! needs in a pod.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
+// `println!` and `eprintln!` panic where nobody reads; commands write with what `cli::common` has.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod activity;
 pub mod admin;

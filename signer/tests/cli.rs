@@ -1,5 +1,8 @@
 //! The commands as an operator meets them: the real program, its exit codes, and what it leaves on disk.
 
+#[path = "cli/messages.rs"]
+mod messages;
+
 use signonce::dev::{LocalCluster, LocalOptions};
 use std::{
     fs,

@@ -206,6 +206,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stdout)]
     fn every_method_that_is_served_stands_in_the_table() {
         let declared = include_str!("api.rs").split("#[method(name = \"").skip(1);
         let served: BTreeSet<String> =

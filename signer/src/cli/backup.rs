@@ -1,6 +1,6 @@
 //! `signonce backup`: copies of everything the cluster knows, for the day when a majority is lost.
 
-use super::common::{Done, Output, Reach, Usage, load, table};
+use super::common::{Done, Output, Reach, Usage, load, table, told};
 use crate::{
     backup::{
         Manifest,
@@ -94,7 +94,7 @@ async fn create(args: Create) -> anyhow::Result<()> {
     folder::write(&path, &parts, true)?;
     let value = json!({ "path": path, "manifest": manifest });
     let text = format!("Backup written to {}.\n{}", path.display(), describe(&manifest));
-    args.reach.output.print(&value, text)
+    args.reach.output.done(&value, text)
 }
 
 /// The authority that was given, or the one of the configuration.
@@ -102,7 +102,8 @@ pub(super) fn authority(given: Option<&Path>, config: &Path) -> anyhow::Result<P
     match given {
         Some(path) => Ok(path.to_owned()),
         None => load(config, &[]).map(|loaded| loaded.config.tls.ca).map_err(|error| {
-            Usage(format!("{error:#}; or give the authority of the nodes' certificates with --ca")).into()
+            Usage(format!("{}; or give the authority of the nodes' certificates with --ca", told(&error)))
+                .into()
         }),
     }
 }

@@ -103,7 +103,7 @@ pub(super) fn run(args: Args) -> Done {
                 key.display(),
                 place.dir.display()
             );
-            output.print(&json!({ "ca": ca, "caKey": key }), text)?;
+            output.done(&json!({ "ca": ca, "caKey": key }), text)?;
         }
         Command::Issue(Issue::Node { id, cluster, hosts, common }) => {
             issue(&Subject::Node { cluster, node: NodeId(id), hosts }, &common)?;
@@ -132,5 +132,5 @@ fn issue(subject: &Subject, common: &Common) -> anyhow::Result<()> {
         cert.display(),
         key.display()
     );
-    common.output.print(&json!({ "cert": cert, "key": key, "spki": spki, "days": common.days }), text)
+    common.output.done(&json!({ "cert": cert, "key": key, "spki": spki, "days": common.days }), text)
 }

@@ -111,7 +111,7 @@ async fn add(args: Add) -> anyhow::Result<()> {
     let admin = args.reach.client()?;
     args.confirm.ask(format!("Will add this chain:\n{}", describe(std::slice::from_ref(&chain))))?;
     let done = admin.change(&Change::AddChain(chain.clone())).await?;
-    args.reach.output.print(&done, format!("Added chain {} (log entry {}).", chain.name, done.at))
+    args.reach.output.done(&done, format!("Added chain {} (log entry {}).", chain.name, done.at))
 }
 
 fn describe(chains: &[Chain]) -> String {

@@ -2,7 +2,7 @@
 
 mod terms;
 
-use super::common::{Confirm, Done, Reach, Usage, table};
+use super::common::{Confirm, Done, Reach, Usage, say, table};
 use crate::{
     admin::{
         api::ClientRow,
@@ -202,7 +202,7 @@ pub(super) async fn run(args: Args) -> Done {
             let admin = reach.client()?;
             confirm.ask(format!("Will remove client {name}; its certificate is never accepted again."))?;
             let done = admin.change(&Change::RemoveClient { name: name.clone() }).await?;
-            reach.output.print(&done, format!("Removed client {name} (log entry {}).", done.at))?;
+            reach.output.done(&done, format!("Removed client {name} (log entry {}).", done.at))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -231,7 +231,7 @@ async fn add(args: Add) -> anyhow::Result<()> {
     let change = Change::AddClient { name: name.clone(), spki: identity.spki.0, rights };
     let added = admin.change(&change).await;
     if let (Err(CallError::Proposed { .. }), Some(_)) = (&added, &allowance) {
-        eprintln!(
+        say!(
             "Leave to have keys made is not part of the proposal: once it is approved, run `signonce clients update \
              {name} --may-generate`."
         );
@@ -243,7 +243,7 @@ async fn add(args: Add) -> anyhow::Result<()> {
             format!("client {name} was added, without leave to have keys made (`signonce clients update` gives it)")
         })?;
     }
-    args.reach.output.print(&done, format!("Added client {name} (log entry {}).", done.at))
+    args.reach.output.done(&done, format!("Added client {name} (log entry {}).", done.at))
 }
 
 async fn update(args: Update) -> anyhow::Result<()> {
@@ -267,7 +267,7 @@ async fn update(args: Update) -> anyhow::Result<()> {
     };
     args.confirm.ask(plan)?;
     let done = allow(&admin, &name, allowance).await?;
-    args.reach.output.print(&done, format!("Updated client {name} (log entry {}).", done.at))
+    args.reach.output.done(&done, format!("Updated client {name} (log entry {}).", done.at))
 }
 
 async fn genesis(admin: &AdminClient, chain: Option<&str>) -> anyhow::Result<Option<GenesisHash>> {

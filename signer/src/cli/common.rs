@@ -1,15 +1,20 @@
-//! What the commands share: exit codes, reaching a node, plans and questions, tables and JSON.
+//! What the commands share: exit codes, reaching a node, plans and questions, tables and JSON, and everything that is
+//! written to standard output and standard error.
+//!
+//! Commands write with [`Output`], [`stdout`] and [`say!`] alone, never with `println!`, which panics where nobody reads.
+//! What cannot be shown before a change stops the command; after one it is exit code 3, because the change stands.
 
 use crate::{
     admin::client::{AdminClient, CallError},
     config::{Config, DEFAULT_PATH, Loaded, TlsFiles},
     enroll::EnrollError,
 };
+use anyhow::Context as _;
 use serde::Serialize;
 use signonce_protocol::LogIndex;
 use std::{
     fmt::Display,
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    io::{self, BufRead as _, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -27,14 +32,93 @@ pub(super) struct Usage(pub String);
 #[error("{0}")]
 pub(super) struct NotYet(pub String);
 
+/// Standard output took no more: exit code 1, and silence where the reader has left, as in `status | head`.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+struct Unread(io::Error);
+
+/// A change is made, and could not be told: exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "done, but what came of it could not be printed ({0}). Do not repeat the command: `signonce status` and the list \
+     commands show what is there now"
+)]
+struct DoneUntold(io::Error);
+
+/// Standard output, whose errors say that it is that.
+pub(super) fn stdout() -> impl Write {
+    Stdout(io::stdout().lock())
+}
+
+struct Stdout(io::StdoutLock<'static>);
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(unread)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(unread)
+    }
+}
+
+/// An error of standard output, marked as one.
+pub(super) fn unread(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Unread(error))
+}
+
+/// Writes a line to standard error. That nobody reads it is no reason to end, least of all half-way through a change.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::common::write_stderr(format_args!($($text)*)) };
+}
+pub(super) use say;
+
+/// See [`say!`].
+pub(super) fn write_stderr(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// An error with its causes, none of them twice: many say in their own text what they came from.
+pub(super) fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        let said = [": ", "("].iter().any(|before| text.contains(&format!("{before}{cause}")));
+        if !said && text != cause {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Says why a command failed; its exit code.
+pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(id) = proposed(error) {
+        return tell_proposed(id).unwrap_or_else(|error| failed(&error));
+    }
+    let reader_left = |cause: &(dyn std::error::Error + 'static)| {
+        unread_in(cause).is_some_and(|unread| unread.0.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if !error.chain().any(reader_left) {
+        say!("signonce: {}", told(error));
+    }
+    ExitCode::from(exit_code(error))
+}
+
+fn unread_in<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Unread> {
+    cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+}
+
 /// The exit code of a failed command: 1 refused or failed, 2 wrong usage, 3 unknown, 4 not ready.
-pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
+fn exit_code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| {
         if cause.is::<Usage>() {
             return Some(2);
         }
         if cause.is::<NotYet>() {
             return Some(4);
+        }
+        if cause.is::<DoneUntold>() {
+            return Some(3);
         }
         if let Some(EnrollError::NotAnnounced(_)) = cause.downcast_ref() {
             return Some(4);
@@ -48,7 +132,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// The proposal that a command ended with, instead of a change.
-pub(super) fn proposed(error: &anyhow::Error) -> Option<LogIndex> {
+fn proposed(error: &anyhow::Error) -> Option<LogIndex> {
     let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<CallError>() {
         Some(CallError::Proposed { id }) => Some(*id),
         _ => match cause.downcast_ref::<EnrollError>() {
@@ -60,7 +144,7 @@ pub(super) fn proposed(error: &anyhow::Error) -> Option<LogIndex> {
 }
 
 /// Says what the other officer has to do. That is what the command was for: no failure.
-pub(super) fn tell_proposed(id: LogIndex) -> ExitCode {
+fn tell_proposed(id: LogIndex) -> Done {
     // Whatever command it was, each has the switch under this name.
     let output = Output { json: std::env::args().any(|argument| argument == "--json") };
     let approve = format!("signonce proposals approve {id}");
@@ -69,10 +153,8 @@ pub(super) fn tell_proposed(id: LogIndex) -> ExitCode {
         "Proposed, and nothing changed yet: this takes two key officers. Another one approves it within a day with:\n  \
          {approve}"
     );
-    match output.print(&value, text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    output.done(&value, text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `--config`
@@ -152,7 +234,8 @@ impl Reach {
         let Some(place) = &self.admin else {
             let loaded = load(&self.config, &[]).map_err(|error| {
                 Usage(format!(
-                    "{error:#}; or say which node to ask with --admin unix:SOCKET or https://HOST:PORT"
+                    "{}; or say which node to ask with --admin unix:SOCKET or https://HOST:PORT",
+                    told(&error)
                 ))
             })?;
             return Ok(AdminClient::unix(loaded.config.admin_socket()));
@@ -170,16 +253,20 @@ impl Reach {
 }
 
 impl Output {
-    /// Prints `value` as JSON with `--json`, else `text` as it is.
+    /// Prints `value` as JSON with `--json`, else `text` as it is. For what was only looked at.
     pub fn print(self, value: &impl Serialize, text: impl Display) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
-        if self.json {
-            serde_json::to_writer_pretty(&mut out, value)?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "{}", text.to_string().trim_end())?;
-        }
-        Ok(())
+        let text = if self.json { serde_json::to_string_pretty(value)? } else { text.to_string() };
+        let mut out = stdout();
+        writeln!(out, "{}", text.trim_end())?;
+        Ok(out.flush()?)
+    }
+
+    /// The same for what came of a change. That it cannot be printed does not unmake the change.
+    pub fn done(self, value: &impl Serialize, text: impl Display) -> anyhow::Result<()> {
+        self.print(value, text).map_err(|error| match error.downcast::<io::Error>() {
+            Ok(error) => DoneUntold(error).into(),
+            Err(error) => error,
+        })
     }
 }
 
@@ -189,23 +276,33 @@ impl Confirm {
     /// # Errors
     /// If nobody can be asked (usage), or the answer is no.
     pub fn ask(self, plan: impl Display) -> anyhow::Result<()> {
-        eprintln!("{}", plan.to_string().trim_end());
+        let plan = plan.to_string();
         if self.yes {
+            say!("{}", plan.trim_end());
             return Ok(());
         }
+        let unseen = "nothing was done: the plan cannot be shown on standard error";
+        writeln!(io::stderr(), "{}", plan.trim_end()).context(unseen)?;
         if !io::stdin().is_terminal() {
             let why = "nothing was done: there is no terminal to ask at; look at the plan and give --yes";
             return Err(Usage(why.into()).into());
         }
-        eprint!("Go on? [y/N] ");
-        io::stderr().flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
+        let answer = question("Go on? [y/N] ")?;
         match answer.trim() {
             "y" | "Y" | "yes" => Ok(()),
             _ => anyhow::bail!("nothing was done"),
         }
     }
+}
+
+/// Asks at the terminal, on standard error: standard output is for the result.
+pub(super) fn question(text: &str) -> io::Result<String> {
+    let mut err = io::stderr().lock();
+    err.write_all(text.as_bytes())?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer)
 }
 
 /// Columns as wide as their widest cell, two spaces apart.
@@ -227,7 +324,6 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
 mod tests {
     use super::*;
     use crate::admin::api::{AdminError, AdminErrorCode};
-    use anyhow::Context as _;
 
     #[test]
     fn the_exit_code_says_what_kind_of_failure_it_was() {
@@ -245,6 +341,28 @@ mod tests {
             let wrapped = Err::<(), _>(error).context("while importing").unwrap_err();
             assert_eq!(exit_code(&wrapped), code);
         }
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read x: {source}")]
+        struct Read {
+            source: io::Error,
+        }
+        let error = Read { source: io::Error::other("the disk is gone") };
+        let error = Err::<(), _>(error).context("while importing").unwrap_err();
+        assert_eq!(told(&error), "while importing: cannot read x: the disk is gone");
+        assert_eq!(told(&anyhow::anyhow!("no").context("nothing was done")), "nothing was done: no");
+    }
+
+    #[test]
+    fn what_cannot_be_printed_after_a_change_is_told_from_what_cannot_be_shown() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(exit_code(&unread(full()).into()), 1);
+        let untold = anyhow::Error::from(DoneUntold(full()));
+        assert_eq!(exit_code(&untold), 3);
+        assert!(told(&untold).starts_with("done, but"), "{untold}");
     }
 
     #[test]

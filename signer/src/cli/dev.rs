@@ -1,18 +1,13 @@
 //! `signonce dev`: a local cluster that stays up.
 
-use super::common::{Done, Output};
+use super::common::{Done, Output, stdout};
 use crate::{
     dev::{ClientFiles, DevKey, LocalCluster, LocalOptions},
     server::process::StopSignals,
 };
 use serde::Serialize;
 use signonce_protocol::{GenesisHash, PublicKey};
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 /// How long the nodes may take to be ready.
 const READY: Duration = Duration::from_secs(60);
@@ -144,7 +139,7 @@ fn announce(cluster: &LocalCluster, keys: Vec<DevKey>, output: Output) -> anyhow
         },
         keys: keys.into_iter().map(key_row).collect(),
     };
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if output.json {
         writeln!(out, "{}", serde_json::to_string(&ready)?)?;
     } else {

@@ -59,7 +59,7 @@ pub(super) fn run(args: Args) -> Done {
         "node": own.node, "cluster": cluster.to_string(), "dataDir": dir, "recipient": recipient,
         "certificateName": node_name(&cluster, own.node),
     });
-    args.output.print(&value, text)?;
+    args.output.done(&value, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

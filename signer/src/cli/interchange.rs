@@ -1,7 +1,7 @@
 //! `signonce watermarks export | import`: watermarks as a file.
 
 use super::{
-    common::{Confirm, Done, Reach, Usage, table},
+    common::{Confirm, Done, Reach, Usage, say, stdout, table},
     keys::find_chain,
 };
 use crate::{
@@ -70,13 +70,13 @@ pub(super) async fn export(args: Export) -> Done {
     let armed = rows.iter().filter(|row| row.genesis == chain.genesis && row.state == KeyState::Armed);
     let armed = armed.filter(|row| !row.watermarks.is_empty()).count();
     if armed > 0 {
-        eprintln!(
+        say!(
             "{armed} of these keys are armed: what they sign from now on is not in the file. Before they sign \
              elsewhere, disable them here and export again."
         );
     }
     match &args.out {
-        None => std::io::stdout().lock().write_all(&file)?,
+        None => stdout().write_all(&file)?,
         Some(path) => {
             let written = || -> std::io::Result<()> {
                 let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -91,7 +91,7 @@ pub(super) async fn export(args: Export) -> Done {
                 chain.name,
                 path.display()
             );
-            args.reach.output.print(&value, text)?;
+            args.reach.output.done(&value, text)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -136,7 +136,7 @@ pub(super) async fn import(args: Import) -> Done {
     let done = admin.change(&Change::ImportWatermarks { chain: genesis, floors }).await?;
     let value = json!({ "raised": raises, "logIndex": done.at });
     let text = format!("Raised the watermarks of {} keys (log entry {}).", raises.len(), done.at);
-    args.reach.output.print(&value, text)?;
+    args.reach.output.done(&value, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,12 +8,12 @@
 //! IDENTITY, db/    the store: only made when the cluster has said yes
 //! ```
 
-use super::common::{ConfigFile, Confirm, Done, Output, Usage, load};
+use super::common::{ConfigFile, Confirm, Done, Output, Usage, load, say};
 use crate::{
     admin::{client::AdminClient, client::CallError, join::Joined},
     certs::write_new,
     config::{Config, IDENTITY_FILE, JOINING_FILE, TlsFiles},
-    server::tls::{self, DnsNames},
+    server::tls::{Credentials, DnsNames, leaf::Role},
 };
 use anyhow::{Context as _, bail};
 use serde_json::json;
@@ -107,7 +107,7 @@ pub(super) async fn run(args: Args) -> Done {
         dir.display()
     );
     let value = json!({ "node": node, "cluster": cluster.to_string(), "dataDir": dir, "joined": true });
-    args.output.print(&value, text)?;
+    args.output.done(&value, text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -120,8 +120,8 @@ fn read_token(path: &Path) -> anyhow::Result<JoinToken> {
 /// The certificate is looked at here too: the cluster's answer would be the same, after the identity was made.
 fn check_certificate(config: &Config, cluster: &ClusterId) -> anyhow::Result<()> {
     let wanted = node_name(cluster, config.node.id);
-    let certificates = tls::read_certificates(&config.tls.cert)?;
-    let names = certificates.first().map(|leaf| DnsNames::of(leaf).0.to_vec()).unwrap_or_default();
+    let own = Credentials::read(&config.tls, Role::Node)?;
+    let names = own.chain.first().map(|leaf| DnsNames::of(leaf).0.to_vec()).unwrap_or_default();
     if names.contains(&wanted) {
         return Ok(());
     }
@@ -248,7 +248,7 @@ async fn ask(via: &[String], files: &TlsFiles, member: &Member, token: &JoinToke
             Ok(joined) => return Ok(joined),
             Err(error @ CallError::Failed(_)) if error.exit_code() != 4 => return Err(error.into()),
             Err(error) => {
-                eprintln!("signonce: {error}");
+                say!("signonce: {error}");
                 last = Some(error);
             }
         }

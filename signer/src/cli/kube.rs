@@ -1,6 +1,6 @@
 //! `signonce kube`: what the chart's containers and jobs run. There is no shell in the image.
 
-use super::common::{Done, Output, Usage};
+use super::common::{Done, Output, Usage, say};
 use crate::{
     admin::client::AdminClient,
     certs::Subject,
@@ -123,16 +123,16 @@ fn prepare(args: &Prepare) -> Done {
         format!("{} cannot be node {} with what it was given, and nothing was made", args.pod, plan.node())
     })?;
     match plan {
-        Plan::Run(node) => println!("{} is node {node}, which its volume holds", args.pod),
+        Plan::Run(node) => say!("{} is node {node}, which its volume holds", args.pod),
         Plan::Form(node) => {
             form(&config)?;
-            println!(
+            say!(
                 "{} is node {node}: its store is made, the cluster forms when all first members are there",
                 args.pod
             );
         }
         Plan::Join(node) => {
-            println!("{} joins as node {node}", args.pod);
+            say!("{} joins as node {node}", args.pod);
             join(&args.out, &offer.context("a join without an offer")?)?;
         }
     }
@@ -241,7 +241,7 @@ async fn wait(args: Wait) -> Done {
                 Err(_) => "it does not answer".to_owned(),
             };
             if why != said {
-                eprintln!("{node}: {why}");
+                say!("{node}: {why}");
                 said = why;
             }
             if Instant::now() > until {
@@ -254,14 +254,12 @@ async fn wait(args: Wait) -> Done {
             }
             sleep(PAUSE).await;
         }
-        println!("{node} is ready");
+        say!("{node} is ready");
     }
     if let (Some(name), Some(namespace)) = (&args.mark, &args.namespace) {
         let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
         KubeApi::in_pod()?.merge(&path, &json!({ "data": { "formed": "true" } })).await?;
-        println!(
-            "{name} says that the cluster has formed: from now on no empty volume becomes a first member"
-        );
+        say!("{name} says that the cluster has formed: from now on no empty volume becomes a first member");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -333,7 +331,7 @@ async fn certs(args: Certs) -> Done {
     } else {
         format!("made {}", made.join(", "))
     };
-    args.output.print(&json!({ "made": made }), text)?;
+    args.output.done(&json!({ "made": made }), text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -360,8 +358,8 @@ struct Drain {
 async fn drain(args: &Drain) -> Done {
     // Whatever happens the pod stops next, and SIGTERM hands over once more.
     match AdminClient::unix(&args.socket).transfer_leadership(None).await {
-        Ok(heir) => println!("leadership went to node {heir}"),
-        Err(error) => println!("no leadership was handed over: {error}"),
+        Ok(heir) => say!("leadership went to node {heir}"),
+        Err(error) => say!("no leadership was handed over: {error}"),
     }
     sleep(Duration::from_secs(args.wait)).await;
     Ok(ExitCode::SUCCESS)
@@ -394,7 +392,7 @@ async fn leader_label(args: &LeaderLabel) -> Done {
             let value = if leads { json!("true") } else { json!(null) };
             match api.merge(&path, &json!({ "metadata": { "labels": { LEADER_LABEL: value } } })).await {
                 Ok(()) => labelled = Some(leads),
-                Err(error) => eprintln!("the label cannot be set: {error}"),
+                Err(error) => say!("the label cannot be set: {error}"),
             }
         }
         tokio::select! {

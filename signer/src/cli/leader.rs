@@ -92,7 +92,7 @@ async fn transfer(args: Transfer) -> anyhow::Result<()> {
     }
     args.confirm.ask(plan)?;
     let heir = admin.transfer_leadership(to).await?;
-    args.reach.output.print(&json!({ "leader": heir }), format!("Node {heir} leads."))
+    args.reach.output.done(&json!({ "leader": heir }), format!("Node {heir} leads."))
 }
 
 async fn pin(args: Pin) -> anyhow::Result<()> {
@@ -114,7 +114,7 @@ async fn pin(args: Pin) -> anyhow::Result<()> {
         Some(pin) => format!("The leader is pinned to {pin} (log entry {}).", done.at),
         None => format!("The leader is pinned to nothing (log entry {}).", done.at),
     };
-    args.reach.output.print(&json!({ "pin": pin, "logIndex": done.at }), text)
+    args.reach.output.done(&json!({ "pin": pin, "logIndex": done.at }), text)
 }
 
 /// A pin to where nobody is would be a typing error more often than a plan.

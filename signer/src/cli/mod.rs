@@ -40,7 +40,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown (look before trying again), \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown, or done and not told (look before \
+     trying again), \
      4 not ready (try again later).";
 
 #[derive(Subcommand, Debug)]
@@ -76,19 +77,24 @@ enum Command {
 
 /// Parses the arguments of the process and runs the command they name.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return explain(&error),
+    };
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(run(command)));
-    done.unwrap_or_else(|error| {
-        if let Some(id) = common::proposed(&error) {
-            return common::tell_proposed(id);
-        }
-        eprintln!("signonce: {error:#}");
-        ExitCode::from(common::exit_code(&error))
-    })
+    done.unwrap_or_else(|error| common::failed(&error))
+}
+
+/// Prints what clap has to say: the help that was asked for, or what is wrong with the arguments.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(unprinted) if !error.use_stderr() => common::failed(&common::unread(unprinted).into()),
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
 }
 
 async fn run(command: Command) -> common::Done {

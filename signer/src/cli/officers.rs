@@ -176,7 +176,7 @@ pub(super) async fn run(args: Args) -> Done {
             confirm.ask(plan)?;
             let done = admin.change(&Change::RequireApproval { on }).await?;
             let now = if on { "two key officers" } else { "one key officer" };
-            reach.output.print(&done, format!("Dangerous changes take {now} (log entry {}).", done.at))?;
+            reach.output.done(&done, format!("Dangerous changes take {now} (log entry {}).", done.at))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -216,7 +216,7 @@ async fn set(
         Some(role) => format!("{name} is a {role} (log entry {}).", done.at),
         None => format!("{name} has no role any more (log entry {}).", done.at),
     };
-    reach.output.print(&done, text)
+    reach.output.done(&done, text)
 }
 
 /// What the plan says of how the officer will be known.
@@ -270,7 +270,7 @@ async fn pin(args: Pin) -> anyhow::Result<()> {
     ))?;
     let change = Change::PinOfficer { name: name.clone(), certificate, role: None };
     let done = admin.change(&change).await?;
-    reach.output.print(&done, format!("{name} is known by {certificate} (log entry {}).", done.at))
+    reach.output.done(&done, format!("{name} is known by {certificate} (log entry {}).", done.at))
 }
 
 async fn rotate(args: Rotate) -> anyhow::Result<()> {
@@ -296,7 +296,7 @@ async fn rotate(args: Rotate) -> anyhow::Result<()> {
     };
     confirm.ask(plan)?;
     let done = admin.change(&change).await?;
-    reach.output.print(&done, format!("{told} (log entry {})", done.at))
+    reach.output.done(&done, format!("{told} (log entry {})", done.at))
 }
 
 fn describe(report: &OfficersReport) -> String {
@@ -401,7 +401,7 @@ async fn decide(args: Decide, approve: bool) -> anyhow::Result<()> {
     }
     let what = if approve { "Approved, and made" } else { "Rejected" };
     let shown: Vec<String> = rows.iter().map(|row| format!("\n  {}", line(row))).collect();
-    reach.output.print(&done, format!("{what}:{}", shown.concat()))
+    reach.output.done(&done, format!("{what}:{}", shown.concat()))
 }
 
 async fn find(admin: &AdminClient, ids: &[u64]) -> anyhow::Result<Vec<ProposalRow>> {

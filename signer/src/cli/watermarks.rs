@@ -105,7 +105,7 @@ async fn raise(args: Raise) -> anyhow::Result<()> {
     let done = admin.change(&Change::RaiseWatermark { key: row.id, floors }).await?;
     args.reach
         .output
-        .print(&done, format!("Raised the watermark of {} to {to} (log entry {}).", row.id, done.at))
+        .done(&done, format!("Raised the watermark of {} to {to} (log entry {}).", row.id, done.at))
 }
 
 /// The coordinate of a key of this type, as `option` gives it.

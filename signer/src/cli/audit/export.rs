@@ -6,14 +6,14 @@ use crate::{
         file::{Line, Writer},
         query::{AuditPage, AuditQuery},
     },
-    cli::common::{Done, Reach},
+    cli::common::{Done, Reach, say, stdout},
 };
 use anyhow::Context as _;
 use signonce_cluster::clock::unix_ms;
 use signonce_protocol::{Hash, PublicKey};
 use std::{
     fs::OpenOptions,
-    io::{self, BufWriter, Write},
+    io::{BufWriter, Write},
     path::PathBuf,
     process::ExitCode,
 };
@@ -52,7 +52,7 @@ pub(super) async fn run(args: Args) -> Done {
             let file = OpenOptions::new().write(true).create_new(true).open(path);
             Box::new(BufWriter::new(file.with_context(|| format!("cannot write {}", path.display()))?))
         }
-        None => Box::new(BufWriter::new(io::stdout().lock())),
+        None => Box::new(BufWriter::new(stdout())),
     };
     let query = AuditQuery {
         from: args.from_index,
@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args) -> Done {
     }
     let written = ended?;
     if let Some(path) = args.file {
-        eprintln!("Wrote {written} lines to {}.", path.display());
+        say!("Wrote {written} lines to {}.", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,8 +119,7 @@ impl Export {
     }
 
     fn line(&mut self, line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
-        serde_json::to_writer(&mut *out, line)?;
-        out.write_all(b"\n")?;
+        writeln!(out, "{}", serde_json::to_string(line)?)?;
         self.written += 1;
         Ok(())
     }

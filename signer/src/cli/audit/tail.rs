@@ -6,13 +6,9 @@ use crate::{
         query::{AuditLine, AuditQuery},
         words,
     },
-    cli::common::{Done, Reach},
+    cli::common::{Done, Reach, stdout},
 };
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 /// Shows the last audit records, and with -f those to come.
 #[derive(clap::Args, Debug)]
@@ -50,10 +46,9 @@ pub(super) async fn run(args: Args) -> Done {
 }
 
 fn show(line: &AuditLine, json: bool) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if json {
-        serde_json::to_writer(&mut out, line)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string(line)?)?;
     } else if let (Some(record), Some(says)) = (&line.record, &line.says) {
         writeln!(out, "{:>8}  {}  {says}", line.seq, words::time(record.time_ms))?;
     }

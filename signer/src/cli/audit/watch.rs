@@ -6,7 +6,7 @@ use crate::{
         watch::{Plan, Told, Watcher, http::Dialer, sighting::WatchedKey},
         words,
     },
-    cli::common::{Done, Reach},
+    cli::common::{Done, Reach, say, stdout},
 };
 use anyhow::Context as _;
 use axum::{Router, routing::get};
@@ -137,10 +137,9 @@ fn show(event: &Told, args: &Args) -> io::Result<()> {
     if matches!(event, Told::Known { .. }) && !args.verbose {
         return Ok(());
     }
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if args.reach.output.json {
-        serde_json::to_writer(&mut out, event)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string(event)?)?;
     } else {
         writeln!(out, "{}", describe(event))?;
     }
@@ -204,7 +203,7 @@ impl Hooks {
                     Ok((status, _)) => format!("{url} answered {status}"),
                     Err(why) => why,
                 };
-                eprintln!("signonce: the alarm could not be delivered: {why}");
+                say!("signonce: the alarm could not be delivered: {why}");
                 tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
             }
         });

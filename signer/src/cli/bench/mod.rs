@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod report;
 
+use crate::cli::common::say;
 use crate::{
     dev::{DevKey, LocalCluster, LocalOptions, rss_mib},
     server::process::StopSignals,
@@ -121,7 +122,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) -> anyhow::Result<Report> {
     cluster.start_all()?;
     cluster.wait_ready(FORMING).await.context("the signers do not form a cluster")?;
-    eprintln!("making {} keys", args.keys);
+    say!("making {} keys", args.keys);
     let keys = cluster.provision().await?;
     // What is measured is the cluster, not its patience with one client.
     let limits =
@@ -131,13 +132,13 @@ async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) 
     let grandpa = keys.iter().find(|key| key.key_type == KeyType::Grandpa).context("no gran key was made")?;
     let babe: Vec<DevKey> = keys.iter().filter(|key| key.key_type == KeyType::Babe).cloned().collect();
     let bench = Arc::new(Bench { plan: Plan::of(args), grandpa: grandpa.clone(), babe, cluster });
-    eprintln!("measuring latencies");
+    say!("measuring latencies");
     let latency = latency::measure(&bench, dir).await?;
     let mut loads = Vec::new();
     for many in [false, true] {
         for clients in bench.plan.clients {
             let keys = if many { bench.babe.len() } else { 1 };
-            eprintln!("measuring the throughput of {clients} clients over {keys} keys");
+            say!("measuring the throughput of {clients} clients over {keys} keys");
             loads.push(load::measure(&bench, clients, many).await?);
         }
     }

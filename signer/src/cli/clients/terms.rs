@@ -96,7 +96,7 @@ pub(super) async fn limits(args: Limits) -> anyhow::Result<()> {
     let to = limits.as_ref().map_or_else(|| "the default".to_owned(), describe_limits);
     args.confirm.ask(format!("Will limit {whose} to {to}; so far it was {}.", describe_limits(&now)))?;
     let done = admin.change(&Change::SetClientLimits { name: args.name.clone(), limits }).await?;
-    args.reach.output.print(&done, format!("Limited {whose} to {to} (log entry {}).", done.at))
+    args.reach.output.done(&done, format!("Limited {whose} to {to} (log entry {}).", done.at))
 }
 
 pub(super) async fn rotate(args: Rotate) -> anyhow::Result<()> {
@@ -135,7 +135,7 @@ pub(super) async fn rotate(args: Rotate) -> anyhow::Result<()> {
     };
     args.confirm.ask(plan)?;
     let done = admin.change(&change).await?;
-    args.reach.output.print(&done, format!("{told} (log entry {})", done.at))
+    args.reach.output.done(&done, format!("{told} (log entry {})", done.at))
 }
 
 pub(super) async fn show(args: Show) -> anyhow::Result<()> {

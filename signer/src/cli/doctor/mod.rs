@@ -6,7 +6,7 @@ mod machine;
 mod network;
 
 use super::{
-    common::{ConfigFile, Done, Output, load, table},
+    common::{ConfigFile, Done, Output, load, table, told},
     status::bytes,
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Findings {
 pub(super) async fn run(args: Args) -> Done {
     let mut findings = Findings::default();
     match load(&args.config.config, &[]) {
-        Err(error) => findings.wrong("configuration", format!("{error:#}")),
+        Err(error) => findings.wrong("configuration", told(&error)),
         Ok(loaded) => {
             findings.fine("configuration", args.config.config.display());
             for warning in &loaded.warnings {

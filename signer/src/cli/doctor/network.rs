@@ -1,6 +1,7 @@
 //! Ports of this node, the other members, and this clock against theirs.
 
 use super::Findings;
+use crate::cli::common::told;
 use crate::{
     config::{Config, MemberSection},
     server::tls,
@@ -68,7 +69,7 @@ pub(super) async fn members(config: &Config, findings: &mut Findings) {
         }
         match timeout(PATIENCE, clock_of(config, member)).await {
             Ok(Ok(theirs)) => compare(&what, theirs, SystemTime::now(), findings),
-            Ok(Err(error)) => findings.wrong(&what, format!("{}: {error:#}", member.client_url)),
+            Ok(Err(error)) => findings.wrong(&what, format!("{}: {}", member.client_url, told(&error))),
             Err(_) => findings.wrong(&what, format!("{} does not answer", member.client_url)),
         }
     }

@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args) -> Done {
         "chain": chain.name, "group": args.group, "keys": made.keys,
         "sessionKeys": made.session_keys, "ownershipProof": made.ownership_proof,
     });
-    args.reach.output.print(&value, made.describe())?;
+    args.reach.output.done(&value, made.describe())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -109,7 +109,7 @@ pub(super) async fn run(args: Args) -> Done {
         "skipped": skipped,
         "destroy": files,
     });
-    args.reach.output.print(&value, summary(&imported, &files))?;
+    args.reach.output.done(&value, summary(&imported, &files))?;
     Ok(ExitCode::SUCCESS)
 }
 

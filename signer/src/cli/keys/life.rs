@@ -111,7 +111,7 @@ pub(super) async fn disable(args: One) -> Done {
         row.id, row.state
     ))?;
     let done = admin.change(&Change::DisableKey { id: row.id }).await?;
-    args.reach.output.print(&done, format!("Disabled {} (log entry {}).", row.id, done.at))?;
+    args.reach.output.done(&done, format!("Disabled {} (log entry {}).", row.id, done.at))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn arm(args: Arm) -> Done {
         "type": row.id.key_type, "public": row.id.public, "floors": floors, "logIndex": done.at,
     });
     let text = format!("Armed {}, {} (log entry {}).", row.id, describe_floors(&floors), done.at);
-    args.reach.output.print(&value, text)?;
+    args.reach.output.done(&value, text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -181,6 +181,6 @@ pub(super) async fn remove(args: One) -> Done {
         row.id, row.state
     ))?;
     let done = admin.change(&Change::RemoveKey { id: row.id }).await?;
-    args.reach.output.print(&done, format!("Removed {} (log entry {}).", row.id, done.at))?;
+    args.reach.output.done(&done, format!("Removed {} (log entry {}).", row.id, done.at))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admin::client::{AdminClient, CallError},
-    cli::common::{Confirm, Done, NotYet, Reach, Usage, table},
+    cli::common::{Confirm, Done, NotYet, Reach, Usage, say, table},
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
 use anyhow::Context as _;
@@ -158,7 +158,7 @@ pub(super) async fn run(args: Args) -> Done {
     let record = Record::open(&file, &chain, &args)?;
     let mut this = Move { args: &args, admin, chain, node, other, record, file };
     this.go(keys, &skipped).await?;
-    args.reach.output.print(&this.record, this.record.receipt())?;
+    args.reach.output.done(&this.record, this.record.receipt())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -461,7 +461,7 @@ fn still_runs(what: &str) -> anyhow::Error {
 
 /// Told on standard error: standard output is for the receipt.
 fn step(text: &str) {
-    eprintln!("{text}");
+    say!("{text}");
 }
 
 impl Record {

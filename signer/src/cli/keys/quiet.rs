@@ -11,7 +11,7 @@ use crate::{
         http::Dialer,
         sighting::{Sighting, WatchedKey},
     },
-    cli::common::{NotYet, Usage},
+    cli::common::{NotYet, Usage, say},
 };
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ impl Quiet {
         let watching = Watcher::new(plan).run(|told| {
             match told {
                 Told::Alarm { sighting, .. } if self.is_new(&sighting) => found = Some(sighting),
-                Told::Blind { why, .. } => eprintln!("Blind: {why}; trying again."),
+                Told::Blind { why, .. } => say!("Blind: {why}; trying again."),
                 _ => {}
             }
             found.is_none()

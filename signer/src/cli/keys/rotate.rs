@@ -15,7 +15,7 @@ use crate::{
         api::KeyRow,
         client::{AdminClient, CallError},
     },
-    cli::common::{Confirm, Done, NotYet, Reach, Usage, table},
+    cli::common::{Confirm, Done, NotYet, Reach, Usage, say, table},
 };
 use anyhow::Context as _;
 use hyper::Uri;
@@ -122,12 +122,12 @@ pub(super) async fn run(args: Args) -> Done {
             return Err(Usage(format!("{why}; give the file that the first step wrote with --record")).into());
         }
         (Some(record), ..) if record.state == Stage::Overlapping => {
-            eprintln!("The rotation in {} is under way; this is its set.", file.display());
+            say!("The rotation in {} is under way; this is its set.", file.display());
             record
         }
         (before, ..) => begin(&args, &admin, &chain, before.as_ref(), &file).await?,
     };
-    args.reach.output.print(&record, record.describe(&file))?;
+    args.reach.output.done(&record, record.describe(&file))?;
     Ok(ExitCode::SUCCESS)
 }
 

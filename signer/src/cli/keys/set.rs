@@ -5,7 +5,7 @@
 use super::floors::describe;
 use crate::{
     admin::client::{AdminClient, CallError},
-    cli::common::{Usage, table},
+    cli::common::{Usage, say, table},
     enroll::{EnrollError, NewKey, enroll, new_key_floors, recipients},
 };
 use serde::{Deserialize, Serialize};
@@ -169,7 +169,7 @@ impl Fresh {
             match enroll(admin, chain.genesis, &recipients, &key).await {
                 Ok(_) => {}
                 Err(EnrollError::Call(CallError::Proposed { id })) => {
-                    eprintln!(
+                    say!(
                         "{} signs once another key officer says so: signonce proposals approve {id}",
                         key.id
                     );

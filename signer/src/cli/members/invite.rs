@@ -75,7 +75,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             "token": shown, "tokenFile": invitation.token_file, "cluster": cluster,
         }),
     };
-    reach.output.print(&value, describe(&invited, &invitation, &cluster, "members add"))
+    reach.output.done(&value, describe(&invited, &invitation, &cluster, "members add"))
 }
 
 /// Has the cluster invite a node, or proposes that it does; answers the invitation and the cluster's id. The token is

@@ -157,7 +157,7 @@ async fn promote(args: Promote) -> anyhow::Result<()> {
     let lag = row.lag.map_or_else(String::new, |lag| format!(" It is {lag} log entries behind."));
     args.confirm.ask(format!("Will make node {node} ({} now) a voter.{lag}", role(&row)))?;
     let done = promote_now(&admin, node).await?;
-    args.reach.output.print(
+    args.reach.output.done(
         &json!({ "node": node, "role": "voter", "logIndex": done }),
         format!("Node {node} is a voter (log entry {done})."),
     )
@@ -184,7 +184,7 @@ async fn remove(args: Remove) -> anyhow::Result<()> {
         describe_seen(node, &seen)
     ))?;
     let at = remove_now(&admin, node).await?;
-    args.reach.output.print(
+    args.reach.output.done(
         &json!({ "node": node, "removed": true, "logIndex": at, "keysSeen": seen }),
         format!("Removed node {node} (log entry {at}).\n{}", describe_seen(node, &seen)),
     )

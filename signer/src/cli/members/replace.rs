@@ -13,7 +13,7 @@ use crate::{
         api::{AdminError, AdminErrorCode, MemberRow, ProposalRow},
         client::{AdminClient, CallError},
     },
-    cli::common::{Confirm, Reach, Usage},
+    cli::common::{Confirm, Reach, Usage, say},
 };
 use anyhow::{Context as _, bail};
 use serde_json::json;
@@ -91,7 +91,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let Replacement { seen, .. } = replacement;
     let value = json!({ "removed": old, "node": new, "keysSeen": seen });
     let text = format!("Node {new} has taken the place of node {old}.\n{}", describe_seen(old, &seen));
-    args.reach.output.print(&value, text)
+    args.reach.output.done(&value, text)
 }
 
 /// Only the leader knows who answers.
@@ -142,7 +142,7 @@ impl Replacement {
             peer.ok_or_else(|| Usage("say where the new node will be, with --peer HOST:PORT".into()))?;
         let invitation = Invitation { peer, token_file };
         let (invited, cluster) = invite::invite(&self.admin, &invitation, Some(self.old)).await?;
-        eprintln!("{}\n", invite::describe(&invited, &invitation, &cluster, "members replace"));
+        say!("{}\n", invite::describe(&invited, &invitation, &cluster, "members replace"));
         match invited.place {
             Place::Node(node) => Ok(node),
             Place::Proposal(id) => Err(CallError::Proposed { id }.into()),
@@ -257,5 +257,5 @@ impl Replacement {
 
 /// Each step is told at once, apart from the result on standard output.
 fn step(text: String) {
-    eprintln!("- {text}");
+    say!("- {text}");
 }

@@ -5,7 +5,7 @@ mod work;
 
 use super::{
     backup::{age, authority},
-    common::{Done, Reach, Usage, table},
+    common::{Done, Reach, Usage, question, say, table},
 };
 use crate::{
     admin::{api::AdminStatus, client::AdminClient},
@@ -20,7 +20,7 @@ use signonce_cluster::clock::unix_ms;
 use signonce_core::ClientState;
 use signonce_keys::{NodeIdentity, PassphraseSource, harden_process};
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     path::PathBuf,
     process::ExitCode,
 };
@@ -85,7 +85,7 @@ pub(super) async fn run(args: Args) -> Done {
         "clients": active_clients(&backup),
         "keys": report,
     });
-    args.reach.output.print(&value, tell(&backup, &status, &report))?;
+    args.reach.output.done(&value, tell(&backup, &status, &report))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,20 +150,14 @@ fn active_clients(backup: &Verified) -> Vec<&str> {
 
 fn confirm(args: &Args, backup: &Verified, status: &AdminStatus, plan: &Plan) -> anyhow::Result<()> {
     let old = &backup.manifest.cluster;
-    eprintln!("{}", describe(backup, status, plan));
+    say!("{}", describe(backup, status, plan));
     let typed = match &args.confirm {
         Some(given) => given.clone(),
         None if !io::stdin().is_terminal() => {
             let why = format!("nothing was done: there is no terminal to ask at; give --confirm {old}");
             return Err(Usage(why).into());
         }
-        None => {
-            eprint!("Type the id of the OLD cluster to go on, if it is stopped for ever: ");
-            io::stderr().flush()?;
-            let mut answer = String::new();
-            io::stdin().read_line(&mut answer)?;
-            answer
-        }
+        None => question("Type the id of the OLD cluster to go on, if it is stopped for ever: ")?,
     };
     if typed.trim().eq_ignore_ascii_case(old) {
         return Ok(());

@@ -6,7 +6,7 @@
 mod frame;
 mod screen;
 
-use super::common::{Done, Reach};
+use super::common::{Done, Reach, stdout};
 use crate::{admin::client::AdminClient, overview::Overview, server::process::StopSignals};
 use frame::Frame;
 use screen::Terminal;
@@ -58,7 +58,7 @@ async fn print(admin: &AdminClient, mut before: Overview, interval: Duration, ar
         } else {
             screen::lines(&frame, None).join("\n")
         };
-        let mut out = io::stdout().lock();
+        let mut out = stdout();
         writeln!(out, "{text}")?;
         out.flush()?;
         if args.once {

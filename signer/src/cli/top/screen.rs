@@ -3,7 +3,7 @@
 use super::frame::{DutyRow, Frame, NodeRow, StageRow};
 use crate::{
     cli::{
-        common::table,
+        common::{stdout, table},
         status::{ago, bytes},
     },
     overview::KeyProgress,
@@ -151,7 +151,7 @@ impl Drop for Terminal {
 }
 
 fn write(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     out.write_all(bytes)?;
     out.flush()
 }
