@@ -266,3 +266,33 @@ async fn a_hundred_requests_share_one_connection() {
     }
     assert_eq!(signer.asked().len(), 100);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_and_signature_of_the_last_answer_are_shown_to_a_signer_that_asks_for_them() {
+    let first = params();
+    let second = SignParams { payload: RawPayload::new(PayloadKind::BabeHeader, vec![4, 5, 6]), ..params() };
+    let unproved = || Err(RpcError::unproved("this node does not know of slot 7"));
+    let script = vec![Ok(granted(7)), unproved(), Ok(granted(8))];
+    let (signers, _served, client) = three([script, vec![Ok(granted(9))], vec![Ok(granted(9))]]).await;
+    client.sign(&first).await.unwrap();
+    assert_eq!(client.sign(&second).await.unwrap(), granted(8), "the signer that asked gets the proof");
+    let shown = signers[0].script.lock().unwrap().shown.clone();
+    let proof = Signed { payload: first.payload.clone(), signature: granted(7).signature };
+    let with_proof = LastSigned {
+        log_index: granted(7).log_index.unwrap(),
+        duty: granted(7).duty.unwrap(),
+        digest: first.payload.digest(),
+        signed: Some(proof),
+    };
+    let bare = LastSigned { signed: None, ..with_proof.clone() };
+    assert_eq!(shown, [None, Some(bare), Some(with_proof)], "and only then");
+    assert!(signers[1].asked().is_empty() && signers[2].asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_that_lags_is_passed_over_by_whoever_cannot_prove() {
+    let unproved = || vec![Err(RpcError::unproved("this node does not know of slot 7"))];
+    let (signers, _served, client) = three([unproved(), vec![Ok(granted(9))], unproved()]).await;
+    assert_eq!(client.sign(&params()).await.unwrap(), granted(9));
+    assert_eq!(signers[1].asked().len(), 1);
+}

@@ -307,15 +307,16 @@ impl TryFrom<String> for Every {
 pub struct AuditSection {
     /// Records older than this are pruned on this node.
     pub keep_days: u64,
-    /// The most records kept on this node; about 300 bytes each.
-    pub keep_records: u64,
+    /// Without effect, and still read so that older files are: a bound by number let one client make the records of
+    /// all others go.
+    pub keep_records: Option<u64>,
     /// How often this node signs the chain, if something was recorded.
     pub sign_secs: u64,
 }
 
 impl Default for AuditSection {
     fn default() -> Self {
-        Self { keep_days: 400, keep_records: 20_000_000, sign_secs: 300 }
+        Self { keep_days: 400, keep_records: None, sign_secs: 300 }
     }
 }
 
@@ -475,7 +476,6 @@ impl Config {
             ("limits.log_bytes_max", limits.log_bytes_max as u64),
             ("backup.keep", self.backup.keep as u64),
             ("audit.keep_days", self.audit.keep_days),
-            ("audit.keep_records", self.audit.keep_records),
             ("audit.sign_secs", self.audit.sign_secs),
         ] {
             if value == 0 {

@@ -6,7 +6,7 @@
 //! while all others are. Plaintext goes from `signonce_keys` into its keyring and nowhere else.
 
 use signonce_cluster::Handle;
-use signonce_core::{Change, Envelope, Key, KeyState, Member, State};
+use signonce_core::{Change, Envelope, Key, KeyState, Member, State, roles::node_actor};
 use signonce_keys::{Keyring, NodeIdentity, Recipient, SealedKey};
 use signonce_protocol::{GenesisHash, KeyId};
 use std::{
@@ -244,7 +244,7 @@ impl KeyringSync {
             return true; // Nothing to wait for but the status, which wakes the loop.
         }
         let change = Change::AnnounceMember(own.clone());
-        match self.handle.change(format!("node:{}", own.node), change, ANNOUNCE_AGAIN).await {
+        match self.handle.change(node_actor(own.node), change, ANNOUNCE_AGAIN).await {
             Ok(Ok(_)) => {
                 tracing::info!(node = %own.node, url = own.client_url, "this node announced itself");
                 return true;

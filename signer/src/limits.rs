@@ -1,9 +1,14 @@
-//! Keeps each client to its share of this node: a token bucket for requests, a number of claims under way.
+//! Keeps each client to its share of this node: token buckets for requests, for records of the audit, and for asking the
+//! log again what this node would refuse; a number of claims under way.
 //!
 //! [`sign`](crate::sign) asks before it reads a payload and again before a claim leaves for the log, so that a client
 //! that goes mad costs a look-up and not a place in the leader's queue. The limits are replicated
 //! ([`signonce_core::ClientLimits`]), the counting is this node's own. Time is monotonic: a clock that is set changes
 //! nothing.
+//!
+//! A claim leaves a record in the audit, for as long as records are kept. What a client may ask in a second for a while
+//! is therefore more than it may ask for ever: its share of records is ten minutes of its full rate, refilled at a
+//! twentieth of it (at 20 a second at least). An honest validator of Polkadot claims one or two duties a second.
 
 use signonce_core::{ClientId, ClientLimits};
 use std::{
@@ -14,14 +19,34 @@ use std::{
 
 /// After how long a client that has too much under way is told to ask again: about what a claim takes.
 const CLAIM: Duration = Duration::from_millis(20);
+/// Seconds of its full rate that a client's share of records holds.
+const RECORDS_HELD: f64 = 600.0;
+/// The part of its rate that a client may claim at for ever.
+const RECORDS_PART: f64 = 20.0;
+/// No client is held to less than this for ever, unless its rate is less.
+const RECORDS_LEAST: f64 = 20.0;
+/// Claims that the log is asked to judge although this node would refuse them: so many at once, and one a minute.
+const DOUBTS: f64 = 10.0;
+const DOUBTS_PER_SECOND: f64 = 1.0 / 60.0;
+
+/// What a client has used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Requests.
+    Requests,
+    /// Claims under way.
+    InFlight,
+    /// Records of the audit.
+    Records,
+}
 
 /// Why a client has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMuch {
     /// When to ask again.
     pub retry_after: Duration,
-    /// Too many claims under way, rather than too many requests.
-    pub in_flight: bool,
+    /// What there was too much of.
+    pub of: Share,
 }
 
 /// What every client has used lately.
@@ -31,10 +56,41 @@ pub struct Limiter {
 }
 
 struct Use {
-    /// Requests that may come at once, at `counted`.
+    requests: Bucket,
+    records: Bucket,
+    doubts: Bucket,
+    in_flight: u32,
+}
+
+/// Tokens that come back with time.
+struct Bucket {
+    /// What may be taken at once, at `counted`.
     tokens: f64,
     counted: Instant,
-    in_flight: u32,
+}
+
+impl Bucket {
+    const fn full(room: f64, now: Instant) -> Self {
+        Self { tokens: room, counted: now }
+    }
+
+    /// Takes one, of a bucket with `room` that is refilled at `rate` a second. Otherwise says when there is one.
+    fn take(&mut self, rate: f64, room: f64, now: Instant) -> Result<(), Duration> {
+        let since = now.saturating_duration_since(self.counted).as_secs_f64();
+        self.tokens = (self.tokens + since * rate).min(room);
+        self.counted = self.counted.max(now);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - self.tokens) / rate))
+    }
+}
+
+/// The rate and the room of a client's share of records.
+fn records(limits: ClientLimits) -> (f64, f64) {
+    let full = f64::from(limits.per_second.max(1));
+    ((full / RECORDS_PART).max(RECORDS_LEAST).min(full), full * RECORDS_HELD)
 }
 
 /// A claim under way. Gives its place back when it is dropped.
@@ -54,15 +110,24 @@ impl Limiter {
         let rate = f64::from(limits.per_second.max(1));
         let mut clients = self.lock();
         let used = entry(&mut clients, client, limits, now);
-        let since = now.saturating_duration_since(used.counted).as_secs_f64();
-        used.tokens = (used.tokens + since * rate).min(f64::from(limits.burst));
-        used.counted = used.counted.max(now);
-        if used.tokens >= 1.0 {
-            used.tokens -= 1.0;
-            return Ok(());
-        }
-        let retry_after = Duration::from_secs_f64((1.0 - used.tokens) / rate);
-        Err(TooMuch { retry_after, in_flight: false })
+        let taken = used.requests.take(rate, f64::from(limits.burst), now);
+        taken.map_err(|retry_after| TooMuch { retry_after, of: Share::Requests })
+    }
+
+    /// Takes one record of the audit off the share of `client`.
+    ///
+    /// # Errors
+    /// If it has used up its share.
+    pub fn record(&self, client: ClientId, limits: ClientLimits, now: Instant) -> Result<(), TooMuch> {
+        let (rate, room) = records(limits);
+        let mut clients = self.lock();
+        let taken = entry(&mut clients, client, limits, now).records.take(rate, room, now);
+        taken.map_err(|retry_after| TooMuch { retry_after, of: Share::Records })
+    }
+
+    /// Whether the log is to be asked about a claim of `client` that this node would refuse.
+    pub fn doubt(&self, client: ClientId, limits: ClientLimits, now: Instant) -> bool {
+        entry(&mut self.lock(), client, limits, now).doubts.take(DOUBTS_PER_SECOND, DOUBTS, now).is_ok()
     }
 
     /// Takes a place for one claim of `client`.
@@ -73,7 +138,7 @@ impl Limiter {
         let mut clients = self.lock();
         let used = entry(&mut clients, client, limits, Instant::now());
         if used.in_flight >= limits.in_flight {
-            return Err(TooMuch { retry_after: CLAIM, in_flight: true });
+            return Err(TooMuch { retry_after: CLAIM, of: Share::InFlight });
         }
         used.in_flight += 1;
         let alone = clients.values().map(|used| used.in_flight).sum::<u32>() == 1;
@@ -88,7 +153,12 @@ impl Limiter {
 
 /// Clients are as many as the registry has, so this never has to be swept.
 fn entry(clients: &mut HashMap<ClientId, Use>, id: ClientId, limits: ClientLimits, now: Instant) -> &mut Use {
-    let full = || Use { tokens: f64::from(limits.burst), counted: now, in_flight: 0 };
+    let full = || Use {
+        requests: Bucket::full(f64::from(limits.burst), now),
+        records: Bucket::full(records(limits).1, now),
+        doubts: Bucket::full(DOUBTS, now),
+        in_flight: 0,
+    };
     clients.entry(id).or_insert_with(full)
 }
 
@@ -116,7 +186,7 @@ mod tests {
             limiter.request(A, LIMITS, start).unwrap();
         }
         let refused = limiter.request(A, LIMITS, start).unwrap_err();
-        assert_eq!(refused, TooMuch { retry_after: Duration::from_millis(100), in_flight: false });
+        assert_eq!(refused, TooMuch { retry_after: Duration::from_millis(100), of: Share::Requests });
         limiter.request(A, LIMITS, start + refused.retry_after).unwrap();
         assert!(limiter.request(A, LIMITS, at(150)).is_err());
         // However long the pause was, no more than the burst.
@@ -129,7 +199,7 @@ mod tests {
         while limiter.request(A, LIMITS, now).is_ok() {}
         limiter.request(B, LIMITS, now).unwrap();
         let _both = [limiter.claim(A, LIMITS).ok().unwrap(), limiter.claim(A, LIMITS).ok().unwrap()];
-        assert!(limiter.claim(A, LIMITS).is_err_and(|too_much| too_much.in_flight));
+        assert!(limiter.claim(A, LIMITS).is_err_and(|too_much| too_much.of == Share::InFlight));
         assert!(limiter.claim(B, LIMITS).is_ok());
     }
 
@@ -156,5 +226,29 @@ mod tests {
         assert!(limiter.claim(B, LIMITS).is_ok_and(|second| !second.alone));
         drop(first);
         assert!(limiter.claim(B, LIMITS).is_ok_and(|third| third.alone));
+    }
+
+    #[test]
+    fn a_client_claims_at_its_full_rate_for_ten_minutes_and_at_a_twentieth_for_ever() {
+        let (limiter, start) = (Limiter::default(), Instant::now());
+        let limits = ClientLimits { per_second: 1_000, ..LIMITS };
+        let taken =
+            |at: Instant| (0..1_000_000).take_while(|_| limiter.record(A, limits, at).is_ok()).count();
+        assert_eq!(taken(start), 600_000);
+        assert_eq!(limiter.record(A, limits, start).unwrap_err().of, Share::Records);
+        assert_eq!(taken(start + Duration::from_secs(10)), 500);
+        limiter.record(B, limits, start).unwrap();
+        // A small client is not held to a twentieth of little.
+        assert_eq!(records(ClientLimits { per_second: 30, ..LIMITS }).0, 20.0);
+        assert_eq!(records(ClientLimits { per_second: 5, ..LIMITS }).0, 5.0);
+    }
+
+    #[test]
+    fn the_log_is_asked_again_now_and_then() {
+        let (limiter, start) = (Limiter::default(), Instant::now());
+        let asked = |at: Instant| (0..1_000).filter(|_| limiter.doubt(A, LIMITS, at)).count();
+        assert_eq!(asked(start), 10);
+        assert_eq!(asked(start + Duration::from_secs(60)), 1);
+        assert!(limiter.doubt(B, LIMITS, start));
     }
 }

@@ -14,7 +14,7 @@ use crate::{config::Config, keyring_sync::KeyringSync};
 use placement::Placement;
 use reseal::Reseal;
 use signonce_cluster::Handle;
-use signonce_core::{NodeNote, replica::Role};
+use signonce_core::{NodeNote, replica::Role, roles::node_actor};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -71,5 +71,5 @@ impl Upkeep {
 
 /// Who the audit says it was.
 fn actor(handle: &Handle) -> String {
-    format!("node:{}", handle.node())
+    node_actor(handle.node())
 }

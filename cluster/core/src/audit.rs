@@ -308,6 +308,22 @@ impl Audited {
                 notes.into_iter().map(noted).collect()
             }
             (Self::Signature(signature), None) => vec![record(AuditEvent::Signed(signature))],
+            // That somebody tried to write here what is not his to write is itself worth a record; what he wrote is not.
+            (
+                Self::Notes(_),
+                refused @ Some(ChangeError::NotForOfficers { .. } | ChangeError::SpeaksForAnother { .. }),
+            ) => {
+                let change = Box::new(Change::RecordAudit { notes: Vec::new() });
+                vec![record(AuditEvent::Change { request, actor, change, refused })]
+            }
+            (
+                Self::Signature(signature),
+                refused @ Some(ChangeError::NotForOfficers { .. } | ChangeError::SpeaksForAnother { .. }),
+            ) => {
+                let empty = AuditSignature { certificates: Vec::new(), signature: Vec::new(), ..signature };
+                let change = Box::new(Change::SignAudit(empty));
+                vec![record(AuditEvent::Change { request, actor, change, refused })]
+            }
             (Self::Notes(_) | Self::Signature(_), Some(_)) => Vec::new(),
         }
     }

@@ -388,6 +388,17 @@ pub enum Change {
         /// The client.
         client: ClientId,
     },
+    /// Ends a halt without a floor past what was shown: for something shown so far ahead that the key would be lost.
+    /// What was shown can never be signed all the same: its place is barred for ever. Feature level 4.
+    #[codec(index = 55)]
+    LiftHalt {
+        /// The key.
+        key: KeyId,
+        /// The log entry that halted it: what was agreed to is this halt and no other.
+        halted: LogIndex,
+        /// The floors from which the key goes on: past all that it has signed, but for what was shown.
+        floors: Floors,
+    },
     /// Sets how much a client may ask of one signer. Feature level 2.
     #[codec(index = 23)]
     SetClientLimits {
@@ -468,6 +479,7 @@ impl Change {
     /// read.
     pub const fn feature_level(&self) -> u32 {
         match self {
+            Self::LiftHalt { .. } => GUARDED_LEVEL,
             Self::RecordAudit { .. } | Self::SignAudit(_) => 2,
             Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
             Self::PinOfficer { .. }
@@ -534,6 +546,7 @@ impl Change {
             | Self::ImportWatermarks { .. }
             | Self::Restore(_)
             | Self::HaltKey { .. }
+            | Self::LiftHalt { .. }
             | Self::SetClientLimits { .. }
             | Self::RotateClient { .. }
             | Self::FinishRotation { .. }
@@ -591,6 +604,9 @@ pub enum Counted {
     /// Proposals that wait for a second officer.
     #[codec(index = 41)]
     Proposals,
+    /// Places of one key that are barred.
+    #[codec(index = 42)]
+    Barred,
 }
 
 impl fmt::Display for Counted {
@@ -603,6 +619,7 @@ impl fmt::Display for Counted {
             Self::Rights => "rights for one client",
             Self::Officers => "officers",
             Self::Proposals => "open proposals",
+            Self::Barred => "barred places of one key",
         })
     }
 }
@@ -1184,6 +1201,42 @@ pub enum ChangeError {
     NoOfficerRotation {
         /// The name.
         name: String,
+    },
+    /// What signers alone say of themselves.
+    #[error(
+        "{change} is what signers say of themselves, and no role may say it for them: {actor} was refused"
+    )]
+    #[codec(index = 81)]
+    NotForOfficers {
+        /// Who asked.
+        actor: String,
+        /// The kind of change.
+        change: String,
+    },
+    /// What one signer says of another.
+    #[error(
+        "{actor} said by way of node {node} what another has to say of itself ({change}); this is an error in the \
+         program, please report it"
+    )]
+    #[codec(index = 82)]
+    SpeaksForAnother {
+        /// Who asked.
+        actor: String,
+        /// The node that brought it into the log.
+        node: NodeId,
+        /// The kind of change.
+        change: String,
+    },
+    /// The halt is another one, or none.
+    #[error(
+        "key {key} is not halted by log entry {halted}: `signonce keys list` shows which keys are, and by which"
+    )]
+    #[codec(index = 83)]
+    NotHalted {
+        /// The key.
+        key: KeyId,
+        /// The log entry that is said to have halted it.
+        halted: LogIndex,
     },
     /// What speaks against it at the moment. It was not proposed.
     #[error("node {node} is left as it is: {hazard}")]

@@ -29,10 +29,10 @@ pub use command::{
 pub use ledger::{Claim, Coverage, Position, Refusal, SignedDuty, Verdict, WatermarkView};
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
-    BackupName, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientLimits, ClientState, Envelope, Halt,
-    JoinToken, Key, KeyAllowance, KeySelector, KeyState, LeaderPin, Limits, Member, MemberRole, MemberState,
-    Membership, NodeNote, OfficerPin, Origin, PlacementChange, Registry, Resealed, RestoreStep, Right,
-    Standing,
+    BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientLimits,
+    ClientState, Envelope, Halt, JoinToken, Key, KeyAllowance, KeySelector, KeyState, LeaderPin, Limits,
+    Member, MemberRole, MemberState, Membership, NodeNote, OfficerPin, Origin, PlacementChange, Registry,
+    Resealed, RestoreStep, Right, Standing,
 };
 pub use roles::{ChangeKind, Officers, Proposal, ProposalDecision, Role};
 pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State, is_name};

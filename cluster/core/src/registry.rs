@@ -16,7 +16,7 @@ mod terms;
 use crate::audit::AuditHead;
 pub use membership::{JoinToken, MemberRole, Membership, Standing};
 pub use officers::OfficerPin;
-pub use recovery::{BackupName, BuriedClient, BuriedKey, Halt, Origin, RestoreStep};
+pub use recovery::{BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Halt, Origin, RestoreStep};
 
 pub use terms::{ClientLimits, MAX_CLIENT_LIMIT};
 pub(crate) use terms::{ClientTerms, EVERYBODY};
@@ -355,6 +355,7 @@ pub struct Registry {
     placement: Option<Placement>,
     audit: AuditHead,
     halts: BTreeMap<KeyId, Halt>,
+    barred: BTreeMap<KeyId, Barred>,
     origin: Option<Origin>,
     terms: BTreeMap<ClientId, ClientTerms>,
     officers: Option<Officers>,

@@ -2,13 +2,17 @@
 //!
 //! The log names whoever wanted a change. Operators are `admin:NAME#0xKEY` (the name in their certificate and the hash
 //! of its key; below feature level 3 the name alone) and `local:uid=N` (the unix socket of a signer's own machine);
-//! everyone else in the log is a signer that acts for itself or for a client, and is not judged here. The state machine asks these tables before it makes a change, so
-//! no race and no bypass on a serving node matters.
+//! everyone else in the log is a signer that acts for itself (`node:N`) or for a client (`client:NAME`). Signers have no
+//! role, and what is theirs to say no role may say for them. The state machine asks these tables before it makes a
+//! change, so no race and no bypass on a serving node matters.
 
-use crate::command::Change;
+use crate::{
+    command::{Change, GUARDED_LEVEL},
+    registry::PlacementChange,
+};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::LogIndex;
+use signonce_protocol::{LogIndex, NodeId};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// What an operator may do. Each role may do what the ones before it may.
@@ -61,6 +65,21 @@ impl FromStr for Role {
 pub const ADMIN_ACTOR: &str = "admin:";
 /// What the log calls an operator on the unix socket; the user's number follows.
 pub const LOCAL_ACTOR: &str = "local:uid=";
+
+/// What the log calls a signer that acts for itself; its node id follows.
+const NODE_ACTOR: &str = "node:";
+/// What the log calls a signer that acts for a client; the client's name follows.
+const CLIENT_ACTOR: &str = "client:";
+
+/// What the log calls the node itself.
+pub fn node_actor(node: NodeId) -> String {
+    format!("{NODE_ACTOR}{node}")
+}
+
+/// What the log calls a node that acts for the client with this name.
+pub fn client_actor(name: &str) -> String {
+    format!("{CLIENT_ACTOR}{name}")
+}
 
 /// Between an admin's name and its certificate. No name has it: [`admin_actor`].
 const CERTIFICATE: char = '#';
@@ -222,7 +241,8 @@ macro_rules! changes {
                 match self { $(Self::$kind => $name,)* }
             }
 
-            /// The least role that may make it. `None` for what signers alone say of themselves.
+            /// The least role that may make it; of a single change [`Change::least_role`] knows better. `None` for what
+            /// signers alone say of themselves.
             pub const fn least_role(self) -> Option<Role> {
                 match self { $(Self::$kind => $role,)* }
             }
@@ -237,6 +257,15 @@ macro_rules! changes {
             /// What kind of change it is.
             pub const fn kind(&self) -> ChangeKind {
                 match self { $(Self::$kind { .. } => ChangeKind::$kind,)* }
+            }
+
+            /// The least role that may make this very change. `None` for what signers alone say of themselves.
+            pub const fn least_role(&self) -> Option<Role> {
+                match self {
+                    // The wish for a leader is an operator's; where a node stands the node says.
+                    Self::Place(PlacementChange::Note { .. }) => SIGNERS,
+                    _ => self.kind().least_role(),
+                }
             }
         }
     };
@@ -275,6 +304,8 @@ changes! {
     // No floor comes down again, and it ends a halt.
     RaiseWatermark = "raiseWatermark", KEY_OFFICER, Always(3);
     ImportWatermarks = "importWatermarks", KEY_OFFICER, Always(2);
+    // Their word for where the key has signed, against what was shown.
+    LiftHalt = "liftHalt", KEY_OFFICER, Always(GUARDED_LEVEL);
     // Clients. More rights, or the same for another certificate.
     AddClient = "addClient", KEY_OFFICER, Depends(3);
     UpdateClient = "updateClient", KEY_OFFICER, Depends(3);

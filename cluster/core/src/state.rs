@@ -22,7 +22,7 @@ use crate::mutation::{self, Mutation};
 use crate::{
     audit::{AUDIT_LEVEL, AuditHead, AuditRecord, AuditRow, Audited},
     command::{ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, RequestId},
-    ledger::{Ceiling, Claim, Ledger, Refusal, Verdict, WatermarkView},
+    ledger::{Ceiling, Claim, Ledger, Position, Refusal, Verdict, WatermarkView},
     records::{Journal, RecordChange, StateHash},
     registry::{
         Chain, Client, ClientId, ClientState, Key, KeyAllowance, KeyState, Member, MemberState, Registry,
@@ -131,7 +131,7 @@ impl State {
             Command::Claims(requests) => self.claims(at, requests),
             Command::Change { request, actor, time_ms, change } => {
                 let audited = Audited::of(&change);
-                let done = self.change(Entry { at, actor: &actor, time_ms }, change);
+                let done = self.change(Entry { at, node: request.node, actor: &actor, time_ms }, change);
                 let refused = done.as_ref().err().cloned();
                 self.audit(audited.into_records(at, request, actor, time_ms, refused));
                 vec![(request, Outcome::Change(done))]
@@ -198,6 +198,10 @@ impl State {
         if let Some(halt) = self.registry.halt(&key.id) {
             let (duty, at) = (halt.duty.clone(), halt.at);
             return Verdict::Refused(Refusal::KeyHalted { key: key.id, duty, at });
+        }
+        if let Some(place) = self.registry.bars(&key.id, &claim.duty) {
+            let (asked, at) = (Position::of(&claim.duty), place.at);
+            return Verdict::Refused(Refusal::Barred { key: key.id, asked, at });
         }
         let chain = self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
         self.ledger.judge(claim, chain, self.ceiling(key, chain))

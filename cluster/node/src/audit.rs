@@ -72,6 +72,22 @@ impl AuditStore {
         Ok(low)
     }
 
+    /// About how many bytes the records take on this node's disk.
+    ///
+    /// # Errors
+    /// If the store fails, or the node has stopped.
+    pub fn bytes(&self) -> Result<u64, AuditError> {
+        Ok(self.store()?.size(DiskTable::Audit)?)
+    }
+
+    /// When the oldest record here was made, in Unix milliseconds.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn oldest_ms(&self) -> Result<Option<u64>, AuditError> {
+        self.rows(0, 1)?.first().map(time_of).transpose()
+    }
+
     fn store(&self) -> Result<Arc<Store>, AuditError> {
         self.store.upgrade().ok_or(AuditError::Stopped)
     }

@@ -11,7 +11,7 @@ use crate::transport::frame::Request;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::{NotMember, ReplicaStatus};
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Claim, ClaimRequest, Outcome, RequestId, State, Verdict,
+    Change, ChangeDone, ChangeError, Claim, ClaimRequest, Outcome, Refusal, RequestId, State, Verdict,
 };
 use signonce_protocol::{Digest, KeyId, LogIndex, NodeId, Slot};
 use std::collections::BTreeMap;
@@ -202,6 +202,15 @@ impl Handle {
                 Some(Decision::from_log(applied, Verdict::Refused(refusal), claim.key, claim.digest))
             }
             Verdict::Granted | Verdict::Refused(_) => None,
+        }
+    }
+
+    /// Why this node, by what it has applied, would have `claim` refused, though a later entry may change it. A claim
+    /// that is not refused may be refused by the log.
+    pub fn would_refuse(&self, claim: &Claim) -> Option<Refusal> {
+        match self.read(|state| state.check(claim)) {
+            Verdict::Refused(refusal) => Some(refusal).filter(|refusal| !refusal.is_final()),
+            Verdict::Granted | Verdict::Repeated { .. } => None,
         }
     }
 

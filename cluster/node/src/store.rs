@@ -8,6 +8,7 @@ use crate::trouble;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options,
     WriteBatch, WriteOptions,
+    properties::{CUR_SIZE_ALL_MEM_TABLES, TOTAL_SST_FILES_SIZE},
 };
 use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable};
 use std::path::{Path, PathBuf};
@@ -202,6 +203,15 @@ impl Store {
             .next()
             .transpose()
             .map_err(|e| self.failed(e))
+    }
+
+    /// About how many bytes a table takes, in files and in memory before it reaches them.
+    pub fn size(&self, table: DiskTable) -> Result<u64, StoreError> {
+        let part = |property| {
+            let found = self.db.property_int_value_cf(self.table(table), property);
+            found.map(Option::unwrap_or_default).map_err(|e| self.failed(e))
+        };
+        Ok(part(TOTAL_SST_FILES_SIZE)? + part(CUR_SIZE_ALL_MEM_TABLES)?)
     }
 
     /// Makes everything written so far durable.

@@ -164,6 +164,7 @@ impl Judge {
             Refusal::UnknownKey { .. }
             | Refusal::KeyRemoved { .. }
             | Refusal::KeyHalted { .. }
+            | Refusal::Barred { .. }
             | Refusal::WrongDuty { .. } => false,
         };
         assert!(justified, "refused without reason: {claim:?}: {refusal}");

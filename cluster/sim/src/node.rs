@@ -15,7 +15,8 @@ use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Quarantine, Witnessed};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Decided, NotMember, Output, Replica, ReplicaConfig, ReplicaStatus, Role};
-use signonce_core::{Claim, ClaimRequest, Command, Outcome, RequestId, Verdict};
+use signonce_core::roles::node_actor;
+use signonce_core::{Change, Claim, ClaimRequest, Command, Outcome, RequestId, Verdict};
 use signonce_protocol::{Duty, NodeId, SetId};
 use std::collections::BTreeMap;
 
@@ -615,7 +616,12 @@ fn into_commands(requests: Vec<Request>) -> Vec<(Vec<RequestId>, Command)> {
             }
             (Request::Claim(claim), _) => commands.push((vec![id], Command::Claims(vec![claim]))),
             (Request::Change(request, change), _) => {
-                let actor = "simulator".to_owned();
+                let actor = match &change {
+                    Change::AnnounceMember(member) | Change::JoinMember { member, .. } => {
+                        node_actor(member.node)
+                    }
+                    _ => "simulator".to_owned(),
+                };
                 commands.push((vec![id], Command::Change { request, actor, time_ms: 0, change }));
             }
         }

@@ -1,9 +1,12 @@
 //! What this client was given last, by key and class: shown with the next request, so that a cluster that was rolled
 //! back to an older state is found out. In memory alone: a client that starts anew has nothing to show.
+//!
+//! Duty and digest are shown each time. The bytes and the signature, which prove them, are kept and shown only to a
+//! signer that asks for them because it does not know of the duty: headers can have 70 kB.
 
 use crate::{
     Duty, DutyClass, PublicKey, RawPayload,
-    rpc::{ChainRef, LastSigned, SignParams, SignReply, SignVerdict},
+    rpc::{ChainRef, LastSigned, SignParams, SignReply, SignVerdict, Signed},
 };
 use serde::Serialize;
 use std::{
@@ -13,6 +16,10 @@ use std::{
 
 /// Keys and classes remembered at most. A client has a handful of keys; a runaway one must not fill the memory.
 const KEPT: usize = 16 * 1024;
+/// The longest payload that is kept as a proof: beside another one as long it still fits into a request.
+const LONGEST_PROOF: usize = 128 * 1024;
+/// Bytes of payloads kept in all. What does not fit is remembered without its proof.
+const ROOM_FOR_PROOFS: usize = 16 * 1024 * 1024;
 
 /// [`SignCall`](crate::rpc::SignCall) without a copy of the payload.
 #[derive(Serialize)]
@@ -29,12 +36,19 @@ type Place = (PublicKey, DutyClass);
 
 /// The latest signature of each key and class.
 #[derive(Default)]
-pub(super) struct Echoes(Mutex<HashMap<Place, LastSigned>>);
+pub(super) struct Echoes(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    last: HashMap<Place, LastSigned>,
+    /// Bytes of the payloads in `last`.
+    bytes: usize,
+}
 
 impl Echoes {
-    /// What to show with a request.
+    /// What to show with a request: the proof is with it, and is left out until a signer asks for it.
     pub fn of(&self, params: &SignParams) -> Option<LastSigned> {
-        self.lock().get(&place(params)).cloned()
+        self.lock().last.get(&place(params)).cloned()
     }
 
     /// Takes note of an answer to a request with which `shown` was shown.
@@ -46,23 +60,39 @@ impl Echoes {
         let (Some(duty), Some(log_index)) = (&reply.duty, reply.log_index) else { return };
         let place = place(params);
         let mut known = self.lock();
-        let later = match known.get(&place) {
-            None => known.len() < KEPT,
+        let later = match known.last.get(&place) {
+            None => known.last.len() < KEPT,
             Some(last) => {
                 let follows = reply.verdict == SignVerdict::Granted && shown == Some(last);
                 log_index > last.log_index || follows
             }
         };
         if later {
-            let (duty, digest) = (short(duty), params.payload.digest());
-            known.insert(place, LastSigned { log_index, duty, digest });
+            known.bytes -= known.last.get(&place).map_or(0, proof_len);
+            let len = params.payload.parts().1.len();
+            let fits = len <= LONGEST_PROOF && known.bytes + len <= ROOM_FOR_PROOFS;
+            let proof = || Signed { payload: params.payload.clone(), signature: reply.signature.clone() };
+            let (duty, digest, signed) = (short(duty), params.payload.digest(), fits.then(proof));
+            let last = LastSigned { log_index, duty, digest, signed };
+            known.bytes += proof_len(&last);
+            known.last.insert(place, last);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, LastSigned>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         // Every step leaves the map whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is shown each time: without the proof.
+pub(super) fn claimed(last: &LastSigned) -> LastSigned {
+    let LastSigned { log_index, duty, digest, signed: _ } = last;
+    LastSigned { log_index: *log_index, duty: duty.clone(), digest: *digest, signed: None }
+}
+
+fn proof_len(last: &LastSigned) -> usize {
+    last.signed.as_ref().map_or(0, |signed| signed.payload.parts().1.len())
 }
 
 fn place(params: &SignParams) -> Place {
@@ -110,6 +140,8 @@ mod tests {
         let known = echoes.of(&params(0)).unwrap();
         assert_eq!(known.duty, Duty::BabeBlock { slot: Slot(1) });
         assert_eq!(known.digest, params(1).payload.digest());
+        assert_eq!(known.signed.as_ref().unwrap().payload, params(1).payload, "with its proof");
+        assert_eq!(claimed(&known), LastSigned { signed: None, ..known });
         echoes.remember(&params(2), None, &reply(6, 2, SignVerdict::Granted));
         assert_eq!(last(&echoes), Some(6));
     }
@@ -136,5 +168,27 @@ mod tests {
         let duty = Duty::ParaSide { session: SessionIndex(1), candidates, side: Side::Valid };
         let Duty::ParaSide { candidates, .. } = short(&duty) else { panic!() };
         assert_eq!(candidates, [CandidateHash([1; 32])]);
+    }
+
+    #[test]
+    fn proofs_have_bounded_room_and_what_does_not_fit_is_remembered_without() {
+        let echoes = Echoes::default();
+        let long = |key: u8, len: usize| SignParams {
+            key: PublicKey::try_from([key; 32].as_slice()).unwrap(),
+            payload: RawPayload::new(PayloadKind::BabeHeader, vec![key; len]),
+            ..params(0)
+        };
+        let proved = |params: &SignParams| echoes.of(params).unwrap().signed.is_some();
+        echoes.remember(&long(1, LONGEST_PROOF + 1), None, &reply(1, 1, SignVerdict::Granted));
+        assert!(!proved(&long(1, 0)), "too long");
+        let fit = u8::try_from(ROOM_FOR_PROOFS / LONGEST_PROOF).unwrap();
+        for key in 1..=fit + 1 {
+            echoes.remember(&long(key, LONGEST_PROOF), None, &reply(2, 2, SignVerdict::Granted));
+            assert_eq!(proved(&long(key, 0)), key <= fit, "key {key}");
+        }
+        // Room that is given back is used.
+        echoes.remember(&long(1, 1), None, &reply(3, 3, SignVerdict::Granted));
+        echoes.remember(&long(fit + 1, LONGEST_PROOF / 2), None, &reply(3, 3, SignVerdict::Granted));
+        assert!(proved(&long(fit + 1, 0)));
     }
 }

@@ -20,8 +20,8 @@ pub use keys::KeysStream;
 pub use tls::{TlsError, TlsSource, tls_from_pem};
 
 use crate::rpc::{
-    ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, LeaderHint, RpcError, SignParams, SignReply,
-    StatusReply, VrfParams, VrfReply,
+    ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, LastSigned, LeaderHint, RpcError, SignParams,
+    SignReply, StatusReply, VrfParams, VrfReply,
 };
 use connection::{Connection, Endpoint};
 use echo::{Echoes, WireCall};
@@ -156,7 +156,10 @@ enum Effect {
     /// Nothing: asked again wherever it fails.
     Nothing,
     /// It can use up a duty: the same payload is asked for again, and the outcome may be unknown.
-    Claims,
+    Claims {
+        /// Whether a signer that asks for the proof of what was shown is to have it, before others are asked.
+        can_prove: bool,
+    },
     /// Each call makes something new: not asked again where it may have been heard.
     Makes,
 }
@@ -255,19 +258,34 @@ impl SignerClient {
     /// # Errors
     /// See the module.
     pub async fn sign(&self, params: &SignParams) -> Result<SignReply, ClientError> {
-        let last_signed = self.shared.echoes.of(params);
-        let call = WireCall {
-            chain: &params.chain,
-            key: &params.key,
-            payload: &params.payload,
-            last_signed: last_signed.as_ref(),
-        };
-        let reply: SignReply = self.call("signer_sign", Some(&call), Effect::Claims).await?;
-        self.shared.echoes.remember(params, last_signed.as_ref(), &reply);
+        let last = self.shared.echoes.of(params);
+        let claimed = last.as_ref().map(echo::claimed);
+        let can_prove = last.as_ref().is_some_and(|last| last.signed.is_some());
+        let begun = Instant::now();
+        let asked = self.ask_for(params, claimed.as_ref(), Effect::Claims { can_prove }).await;
+        let reply = match asked {
+            // Shown to every signer from here on: the next one may not know of it either.
+            Err(ClientError::Refused(error)) if error.data.show_signed == Some(true) && can_prove => {
+                let rest = self.with_deadline(self.timeouts.deadline.saturating_sub(begun.elapsed()));
+                rest.ask_for(params, last.as_ref(), Effect::Claims { can_prove: false }).await
+            }
+            asked => asked,
+        }?;
+        self.shared.echoes.remember(params, last.as_ref(), &reply);
         if let Some(leader) = &reply.leader {
             self.shared.follow(leader);
         }
         Ok(reply)
+    }
+
+    async fn ask_for(
+        &self,
+        params: &SignParams,
+        last_signed: Option<&LastSigned>,
+        effect: Effect,
+    ) -> Result<SignReply, ClientError> {
+        let SignParams { chain, key, payload } = params;
+        self.call("signer_sign", Some(&WireCall { chain, key, payload, last_signed }), effect).await
     }
 
     /// Has the BABE VRF of a slot evaluated.
@@ -362,11 +380,16 @@ impl SignerClient {
             asked.push(at);
             let others = asked.len() < self.shared.connections.len();
             let time = match effect {
-                Effect::Nothing | Effect::Claims => attempt_time(left, self.timeouts.attempt, others),
+                Effect::Nothing | Effect::Claims { .. } => attempt_time(left, self.timeouts.attempt, others),
                 // Nobody else is asked if this one stays silent.
                 Effect::Makes => left,
             };
-            match self.attempt(at, time, effect != Effect::Nothing, &ask).await {
+            // Once a signer may have granted it, nothing ends the asking that does not say so.
+            let effect = match effect {
+                Effect::Claims { can_prove } => Effect::Claims { can_prove: can_prove && !maybe_granted },
+                Effect::Nothing | Effect::Makes => effect,
+            };
+            match self.attempt(at, time, effect, &ask).await {
                 Attempt::Done(answer) => return Ok(answer),
                 Attempt::Stop(error) => return Err(error),
                 Attempt::Again { failure, why, leader, maybe_granted: granted } => {
@@ -394,12 +417,13 @@ impl SignerClient {
         })
     }
 
-    async fn attempt<T, F, A>(&self, at: usize, time: Duration, claims: bool, ask: &F) -> Attempt<T>
+    async fn attempt<T, F, A>(&self, at: usize, time: Duration, effect: Effect, ask: &F) -> Attempt<T>
     where
         F: Fn(Arc<WsClient>) -> A,
         A: Future<Output = Result<T, JsonRpcError>>,
     {
         let connection = &self.shared.connections[at];
+        let claims = effect != Effect::Nothing;
         let begun = Instant::now();
         let lost = |why: Why, maybe_granted| Attempt::Again {
             failure: Failure::Lost,
@@ -418,7 +442,7 @@ impl SignerClient {
                 self.shared.route().answered(at);
                 Attempt::Done(answer)
             }
-            Ok(Err(JsonRpcError::Call(object))) => self.refused(at, object, claims),
+            Ok(Err(JsonRpcError::Call(object))) => self.refused(at, object, effect),
             Ok(Err(JsonRpcError::ParseError(error))) => Attempt::Stop(ClientError::Protocol {
                 url: connection.endpoint.shown.clone(),
                 why: error.to_string(),
@@ -433,7 +457,7 @@ impl SignerClient {
     }
 
     /// What a JSON-RPC error from signer `at` means.
-    fn refused<T>(&self, at: usize, object: jsonrpsee_types::ErrorObjectOwned, claims: bool) -> Attempt<T> {
+    fn refused<T>(&self, at: usize, object: jsonrpsee_types::ErrorObjectOwned, effect: Effect) -> Attempt<T> {
         let error = match RpcError::from_json_rpc(object) {
             Ok(error) => error,
             Err(object) if object.code() == SERVER_IS_BUSY => {
@@ -451,13 +475,16 @@ impl SignerClient {
                 });
             }
         };
+        if error.data.show_signed == Some(true) && effect == (Effect::Claims { can_prove: true }) {
+            return Attempt::Stop(ClientError::Refused(error));
+        }
         let maybe_granted = match error.kind() {
             ErrorKind::Refused | ErrorKind::NotYet => {
                 self.shared.route().answered(at);
                 return Attempt::Stop(ClientError::Refused(error));
             }
             ErrorKind::NotReady => false,
-            ErrorKind::Unknown => claims,
+            ErrorKind::Unknown => effect != Effect::Nothing,
         };
         let RpcError { code: _, message, data } = error;
         Attempt::Again { failure: Failure::Busy, why: Why::Said(message), leader: data.leader, maybe_granted }

@@ -155,6 +155,10 @@ pub struct ErrorData {
     /// When to ask again, in milliseconds, with `rateLimited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Set where the signer does not know of `lastSigned` and believes it only with the bytes and the signature:
+    /// whoever has them asks once more and shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub show_signed: Option<bool>,
     /// The signer's name for the request: its log lines and the audit have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
@@ -187,6 +191,7 @@ impl RpcError {
             bound: None,
             leader: None,
             retry_after_ms: None,
+            show_signed: None,
             request: None,
         };
         Self { code, message: message.into(), data: Box::new(data) }
@@ -245,6 +250,19 @@ impl RpcError {
         let mut error =
             Self::new(ErrorCode::RateLimited, format!("too many requests; ask again in {retry_after_ms} ms"));
         error.data.retry_after_ms = Some(retry_after_ms);
+        error
+    }
+
+    /// This signer does not know of what was shown as `lastSigned`: it lags, or the cluster was rolled back.
+    pub fn unproved(reason: impl fmt::Display) -> Self {
+        let mut error = Self::new(
+            ErrorCode::NotReady,
+            format!(
+                "{reason}; ask another node, or ask again with the signed bytes and the signature in \
+                 lastSigned.signed, as the client library does by itself"
+            ),
+        );
+        error.data.show_signed = Some(true);
         error
     }
 

@@ -17,7 +17,7 @@ pub use openrpc::{METHODS, Method, MethodShape, openrpc_document};
 pub use params::{ChainRef, ChainRefError, PayloadParam};
 pub use types::{
     Coordinate, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, LastSigned, Readiness,
-    SignCall, SignParams, SignReply, SignVerdict, StatusReply, VrfParams, VrfReply, WatermarkInfo,
+    SignCall, SignParams, SignReply, SignVerdict, Signed, StatusReply, VrfParams, VrfReply, WatermarkInfo,
 };
 
 /// Largest request body in bytes that a signer reads: the biggest honest ones are headers of session changes (about

@@ -31,6 +31,20 @@ pub struct LastSigned {
     pub duty: Duty,
     /// The digest of what was signed.
     pub digest: Digest,
+    /// The bytes and the signature, which alone prove it. Needed only where a signer asks for them (`showSigned`):
+    /// without them nothing is halted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
+}
+
+/// A payload with its signature: what proves that a key has signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Signed {
+    /// What was signed, as it was asked for. The signer computes duty and digest from these bytes.
+    pub payload: RawPayload,
+    /// The signature that came back.
+    pub signature: HexBytes,
 }
 
 /// The parameters of `signer_sign` as they go over the wire.

@@ -10,7 +10,7 @@ use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
 use signonce_cluster::{Handle, SubmitError, node_name};
-use signonce_core::{Change, JoinToken, Member, replica::fence::ClusterId};
+use signonce_core::{Change, JoinToken, Member, replica::fence::ClusterId, roles::node_actor};
 use signonce_protocol::{LogIndex, NodeId};
 use std::{sync::Arc, time::Duration};
 
@@ -60,7 +60,7 @@ impl JoinApiServer for Door {
         let node = member.node;
         self.check_certificate(extensions, node)?;
         let change = Change::JoinMember { member, token };
-        match self.handle.change(format!("node:{node}"), change, self.timeout).await {
+        match self.handle.change(node_actor(node), change, self.timeout).await {
             Ok(Ok(done)) => {
                 tracing::info!(%node, at = %done.at, "a node has joined");
                 let members = self.handle.read(|state| state.members().map(|member| member.node).collect());

@@ -4,6 +4,9 @@
 //! node has none), then an end. Each record line has the chain hash after it, which the verifier computes anew from
 //! the record's own content; what nodes have signed of the chain is in the records. Nothing but the file and, for the
 //! certificates, the authority's certificate is needed.
+//!
+//! A record that does not follow ends the check: nothing after it proves anything. A signature that is not good proves
+//! nothing, but takes nothing away either: it is told, and the check goes on.
 
 use super::{head, query::AuditLine, words};
 use crate::node_signature::Authorities;
@@ -16,6 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 const FORM: u32 = 1;
 /// Chain hashes that are remembered to compare signatures with.
 const REMEMBERED: usize = 1 << 20;
+/// Bad signatures that are told one by one; of more there is the number.
+const TOLD: usize = 100;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +154,20 @@ pub struct Broken {
     pub why: String,
 }
 
+/// A signature that proves nothing, though the records around it are sound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BadSignature {
+    /// The line, from 1.
+    pub line: u64,
+    /// The record's number.
+    pub seq: u64,
+    /// The node whose signature it is said to be.
+    pub node: NodeId,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// What a sound file shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -173,6 +192,10 @@ pub struct Report {
     pub certificates_checked: bool,
     /// Records that no signature in the file covers yet.
     pub unsigned: u64,
+    /// How many signatures are not good.
+    pub bad: u64,
+    /// The first of them.
+    pub bad_signatures: Vec<BadSignature>,
 }
 
 /// A node's signatures.
@@ -249,7 +272,7 @@ impl<'a> Verifier<'a> {
                 self.report.records += 1;
                 match &record.event {
                     AuditEvent::Signed(signature) => self.signature(seq, record.time_ms, signature),
-                    _ => Ok(()),
+                    AuditEvent::Claim { .. } | AuditEvent::Change { .. } | AuditEvent::Noted { .. } => Ok(()),
                 }
             }
             Line::Left(LeftLine { seq, hash, chain }) => {
@@ -317,21 +340,33 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// A node's signature must be good and say what this file says.
+    /// A node's signature counts if it is good. One that is, and says something else than this file, shows that the
+    /// file is not what that node has.
     fn signature(&mut self, seq: u64, time_ms: u64, signature: &AuditSignature) -> Result<(), String> {
         let node = signature.node;
-        let wrong = |why: String| format!("record {seq}, the signature of node {node}: {why}");
-        head::check(signature, &self.report.cluster, time_ms, self.authorities).map_err(wrong)?;
+        let mut good = head::check(signature, &self.report.cluster, time_ms, self.authorities);
         if signature.next > seq {
-            return Err(wrong(format!("it is of record {}, which came later", signature.next)));
+            good = good.and(Err(format!("it is of record {}, which came later", signature.next)));
+        }
+        if let Err(why) = good {
+            self.bad(seq, node, why);
+            return Ok(());
         }
         let Some(back) = signature.next.checked_sub(self.oldest) else { return Ok(()) };
         let here = usize::try_from(back).ok().and_then(|back| self.hashes.get(back));
         match here {
-            Some(hash) if *hash != signature.chain => Err(wrong(format!(
-                "it is of another history: before record {} it says {}, this file {hash}",
-                signature.next, signature.chain
-            ))),
+            Some(hash) if *hash != signature.chain => {
+                let why = format!(
+                    "it is of another history: before record {} it says {}, this file {hash}",
+                    signature.next, signature.chain
+                );
+                // Without an authority anybody can have made it.
+                if self.authorities.is_none() {
+                    self.bad(seq, node, why);
+                    return Ok(());
+                }
+                Err(format!("record {seq}, the signature of node {node}: {why}"))
+            }
             Some(_) => {
                 let signed = self.report.signed.entry(node).or_default();
                 signed.before = signed.before.max(signature.next);
@@ -339,6 +374,13 @@ impl<'a> Verifier<'a> {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    fn bad(&mut self, seq: u64, node: NodeId, why: String) {
+        self.report.bad += 1;
+        if self.report.bad_signatures.len() < TOLD {
+            self.report.bad_signatures.push(BadSignature { line: self.line, seq, node, why });
         }
     }
 }

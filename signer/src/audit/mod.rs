@@ -18,7 +18,7 @@ use crate::config::AuditSection;
 use head::HeadSigner;
 use notes::Notebook;
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
-use signonce_core::{AuditNote, AuditSignature, Change, audit::AUDIT_LEVEL};
+use signonce_core::{AuditNote, AuditSignature, Change, audit::AUDIT_LEVEL, roles::node_actor};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -46,6 +46,11 @@ pub struct Auditor {
 impl Auditor {
     /// For a started node.
     pub fn new(handle: Handle, notes: Arc<Notebook>, signer: HeadSigner, section: AuditSection) -> Self {
+        if section.keep_records.is_some() {
+            tracing::warn!(
+                "audit.keep_records has no effect any more: records go by age alone (audit.keep_days)"
+            );
+        }
         Self { handle, notes, signer, section, signed: None, pruned: None }
     }
 
@@ -105,14 +110,14 @@ impl Auditor {
     }
 
     async fn change(&self, change: Change) -> Result<(), SubmitError> {
-        let done = self.handle.change(format!("node:{}", self.handle.node()), change, TIMEOUT).await?;
+        let done = self.handle.change(node_actor(self.handle.node()), change, TIMEOUT).await?;
         if let Err(refused) = done {
             tracing::warn!(%refused, "the cluster does not take this node's notes for the audit");
         }
         Ok(())
     }
 
-    /// Forgets what is older, or more, than the configuration says.
+    /// Forgets what is older than the configuration says.
     async fn prune(&mut self) {
         if self.pruned.is_some_and(|at| at.elapsed() < PRUNE) {
             return;
@@ -122,10 +127,9 @@ impl Auditor {
         let pruned = tokio::task::spawn_blocking(move || {
             let Some((first, last)) = audit.ends()? else { return Ok(None) };
             let oldest = unix_ms().saturating_sub(section.keep_days.saturating_mul(86_400_000));
-            let by_age = audit.seq_at(oldest)?;
-            let by_number = (last.seq + 1).saturating_sub(section.keep_records);
-            // The newest stays, so that the next one has something to follow.
-            let before = by_age.max(by_number).min(last.seq);
+            // By age alone: whoever makes many records must not make those of others go. The newest stays, so that the
+            // next one has something to follow.
+            let before = audit.seq_at(oldest)?.min(last.seq);
             if before > first.seq {
                 audit.prune(before);
                 return Ok(Some(before - first.seq));

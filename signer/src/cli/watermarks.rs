@@ -7,9 +7,13 @@ use super::{
 };
 use clap::Subcommand;
 use serde_json::json;
-use signonce_core::{Change, Floors};
+use signonce_cluster::clock::unix_ms;
+use signonce_core::{Change, Floors, Halt, Position};
 use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
 use std::process::ExitCode;
+
+/// Clocks of all who have to do with it differ by less.
+const A_DAY_MS: u64 = 86_400_000;
 
 /// What was signed, and from where on signing goes on.
 ///
@@ -24,6 +28,7 @@ pub struct Args {
 enum Command {
     Show(Show),
     Raise(Raise),
+    Lift(Lift),
     Export(interchange::Export),
     Import(interchange::Import),
 }
@@ -55,12 +60,33 @@ struct Raise {
     reach: Reach,
 }
 
+/// Ends the halt of a key whose watermark cannot be raised past what was shown without losing the key.
+///
+/// A key halts when a client shows something that it has signed and this cluster knows nothing of; a watermark past it
+/// lifts the halt (`watermarks raise`). Where that would be beyond all that the chain can come to, this ends the halt
+/// instead. What was shown is never signed all the same, nor anything else in its place. You vouch that the key has
+/// signed nothing else at or above --from.
+#[derive(clap::Args, Debug)]
+struct Lift {
+    /// The key: type:0xPUBLIC, or 0xPUBLIC.
+    key: String,
+    /// The lowest coordinate that may be signed from now on, as for `raise`: past everything that the key has signed
+    /// but what was shown.
+    #[arg(long, value_name = "COORDINATE")]
+    from: String,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
 pub(super) async fn run(args: Args) -> Done {
     match args.command {
         Command::Export(args) => return interchange::export(args).await,
         Command::Import(args) => return interchange::import(args).await,
         Command::Show(args) => show(args).await?,
         Command::Raise(args) => raise(args).await?,
+        Command::Lift(args) => lift(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -106,6 +132,49 @@ async fn raise(args: Raise) -> anyhow::Result<()> {
     args.reach
         .output
         .done(&done, format!("Raised the watermark of {} to {to} (log entry {}).", row.id, done.at))
+}
+
+async fn lift(args: Lift) -> anyhow::Result<()> {
+    let admin = args.reach.client()?;
+    let row = find_key(&admin, &args.key).await?;
+    let id = row.id;
+    let Some(Halt { duty: shown, at: halted, .. }) = row.halted else {
+        return Err(Usage(format!("key {id} is not halted")).into());
+    };
+    let floors = floors(id.key_type, "--from", &args.from)?;
+    let place = Position::of(&shown);
+    let chains = admin.chains().await?;
+    let slot_ms =
+        chains.iter().find(|chain| chain.genesis == row.genesis).map(|chain| chain.slot_duration_ms);
+    let past = floors.positions().any(|floor| place.is_below(floor) == Some(true));
+    if past || slot_ms.is_some_and(|slot_ms| has_come(place, slot_ms, unix_ms())) {
+        return Err(Usage(format!(
+            "{place}, which was shown, can have been signed in the ordinary way: raise the watermark past it and past \
+             all that was signed since (`signonce watermarks raise {id} --to COORDINATE`), which lifts the halt"
+        ))
+        .into());
+    }
+    let now = row.watermarks.iter().map(|mark| format!("{} now", mark.floor)).collect::<Vec<_>>().join(", ");
+    let from = floors.positions().map(|position| position.to_string()).collect::<Vec<_>>().join(", ");
+    args.confirm.ask(format!(
+        "Will end the halt of {id} (log entry {halted}). It was caused by a signature for the {shown}: nothing is ever \
+         signed at {place}. The key goes on from {from} ({now}). You vouch that it has signed nothing else at or above \
+         {from}: if it has, it may vote twice. If the chain can have come to {place}, raise the watermark instead."
+    ))?;
+    let done = admin.change(&Change::LiftHalt { key: id, halted, floors }).await?;
+    let text = format!(
+        "Ended the halt of {id}: it goes on from {from}, and {place} is barred (log entry {}).",
+        done.at
+    );
+    args.reach.output.print(&done, text)
+}
+
+/// Whether a slot is not in the future. Of other positions a clock knows nothing.
+fn has_come(place: Position, slot_ms: u64, now_ms: u64) -> bool {
+    match place {
+        Position::Slot { slot } => slot.0.saturating_mul(slot_ms) <= now_ms.saturating_add(A_DAY_MS),
+        Position::Grandpa { .. } | Position::Beefy { .. } | Position::Para { .. } => false,
+    }
 }
 
 /// The coordinate of a key of this type, as `option` gives it.
@@ -158,6 +227,15 @@ mod tests {
         ] {
             assert_eq!(floors(key_type, "--to", text).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_halt_for_a_slot_that_can_have_come_is_lifted_by_a_watermark_alone() {
+        let slot = |slot| Position::Slot { slot: Slot(slot) };
+        let now = 1_000 * 6_000;
+        assert!(has_come(slot(1_000), 6_000, now) && has_come(slot(1_000 + A_DAY_MS / 6_000), 6_000, now));
+        assert!(!has_come(slot(1_001 + A_DAY_MS / 6_000), 6_000, now));
+        assert!(!has_come(slot(u64::MAX), 6_000, now));
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Collector for Machine {
         gauge("start_time_seconds", "When the process started, in Unix seconds", seconds(self.started_ms))?;
         let (level, audited) = self.handle.read(|state| (state.feature_level(), state.audit_head().next));
         gauge("audit_records", "Records in the audit chain", Some(audited as f64))?;
+        let audit = self.handle.audit();
+        let help = "Bytes that the audit takes on this node's disk";
+        gauge("audit_bytes", help, audit.bytes().ok().map(|bytes| bytes as f64))?;
+        let help = "When the oldest audit record on this node was made, in Unix seconds";
+        gauge("audit_oldest_timestamp_seconds", help, audit.oldest_ms().ok().flatten().and_then(seconds))?;
         gauge("feature_level", "What the cluster's log may use", Some(level.into()))?;
         let help = "The highest feature level that this program supports";
         gauge("feature_level_supported", help, Some(FEATURE_LEVEL.into()))?;

@@ -1,7 +1,7 @@
 //! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
 
 use super::{coordinate::coordinate, lookup::ClientView};
-use crate::limits::TooMuch;
+use crate::limits::{Share, TooMuch};
 use signonce_cluster::SubmitError;
 use signonce_core::{ChangeError, Claim, ClientId, KeyState, Position, Refusal, registry::MAX_KEY_LIMIT};
 use signonce_keys::SignError;
@@ -60,6 +60,7 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
         Refusal::KeyNotArmed { .. } | Refusal::KeyRemoved { .. } => plain(ErrorCode::KeyNotArmed),
         Refusal::WrongDuty { .. } => plain(ErrorCode::WrongKeyType),
         Refusal::KeyHalted { .. } => plain(ErrorCode::KeyHalted),
+        Refusal::Barred { .. } => plain(ErrorCode::BelowWatermark),
     };
     error.message = format!("key {key}: {}", error.message);
     error.with_duty(duty.clone())
@@ -152,10 +153,14 @@ pub fn too_much(client: &ClientView, too_much: TooMuch) -> RpcError {
     let ClientView { id: _, name, limits } = client;
     let wait = u64::try_from(too_much.retry_after.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
     let mut error = RpcError::rate_limited(wait);
-    let what = if too_much.in_flight {
-        format!("has {} claims under way at this signer", limits.in_flight)
-    } else {
-        format!("asks more than {} times a second of this signer", limits.per_second)
+    let what = match too_much.of {
+        Share::Requests => format!("asks more than {} times a second of this signer", limits.per_second),
+        Share::InFlight => format!("has {} claims under way at this signer", limits.in_flight),
+        Share::Records => format!(
+            "has claimed so much at this signer for so long that it would fill the audit: ten minutes of {} a second, \
+             and a twentieth of that for ever",
+            limits.per_second
+        ),
     };
     error.message = format!(
         "client {name} {what}, as much as it may; nothing was signed or proposed: ask again in {wait} ms; an operator \

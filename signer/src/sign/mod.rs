@@ -19,7 +19,7 @@ use crate::{
     activity::{Activity, Came},
     audit::notes::{Asked, Notebook},
     keyring_sync::KeyringSync,
-    limits::Limiter,
+    limits::{Limiter, Place},
     metrics::{Method, Metrics, Outcome},
     readiness::Gate,
     server::tls::PeerIdentity,
@@ -262,7 +262,7 @@ impl Signer {
     ) -> Result<SignReply, RpcError> {
         self.check_halted(&work.key).inspect_err(|error| self.note(work, error))?;
         if let Some(shown) = shown {
-            self.check_echo(work, shown).await?;
+            self.check_echo(work, shown).await.inspect_err(|error| self.note(work, error))?;
         }
         self.sign_duty(work, duty).await
     }
@@ -284,11 +284,9 @@ impl Signer {
         if claim.duty.slot().is_some() {
             self.gate.check_clock()?;
         }
+        self.refused_here(work, &claim).inspect_err(|error| self.note(work, error))?;
         self.open(*key).await?;
-        let taken = self.limiter.claim(client.id, client.limits);
-        let place = taken
-            .map_err(|too_much| errors::too_much(client, too_much))
-            .inspect_err(|error| self.note(work, error))?;
+        let place = self.may_claim(client).inspect_err(|error| self.note(work, error))?;
         // The claim is polled, and so on its way, before the signature is made. Where cores are few, whoever sends a
         // lone claim on goes first: disks and peers work while this thread signs, but not the other way round.
         let signing = async {
@@ -311,6 +309,28 @@ impl Signer {
             let granted = self.judge(&claim, decision)?;
             self.release(claim, signature, granted)
         })
+    }
+
+    /// A claim that the log would refuse today, though perhaps not tomorrow, is refused from this node's own state: it
+    /// uses nothing up, and would only leave a record. The log is asked now and then all the same, as this node may lag
+    /// behind what lets the claim pass.
+    fn refused_here(&self, work: &Work, claim: &Claim) -> Result<(), RpcError> {
+        let ClientView { id, limits, .. } = work.client;
+        let Some(refusal) = self.handle.would_refuse(claim) else { return Ok(()) };
+        if self.limiter.doubt(id, limits, Instant::now()) {
+            return Ok(());
+        }
+        // A node that is behind does not know.
+        self.gate.check_caught_up()?;
+        Err(errors::refused(claim, &refusal, |id| self.client_name(id)))
+    }
+
+    /// A place for one claim of the client, which leaves a record.
+    fn may_claim(&self, client: &ClientView) -> Result<Place<'_>, RpcError> {
+        let ClientView { id, name: _, limits } = client;
+        let place = self.limiter.claim(*id, *limits);
+        let place = place.and_then(|place| self.limiter.record(*id, *limits, Instant::now()).map(|()| place));
+        place.map_err(|too_much| errors::too_much(client, too_much))
     }
 
     /// The signature, which nothing can read before its duty is granted.

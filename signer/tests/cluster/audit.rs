@@ -7,9 +7,9 @@ use signonce::{
     cli::demo::chain::{self, Flavour},
     dev::{LocalCluster, LocalOptions, Signal},
 };
-use signonce_core::{AuditEvent, Change};
+use signonce_core::{AuditEvent, AuditSignature, Change, FEATURE_LEVEL, NotedAnswer, Refusal, Verdict};
 use signonce_protocol::{
-    Duty, GrandpaStage, KeyId, KeyType, PayloadKind, RawPayload, Round, SetId,
+    Duty, GrandpaStage, Hash, KeyId, KeyType, NodeId, PayloadKind, RawPayload, Round, SetId,
     client::ClientError,
     rpc::{ErrorCode, SignParams},
 };
@@ -123,6 +123,79 @@ async fn refusals_before_the_log_are_merged_and_free_work_is_counted() {
     assert!(told.contains("v1 (client 1) asked node 1"), "{told}");
     let changed = told.lines().find(|line| line.contains("disableKey")).unwrap();
     assert!(changed.contains("at node 3") && changed.contains("local:uid="), "changes, and by whom: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_refused_is_counted_by_the_node_that_is_asked_and_not_claimed() {
+    const ASKED: u64 = 200;
+    let world = world(&["v1", "v2"]).await;
+    let client = world.client_of("v1", 1);
+    client.sign(&world.params(KeyType::Grandpa, &vote(1, 0))).await.unwrap();
+    for n in 0..ASKED {
+        let far = world.params(KeyType::Grandpa, &vote(1_000_000 + n, 0));
+        assert_eq!(code(&client.sign(&far).await), ErrorCode::JumpTooFar);
+    }
+    let of_this = |event: &AuditEvent| match event {
+        AuditEvent::Claim { answer: Verdict::Refused(Refusal::JumpTooFar { .. }), .. } => (1, 0),
+        AuditEvent::Noted { note, .. } => match &note.answer {
+            NotedAnswer::Refused { code, .. } if code == "jumpTooFar" => (0, note.count),
+            _ => (0, 0),
+        },
+        _ => (0, 0),
+    };
+    let admin = world.cluster.admin(2);
+    let (claimed, noted) = until("every refusal is recorded", async || {
+        let query = AuditQuery { client: Some("v1".into()), ..AuditQuery::default() };
+        let page = admin.audit(&query).await.ok()?;
+        let events = page.lines.iter().filter_map(|line| line.record.as_ref()).map(|record| &record.event);
+        let (claimed, noted) = events.map(of_this).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+        (claimed + noted == ASKED).then_some((claimed, noted))
+    })
+    .await;
+    assert!(claimed <= 10, "{claimed} of {ASKED} went into the log, {noted} were counted");
+    let told = audit(&world, 3, &["tail", "-n", "100"]);
+    assert!(told.contains("v1 (client 1) asked node 1") && told.contains("REFUSED (jumpTooFar)"), "{told}");
+    // The log is still asked for what may pass.
+    client.sign(&world.params(KeyType::Grandpa, &vote(2, 0))).await.unwrap();
+    world.client_of("v2", 1).sign(&world.params(KeyType::Grandpa, &vote(3, 0))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_officer_cannot_write_into_the_audit() {
+    let world = World::start(&[]).await;
+    until("the feature level rises", async || {
+        let status = world.cluster.admin(1).status().await.ok()?;
+        (status.feature_level == FEATURE_LEVEL).then_some(())
+    })
+    .await;
+    let garbage = AuditSignature {
+        node: NodeId(2),
+        next: 1,
+        chain: Hash([7; 32]),
+        certificates: vec![vec![1, 2, 3]],
+        scheme: 0x0807,
+        signature: vec![9; 64],
+    };
+    let forged = [Change::RecordAudit { notes: Vec::new() }, Change::SignAudit(garbage)];
+    for change in forged {
+        let refused = world.cluster.admin(1).change(&change).await.unwrap_err();
+        assert!(refused.to_string().contains("no role may say it"), "{refused}");
+        recorded(&world, 3, "the attempt", |event| {
+            matches!(event, AuditEvent::Change { change: tried, refused: Some(_), .. } if tried.kind() == change.kind())
+        })
+        .await;
+    }
+    recorded(
+        &world,
+        1,
+        "a signature of node 1",
+        |event| matches!(event, AuditEvent::Signed(signature) if signature.node.0 == 1),
+    )
+    .await;
+    let file = world.scratch("audit.jsonl");
+    audit(&world, 1, &["export", file.to_str().unwrap()]);
+    let (exit, said) = verify(&file, &world.cluster.admin_tls().ca);
+    assert_eq!(exit, Some(0), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

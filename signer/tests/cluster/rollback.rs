@@ -1,11 +1,17 @@
 //! A cluster whose machines were all set back to yesterday: only a client that was there can tell.
 
 use crate::common::{PATIENCE, World, code, copy_dir, run, until};
-use signonce::{cli::demo::chain, dev::Signal, server::tls};
-use signonce_core::KeyState;
+use signonce::{
+    cli::demo::chain,
+    dev::Signal,
+    enroll::{NewKey, enroll, recipients},
+    server::tls,
+};
+use signonce_core::{FEATURE_LEVEL, Floors, KeyState};
+use signonce_keys::SecretKey;
 use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
-    rpc::{ErrorCode, LastSigned, SignReply, SignVerdict},
+    ChainFormat, GrandpaStage, KeyId, KeyType, LogIndex, PayloadKind, RawPayload, Round, Scheme, SetId,
+    rpc::{ChainRef, ErrorCode, LastSigned, SignParams, SignReply, SignVerdict, Signed},
 };
 use std::time::Duration;
 
@@ -109,7 +115,8 @@ async fn a_node_that_merely_lags_halts_nothing() {
         let reply = client.sign(&world.params(KeyType::Grandpa, &payload)).await.unwrap();
         assert_eq!(reply.verdict, SignVerdict::Granted);
         let (log_index, duty) = (reply.log_index.unwrap(), reply.duty.unwrap());
-        last = Some(LastSigned { log_index, duty, digest: payload.digest() });
+        let signed = Some(Signed { payload: payload.clone(), signature: reply.signature });
+        last = Some(LastSigned { log_index, duty, digest: payload.digest(), signed });
     }
     world.cluster.signal(node, Signal::Cont).unwrap();
     let params = world.params(KeyType::Grandpa, &vote(31, 0));
@@ -133,6 +140,118 @@ async fn a_node_that_merely_lags_halts_nothing() {
         .unwrap()
         .into_iter()
         .for_each(|row| assert_eq!(row.halted, None, "{}", row.id));
+}
+
+/// What a request with this `lastSigned` is answered by a node, as JSON.
+async fn ask(
+    world: &World,
+    node: u64,
+    client: &str,
+    params: &SignParams,
+    shown: &LastSigned,
+) -> serde_json::Value {
+    let request = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "signer_sign",
+        "params": { "chain": params.chain, "key": params.key, "payload": params.payload, "lastSigned": shown },
+    });
+    let url = &world.cluster.urls()[usize::try_from(node).unwrap() - 1];
+    let body = serde_json::to_vec(&request).unwrap();
+    let (_, answer) = crate::common::post(url, world.client_tls_config(client), body).await.unwrap();
+    serde_json::from_str(&answer).unwrap()
+}
+
+/// A GRANDPA key of the cluster whose secret is elsewhere too, armed from set 1 round 1.
+async fn leaked_key(world: &World) -> SecretKey {
+    let secret = || SecretKey::from_seed(Scheme::Ed25519, &[7; 32]).unwrap();
+    let admin = world.cluster.admin(1);
+    let genesis = world.cluster.genesis();
+    let recipients = recipients(&admin).await.unwrap();
+    let id = KeyId { key_type: KeyType::Grandpa, public: secret().public() };
+    let floors = Floors { grandpa: Some((SetId(1), Round(1))), ..Floors::default() };
+    let key = NewKey { id, secret: secret(), group: Some("leaked".into()), floors };
+    enroll(&admin, genesis, &recipients, &key).await.unwrap();
+    secret()
+}
+
+/// What a client shows that has this payload signed with this key.
+fn shown_of(key: &SecretKey, payload: &RawPayload) -> LastSigned {
+    let decoded = payload.decode(&ChainFormat::default()).unwrap();
+    let signature = key.sign(decoded.to_sign()).unwrap().as_bytes().to_vec().into();
+    LastSigned {
+        log_index: LogIndex(1),
+        duty: decoded.duty().unwrap().clone(),
+        digest: decoded.digest(),
+        signed: Some(Signed { payload: payload.clone(), signature }),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lie_halts_nobody_and_a_halt_at_the_end_of_all_numbers_ends() {
+    let world = World::start(&["v1", "v2"]).await;
+    until("the feature level rises", async || {
+        let status = world.cluster.admin(1).status().await.ok()?;
+        (status.feature_level == FEATURE_LEVEL).then_some(())
+    })
+    .await;
+    let secret = leaked_key(&world).await;
+    let params = |round| SignParams {
+        chain: ChainRef::Genesis(world.cluster.genesis()),
+        key: secret.public(),
+        payload: vote(round, 0),
+    };
+    let vote_at = |set: u64, round: u64| {
+        chain::vote(SetId(set), Round(round), GrandpaStage::Prevote, 1, chain::Flavour(0))
+    };
+    let end = vote_at(u64::MAX, u64::MAX);
+    let proof = shown_of(&secret, &end);
+
+    // Only said, and at the end of all numbers.
+    let bare = LastSigned { signed: None, ..proof.clone() };
+    let answer = ask(&world, 1, "v1", &params(1), &bare).await;
+    assert_eq!(answer["error"]["data"]["code"], "notReady", "{answer}");
+    assert_eq!(answer["error"]["data"]["showSigned"], true, "{answer}");
+    // Said with a signature that is another key's, or over other bytes, or with the duty of other bytes.
+    let other = SecretKey::from_seed(Scheme::Ed25519, &[8; 32]).unwrap();
+    let forged = shown_of(&other, &end);
+    let mut moved = shown_of(&secret, &vote_at(1, 3));
+    moved.signed.as_mut().unwrap().payload = end.clone();
+    (moved.duty, moved.digest) = (proof.duty.clone(), proof.digest);
+    let mut nonsense = proof.clone();
+    nonsense.signed.as_mut().unwrap().payload = RawPayload::new(PayloadKind::GrandpaVote, vec![9; 53]);
+    let mut foreign = proof.clone();
+    foreign.signed.as_mut().unwrap().payload = chain::commitment(SetId(1), 1, chain::Flavour(0));
+    for lie in [forged, moved, nonsense, foreign] {
+        let answer = ask(&world, 2, "v1", &params(1), &lie).await;
+        assert_eq!(answer["error"]["data"]["code"], "invalidParams", "{answer}");
+    }
+    for node in world.cluster.node_ids() {
+        let signed = world.client_of("v2", node).sign(&params(node)).await;
+        signed.unwrap_or_else(|error| panic!("node {node}: {error}"));
+    }
+    assert!(world.cluster.admin(1).keys().await.unwrap().iter().all(|row| row.halted.is_none()));
+    // What is said of duty and digest counts for nothing where the bytes say otherwise: those are known.
+    let known = shown_of(&secret, &vote(1, 0));
+    let mixed = LastSigned { duty: proof.duty.clone(), digest: proof.digest, ..known };
+    let answer = ask(&world, 1, "v1", &params(4), &mixed).await;
+    assert_eq!(answer["result"]["verdict"], "granted", "{answer}");
+
+    // Really signed, by whoever has the secret.
+    let answer = ask(&world, 3, "v1", &params(5), &proof).await;
+    assert_eq!(answer["error"]["data"]["code"], "keyHalted", "{answer}");
+    let refused = world.client("v2").sign(&params(5)).await;
+    assert_eq!(code(&refused), ErrorCode::KeyHalted);
+    let admin = format!("unix:{}", world.cluster.admin_socket(2).display());
+    let key = format!("gran:{}", secret.public());
+    let lift = |from: &str| run(&["watermarks", "lift", &key, "--from", from, "--yes", "--admin", &admin]);
+    assert!(!lift("0:1").status.success(), "a floor never goes down");
+    let lifted = lift("1:5");
+    assert!(lifted.status.success(), "{lifted:?}");
+    until("the key signs again", async || world.client("v2").sign(&params(5)).await.ok()).await;
+    // Shown again it stops nothing, and it is never signed.
+    let answer = ask(&world, 1, "v1", &params(6), &proof).await;
+    assert_eq!(answer["result"]["verdict"], "granted", "{answer}");
+    let there = SignParams { payload: end, ..params(1) };
+    assert_eq!(code(&world.client("v2").sign(&there).await), ErrorCode::BelowWatermark);
 }
 
 impl World {

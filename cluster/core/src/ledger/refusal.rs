@@ -196,6 +196,21 @@ pub enum Refusal {
         /// The log entry that halted it.
         at: LogIndex,
     },
+    /// The place of something that was signed without this cluster's ledger: two officers have ended the halt that it
+    /// caused, and nothing is ever signed there. Feature level 4.
+    #[error(
+        "{asked} is barred for key {key} for ever, since log entry {at}: something was signed there that this cluster \
+         has no record of"
+    )]
+    #[codec(index = 80)]
+    Barred {
+        /// The key.
+        key: KeyId,
+        /// The position asked for.
+        asked: Position,
+        /// The log entry that barred it.
+        at: LogIndex,
+    },
 }
 
 impl Refusal {
@@ -207,6 +222,7 @@ impl Refusal {
             | Self::BelowWatermark { .. }
             | Self::CrossedSides { .. }
             | Self::Crowded { .. }
+            | Self::Barred { .. }
             | Self::KeyRemoved { .. }
             | Self::WrongDuty { .. } => true,
             Self::JumpTooFar { .. }

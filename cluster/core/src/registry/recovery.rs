@@ -2,6 +2,7 @@
 //! that a cluster was restored from.
 
 use super::{ClientId, Registry};
+use crate::ledger::Position;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme};
@@ -24,6 +25,28 @@ pub struct Halt {
     pub at: LogIndex,
     /// The log entry that raised the key's floor past the duty, if one has.
     pub lifted: Option<LogIndex>,
+}
+
+/// The places at which a key signs nothing any more, although no floor is past them. Since feature level 4.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Barred {
+    /// The key.
+    pub key: KeyId,
+    /// The places, oldest first.
+    pub places: Vec<BarredPlace>,
+}
+
+/// Something that a key has signed and the ledger knows nothing of.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BarredPlace {
+    /// The duty that was shown.
+    pub duty: Duty,
+    /// The digest of what was signed.
+    pub digest: Digest,
+    /// The log entry that barred its place.
+    pub at: LogIndex,
 }
 
 /// Where a cluster's keys and clients came from: a backup.
@@ -112,6 +135,22 @@ impl Registry {
     /// Every halt that lasts, by key.
     pub fn halts(&self) -> impl Iterator<Item = &Halt> {
         self.halts.values().filter(|halt| halt.lifted.is_none())
+    }
+
+    /// What bars the place of a duty, if anything does. As floors go, by [`Position`]: the slot whatever the block, the
+    /// round whatever the stage, the session whatever the candidate.
+    pub fn bars(&self, key: &KeyId, duty: &Duty) -> Option<&BarredPlace> {
+        let places = &self.barred.get(key)?.places;
+        places.iter().find(|place| Position::of(&place.duty) == Position::of(duty))
+    }
+
+    /// The barred places of every key that has any.
+    pub fn barred(&self) -> impl Iterator<Item = &Barred> {
+        self.barred.values()
+    }
+
+    pub(crate) fn barred_places(&self, key: &KeyId) -> Barred {
+        self.barred.get(key).cloned().unwrap_or_else(|| Barred { key: *key, places: Vec::new() })
     }
 
     /// The keys that were ever halted.

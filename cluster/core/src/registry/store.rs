@@ -2,8 +2,8 @@
 //! journal and keeps the lookups in step.
 
 use super::{
-    AuditHead, Chain, Client, ClientId, ClientTerms, Counters, Halt, Index, Key, MadeKeys, MemberRecord,
-    Membership, OfficerPin, Origin, Placement, Registry, Sealing,
+    AuditHead, Barred, Chain, Client, ClientId, ClientTerms, Counters, Halt, Index, Key, MadeKeys,
+    MemberRecord, Membership, OfficerPin, Origin, Placement, Registry, Sealing,
 };
 use crate::{
     codec::{CodecError, decode_record, encode_record},
@@ -124,6 +124,11 @@ impl Registry {
         self.halts.insert(halt.key, halt);
     }
 
+    pub(crate) fn put_barred(&mut self, barred: Barred, journal: &mut Journal) {
+        note(journal, self.barred.get(&barred.key), &barred);
+        self.barred.insert(barred.key, barred);
+    }
+
     pub(crate) fn put_origin(&mut self, origin: Origin, journal: &mut Journal) {
         note(journal, self.origin.as_ref(), &origin);
         self.origin = Some(origin);
@@ -172,6 +177,8 @@ mod kind {
     pub(super) const AUDIT: u8 = 11;
     /// Since feature level 2.
     pub(super) const HALT: u8 = 10;
+    /// Since feature level 4.
+    pub(super) const BARRED: u8 = 15;
     /// Since feature level 2.
     pub(super) const ORIGIN: u8 = 13;
     pub(super) const CLIENT_TERMS: u8 = 8;
@@ -208,6 +215,11 @@ impl Record for MemberRecord {
 impl Record for Halt {
     fn record_key(&self) -> Vec<u8> {
         (kind::HALT, self.key).encode()
+    }
+}
+impl Record for Barred {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::BARRED, self.key).encode()
     }
 }
 impl Record for Origin {
@@ -281,6 +293,7 @@ impl Registry {
             .chain(self.placement.iter().map(pair))
             .chain(audit.into_iter().map(pair))
             .chain(self.halts.values().map(pair))
+            .chain(self.barred.values().map(pair))
             .chain(self.origin.iter().map(pair))
             .chain(self.terms.values().map(pair))
             .chain(self.officers.iter().map(pair))
@@ -314,6 +327,7 @@ impl Registry {
             Some(&kind::PLACEMENT) => self.put_placement(read("placement record", key, value)?, journal),
             Some(&kind::AUDIT) => self.put_audit_head(read("audit head", key, value)?, journal),
             Some(&kind::HALT) => self.put_halt(read("halt record", key, value)?, journal),
+            Some(&kind::BARRED) => self.put_barred(read("barred places record", key, value)?, journal),
             Some(&kind::ORIGIN) => self.put_origin(read("origin record", key, value)?, journal),
             Some(&kind::CLIENT_TERMS) => self.put_terms(read("client terms record", key, value)?, journal),
             Some(&kind::OFFICERS) if key.get(1) == Some(&0) => {

@@ -35,6 +35,7 @@ impl State {
             return Err(ChangeError::FeatureNeeded { level, current });
         }
         self.check_role(entry.actor, &change)?;
+        self.check_speaker(entry, &change)?;
         if self.needs_approval(entry.actor, &change) {
             return self.waits(entry, change);
         }
@@ -112,6 +113,9 @@ impl State {
             Change::HaltKey { key, duty, digest, log_index, client } => {
                 let halt = Halt { key, duty, digest, log_index, client, at, lifted: None };
                 self.halt_key(halt).map(|()| None)
+            }
+            Change::LiftHalt { key, halted, floors } => {
+                self.end_halt(at, key, halted, &floors).map(|()| None)
             }
             Change::SetClientLimits { name, limits } => self.set_client_limits(name.as_deref(), limits),
             Change::RotateClient { name, spki } => self.rotate_client(&name, spki).map(Some),

@@ -2,10 +2,12 @@
 
 use super::{State, change::Made};
 use crate::{
-    command::{Change, ChangeDone, ChangeError, Counted, Floors},
+    command::{Change, ChangeDone, ChangeError, Counted, Floors, GUARDED_LEVEL},
     ledger::Position,
-    registry::{KeyAllowance, KeySelector, Limits, OfficerPin, Right, Standing},
-    roles::{Actor, Officers, PINNED_LEVEL, Proposal, ProposalDecision, Role, Second},
+    registry::{KeyAllowance, KeySelector, Limits, OfficerPin, PlacementChange, Right, Standing},
+    roles::{
+        Actor, Officers, PINNED_LEVEL, Proposal, ProposalDecision, Role, Second, client_actor, node_actor,
+    },
 };
 use signonce_protocol::{HexArray, LogIndex, NodeId};
 
@@ -17,10 +19,11 @@ const MIN_TO_APPROVE: usize = 2;
 /// Certificate keys remembered as revoked, of one officer. Whoever changes them more often forgets the oldest.
 const MAX_REVOKED: usize = 256;
 
-/// An entry of the log: where it is, who wanted it, when.
+/// An entry of the log: where it is, which node brought it there, who wanted it, when.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub(super) at: LogIndex,
+    pub(super) node: NodeId,
     pub(super) actor: &'a str,
     pub(super) time_ms: u64,
 }
@@ -28,14 +31,50 @@ pub(super) struct Entry<'a> {
 impl State {
     /// Whether `actor` has the role that `change` takes.
     pub(super) fn check_role(&self, actor: &str, change: &Change) -> Result<(), ChangeError> {
-        let (Some(needed), true) = (change.kind().least_role(), self.is_operator(actor)) else {
+        if !self.is_operator(actor) {
             return Ok(());
+        }
+        let guarded = self.registry.feature_level() >= GUARDED_LEVEL;
+        let needed = if guarded { change.least_role() } else { change.kind().least_role() };
+        let Some(needed) = needed else {
+            let (actor, change) = (actor.to_owned(), change.kind().name().to_owned());
+            return if guarded { Err(ChangeError::NotForOfficers { actor, change }) } else { Ok(()) };
         };
         let role = self.registry.role_of(actor)?;
         if role >= Some(needed) {
             return Ok(());
         }
         Err(ChangeError::RoleTooLow { actor: actor.to_owned(), role, needed })
+    }
+
+    /// Whether a signer speaks of itself, or for the client that it says it does. Judged from [`GUARDED_LEVEL`] on.
+    pub(super) fn check_speaker(&self, entry: Entry<'_>, change: &Change) -> Result<(), ChangeError> {
+        if self.registry.feature_level() < GUARDED_LEVEL || self.is_operator(entry.actor) {
+            return Ok(());
+        }
+        let Some(speaker) = self.speaker_of(entry, change) else { return Ok(()) };
+        if entry.actor == speaker && says_it_of_its_own(entry.node, change) {
+            return Ok(());
+        }
+        let change = change.kind().name().to_owned();
+        Err(ChangeError::SpeaksForAnother { actor: entry.actor.to_owned(), node: entry.node, change })
+    }
+
+    /// Whose change it is; `None` if any signer may make it.
+    fn speaker_of(&self, entry: Entry<'_>, change: &Change) -> Option<String> {
+        match change {
+            Change::RecordAudit { .. } | Change::SignAudit(_) | Change::HaltKey { .. } => {
+                Some(node_actor(entry.node))
+            }
+            Change::AnnounceMember(member) => Some(node_actor(member.node)),
+            // Another node brings it into the log.
+            Change::JoinMember { member, .. } => Some(node_actor(member.node)),
+            Change::Place(PlacementChange::Note { node, .. }) => Some(node_actor(*node)),
+            Change::AddGeneratedKey { client, .. } => {
+                self.registry.client(*client).map(|client| client_actor(&client.name))
+            }
+            _ => None,
+        }
     }
 
     /// Who the log means by `actor`.
@@ -125,7 +164,7 @@ impl State {
 
     /// Keeps the change until another officer decides. Proposing the same again finds the first proposal.
     pub(super) fn propose(&mut self, entry: Entry<'_>, change: Change) -> Result<LogIndex, ChangeError> {
-        let Entry { at, actor, time_ms } = entry;
+        let Entry { at, node: _, actor, time_ms } = entry;
         let same = |p: &&Proposal| p.is_open(time_ms) && p.by == actor && p.change == change;
         if let Some(known) = self.registry.proposals().find(same) {
             return Ok(known.id);
@@ -163,6 +202,7 @@ impl State {
                 self.check_certificate(spki, None)
             }
             Change::RaiseWatermark { key, .. } => self.living_key(*key).map(drop),
+            Change::LiftHalt { key, halted, .. } => self.halt_of(*key, *halted).map(drop),
             Change::AddMember { peer_addr, replaces, .. } => self.check_invitation(peer_addr, *replaces),
             _ => Ok(()),
         }
@@ -175,7 +215,7 @@ impl State {
         id: LogIndex,
         approved: bool,
     ) -> Result<Made, ChangeError> {
-        let Entry { at, actor, time_ms } = entry;
+        let Entry { at, node: _, actor, time_ms } = entry;
         let proposal = self.registry.proposal(id).ok_or(ChangeError::UnknownProposal { id })?.clone();
         if let Some(ProposalDecision { by, approved, .. }) = proposal.decision {
             return Err(ChangeError::ProposalDecided { id, by, approved });
@@ -337,6 +377,15 @@ impl State {
     pub(super) fn waits(&mut self, entry: Entry<'_>, change: Change) -> Result<ChangeDone, ChangeError> {
         let id = self.propose(entry, change)?;
         Ok(ChangeDone { proposed: Some(id), ..self.count_change(entry.at, Made::default()) })
+    }
+}
+
+/// Whether the notes and the signature in a change are those of the node that brought them into the log.
+fn says_it_of_its_own(node: NodeId, change: &Change) -> bool {
+    match change {
+        Change::RecordAudit { notes } => notes.iter().all(|note| note.request.node == node),
+        Change::SignAudit(signature) => signature.node == node,
+        _ => true,
     }
 }
 

@@ -1,17 +1,20 @@
 //! The changes of disasters: importing watermarks, bringing a backup into an empty cluster, halting a key that the
-//! cluster has forgotten signatures of.
+//! cluster has forgotten signatures of, and ending a halt.
 
 use super::State;
 use crate::{
-    command::{ChangeError, Floors},
+    command::{ChangeError, Counted, Floors},
     ledger::{Coverage, SignedDuty},
     registry::{
-        BackupName, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope, Halt, Key, KeyState,
-        Origin, RestoreStep,
+        BackupName, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope, Halt, Key,
+        KeyState, Origin, RestoreStep,
     },
 };
 use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex};
 use std::collections::BTreeSet;
+
+/// Places of one key that may be barred: each took a halt, and two officers.
+const MAX_BARRED: usize = 64;
 
 // What is read.
 impl State {
@@ -22,6 +25,9 @@ impl State {
 
     /// What this state knows of `digest` having been signed for `duty` by `key`.
     pub fn covers(&self, key: &KeyId, duty: &Duty, digest: Digest) -> Coverage {
+        if self.registry.bars(key, duty).is_some() {
+            return Coverage::Covered;
+        }
         let known = self.registry.key(key).zip(Some(()).filter(|()| self.ledger.has_mark(key)));
         match known.and_then(|(key, ())| self.registry.chain(&key.chain)) {
             Some(chain) => self.ledger.covers(*key, duty, digest, chain),
@@ -83,6 +89,32 @@ impl State {
                 Ok(())
             }
         }
+    }
+
+    /// The halt of a key, if it is that one.
+    pub(super) fn halt_of(&self, key: KeyId, halted: LogIndex) -> Result<&Halt, ChangeError> {
+        self.living_key(key)?;
+        let found = self.registry.halt(&key).filter(|halt| halt.at == halted);
+        found.ok_or(ChangeError::NotHalted { key, halted })
+    }
+
+    /// Ends a halt at floors that need not be past what was shown. Its place is barred from then on, so that it can
+    /// never be signed, nor anything else there.
+    pub(super) fn end_halt(
+        &mut self,
+        at: LogIndex,
+        key: KeyId,
+        halted: LogIndex,
+        floors: &Floors,
+    ) -> Result<(), ChangeError> {
+        let halt = self.halt_of(key, halted)?.clone();
+        let mut barred = self.registry.barred_places(&key);
+        super::change::check_room(barred.places.len(), MAX_BARRED, Counted::Barred)?;
+        self.ledger.arm(key, floors, &mut self.journal)?;
+        barred.places.push(BarredPlace { duty: halt.duty.clone(), digest: halt.digest, at });
+        self.registry.put_barred(barred, &mut self.journal);
+        self.registry.put_halt(Halt { lifted: Some(at), ..halt }, &mut self.journal);
+        Ok(())
     }
 
     /// To be called after a floor was raised: lifts the halt if the floor is past what was forgotten.

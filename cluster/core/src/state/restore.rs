@@ -181,7 +181,8 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
     if let Some(orphan) = registry.sealings().find(|id| registry.key(id).is_none()) {
         return Err(RestoreError::Sealing(*orphan));
     }
-    if let Some(orphan) = registry.ever_halted().find(|id| registry.key(id).is_none()) {
+    let halted = registry.ever_halted().chain(registry.barred().map(|barred| &barred.key));
+    if let Some(orphan) = halted.into_iter().find(|id| registry.key(id).is_none()) {
         return Err(RestoreError::Halt(*orphan));
     }
     let clientless = |id: &ClientId| *id != EVERYBODY && registry.client(*id).is_none();

@@ -2,11 +2,13 @@
 
 use crate::world::*;
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Command, KeyAllowance, KeySelector, KeyState, Limits, Outcome, Right,
-    Role, Standing, State,
+    AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind,
+    ClientId, Command, GUARDED_LEVEL, JoinToken, KeyAllowance, KeySelector, KeyState, Limits, Member,
+    NodeNote, NotedAnswer, Outcome, PlacementChange, RequestId, Right, Role, Standing, State,
     roles::{PINNED_LEVEL, PROPOSAL_LIFE_MS, admin_actor},
 };
-use signonce_protocol::{DutyClass, HexArray, KeyId, KeyType, LogIndex, NodeId};
+use signonce_protocol::{Digest, DutyClass, Hash, HexArray, KeyId, KeyType, LogIndex, NodeId};
+use std::collections::BTreeSet;
 
 /// A world in which `k1` and `k2` are key officers, `o` operates and `v` looks.
 fn world() -> World {
@@ -475,4 +477,139 @@ fn what_cannot_be_made_is_not_proposed() {
     assert_eq!(by(&mut world, &one, nobody), Err(ChangeError::UnknownMember { node: NodeId(77) }));
     let taken = ChangeError::OfficerKeyTaken { name: "k2".into() };
     assert_eq!(by(&mut world, &one, pin("o", KEY_2)), Err(taken));
+}
+
+// From feature level 4 on: what signers say of themselves is theirs alone.
+
+fn guarded() -> World {
+    let mut world = world();
+    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    world
+}
+
+/// One of each kind of what signers say of themselves, said by or for node 3, whose entry it is (or by a client).
+fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
+    let node = NodeId(3);
+    let member = Member {
+        node,
+        recipient: "age1".into(),
+        peer_addr: "a:1".into(),
+        client_url: "https://a:2".into(),
+        supports: GUARDED_LEVEL,
+    };
+    let note = AuditNote {
+        client: None,
+        key: None,
+        answer: NotedAnswer::Free { class: DutyClass::BabeVrf },
+        count: 1,
+        first_ms: 1,
+        last_ms: 2,
+        request: request(9),
+    };
+    let signature = AuditSignature {
+        node,
+        next: 0,
+        chain: Hash([0; 32]),
+        certificates: vec![vec![1; 9]],
+        scheme: 0x0807,
+        signature: vec![2; 64],
+    };
+    let (digest, log_index, client) = (Digest([1; 32]), LogIndex(7), ClientId(1));
+    let halt = Change::HaltKey { key, duty: babe(9), digest, log_index, client };
+    let id = crate::world::key(KeyType::Babe, 9);
+    let generated = Change::AddGeneratedKey {
+        client,
+        id,
+        scheme: KeyType::Babe.schemes()[0],
+        chain: CHAIN,
+        sealed: vec![7; 200].into(),
+        floors: from_slot(1),
+    };
+    let place = PlacementChange::Note { node, note: NodeNote { zone: None, version: "1".into() } };
+    vec![
+        (Change::AnnounceMember(member.clone()), "node:3"),
+        (Change::JoinMember { member, token: JoinToken::new([1; 32]) }, "node:3"),
+        (generated, "client:v1"),
+        (Change::ResealKeys { keys: Vec::new(), members: vec![node] }, "node:3"),
+        (Change::RecordAudit { notes: vec![note] }, "node:3"),
+        (Change::SignAudit(signature), "node:3"),
+        (halt, "node:3"),
+        (Change::Place(place), "node:3"),
+    ]
+}
+
+#[test]
+fn what_signers_say_of_themselves_no_officer_may_say_for_them() {
+    let mut world = guarded();
+    let id = world.armed(KeyType::Babe, from_slot(5));
+    let kinds = of_signers(id).into_iter().map(|(change, _)| change.kind());
+    let theirs: BTreeSet<ChangeKind> = kinds.collect();
+    let table = ChangeKind::ALL.iter().filter(|kind| kind.least_role().is_none());
+    assert!(table.clone().all(|kind| theirs.contains(kind)), "a kind is missing here");
+    assert_eq!(theirs.len(), table.count() + 1, "and one change of a kind that operators have");
+    world.state.take_audit();
+    for (change, _) in of_signers(id) {
+        let name = change.kind().name();
+        for actor in ["admin:o", "admin:k1", "admin:stranger", "local:uid=0"] {
+            let refused = by(&mut world, actor, change.clone());
+            let theirs = ChangeError::NotForOfficers { actor: actor.into(), change: name.into() };
+            assert_eq!(refused, Err(theirs), "{name} by {actor}");
+            let rows = world.state.take_audit();
+            assert_eq!(rows.len(), 1, "the attempt is recorded");
+            let AuditRecord { event, .. } = AuditRecord::from_bytes(&rows[0].record).unwrap();
+            let AuditEvent::Change { actor: who, refused: Some(_), change, .. } = event else {
+                panic!("{event:?}")
+            };
+            assert_eq!((who.as_str(), change.kind().name()), (actor, name));
+            assert!(rows[0].record.len() < 1_000, "and not what was to be written");
+        }
+    }
+    assert_eq!(world.state.registry().halts().count(), 0);
+}
+
+#[test]
+fn an_older_cluster_judges_them_as_it_did() {
+    let mut world = world();
+    let id = world.armed(KeyType::Babe, from_slot(5));
+    for (change, _) in of_signers(id) {
+        let name = change.kind().name();
+        for actor in ["admin:k1", "node:9"] {
+            let asked = by(&mut world, actor, change.clone());
+            let new = matches!(
+                asked,
+                Err(ChangeError::NotForOfficers { .. } | ChangeError::SpeaksForAnother { .. })
+            );
+            assert!(!new, "{name} by {actor}: {asked:?}");
+        }
+    }
+    assert_eq!(world.state.registry().halts().count(), 1);
+}
+
+#[test]
+fn a_signer_speaks_for_itself_and_its_clients_alone() {
+    let mut world = guarded();
+    let id = world.armed(KeyType::Babe, from_slot(5));
+    let add = |name: &str, n| Change::AddClient { name: name.into(), spki: [n; 32], rights: vec![] };
+    world.change(add("v1", 1)).unwrap();
+    for (change, speaker) in of_signers(id) {
+        let name = change.kind().name();
+        let another = matches!(change, Change::ResealKeys { .. });
+        for actor in ["node:2", "client:v2", "somebody"] {
+            let asked = by(&mut world, actor, change.clone());
+            let refused = matches!(asked, Err(ChangeError::SpeaksForAnother { .. }));
+            assert_eq!(refused, !another, "{name} by {actor}: {asked:?}");
+        }
+        let asked = by(&mut world, speaker, change.clone());
+        assert!(!matches!(asked, Err(ChangeError::SpeaksForAnother { .. })), "{name}: {asked:?}");
+        // What node 3 is said to have noted or signed, in an entry of another node.
+        if matches!(change, Change::RecordAudit { .. } | Change::SignAudit(_)) {
+            let request = RequestId { node: NodeId(2), ..request(0) };
+            let command = Command::Change { request, actor: "node:2".into(), time_ms: 1, change };
+            let outcomes = world.apply(&command);
+            let [(_, Outcome::Change(Err(ChangeError::SpeaksForAnother { .. })))] = &outcomes[..] else {
+                panic!("{name}: {outcomes:?}")
+            };
+        }
+    }
+    assert_eq!(world.state.registry().halts().count(), 1);
 }

@@ -2,8 +2,8 @@
 
 use crate::world::*;
 use signonce_core::{
-    BackupName, BuriedClient, BuriedKey, Change, ChangeError, ClientId, Coverage, Floors, KeyState, Refusal,
-    RestoreStep, State, Verdict,
+    BackupName, BuriedClient, BuriedKey, Change, ChangeError, ClientId, Coverage, Floors, GUARDED_LEVEL,
+    KeyState, Refusal, RestoreStep, State, Verdict,
 };
 use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId, Side};
 
@@ -146,6 +146,101 @@ fn a_contradiction_halts_as_well() {
     halt(&mut world, id, babe(5), 2).unwrap();
     world.change(Change::ImportWatermarks { chain: CHAIN, floors: vec![(id, from_slot(6))] }).unwrap();
     assert_eq!(world.claim(id, babe(6), 1), Verdict::Granted, "an import lifts it too");
+}
+
+/// A world at the level at which halts are ended, with a key that is halted for something at the end of all numbers.
+fn halted_at_the_end(key_type: KeyType, floors: Floors, shown: Duty) -> (World, KeyId, LogIndex) {
+    let mut world = World::new();
+    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    let id = world.armed(key_type, floors);
+    let (digest, log_index, client) = (Digest([1; 32]), LogIndex(1_000), ClientId(9));
+    let halt = Change::HaltKey { key: id, duty: shown, digest, log_index, client };
+    let halted = world.by("node:3", halt).unwrap().at;
+    (world, id, halted)
+}
+
+fn lift(key: KeyId, halted: LogIndex, floors: Floors) -> Change {
+    Change::LiftHalt { key, halted, floors }
+}
+
+#[test]
+fn a_halt_at_the_end_of_all_numbers_can_be_ended_and_what_was_shown_is_never_signed() {
+    let end = u64::MAX;
+    for (key_type, floors, shown, beside, onward) in [
+        (KeyType::Babe, from_slot(5), babe(end), babe(end), babe(6)),
+        (KeyType::Grandpa, from_round(7, 3), prevote(end, end), precommit(end, end, 9), prevote(7, 4)),
+        (KeyType::Beefy, from_block(7, 3), beefy(end, end), beefy(end, end), beefy(7, 4)),
+        (
+            KeyType::Para,
+            from_session(4),
+            side(u32::MAX, &[1, 2], Side::Valid),
+            side(u32::MAX, &[3], Side::Invalid),
+            side(4, &[1], Side::Valid),
+        ),
+    ] {
+        let (mut world, id, halted) = halted_at_the_end(key_type, floors, shown.clone());
+        let last: Floors = signonce_core::Position::of(&shown).into();
+        assert!(matches!(world.refusal(id, onward.clone(), 1), Refusal::KeyHalted { .. }));
+
+        let before = world.state.hash();
+        let other = lift(id, LogIndex(halted.0 + 1), floors);
+        let refused = Err(ChangeError::NotHalted { key: id, halted: LogIndex(halted.0 + 1) });
+        assert_eq!(world.change(other), refused, "what was agreed to is one halt");
+        let lower = lift(id, halted, Floors::default());
+        assert!(world.change(lower).is_err(), "a floor has to be named");
+        assert!(matches!(world.refusal(id, onward.clone(), 1), Refusal::KeyHalted { .. }));
+        assert_eq!(world.state.registry().barred().count(), 0);
+        assert_ne!(world.state.hash(), before, "the audit has both");
+
+        world.change(lift(id, halted, floors)).unwrap();
+        assert_eq!(world.claim(id, onward.clone(), 1), Verdict::Granted, "the key goes on where it was");
+        for (duty, digest) in [(shown.clone(), 1), (shown.clone(), 2), (beside, 3)] {
+            let refusal = world.refusal(id, duty, digest);
+            assert!(matches!(refusal, Refusal::Barred { .. }) && refusal.is_final(), "{refusal:?}");
+        }
+        // Shown once more it halts nothing.
+        assert_eq!(world.state.covers(&id, &shown, Digest([1; 32])), Coverage::Covered);
+        let digest = Digest([1; 32]);
+        let again = Change::HaltKey {
+            key: id,
+            duty: shown.clone(),
+            digest,
+            log_index: LogIndex(1),
+            client: ClientId(9),
+        };
+        assert_eq!(world.by("node:3", again), Err(ChangeError::NothingForgotten { key: id }));
+        // Nor does a floor at the last place open it, nor a restart.
+        world.raise(id, last).unwrap();
+        let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
+        assert_eq!(restored.hash(), world.state.hash());
+        let mut restored = World { state: restored, at: world.at };
+        assert!(matches!(restored.refusal(id, shown, 1), Refusal::Barred { .. }));
+    }
+}
+
+#[test]
+fn ending_a_halt_takes_two_officers_and_only_rises() {
+    let (mut world, id, halted) = halted_at_the_end(KeyType::Grandpa, from_round(7, 3), prevote(9, 9));
+    for name in ["k1", "k2"] {
+        let role = Some(signonce_core::Role::KeyOfficer);
+        world.by("local:uid=0", Change::SetOfficer { name: name.into(), role }).unwrap();
+    }
+    world.by("admin:k1", Change::RequireApproval { on: true }).unwrap();
+    let lower = lift(id, halted, from_round(7, 2));
+    let proposed = world.by("admin:k1", lower).unwrap().proposed.expect("it takes two");
+    let refused = world.by("admin:k2", Change::DecideProposal { id: proposed, approve: true });
+    assert!(matches!(refused, Err(ChangeError::AlreadyHigher { .. })), "{refused:?}");
+    let proposed = world.by("admin:k1", lift(id, halted, from_round(8, 1))).unwrap().proposed.unwrap();
+    assert!(matches!(world.refusal(id, prevote(8, 1), 1), Refusal::KeyHalted { .. }));
+    world.by("admin:k2", Change::DecideProposal { id: proposed, approve: true }).unwrap();
+    assert_eq!(world.claim(id, prevote(8, 1), 1), Verdict::Granted);
+    assert!(matches!(world.refusal(id, prevote(9, 9), 1), Refusal::Barred { .. }));
+    // A floor past the place does the rest.
+    world.by("local:uid=0", Change::RequireApproval { on: false }).unwrap();
+    let off = world.state.registry().proposals().last().unwrap().id;
+    world.by("admin:k1", Change::DecideProposal { id: off, approve: true }).unwrap();
+    world.by("admin:k1", Change::RaiseWatermark { key: id, floors: from_round(10, 1) }).unwrap();
+    assert_eq!(world.claim(id, prevote(10, 1), 1), Verdict::Granted);
 }
 
 #[test]

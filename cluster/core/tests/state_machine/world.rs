@@ -34,7 +34,13 @@ impl World {
     }
 
     pub fn change(&mut self, change: Change) -> Result<ChangeDone, ChangeError> {
-        let outcomes = self.apply(&change_command(change));
+        self.by("operator", change)
+    }
+
+    /// A change that `actor` wants.
+    pub fn by(&mut self, actor: &str, change: Change) -> Result<ChangeDone, ChangeError> {
+        let command = Command::Change { request: request(0), actor: actor.into(), time_ms: 1, change };
+        let outcomes = self.apply(&command);
         match outcomes.as_slice() {
             [(id, Outcome::Change(result))] if *id == request(0) => result.clone(),
             other => panic!("one change, one outcome, not {other:?}"),

@@ -216,3 +216,53 @@ fn a_gap_is_told() {
     let report = verify(&lines).unwrap();
     assert_eq!((report.records, report.missing, report.next), (2, 4, 6));
 }
+
+/// Records with a signature by node 1 that nobody made between them.
+fn with_garbage() -> Vec<AuditRecord> {
+    let record = |n, event| AuditRecord { at: LogIndex(n), time_ms: n, event };
+    let garbage = AuditSignature {
+        node: NodeId(1),
+        next: 1,
+        chain: Hash([7; 32]),
+        certificates: vec![vec![1, 2, 3]],
+        scheme: 0x0807,
+        signature: vec![9; 64],
+    };
+    let change = |n| AuditEvent::Change {
+        request: RequestId { node: NodeId(1), boot: 1, seq: n },
+        actor: "admin:ops".into(),
+        change: Box::new(Change::RemoveClient { name: "a".into() }),
+        refused: None,
+    };
+    vec![record(1, change(1)), record(2, AuditEvent::Signed(garbage)), record(3, change(3))]
+}
+
+#[test]
+fn a_bad_signature_is_told_and_the_records_after_it_are_still_checked() {
+    let lines = export(&with_garbage(), 0, |_| false);
+    let report = verify(&lines).unwrap();
+    assert_eq!((report.records, report.next, report.bad), (3, 3, 1));
+    let [BadSignature { line: 3, seq: 1, node: NodeId(1), why }] = &report.bad_signatures[..] else {
+        panic!("{:?}", report.bad_signatures)
+    };
+    assert!(!why.is_empty());
+    assert!(report.signed.is_empty(), "it vouches for nothing");
+
+    // A record behind it that was changed is that, and no bad signature.
+    let mut changed = lines.clone();
+    changed[3] = changed[3].replace("admin:ops", "admin:eve");
+    let broken = verify(&changed).unwrap_err();
+    assert!(broken.line == 4 && broken.why.contains("was changed"), "{broken}");
+    // So is the signature itself, once it is not what the record says.
+    let mut changed = lines;
+    changed[2] = changed[2].replace(r#""next":1"#, r#""next":0"#);
+    assert!(verify(&changed).unwrap_err().why.contains("was changed"));
+}
+
+#[test]
+fn many_bad_signatures_are_counted_and_some_are_told() {
+    let garbage = with_garbage().remove(1);
+    let many: Vec<AuditRecord> = (0..2 * TOLD).map(|_| garbage.clone()).collect();
+    let report = verify(&export(&many, 0, |_| false)).unwrap();
+    assert_eq!((report.bad, report.bad_signatures.len()), (2 * TOLD as u64, TOLD));
+}

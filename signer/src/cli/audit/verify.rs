@@ -1,7 +1,7 @@
 //! `signonce audit verify`
 
 use crate::{
-    audit::file::{Report, Verifier},
+    audit::file::{BadSignature, Report, Verifier},
     cli::common::{Done, Output},
     node_signature::Authorities,
 };
@@ -14,9 +14,13 @@ use std::{
     process::ExitCode,
 };
 
+/// The exit code for records that are sound, with signatures among them that are not.
+const BAD_SIGNATURES: u8 = 5;
+
 /// Checks an export: the chain from the first record to the last, and the nodes' signatures of it.
 ///
-/// Needs no node. Tells the first bad line. Fails too if records are missing, or if no node has signed any of it.
+/// Needs no node. Tells the first line that was changed. Fails too if records are missing, or if no node has signed any
+/// of it. A signature that is not good is told and does not count; if all else is sound, the exit code is 5.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The export; - for standard input.
@@ -45,7 +49,11 @@ pub(super) fn run(args: &Args) -> Done {
     let report = verifier.end().with_context(|| shown.clone())?;
     let problem = problem(&report);
     args.output.print(&report, describe(&report, problem.as_deref()))?;
-    Ok(if problem.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(match (problem, report.bad) {
+        (Some(_), _) => ExitCode::FAILURE,
+        (None, 0) => ExitCode::SUCCESS,
+        (None, _) => ExitCode::from(BAD_SIGNATURES),
+    })
 }
 
 /// Why a file without an error proves less than it should.
@@ -68,7 +76,18 @@ fn problem(report: &Report) -> Option<String> {
 
 fn describe(report: &Report, problem: Option<&str>) -> String {
     let Report {
-        cluster, from, next, chain, records, left_out, signed, certificates_checked, unsigned, ..
+        cluster,
+        from,
+        next,
+        chain,
+        records,
+        left_out,
+        missing: _,
+        signed,
+        certificates_checked,
+        unsigned,
+        bad,
+        bad_signatures,
     } = report;
     let mut text = String::new();
     let verdict = if problem.is_some() { "INCOMPLETE" } else { "SOUND" };
@@ -88,6 +107,20 @@ fn describe(report: &Report, problem: Option<&str>) -> String {
     }
     if !certificates_checked {
         let _ = writeln!(text, "The certificates were not checked: give --ca.");
+    }
+    if *bad > 0 {
+        let _ = writeln!(
+            text,
+            "BAD SIGNATURES: {bad}. The records are what they were, and these prove nothing. Find out who brought them \
+             into the audit, and how:"
+        );
+        for BadSignature { line, seq, node, why } in bad_signatures {
+            let _ = writeln!(text, "  line {line}: record {seq}, said to be of node {node}: {why}");
+        }
+        let untold = bad.saturating_sub(bad_signatures.len() as u64);
+        if untold > 0 {
+            let _ = writeln!(text, "  and {untold} more");
+        }
     }
     if let Some(problem) = problem {
         let _ = writeln!(text, "{problem}.");

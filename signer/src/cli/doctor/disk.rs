@@ -1,6 +1,8 @@
-//! How long the disk takes to make a small append durable: what every new signature waits for.
+//! How long the disk takes to make a small append durable: what every new signature waits for. And what room the audit
+//! needs.
 
 use super::Findings;
+use crate::{cli::status::bytes, config::Config};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
@@ -8,6 +10,11 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
+
+/// Bytes of audit that a validator of Polkadot leaves a day: some 60,000 votes and blocks. See docs/audit.md.
+const AUDIT_A_DAY: u64 = 15_000_000;
+/// The same with some 70,000 parachain statements.
+const AUDIT_A_DAY_WITH_PARAS: u64 = 35_000_000;
 
 /// Appends measured.
 const APPENDS: usize = 200;
@@ -39,6 +46,26 @@ pub(super) fn check(dir: &Path, findings: &mut Findings) {
         findings.warning("disk", format!("{found}; {hint}"));
     } else {
         findings.fine("disk", found);
+    }
+}
+
+/// What the audit will take, where it is not there yet.
+pub(super) fn check_audit(config: &Config, findings: &mut Findings) {
+    let days = config.audit.keep_days;
+    let (least, most) = [AUDIT_A_DAY, AUDIT_A_DAY_WITH_PARAS].map(|a_day| days.saturating_mul(a_day)).into();
+    let needs = format!(
+        "{days} days of records (audit.keep_days) take about {} for a validator, {} with parachain work",
+        bytes(least),
+        bytes(most)
+    );
+    match rustix::fs::statvfs(&config.node.data_dir).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)) {
+        Ok(free) if free < least => {
+            let free = bytes(free);
+            findings
+                .warning("audit", format!("{needs}; {free} are left: get a bigger disk, or keep fewer days"));
+        }
+        Ok(free) => findings.fine("audit", format!("{needs}; {} are left", bytes(free))),
+        Err(error) => findings.warning("audit", format!("{needs}; what is left is not known: {error}")),
     }
 }
 

@@ -114,6 +114,7 @@ async fn examine(config: &Config, findings: &mut Findings) {
     unlock(config, &node, findings);
     disk::check(&config.node.data_dir, findings);
     machine::check(config, findings).await;
+    disk::check_audit(config, findings);
     certificates::check(config, findings);
     node.report(findings);
     network::own_ports(config, !matches!(node, NodeState::Absent), findings);
