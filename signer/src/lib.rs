@@ -3,8 +3,9 @@
 //! A reader follows one sign request from [`rpc`] through [`sign`] (and from there into `signonce_protocol`,
 //! `signonce_cluster` and `signonce_keys`) and back. [`server`] puts the process together, [`admin`] is the operators'
 //! surface, [`config`] what a node is told, [`keyring_sync`] what opens its keys, [`readiness`] and [`clock`] whether
-//! it serves, [`limits`] how much of it a client may use, [`metrics`] and [`activity`] what it measures, [`overview`]
-//! what members tell each other of themselves, [`upkeep`] what the leader does by itself. [`cli`] is the command line,
+//! it serves, [`limits`] how much of it a client may use, [`metrics`] and [`activity`] what it measures, [`output`] where
+//! its log lines go, [`overview`] what members tell each other of themselves, [`upkeep`] what the leader does by itself.
+//! [`cli`] is the command line,
 //! [`certs`] and [`enroll`] what it does for operators, [`dev`] a whole cluster on one machine, [`kube`] what a signer
 //! needs in a pod.
 #![deny(missing_docs)]
@@ -28,6 +29,7 @@ pub mod kube;
 pub mod limits;
 pub mod metrics;
 pub mod node_signature;
+pub mod output;
 pub mod overview;
 pub mod post;
 pub mod readiness;

@@ -13,7 +13,7 @@ use crate::{
         roles::{self, Method},
         server::Admin,
     },
-    config::{Config, TlsFiles},
+    config::Config,
     metrics::{
         Metrics, keys,
         machine::{CertificateEnd, Disk, Machine},
@@ -140,7 +140,6 @@ pub struct Overseer {
     metrics: Arc<Metrics>,
     machine: Arc<Machine>,
     cluster: Option<ClusterId>,
-    tls: TlsFiles,
 }
 
 impl Overseer {
@@ -148,7 +147,7 @@ impl Overseer {
     pub fn new(admin: Admin, metrics: Arc<Metrics>, machine: Arc<Machine>, config: &Config) -> Self {
         let handle = admin.handle.clone();
         let cluster = config.cluster.id.parse().ok();
-        Self { admin, handle, metrics, machine, cluster, tls: config.tls.clone() }
+        Self { admin, handle, metrics, machine, cluster }
     }
 
     /// How this node is.
@@ -239,7 +238,8 @@ impl Overseer {
     /// One question to another member.
     async fn ask<R: DeserializeOwned>(&self, url: Option<&str>, method: &str) -> Result<Answered<R>, String> {
         let url = url.ok_or("it has not said where it can be reached")?.replacen("wss://", "https://", 1);
-        let client = AdminClient::https(&url, &self.tls).map_err(|error| error.to_string())?;
+        let client =
+            AdminClient::https_with(&url, self.admin.live_tls.client()).map_err(|error| error.to_string())?;
         let (started, asked_ms) = (Instant::now(), unix_ms());
         let answer = tokio::time::timeout(PATIENCE, client.call::<_, R>(method, &json!({}))).await;
         let answer = answer.map_err(|_| format!("{url} does not answer in {} s", PATIENCE.as_secs()))?;

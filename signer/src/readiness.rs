@@ -1,7 +1,11 @@
 //! Whether this node serves: what `/readyz`, `signer_status` and every new duty ask.
+//!
+//! A node is ready while it gets things done, and not because it once did: what has been under way for seconds, an
+//! fsync, an entry to be applied, an answer of the members that make a quorum with it, makes it not ready
+//! ([`signonce_cluster::Unfinished`]).
 
 use crate::{clock::Clock, config::Config, keyring_sync::KeyringSync};
-use signonce_cluster::{Handle, LivePeerTls};
+use signonce_cluster::{Handle, LivePeerTls, NotReady};
 use signonce_core::KeyState;
 use signonce_keys::Keyring;
 use signonce_protocol::{
@@ -86,7 +90,10 @@ impl Gate {
     /// Everything at once.
     pub fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
-        reasons.extend(self.handle.ready().err().map(|why| why.to_string()));
+        if let Err(why) = self.handle.ready() {
+            reasons.push(why.to_string());
+            reasons.extend(self.nobody_answers(&why));
+        }
         reasons.extend(self.clock.look().err().map(|why| why.to_string()));
         reasons.extend(self.keys_missing());
         if !reasons.is_empty() {
@@ -97,6 +104,16 @@ impl Gate {
             }));
         }
         Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    /// Who is missing, where that is what is wrong.
+    fn nobody_answers(&self, why: &NotReady) -> Option<String> {
+        let silent = self.handle.silent_voters();
+        if *why != NotReady::NoLeader || silent.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = silent.iter().map(|node| format!("node {node}")).collect();
+        Some(format!("nothing is heard of {}", names.join(" and ")))
     }
 
     /// How many keys are open on this node, and how many should be and are not.

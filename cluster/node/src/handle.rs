@@ -8,6 +8,7 @@ use crate::driver::{Event, Inbox};
 use crate::members::MemberView;
 use crate::metrics::{ClusterMetrics, Stage};
 use crate::transport::frame::Request;
+use crate::unfinished::Awaited;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::{NotMember, ReplicaStatus};
 use signonce_core::{
@@ -97,6 +98,14 @@ pub enum NotReady {
     /// The node will never take part again.
     #[error("this node is in quarantine: {0}")]
     Quarantined(Quarantine),
+    /// It takes part, and something that it has begun does not end.
+    #[error("this node gets nothing done at the moment: for {} s {}", .age.as_secs(), .what.text())]
+    Stalled {
+        /// What.
+        what: Awaited,
+        /// For how long it has been under way.
+        age: Duration,
+    },
     /// The node is shutting down.
     #[error("this node is stopping; use another one")]
     Stopping,
@@ -184,7 +193,18 @@ impl Handle {
         if let Some(why) = &status.not_member {
             return Err(why.clone().into());
         }
+        // The status is what the consensus thread said last: of one that hangs it says nothing.
+        if let Some((what, age)) = self.0.metrics.unfinished.stalled(Instant::now()) {
+            let leaderless = what == Awaited::Quorum && status.leader.is_none();
+            return Err(if leaderless { NotReady::NoLeader } else { NotReady::Stalled { what, age } });
+        }
         if status.leader.is_none() { Err(NotReady::NoLeader) } else { Ok(()) }
+    }
+
+    /// The voters that this node has not heard lately. A follower hears only its leader; without one, nobody answers
+    /// those that are named here.
+    pub fn silent_voters(&self) -> Vec<NodeId> {
+        self.0.metrics.unfinished.who_is_silent()
     }
 
     /// The decision on `claim` that this node has already applied, if it is a final one: a repeat or a refusal that

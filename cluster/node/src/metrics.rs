@@ -9,6 +9,7 @@ pub use moments::{Moment, Moments};
 pub use stage::{Stage, Stages};
 
 use crate::driver::measure::Measured;
+use crate::unfinished::Unfinished;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,6 +45,8 @@ pub struct ClusterMetrics {
     ticks: Arc<AtomicU64>,
     /// How long each stage of a request takes; the server adds its own stages.
     pub stages: Stages,
+    /// What is under way, and for how long.
+    pub unfinished: Arc<Unfinished>,
     /// Requests per log entry.
     pub batch_size: Histogram,
     term: Gauge,
@@ -76,6 +79,7 @@ impl Default for ClusterMetrics {
         Self {
             ticks: Arc::default(),
             stages: Stages::default(),
+            unfinished: Arc::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             term: Gauge::default(),
             applied: Gauge::default(),
@@ -131,6 +135,7 @@ impl ClusterMetrics {
         registry.register("raft_peer_lag", help, self.lag.clone());
         let help = "On the leader: from a heartbeat to its answer, the last one measured";
         registry.register_with_unit("raft_peer_round_trip", help, seconds(), self.round_trip.clone());
+        registry.register_collector(Box::new(Arc::clone(&self.unfinished)));
     }
 
     pub(crate) fn observe(&self, status: &ReplicaStatus, waiting: usize) {

@@ -89,10 +89,12 @@ fn listen(address: SocketAddr, runtime: &tokio::runtime::Handle) -> std::io::Res
 
 /// Runs the driver until it ends. As a task it is woken by the streams on its own thread without a system call, which
 /// the future of `block_on` is not.
-fn drive(runtime: &tokio::runtime::Runtime, driver: impl Future<Output = ()> + Send + 'static) {
+fn drive(runtime: tokio::runtime::Runtime, driver: impl Future<Output = ()> + Send + 'static) {
     if runtime.block_on(runtime.spawn(driver)).is_err() {
         crate::driver::die(&"the consensus thread panicked");
     }
+    // Without waiting for names of peers that are being looked up.
+    runtime.shutdown_background();
 }
 
 /// A running node.
@@ -189,7 +191,7 @@ impl Node {
         };
         let driver = std::thread::Builder::new()
             .name("consensus".into())
-            .spawn(move || drive(&runtime, driver.run(inbox, opened.high_water)))
+            .spawn(move || drive(runtime, driver.run(inbox, opened.high_water)))
             .map_err(StartError::Thread)?;
         tracing::info!(node = %identity.node, cluster = %identity.cluster, time_ms = unix_ms(), "node started");
         Ok(Self { handle, driver, tasks, peer_tls })

@@ -18,6 +18,7 @@ use crate::{
     server::tls::{self, TlsError},
 };
 use hyper::body::Bytes;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
@@ -129,6 +130,14 @@ impl AdminClient {
     /// # Errors
     /// If the URL or the files cannot be used.
     pub fn https(url: &str, files: &TlsFiles) -> Result<Self, CallError> {
+        Self::https_with(url, Arc::new(tls::client_config(files)?))
+    }
+
+    /// The same with certificates that were read before.
+    ///
+    /// # Errors
+    /// If the URL is none.
+    pub fn https_with(url: &str, tls: Arc<ClientConfig>) -> Result<Self, CallError> {
         let bad = || CallError::BadUrl(url.to_owned());
         let authority: http::Uri = url.parse().map_err(|_| bad())?;
         let (Some("https"), Some(host), Some(port)) =
@@ -138,8 +147,7 @@ impl AdminClient {
         };
         // IPv6 hosts come with brackets, which neither TLS names nor sockets have.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let tls = TlsConnector::from(Arc::new(tls::client_config(files)?));
-        Ok(Self { place: Place::Https { host, port, tls } })
+        Ok(Self { place: Place::Https { host, port, tls: TlsConnector::from(tls) } })
     }
 
     /// The node and the cluster as it sees it.

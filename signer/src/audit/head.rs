@@ -8,12 +8,19 @@ use crate::{
 };
 use signonce_core::{AuditSignature, audit::signed_bytes, replica::fence::ClusterId};
 use signonce_protocol::{Hash, NodeId};
+use std::time::Duration;
+use tokio::{task::JoinHandle, time::timeout};
+
+/// How long the files may take to be read.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Signs with a node's certificate.
 pub struct HeadSigner {
     key: NodeKey,
     cluster: String,
     files: TlsFiles,
+    /// Reads the files. One that hangs is not joined by others.
+    reading: Option<JoinHandle<Result<NodeKey, TlsError>>>,
 }
 
 impl HeadSigner {
@@ -22,14 +29,25 @@ impl HeadSigner {
     /// # Errors
     /// If the files cannot be read or the key is of no kind that signs.
     pub fn new(files: &TlsFiles, cluster: &str) -> Result<Self, TlsError> {
-        Ok(Self { key: NodeKey::read(files)?, cluster: cluster.to_owned(), files: files.clone() })
+        Ok(Self {
+            key: NodeKey::read(files)?,
+            cluster: cluster.to_owned(),
+            files: files.clone(),
+            reading: None,
+        })
     }
 
     /// Takes over what the files hold now: certificates are renewed in place. Goes on with the old one if the new one
-    /// cannot be used, of which the [reload](crate::server::reload) tells.
-    pub fn refresh(&mut self) {
-        if let Ok(fresh) = Self::new(&self.files, &self.cluster) {
-            *self = fresh;
+    /// cannot be used, of which the [reload](crate::server::reload) tells, or if the files do not answer.
+    pub async fn refresh(&mut self) {
+        let reading = self.reading.get_or_insert_with(|| {
+            let files = self.files.clone();
+            tokio::task::spawn_blocking(move || NodeKey::read(&files))
+        });
+        let Ok(read) = timeout(PATIENCE, reading).await else { return };
+        self.reading = None;
+        if let Ok(Ok(key)) = read {
+            self.key = key;
         }
     }
 

@@ -97,7 +97,7 @@ impl Auditor {
         if head.events == 0 {
             return;
         }
-        self.signer.refresh();
+        self.signer.refresh().await;
         let node = self.handle.node();
         let signature: AuditSignature = match self.signer.sign(node, head.next, head.chain) {
             Ok(signature) => signature,

@@ -14,6 +14,7 @@ use prometheus_client::{
 };
 use signonce_cluster::{Handle, clock::unix_ms};
 use signonce_core::replica::Role;
+use signonce_protocol::NodeId;
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
@@ -71,7 +72,10 @@ impl Schedule {
     pub async fn run(self) {
         let Some(dir) = self.section.dir.clone() else { return };
         let every = self.section.every.0;
-        let mut last_ms = self.newest(&dir);
+        let (cluster, node, in_it) = (self.cluster.clone(), self.handle.node(), dir.clone());
+        let newest = tokio::task::spawn_blocking(move || newest(&in_it, &cluster, node)).await;
+        // Fails only when the process ends.
+        let Ok(mut last_ms) = newest else { return };
         self.metrics.last_ms.store(last_ms, Ordering::Relaxed);
         let mut try_after_ms = 0;
         loop {
@@ -122,18 +126,11 @@ impl Schedule {
             Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         }
     }
+}
 
-    /// When this node's newest backup in the directory was made; 0 if there is none.
-    fn newest(&self, dir: &Path) -> u64 {
-        let ours = |listed: &Listed| {
-            listed.manifest.cluster == self.cluster && listed.manifest.node == self.handle.node()
-        };
-        let listed = folder::list(dir).unwrap_or_default();
-        listed
-            .iter()
-            .filter(|listed| ours(listed))
-            .map(|listed| listed.manifest.created_ms)
-            .max()
-            .unwrap_or(0)
-    }
+/// When the newest backup in the directory that is of this node of this cluster was made; 0 if there is none.
+fn newest(dir: &Path, cluster: &str, node: NodeId) -> u64 {
+    let ours = |listed: &&Listed| listed.manifest.cluster == cluster && listed.manifest.node == node;
+    let listed = folder::list(dir).unwrap_or_default();
+    listed.iter().filter(ours).map(|listed| listed.manifest.created_ms).max().unwrap_or(0)
 }

@@ -109,7 +109,7 @@ fn unread_in<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Unr
 }
 
 /// The exit code of a failed command: 1 refused or failed, 2 wrong usage, 3 unknown, 4 not ready.
-fn exit_code(error: &anyhow::Error) -> u8 {
+pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| {
         if cause.is::<Usage>() {
             return Some(2);

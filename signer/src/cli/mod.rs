@@ -27,7 +27,7 @@ mod top;
 mod watermarks;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 /// Signs every validator duty once.
 ///
@@ -75,17 +75,22 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// How long a command that is done waits for work that it has left behind on other threads.
+const LEFTOVERS: Duration = Duration::from_secs(5);
+
 /// Parses the arguments of the process and runs the command they name.
 pub fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return explain(&error),
     };
-    let done = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(command)));
+    let done = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    let done = done.and_then(|runtime| {
+        let done = runtime.block_on(run(command));
+        // Work that hangs, on a file system that does not answer say, does not hold the end up.
+        runtime.shutdown_timeout(LEFTOVERS);
+        done
+    });
     done.unwrap_or_else(|error| common::failed(&error))
 }
 

@@ -1,6 +1,8 @@
 //! `signonce start`: runs a node.
 
-use super::common::{ConfigFile, Done, load};
+use super::common::{ConfigFile, Done, exit_code, load, told};
+use crate::server::{self, process};
+use std::process::ExitCode;
 
 /// Runs a signer until it is stopped.
 ///
@@ -16,7 +18,13 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Done {
+    let Err(error) = serve(args).await else { return Ok(ExitCode::SUCCESS) };
+    // Not as other commands say it: a signer ends though nobody takes what it has to say, and its supervisor sees it.
+    process::say_failed(&told(&error));
+    Ok(ExitCode::from(exit_code(&error)))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
     let loaded = load(&args.config.config, &args.set)?;
-    crate::server::run(loaded.config, &loaded.warnings).await?;
-    Ok(std::process::ExitCode::SUCCESS)
+    Ok(server::run(loaded.config, &loaded.warnings).await?)
 }

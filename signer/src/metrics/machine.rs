@@ -1,8 +1,12 @@
 //! What a scrape says of the machine and the process: clock, disk, certificates, memory, files.
+//!
+//! File systems are looked at by a thread of their own, now and then: one that does not answer must not keep a scrape
+//! waiting, and with it the threads that serve requests.
 
 use crate::{
     clock::Clock,
     config::{Config, TlsFiles},
+    output,
     server::tls,
 };
 use prometheus_client::{
@@ -16,12 +20,15 @@ use signonce_core::FEATURE_LEVEL;
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
-/// How long what the files say of the certificates is believed.
-const CERTIFICATES_AGE: Duration = Duration::from_secs(30);
+/// Between two looks at files and disk.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long the last look at the disk says anything: a disk that does not answer has no free bytes to speak of.
+const DISK_AGE: Duration = Duration::from_secs(30);
 
 /// Until when a configured certificate is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +58,14 @@ pub struct Machine {
     tls: TlsFiles,
     cluster: String,
     started_ms: u64,
-    certificates: Mutex<Option<(Instant, Vec<CertificateEnd>)>>,
+    found: Mutex<Found>,
+}
+
+/// What there was at the last look.
+struct Found {
+    at: Instant,
+    certificates: Vec<CertificateEnd>,
+    disk: Option<Disk>,
 }
 
 impl fmt::Debug for Machine {
@@ -70,33 +84,56 @@ impl Machine {
             tls: config.tls.clone(),
             cluster: config.cluster.id.clone(),
             started_ms: unix_ms(),
-            certificates: Mutex::new(None),
+            found: Mutex::new(Found::look(&config.node.data_dir, &config.tls)),
         }
     }
 
-    /// The configured certificates, the first to end of each file. Read anew now and then: they are renewed in place.
+    /// Looks again and again, until the process ends.
+    pub fn watch(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        let looking = move || {
+            loop {
+                thread::sleep(LOOK);
+                let found = Found::look(&this.data_dir, &this.tls);
+                *this.found() = found;
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("machine".into()).spawn(looking) {
+            tracing::error!(%error, "disk and certificates are not looked at again");
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configured certificates, the first to end of each file, as they were a moment ago: they are renewed in place.
     pub fn certificates(&self) -> Vec<CertificateEnd> {
-        let mut known = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, ends)) = known.as_ref().filter(|(read, _)| read.elapsed() < CERTIFICATES_AGE) {
-            return ends.clone();
-        }
-        let files = [("node", &self.tls.cert), ("authority", &self.tls.ca)];
-        let ends: Vec<CertificateEnd> = files
-            .into_iter()
-            .filter_map(|(name, path)| {
-                first_end(path).map(|not_after| CertificateEnd { certificate: name.into(), not_after })
-            })
-            .collect();
-        *known = Some((Instant::now(), ends.clone()));
-        ends
+        self.found().certificates.clone()
     }
 
-    /// The room for the data directory.
+    /// The room for the data directory, a moment ago.
     pub fn disk(&self) -> Option<Disk> {
-        let found = rustix::fs::statvfs(&self.data_dir).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Some(Disk { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+        let found = self.found();
+        found.disk.filter(|_| found.at.elapsed() < DISK_AGE)
     }
+}
+
+impl Found {
+    fn look(data_dir: &Path, tls: &TlsFiles) -> Self {
+        let files = [("node", &tls.cert), ("authority", &tls.ca)];
+        let end = |(name, path): (&str, &PathBuf)| {
+            Some(CertificateEnd { certificate: name.into(), not_after: first_end(path)? })
+        };
+        let certificates = files.into_iter().filter_map(end).collect();
+        Self { at: Instant::now(), certificates, disk: room(data_dir) }
+    }
+}
+
+fn room(dir: &Path) -> Option<Disk> {
+    let found = rustix::fs::statvfs(dir).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Some(Disk { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
 }
 
 fn first_end(path: &Path) -> Option<i64> {
@@ -152,9 +189,13 @@ impl Collector for Machine {
         let help = "File descriptors that may be open";
         gauge("process_open_files_max", help, open_files_max().map(|files| files as f64))?;
 
-        let help = "Times the wall clock jumped against the monotonic one";
-        let metric = encoder.encode_descriptor("clock_jumps", help, None, MetricType::Counter)?;
-        ConstCounter::new(self.clock.jumps()).encode(metric)?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(metric)
+        };
+        counter("clock_jumps", "Times the wall clock jumped against the monotonic one", self.clock.jumps())?;
+        let help = "Lines of the log that were lost: its reader has stopped, died, or has no room";
+        counter("log_lines_lost", help, output::stderr().lost())?;
         let help = "Until when the first certificate of a configured file is valid, in Unix seconds";
         let name = "certificate_not_after_timestamp_seconds";
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

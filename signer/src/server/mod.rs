@@ -47,6 +47,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use supervisor::Supervisor;
 use tls::TlsError;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -125,26 +126,28 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     let node = Node::start(node_config(&config)?).await?;
     tokio::spawn(Arc::clone(&live).follow(node.peer_tls()));
     let parts = Parts::new(&config, &node, identity, hardening, &live)?;
-    tokio::spawn(supervisor::follow(Arc::clone(&parts.gate), node.metrics()));
+    let supervisor = Supervisor::follow(Arc::clone(&parts.gate), node.metrics());
     let stop = parts.serve(&config, listeners, live);
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
 
     let signal = signals.next().await;
     tracing::info!(signal, "stopping");
+    supervisor.stopping();
     tokio::select! {
         () = drain(&config, node, stop) => {}
         signal = signals.next() => {
             tracing::warn!(signal, "stopped by a second signal");
+            process::flush_log();
             std::process::exit(1);
         }
     }
     let _ = fs::remove_file(config.admin_socket());
     tracing::info!("stopped");
+    process::flush_log();
     Ok(())
 }
 
 async fn drain(config: &Config, node: Node, stop: ServerHandle) {
-    supervisor::stopping();
     node.announce_stop();
     match node.handle().transfer_leadership(None, HANDOVER).await {
         Some(heir) => tracing::info!(%heir, "leadership handed over"),
@@ -293,6 +296,7 @@ impl Parts {
         let keyring = Arc::new(Keyring::new());
         let clock = Arc::new(Clock::default());
         let machine = Arc::new(Machine::new(config, handle.clone(), Arc::clone(&clock)));
+        machine.watch();
         let activity = Arc::new(Activity::default());
         let backups = Arc::new(BackupMetrics::default());
         let schedule = Schedule::new(config, handle.clone(), Arc::clone(&backups));

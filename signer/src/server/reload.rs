@@ -15,7 +15,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::gauge::ConstGauge,
 };
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -58,6 +58,8 @@ pub struct LiveTls {
 
 struct Live {
     server: Arc<ServerConfig>,
+    /// For asking other members.
+    client: Arc<ClientConfig>,
     /// What the files held.
     contents: Contents,
     status: TlsStatus,
@@ -80,18 +82,24 @@ impl LiveTls {
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let contents = contents(files);
         let server = Arc::new(tls::server_config(files)?);
+        let client = Arc::new(tls::client_config(files)?);
         tls::check_issued(files)?;
         let status = TlsStatus {
             certificate_ends: tls::first_end(&tls::read_certificates(&files.cert)?).unwrap_or_default(),
             authority_ends: tls::first_end(&tls::read_certificates(&files.ca)?).unwrap_or_default(),
             not_reloaded: None,
         };
-        Ok(Self { files: files.clone(), live: RwLock::new(Live { server, contents, status }) })
+        Ok(Self { files: files.clone(), live: RwLock::new(Live { server, client, contents, status }) })
     }
 
     /// For the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.read().server))
+    }
+
+    /// For asking another member.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.read().client)
     }
 
     /// What is in use, and whether it is what the files hold.
@@ -111,11 +119,15 @@ impl LiveTls {
                 () = hung_up(&mut hangup) => true,
                 () = sleep(LOOK) => false,
             };
-            let found = contents(&self.files);
+            let this = Arc::clone(&self);
+            let Some(found) = elsewhere(move || contents(&this.files)).await else { return };
             let settled = found == std::mem::replace(&mut before, found);
             if asked || (found != known && settled) {
                 known = found;
-                self.reload(&peers);
+                let (this, peers) = (Arc::clone(&self), peers.clone());
+                if elsewhere(move || this.reload(&peers)).await.is_none() {
+                    return;
+                }
             }
         }
     }
@@ -150,6 +162,12 @@ impl LiveTls {
     fn read(&self) -> RwLockReadGuard<'_, Live> {
         self.live.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads files where nobody waits for it but who asked: they may lie on a file system that does not answer. `None` when
+/// the process ends.
+async fn elsewhere<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(read).await.ok()
 }
 
 async fn hung_up(hangup: &mut Option<Signal>) {

@@ -51,7 +51,8 @@ impl World {
 
     pub async fn with(options: LocalOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = LocalOptions { binary: Some(BINARY.into()), ..options };
+        let binary = options.binary.clone().or_else(|| Some(BINARY.into()));
+        let options = LocalOptions { binary, ..options };
         let cluster = LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
         Self::up(dir, cluster).await
     }

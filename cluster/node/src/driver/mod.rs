@@ -13,10 +13,13 @@ mod sync;
 pub(crate) mod waiters;
 
 use crate::clock::{check_slot, unix_ms};
+pub(crate) use crate::last_words::die;
+use crate::last_words::stay_if_halted;
 use crate::metrics::{ClusterMetrics, Stage};
 use crate::store::{Store, StoreError};
 use crate::transport::Transport;
 use crate::transport::frame::{Decline, Frame, Request, into_commands};
+use crate::unfinished::{Awaited, ToApply, quorum_heard};
 use measure::{Measure, Measured};
 use peers::Peers;
 use proposals::Proposals;
@@ -170,6 +173,10 @@ struct Running {
     /// For the high-water file: what was made durable on this thread and is being acknowledged.
     mark: Option<HighWater>,
     asked_peers: Instant,
+    /// What is committed and waits to be applied.
+    to_apply: ToApply,
+    /// The leader, and since when it is known; or since when none is.
+    led_by: (Option<NodeId>, Instant),
     /// Whom the transport was last told to be connected with.
     connected: BTreeMap<NodeId, Option<String>>,
     stopping: bool,
@@ -197,6 +204,8 @@ impl Driver {
             notice_due: None,
             mark: None,
             asked_peers: now,
+            to_apply: ToApply::default(),
+            led_by: (None, now),
             connected: BTreeMap::new(),
             stopping: false,
         };
@@ -211,6 +220,7 @@ impl Driver {
 impl Running {
     async fn one_round(&mut self) {
         self.take_inputs().await;
+        self.driver.metrics.unfinished.set(Awaited::Consensus, Some(Instant::now()));
         self.tick_if_due();
         self.route();
         self.tell_if_due();
@@ -320,7 +330,7 @@ impl Running {
             Event::PruneAudit { before } => {
                 let (from, to) = (AuditRow::stored_key(0), AuditRow::stored_key(before));
                 let batch = DiskBatch { ops: vec![DiskOp::DeleteRange(DiskTable::Audit, from, to)] };
-                or_die(self.driver.store.write(&batch, false));
+                self.write(&batch, false);
             }
             Event::Stop => self.stopping = true,
         }
@@ -351,6 +361,8 @@ impl Running {
         self.waiters.expire(now);
         let heard = self.peers.all(self.driver.tick * SILENT_TICKS, now);
         self.driver.metrics.observe_peers(&self.driver.published.status.borrow(), &heard);
+        let status = self.driver.published.status.borrow().clone();
+        self.watch_quorum(&status, now);
         self.measure(now);
         self.follow_members();
         if now.duration_since(self.asked_peers) >= ASK_AGAIN {
@@ -363,6 +375,27 @@ impl Running {
                 self.driver.transport.redial();
             }
         }
+    }
+
+    /// Notes since when nothing is heard of those without whom this node gets nothing done.
+    fn watch_quorum(&mut self, status: &ReplicaStatus, now: Instant) {
+        if status.leader != self.led_by.0 {
+            self.led_by = (status.leader, now);
+        }
+        let unfinished = &self.driver.metrics.unfinished;
+        // Whom a node waits for that is no member yet, it says anyway.
+        let heard = status
+            .not_member
+            .is_none()
+            .then(|| quorum_heard(status, |node| self.peers.last_heard(node), self.led_by.1));
+        unfinished.set(Awaited::Quorum, heard);
+        let lately = |node: &NodeId| {
+            self.peers
+                .last_heard(*node)
+                .is_some_and(|at| now.duration_since(at) <= self.driver.tick * SILENT_TICKS)
+        };
+        let others = status.voters.iter().filter(|voter| **voter != self.driver.node);
+        unfinished.silent(others.copied().filter(|voter| !lately(voter)).collect());
     }
 
     /// Asks the peers how long they take to answer, once in a while.
@@ -527,7 +560,7 @@ impl Running {
             }
             Output::Write { batch, sync } => {
                 let started = Instant::now();
-                or_die(self.driver.store.write(&batch, sync.is_some()));
+                self.write(&batch, sync.is_some());
                 let stages = &self.driver.metrics.stages;
                 if let Some(mark) = sync {
                     stages.of(Stage::Sync).observe(started.elapsed());
@@ -562,6 +595,11 @@ impl Running {
         }
     }
 
+    fn write(&self, batch: &DiskBatch, sync: bool) {
+        let Driver { store, metrics, .. } = &self.driver;
+        or_die(metrics.unfinished.during(Awaited::Write, || store.write(batch, sync)));
+    }
+
     /// Whether the next fsync is better done on this thread than on the other, which spares two changes of thread. A
     /// busy node has batches to build meanwhile, a busy leader messages to send. An idle follower has only its
     /// acknowledgement, and a leader with one duty only answers, and both wait for the fsync anyway.
@@ -574,6 +612,13 @@ impl Running {
     fn publish(&mut self) {
         let status = self.driver.replica.status();
         let applied = status.applied;
+        let unfinished = &self.driver.metrics.unfinished;
+        let to_apply = self.to_apply.look(&status, Instant::now());
+        unfinished.set(Awaited::Apply, to_apply.filter(|_| status.not_member.is_none()));
+        unfinished.set(Awaited::Commit, self.proposals.oldest(status.committed));
+        if status.leader != self.led_by.0 {
+            self.watch_quorum(&status, Instant::now());
+        }
         self.driver.metrics.observe(&status, self.waiters.len());
         let not_member = status.not_member.clone();
         let mut said = None;
@@ -618,15 +663,10 @@ fn say(not_member: &Option<NotMember>) {
     }
 }
 
-/// Stops the process at once, without unwinding and without another write.
-pub(crate) fn die(error: &dyn std::fmt::Display) -> ! {
-    tracing::error!(%error, "stopping: nothing may be signed after this");
-    eprintln!("signonce: stopping: {error}");
-    std::process::abort()
-}
-
+/// The result of a write or an fsync, which nothing may follow if it failed: neither on this thread nor on another.
 pub(crate) fn or_die(result: Result<(), StoreError>) {
     if let Err(error) = result {
         die(&error);
     }
+    stay_if_halted();
 }

@@ -41,6 +41,11 @@ impl Peers {
         }
     }
 
+    /// When a peer was last heard.
+    pub(super) fn last_heard(&self, peer: NodeId) -> Option<Instant> {
+        self.0.get(&peer)?.heard
+    }
+
     /// Every peer; `lately` is not longer ago than `within`.
     pub(super) fn all(&self, within: Duration, now: Instant) -> Vec<PeerHeard> {
         let one = |(node, times): (&NodeId, &Times)| PeerHeard {

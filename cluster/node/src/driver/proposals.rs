@@ -20,6 +20,11 @@ impl Proposals {
         self.0.len()
     }
 
+    /// When the oldest of them was proposed that is not among the `committed`.
+    pub(super) fn oldest(&self, committed: LogIndex) -> Option<Instant> {
+        self.0.iter().find(|(entry, _)| *entry > committed).map(|(_, proposed)| *proposed)
+    }
+
     /// Everything up to `at` is committed.
     pub(super) fn committed(&mut self, at: LogIndex, now: Instant, replicate: &Latency) {
         while let Some((_, proposed)) = self.0.pop_front_if(|(entry, _)| *entry <= at) {

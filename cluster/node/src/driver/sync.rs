@@ -5,6 +5,7 @@ use super::{Event, Inbox, or_die};
 use crate::high_water::HighWaterFile;
 use crate::metrics::{ClusterMetrics, Stage};
 use crate::store::Store;
+use crate::unfinished::Awaited;
 use signonce_core::replica::disk::HighWater;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -75,7 +76,7 @@ impl SyncThread {
 
     /// Makes everything written so far durable on the caller's thread. Its mark is the caller's to record.
     pub(super) fn run_here(&mut self) {
-        self.shared.sync_store();
+        self.shared.metrics.unfinished.during(Awaited::Write, || self.shared.sync_store());
         if self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
             self.mark_synced = Instant::now();
             self.hand_over(Job::Mark);
@@ -121,22 +122,36 @@ impl Shared {
 fn serve(asked: &Receiver<Job>, shared: &Shared, inbox: &Inbox) {
     let mut mark_synced = Instant::now();
     while let Ok(first) = asked.recv() {
-        let mut newest = None;
-        let mut sync_mark = false;
-        for job in std::iter::once(first).chain(asked.try_iter()) {
-            match job {
-                Job::Store(number, mark) => newest = Some((number, mark)),
-                Job::Mark => sync_mark = true,
-            }
+        let jobs = std::iter::once(first).chain(asked.try_iter());
+        shared
+            .metrics
+            .unfinished
+            .during(Awaited::Sync, || serve_together(jobs, shared, inbox, &mut mark_synced));
+    }
+}
+
+/// Does with one fsync what was asked for together.
+fn serve_together(
+    jobs: impl Iterator<Item = Job>,
+    shared: &Shared,
+    inbox: &Inbox,
+    mark_synced: &mut Instant,
+) {
+    let mut newest = None;
+    let mut sync_mark = false;
+    for job in jobs {
+        match job {
+            Job::Store(number, mark) => newest = Some((number, mark)),
+            Job::Mark => sync_mark = true,
         }
-        if let Some((number, mark)) = newest {
-            shared.sync_store();
-            inbox.push(Event::Persisted(number));
-            or_die(shared.high_water().write(mark));
-        }
-        if sync_mark || mark_synced.elapsed() >= MARK_SYNC_EVERY {
-            mark_synced = Instant::now();
-            or_die(shared.high_water().sync());
-        }
+    }
+    if let Some((number, mark)) = newest {
+        shared.sync_store();
+        inbox.push(Event::Persisted(number));
+        or_die(shared.high_water().write(mark));
+    }
+    if sync_mark || mark_synced.elapsed() >= MARK_SYNC_EVERY {
+        *mark_synced = Instant::now();
+        or_die(shared.high_water().sync());
     }
 }

@@ -153,6 +153,8 @@ pub struct Cluster {
     packets: Option<Packets>,
     /// Namespaces that scenarios made for nodes; they go with the cluster.
     pub rooms: Vec<Room>,
+    /// Programs through which nodes' logs go, where a scenario has put such.
+    pub log_readers: BTreeMap<u64, Process>,
     /// Keeps other clusters from these ports between layout and start.
     _guard: Option<TcpListener>,
 }
@@ -174,6 +176,7 @@ impl Cluster {
             proxies: Vec::new(),
             packets: None,
             rooms: Vec::new(),
+            log_readers: BTreeMap::new(),
             _guard: None,
             plan,
         };

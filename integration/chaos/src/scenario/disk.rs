@@ -24,6 +24,11 @@ const ATTACHES: Duration = Duration::from_millis(300);
 /// How long a node may go on with a disk that fails: it may have nothing to write at first.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long an fdatasync that hangs takes, unless it is let go before.
+const HANGS: Duration = Duration::from_secs(60);
+/// How soon its node must call itself not ready. It takes three seconds, and may have nothing to write at first.
+const SAYS_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long another node must be faster before the leader hands over, in this scenario.
 const MOVES_AFTER_MS: &str = "3000";
 /// How long a leader may stay with a slow disk: a new one, and a node that has just come, are left alone for a quarter
@@ -102,6 +107,28 @@ pub(super) async fn slow_sync(world: &mut World) -> anyhow::Result<()> {
     };
     world.say(format!("node {heir} leads after {:.1} s", begun.elapsed().as_secs_f64()));
     world.serves("with one slow disk").await?;
+    std::mem::drop(tracer);
+    world.settle().await
+}
+
+pub(super) async fn hang_sync(world: &mut World) -> anyhow::Result<()> {
+    let node = world.victim().await?;
+    world.fault(format!("node {node}: an fdatasync does not end"));
+    let tracer = tamper(world, node, &format!("delay_enter={}:when=1", HANGS.as_micros())).await?;
+    let begun = Instant::now();
+    loop {
+        let said = world.cluster.readyz(node).await;
+        if said.is_err_and(|why| why.contains("has not ended; look at its disk")) {
+            world.say(format!("node {node} says so after {:.1} s", begun.elapsed().as_secs_f64()));
+            break;
+        }
+        if begun.elapsed() > SAYS_WITHIN {
+            world.violation(format!("node {node} does not say that its disk hangs"));
+            break;
+        }
+        sleep(ATTACHES).await;
+    }
+    world.serves("with one disk that hangs").await?;
     std::mem::drop(tracer);
     world.settle().await
 }

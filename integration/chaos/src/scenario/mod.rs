@@ -8,6 +8,7 @@
 mod clock;
 mod disk;
 mod list;
+mod log_readers;
 mod memory;
 mod network;
 mod process;
@@ -217,6 +218,7 @@ impl Scenario {
                 disk::prepare_slow(cluster);
                 Ok(())
             }
+            Kind::LogReaders => log_readers::prepare(cluster),
             Kind::ClockJumps => clock::prepare(cluster),
             Kind::Upgrade => upgrade::prepare(cluster),
             _ => Ok(()),

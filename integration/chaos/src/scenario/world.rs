@@ -1,6 +1,6 @@
 //! A cluster under storm while faults are made: what every scenario does alike.
 
-use super::{Kind, clock, disk, memory, network, process, upgrade};
+use super::{Kind, clock, disk, log_readers, memory, network, process, upgrade};
 use crate::{cluster::Cluster, process::Signal, storm::Storm};
 use anyhow::Context as _;
 use rand::{RngExt as _, seq::IndexedRandom as _};
@@ -135,6 +135,8 @@ impl World {
             Kind::FullDisk => disk::fill(self).await,
             Kind::SyncError => disk::fail_sync(self).await,
             Kind::SlowDisk => disk::slow_sync(self).await,
+            Kind::HungDisk => disk::hang_sync(self).await,
+            Kind::LogReaders => log_readers::lose(self).await,
             Kind::ClockJumps => clock::jump(self).await,
             Kind::OldData => memory::old_data(self).await,
             Kind::Clone => memory::clone(self).await,
