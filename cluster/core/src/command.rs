@@ -479,7 +479,7 @@ impl Change {
     /// read.
     pub const fn feature_level(&self) -> u32 {
         match self {
-            Self::LiftHalt { .. } => GUARDED_LEVEL,
+            Self::LiftHalt { .. } | Self::Restore(RestoreStep::Bar { .. }) => GUARDED_LEVEL,
             Self::RecordAudit { .. } | Self::SignAudit(_) => 2,
             Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
             Self::PinOfficer { .. }
@@ -1229,7 +1229,7 @@ pub enum ChangeError {
     },
     /// The halt is another one, or none.
     #[error(
-        "key {key} is not halted by log entry {halted}: `signonce keys list` shows which keys are, and by which"
+        "key {key} is not halted by log entry {halted}: `signonce keys list --json` shows which keys are, and by which"
     )]
     #[codec(index = 83)]
     NotHalted {

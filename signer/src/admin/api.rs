@@ -34,9 +34,9 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Halt, KeyAllowance,
-    KeyState, LeaderPin, Member, MemberRole, MemberState, OfficerPin, Officers, Origin, Proposal, Right,
-    Role, Standing, WatermarkView,
+    BarredPlace, Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Halt,
+    KeyAllowance, KeyState, LeaderPin, Member, MemberRole, MemberState, OfficerPin, Officers, Origin,
+    Proposal, Right, Role, Standing, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
@@ -230,6 +230,9 @@ pub struct KeyRow {
     /// Set while it is halted, because the cluster has forgotten what it signed.
     #[serde(default)]
     pub halted: Option<Halt>,
+    /// Places at which it signs nothing although no floor is past them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub barred: Vec<BarredPlace>,
 }
 
 /// One client.

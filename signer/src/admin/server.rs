@@ -101,6 +101,7 @@ impl AdminApiServer for Admin {
                     _ => not_sealed_for(state, key),
                 },
                 halted: state.registry().halt(&key.id).cloned(),
+                barred: state.registry().barred_places(&key.id).places,
             };
             state.keys().map(row).collect()
         }))

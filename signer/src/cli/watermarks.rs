@@ -10,7 +10,7 @@ use serde_json::json;
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Change, Floors, Halt, Position};
 use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 /// Clocks of all who have to do with it differ by less.
 const A_DAY_MS: u64 = 86_400_000;
@@ -100,7 +100,9 @@ async fn show(args: Show) -> anyhow::Result<()> {
     let marks = || rows.iter().flat_map(|row| row.watermarks.iter().map(move |mark| (row, mark)));
     let value = marks()
         .map(
-            |(row, mark)| json!({ "key": row.id, "chain": row.chain, "group": row.group, "watermark": mark }),
+            |(row, mark)| json!({
+                "key": row.id, "chain": row.chain, "group": row.group, "watermark": mark, "barred": row.barred,
+            }),
         )
         .collect::<Vec<_>>();
     let cells = marks().map(|(row, mark)| {
@@ -113,9 +115,12 @@ async fn show(args: Show) -> anyhow::Result<()> {
             mark.entries.to_string(),
         ]
     });
-    args.reach
-        .output
-        .print(&value, table(["GROUP", "KEY", "CLASS", "FLOOR", "HIGHEST SIGNED", "ENTRIES KEPT"], cells))
+    let mut text = table(["GROUP", "KEY", "CLASS", "FLOOR", "HIGHEST SIGNED", "ENTRIES KEPT"], cells);
+    for (row, place) in rows.iter().flat_map(|row| row.barred.iter().map(move |place| (row, place))) {
+        let position = Position::of(&place.duty);
+        let _ = writeln!(text, "{}: {position} is barred (log entry {})", row.id, place.at);
+    }
+    args.reach.output.print(&value, text)
 }
 
 async fn raise(args: Raise) -> anyhow::Result<()> {

@@ -247,6 +247,8 @@ async fn a_lie_halts_nobody_and_a_halt_at_the_end_of_all_numbers_ends() {
     let lifted = lift("1:5");
     assert!(lifted.status.success(), "{lifted:?}");
     until("the key signs again", async || world.client("v2").sign(&params(5)).await.ok()).await;
+    let shown = run(&["watermarks", "show", &key, "--admin", &admin]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("is barred"), "{shown:?}");
     // Shown again it stops nothing, and it is never signed.
     let answer = ask(&world, 1, "v1", &params(6), &proof).await;
     assert_eq!(answer["result"]["verdict"], "granted", "{answer}");

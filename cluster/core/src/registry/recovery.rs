@@ -86,6 +86,12 @@ pub enum RestoreStep {
         /// Name and key.
         revoked: Vec<(String, HexArray<32>)>,
     },
+    /// Brings the places that are barred. Feature level 4.
+    #[codec(index = 8)]
+    Bar {
+        /// Of every key that has any.
+        barred: Vec<Barred>,
+    },
 }
 
 /// Which backup a cluster was restored from.
@@ -149,7 +155,8 @@ impl Registry {
         self.barred.values()
     }
 
-    pub(crate) fn barred_places(&self, key: &KeyId) -> Barred {
+    /// The barred places of a key.
+    pub fn barred_places(&self, key: &KeyId) -> Barred {
         self.barred.get(key).cloned().unwrap_or_else(|| Barred { key: *key, places: Vec::new() })
     }
 

@@ -6,8 +6,8 @@ use crate::{
     command::{ChangeError, Counted, Floors},
     ledger::{Coverage, SignedDuty},
     registry::{
-        BackupName, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope, Halt, Key,
-        KeyState, Origin, RestoreStep,
+        BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope,
+        Halt, Key, KeyState, Origin, RestoreStep,
     },
 };
 use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex};
@@ -133,6 +133,7 @@ impl State {
             RestoreStep::Begin(backup) => self.begin_restore(at, backup),
             RestoreStep::Bury { keys, clients } => self.bury(at, keys, clients),
             RestoreStep::BuryOfficers { revoked } => self.bury_officers(revoked),
+            RestoreStep::Bar { barred } => self.bar(at, barred),
             RestoreStep::Finish => {
                 let origin = self.restoring()?.clone();
                 let finished = Some(at);
@@ -216,6 +217,23 @@ impl State {
                 let mut pin = self.registry.pin_of(&name);
                 super::officers::revoke(&mut pin, key);
                 self.registry.put_officer_pin(pin, &mut self.journal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Places at which keys sign nothing. Those of keys that have some already stay as they are.
+    fn bar(&mut self, at: LogIndex, barred: Vec<Barred>) -> Result<(), ChangeError> {
+        self.restoring()?;
+        for Barred { key, places } in &barred {
+            self.living_key(*key)?;
+            // A halt that lasted is a place too.
+            super::change::check_room(places.len(), 2 * MAX_BARRED, Counted::Barred)?;
+        }
+        for Barred { key, places } in barred {
+            if self.registry.barred_places(&key).places.is_empty() {
+                let places = places.into_iter().map(|place| BarredPlace { at, ..place }).collect();
+                self.registry.put_barred(Barred { key, places }, &mut self.journal);
             }
         }
         Ok(())

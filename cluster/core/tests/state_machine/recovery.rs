@@ -2,8 +2,8 @@
 
 use crate::world::*;
 use signonce_core::{
-    BackupName, BuriedClient, BuriedKey, Change, ChangeError, ClientId, Coverage, Floors, GUARDED_LEVEL,
-    KeyState, Refusal, RestoreStep, State, Verdict,
+    BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Change, ChangeError, ClientId, Coverage,
+    Floors, GUARDED_LEVEL, KeyState, Refusal, RestoreStep, State, Verdict,
 };
 use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId, Side};
 
@@ -241,6 +241,29 @@ fn ending_a_halt_takes_two_officers_and_only_rises() {
     world.by("admin:k1", Change::DecideProposal { id: off, approve: true }).unwrap();
     world.by("admin:k1", Change::RaiseWatermark { key: id, floors: from_round(10, 1) }).unwrap();
     assert_eq!(world.claim(id, prevote(10, 1), 1), Verdict::Granted);
+}
+
+#[test]
+fn barred_places_come_along_with_a_backup() {
+    let mut world = World { state: State::new(), at: 0 };
+    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    let id = key(KeyType::Grandpa, 1);
+    let bar = |round| {
+        let place = BarredPlace { duty: prevote(1, round), digest: Digest([1; 32]), at: LogIndex(77) };
+        Change::Restore(RestoreStep::Bar { barred: vec![Barred { key: id, places: vec![place] }] })
+    };
+    assert_eq!(world.change(bar(9)), Err(ChangeError::NoRestore));
+    world.change(Change::Restore(RestoreStep::Begin(backup(1)))).unwrap();
+    assert_eq!(world.change(bar(9)), Err(ChangeError::UnknownKey { key: id }));
+    world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
+    world.register(id, CHAIN);
+    world.change(bar(9)).unwrap();
+    world.change(bar(8)).expect("the same command, run again, changes nothing");
+    world.change(Change::ArmKey { id, floors: from_round(1, 8) }).unwrap();
+    world.change(Change::Restore(RestoreStep::Finish)).unwrap();
+    assert_eq!(world.change(bar(10)), Err(ChangeError::NoRestore), "no officer bars places afterwards");
+    assert_eq!(world.claim(id, prevote(1, 8), 1), Verdict::Granted);
+    assert!(matches!(world.refusal(id, prevote(1, 9), 1), Refusal::Barred { .. }));
 }
 
 #[test]

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{admin::client::AdminClient, backup::Verified};
 use anyhow::Context as _;
-use signonce_core::{BuriedClient, BuriedKey, Change, ClientState, Floors, KeyState, RestoreStep, State};
+use signonce_core::{
+    Barred, BarredPlace, BuriedClient, BuriedKey, Change, ClientState, Floors, Halt, KeyState, RestoreStep,
+    State,
+};
 use signonce_keys::{NodeIdentity, Recipient, SealedKey};
 use signonce_protocol::{GenesisHash, HexArray, KeyId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +59,7 @@ pub(super) async fn restore(
     }
     if !finished {
         bury(admin, state).await?;
+        bar(admin, state).await?;
         clients(admin, state).await?;
     }
     raise(admin, state, &plan).await?;
@@ -126,6 +130,21 @@ async fn bury(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     for revoked in revoked.collect::<Vec<_>>().chunks(AT_A_TIME) {
         let step = RestoreStep::BuryOfficers { revoked: revoked.to_vec() };
         admin.change(&Change::Restore(step)).await?;
+    }
+    Ok(())
+}
+
+/// What was shown to be signed, and is in no ledger, is not signed here either.
+async fn bar(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
+    let mut barred: BTreeMap<KeyId, Barred> =
+        state.registry().barred().map(|barred| (barred.key, barred.clone())).collect();
+    for Halt { key, duty, digest, at, .. } in state.registry().halts() {
+        let of_key = barred.entry(*key).or_insert_with(|| Barred { key: *key, places: Vec::new() });
+        of_key.places.push(BarredPlace { duty: duty.clone(), digest: *digest, at: *at });
+    }
+    let living = |key: &KeyId| state.key(key).is_some_and(|key| key.state != KeyState::Removed);
+    for (_, barred) in barred.into_iter().filter(|(key, _)| living(key)) {
+        admin.change(&Change::Restore(RestoreStep::Bar { barred: vec![barred] })).await?;
     }
     Ok(())
 }
