@@ -10,6 +10,7 @@ mod load;
 pub use load::Loaded;
 
 use serde::Deserialize;
+use signonce_core::{DEFAULT_SLOT_TOLERANCE, MAX_SLOT_TOLERANCE};
 use signonce_keys::PassphraseSource;
 use signonce_protocol::NodeId;
 use std::{
@@ -145,7 +146,7 @@ pub struct TlsFiles {
 pub struct LimitsSection {
     /// How long a request waits for the cluster before the answer is `unknownOutcome`.
     pub request_timeout_ms: u64,
-    /// How many slots a slot may be from this node's clock, both ways.
+    /// How many slots a slot may be from this node's clock, both ways: at most [`MAX_SLOT_TOLERANCE`].
     pub slot_tolerance: u64,
     /// Log bytes kept for followers that lag; a follower further behind takes a snapshot.
     pub log_bytes_max: usize,
@@ -163,7 +164,7 @@ impl Default for LimitsSection {
     fn default() -> Self {
         Self {
             request_timeout_ms: 2_000,
-            slot_tolerance: 3,
+            slot_tolerance: DEFAULT_SLOT_TOLERANCE,
             log_bytes_max: 4 << 20,
             connections_max: 1_024,
             drain_ms: 10_000,
@@ -485,6 +486,14 @@ impl Config {
                     hint: positive,
                 });
             }
+        }
+        if limits.slot_tolerance > MAX_SLOT_TOLERANCE {
+            return Err(ConfigError::Value {
+                setting: "limits.slot_tolerance".into(),
+                value: limits.slot_tolerance.to_string(),
+                hint: "30 slots are the most: a restore leaves out as many after now, and a wider fence hides a clock that \
+                       is wrong. For slots of another length see `signonce chains retime`",
+            });
         }
         let id = &self.cluster.id;
         if id.len() != 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -8,9 +8,9 @@ use crate::admin::{
     api::MemberRow,
     client::{AdminClient, CallError},
 };
-use signonce_core::{Chain, Change, ChangeError, Floors, KeyState, Member};
+use signonce_core::{Change, ChangeError, Floors, KeyState, Member, SlotClock};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
-use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId, Slot};
+use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId};
 use std::time::Duration;
 
 /// How long a member that has just started may take to announce itself.
@@ -127,20 +127,12 @@ fn existing_state(error: &CallError) -> Option<KeyState> {
     }
 }
 
-/// The chain's slot at `unix_ms`.
-pub fn slot_at(chain: &Chain, unix_ms: u64) -> Slot {
-    // The cluster refuses chains with slots of 0 ms.
-    Slot(unix_ms / chain.slot_duration_ms.max(1))
-}
-
 /// The floors of a key that never signed anything: everything from the next slot on, and from the very beginning of
 /// votes. At zero the first vote says where the chain is; from 1 on, a chain that is far along would be a jump.
-pub fn new_key_floors(key_type: KeyType, chain: &Chain, unix_ms: u64) -> Floors {
+pub fn new_key_floors(key_type: KeyType, clock: SlotClock<'_>, unix_ms: u64) -> Floors {
     let none = Floors::default();
     match key_type {
-        KeyType::Babe | KeyType::Aura => {
-            Floors { slot: Some(slot_at(chain, unix_ms).saturating_add(1)), ..none }
-        }
+        KeyType::Babe | KeyType::Aura => Floors { slot: Some(clock.slots_after(unix_ms, 1)), ..none },
         KeyType::Grandpa => Floors { grandpa: Some((SetId(0), Round(0))), ..none },
         KeyType::Beefy => Floors { beefy: Some((SetId(0), BlockNumber(0))), ..none },
         KeyType::Para => Floors { para: Some(0.into()), ..none },

@@ -3,12 +3,13 @@
 //! [`Upkeep::run`] runs on every node and acts on the one that leads. Each task looks at the applied state, does one
 //! step, and looks again at the next round; a step that another leader has made meanwhile is refused by the log and
 //! nothing is lost. [`feature`] raises the feature level, [`reseal`] seals keys for members that come, `placement` keeps
-//! the leader where it should be. `note` is each node's own.
+//! the leader where it should be. `note` and `tolerance` are each node's own.
 
 pub mod feature;
 mod note;
 mod placement;
 pub mod reseal;
+mod tolerance;
 
 use crate::{config::Config, keyring_sync::KeyringSync};
 use placement::Placement;
@@ -34,6 +35,8 @@ pub struct Upkeep {
     reseal: Reseal,
     /// How long another voter must be clearly faster before the leader moves.
     moves_after: Duration,
+    /// How many slots from the clock this node is configured to take.
+    slot_tolerance: u64,
     /// While this node leads.
     placement: Option<Placement>,
 }
@@ -43,7 +46,8 @@ impl Upkeep {
     pub fn new(handle: Handle, sync: Arc<KeyringSync>, config: &Config) -> Self {
         let note = NodeNote { zone: config.node.zone.clone(), version: env!("CARGO_PKG_VERSION").into() };
         let moves_after = config.limits.leader_moves_after();
-        Self { handle, sync, note, reseal: Reseal::default(), moves_after, placement: None }
+        let slot_tolerance = config.limits.slot_tolerance;
+        Self { handle, sync, note, reseal: Reseal::default(), moves_after, slot_tolerance, placement: None }
     }
 
     /// Works until the process ends.
@@ -51,6 +55,7 @@ impl Upkeep {
         loop {
             tokio::time::sleep(ROUND).await;
             note::say(&self.handle, &self.note).await;
+            tolerance::say(&self.handle, self.slot_tolerance).await;
             if !self.leads() {
                 self.placement = None;
             } else {

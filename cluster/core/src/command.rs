@@ -472,6 +472,29 @@ pub enum Change {
         /// Whether the new one stays.
         keep_new: bool,
     },
+    /// From a moment on the slots of a chain have another length, as its runtime was upgraded. Feature level 4.
+    #[codec(index = 50)]
+    RetimeChain {
+        /// The chain.
+        chain: GenesisHash,
+        /// The moment, in Unix milliseconds: slots that begin then or later.
+        from_ms: u64,
+        /// Milliseconds of a slot from then on.
+        slot_duration_ms: u64,
+    },
+    /// A signer is to take slots this far from its clock, as its configuration says. It does once this is applied.
+    /// Feature level 4.
+    #[codec(index = 52)]
+    WidenTolerance {
+        /// How many slots, either way.
+        slots: u64,
+    },
+    /// Forgets the last change of a chain's slots, as long as no key has signed by it. Feature level 4.
+    #[codec(index = 51)]
+    TakeBackTiming {
+        /// The chain.
+        chain: GenesisHash,
+    },
 }
 
 impl Change {
@@ -486,6 +509,10 @@ impl Change {
             | Self::RotateOfficer { .. }
             | Self::FinishOfficerRotation { .. }
             | Self::Restore(RestoreStep::BuryOfficers { .. }) => 3,
+            Self::Restore(RestoreStep::Leave { .. } | RestoreStep::BeginDrill(_))
+            | Self::RetimeChain { .. }
+            | Self::WidenTolerance { .. }
+            | Self::TakeBackTiming { .. } => GUARDED_LEVEL,
             Self::AddMember { .. }
             | Self::JoinMember { .. }
             | Self::PromoteMember { .. }
@@ -555,6 +582,9 @@ impl Change {
             | Self::PinOfficer { .. }
             | Self::RotateOfficer { .. }
             | Self::FinishOfficerRotation { .. }
+            | Self::RetimeChain { .. }
+            | Self::WidenTolerance { .. }
+            | Self::TakeBackTiming { .. }
             | Self::DecideProposal { .. } => {}
         }
     }
@@ -1237,6 +1267,39 @@ pub enum ChangeError {
         key: KeyId,
         /// The log entry that is said to have halted it.
         halted: LogIndex,
+    },
+    /// The floor is no further than what a backup knew, and the cluster that it was made of went on. Feature level 4.
+    #[error(
+        "key {key} came with a backup that knows what it signed below {known}, and the old cluster went on after the \
+         backup was made: {asked} is not above that. Look on the chain how far the key voted, and arm it past that"
+    )]
+    #[codec(index = 77)]
+    NotAboveBackup {
+        /// The key.
+        key: KeyId,
+        /// The lowest that the backup knows not to be signed.
+        known: Position,
+        /// The floor asked for.
+        asked: Position,
+    },
+    /// This cluster holds a backup for practice. Feature level 4.
+    #[error(
+        "this cluster is a drill, begun with `signonce restore --drill` in log entry {begun}: its keys sign elsewhere \
+         and can never be armed here. Restore into another new cluster, without --drill, when it is in earnest"
+    )]
+    #[codec(index = 78)]
+    Drill {
+        /// Since when.
+        begun: LogIndex,
+    },
+    /// Slots cannot change like that. Feature level 4.
+    #[error("the slots of chain {chain} are left as they are: {why}")]
+    #[codec(index = 79)]
+    BadTiming {
+        /// The chain.
+        chain: GenesisHash,
+        /// Why.
+        why: String,
     },
     /// What speaks against it at the moment. It was not proposed.
     #[error("node {node} is left as it is: {hazard}")]

@@ -30,9 +30,10 @@ pub use ledger::{Claim, Coverage, Position, Refusal, SignedDuty, Verdict, Waterm
 pub use records::{RecordChange, StateHash, Table};
 pub use registry::{
     BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientLimits,
-    ClientState, Envelope, Halt, JoinToken, Key, KeyAllowance, KeySelector, KeyState, LeaderPin, Limits,
-    Member, MemberRole, MemberState, Membership, NodeNote, OfficerPin, Origin, PlacementChange, Registry,
-    Resealed, RestoreStep, Right, Standing,
+    ClientState, DEFAULT_SLOT_TOLERANCE, Drill, Envelope, Halt, JoinToken, Key, KeyAllowance, KeySelector,
+    KeyState, LeaderPin, LeftKey, Limits, MAX_SLOT_JUMP_MS, MAX_SLOT_TOLERANCE, Member, MemberRole,
+    MemberState, Membership, NodeNote, OfficerPin, Origin, PlacementChange, Registry, Resealed, RestoreStep,
+    Retiming, Right, SlotClock, Standing,
 };
 pub use roles::{ChangeKind, Officers, Proposal, ProposalDecision, Role};
 pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State, is_name};

@@ -12,14 +12,20 @@ mod recovery;
 mod sealing;
 mod store;
 mod terms;
+mod timing;
 
 use crate::audit::AuditHead;
 pub use membership::{JoinToken, MemberRole, Membership, Standing};
 pub use officers::OfficerPin;
-pub use recovery::{BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Halt, Origin, RestoreStep};
+pub(crate) use recovery::KnownByBackup;
+pub use recovery::{
+    BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Drill, Halt, LeftKey, Origin, RestoreStep,
+};
 
 pub use terms::{ClientLimits, MAX_CLIENT_LIMIT};
 pub(crate) use terms::{ClientTerms, EVERYBODY};
+pub use timing::{DEFAULT_SLOT_TOLERANCE, MAX_SLOT_JUMP_MS, MAX_SLOT_TOLERANCE, Retiming, SlotClock};
+pub(crate) use timing::{LEAST_CHANGE, MAX_COUNTINGS, Timing, Tolerance};
 
 use crate::roles::{Officers, Proposal};
 use parity_scale_codec::{Decode, Encode};
@@ -89,7 +95,8 @@ impl Default for Limits {
     }
 }
 
-/// A chain that keys sign for. All but the limits is fixed when the chain is added.
+/// A chain that keys sign for. All but the limits is fixed when the chain is added; that its slots have another length
+/// later stands in a record of its own ([`Retiming`]).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Chain {
@@ -99,7 +106,7 @@ pub struct Chain {
     pub name: String,
     /// How its payloads are read.
     pub format: ChainFormat,
-    /// Milliseconds of a BABE or AURA slot.
+    /// Milliseconds of a BABE or AURA slot, as the chain was added.
     pub slot_duration_ms: u64,
     /// The jump limits and the BEEFY shield.
     pub limits: Limits,
@@ -357,6 +364,10 @@ pub struct Registry {
     halts: BTreeMap<KeyId, Halt>,
     barred: BTreeMap<KeyId, Barred>,
     origin: Option<Origin>,
+    known_by_backup: BTreeMap<KeyId, KnownByBackup>,
+    drill: Option<Drill>,
+    timings: BTreeMap<GenesisHash, Timing>,
+    tolerance: Option<Tolerance>,
     terms: BTreeMap<ClientId, ClientTerms>,
     officers: Option<Officers>,
     pins: BTreeMap<String, OfficerPin>,

@@ -283,6 +283,7 @@ changes! {
     RecordAudit = "recordAudit", SIGNERS, Never;
     SignAudit = "signAudit", SIGNERS, Never;
     HaltKey = "haltKey", SIGNERS, Never;
+    WidenTolerance = "widenTolerance", SIGNERS, Never;
     // Keeping the machines running, and taking away.
     DisableKey = "disableKey", OPERATOR, Never;
     RemoveClient = "removeClient", OPERATOR, Never;
@@ -295,11 +296,15 @@ changes! {
     AddChain = "addChain", KEY_OFFICER, Never;
     // Limits that stop a broken node from voting in a bogus future: wider is less of them.
     SetLimits = "setLimits", KEY_OFFICER, Depends(3);
+    // By it numbers below every floor are signed.
+    RetimeChain = "retimeChain", KEY_OFFICER, Always(4);
+    TakeBackTiming = "takeBackTiming", KEY_OFFICER, Always(4);
     RegisterKey = "registerKey", KEY_OFFICER, Never;
     // A bad envelope is a lost key.
     ResealKey = "resealKey", KEY_OFFICER, Always(3);
-    // Not where a disabled key goes on from its own floor, or has no watermark at all.
-    ArmKey = "armKey", KEY_OFFICER, Depends(2);
+    // A floor that somebody names is somebody's word, a key's own one too: it may have signed elsewhere since. (Below
+    // the guarded level one may arm a key from its own floor, and one without a watermark.)
+    ArmKey = "armKey", KEY_OFFICER, Always(2);
     RemoveKey = "removeKey", KEY_OFFICER, Always(2);
     // No floor comes down again, and it ends a halt.
     RaiseWatermark = "raiseWatermark", KEY_OFFICER, Always(3);

@@ -13,6 +13,7 @@ mod recovery;
 mod restore;
 mod sealing;
 mod terms;
+mod timing;
 
 pub use change::is_name;
 pub use restore::RestoreError;
@@ -177,7 +178,9 @@ impl State {
         }
         let verdict = self.check(claim);
         if verdict == Verdict::Granted {
-            self.ledger.record(claim, at, &mut self.journal);
+            let chain = self.registry.key(&claim.key).and_then(|key| self.registry.chain(&key.chain));
+            let chain = chain.expect("a claim is granted to a key, which has a chain");
+            self.ledger.record(claim, self.registry.clock(chain), at, &mut self.journal);
         }
         verdict
     }
@@ -204,7 +207,7 @@ impl State {
             return Verdict::Refused(Refusal::Barred { key: key.id, asked, at });
         }
         let chain = self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
-        self.ledger.judge(claim, chain, self.ceiling(key, chain))
+        self.ledger.judge(claim, chain, self.registry.clock(chain), self.ceiling(key, chain))
     }
 
     /// The BEEFY shield for a key: what the armed GRANDPA keys of its group have precommitted.

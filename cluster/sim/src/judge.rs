@@ -165,6 +165,7 @@ impl Judge {
             | Refusal::KeyRemoved { .. }
             | Refusal::KeyHalted { .. }
             | Refusal::Barred { .. }
+            | Refusal::PastCounting { .. }
             | Refusal::WrongDuty { .. } => false,
         };
         assert!(justified, "refused without reason: {claim:?}: {refusal}");

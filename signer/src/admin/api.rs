@@ -8,7 +8,7 @@
 //! | method | parameters | answer |
 //! |---|---|---|
 //! | `admin_status` | – | [`AdminStatus`] |
-//! | `admin_chains` | – | `Vec<Chain>` |
+//! | `admin_chains` | – | `Vec<ChainRow>` |
 //! | `admin_keys` | – | `Vec<KeyRow>`, watermarks and tombstones included |
 //! | `admin_clients` | – | `Vec<ClientRow>`, tombstones included |
 //! | `admin_officers` | – | [`OfficersReport`] |
@@ -34,9 +34,9 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    BarredPlace, Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Halt,
+    BarredPlace, Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Drill, Halt,
     KeyAllowance, KeyState, LeaderPin, Member, MemberRole, MemberState, OfficerPin, Officers, Origin,
-    Proposal, Right, Role, Standing, WatermarkView,
+    Position, Proposal, Retiming, Right, Role, SlotClock, Standing, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
@@ -53,7 +53,7 @@ pub trait AdminApi {
 
     /// Every chain.
     #[method(name = "chains", with_extensions)]
-    async fn chains(&self) -> Result<Vec<Chain>, AdminError>;
+    async fn chains(&self) -> Result<Vec<ChainRow>, AdminError>;
 
     /// Every key, tombstones included, with its watermarks.
     #[method(name = "keys", with_extensions)]
@@ -174,6 +174,42 @@ pub struct AdminStatus {
     /// The backup the cluster was restored from, if it was.
     #[serde(default)]
     pub restored_from: Option<Origin>,
+    /// Set if the cluster was restored for practice and arms no key.
+    #[serde(default)]
+    pub drill: Option<Drill>,
+}
+
+/// One chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainRow {
+    /// As it was added.
+    #[serde(flatten)]
+    pub chain: Chain,
+    /// How the length of its slots changed since, or will.
+    #[serde(default)]
+    pub retimings: Vec<Retiming>,
+}
+
+impl ChainRow {
+    /// How it counts its slots.
+    pub fn clock(&self) -> SlotClock<'_> {
+        SlotClock::new(&self.chain, &self.retimings)
+    }
+}
+
+impl From<Chain> for ChainRow {
+    /// A chain that was just added.
+    fn from(chain: Chain) -> Self {
+        Self { chain, retimings: Vec::new() }
+    }
+}
+
+impl std::ops::Deref for ChainRow {
+    type Target = Chain;
+    fn deref(&self) -> &Chain {
+        &self.chain
+    }
 }
 
 /// How many keys there are.
@@ -233,6 +269,9 @@ pub struct KeyRow {
     /// Places at which it signs nothing although no floor is past them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub barred: Vec<BarredPlace>,
+    /// What the backup that it came with knew, if it waits for a floor above that.
+    #[serde(default)]
+    pub known_by_backup: Option<Position>,
 }
 
 /// One client.

@@ -23,7 +23,7 @@ use rustls_pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest as _, Sha256};
-use signonce_core::{Chain, Change, ChangeDone};
+use signonce_core::{Change, ChangeDone};
 use signonce_protocol::{GenesisHash, HexArray, HexBytes, LogIndex, NodeId};
 use std::{
     path::PathBuf,
@@ -162,7 +162,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub async fn chains(&self) -> Result<Vec<Chain>, CallError> {
+    pub async fn chains(&self) -> Result<Vec<super::api::ChainRow>, CallError> {
         self.call("admin_chains", &json!({})).await
     }
 

@@ -3,8 +3,8 @@
 
 use super::{
     api::{
-        AdminApiServer, AdminError, AdminErrorCode, AdminStatus, BackupAnswer, ClientRow, KeyCounts, KeyRow,
-        LockedKey, MemberRow, OfficersReport, ProposalRow,
+        AdminApiServer, AdminError, AdminErrorCode, AdminStatus, BackupAnswer, ChainRow, ClientRow,
+        KeyCounts, KeyRow, LockedKey, MemberRow, OfficersReport, ProposalRow,
     },
     documents::{DocumentInfo, Documents},
     roles::{self, Method},
@@ -74,9 +74,15 @@ impl AdminApiServer for Admin {
         Ok(self.look())
     }
 
-    async fn chains(&self, extensions: &Extensions) -> Result<Vec<Chain>, AdminError> {
+    async fn chains(&self, extensions: &Extensions) -> Result<Vec<ChainRow>, AdminError> {
         self.authorize(extensions, Method::Chains)?;
-        Ok(self.handle.read(|state| state.chains().cloned().collect()))
+        Ok(self.handle.read(|state| {
+            let row = |chain: &Chain| ChainRow {
+                chain: chain.clone(),
+                retimings: state.registry().retimings(&chain.genesis).to_vec(),
+            };
+            state.chains().map(row).collect()
+        }))
     }
 
     async fn keys(&self, extensions: &Extensions) -> Result<Vec<KeyRow>, AdminError> {
@@ -102,6 +108,10 @@ impl AdminApiServer for Admin {
                 },
                 halted: state.registry().halt(&key.id).cloned(),
                 barred: state.registry().barred_places(&key.id).places,
+                known_by_backup: match key.state {
+                    KeyState::Registered | KeyState::Disabled => state.registry().known_by_backup(&key.id),
+                    KeyState::Armed | KeyState::Removed => None,
+                },
             };
             state.keys().map(row).collect()
         }))
@@ -359,6 +369,7 @@ impl Admin {
                 .handle
                 .read(|state| state.registry().unpinned_officers().map(str::to_owned).collect()),
             restored_from: self.handle.read(|state| state.registry().origin().cloned()),
+            drill: self.handle.read(|state| state.registry().drill()),
         }
     }
 

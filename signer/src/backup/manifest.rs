@@ -30,6 +30,10 @@ pub struct Manifest {
     pub created_ms: u64,
     /// The software's version.
     pub software: String,
+    /// How many slots from its clock the cluster took at most. None where the cluster did not know it: below feature
+    /// level 4 every node had its own limit, and it had no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_tolerance: Option<u64>,
     /// How many chains, living keys and active clients it has.
     pub counts: Counts,
     /// The files beside this one.

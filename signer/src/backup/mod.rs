@@ -10,6 +10,7 @@ pub mod folder;
 mod manifest;
 pub mod schedule;
 mod signature;
+pub mod used;
 
 pub use manifest::{Counts, FileEntry, Manifest, ManifestError};
 pub use signature::NodeSignature;
@@ -17,7 +18,7 @@ pub use signature::NodeSignature;
 use crate::{config::TlsFiles, server::tls::TlsError};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::{Handle, clock::unix_ms};
-use signonce_core::{BackupName, KeyState, RestoreError, State, replica::fence::ClusterId};
+use signonce_core::{BackupName, GUARDED_LEVEL, KeyState, RestoreError, State, replica::fence::ClusterId};
 use signonce_protocol::HexArray;
 use std::{
     io,
@@ -94,6 +95,21 @@ pub enum BackupError {
         /// What differs.
         why: String,
     },
+    /// It was restored already.
+    #[error(
+        "this backup was restored into cluster {cluster} on {}, says {path}; in two clusters every key of it would sign \
+         twice. Go on with that cluster. If it is gone for ever, back up what it last knew, or remove the mark only if \
+         you are certain that it never signed anything",
+        crate::audit::words::time(*.time_ms)
+    )]
+    Used {
+        /// The mark.
+        path: PathBuf,
+        /// The cluster.
+        cluster: String,
+        /// When, in Unix milliseconds.
+        time_ms: u64,
+    },
     /// The signature is not that node's.
     #[error("the signature of the backup's manifest is no good: {0}; the backup is forged or damaged")]
     Signature(String),
@@ -123,9 +139,11 @@ pub struct Made {
 /// If the node's key does not sign.
 pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str) -> Result<Made, BackupError> {
     // One look: the log index, the hash and the records belong together.
-    let (applied, hash, level, counts, state) = handle.read(|state| {
+    let (applied, hash, level, slot_tolerance, counts, state) = handle.read(|state| {
         let applied = state.last_command().unwrap_or_else(|| handle.status().applied);
-        (applied, state.hash(), state.feature_level(), count(state), state.snapshot())
+        let level = state.feature_level();
+        let tolerance = (level >= GUARDED_LEVEL).then(|| state.registry().slot_tolerance());
+        (applied, state.hash(), level, tolerance, count(state), state.snapshot())
     });
     let manifest = Manifest {
         format: manifest::FORMAT.into(),
@@ -137,6 +155,7 @@ pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str) -> Result<Made, Back
         feature_level: level,
         created_ms: unix_ms(),
         software: env!("CARGO_PKG_VERSION").into(),
+        slot_tolerance,
         counts,
         files: vec![FileEntry {
             name: STATE_FILE.into(),

@@ -220,3 +220,11 @@ fn a_path_that_is_too_long_for_a_socket_is_wrong_usage_with_the_length_that_is_a
     let short = [("node.data_dir", &*data(200)), ("listen.admin_socket", "/run/signonce/admin.sock")];
     load_with(FILE, &[], &short).unwrap();
 }
+
+#[test]
+fn the_fence_for_slots_cannot_be_made_wider_than_a_restore_leaves_out() {
+    let with = |slots: u64| load_with(FILE, &[], &[("limits.slot_tolerance", &slots.to_string())]);
+    assert_eq!(with(MAX_SLOT_TOLERANCE).unwrap().config.limits.slot_tolerance, MAX_SLOT_TOLERANCE);
+    let refused = with(MAX_SLOT_TOLERANCE + 1).unwrap_err().to_string();
+    assert!(refused.contains(&format!("{MAX_SLOT_TOLERANCE} slots are the most")), "{refused}");
+}

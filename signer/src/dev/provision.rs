@@ -3,7 +3,7 @@
 use super::{DevKey, LocalCluster};
 use crate::{
     admin::{
-        api::{ClientRow, KeyRow},
+        api::{ChainRow, ClientRow, KeyRow},
         client::AdminClient,
     },
     enroll::{NewKey, enroll, new_key_floors, recipients},
@@ -43,7 +43,7 @@ pub(super) async fn provision(cluster: &LocalCluster) -> anyhow::Result<Vec<DevK
     let missing = missing(cluster, &rows);
     let arm_again = rows.iter().filter(|row| row.genesis == chain.genesis);
     for row in arm_again.filter(|row| row.state == KeyState::Registered) {
-        let floors = new_key_floors(row.id.key_type, &chain, unix_ms());
+        let floors = new_key_floors(row.id.key_type, chain.clock(), unix_ms());
         admin.change(&Change::ArmKey { id: row.id, floors }).await?;
     }
     stream::iter(missing)
@@ -91,7 +91,7 @@ async fn any_admin(cluster: &LocalCluster) -> anyhow::Result<AdminClient> {
     Err(last.map_or_else(|| anyhow::anyhow!("no node runs"), Into::into))
 }
 
-async fn chain(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<Chain> {
+async fn chain(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<ChainRow> {
     let options = cluster.options();
     if let Some(chain) = admin.chains().await?.into_iter().find(|chain| chain.genesis == cluster.genesis()) {
         return Ok(chain);
@@ -104,7 +104,7 @@ async fn chain(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<Ch
         limits: Limits::default(),
     };
     admin.change(&Change::AddChain(chain.clone())).await?;
-    Ok(chain)
+    Ok(chain.into())
 }
 
 fn missing(cluster: &LocalCluster, rows: &[KeyRow]) -> Vec<(KeyType, String)> {
@@ -128,7 +128,7 @@ const EXTRA: &str = "extra";
 
 async fn generate(
     admin: &AdminClient,
-    chain: &Chain,
+    chain: &ChainRow,
     recipients: &[Recipient],
     key_type: KeyType,
     group: String,
@@ -136,7 +136,7 @@ async fn generate(
     let scheme = key_type.schemes().first().context("every key type has a scheme")?;
     let secret = SecretKey::generate(*scheme)?;
     let id = KeyId { key_type, public: secret.public() };
-    let floors = new_key_floors(key_type, chain, unix_ms());
+    let floors = new_key_floors(key_type, chain.clock(), unix_ms());
     enroll(admin, chain.genesis, recipients, &NewKey { id, secret, group: Some(group), floors }).await?;
     Ok(())
 }

@@ -39,6 +39,9 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
         Refusal::BelowWatermark { asked: _, floor } => {
             plain(ErrorCode::BelowWatermark).with_bound(coordinate(*floor))
         }
+        Refusal::PastCounting { asked: _, floor, slot_duration_ms: _ } => {
+            plain(ErrorCode::BelowWatermark).with_bound(Coordinate::Slot { slot: *floor })
+        }
         // Not below the floor: places further on are free, and the bound says which one is full.
         Refusal::Crowded { position, limit: _ } => {
             plain(ErrorCode::RateLimited).with_bound(coordinate(*position))

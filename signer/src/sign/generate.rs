@@ -87,7 +87,8 @@ impl Signer {
         let tried = self.sync.try_envelope(id, chain.genesis, sealed.clone()).await;
         tried.map_err(|why| errors::locked(&id, &why, self.gate.leader_hint()))?;
         let scheme = scheme_of(request.key_type)?;
-        let floors = new_key_floors(id.key_type, &chain, unix_ms());
+        let floors =
+            self.handle.read(|state| new_key_floors(id.key_type, state.registry().clock(&chain), unix_ms()));
         let change =
             Change::AddGeneratedKey { client: client.id, id, scheme, chain: chain.genesis, sealed, floors };
         match self.add(&client, &chain, id, change).await {

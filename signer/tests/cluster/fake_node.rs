@@ -10,6 +10,7 @@ use signonce_protocol::HexBytes;
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// What a node says.
@@ -22,7 +23,12 @@ pub struct Says {
     pub grandpa: (u64, u64),
     /// What `author_hasKey` answers; it denies the call where there is nothing.
     pub has_keys: Option<bool>,
-    /// A header to show in place of an empty one.
+    /// What it says of its health.
+    pub health: Value,
+    /// How many slots of 6 s its best block, and its last final one, are behind now.
+    pub behind: u64,
+    pub final_behind: u64,
+    /// A header to show in place of an empty one of now.
     pub header: Option<Value>,
     /// What runtime functions answer.
     pub runtime: Vec<(&'static str, Vec<u8>)>,
@@ -46,6 +52,9 @@ impl FakeNode {
             block: 100,
             grandpa,
             has_keys: None,
+            health: json!({ "peers": 3, "isSyncing": false, "shouldHavePeers": true }),
+            behind: 0,
+            final_behind: 2,
             header: None,
             runtime: Vec::new(),
             best_runtime: None,
@@ -58,26 +67,18 @@ impl FakeNode {
         let mut module = RpcModule::new(Arc::clone(&self.says));
         let get = |says: &Mutex<Says>| says.lock().unwrap().clone();
         module.register_method("system_localPeerId", move |_, says, _| get(says).peer).unwrap();
-        module.register_method("system_health", |_, _, _| json!({ "peers": 3, "isSyncing": false })).unwrap();
+        module.register_method("system_health", move |_, says, _| get(says).health).unwrap();
         module.register_method("chain_getBlockHash", move |_, says, _| get(says).genesis).unwrap();
         module.register_method("chain_getFinalizedHead", move |_, says, _| get(says).genesis).unwrap();
         module.register_method("beefy_getFinalizedHead", move |_, says, _| get(says).genesis).unwrap();
         module.register_method("chain_getBlock", |_, _, _| json!({ "justifications": null })).unwrap();
         module
-            .register_method("chain_getHeader", |_, says, _| {
+            .register_method("chain_getHeader", |params, says, _| {
                 let mut says = says.lock().unwrap();
                 says.block += 1;
-                let zero = format!("0x{}", "00".repeat(32));
-                let mut header = says.header.clone().unwrap_or_else(|| {
-                    json!({
-                        "parentHash": zero, "stateRoot": zero, "extrinsicsRoot": zero, "number": "0x0",
-                        "digest": { "logs": [] },
-                    })
-                });
-                if says.header.is_none() {
-                    header["number"] = json!(format!("{:#x}", says.block));
-                }
-                header
+                let is_final = params.sequence().optional_next::<String>().is_ok_and(|hash| hash.is_some());
+                let behind = if is_final { says.final_behind } else { says.behind };
+                says.header.clone().unwrap_or_else(|| header_of(says.block, behind))
             })
             .unwrap();
         module
@@ -111,4 +112,16 @@ impl FakeNode {
         let server = Server::builder().build("127.0.0.1:0").await.unwrap();
         (server.local_addr().unwrap(), server.start(module))
     }
+}
+
+/// A header of a secondary slot so many before now.
+fn header_of(block: u64, behind: u64) -> Value {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let slot = u64::try_from(now_ms / 6_000).unwrap() - behind;
+    let zero = format!("0x{}", "00".repeat(32));
+    let log = format!("0x064241424534{}{}", "0200000000", hex::encode(slot.to_le_bytes()));
+    json!({
+        "parentHash": zero, "stateRoot": zero, "extrinsicsRoot": zero, "number": format!("{block:#x}"),
+        "digest": { "logs": [log] },
+    })
 }

@@ -93,7 +93,7 @@ async fn a_key_sealed_for_too_few_is_sealed_again_and_signs_the_same_bytes_on_ev
     let register =
         Change::RegisterKey { id, scheme: Scheme::Ed25519, chain: chain_row.genesis, group, sealed };
     admin.change(&register).await.unwrap();
-    let floors = new_key_floors(KeyType::Grandpa, &chain_row, 0);
+    let floors = new_key_floors(KeyType::Grandpa, chain_row.clock(), 0);
     admin.change(&Change::ArmKey { id, floors }).await.unwrap();
 
     for node in world.cluster.node_ids() {

@@ -29,6 +29,7 @@ mod rollback;
 mod rotate;
 mod seeing;
 mod signatures;
+mod slots;
 mod steady;
 mod store;
 mod storm;

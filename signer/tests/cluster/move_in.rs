@@ -205,3 +205,93 @@ async fn what_cannot_be_known_stops_a_move_before_anything_is_imported() {
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("the record of another move"), "{}", said(&output));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_believed_by_the_slots_in_its_blocks_and_not_by_what_it_says_of_itself() {
+    let bench = Bench::new().await;
+    let genesis = bench.world.cluster.genesis();
+    let (liar, honest) = (FakeNode::new(genesis, "liar", (5, 10)), FakeNode::new(genesis, "other", (7, 90)));
+    let ((liar_at, _liar), (honest_at, _honest)) = (liar.serve().await, honest.serve().await);
+    let (liar_url, honest_url) = (format!("http://{liar_at}"), format!("http://{honest_at}"));
+    let with = |urls: &[&String]| {
+        let urls = urls.iter().flat_map(|url| ["--chain-url", url.as_str()]);
+        let fixed = ["--old-node-stopped", "--watch-blocks", "1"];
+        bench.move_in(&fixed.into_iter().chain(urls).collect::<Vec<_>>())
+    };
+    let refused = |output: &Output, why: &str| {
+        assert_eq!(output.status.code(), Some(1), "{why}: {}", said(output));
+        assert!(said(output).contains(why), "{why}: {}", said(output));
+    };
+    let alone = json!({ "peers": 0, "isSyncing": false, "shouldHavePeers": true });
+    let well = liar.says.lock().unwrap().health.clone();
+    let thirty_days = 30 * 14_400;
+    for (health, behind, final_behind, why) in [
+        (&alone, 0, 2, "has no peers"),
+        (&json!({ "isSyncing": false }), 0, 2, "has no peers"),
+        (&well, thirty_days, thirty_days, "30 days ago"),
+        (&well, 12, 14, "is not up to date"),
+        (&well, 0, 200, "its last final block"),
+    ] {
+        {
+            let mut says = liar.says.lock().unwrap();
+            (says.health, says.behind, says.final_behind) = (health.clone(), behind, final_behind);
+        }
+        refused(&with(&[&liar_url]), why);
+        refused(&with(&[&honest_url, &liar_url]), why);
+    }
+    // A block without a slot has no age. A voter that is a set behind its own chain does not know the votes.
+    let slotless = json!({
+        "parentHash": genesis, "stateRoot": genesis, "extrinsicsRoot": genesis, "number": "0x5",
+        "digest": { "logs": [] },
+    });
+    {
+        let mut says = liar.says.lock().unwrap();
+        (says.health, says.behind, says.final_behind) = (well, 0, 2);
+        says.header = Some(slotless);
+    }
+    refused(&with(&[&liar_url]), "without a slot");
+    {
+        let mut says = liar.says.lock().unwrap();
+        says.header = None;
+        says.runtime = vec![("GrandpaApi_current_set_id", 6u64.to_le_bytes().to_vec())];
+    }
+    let output = with(&[&liar_url]);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("in set 6 already"), "{}", said(&output));
+    assert_eq!(bench.state(&gran()).await, None, "nothing was imported");
+
+    // Two that are up to date and do not agree: above the further one. The plan says how old their word is.
+    liar.says.lock().unwrap().runtime.clear();
+    let output = with(&[&liar_url, &honest_url]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches("its best block is of slot").count(), 2, "{}", said(&output));
+    let receipt: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys = receipt["keys"].as_array().unwrap();
+    let moved = keys.iter().find(|key| key["key"]["type"] == "gran").unwrap_or_else(|| panic!("{receipt}"));
+    assert_eq!(moved["floors"]["grandpa"], json!([7, 141]), "{receipt}");
+    assert!(receipt["chainAt"]["head"]["ageMs"].as_u64().unwrap() < 60_000, "{receipt}");
+}
+
+/// The answers of a node as they were written down, where the file is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stale_node_of_the_field_is_refused() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/field-cases/chain/stale-node.json");
+    let Ok(text) = fs::read_to_string(file) else { return println!("skipped: {file} is not here") };
+    let answers: Value = serde_json::from_str(&text).unwrap();
+    let bench = Bench::new().await;
+    let node = FakeNode::new(bench.world.cluster.genesis(), "stale", (5, 10));
+    let (at, _server) = node.serve().await;
+    let url = format!("http://{at}");
+    let peerless = answers["system_health"].clone();
+    for (health, why) in [(peerless, "has no peers"), (json!({ "peers": 9, "isSyncing": false }), "days ago")]
+    {
+        {
+            let mut says = node.says.lock().unwrap();
+            (says.health, says.header) = (health, Some(answers["chain_getHeader"].clone()));
+        }
+        let output = bench.move_in(&["--old-node-stopped", "--chain-url", &url]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(why), "{}", said(&output));
+    }
+    assert_eq!(bench.state(&gran()).await, None);
+}

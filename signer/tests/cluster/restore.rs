@@ -1,17 +1,25 @@
 //! A majority is lost: the last machine's backup comes into a new cluster.
 
-use crate::common::{BINARY, PATIENCE, World, client, code, run, until};
+use crate::{
+    common::{BINARY, PATIENCE, World, client, code, run, until},
+    members::at_newest_level,
+    officers::Admin,
+};
 use serde_json::Value;
 use signonce::{
     cli::demo::chain,
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
-use signonce_core::{Change, ChangeError, KeyState, OfficerPin, Role};
+use signonce_core::{Change, ChangeError, GUARDED_LEVEL, KeyState, OfficerPin, Role};
 use signonce_protocol::{
     GrandpaStage, HexArray, KeyType, RawPayload, Round, SetId,
     rpc::{ChainRef, ErrorCode, SignParams},
 };
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
 
 fn vote(set: u64, round: u64) -> RawPayload {
     chain::vote(SetId(set), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0))
@@ -34,7 +42,7 @@ pub(crate) async fn new_cluster(dir: &Path, old_ca: &Path) -> LocalCluster {
         let status = cluster.admin(1).status().await.ok()?;
         let members = cluster.admin(1).members().await.ok()?;
         let announced = members.iter().filter(|member| member.announced.is_some()).count();
-        (status.feature_level >= 2 && announced == 3).then_some(())
+        (status.feature_level >= GUARDED_LEVEL && announced == 3).then_some(())
     })
     .await;
     cluster
@@ -48,10 +56,7 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     for round in 1..=5 {
         client_v1.sign(&old.params(KeyType::Grandpa, &vote(1, round))).await.unwrap();
     }
-    until("the feature level rises", async || {
-        (old.cluster.admin(1).status().await.ok()?.feature_level >= 2).then_some(())
-    })
-    .await;
+    at_newest_level(&old).await;
     let buried = old.key(KeyType::ImOnline).public;
     let rows = old.cluster.admin(1).keys().await.unwrap();
     let buried = rows.iter().find(|row| row.id.public == buried).unwrap().id;
@@ -127,12 +132,19 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
             2,
             "not past what the backup",
         ),
+        // Where the backup stands the old cluster has gone on.
+        (
+            restore(&backup, &admin, &["--confirm", &old_id, "--grandpa-floor", "1:6"]),
+            2,
+            "not past what the backup",
+        ),
         (restore(&backup, &admin, &["--confirm", &old_id, "--grandpa-floor", "kusama=2:0"]), 2, "no chain"),
     ] {
         let said = said(&output);
         assert!(output.status.code() == Some(exit) && said.contains(why), "{why}: {said}");
     }
     assert!(new.admin(1).chains().await.unwrap().is_empty(), "nothing was done");
+    assert!(!backup.join("used.json").exists());
 
     let done = restore(&backup, &admin, &["--confirm", &old_id, "--grandpa-floor", "2:0"]);
     assert!(done.status.success(), "{}", said(&done));
@@ -205,4 +217,144 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     validator.sign(&params(KeyType::Beefy, &beefy)).await.unwrap();
     let rows = new.admin(1).keys().await.unwrap();
     assert_eq!(rows.iter().filter(|row| row.state == KeyState::Armed).count(), 5);
+
+    // The backup is used up: it goes into no other cluster.
+    let mark = backup.join("used.json");
+    let used: Value = serde_json::from_slice(&fs::read(&mark).unwrap()).unwrap();
+    assert_eq!(used["cluster"], serde_json::json!(status.cluster));
+    fs::write(&mark, serde_json::json!({ "cluster": wrong_id, "timeMs": 1_790_000_000_000u64 }).to_string())
+        .unwrap();
+    let again = restore(&backup, &admin, &more);
+    assert!(
+        again.status.code() == Some(1) && said(&again).contains("was restored into cluster"),
+        "{}",
+        said(&again)
+    );
+}
+
+/// What an operator needs to restore what node 2 of a cluster has backed up.
+struct Backup {
+    dir: PathBuf,
+    ca: PathBuf,
+    identity: PathBuf,
+    unlock: PathBuf,
+    cluster: String,
+}
+
+impl Backup {
+    async fn of(world: &World) -> Self {
+        let dir = world.scratch("backup");
+        let admin = format!("unix:{}", world.cluster.admin_socket(2).display());
+        let made = run(&["backup", "create", "--out", dir.to_str().unwrap(), "--admin", &admin]);
+        assert!(made.status.success(), "{made:?}");
+        let data = world.cluster.data_dir(2);
+        Self {
+            dir,
+            ca: world.cluster.admin_tls().ca,
+            identity: data.join("identity.age"),
+            unlock: data.parent().unwrap().join("unlock"),
+            cluster: world.cluster.admin(1).status().await.unwrap().cluster,
+        }
+    }
+
+    fn restore(&self, into: &LocalCluster, more: &[&str]) -> Output {
+        let admin = format!("unix:{}", into.admin_socket(3).display());
+        let [from, ca, identity, unlock] =
+            [&self.dir, &self.ca, &self.identity, &self.unlock].map(|path| path.to_str().unwrap());
+        let base = [
+            ["restore", "--new-cluster"],
+            ["--from", from],
+            ["--backup-ca", ca],
+            ["--identity", identity],
+            ["--unlock-file", unlock],
+            ["--admin", &admin],
+        ];
+        run(&[&base.concat()[..], &["--json"], more].concat())
+    }
+}
+
+fn precommit(set: u64, round: u64, target: u64) -> RawPayload {
+    chain::vote(SetId(set), Round(round), GrandpaStage::Precommit, target, chain::Flavour(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_officer_alone_cannot_arm_a_restored_key_where_its_backup_stood() {
+    let old = World::start(&["v1"]).await;
+    at_newest_level(&old).await;
+    let [alice, bob] = ["alice", "bob"].map(|name| Admin::issue(&old, name));
+    for (name, admin) in [("alice", &alice), ("bob", &bob)] {
+        let certificate = ["--certificate", &admin.cert, "--yes"];
+        alice.does(0, &[&["officers", "add", name, "--role", "key-officer"][..], &certificate].concat());
+    }
+    alice.does(0, &["officers", "require-approval", "--on", "--yes"]);
+    let validator = old.client("v1");
+    validator.sign(&old.params(KeyType::Grandpa, &precommit(3, 7, 70))).await.unwrap();
+    let at = old.cluster.admin(1).status().await.unwrap().applied;
+    until("node 2 has it too", async || {
+        (old.cluster.admin(2).status().await.ok()?.applied >= at).then_some(())
+    })
+    .await;
+    let backup = Backup::of(&old).await;
+    // The old cluster goes on.
+    validator.sign(&old.params(KeyType::Grandpa, &precommit(3, 8, 80))).await.unwrap();
+
+    let new = new_cluster(&old.scratch("new"), &backup.ca).await;
+    let done = backup.restore(&new, &["--confirm", &backup.cluster]);
+    assert!(done.status.success(), "{}", said(&done));
+    let [alice, bob] = [alice, bob].map(|admin| admin.at(&new));
+    let public = old.key(KeyType::Grandpa).public;
+    let key = format!("gran:{public}");
+    let row = new.admin(1).keys().await.unwrap().into_iter().find(|row| row.id.public == public).unwrap();
+    assert_eq!(row.state, KeyState::Registered);
+    let arm = |from: &'static str| ["keys", "arm", &key, "--from", from, "--yes"].map(str::to_owned).to_vec();
+    let does = |admin: &Admin, code, words: Vec<String>| {
+        admin.does(code, &words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let (_, why) = does(&alice, 1, arm("3:8"));
+    assert!(why.contains("the old cluster went on after the backup was made"), "{why}");
+    let (_, why) = alice.does(2, &["keys", "arm", &key, "--unchanged", "--yes"]);
+    assert!(why.contains("nobody can say that it signed nothing since"), "{why}");
+
+    // Above it as well only with another officer's word.
+    let proposal = alice.proposes(&["keys", "arm", &key, "--from", "4:0", "--yes"]);
+    let ClientFiles { cert, key: secret, .. } = old.cluster.client_tls("v1");
+    let validator = client(&ClientFiles { ca: new.admin_tls().ca, cert, key: secret }, new.urls());
+    let sign = async |payload: RawPayload| {
+        validator.sign(&SignParams { chain: ChainRef::Name("dev".into()), key: public, payload }).await
+    };
+    assert_eq!(code(&sign(precommit(3, 8, 81)).await), ErrorCode::KeyNotArmed);
+    bob.does(0, &["proposals", "approve", &proposal, "--yes"]);
+    until("every node knows that it is armed", async || sign(precommit(4, 1, 90)).await.ok()).await;
+    assert_eq!(code(&sign(precommit(3, 8, 81)).await), ErrorCode::BelowWatermark);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_is_practised_beside_the_cluster_that_runs_and_arms_nothing() {
+    let old = World::start(&["v1"]).await;
+    at_newest_level(&old).await;
+    let backup = Backup::of(&old).await;
+    let drill = new_cluster(&old.scratch("drill"), &backup.ca).await;
+    let done = backup.restore(&drill, &["--drill", "--yes", "--grandpa-floor", "9:0"]);
+    assert!(done.status.success(), "{}", said(&done));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["drill"], true);
+    let lines = report["keys"].as_array().unwrap();
+    for (key_type, outcome) in [("babe", "rehearsed"), ("gran", "rehearsed"), ("beef", "disarmed")] {
+        let line = lines.iter().find(|line| line["key"].to_string().contains(key_type)).unwrap();
+        assert_eq!(line["outcome"], outcome, "{report}");
+    }
+    assert!(!backup.dir.join("used.json").exists(), "it can be practised again, and used");
+    let rows = drill.admin(1).keys().await.unwrap();
+    assert!(rows.iter().all(|row| row.state == KeyState::Registered), "{rows:?}");
+    assert!(rows.iter().any(|row| row.unlocked), "its secrets were opened and sealed again");
+    let admin = format!("unix:{}", drill.admin_socket(1).display());
+    for (key_type, from) in [(KeyType::Babe, "999999999"), (KeyType::Grandpa, "9:0")] {
+        let key = format!("{}:{}", key_type, old.key(key_type).public);
+        let armed = run(&["keys", "arm", &key, "--from", from, "--yes", "--admin", &admin]);
+        assert!(armed.status.code() == Some(1) && said(&armed).contains("is a drill"), "{}", said(&armed));
+    }
+    let earnest = backup.restore(&drill, &["--confirm", &backup.cluster]);
+    assert!(earnest.status.code() == Some(1) && said(&earnest).contains("is a drill"), "{}", said(&earnest));
+    // The cluster that runs has noticed nothing.
+    old.client("v1").sign(&old.params(KeyType::Grandpa, &vote(1, 1))).await.unwrap();
 }

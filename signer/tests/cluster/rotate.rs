@@ -168,6 +168,22 @@ async fn old_keys_sign_until_the_chain_has_changed_over_and_then_never_again() {
     assert_eq!(state(&world, &old_gran).await, KeyState::Armed);
 
     uses(&new);
+    // Only a node that is where the chain is can tell; and each that is asked has to.
+    node.says.lock().unwrap().behind = 100;
+    let output = rotate(&finish);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("is not up to date"), "{}", said(&output));
+    node.says.lock().unwrap().behind = 0;
+    let lagging = FakeNode::new(world.cluster.genesis(), "lagging", (1, 1));
+    let (at, _lagging) = lagging.serve().await;
+    lagging.says.lock().unwrap().runtime = {
+        let all: Vec<u8> = old.iter().flat_map(|id| id.public.as_bytes().to_vec()).collect();
+        vec![("GrandpaApi_grandpa_authorities", all)]
+    };
+    let output = rotate(&[&finish[..], &["--chain-url", &format!("http://{at}")]].concat());
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert_eq!(state(&world, &old_gran).await, KeyState::Armed);
+
     assert_eq!(told(&rotate(&finish))["state"], "finished");
     for id in &old {
         assert_eq!(state(&world, id).await, KeyState::Disabled);

@@ -347,3 +347,21 @@ async fn over_http_it_polls_and_the_wrong_chain_or_no_chain_is_told_at_once() {
     let output = run(&["audit", "watch", "--chain", "ftp://x", "--admin", &admin]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_shows_old_blocks_leaves_the_watch_blind() {
+    let world = recording_world().await;
+    let fake = Fake::new(world.cluster.genesis());
+    let at = free_address();
+    let old = header(signonce_protocol::Slot(world.next_slot().0 - 14_400), 0);
+    let old = old.decode(&ChainFormat::default()).unwrap();
+    *fake.best.lock().unwrap() = sealed(&old, &[0; 64]);
+    let _served = fake.serve(at).await;
+    let watch = Watch::start(&world, &format!("ws://{at}"), &[]);
+    let blind = watch.next("blind");
+    assert!(blind["why"].as_str().unwrap().contains("the node is behind"), "{blind}");
+    // It sees again once the node is where the chain is.
+    let now = header(world.next_slot(), 0).decode(&ChainFormat::default()).unwrap();
+    *fake.best.lock().unwrap() = sealed(&now, &[0; 64]);
+    watch.next("watching");
+}

@@ -5,7 +5,7 @@ use super::{Entry, Ledger, Position, Refusal, Verdict, beefy, grandpa, para, slo
 use crate::{
     command::{ChangeError, Floors},
     ledger::{Claim, claimed_class},
-    registry::{Chain, ClientId},
+    registry::{Chain, ClientId, SlotClock},
 };
 use signonce_protocol::{
     BlockNumber, Digest, Duty, KeyId, KeyType, LogIndex, Round, SessionIndex, SetId, Slot,
@@ -148,10 +148,20 @@ impl Ledger {
     }
 
     /// What the ledger knows of `digest` being signed for `duty`.
-    pub(crate) fn covers(&self, key: KeyId, duty: &Duty, digest: Digest, chain: &Chain) -> Coverage {
+    pub(crate) fn covers(
+        &self,
+        key: KeyId,
+        duty: &Duty,
+        digest: Digest,
+        chain: &Chain,
+        clock: SlotClock<'_>,
+    ) -> Coverage {
         let claim = Claim { key, client: ClientId::default(), duty: duty.clone(), digest, time_ms: 0 };
-        match self.judge(&claim, chain, None) {
-            Verdict::Repeated { .. } | Verdict::Refused(Refusal::BelowWatermark { .. }) => Coverage::Covered,
+        match self.judge(&claim, chain, clock, None) {
+            Verdict::Repeated { .. }
+            | Verdict::Refused(Refusal::BelowWatermark { .. } | Refusal::PastCounting { .. }) => {
+                Coverage::Covered
+            }
             Verdict::Refused(Refusal::Equivocation { .. } | Refusal::CrossedSides { .. }) => {
                 Coverage::Contradicted
             }
@@ -164,9 +174,17 @@ impl Ledger {
     ///
     /// # Errors
     /// As there; and if the key has no work that a floor is about.
-    pub(crate) fn may_arm(&self, key: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+    pub(crate) fn may_arm(
+        &self,
+        key: KeyId,
+        floors: &Floors,
+        (clock, given_ms): (SlotClock<'_>, u64),
+    ) -> Result<(), ChangeError> {
         let Some(asked) = floors.of_key(key)? else { return Err(ChangeError::NoWatermark { key }) };
         debug_assert!(claimed_class(key.key_type).is_some());
+        if let Position::Slot { slot } = asked {
+            return self.read_floor(key, clock, clock.read_floor(slot, given_ms)?).map(drop);
+        }
         match self.watermarks(&key).first().map(|mark| mark.floor) {
             Some(floor) if asked.is_below(floor) == Some(true) => {
                 Err(ChangeError::AlreadyHigher { key, floor, asked })

@@ -28,11 +28,11 @@ pub(crate) use watermark::claimed_class;
 use crate::{
     command::{ChangeError, Floors},
     records::Journal,
-    registry::{Chain, ClientId},
+    registry::{Chain, ClientId, SlotClock},
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{AuraMode, BlockNumber, Digest, Duty, KeyId, LogIndex};
+use signonce_protocol::{AuraMode, BlockNumber, Digest, Duty, KeyId, LogIndex, Slot};
 use std::collections::BTreeMap;
 use store::Pen;
 use watermark::Watermark;
@@ -112,26 +112,38 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     marks: BTreeMap<KeyId, Watermark>,
+    /// Of slot keys whose chain counts its slots otherwise by now, and that have gone along: the counting of their
+    /// numbers. The others' is the chain's first.
+    countings: BTreeMap<KeyId, u32>,
 }
 
 impl Ledger {
     /// Judges a claim of an armed key on `chain`. `ceiling` is the BEEFY shield: the highest block a BEEFY vote may
     /// be for, if any GRANDPA vote of the group says so.
-    pub(crate) fn judge(&self, claim: &Claim, chain: &Chain, ceiling: Option<Ceiling>) -> Verdict {
+    pub(crate) fn judge(
+        &self,
+        claim: &Claim,
+        chain: &Chain,
+        clock: SlotClock<'_>,
+        ceiling: Option<Ceiling>,
+    ) -> Verdict {
         let wrong_duty =
             || Verdict::Refused(Refusal::WrongDuty { key: claim.key, class: claim.duty.class() });
         if claimed_class(claim.key.key_type) != Some(claim.duty.class()) {
             return wrong_duty();
         }
         let Some(mark) = self.marks.get(&claim.key) else { return wrong_duty() };
+        let counted = |window| slot::Counted { window, counting: self.counting(&claim.key), clock };
         match (mark, &claim.duty) {
-            (Watermark::Slot(window), Duty::BabeBlock { slot }) => slot::judge(window, (*slot, None), claim),
+            (Watermark::Slot(window), Duty::BabeBlock { slot }) => {
+                slot::judge(counted(window), (*slot, None), claim)
+            }
             (Watermark::Slot(window), Duty::AuraBlock { slot, collation }) => {
                 // A header is a collation exactly on chains whose AURA mode says so.
                 if collation.is_some() != (chain.format.aura_mode == AuraMode::Collator) {
                     return wrong_duty();
                 }
-                slot::judge(window, (*slot, *collation), claim)
+                slot::judge(counted(window), (*slot, *collation), claim)
             }
             (Watermark::Grandpa(window), Duty::GrandpaVote { set_id, round, stage, .. }) => {
                 grandpa::judge(window, (*set_id, *round, *stage), &chain.limits, claim)
@@ -150,16 +162,24 @@ impl Ledger {
     ///
     /// # Panics
     /// If it was not granted: the node must not go on.
-    pub(crate) fn record(&mut self, claim: &Claim, at: LogIndex, journal: &mut Journal) {
+    pub(crate) fn record(
+        &mut self,
+        claim: &Claim,
+        clock: SlotClock<'_>,
+        at: LogIndex,
+        journal: &mut Journal,
+    ) {
+        let counted = (self.counting(&claim.key), clock);
+        let mut moved = None;
         let mark = self.marks.get_mut(&claim.key).expect("a granted claim has a watermark");
         let pen = &mut Pen::new(claim.key, claim.duty.class(), journal);
         let entry = Entry::of(claim, at);
         match (mark, &claim.duty) {
             (Watermark::Slot(window), Duty::BabeBlock { slot }) => {
-                window.insert((*slot, None), entry, slot::KEEP, pen);
+                moved = slot::record(window, counted, (*slot, None), entry, pen);
             }
             (Watermark::Slot(window), Duty::AuraBlock { slot, collation }) => {
-                window.insert((*slot, *collation), entry, slot::KEEP, pen);
+                moved = slot::record(window, counted, (*slot, *collation), entry, pen);
             }
             (Watermark::Grandpa(window), Duty::GrandpaVote { set_id, round, stage, target }) => {
                 let vote = grandpa::Vote { entry, target: *target };
@@ -173,6 +193,19 @@ impl Ledger {
             }
             (mark, duty) => panic!("a {duty} was granted to a key with watermark {mark:?}"),
         }
+        if let Some(counting) = moved {
+            self.put_counting(claim.key, counting, pen);
+        }
+    }
+
+    /// The counting that the slots of a key's watermark are of: see [`SlotClock`].
+    pub(crate) fn counting(&self, key: &KeyId) -> u32 {
+        self.countings.get(key).copied().unwrap_or_default()
+    }
+
+    fn put_counting(&mut self, key: KeyId, counting: u32, pen: &mut Pen<'_>) {
+        pen.counting(self.countings.get(&key), &counting);
+        self.countings.insert(key, counting);
     }
 
     /// The highest target among the precommits of a GRANDPA key in its present set. `None` until it has precommitted
@@ -184,7 +217,8 @@ impl Ledger {
         }
     }
 
-    /// Starts the watermark of a key at `floors`, or raises the one it has.
+    /// Starts the watermark of a key at `floors`, or raises the one it has. `given_ms` is when they were given: a slot
+    /// is read as the number of a slot near then.
     ///
     /// # Errors
     /// If a floor is missing, foreign to the key, or below the one it has. Nothing is changed then.
@@ -192,11 +226,15 @@ impl Ledger {
         &mut self,
         key: KeyId,
         floors: &Floors,
+        (clock, given_ms): (SlotClock<'_>, u64),
         journal: &mut Journal,
     ) -> Result<(), ChangeError> {
         let Some((floor, class)) = floors.of_key(key)?.zip(claimed_class(key.key_type)) else {
             return Ok(());
         };
+        if let Position::Slot { slot } = floor {
+            return self.arm_slots(key, clock, clock.read_floor(slot, given_ms)?, journal);
+        }
         let pen = &mut Pen::new(key, class, journal);
         match self.marks.get_mut(&key) {
             Some(mark) => mark.raise(key, floor, pen),
@@ -205,6 +243,56 @@ impl Ledger {
                 Ok(())
             }
         }
+    }
+
+    /// The same for slots, read already.
+    fn arm_slots(
+        &mut self,
+        key: KeyId,
+        clock: SlotClock<'_>,
+        floor: (u32, Slot),
+        journal: &mut Journal,
+    ) -> Result<(), ChangeError> {
+        let reading = self.read_floor(key, clock, floor)?;
+        let class = claimed_class(key.key_type).expect("a floor of slots is of a key with such work");
+        let pen = &mut Pen::new(key, class, journal);
+        let (counting, slot) = floor;
+        let moved = match self.marks.get_mut(&key) {
+            Some(Watermark::Slot(window)) => {
+                let moved = slot::take_over(window, reading, pen);
+                // Where it was taken over, the floor may be past what was asked for already.
+                let floor = if moved.is_some() { slot.max(window.floor()) } else { slot };
+                window.raise(floor, pen).expect("it was read as one that is not lower");
+                moved
+            }
+            Some(mark) => return mark.raise(key, slot::position(slot), pen),
+            None => {
+                self.marks.insert(key, Watermark::start(slot::position(slot), pen));
+                (counting > 0).then_some(counting)
+            }
+        };
+        if let Some(counting) = moved {
+            self.put_counting(key, counting, pen);
+        }
+        Ok(())
+    }
+
+    /// Where a floor of slots stands.
+    ///
+    /// # Errors
+    /// If it is below the one that the key has.
+    fn read_floor(
+        &self,
+        key: KeyId,
+        clock: SlotClock<'_>,
+        floor: (u32, Slot),
+    ) -> Result<slot::Reading, ChangeError> {
+        let Some(Watermark::Slot(window)) = self.marks.get(&key) else { return Ok(slot::Reading::Same) };
+        let counting = self.counting(&key);
+        slot::Counted { window, counting, clock }.read_floor(floor).ok_or_else(|| {
+            let [floor, asked] = [window.floor(), floor.1].map(slot::position);
+            ChangeError::AlreadyHigher { key, floor, asked }
+        })
     }
 
     /// Frees the duty of a claim: a fault for the simulator to find.

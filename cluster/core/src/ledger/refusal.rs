@@ -181,6 +181,20 @@ pub enum Refusal {
         /// The class asked for.
         class: DutyClass,
     },
+    /// The chain counts its slots otherwise since a moment, and by that count the slot is over. Feature level 4.
+    #[error(
+        "slot {asked} begins before something that this key has signed, or before the chain's slots last {slot_duration_ms} \
+         ms: as they are counted since, nothing before slot {floor} may be signed any more"
+    )]
+    #[codec(index = 70)]
+    PastCounting {
+        /// The slot asked for.
+        asked: Slot,
+        /// The first that may be signed.
+        floor: Slot,
+        /// The length of slots that its number goes by.
+        slot_duration_ms: u64,
+    },
     /// A client has shown a signature that this state knows nothing of: it was rolled back. Feature level 2.
     #[error(
         "key {key} is halted since log entry {at}: a client was given a signature for {duty} that this cluster has \
@@ -225,7 +239,9 @@ impl Refusal {
             | Self::Barred { .. }
             | Self::KeyRemoved { .. }
             | Self::WrongDuty { .. } => true,
-            Self::JumpTooFar { .. }
+            // A moment that was named wrong can be taken back.
+            Self::PastCounting { .. }
+            | Self::JumpTooFar { .. }
             | Self::BeefyAheadOfGrandpa { .. }
             | Self::UnknownKey { .. }
             | Self::KeyNotArmed { .. }

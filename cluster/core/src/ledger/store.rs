@@ -1,7 +1,7 @@
 //! Watermarks as records, and back: one record for a key's floor, one for each entry.
 //!
 //! The key of a record is key id ‖ class ‖ `0` for the floor, or ‖ `1` ‖ coordinate for an entry. All of a key's
-//! records are neighbours, its floor first.
+//! records are neighbours, its floor first; last, under `2`, the counting of its slots if that is not the chain's first.
 
 use super::{
     Ledger,
@@ -17,6 +17,8 @@ use signonce_protocol::{DutyClass, KeyId};
 
 const FLOOR: u8 = 0;
 const ENTRY: u8 = 1;
+/// Since feature level 4.
+const COUNTING: u8 = 2;
 
 /// Writes the changes of one watermark into the journal.
 pub(super) struct Pen<'a> {
@@ -37,11 +39,21 @@ impl<'a> Pen<'a> {
         self.journal.replace(Table::Ledger, floor_key(&self.prefix), old.as_deref(), new);
     }
 
+    /// Notes that the slots were counted by `old` and are now by `new`.
+    pub(super) fn counting(&mut self, old: Option<&u32>, new: &u32) {
+        let [old, new] = [old, Some(new)].map(|one| one.map(|one| encode_record(RECORD_VERSION, one)));
+        self.journal.replace(Table::Ledger, counting_key(&self.prefix), old.as_deref(), new);
+    }
+
     /// Notes that the entry at a coordinate was `old` and is now `new`.
     pub(super) fn entry<C: Encode, E: Encode>(&mut self, at: &C, old: Option<&E>, new: Option<&E>) {
         let [old, new] = [old, new].map(|entry| entry.map(|entry| encode_record(RECORD_VERSION, entry)));
         self.journal.replace(Table::Ledger, entry_key(&self.prefix, at), old.as_deref(), new);
     }
+}
+
+fn counting_key(prefix: &[u8]) -> Vec<u8> {
+    [prefix, &[COUNTING]].concat()
 }
 
 fn floor_key(prefix: &[u8]) -> Vec<u8> {
@@ -63,7 +75,13 @@ impl Ledger {
             let class = claimed_class(key.key_type);
             let prefix = (*key, class.expect("only keys with claimed work have a watermark")).encode();
             match mark {
-                Watermark::Slot(window) => window_records(window, &prefix),
+                Watermark::Slot(window) => {
+                    let mut records = window_records(window, &prefix);
+                    let counting = self.countings.get(key);
+                    let record = |counting| (counting_key(&prefix), encode_record(RECORD_VERSION, counting));
+                    records.extend(counting.map(record));
+                    records
+                }
                 Watermark::Grandpa(window) => window_records(window, &prefix),
                 Watermark::Beefy(window) => window_records(window, &prefix),
                 Watermark::Para(window) => window_records(window, &prefix),
@@ -91,7 +109,13 @@ impl Ledger {
                 Some(Watermark::Para(window)) => restore_entry(window, rest, value)?,
                 None => return Err(malformed(format!("an entry of {id}, which has no floor"))),
             },
-            _ => return Err(malformed("it is neither a floor nor an entry".into())),
+            COUNTING if rest.is_empty() => match self.marks.get(&id) {
+                Some(Watermark::Slot(_)) => {
+                    self.countings.insert(id, decode_record(RECORD_VERSION, "counting", value)?);
+                }
+                _ => return Err(malformed(format!("a counting of {id}, which has no slots"))),
+            },
+            _ => return Err(malformed("it is neither a floor, an entry nor a counting".into())),
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ impl Floors {
     ///
     /// # Errors
     /// If it is missing, or a floor of other work is set.
-    pub(super) fn of_key(&self, key: KeyId) -> Result<Option<Position>, ChangeError> {
+    pub(crate) fn of_key(&self, key: KeyId) -> Result<Option<Position>, ChangeError> {
         let Self { slot, grandpa, beefy, para } = *self;
         let class = claimed_class(key.key_type);
         let own = match class {

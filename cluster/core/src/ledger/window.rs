@@ -124,6 +124,17 @@ impl<C: Coordinate, E: Encode> Window<C, E> {
         Ok(())
     }
 
+    /// Empties the window and puts its floor where coordinates of another kind begin, which may be lower numbers. Only
+    /// for whoever knows that none of the old coordinates is one of the new.
+    pub(super) fn restart(&mut self, floor: C::Step, pen: &mut Pen<'_>) {
+        for (at, entry) in std::mem::take(&mut self.entries) {
+            pen.entry(&at, Some(&entry), None);
+        }
+        self.steps.clear();
+        pen.floor(Some(&self.floor), &floor);
+        self.floor = floor;
+    }
+
     /// Frees a coordinate: a fault for the simulator to find.
     #[cfg(signonce_sim)]
     pub(super) fn remove(&mut self, at: &C, pen: &mut Pen<'_>) {

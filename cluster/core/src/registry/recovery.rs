@@ -2,7 +2,7 @@
 //! that a cluster was restored from.
 
 use super::{ClientId, Registry};
-use crate::ledger::Position;
+use crate::{command::Floors, ledger::Position};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme};
@@ -92,6 +92,44 @@ pub enum RestoreStep {
         /// Of every key that has any.
         barred: Vec<Barred>,
     },
+    /// Says what the backup knows of keys that are not armed by the restore itself. The old cluster went on after the
+    /// backup was made, so keys with votes sign here from a higher floor only. Feature level 4.
+    #[codec(index = 4)]
+    Leave {
+        /// The keys, registered already.
+        keys: Vec<LeftKey>,
+    },
+    /// [`Begin`](Self::Begin), for practice: no key can ever be armed in this cluster. Feature level 4.
+    #[codec(index = 5)]
+    BeginDrill(BackupName),
+}
+
+/// A key of a backup that is left unarmed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftKey {
+    /// The key.
+    pub id: KeyId,
+    /// The lowest that the backup knows not to be signed.
+    pub floors: Floors,
+    /// Whether it was disabled in the old cluster, and is to be here.
+    pub disabled: bool,
+}
+
+/// What a backup knew of a key. Kept for ever: once the key is armed its floor is higher.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct KnownByBackup {
+    pub(crate) key: KeyId,
+    /// The lowest that it knew not to be signed.
+    pub(crate) floor: Position,
+}
+
+/// That a cluster is for practice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drill {
+    /// The log entry that began.
+    pub begun: LogIndex,
 }
 
 /// Which backup a cluster was restored from.
@@ -168,6 +206,21 @@ impl Registry {
     /// The certificates that were taken from a client and are never accepted again.
     pub fn revoked_certificates(&self, client: ClientId) -> &[[u8; 32]] {
         self.terms.get(&client).map_or(&[], |terms| &terms.revoked)
+    }
+
+    /// The lowest position that the backup a key came with knew not to be signed; none for keys that came otherwise, or
+    /// were armed by the restore.
+    pub fn known_by_backup(&self, key: &KeyId) -> Option<Position> {
+        self.known_by_backup.get(key).map(|known| known.floor)
+    }
+
+    pub(crate) fn all_known_by_backup(&self) -> impl Iterator<Item = &KnownByBackup> {
+        self.known_by_backup.values()
+    }
+
+    /// Set if this cluster is for practice and arms no key.
+    pub fn drill(&self) -> Option<Drill> {
+        self.drill
     }
 
     /// The backup this cluster was restored from, if it was.

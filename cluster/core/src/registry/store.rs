@@ -2,8 +2,9 @@
 //! journal and keeps the lookups in step.
 
 use super::{
-    AuditHead, Barred, Chain, Client, ClientId, ClientTerms, Counters, Halt, Index, Key, MadeKeys,
-    MemberRecord, Membership, OfficerPin, Origin, Placement, Registry, Sealing,
+    AuditHead, Barred, Chain, Client, ClientId, ClientTerms, Counters, Drill, Halt, Index, Key,
+    KnownByBackup, MadeKeys, MemberRecord, Membership, OfficerPin, Origin, Placement, Registry, Sealing,
+    Timing, Tolerance,
 };
 use crate::{
     codec::{CodecError, decode_record, encode_record},
@@ -133,6 +134,26 @@ impl Registry {
         note(journal, self.origin.as_ref(), &origin);
         self.origin = Some(origin);
     }
+
+    pub(crate) fn put_known_by_backup(&mut self, known: KnownByBackup, journal: &mut Journal) {
+        note(journal, self.known_by_backup.get(&known.key), &known);
+        self.known_by_backup.insert(known.key, known);
+    }
+
+    pub(crate) fn put_timing(&mut self, timing: Timing, journal: &mut Journal) {
+        note(journal, self.timings.get(&timing.chain), &timing);
+        self.timings.insert(timing.chain, timing);
+    }
+
+    pub(crate) fn put_tolerance(&mut self, tolerance: Tolerance, journal: &mut Journal) {
+        note(journal, self.tolerance.as_ref(), &tolerance);
+        self.tolerance = Some(tolerance);
+    }
+
+    pub(crate) fn put_drill(&mut self, drill: Drill, journal: &mut Journal) {
+        note(journal, self.drill.as_ref(), &drill);
+        self.drill = Some(drill);
+    }
 }
 
 impl Index {
@@ -182,6 +203,11 @@ mod kind {
     /// Since feature level 2.
     pub(super) const ORIGIN: u8 = 13;
     pub(super) const CLIENT_TERMS: u8 = 8;
+    /// Since feature level 4.
+    pub(super) const KNOWN_BY_BACKUP: u8 = 50;
+    pub(super) const DRILL: u8 = 51;
+    pub(super) const TIMING: u8 = 52;
+    pub(super) const TOLERANCE: u8 = 53;
     /// The officers under 0, each proposal under 1 and its number, since feature level 2. The keys of each officer
     /// under 2 and its name, since feature level 3.
     pub(super) const OFFICERS: u8 = 9;
@@ -225,6 +251,26 @@ impl Record for Barred {
 impl Record for Origin {
     fn record_key(&self) -> Vec<u8> {
         vec![kind::ORIGIN]
+    }
+}
+impl Record for KnownByBackup {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::KNOWN_BY_BACKUP, self.key).encode()
+    }
+}
+impl Record for Timing {
+    fn record_key(&self) -> Vec<u8> {
+        (kind::TIMING, self.chain).encode()
+    }
+}
+impl Record for Tolerance {
+    fn record_key(&self) -> Vec<u8> {
+        vec![kind::TOLERANCE]
+    }
+}
+impl Record for Drill {
+    fn record_key(&self) -> Vec<u8> {
+        vec![kind::DRILL]
     }
 }
 impl Record for MadeKeys {
@@ -295,6 +341,10 @@ impl Registry {
             .chain(self.halts.values().map(pair))
             .chain(self.barred.values().map(pair))
             .chain(self.origin.iter().map(pair))
+            .chain(self.known_by_backup.values().map(pair))
+            .chain(self.drill.iter().map(pair))
+            .chain(self.timings.values().map(pair))
+            .chain(self.tolerance.iter().map(pair))
             .chain(self.terms.values().map(pair))
             .chain(self.officers.iter().map(pair))
             .chain(self.proposals.values().map(pair))
@@ -329,6 +379,12 @@ impl Registry {
             Some(&kind::HALT) => self.put_halt(read("halt record", key, value)?, journal),
             Some(&kind::BARRED) => self.put_barred(read("barred places record", key, value)?, journal),
             Some(&kind::ORIGIN) => self.put_origin(read("origin record", key, value)?, journal),
+            Some(&kind::KNOWN_BY_BACKUP) => {
+                self.put_known_by_backup(read("record of a backup's floor", key, value)?, journal);
+            }
+            Some(&kind::TIMING) => self.put_timing(read("timing record", key, value)?, journal),
+            Some(&kind::TOLERANCE) => self.put_tolerance(read("tolerance record", key, value)?, journal),
+            Some(&kind::DRILL) => self.put_drill(read("drill record", key, value)?, journal),
             Some(&kind::CLIENT_TERMS) => self.put_terms(read("client terms record", key, value)?, journal),
             Some(&kind::OFFICERS) if key.get(1) == Some(&0) => {
                 self.put_officers(read("officers record", key, value)?, journal);

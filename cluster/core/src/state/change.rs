@@ -78,10 +78,12 @@ impl State {
                 self.register_key(key).map(|()| None)
             }
             Change::ResealKey { id, sealed } => self.reseal_key(id, sealed).map(|()| None),
-            Change::ArmKey { id, floors } => self.arm_key(at, id, &floors).map(|()| None),
+            Change::ArmKey { id, floors } => self.arm_key(entry, id, &floors).map(|()| None),
             Change::DisableKey { id } => self.disable_key(id).map(|()| None),
             Change::RemoveKey { id } => self.remove_key(id).map(|()| None),
-            Change::RaiseWatermark { key, floors } => self.raise_watermark(at, key, &floors).map(|()| None),
+            Change::RaiseWatermark { key, floors } => {
+                self.raise_watermark(entry, key, &floors).map(|()| None)
+            }
             Change::AddClient { name, spki, rights } => self.add_client(name, spki, rights).map(Some),
             Change::UpdateClient { name, spki, rights } => self.update_client(&name, spki, rights).map(Some),
             Change::RemoveClient { name } => self.remove_client(&name).map(Some),
@@ -92,7 +94,7 @@ impl State {
             Change::AddGeneratedKey { client, id, scheme, chain, sealed, floors } => {
                 let state = KeyState::Armed;
                 let key = Key { id, scheme, chain, group: None, state, sealed, registered_at: at };
-                self.add_generated_key(client, key, &floors).map(|()| Some(client))
+                self.add_generated_key(client, key, &floors, entry.time_ms).map(|()| Some(client))
             }
             Change::AddMember { peer_addr, token, replaces } => {
                 let fresh = NodeId(at.0);
@@ -107,15 +109,23 @@ impl State {
             Change::ResealKeys { keys, members } => self.reseal_keys(keys, members).map(|()| None),
             Change::Place(change) => self.place(change).map(|()| None),
             Change::ImportWatermarks { chain, floors } => {
-                self.import_watermarks(at, chain, &floors).map(|()| None)
+                self.import_watermarks(entry, chain, &floors).map(|()| None)
             }
-            Change::Restore(step) => self.restore_step(at, step).map(|()| None),
+            Change::Restore(step) => self.restore_step(entry, step).map(|()| None),
+            Change::RetimeChain { chain, from_ms, slot_duration_ms } => {
+                self.retime_chain(at, chain, from_ms, slot_duration_ms).map(|()| None)
+            }
+            Change::WidenTolerance { slots } => {
+                self.widen_tolerance(slots);
+                Ok(None)
+            }
+            Change::TakeBackTiming { chain } => self.take_back_timing(chain).map(|()| None),
             Change::HaltKey { key, duty, digest, log_index, client } => {
                 let halt = Halt { key, duty, digest, log_index, client, at, lifted: None };
                 self.halt_key(halt).map(|()| None)
             }
             Change::LiftHalt { key, halted, floors } => {
-                self.end_halt(at, key, halted, &floors).map(|()| None)
+                self.end_halt(entry, key, halted, &floors).map(|()| None)
             }
             Change::SetClientLimits { name, limits } => self.set_client_limits(name.as_deref(), limits),
             Change::RotateClient { name, spki } => self.rotate_client(&name, spki).map(Some),
@@ -185,6 +195,7 @@ impl State {
         if self.registry.chain(&key.chain).is_none() {
             return Err(ChangeError::UnknownChain { genesis: key.chain });
         }
+        self.check_slots_may_change(key)?;
         if let Some(chain) = self.registry.owner(&id.public).filter(|owner| **owner != key.chain) {
             return Err(ChangeError::KeyOnOtherChain { key: id, chain: *chain });
         }
@@ -224,14 +235,22 @@ impl State {
         Ok(())
     }
 
-    fn arm_key(&mut self, at: LogIndex, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
-        let key = self.living_key(id)?.clone();
+    /// What speaks against arming a key, whatever its own watermark says.
+    pub(super) fn check_arm(&self, id: KeyId, floors: &Floors) -> Result<&Key, ChangeError> {
+        let key = self.living_key(id)?;
+        self.check_no_drill()?;
+        self.check_above_backup(id, floors)?;
+        Ok(key)
+    }
+
+    fn arm_key(&mut self, entry: Entry<'_>, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+        let key = self.check_arm(id, floors)?.clone();
         if key.state == KeyState::Armed {
             let hint = "to raise its floor, raise the watermark".into();
             return Err(ChangeError::WrongState { key: id, state: key.state, hint });
         }
-        self.ledger.arm(id, floors, &mut self.journal)?;
-        self.lift_halt(at, id);
+        self.raise(id, floors, entry.time_ms)?;
+        self.lift_halt(entry.at, id);
         self.registry.put_key(Key { state: KeyState::Armed, ..key }, &mut self.journal);
         Ok(())
     }
@@ -254,14 +273,14 @@ impl State {
         Ok(())
     }
 
-    fn raise_watermark(&mut self, at: LogIndex, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+    fn raise_watermark(&mut self, entry: Entry<'_>, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
         let key = self.living_key(id)?;
         if key.state == KeyState::Registered {
             let hint = "arm it with these floors instead".into();
             return Err(ChangeError::WrongState { key: id, state: key.state, hint });
         }
-        self.ledger.arm(id, floors, &mut self.journal)?;
-        self.lift_halt(at, id);
+        self.raise(id, floors, entry.time_ms)?;
+        self.lift_halt(entry.at, id);
         Ok(())
     }
 }
@@ -370,13 +389,20 @@ impl State {
         Ok(client)
     }
 
-    fn add_generated_key(&mut self, id: ClientId, key: Key, floors: &Floors) -> Result<(), ChangeError> {
+    fn add_generated_key(
+        &mut self,
+        id: ClientId,
+        key: Key,
+        floors: &Floors,
+        given_ms: u64,
+    ) -> Result<(), ChangeError> {
+        self.check_no_drill()?;
         let allowance = self.may_generate(id, &key.chain)?.clone();
         let key = Key { group: Some(allowance.group.clone()), ..key };
         self.check_new_key(&key)?;
         let client = self.with_right_to(id, &key)?;
         // The last that can fail, and the first that changes anything.
-        self.ledger.arm(key.id, floors, &mut self.journal)?;
+        self.raise_on(key.id, key.chain, floors, given_ms)?;
         let living = self.registry.keys_made_for(id).map(|key| key.id);
         let keys = living.chain([key.id]).collect();
         let made = MadeKeys { client: id, allowance: Some(allowance), keys };

@@ -4,7 +4,7 @@ use super::{State, change::Made};
 use crate::{
     command::{Change, ChangeDone, ChangeError, Counted, Floors, GUARDED_LEVEL},
     ledger::Position,
-    registry::{KeyAllowance, KeySelector, Limits, OfficerPin, PlacementChange, Right, Standing},
+    registry::{KeyAllowance, KeySelector, Limits, OfficerPin, PlacementChange, Retiming, Right, Standing},
     roles::{
         Actor, Officers, PINNED_LEVEL, Proposal, ProposalDecision, Role, Second, client_actor, node_actor,
     },
@@ -63,9 +63,10 @@ impl State {
     /// Whose change it is; `None` if any signer may make it.
     fn speaker_of(&self, entry: Entry<'_>, change: &Change) -> Option<String> {
         match change {
-            Change::RecordAudit { .. } | Change::SignAudit(_) | Change::HaltKey { .. } => {
-                Some(node_actor(entry.node))
-            }
+            Change::RecordAudit { .. }
+            | Change::SignAudit(_)
+            | Change::HaltKey { .. }
+            | Change::WidenTolerance { .. } => Some(node_actor(entry.node)),
             Change::AnnounceMember(member) => Some(node_actor(member.node)),
             // Another node brings it into the log.
             Change::JoinMember { member, .. } => Some(node_actor(member.node)),
@@ -94,7 +95,7 @@ impl State {
         let level = self.registry.feature_level();
         match change.kind().second() {
             Second::Never => false,
-            Second::Always(since) => level >= since,
+            Second::Always(since) => level >= since && !self.took_one_before(change),
             Second::Depends(since) => level >= since && self.gives_more(change),
         }
     }
@@ -102,10 +103,6 @@ impl State {
     /// Whether a change of a kind that may be harmless is not. What cannot be made at all waits for nobody either.
     fn gives_more(&self, change: &Change) -> bool {
         match change {
-            // Without floors it is a key whose work is not claimed.
-            Change::ArmKey { floors, .. } => {
-                *floors != Floors::default() && !self.arms_where_it_stood(change)
-            }
             Change::SetLimits { chain, limits } => {
                 self.registry.chain(chain).is_some_and(|chain| are_wider(limits, &chain.limits))
             }
@@ -149,10 +146,18 @@ impl State {
         self.registry.feature_level() >= PINNED_LEVEL && matches!(standing, Some(Standing::Invited { .. }))
     }
 
-    /// A key that was disabled here and goes on from its own floor takes nobody's word for anything.
-    fn arms_where_it_stood(&self, change: &Change) -> bool {
+    /// Below [`GUARDED_LEVEL`] one officer arms a key that goes on from its own floor, and one whose work is not
+    /// claimed. That the key stood still since is his word too: a key that was disabled here may have signed elsewhere,
+    /// and the floor of one that was restored is its backup's.
+    fn took_one_before(&self, change: &Change) -> bool {
         let Change::ArmKey { id, floors } = change else { return false };
+        if self.registry.feature_level() >= GUARDED_LEVEL {
+            return false;
+        }
         let none = Floors::default();
+        if *floors == none {
+            return true;
+        }
         let stood = self.ledger.watermarks(id).first().map(|watermark| match watermark.floor {
             Position::Slot { slot } => Floors { slot: Some(slot), ..none },
             Position::Grandpa { set_id, round } => Floors { grandpa: Some((set_id, round)), ..none },
@@ -184,7 +189,8 @@ impl State {
     /// What cannot be made now need not wait for anybody. Everything is judged in full when it is approved.
     fn check_sense(&self, change: &Change) -> Result<(), ChangeError> {
         match change {
-            Change::ArmKey { id, .. } | Change::RemoveKey { id } => self.living_key(*id).map(drop),
+            Change::ArmKey { id, floors } => self.check_arm(*id, floors).map(drop),
+            Change::RemoveKey { id } => self.living_key(*id).map(drop),
             Change::RemoveMember { node } if !self.is_member(*node) => {
                 Err(ChangeError::UnknownMember { node: *node })
             }
@@ -203,6 +209,11 @@ impl State {
             }
             Change::RaiseWatermark { key, .. } => self.living_key(*key).map(drop),
             Change::LiftHalt { key, halted, .. } => self.halt_of(*key, *halted).map(drop),
+            Change::RetimeChain { chain, from_ms, slot_duration_ms } => {
+                let (from_ms, slot_duration_ms) = (*from_ms, *slot_duration_ms);
+                self.retimed(*chain, Retiming { from_ms, slot_duration_ms, at: LogIndex(0) }).map(drop)
+            }
+            Change::TakeBackTiming { chain } => self.taken_back(*chain).map(drop),
             Change::AddMember { peer_addr, replaces, .. } => self.check_invitation(peer_addr, *replaces),
             _ => Ok(()),
         }

@@ -1,13 +1,13 @@
 //! The changes of disasters: importing watermarks, bringing a backup into an empty cluster, halting a key that the
 //! cluster has forgotten signatures of, and ending a halt.
 
-use super::State;
+use super::{State, officers::Entry};
 use crate::{
     command::{ChangeError, Counted, Floors},
-    ledger::{Coverage, SignedDuty},
+    ledger::{Coverage, Position, SignedDuty},
     registry::{
-        BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope,
-        Halt, Key, KeyState, Origin, RestoreStep,
+        BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Drill,
+        Envelope, Halt, Key, KeyState, KnownByBackup, LeftKey, Origin, RestoreStep,
     },
 };
 use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex};
@@ -23,6 +23,11 @@ impl State {
         self.ledger.signed(key)
     }
 
+    /// What the backup that a key came with knew of it: see [`crate::Registry::known_by_backup`].
+    pub fn known_by_backup(&self, key: &KeyId) -> Option<Position> {
+        self.registry.known_by_backup(key)
+    }
+
     /// What this state knows of `digest` having been signed for `duty` by `key`.
     pub fn covers(&self, key: &KeyId, duty: &Duty, digest: Digest) -> Coverage {
         if self.registry.bars(key, duty).is_some() {
@@ -30,7 +35,7 @@ impl State {
         }
         let known = self.registry.key(key).zip(Some(()).filter(|()| self.ledger.has_mark(key)));
         match known.and_then(|(key, ())| self.registry.chain(&key.chain)) {
-            Some(chain) => self.ledger.covers(*key, duty, digest, chain),
+            Some(chain) => self.ledger.covers(*key, duty, digest, chain, self.registry.clock(chain)),
             None => Coverage::Foreign,
         }
     }
@@ -40,7 +45,7 @@ impl State {
 impl State {
     pub(super) fn import_watermarks(
         &mut self,
-        at: LogIndex,
+        Entry { at, time_ms, .. }: Entry<'_>,
         chain: GenesisHash,
         floors: &[(KeyId, Floors)],
     ) -> Result<(), ChangeError> {
@@ -56,15 +61,14 @@ impl State {
             if key.chain != chain {
                 return Err(ChangeError::KeyOnOtherChain { key: *id, chain: key.chain });
             }
-            self.ledger.may_arm(*id, floor)?;
+            self.may_raise(*id, floor, time_ms)?;
         }
         for (id, floor) in floors {
-            self.ledger
-                .arm(*id, floor, &mut self.journal)
-                .expect("it was judged before the first was raised");
+            self.raise(*id, floor, time_ms).expect("it was judged before the first was raised");
             self.lift_halt(at, *id);
             let key = self.living_key(*id)?.clone();
-            if key.state == KeyState::Registered {
+            // One that came with a backup goes on waiting for a floor above it.
+            if key.state == KeyState::Registered && self.registry.known_by_backup(id).is_none() {
                 self.registry.put_key(Key { state: KeyState::Disabled, ..key }, &mut self.journal);
             }
         }
@@ -102,7 +106,7 @@ impl State {
     /// never be signed, nor anything else there.
     pub(super) fn end_halt(
         &mut self,
-        at: LogIndex,
+        Entry { at, time_ms, .. }: Entry<'_>,
         key: KeyId,
         halted: LogIndex,
         floors: &Floors,
@@ -110,7 +114,7 @@ impl State {
         let halt = self.halt_of(key, halted)?.clone();
         let mut barred = self.registry.barred_places(&key);
         super::change::check_room(barred.places.len(), MAX_BARRED, Counted::Barred)?;
-        self.ledger.arm(key, floors, &mut self.journal)?;
+        self.raise(key, floors, time_ms)?;
         barred.places.push(BarredPlace { duty: halt.duty.clone(), digest: halt.digest, at });
         self.registry.put_barred(barred, &mut self.journal);
         self.registry.put_halt(Halt { lifted: Some(at), ..halt }, &mut self.journal);
@@ -128,9 +132,12 @@ impl State {
 
 // Backups.
 impl State {
-    pub(super) fn restore_step(&mut self, at: LogIndex, step: RestoreStep) -> Result<(), ChangeError> {
+    pub(super) fn restore_step(&mut self, entry: Entry<'_>, step: RestoreStep) -> Result<(), ChangeError> {
+        let at = entry.at;
         match step {
-            RestoreStep::Begin(backup) => self.begin_restore(at, backup),
+            RestoreStep::Begin(backup) => self.begin_restore(at, backup, false),
+            RestoreStep::BeginDrill(backup) => self.begin_restore(at, backup, true),
+            RestoreStep::Leave { keys } => self.leave(&keys, entry.time_ms),
             RestoreStep::Bury { keys, clients } => self.bury(at, keys, clients),
             RestoreStep::BuryOfficers { revoked } => self.bury_officers(revoked),
             RestoreStep::Bar { barred } => self.bar(at, barred),
@@ -143,10 +150,16 @@ impl State {
         }
     }
 
-    fn begin_restore(&mut self, at: LogIndex, backup: BackupName) -> Result<(), ChangeError> {
+    fn begin_restore(&mut self, at: LogIndex, backup: BackupName, drill: bool) -> Result<(), ChangeError> {
+        if !drill {
+            // What was begun for practice never becomes earnest.
+            self.check_no_drill()?;
+        }
+        let same = drill == self.registry.drill().is_some();
         match self.registry.origin() {
             // The same command, run again.
-            Some(origin) if origin.backup == backup => return Ok(()),
+            Some(origin) if origin.backup == backup && same => return Ok(()),
+            Some(origin) if origin.backup == backup => return Err(ChangeError::NotEmpty),
             Some(Origin { backup: BackupName { cluster, applied, .. }, .. }) => {
                 return Err(ChangeError::OtherBackup { cluster: *cluster, applied: *applied });
             }
@@ -160,6 +173,60 @@ impl State {
             return Err(ChangeError::NotEmpty);
         }
         self.registry.put_origin(Origin { backup, begun: at, finished: None }, &mut self.journal);
+        if drill {
+            self.registry.put_drill(Drill { begun: at }, &mut self.journal);
+        }
+        Ok(())
+    }
+
+    /// No key is armed in a cluster that is for practice: the same key signs in the real one.
+    pub(super) fn check_no_drill(&self) -> Result<(), ChangeError> {
+        match self.registry.drill() {
+            Some(Drill { begun }) => Err(ChangeError::Drill { begun }),
+            None => Ok(()),
+        }
+    }
+
+    /// What a backup knows of votes is stale: the cluster that it was made of went on. Of slots the floor that it left
+    /// is not stale: whoever restored has put it past everything that the clock allowed.
+    pub(super) fn check_above_backup(&self, key: KeyId, floors: &Floors) -> Result<(), ChangeError> {
+        let known = match self.registry.known_by_backup(&key) {
+            None | Some(Position::Slot { .. }) => return Ok(()),
+            Some(known) => known,
+        };
+        match floors.of_key(key)? {
+            Some(asked) if known.is_below(asked) != Some(true) => {
+                Err(ChangeError::NotAboveBackup { key, known, asked })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keys that the restore does not arm keep what the backup knows. All of them or none.
+    fn leave(&mut self, keys: &[LeftKey], given_ms: u64) -> Result<(), ChangeError> {
+        self.restoring()?;
+        let mut seen = BTreeSet::new();
+        for LeftKey { id, floors, .. } in keys {
+            if !seen.insert(*id) {
+                return Err(ChangeError::KeyTwice { key: *id });
+            }
+            let key = self.living_key(*id)?;
+            if key.state == KeyState::Armed {
+                let hint = "a restore leaves what is not armed yet".into();
+                return Err(ChangeError::WrongState { key: *id, state: key.state, hint });
+            }
+            self.may_raise(*id, floors, given_ms)?;
+        }
+        for LeftKey { id, floors, disabled } in keys {
+            self.raise(*id, floors, given_ms).expect("it was judged before the first was raised");
+            if let Some(floor) = floors.of_key(*id)? {
+                self.registry.put_known_by_backup(KnownByBackup { key: *id, floor }, &mut self.journal);
+            }
+            if *disabled {
+                let key = self.living_key(*id)?.clone();
+                self.registry.put_key(Key { state: KeyState::Disabled, ..key }, &mut self.journal);
+            }
+        }
         Ok(())
     }
 

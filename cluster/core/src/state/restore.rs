@@ -71,6 +71,9 @@ pub enum RestoreError {
     /// A halt of a key that is missing.
     #[error("key {0} is halted and missing")]
     Halt(KeyId),
+    /// The length of the slots of a chain that is missing.
+    #[error("there is a record of the slots of chain {0}, but no such chain")]
+    Timing(signonce_protocol::GenesisHash),
     /// Limits or certificates of a client that is missing.
     #[error("there is a record of limits and certificates of {0}, but no such client")]
     Terms(ClientId),
@@ -161,7 +164,8 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
         }
         // A removed key has a watermark if it was ever armed.
         let agrees = match key.state {
-            KeyState::Registered => !ledger.has_mark(&key.id),
+            // Or it has the one that its backup knew.
+            KeyState::Registered => !ledger.has_mark(&key.id) || registry.known_by_backup(&key.id).is_some(),
             KeyState::Armed | KeyState::Disabled => {
                 ledger.has_mark(&key.id) == claimed_class(key.id.key_type).is_some()
             }
@@ -184,6 +188,19 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
     let halted = registry.ever_halted().chain(registry.barred().map(|barred| &barred.key));
     if let Some(orphan) = halted.into_iter().find(|id| registry.key(id).is_none()) {
         return Err(RestoreError::Halt(*orphan));
+    }
+    if let Some(orphan) = registry.all_known_by_backup().find(|known| registry.key(&known.key).is_none()) {
+        return Err(RestoreError::Watermark(orphan.key));
+    }
+    for timing in registry.timings() {
+        if registry.chain(&timing.chain).is_none() {
+            return Err(RestoreError::Timing(timing.chain));
+        }
+    }
+    for key in registry.keys() {
+        if ledger.counting(&key.id) as usize > registry.retimings(&key.chain).len() {
+            return Err(RestoreError::Watermark(key.id));
+        }
     }
     let clientless = |id: &ClientId| *id != EVERYBODY && registry.client(*id).is_none();
     if let Some(client) = registry.all_terms().map(|terms| terms.client).find(clientless) {

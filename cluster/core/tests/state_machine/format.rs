@@ -2,7 +2,9 @@
 //! A change on purpose gets a new version, and a reader for the old one.
 
 use crate::world::*;
-use signonce_core::{Claim, ClaimRequest, CodecError, Command, Refusal, Table, Verdict, seal_record};
+use signonce_core::{
+    Change, Claim, ClaimRequest, CodecError, Command, GUARDED_LEVEL, Refusal, Table, Verdict, seal_record,
+};
 use signonce_protocol::{BlockNumber, KeyType};
 
 #[test]
@@ -104,4 +106,39 @@ fn a_key_shows_the_length_of_its_envelope_and_not_the_bytes() {
     let key = world.state.key(&id).unwrap();
     assert!(format!("{key:?}").contains("Envelope(200 bytes)"));
     assert!(serde_json::to_value(key).unwrap().get("sealed").is_none());
+}
+
+#[test]
+fn a_change_of_slots_has_the_bytes_it_always_had() {
+    let change = Change::RetimeChain { chain: CHAIN, from_ms: 5, slot_duration_ms: 24_000 };
+    let body = [
+        &[1][..],                                          // a change
+        &[3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], // node 3, boot 1
+        &[0; 8],                                           // request 0
+        &[32],
+        b"operator",
+        &[1, 0, 0, 0, 0, 0, 0, 0], // at 1 ms
+        &[50],
+        &[1; 32],
+        &[5, 0, 0, 0, 0, 0, 0, 0],
+        &24_000_u64.to_le_bytes(),
+    ];
+    assert_eq!(change_command(change.clone()).to_bytes(), seal_record(5, &body.concat()));
+
+    let mut world = World::new();
+    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    let made = world.change(change).unwrap().at;
+    let (_, _, value) = world
+        .state
+        .records()
+        .find(|(table, key, _)| *table == Table::Registry && key[..] == [&[52][..], &[1; 32]].concat()[..])
+        .unwrap();
+    let record = [
+        &[1; 32][..],
+        &[4], // one change
+        &[5, 0, 0, 0, 0, 0, 0, 0],
+        &24_000_u64.to_le_bytes(),
+        &made.0.to_le_bytes(),
+    ];
+    assert_eq!(value, seal_record(1, &record.concat()));
 }

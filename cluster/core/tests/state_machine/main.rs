@@ -14,5 +14,6 @@ mod recovery;
 mod registry;
 mod restore;
 mod slot;
+mod timing;
 mod upkeep;
 mod world;

@@ -3,7 +3,7 @@
 use crate::world::*;
 use signonce_core::{
     AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind,
-    ClientId, Command, GUARDED_LEVEL, JoinToken, KeyAllowance, KeySelector, KeyState, Limits, Member,
+    ClientId, Command, Floors, GUARDED_LEVEL, JoinToken, KeyAllowance, KeySelector, KeyState, Limits, Member,
     NodeNote, NotedAnswer, Outcome, PlacementChange, RequestId, Right, Role, Standing, State,
     roles::{PINNED_LEVEL, PROPOSAL_LIFE_MS, admin_actor},
 };
@@ -171,6 +171,33 @@ fn what_only_takes_away_or_moves_nothing_needs_no_second_officer() {
     }
     by(&mut world, "admin:k1", Change::DisableKey { id: key }).unwrap();
     propose(&mut world, "admin:k1", Change::ArmKey { id: key, floors: from_slot(6) });
+}
+
+/// Whoever disables a key here, lets it sign elsewhere and arms it again as if nothing had happened makes this cluster
+/// contradict that; so does whoever arms a restored key where its backup stood.
+#[test]
+fn a_keys_own_floor_is_one_persons_word_as_well() {
+    let (mut world, key) = strict();
+    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    by(&mut world, "admin:k1", Change::DisableKey { id: key }).unwrap();
+    let unchanged = || Change::ArmKey { id: key, floors: from_slot(5) };
+    let id = propose(&mut world, "admin:k1", unchanged());
+    assert_eq!(state_of(&world, key), KeyState::Disabled);
+    assert!(matches!(by(&mut world, "admin:k1", approve(id)), Err(ChangeError::OwnProposal { .. })));
+    by(&mut world, "admin:k2", approve(id)).unwrap();
+    assert_eq!(state_of(&world, key), KeyState::Armed);
+
+    // After an import, and without a watermark.
+    let (imported, free) = (self::key(KeyType::Grandpa, 7), self::key(KeyType::ImOnline, 7));
+    world.register(imported, CHAIN);
+    world.register(free, CHAIN);
+    world
+        .change(Change::ImportWatermarks { chain: CHAIN, floors: vec![(imported, from_round(3, 8))] })
+        .unwrap();
+    for (id, floors) in [(imported, from_round(3, 8)), (free, Floors::default())] {
+        propose(&mut world, "admin:k1", Change::ArmKey { id, floors });
+        assert_ne!(state_of(&world, id), KeyState::Armed);
+    }
 }
 
 #[test]
@@ -535,6 +562,7 @@ fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
         (Change::SignAudit(signature), "node:3"),
         (halt, "node:3"),
         (Change::Place(place), "node:3"),
+        (Change::WidenTolerance { slots: 3 }, "node:3"),
     ]
 }
 

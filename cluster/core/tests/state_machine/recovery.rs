@@ -3,7 +3,7 @@
 use crate::world::*;
 use signonce_core::{
     BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Change, ChangeError, ClientId, Coverage,
-    Floors, GUARDED_LEVEL, KeyState, Refusal, RestoreStep, State, Verdict,
+    Floors, GUARDED_LEVEL, KeyState, LeftKey, Refusal, RestoreStep, State, Verdict,
 };
 use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId, Side};
 
@@ -301,4 +301,100 @@ fn a_backup_comes_into_an_empty_cluster_once() {
     let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
     assert_eq!(restored.registry().origin(), world.state.registry().origin());
     assert!(restored.registry().origin().unwrap().finished.is_some());
+}
+
+/// A cluster that takes a backup in, or practises to, with keys of it that are registered.
+fn restoring(begin: RestoreStep) -> (World, KeyId, KeyId) {
+    let mut world = World { state: State::new(), at: 0 };
+    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    world.change(Change::Restore(begin)).unwrap();
+    world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
+    let (votes, blocks) = (key(KeyType::Grandpa, 1), key(KeyType::Babe, 1));
+    world.register(votes, CHAIN);
+    world.register(blocks, CHAIN);
+    (world, votes, blocks)
+}
+
+fn leave(keys: &[(KeyId, Floors, bool)]) -> Change {
+    let left = |(id, floors, disabled): &(KeyId, Floors, bool)| LeftKey {
+        id: *id,
+        floors: *floors,
+        disabled: *disabled,
+    };
+    Change::Restore(RestoreStep::Leave { keys: keys.iter().map(left).collect() })
+}
+
+#[test]
+fn a_vote_key_that_came_with_a_backup_is_armed_above_what_the_backup_knew_and_never_at_it() {
+    let (mut world, votes, blocks) = restoring(RestoreStep::Begin(backup(1)));
+    world.change(leave(&[(votes, from_round(3, 8), false), (blocks, from_slot(900), true)])).unwrap();
+    let state_of = |world: &World, id| world.state.key(&id).unwrap().state;
+    assert_eq!(state_of(&world, votes), KeyState::Registered);
+    assert_eq!(state_of(&world, blocks), KeyState::Disabled, "it was in the old cluster");
+    assert_eq!(world.floor(votes), at_round(3, 8), "nothing that the backup knows is lost");
+    world.change(leave(&[(votes, from_round(3, 8), false)])).expect("the same command, run again");
+    world.change(Change::Restore(RestoreStep::Finish)).unwrap();
+    assert_eq!(world.change(leave(&[(votes, from_round(4, 0), false)])), Err(ChangeError::NoRestore));
+
+    // The old cluster has precommitted in round 8 after the backup was made.
+    for (set, round) in [(3, 8), (3, 7), (0, 0)] {
+        let (known, asked) = (at_round(3, 8), at_round(set, round));
+        let refused = world.change(Change::ArmKey { id: votes, floors: from_round(set, round) });
+        assert_eq!(refused, Err(ChangeError::NotAboveBackup { key: votes, known, asked }));
+    }
+    // Nor does another way lead there.
+    let raised = world.raise(votes, from_round(3, 8));
+    assert!(matches!(raised, Err(ChangeError::WrongState { .. })), "{raised:?}");
+    world.change(Change::ImportWatermarks { chain: CHAIN, floors: vec![(votes, from_round(3, 8))] }).unwrap();
+    assert_eq!(state_of(&world, votes), KeyState::Registered);
+    let refused = world.change(Change::ArmKey { id: votes, floors: from_round(3, 8) });
+    assert!(matches!(refused, Err(ChangeError::NotAboveBackup { .. })), "{refused:?}");
+
+    let again = State::from_snapshot(&world.state.snapshot()).unwrap();
+    assert_eq!((again.hash(), again.known_by_backup(&votes)), (world.state.hash(), Some(at_round(3, 8))));
+    let mut world = World { state: again, at: world.at };
+    world.change(Change::ArmKey { id: votes, floors: from_round(4, 0) }).unwrap();
+    assert!(matches!(world.refusal(votes, precommit(3, 8, 1), 1), Refusal::BelowWatermark { .. }));
+    // The clock says of slots how far the old cluster can have come, and that is what was left.
+    let refused = world.change(Change::ArmKey { id: blocks, floors: from_slot(899) });
+    assert!(matches!(refused, Err(ChangeError::AlreadyHigher { .. })), "{refused:?}");
+    world.change(Change::ArmKey { id: blocks, floors: from_slot(900) }).unwrap();
+}
+
+#[test]
+fn what_is_left_is_left_whole_or_not_at_all() {
+    let (mut world, votes, blocks) = restoring(RestoreStep::Begin(backup(1)));
+    let free = key(KeyType::ImOnline, 1);
+    world.register(free, CHAIN);
+    for (wrong, refused) in [
+        (vec![(votes, from_round(3, 8), false), (votes, from_round(3, 9), false)], "twice"),
+        (vec![(votes, from_round(3, 8), false), (blocks, from_round(3, 8), false)], "no work"),
+        (vec![(votes, from_round(3, 8), false), (free, Floors::default(), false)], "no work"),
+    ] {
+        let error = world.change(leave(&wrong)).unwrap_err().to_string();
+        assert!(error.contains(refused), "{error}");
+        assert_eq!(world.state.known_by_backup(&votes), None);
+        assert!(world.state.watermarks(&votes).is_empty());
+    }
+}
+
+#[test]
+fn a_drill_arms_no_key_and_never_becomes_earnest() {
+    let (mut world, votes, blocks) = restoring(RestoreStep::BeginDrill(backup(1)));
+    world.change(Change::Restore(RestoreStep::BeginDrill(backup(1)))).expect("the same command goes on");
+    world.change(leave(&[(votes, from_round(3, 8), false)])).unwrap();
+    for (id, floors) in [(votes, from_round(9, 0)), (blocks, from_slot(1_000_000))] {
+        let refused = world.change(Change::ArmKey { id, floors });
+        assert!(matches!(refused, Err(ChangeError::Drill { .. })), "{refused:?}");
+    }
+    let earnest = world.change(Change::Restore(RestoreStep::Begin(backup(1))));
+    assert!(matches!(earnest, Err(ChangeError::Drill { .. })), "{earnest:?}");
+    world.change(Change::Restore(RestoreStep::Finish)).unwrap();
+    let mut again = World { state: State::from_snapshot(&world.state.snapshot()).unwrap(), at: world.at };
+    let refused = again.change(Change::ArmKey { id: votes, floors: from_round(9, 0) });
+    assert!(matches!(refused, Err(ChangeError::Drill { .. })), "{refused:?}");
+    // And what was begun in earnest does not turn into practice.
+    let (mut world, ..) = restoring(RestoreStep::Begin(backup(1)));
+    let drill = world.change(Change::Restore(RestoreStep::BeginDrill(backup(1))));
+    assert_eq!(drill, Err(ChangeError::NotEmpty));
 }

@@ -96,6 +96,15 @@ impl ChainClient {
         serde_json::from_value(answer).map_err(|e| format!("the header of {hash}: {e}"))
     }
 
+    /// The best header, if there is one.
+    ///
+    /// # Errors
+    /// For people.
+    pub async fn best(&mut self) -> Result<Option<JsonHeader>, String> {
+        let answer = self.call("chain_getHeader", json!([])).await?;
+        serde_json::from_value(answer).map_err(|e| format!("the best header: {e}"))
+    }
+
     /// The GRANDPA set after a block, as its runtime says.
     ///
     /// # Errors

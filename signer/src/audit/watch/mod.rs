@@ -4,14 +4,15 @@
 //! A signature on a chain whose claim is not in the audit means that somebody else has the key. What is seen is kept
 //! for a grace period, while the node that is asked may still be applying the claim; then the whole audit is searched
 //! for the duty before the alarm is raised. While the chain or the audit cannot be reached nothing is judged: the
-//! watch says since when it is blind, and goes on where it was.
+//! watch says since when it is blind, and goes on where it was. A node that shows old blocks shows nothing: where the
+//! chain's slots are known, its best block must be of now.
 
 pub mod chain;
 pub mod http;
 pub mod sighting;
 
 use crate::{
-    admin::client::AdminClient,
+    admin::{api::ChainRow, client::AdminClient},
     audit::query::{AuditLine, AuditQuery, DutyQuery},
 };
 use chain::{ChainClient, Shown};
@@ -39,6 +40,11 @@ const ANCESTORS: usize = 512;
 const BLOCKS: usize = 1 << 13;
 /// Between two looks at which keys there are.
 const KEYS_AGAIN: Duration = Duration::from_secs(60);
+/// How old the best block of the chain may be: ten minutes, or a hundred slots. Less may be the chain itself.
+const HEAD: Duration = Duration::from_secs(600);
+const HEAD_SLOTS: u64 = 100;
+/// Between two looks at it.
+const LOOK_AT_HEAD: Duration = Duration::from_secs(60);
 /// The longest pause between two tries to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -123,7 +129,11 @@ pub struct Watcher {
     audit: Audit,
     keys: Vec<WatchedKey>,
     format: ChainFormat,
+    /// The chain as the cluster knows it.
+    chain: Option<ChainRow>,
     keys_read: Instant,
+    /// When the best block was looked at last.
+    head_read: Instant,
     /// Blocks seen.
     seen: Recent<Hash>,
     /// Signatures that the audit does not know yet.
@@ -155,7 +165,9 @@ impl Watcher {
             audit: Audit::new(),
             keys: Vec::new(),
             format: ChainFormat::default(),
+            chain: None,
             keys_read: Instant::now(),
+            head_read: Instant::now(),
             seen: Recent::new(BLOCKS),
             pending: Vec::new(),
             told: Recent::new(REMEMBERED),
@@ -197,6 +209,9 @@ impl Watcher {
             Err(why) => return Ok(Err(why)),
         };
         self.find_keys(genesis).await?;
+        if let Err(why) = self.check_head(&mut chain).await {
+            return Ok(Err(why));
+        }
         *pause = Duration::from_secs(1);
         let blind_secs = self.blind_since.take().map_or(0, |since| unix_ms().saturating_sub(since) / 1_000);
         let missing = chain.missing.iter().map(|what| (*what).to_owned()).collect();
@@ -205,6 +220,7 @@ impl Watcher {
         }
         let mut look = tokio::time::interval(LOOK);
         loop {
+            let since = Instant::now();
             let shown = {
                 let mut next = std::pin::pin!(chain.next());
                 loop {
@@ -212,6 +228,9 @@ impl Watcher {
                     tokio::select! {
                         shown = &mut next => break shown,
                         _ = look.tick() => {
+                            if self.chain.is_some() && since.elapsed() > self.oldest_head() {
+                                break Err(format!("it shows nothing new for {} s", since.elapsed().as_secs()));
+                            }
                             self.find_new_keys(genesis).await;
                             if !self.judge().await.into_iter().all(&mut *tell) {
                                 return Ok(Ok(()));
@@ -220,7 +239,9 @@ impl Watcher {
                     }
                 }
             };
-            let events = match shown {
+            let is_due = self.head_read.elapsed() > LOOK_AT_HEAD;
+            let checked = if is_due { self.check_head(&mut chain).await } else { Ok(()) };
+            let events = match shown.and_then(|shown| checked.map(|()| shown)) {
                 Ok(shown) => self.look_at(&mut chain, shown).await,
                 Err(why) => Err(why),
             };
@@ -230,6 +251,32 @@ impl Watcher {
                 Err(why) => return Ok(Err(why)),
             }
         }
+    }
+
+    fn oldest_head(&self) -> Duration {
+        let slot_ms = self.chain.as_ref().map_or(0, |chain| {
+            let clock = chain.clock();
+            clock.duration_ms(clock.counting_at(unix_ms()))
+        });
+        HEAD.max(Duration::from_millis(slot_ms.saturating_mul(HEAD_SLOTS)))
+    }
+
+    /// Whether the node is where the chain is, by the slot in its best block. A node that is behind shows nothing of
+    /// what is signed now, whatever it says of itself.
+    async fn check_head(&mut self, chain: &mut ChainClient) -> Result<(), String> {
+        self.head_read = Instant::now();
+        let Some(known) = &self.chain else { return Ok(()) };
+        let Some(slot) = chain.best().await?.and_then(|header| header.slot()) else { return Ok(()) };
+        let now_ms = unix_ms();
+        let Some((_, begin_ms)) = known.clock().read(slot, now_ms) else { return Ok(()) };
+        let age = Duration::from_millis(now_ms.saturating_sub(begin_ms));
+        if age <= self.oldest_head() {
+            return Ok(());
+        }
+        Err(format!(
+            "its best block is of slot {slot}, {} minutes old: the node is behind, and shows nothing of what is signed now",
+            age.as_secs() / 60
+        ))
     }
 
     /// Keys come and go while the chain is watched.
@@ -246,10 +293,8 @@ impl Watcher {
     async fn find_keys(&mut self, genesis: Hash) -> Result<(), WatchError> {
         if let Some(admin) = &self.plan.admin {
             let chains = admin.chains().await?;
-            self.format = chains
-                .iter()
-                .find(|chain| chain.genesis.0 == genesis.0)
-                .map_or_else(ChainFormat::default, |chain| chain.format);
+            self.chain = chains.into_iter().find(|chain| chain.genesis.0 == genesis.0);
+            self.format = self.chain.as_ref().map_or_else(ChainFormat::default, |chain| chain.format);
         }
         self.keys_read = Instant::now();
         let keys = match (&self.plan.keys, &self.plan.admin) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use signonce_keys::verify;
 use signonce_protocol::{
     BlockNumber, ChainFormat, Digest, Duty, GrandpaStage, Hash, HexBytes, KeyId, KeyType, NumberWidth,
-    Payload, PayloadKind, Round, Scheme, SetId, blake2_256, payload::GrandpaVote,
+    Payload, PayloadKind, Round, Scheme, SetId, Slot, blake2_256, payload::GrandpaVote,
 };
 
 /// A key to look for.
@@ -54,6 +54,20 @@ impl JsonHeader {
     /// The block's number.
     pub fn number(&self) -> Option<u64> {
         u64::from_str_radix(self.number.trim_start_matches("0x"), 16).ok()
+    }
+
+    /// The slot that its author claimed: of the pre-runtime digest of BABE or AURA.
+    pub fn slot(&self) -> Option<Slot> {
+        self.digest.logs.iter().find_map(|log| {
+            let (index, engine, data) = <(u8, [u8; 4], Vec<u8>)>::decode(&mut &log.0[..]).ok()?;
+            let at = match (index, &engine) {
+                // How the slot is claimed, and the author's index, come before it.
+                (6, b"BABE") => data.get(5..13)?,
+                (6, b"aura") if data.len() == 8 => &data,
+                _ => return None,
+            };
+            Some(Slot(u64::from_le_bytes(at.try_into().ok()?)))
+        })
     }
 
     fn encode(&self, logs: &[HexBytes]) -> Option<Vec<u8>> {

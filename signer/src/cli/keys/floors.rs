@@ -1,12 +1,9 @@
 //! The floors of keys that come in: from which slot, round, block or session on they sign.
 
 use super::place::Place;
-use crate::{
-    cli::common::Usage,
-    enroll::{new_key_floors, slot_at},
-};
-use signonce_core::{Chain, Floors};
-use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
+use crate::{admin::api::ChainRow, cli::common::Usage, enroll::new_key_floors};
+use signonce_core::Floors;
+use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId};
 
 /// Where imported keys start. Each is the lowest coordinate that may be signed here: one past the last that the key
 /// signed, or may have signed, elsewhere.
@@ -46,11 +43,11 @@ impl FloorArgs {
     ///
     /// # Errors
     /// If they are not safe to guess, and were not given: says which option gives them.
-    pub fn of(&self, key_type: KeyType, chain: &Chain, unix_ms: u64) -> Result<Floors, Usage> {
+    pub fn of(&self, key_type: KeyType, chain: &ChainRow, unix_ms: u64) -> Result<Floors, Usage> {
         match key_type {
             // Slots are wall-clock time, and the past is gone: the next slot is safe once the old copy is stopped.
             KeyType::Babe | KeyType::Aura => {
-                let slot = Some(slot_at(chain, unix_ms).saturating_add(1));
+                let slot = Some(chain.clock().slots_after(unix_ms, 1));
                 return Ok(Floors { slot, ..Floors::default() });
             }
             KeyType::AuthorityDiscovery | KeyType::ImOnline => return Ok(Floors::default()),
@@ -58,7 +55,7 @@ impl FloorArgs {
         }
         match self.votes.given(key_type) {
             Some(floors) => Ok(floors),
-            None if self.new_key => Ok(new_key_floors(key_type, chain, unix_ms)),
+            None if self.new_key => Ok(new_key_floors(key_type, chain.clock(), unix_ms)),
             None => Err(Usage(missing(key_type))),
         }
     }
@@ -89,7 +86,7 @@ impl VoteFloors {
     pub fn above(
         &self,
         key_type: KeyType,
-        chain: &Chain,
+        chain: &ChainRow,
         reach: &Reached,
         unix_ms: u64,
     ) -> Result<Floors, Usage> {
@@ -129,7 +126,7 @@ impl Reached {
     /// one before; the margin is for the rest. Without such a node there is only what the old validator said before it
     /// went on for a while. It may have gone on into the next set, but not further (see `move_in`): the one after
     /// that is safe from its beginning.
-    fn floors(&self, key_type: KeyType, chain: &Chain, unix_ms: u64) -> Option<Floors> {
+    fn floors(&self, key_type: KeyType, chain: &ChainRow, unix_ms: u64) -> Option<Floors> {
         let none = Floors::default();
         let seen = match (self.old, self.now) {
             (Some(old), Some(now)) => Some(now.raised_by(old)),
@@ -137,8 +134,10 @@ impl Reached {
         };
         match key_type {
             KeyType::Babe | KeyType::Aura => {
-                let now = slot_at(chain, unix_ms).max(seen.or(self.old).map_or(Slot(0), |place| place.slot));
-                Some(Floors { slot: Some(now.saturating_add(1 + SLOTS)), ..none })
+                // The clock that is furthest, of this machine then and now: numbers do not compare where slots change.
+                let seen_ms = seen.or(self.old).map_or(0, |place| place.at_ms);
+                let slot = chain.clock().slots_after(unix_ms.max(seen_ms), 1 + SLOTS);
+                Some(Floors { slot: Some(slot), ..none })
             }
             KeyType::AuthorityDiscovery | KeyType::ImOnline => Some(none),
             KeyType::Grandpa => {
@@ -203,17 +202,18 @@ pub(super) fn describe(floors: &Floors) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::Limits;
-    use signonce_protocol::{ChainFormat, GenesisHash};
+    use signonce_core::{Chain, Limits};
+    use signonce_protocol::{ChainFormat, GenesisHash, Slot};
 
-    fn chain() -> Chain {
-        Chain {
+    fn chain() -> ChainRow {
+        let chain = Chain {
             genesis: GenesisHash([1; 32]),
             name: "polkadot".into(),
             format: ChainFormat::default(),
             slot_duration_ms: 6_000,
             limits: Limits::default(),
-        }
+        };
+        chain.into()
     }
 
     fn args(new_key: bool) -> FloorArgs {
@@ -251,6 +251,7 @@ mod tests {
             grandpa: Some((SetId(set), Round(round))),
             beefy_set: Some(SetId(set)),
             session: Some(SessionIndex(50)),
+            head: None,
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     admin::{
-        api::KeyRow,
+        api::{ChainRow, KeyRow},
         client::{AdminClient, CallError},
     },
     cli::common::{Confirm, Done, Reach, table},
@@ -175,7 +175,7 @@ fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow
 }
 
 /// The keys of the directory with their floors, and what is no key of ours and why.
-fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
+fn read(args: &Args, chain: &ChainRow) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
     let (keys, skipped) = args.source.read()?;
     let mut planned = Vec::new();
     for Found { path, key } in keys {
@@ -187,7 +187,7 @@ fn read(args: &Args, chain: &Chain) -> anyhow::Result<(Vec<Planned>, Vec<Skipped
 
 fn plan(
     args: &Args,
-    chain: &Chain,
+    chain: &ChainRow,
     new: &[Planned],
     old: &[Planned],
     skipped: &[Skipped],

@@ -39,7 +39,9 @@ pub(super) struct One {
     reach: Reach,
 }
 
-/// Lets a disabled key sign again, or one whose import was interrupted.
+/// Lets a disabled key sign again, or one whose import was interrupted, or one that waits since a restore.
+///
+/// Where two officers are required, a second one has to agree, wherever it starts.
 ///
 /// It says where: from the coordinate that is given, or from where the cluster stopped, if the key signed nowhere
 /// else meanwhile.
@@ -79,7 +81,10 @@ fn describe(rows: &[KeyRow]) -> String {
     let cells = rows.iter().map(|row| {
         let marks = row.watermarks.iter().map(|mark| {
             let highest = mark.highest.map_or_else(|| "nothing yet".to_owned(), |at| at.to_string());
-            format!("from {}, signed up to {highest}", mark.floor)
+            match row.known_by_backup {
+                Some(known) => format!("above {known}, as its backup knew"),
+                None => format!("from {}, signed up to {highest}", mark.floor),
+            }
         });
         [
             row.group.clone().unwrap_or_default(),
@@ -149,6 +154,11 @@ fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
     match (&args.from, args.unchanged) {
         (Some(from), _) => watermarks::floors(key_type, "--from", from),
         (None, _) if is_free => Ok(Floors::default()),
+        (None, true) if row.known_by_backup.is_some() => Err(Usage(format!(
+            "{} came with a backup, and the old cluster went on after that was made: nobody can say that it signed \
+             nothing since; look on the chain, and give --from",
+            row.id
+        ))),
         (None, true) => match row.watermarks.first() {
             Some(mark) => Ok(Floors::from(mark.floor)),
             None => {
@@ -165,6 +175,12 @@ fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
 
 fn floor_now(row: &KeyRow) -> String {
     match row.watermarks.first() {
+        Some(mark) if row.known_by_backup.is_some() => {
+            format!(
+                "the backup it came with knows nothing from {} on, and the old cluster went on",
+                mark.floor
+            )
+        }
         Some(mark) => {
             let highest = mark.highest.map_or_else(|| "nothing".to_owned(), |at| at.to_string());
             format!("floor {}, signed up to {highest}", mark.floor)

@@ -13,13 +13,15 @@ mod source;
 
 use super::common::Done;
 use crate::{
-    admin::{api::KeyRow, client::AdminClient},
+    admin::{
+        api::{ChainRow, KeyRow},
+        client::AdminClient,
+    },
     cli::common::Usage,
 };
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
-use signonce_core::Chain;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
 use std::path::Path;
 
@@ -80,7 +82,7 @@ fn write_record(file: &Path, record: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// The chain that was named, by name or genesis hash.
-pub(super) async fn find_chain(admin: &AdminClient, named: &str) -> anyhow::Result<Chain> {
+pub(super) async fn find_chain(admin: &AdminClient, named: &str) -> anyhow::Result<ChainRow> {
     let chains = admin.chains().await?;
     let found = chains.iter().find(|chain| chain.name == named || chain.genesis.to_string() == named);
     if let Some(chain) = found {

@@ -8,12 +8,15 @@ use super::{
     find_chain,
     floors::{Reached, VoteFloors, describe},
     import::wait_open,
-    place::{Node, Place},
+    place::{Node, Place, nodes},
     quiet::{Quiet, Watched},
     source::{Found, Skipped, Source},
 };
 use crate::{
-    admin::client::{AdminClient, CallError},
+    admin::{
+        api::ChainRow,
+        client::{AdminClient, CallError},
+    },
     cli::common::{Confirm, Done, NotYet, Reach, Usage, say, table},
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
@@ -62,9 +65,10 @@ pub(super) struct Args {
     /// The old validator's RPC: http://, https://, ws:// or wss://.
     #[arg(long, value_name = "URL")]
     node_url: Option<Uri>,
-    /// Another node of the chain, which says how far the chain is and shows what is signed on it.
+    /// Another node of the chain, which says how far the chain is and shows what is signed on it. It must be up to date,
+    /// by the slots in its blocks. Repeatable: the keys start above what each of them says.
     #[arg(long, value_name = "URL")]
-    chain_url: Option<Uri>,
+    chain_url: Vec<Uri>,
     /// PEM: authorities for wss:// and https://, in place of this machine's.
     #[arg(long, value_name = "FILE")]
     chain_ca: Option<PathBuf>,
@@ -139,24 +143,25 @@ struct Moved {
 struct Move<'a> {
     args: &'a Args,
     admin: AdminClient,
-    chain: Chain,
+    chain: ChainRow,
     node: Option<Node>,
-    other: Option<Node>,
+    others: Vec<Node>,
     record: Record,
     file: PathBuf,
+    /// What the nodes at --chain-url were found to be, for the plan.
+    seen: Vec<String>,
 }
 
 pub(super) async fn run(args: Args) -> Done {
     let admin = args.reach.client()?;
     let chain = find_chain(&admin, &args.chain).await?;
     let (keys, skipped) = args.source.read()?;
-    let node = |option, url: &Option<Uri>| {
-        url.as_ref().map(|url| Node::new(option, url, args.chain_ca.as_deref())).transpose()
-    };
-    let (node, other) = (node("--node-url", &args.node_url)?, node("--chain-url", &args.chain_url)?);
+    let ca = args.chain_ca.as_deref();
+    let node = args.node_url.as_ref().map(|url| Node::new("--node-url", url, ca)).transpose()?;
+    let others = nodes("--chain-url", &args.chain_url, ca)?;
     let file = args.record.clone().unwrap_or_else(|| format!("move-in-{}.json", args.group).into());
     let record = Record::open(&file, &chain, &args)?;
-    let mut this = Move { args: &args, admin, chain, node, other, record, file };
+    let mut this = Move { args: &args, admin, chain, node, others, record, file, seen: Vec::new() };
     this.go(keys, &skipped).await?;
     args.reach.output.done(&this.record, this.record.receipt())?;
     Ok(ExitCode::SUCCESS)
@@ -290,10 +295,14 @@ impl Move<'_> {
     /// How far the votes are by now.
     async fn reached(&mut self) -> anyhow::Result<Reached> {
         let old = self.record.old_node.as_ref().map(|old| old.place);
-        let now = match &self.other {
-            Some(other) => Some(other.place(&self.chain).await.context("--chain-url")?),
-            None => None,
-        };
+        let mut now: Option<Place> = None;
+        for (url, other) in self.args.chain_url.iter().zip(&self.others) {
+            let place = other.place(&self.chain).await.with_context(|| format!("--chain-url {url}"))?;
+            if let Some(head) = place.head {
+                self.seen.push(format!("{url} is at block {}: {head}.", place.best));
+            }
+            now = Some(now.map_or(place, |before| before.or_further(place)));
+        }
         if let (Some(old), None) = (old, now) {
             let age = Duration::from_millis(unix_ms().saturating_sub(old.at_ms));
             if age > WORD_LASTS {
@@ -319,6 +328,7 @@ impl Move<'_> {
         there: &[(PathBuf, KeyId)],
         skipped: &[Skipped],
     ) -> anyhow::Result<()> {
+        self.seen.clear();
         let reached = self.reached().await?;
         let members = recipients(&self.admin).await?.len();
         let mut rows = Vec::new();
@@ -344,12 +354,21 @@ impl Move<'_> {
         for Skipped { file, why } in skipped {
             text.push_str(&format!("Left where it is: {}: {why}\n", file.display()));
         }
-        text.push_str(&match (&self.args.chain_url, self.args.watch_blocks) {
-            (None, _) => "Nobody looks at the chain: there is no --chain-url.".to_owned(),
-            (Some(_), 0) => "Nobody looks at the chain: --watch-blocks 0.".to_owned(),
-            (Some(url), blocks) => format!(
-                "Before they are armed, {url} has to show {blocks} blocks without anything signed by them; and \
-                 {blocks} blocks after."
+        if let Some(OldNode { url, place: Place { head: Some(head), best, .. }, .. }) = &self.record.old_node
+        {
+            text.push_str(&format!("The old node ({url}) was at block {best}: {head}.\n"));
+        }
+        for seen in &self.seen {
+            text.push_str(&format!("{seen}\n"));
+        }
+        let urls: Vec<String> = self.args.chain_url.iter().map(ToString::to_string).collect();
+        text.push_str(&match (urls.as_slice(), self.args.watch_blocks) {
+            ([], _) => "Nobody looks at the chain: there is no --chain-url.".to_owned(),
+            (_, 0) => "Nobody looks at the chain: --watch-blocks 0.".to_owned(),
+            (urls, blocks) => format!(
+                "Before they are armed, each of these has to show {blocks} blocks without anything signed by them, and \
+                 {blocks} blocks after: {}.",
+                urls.join(", ")
             ),
         });
         text.push_str(
@@ -431,13 +450,16 @@ impl Move<'_> {
 
     /// A look at the chain, where one is wanted.
     fn quiet(&self, keys: &[KeyId]) -> anyhow::Result<Option<Quiet>> {
-        let (Some(url), 1..) = (&self.args.chain_url, self.args.watch_blocks) else { return Ok(None) };
+        if self.args.chain_url.is_empty() || self.args.watch_blocks == 0 {
+            return Ok(None);
+        }
         let since = self.record.chain_at.map(|now| match &self.record.old_node {
             Some(old) => now.raised_by(old.place),
             None => now,
         });
         let quiet = Quiet {
-            url: url.clone(),
+            urls: self.args.chain_url.clone(),
+            chain: self.chain.clone(),
             authorities: self.args.chain_ca.clone(),
             keys: keys.to_vec(),
             blocks: self.args.watch_blocks,

@@ -5,7 +5,7 @@
 
 use super::place::{Node, Place};
 use crate::{
-    admin::client::AdminClient,
+    admin::{api::ChainRow, client::AdminClient},
     audit::watch::{
         Plan, Told, Watcher,
         http::Dialer,
@@ -13,6 +13,7 @@ use crate::{
     },
     cli::common::{NotYet, Usage, say},
 };
+use anyhow::Context as _;
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{Duty, KeyId};
@@ -31,8 +32,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// What to look at.
 pub(super) struct Quiet {
-    /// A node of the chain.
-    pub url: Uri,
+    /// Nodes of the chain: each has to show it.
+    pub urls: Vec<Uri>,
+    /// The chain.
+    pub chain: ChainRow,
     /// Authorities for TLS, in place of this machine's.
     pub authorities: Option<PathBuf>,
     /// The keys.
@@ -61,15 +64,27 @@ impl Quiet {
     /// is ours; without, the keys must not sign at all.
     ///
     /// # Errors
-    /// If the chain stands still or cannot be seen.
+    /// If the chain stands still or cannot be seen, or a node is not up to date: it would show old blocks, or none.
     pub async fn watch(self, admin: Option<AdminClient>) -> anyhow::Result<Watched> {
+        let looks = self.urls.iter().map(|url| self.watch_at(url, admin.clone()));
+        let seen = futures::future::try_join_all(looks).await?;
+        let one = |one: Watched, other: Watched| Watched {
+            from: one.from.max(other.from),
+            to: one.to.min(other.to),
+            signed_elsewhere: one.signed_elsewhere.or(other.signed_elsewhere),
+        };
+        seen.into_iter().reduce(one).context("there is a node to look at")
+    }
+
+    async fn watch_at(&self, url: &Uri, admin: Option<AdminClient>) -> anyhow::Result<Watched> {
         let dialer = Dialer::new(self.authorities.as_deref()).map_err(Usage)?;
-        let node = Node::new("--chain-url", &self.url, self.authorities.as_deref())?;
+        let node = Node::new("--chain-url", url, self.authorities.as_deref())?;
         let from = node.best().await.map_err(|error| NotYet(format!("--chain-url: {error}")))?.0;
+        node.head(&self.chain).await?;
         // Once the last block is there, its signatures still have to be looked up in the audit.
         let linger = if admin.is_some() { 2 * GRACE } else { Duration::ZERO };
         let keys = self.keys.iter().filter_map(watched).collect();
-        let plan = Plan { url: self.url.clone(), dialer, admin, keys: Some(keys), grace: GRACE };
+        let plan = Plan { url: url.clone(), dialer, admin, keys: Some(keys), grace: GRACE };
         let mut found = None;
         let watching = Watcher::new(plan).run(|told| {
             match told {
@@ -87,6 +102,9 @@ impl Quiet {
             }
             to = passed(&node, from, self.blocks, linger) => to?,
         };
+        if found.is_none() {
+            node.head(&self.chain).await?;
+        }
         let signed_elsewhere = found.map(|sighting: Sighting| {
             format!(
                 "{} was signed with {} elsewhere (seen in {})",
@@ -100,7 +118,11 @@ impl Quiet {
     fn is_new(&self, sighting: &Sighting) -> bool {
         let Some(since) = &self.since else { return true };
         match &sighting.duty {
-            Duty::BabeBlock { slot } | Duty::AuraBlock { slot, .. } => *slot > since.slot,
+            Duty::BabeBlock { slot } | Duty::AuraBlock { slot, .. } => {
+                let clock = self.chain.clock();
+                let then = clock.begin_ms(clock.counting_at(since.at_ms), since.slot);
+                clock.read(*slot, since.at_ms).is_none_or(|(_, begin)| begin > then)
+            }
             Duty::GrandpaVote { set_id, round, .. } => {
                 since.grandpa.is_none_or(|(set, at)| (*set_id, *round) > (set, at.saturating_add(1)))
             }

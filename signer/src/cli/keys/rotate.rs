@@ -7,12 +7,12 @@
 use super::{
     find_chain,
     generate::POLKADOT,
-    place::Node,
+    place::{Node, nodes},
     set::{Elsewhere, Entry, Fresh, MadeSet, entries, statement},
 };
 use crate::{
     admin::{
-        api::KeyRow,
+        api::{ChainRow, KeyRow},
         client::{AdminClient, CallError},
     },
     cli::common::{Confirm, Done, NotYet, Reach, Usage, say, table},
@@ -64,9 +64,10 @@ pub(super) struct Args {
     /// Remove the old keys for ever, after --finish. Parachain disputes can ask for the keys of the last six sessions.
     #[arg(long)]
     remove: bool,
-    /// A node of the chain, to see which keys it uses. Without it --finish believes you.
+    /// A node of the chain, to see which keys it uses. It must be up to date, by the slots in its blocks. Repeatable: each
+    /// of them has to say so. Without it --finish believes you.
     #[arg(long, value_name = "URL", requires = "finish")]
-    chain_url: Option<Uri>,
+    chain_url: Vec<Uri>,
     /// PEM: authorities for wss:// and https://, in place of this machine's.
     #[arg(long, value_name = "FILE")]
     chain_ca: Option<PathBuf>,
@@ -135,7 +136,7 @@ pub(super) async fn run(args: Args) -> Done {
 async fn begin(
     args: &Args,
     admin: &AdminClient,
-    chain: &Chain,
+    chain: &ChainRow,
     before: Option<&Record>,
     file: &Path,
 ) -> anyhow::Result<Record> {
@@ -190,15 +191,11 @@ async fn finish(args: &Args, admin: &AdminClient, mut record: Record, file: &Pat
         Stage::Finished | Stage::Removed => return Ok(record),
         Stage::Overlapping => {}
     }
-    let seen = match &args.chain_url {
-        Some(url) => {
-            let node = Node::new("--chain-url", url, args.chain_ca.as_deref())?;
-            node.place(&find_chain(admin, &args.chain).await?).await.context("--chain-url")?;
-            changed_over(&node, &record).await?
-        }
-        None => "Nobody looks at the chain: there is no --chain-url. If it still uses the old keys, the validator \
+    let seen = match args.chain_url.is_empty() {
+        true => "Nobody looks at the chain: there is no --chain-url. If it still uses the old keys, the validator \
                  falls silent."
             .to_owned(),
+        false => look(args, admin, &record).await?,
     };
     let ids: Vec<String> = record.old.iter().map(|id| format!("  {id}")).collect();
     args.confirm.ask(format!("{seen}\nWill disable the old keys:\n{}", ids.join("\n")))?;
@@ -211,6 +208,24 @@ async fn finish(args: &Args, admin: &AdminClient, mut record: Record, file: &Pat
     record.state = Stage::Finished;
     record.write(file)?;
     Ok(record)
+}
+
+/// What every node says of the keys, and how old that is.
+///
+/// # Errors
+/// As [`changed_over`], of any of them; or if one is not up to date.
+async fn look(args: &Args, admin: &AdminClient, record: &Record) -> anyhow::Result<String> {
+    let chain = find_chain(admin, &args.chain).await?;
+    let mut text = String::new();
+    for (url, node) in
+        args.chain_url.iter().zip(nodes("--chain-url", &args.chain_url, args.chain_ca.as_deref())?)
+    {
+        let place = node.place(&chain).await.with_context(|| format!("--chain-url {url}"))?;
+        let uses = changed_over(&node, record).await?;
+        let head = place.head.map_or_else(String::new, |head| head.to_string());
+        text.push_str(&format!("By {url} ({head}):\n{uses}"));
+    }
+    Ok(text)
 }
 
 /// Removes the old keys, which are disabled already.

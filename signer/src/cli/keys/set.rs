@@ -4,7 +4,10 @@
 
 use super::floors::describe;
 use crate::{
-    admin::client::{AdminClient, CallError},
+    admin::{
+        api::ChainRow,
+        client::{AdminClient, CallError},
+    },
     cli::common::{Usage, say, table},
     enroll::{EnrollError, NewKey, enroll, new_key_floors, recipients},
 };
@@ -131,7 +134,12 @@ impl Fresh {
     ///
     /// # Errors
     /// If there is no randomness to be had.
-    pub fn make(entries: &[Entry], chain: &Chain, group: &str, statement: &Payload) -> anyhow::Result<Self> {
+    pub fn make(
+        entries: &[Entry],
+        chain: &ChainRow,
+        group: &str,
+        statement: &Payload,
+    ) -> anyhow::Result<Self> {
         let (mut keys, mut secrets, mut blob) = (Vec::new(), Vec::new(), Vec::new());
         let mut proofs = Some(Vec::new());
         for entry in entries {
@@ -144,7 +152,7 @@ impl Fresh {
                     let Some(scheme) = key_type.schemes().first().copied() else { continue };
                     let secret = SecretKey::generate(scheme)?;
                     let id = KeyId { key_type: *key_type, public: secret.public() };
-                    let floors = new_key_floors(*key_type, chain, unix_ms());
+                    let floors = new_key_floors(*key_type, chain.clock(), unix_ms());
                     let proof = secret.sign(statement.to_sign())?.as_bytes().to_vec();
                     blob.extend(id.public.as_bytes());
                     keys.push(MadeKey { id, scheme, floors });

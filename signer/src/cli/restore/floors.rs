@@ -1,24 +1,40 @@
 //! From where on the keys of a backup sign in the new cluster.
 //!
 //! The backup knows what was signed until it was made; the old cluster went on. For slots the clock bounds how far: no
-//! signer takes a slot more than a few from now. For votes nothing here does, so the operator says it, from the chain.
+//! signer took a slot further from its clock than its tolerance. For votes nothing here does, so the operator says it,
+//! from the chain.
 
 use super::KeyLine;
-use crate::{admin::api::KeyRow, cli::common::Usage, enroll::slot_at};
+use crate::{admin::api::KeyRow, backup::Manifest, cli::common::Usage};
 use serde::Serialize;
-use signonce_core::{Chain, Key, KeyState, Position, State};
-use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId};
+use signonce_core::{Chain, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State};
+use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
 use std::fmt;
 
-/// Slots after now that are left to the old cluster, at least: the tolerance of its clocks, twice.
-const LEAST_MARGIN: u64 = 6;
+/// How far the clocks of the old cluster may have been ahead of those that are asked now. Signers have no bound on how
+/// wrong their clocks are, only on jumps; a machine with a time service is well within this.
+const CLOCKS_MS: u64 = 60_000;
+
+/// What bounds the slots that the old cluster can have signed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Now, by the clock that is furthest.
+    pub now_ms: u64,
+    /// How many slots from its clock the old cluster took.
+    pub tolerance: u64,
+}
 
 /// Where keys start that no clock says it of. CHAIN= can be left out if the backup has one chain.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct FloorArgs {
-    /// Slots after now before BABE and AURA keys sign.
-    #[arg(long, value_name = "SLOTS", default_value_t = 16, value_parser = clap::value_parser!(u64).range(LEAST_MARGIN..))]
+    /// Slots after now before BABE and AURA keys sign, if more than the old cluster's tolerance and a minute for its
+    /// clocks: give more where its clocks may have been further ahead.
+    #[arg(long, value_name = "SLOTS", default_value_t = 0)]
     slot_margin: u64,
+    /// For a backup that does not say it: the largest `limits.slot_tolerance` that any node of the old cluster ever had
+    /// (3, if nobody set it).
+    #[arg(long, value_name = "SLOTS")]
+    old_slot_tolerance: Option<u64>,
     /// For gran keys: the first set and round to vote in. With the old cluster stopped, take the set that the chain is
     /// in, and give the NEXT one with round 0.
     #[arg(long, value_name = "[CHAIN=]SET:ROUND")]
@@ -47,6 +63,10 @@ pub(super) enum Outcome {
     Removed,
     /// An earlier run of the command has armed it.
     ArmedBefore,
+    /// It signs once another key officer agrees.
+    Proposed,
+    /// It would sign if this were no drill.
+    Rehearsed,
 }
 
 impl fmt::Display for Outcome {
@@ -58,6 +78,8 @@ impl fmt::Display for Outcome {
             Self::Registered => "registered",
             Self::Removed => "removed",
             Self::ArmedBefore => "armed before",
+            Self::Proposed => "PROPOSED",
+            Self::Rehearsed => "armed, were it no drill",
         })
     }
 }
@@ -75,6 +97,18 @@ pub(super) struct PlannedKey {
     pub sealed: Option<Vec<u8>>,
     /// Whether an earlier run has registered it.
     pub is_there: bool,
+    /// What the new cluster is told that the backup knows of it. None for what has no floor, and for slot keys that are
+    /// armed at once.
+    pub left: Option<LeftKey>,
+}
+
+impl PlannedKey {
+    /// The same for practice: nothing is armed.
+    pub fn rehearse(&mut self) {
+        if self.line.outcome == Outcome::Armed {
+            self.line.outcome = Outcome::Rehearsed;
+        }
+    }
 }
 
 impl FloorArgs {
@@ -82,15 +116,37 @@ impl FloorArgs {
     ///
     /// # Errors
     /// If a floor cannot be read, belongs to no chain, or is not past what the backup knows to be signed.
-    pub fn plan(&self, state: &State, there: &[KeyRow], now_ms: u64) -> Result<Vec<PlannedKey>, Usage> {
+    pub fn plan(&self, state: &State, there: &[KeyRow], bounds: Bounds) -> Result<Vec<PlannedKey>, Usage> {
         let given = self.read(state)?;
         let keys = state.keys().map(|key| {
             let chain = state.registry().chain(&key.chain).expect("a state has the chains of its keys");
             let row = there.iter().find(|row| row.id == key.id);
-            let line = self.line(state, key, chain, &given, row, now_ms)?;
-            Ok(PlannedKey { line, sealed: None, is_there: row.is_some() })
+            let line = self.line(state, key, chain, &given, row, bounds)?;
+            let left = self.left(state, key, chain, &line, bounds);
+            Ok(PlannedKey { line, sealed: None, is_there: row.is_some(), left })
         });
         keys.collect()
+    }
+
+    /// What a key must be above in the new cluster, if it is not armed by this very run at a floor of the clock.
+    fn left(
+        &self,
+        state: &State,
+        key: &Key,
+        chain: &Chain,
+        line: &KeyLine,
+        bounds: Bounds,
+    ) -> Option<LeftKey> {
+        let known = match (line.outcome, key.id.key_type) {
+            (Outcome::Removed | Outcome::ArmedBefore, _) => return None,
+            (_, KeyType::AuthorityDiscovery | KeyType::ImOnline) => return None,
+            (Outcome::Armed, KeyType::Babe | KeyType::Aura) => return None,
+            // The old cluster may have armed it after the backup.
+            (_, KeyType::Babe | KeyType::Aura) => self.slot_floor(state, key, chain, line.from, bounds),
+            (_, vote) => line.from.unwrap_or_else(|| nothing_signed(vote)),
+        };
+        let disabled = key.state == KeyState::Disabled;
+        Some(LeftKey { id: key.id, floors: known.into(), disabled })
     }
 
     fn line(
@@ -100,7 +156,7 @@ impl FloorArgs {
         chain: &Chain,
         given: &[(String, Position)],
         row: Option<&KeyRow>,
-        now_ms: u64,
+        bounds: Bounds,
     ) -> Result<KeyLine, Usage> {
         let from = unsigned_from(state, key)?;
         let line = |outcome, to, next| KeyLine {
@@ -120,17 +176,14 @@ impl FloorArgs {
                 let floor = row.and_then(|row| row.watermarks.first()).map(|mark| mark.floor);
                 return Ok(line(Outcome::ArmedBefore, floor, None));
             }
-            // An operator has disabled it since: what an earlier run leaves to be armed is either registered, or a key
-            // that needs a floor, and to give one is an operator's word.
-            (KeyState::Armed, Some(KeyState::Disabled)) if !needs_a_word(key.id.key_type) => {
-                return Ok(line(Outcome::Disabled, None, None));
-            }
+            // An operator has disabled it since: what an earlier run leaves to be armed is registered.
+            (KeyState::Armed, Some(KeyState::Disabled)) => return Ok(line(Outcome::Disabled, None, None)),
             (KeyState::Registered, _) => return Ok(line(Outcome::Registered, None, None)),
             (KeyState::Disabled, _) => return Ok(line(Outcome::Disabled, None, None)),
             (KeyState::Armed, _) => {}
         }
         let to = match key.id.key_type {
-            KeyType::Babe | KeyType::Aura => Some(self.slot_floor(chain, from, now_ms)),
+            KeyType::Babe | KeyType::Aura => Some(self.slot_floor(state, key, chain, from, bounds)),
             KeyType::AuthorityDiscovery | KeyType::ImOnline => return Ok(line(Outcome::Armed, None, None)),
             KeyType::Grandpa | KeyType::Beefy | KeyType::Para => {
                 let own = given.iter().find(|(name, at)| *name == chain.name && at.fits(key.id.key_type));
@@ -139,19 +192,57 @@ impl FloorArgs {
         };
         match (to, from) {
             (None, _) => Ok(line(Outcome::Disarmed, None, Some(arm_hint(key)))),
-            (Some(to), Some(from)) if to.is_below(from) == Some(true) => Err(Usage(format!(
-                "key {}: the floor {to} is not past what the backup knows to be signed: the lowest there can be is \
-                 {from}, and the old cluster went on after the backup",
-                key.id
-            ))),
+            (Some(to), Some(from)) if needs_a_word(key.id.key_type) && from.is_below(to) != Some(true) => {
+                Err(Usage(format!(
+                    "key {}: the floor {to} is not past what the backup knows to be signed: it must be above {from}, \
+                     and the old cluster went on after the backup",
+                    key.id
+                )))
+            }
             (Some(to), _) => Ok(line(Outcome::Armed, Some(to), None)),
         }
     }
 
-    /// Past the backup, and past every slot that the old cluster's clocks can have allowed until now.
-    fn slot_floor(&self, chain: &Chain, from: Option<Position>, now_ms: u64) -> Position {
-        let now = Position::Slot { slot: slot_at(chain, now_ms).saturating_add(1 + self.slot_margin) };
-        from.filter(|from| now.is_below(*from) == Some(true)).unwrap_or(now)
+    /// How far from its clock the old cluster took slots. What the backup says of it is what was so when it was made;
+    /// until the cluster ended it can have been made as wide as it gets.
+    ///
+    /// # Errors
+    /// If the backup does not say it, and nobody else does.
+    pub fn tolerance(&self, manifest: &Manifest) -> Result<u64, Usage> {
+        let known = manifest.slot_tolerance.or(self.old_slot_tolerance).ok_or_else(|| {
+            Usage(
+                "this backup is of a cluster that did not keep how far from their clocks its signers took slots, so \
+                 nobody here knows which slots it signed: give the largest limits.slot_tolerance of its nodes with \
+                 --old-slot-tolerance (3, if nobody set it)"
+                    .into(),
+            )
+        })?;
+        Ok(known.max(self.old_slot_tolerance.unwrap_or_default()).max(MAX_SLOT_TOLERANCE))
+    }
+
+    /// Past the backup, and past every slot that the old cluster's clocks can have allowed until now. By time: what a
+    /// number means may change.
+    fn slot_floor(
+        &self,
+        state: &State,
+        key: &Key,
+        chain: &Chain,
+        from: Option<Position>,
+        bounds: Bounds,
+    ) -> Position {
+        let Bounds { now_ms, tolerance } = bounds;
+        let clock = state.registry().clock(chain);
+        let (present, newest) = (clock.counting_at(now_ms), clock.newest());
+        let longest = (present..=newest).map(|counting| clock.duration_ms(counting)).max();
+        let slot_ms = longest.unwrap_or_else(|| clock.duration_ms(present));
+        let signed_ms = CLOCKS_MS.saturating_add(tolerance.saturating_mul(slot_ms));
+        let margin_ms = signed_ms.saturating_add(1).max((1 + self.slot_margin).saturating_mul(slot_ms));
+        let known_ms = match from {
+            Some(Position::Slot { slot }) => clock.begin_ms(state.counting(&key.id), slot),
+            _ => 0,
+        };
+        let (_, slot) = clock.first_from(now_ms.saturating_add(margin_ms).max(known_ms));
+        Position::Slot { slot }
     }
 
     /// The floors that were given, by name of the chain.
@@ -196,6 +287,18 @@ fn unsigned_from(state: &State, key: &Key) -> Result<Option<Position>, Usage> {
         }
     }
     Ok(Some(from))
+}
+
+/// The position that all others of a vote are above.
+fn nothing_signed(vote: KeyType) -> Position {
+    match vote {
+        KeyType::Grandpa => Position::Grandpa { set_id: SetId(0), round: Round(0) },
+        KeyType::Beefy => Position::Beefy { set_id: SetId(0), block: BlockNumber(0) },
+        KeyType::Para => Position::Para { session: SessionIndex(0) },
+        KeyType::Babe | KeyType::Aura | KeyType::AuthorityDiscovery | KeyType::ImOnline => {
+            Position::Slot { slot: Slot(0) }
+        }
+    }
 }
 
 fn arm_hint(key: &Key) -> String {
@@ -253,9 +356,9 @@ fn para(text: &str) -> Option<Position> {
 mod tests {
     use super::*;
     use signonce_core::{Change, Command, Floors, Limits, RequestId};
-    use signonce_protocol::{ChainFormat, GenesisHash, KeyId, LogIndex, NodeId, Slot};
+    use signonce_protocol::{ChainFormat, GenesisHash, KeyId, LogIndex, NodeId};
 
-    const NOW: u64 = 6_000 * 1_000_000;
+    const NOW: Bounds = Bounds { now_ms: 6_000 * 1_000_000, tolerance: MAX_SLOT_TOLERANCE };
 
     fn key(key_type: KeyType) -> KeyId {
         let mut public = vec![7; key_type.schemes()[0].public_len()];
@@ -295,7 +398,13 @@ mod tests {
 
     fn args(grandpa: &[&str]) -> FloorArgs {
         let grandpa_floor = grandpa.iter().map(|text| (*text).to_owned()).collect();
-        FloorArgs { slot_margin: 16, grandpa_floor, beefy_floor: vec![], para_floor: vec![] }
+        FloorArgs {
+            slot_margin: 0,
+            old_slot_tolerance: None,
+            grandpa_floor,
+            beefy_floor: vec![],
+            para_floor: vec![],
+        }
     }
 
     fn planned(args: &FloorArgs, key_type: KeyType) -> KeyLine {
@@ -307,10 +416,70 @@ mod tests {
     fn slots_begin_some_after_now_and_never_below_the_backup() {
         let line = planned(&args(&[]), KeyType::Babe);
         assert_eq!(line.outcome, Outcome::Armed);
-        assert_eq!(line.to, Some(Position::Slot { slot: Slot(1_000_017) }));
-        let chain = state().chains().next().unwrap().clone();
-        let ahead = Position::Slot { slot: Slot(2_000_000) };
-        assert_eq!(args(&[]).slot_floor(&chain, Some(ahead), NOW), ahead);
+        // Thirty for the tolerance, ten for a minute of clocks, and one more.
+        assert_eq!(line.to, Some(Position::Slot { slot: Slot(1_000_041) }));
+        let floor = |args: FloorArgs, from, bounds| {
+            let state = state();
+            let chain = state.chains().next().unwrap().clone();
+            let key = state.key(&key(KeyType::Babe)).unwrap().clone();
+            let from = Some(Position::Slot { slot: Slot(from) });
+            let Position::Slot { slot } = args.slot_floor(&state, &key, &chain, from, bounds) else {
+                panic!()
+            };
+            slot.0
+        };
+        assert_eq!(floor(args(&[]), 2_000_000, NOW), 2_000_000);
+        assert_eq!(floor(FloorArgs { slot_margin: 99, ..args(&[]) }, 5, NOW), 1_000_100);
+        assert_eq!(floor(FloorArgs { slot_margin: 7, ..args(&[]) }, 5, NOW), 1_000_041, "never less");
+        // An old cluster with a fence of its own: what it took at most is left out.
+        let wide = Bounds { tolerance: 200, ..NOW };
+        assert_eq!(floor(args(&[]), 5, wide), 1_000_211);
+    }
+
+    #[test]
+    fn a_backup_that_does_not_say_how_wide_the_fence_was_takes_somebodys_word_for_it() {
+        let manifest = |slot_tolerance: Option<u64>| -> Manifest {
+            let mut value = serde_json::json!({
+                "format": "signonce-backup", "version": 1, "cluster": "ab", "node": 1, "applied": 1,
+                "stateHash": format!("0x{}", "00".repeat(32)), "featureLevel": 4, "createdMs": 1,
+                "software": "0", "counts": { "chains": 0, "keys": 0, "clients": 0 }, "files": [],
+            });
+            if let Some(slots) = slot_tolerance {
+                value["slotTolerance"] = slots.into();
+            }
+            Manifest::read(value.to_string().as_bytes()).unwrap()
+        };
+        let given = |slots| FloorArgs { old_slot_tolerance: slots, ..args(&[]) };
+        assert_eq!(given(None).tolerance(&manifest(Some(3))).unwrap(), MAX_SLOT_TOLERANCE);
+        assert!(given(None).tolerance(&manifest(None)).unwrap_err().0.contains("--old-slot-tolerance"));
+        assert_eq!(given(Some(200)).tolerance(&manifest(None)).unwrap(), 200);
+        assert_eq!(given(Some(200)).tolerance(&manifest(Some(3))).unwrap(), 200);
+    }
+
+    #[test]
+    fn a_change_of_the_slots_that_is_near_is_left_out_in_time() {
+        let mut state = state();
+        let babe = key(KeyType::Babe);
+        let genesis = GenesisHash([1; 32]);
+        for (at, change) in [
+            (100, Change::RaiseFeatureLevel { level: 4 }),
+            (101, Change::RemoveKey { id: babe }),
+            (
+                102,
+                Change::RetimeChain { chain: genesis, from_ms: NOW.now_ms + 6_000, slot_duration_ms: 24_000 },
+            ),
+        ] {
+            let request = RequestId { node: NodeId(1), boot: 1, seq: at };
+            let command = Command::Change { request, actor: "test".into(), time_ms: NOW.now_ms, change };
+            state.apply(LogIndex(at), command).unwrap();
+        }
+        let chain = state.chains().next().unwrap().clone();
+        let key = state.key(&babe).unwrap().clone();
+        let from = Some(Position::Slot { slot: Slot(100) });
+        let floor = args(&[]).slot_floor(&state, &key, &chain, from, NOW);
+        // A minute and thirty slots of the longer length after now, counted by that.
+        let slot = Slot((NOW.now_ms + 60_000 + 30 * 24_000 + 1).div_ceil(24_000));
+        assert_eq!(floor, Position::Slot { slot });
     }
 
     #[test]
@@ -329,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_floor_below_the_backup_or_of_no_chain_is_wrong_usage() {
-        for wrong in ["5:99", "kusama=6:0", "6", "a:b", "=6:0", ""] {
+        for wrong in ["5:99", "5:100", "kusama=6:0", "6", "a:b", "=6:0", ""] {
             assert!(args(&[wrong]).plan(&state(), &[], NOW).is_err(), "{wrong:?}");
         }
         assert!(args(&["6:0", "7:0"]).plan(&state(), &[], NOW).is_err(), "twice");

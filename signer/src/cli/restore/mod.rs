@@ -5,19 +5,23 @@ mod work;
 
 use super::{
     backup::{age, authority},
-    common::{Done, Reach, Usage, question, say, table},
+    common::{Confirm, Done, Reach, Usage, question, say, table},
 };
 use crate::{
     admin::{api::AdminStatus, client::AdminClient},
-    backup::{Verified, verify},
+    backup::{
+        Verified,
+        used::{self, Used},
+        verify,
+    },
     enroll::recipients,
 };
 use anyhow::Context as _;
-use floors::{FloorArgs, Outcome, Plan, PlannedKey};
+use floors::{Bounds, FloorArgs, Outcome, Plan, PlannedKey};
 use serde::Serialize;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
-use signonce_core::ClientState;
+use signonce_core::{ChangeError, ClientState, GUARDED_LEVEL};
 use signonce_keys::{NodeIdentity, PassphraseSource, harden_process};
 use std::{
     io::{self, IsTerminal as _},
@@ -25,8 +29,8 @@ use std::{
     process::ExitCode,
 };
 
-/// The feature level that restoring takes.
-const LEVEL: u32 = 2;
+/// The feature level that restoring takes: since then the cluster itself knows that a backup's floors are stale.
+const LEVEL: u32 = GUARDED_LEVEL;
 
 /// Restores a backup into a new cluster, when a majority of the old one is lost.
 ///
@@ -36,7 +40,8 @@ const LEVEL: u32 = 2;
 /// and para keys from where you say, since no clock tells how far they voted after the backup was made. Without a word
 /// from you such a key stays disarmed.
 ///
-/// STOP every machine of the old cluster first, and never start one again: it would sign beside the new one.
+/// STOP every machine of the old cluster first, and never start one again: it would sign beside the new one. To practise
+/// while the old cluster runs, restore with --drill: no key can ever be armed in the cluster that is made by it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce restore --new-cluster --from /backups/signonce-0a1b2c3d-node2-000000081234-1760000000000 \\\n    \
@@ -61,8 +66,15 @@ pub struct Args {
     #[command(flatten)]
     floors: FloorArgs,
     /// The id of the OLD cluster, which says that it is stopped for ever. Without it you are asked to type it.
-    #[arg(long, value_name = "CLUSTER-ID")]
+    #[arg(long, value_name = "CLUSTER-ID", conflicts_with = "drill")]
     confirm: Option<String>,
+    /// For practice, beside the cluster that runs: brings everything in and shows from where on each key would sign. The
+    /// new cluster can never arm a key, and nothing that is restored from it can either.
+    #[arg(long)]
+    drill: bool,
+    /// Do not ask before a drill.
+    #[arg(long, requires = "drill")]
+    yes: bool,
     #[command(flatten)]
     reach: Reach,
 }
@@ -73,8 +85,25 @@ pub(super) async fn run(args: Args) -> Done {
     let admin = args.reach.client()?;
     let status = admin.status().await?;
     check_cluster(&backup, &status)?;
+    if let Some(drill) = backup.state.registry().drill() {
+        anyhow::bail!(
+            "this is a backup of a drill (since its log entry {}), whose keys sign in another cluster; restore one of \
+             that cluster",
+            drill.begun
+        );
+    }
+    if let (Some(drill), false) = (status.drill, args.drill) {
+        return Err(ChangeError::Drill { begun: drill.begun }.into());
+    }
+    if !args.drill {
+        used::check(&args.from, &status.cluster)?;
+    }
     let plan = plan(&args, &backup, &admin, &status).await?;
     confirm(&args, &backup, &status, &plan)?;
+    work::begin(&admin, &backup, args.drill).await?;
+    if !args.drill {
+        used::mark(&args.from, &Used { cluster: status.cluster.clone(), time_ms: unix_ms() })?;
+    }
     let report = work::restore(&admin, &backup, plan).await.with_context(
         || "the restore was interrupted; what was done stays done, and the same command goes on from there",
     )?;
@@ -84,8 +113,9 @@ pub(super) async fn run(args: Args) -> Done {
         "chains": backup.state.chains().map(|chain| chain.name.clone()).collect::<Vec<_>>(),
         "clients": active_clients(&backup),
         "keys": report,
+        "drill": args.drill,
     });
-    args.reach.output.done(&value, tell(&backup, &status, &report))?;
+    args.reach.output.done(&value, tell(&backup, &status, &report, args.drill))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,7 +166,11 @@ async fn plan(
     // A clock that is behind must not make a floor too low.
     let now_ms = unix_ms().max(status.time_ms).max(backup.manifest.created_ms);
     let there = admin.keys().await?;
-    let keys = args.floors.plan(&backup.state, &there, now_ms)?;
+    let bounds = Bounds { now_ms, tolerance: args.floors.tolerance(&backup.manifest)? };
+    let mut keys = args.floors.plan(&backup.state, &there, bounds)?;
+    if args.drill {
+        keys.iter_mut().for_each(PlannedKey::rehearse);
+    }
     // All of them before anything is changed: a key that does not open must not stop the restore half-way.
     let seal = |planned: PlannedKey| work::reseal(&backup.state, planned, &identity, &recipients);
     let keys = keys.into_iter().map(seal).collect::<anyhow::Result<Vec<_>>>()?;
@@ -150,7 +184,11 @@ fn active_clients(backup: &Verified) -> Vec<&str> {
 
 fn confirm(args: &Args, backup: &Verified, status: &AdminStatus, plan: &Plan) -> anyhow::Result<()> {
     let old = &backup.manifest.cluster;
-    say!("{}", describe(backup, status, plan));
+    let text = describe(backup, status, plan, args.drill);
+    if args.drill {
+        return Confirm { yes: args.yes }.ask(text);
+    }
+    say!("{text}");
     let typed = match &args.confirm {
         Some(given) => given.clone(),
         None if !io::stdin().is_terminal() => {
@@ -165,13 +203,19 @@ fn confirm(args: &Args, backup: &Verified, status: &AdminStatus, plan: &Plan) ->
     anyhow::bail!("nothing was done: {:?} is not the id of the old cluster, {old}", typed.trim());
 }
 
-fn describe(backup: &Verified, status: &AdminStatus, plan: &Plan) -> String {
+fn describe(backup: &Verified, status: &AdminStatus, plan: &Plan, drill: bool) -> String {
     let manifest = &backup.manifest;
+    let warning = if drill {
+        "This is a DRILL: the cluster gets everything and can never arm a key. Its machines hold the secrets all the \
+         same: destroy their disks when you are done."
+    } else {
+        "Every machine of the old cluster must be STOPPED now and never start again with its old disk: what it signed \
+         after the backup nobody here knows, and whatever it signs from now on is signed twice."
+    };
     format!(
         "Will restore a backup of cluster {} (by node {}, after log entry {}, {} ago) into the new cluster {}.\n\
          {} chains, {} clients, {} keys sealed to {} members:\n\n{}\n\
-         Every machine of the old cluster must be STOPPED now and never start again with its old disk: what it signed \
-         after the backup nobody here knows, and whatever it signs from now on is signed twice.\n",
+         {warning}\n",
         manifest.cluster,
         manifest.node,
         manifest.applied,
@@ -214,7 +258,7 @@ fn keys_table<'a>(lines: impl Iterator<Item = &'a KeyLine>) -> String {
     table(["GROUP", "KEY", "WILL BE", "BURNT FROM", "SIGNS FROM"], cells)
 }
 
-fn tell(backup: &Verified, status: &AdminStatus, lines: &[KeyLine]) -> String {
+fn tell(backup: &Verified, status: &AdminStatus, lines: &[KeyLine], drill: bool) -> String {
     let mut text = format!(
         "Cluster {} holds what cluster {} held.\n\n{}",
         status.cluster,
@@ -223,6 +267,13 @@ fn tell(backup: &Verified, status: &AdminStatus, lines: &[KeyLine]) -> String {
     );
     for line in lines.iter().filter(|line| line.next.is_some()) {
         text.push_str(&format!("\n{}: {}", line.key, line.next.as_deref().unwrap_or_default()));
+    }
+    if drill {
+        text.push_str(
+            "\n\nThat was a drill: no key of this cluster can ever be armed. Look around, then stop its machines and \
+             destroy their disks, which hold the keys' secrets.",
+        );
+        return text;
     }
     text.push_str(
         "\n\nNext:\n  1. point the validators at the new cluster\n  2. destroy the old nodes' disks\n  \

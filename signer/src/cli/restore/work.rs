@@ -5,15 +5,18 @@ use super::{
     KeyLine,
     floors::{Outcome, Plan, PlannedKey},
 };
-use crate::{admin::client::AdminClient, backup::Verified};
+use crate::{
+    admin::client::{AdminClient, CallError},
+    backup::Verified,
+};
 use anyhow::Context as _;
 use signonce_core::{
-    Barred, BarredPlace, BuriedClient, BuriedKey, Change, ClientState, Floors, Halt, KeyState, RestoreStep,
-    State,
+    Barred, BarredPlace, BuriedClient, BuriedKey, Change, ClientState, Floors, Halt, KeyState, LeftKey,
+    RestoreStep, Retiming, State,
 };
 use signonce_keys::{NodeIdentity, Recipient, SealedKey};
-use signonce_protocol::{GenesisHash, HexArray, KeyId};
-use std::collections::{BTreeMap, BTreeSet};
+use signonce_protocol::{HexArray, KeyId};
+use std::collections::BTreeMap;
 
 /// Tombstones or floors in one change.
 const AT_A_TIME: usize = 1_000;
@@ -37,21 +40,33 @@ pub(super) fn reseal(
     Ok(PlannedKey { sealed: Some(sealed.into_bytes()), ..planned })
 }
 
+/// Whether an earlier run has finished: only keys are left to be armed then.
+async fn is_finished(admin: &AdminClient) -> anyhow::Result<bool> {
+    Ok(admin.status().await?.restored_from.is_some_and(|origin| origin.finished.is_some()))
+}
+
+/// Tells the new cluster what it is to hold. Nothing of the backup is in it yet.
+pub(super) async fn begin(admin: &AdminClient, backup: &Verified, drill: bool) -> anyhow::Result<()> {
+    if !is_finished(admin).await? {
+        let begin = if drill { RestoreStep::BeginDrill } else { RestoreStep::Begin };
+        admin.change(&Change::Restore(begin(backup.name))).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn restore(
     admin: &AdminClient,
     backup: &Verified,
-    plan: Plan,
+    mut plan: Plan,
 ) -> anyhow::Result<Vec<KeyLine>> {
     let state = &backup.state;
-    let finished = admin.status().await?.restored_from.is_some_and(|origin| origin.finished.is_some());
-    if !finished {
-        admin.change(&Change::Restore(RestoreStep::Begin(backup.name))).await?;
-    }
+    let finished = is_finished(admin).await?;
     // Once it is finished, only keys are left to be armed: operators may have changed everything else since.
     if !finished {
         chains(admin, state).await?;
     }
-    let PlanParts { registered, armed } = PlanParts::of(&plan);
+    let registered: Vec<(KeyId, Vec<u8>)> =
+        plan.keys.iter().filter_map(|planned| Some((planned.line.key, planned.sealed.clone()?))).collect();
     for (id, sealed) in registered {
         let key = state.key(&id).context("the plan is made of the state's keys")?;
         let (scheme, chain, group) = (key.scheme, key.chain, key.group.clone());
@@ -61,11 +76,9 @@ pub(super) async fn restore(
         bury(admin, state).await?;
         bar(admin, state).await?;
         clients(admin, state).await?;
+        leave(admin, &plan).await?;
     }
-    raise(admin, state, &plan).await?;
-    for (id, floors) in armed {
-        admin.change(&Change::ArmKey { id, floors }).await?;
-    }
+    arm(admin, &mut plan).await?;
     if !finished {
         let limits = Some(state.registry().default_limits());
         admin.change(&Change::SetClientLimits { name: None, limits }).await?;
@@ -77,25 +90,46 @@ pub(super) async fn restore(
     Ok(plan.keys.into_iter().map(|planned| planned.line).collect())
 }
 
-/// The keys to register, and those to arm.
-struct PlanParts {
-    registered: Vec<(KeyId, Vec<u8>)>,
-    armed: Vec<(KeyId, Floors)>,
+/// What the backup knows of keys, before the first of them is armed.
+async fn leave(admin: &AdminClient, plan: &Plan) -> anyhow::Result<()> {
+    let left: Vec<LeftKey> = plan.keys.iter().filter_map(|planned| planned.left.clone()).collect();
+    for keys in left.chunks(AT_A_TIME) {
+        admin.change(&Change::Restore(RestoreStep::Leave { keys: keys.to_vec() })).await?;
+    }
+    Ok(())
 }
 
-impl PlanParts {
-    fn of(plan: &Plan) -> Self {
-        let registered = plan.keys.iter().filter_map(|p| Some((p.line.key, p.sealed.clone()?))).collect();
-        let armed = plan.keys.iter().filter(|planned| planned.line.outcome == Outcome::Armed);
-        let armed = armed.map(|p| (p.line.key, p.line.to.map_or_else(Floors::default, Floors::from)));
-        Self { registered, armed: armed.collect() }
+/// Arms what is to be armed, or proposes it where that takes two.
+async fn arm(admin: &AdminClient, plan: &mut Plan) -> anyhow::Result<()> {
+    for PlannedKey { line, .. } in plan.keys.iter_mut().filter(|p| p.line.outcome == Outcome::Armed) {
+        let floors = line.to.map_or_else(Floors::default, Floors::from);
+        match admin.change(&Change::ArmKey { id: line.key, floors }).await {
+            Ok(_) => {}
+            Err(CallError::Proposed { id }) => {
+                line.outcome = Outcome::Proposed;
+                line.next = Some(format!(
+                    "it signs once another key officer says so: signonce proposals approve {id}"
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
 async fn chains(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
-    let there: BTreeSet<GenesisHash> = admin.chains().await?.iter().map(|chain| chain.genesis).collect();
-    for chain in state.chains().filter(|chain| !there.contains(&chain.genesis)) {
-        admin.change(&Change::AddChain(chain.clone())).await?;
+    let there = admin.chains().await?;
+    for chain in state.chains() {
+        let here = there.iter().find(|row| row.genesis == chain.genesis);
+        if here.is_none() {
+            admin.change(&Change::AddChain(chain.clone())).await?;
+        }
+        let known = here.map_or(0, |row| row.retimings.len());
+        for retiming in state.registry().retimings(&chain.genesis).iter().skip(known) {
+            let Retiming { from_ms, slot_duration_ms, .. } = *retiming;
+            let chain = chain.genesis;
+            admin.change(&Change::RetimeChain { chain, from_ms, slot_duration_ms }).await?;
+        }
     }
     Ok(())
 }
@@ -197,26 +231,6 @@ async fn officers(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     }
     if officers.require_approval {
         admin.change(&Change::RequireApproval { on: true }).await?;
-    }
-    Ok(())
-}
-
-/// Keys that are not armed remember at least what the backup knows.
-async fn raise(admin: &AdminClient, state: &State, plan: &Plan) -> anyhow::Result<()> {
-    let rows = admin.keys().await?;
-    let mut floors: BTreeMap<GenesisHash, Vec<(KeyId, Floors)>> = BTreeMap::new();
-    for PlannedKey { line, .. } in &plan.keys {
-        let (Outcome::Disarmed | Outcome::Disabled, Some(from)) = (line.outcome, line.from) else { continue };
-        let here = rows.iter().find(|row| row.id == line.key).and_then(|row| row.watermarks.first());
-        let is_lower = here.is_none_or(|mark| mark.floor.is_below(from) == Some(true));
-        if let Some(key) = state.key(&line.key).filter(|_| is_lower) {
-            floors.entry(key.chain).or_default().push((line.key, from.into()));
-        }
-    }
-    for (chain, floors) in floors {
-        for floors in floors.chunks(AT_A_TIME) {
-            admin.change(&Change::ImportWatermarks { chain, floors: floors.to_vec() }).await?;
-        }
     }
     Ok(())
 }

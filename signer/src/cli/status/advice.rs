@@ -34,6 +34,13 @@ pub(in crate::cli) fn advice(overview: &Overview) -> Vec<String> {
     if let Some(report) = freshest(overview) {
         said.extend(report.keys.iter().filter_map(silent_key));
         said.extend(crate::cli::officers::unpinned(&report.status.unpinned_officers));
+        said.extend(report.status.drill.map(|drill| {
+            format!(
+                "this cluster is a drill since log entry {}: no key of it is ever armed. Stop it and destroy its disks \
+                 when you are done",
+                drill.begun
+            )
+        }));
     }
     said
 }
