@@ -150,7 +150,8 @@ pub struct LimitsSection {
     pub slot_tolerance: u64,
     /// Log bytes kept for followers that lag; a follower further behind takes a snapshot.
     pub log_bytes_max: usize,
-    /// The most client connections at a time; as many again for admins never wait behind them.
+    /// The most connections of clients at a time. Each client may have an eighth of them; connections that have not shown
+    /// a certificate yet, admins and peers have places of their own.
     pub connections_max: u32,
     /// How long a stopping node waits for requests in flight.
     pub drain_ms: u64,

@@ -9,10 +9,13 @@
 //! A claim leaves a record in the audit, for as long as records are kept. What a client may ask in a second for a while
 //! is therefore more than it may ask for ever: its share of records is ten minutes of its full rate, refilled at a
 //! twentieth of it (at 20 a second at least). An honest validator of Polkadot claims one or two duties a second.
+//!
+//! [`Buckets`] are for whoever is no client.
 
 use signonce_core::{ClientId, ClientLimits};
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,6 +31,12 @@ const RECORDS_LEAST: f64 = 20.0;
 /// Claims that the log is asked to judge although this node would refuse them: so many at once, and one a minute.
 const DOUBTS: f64 = 10.0;
 const DOUBTS_PER_SECOND: f64 = 1.0 / 60.0;
+
+/// Buckets above which those that are full are forgotten: they say nothing that a new one does not.
+const SWEEP: usize = 1_024;
+/// Subscriptions of a client at a node, on all its connections: some machines with one certificate, and those that
+/// reconnect before their old connection is known to be gone.
+const SUBSCRIPTIONS: u32 = 8;
 
 /// What a client has used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +69,7 @@ struct Use {
     records: Bucket,
     doubts: Bucket,
     in_flight: u32,
+    subscriptions: u32,
 }
 
 /// Tokens that come back with time.
@@ -76,14 +86,64 @@ impl Bucket {
 
     /// Takes one, of a bucket with `room` that is refilled at `rate` a second. Otherwise says when there is one.
     fn take(&mut self, rate: f64, room: f64, now: Instant) -> Result<(), Duration> {
-        let since = now.saturating_duration_since(self.counted).as_secs_f64();
-        self.tokens = (self.tokens + since * rate).min(room);
+        self.take_many(1.0, rate, room, now)
+    }
+
+    /// Takes `cost`. What costs more than the bucket ever holds takes all of a full one, and the rest is owed.
+    fn take_many(&mut self, cost: f64, rate: f64, room: f64, now: Instant) -> Result<(), Duration> {
+        self.tokens = self.holds(rate, room, now);
         self.counted = self.counted.max(now);
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
+        let needed = cost.min(room.max(1.0));
+        if self.tokens >= needed {
+            self.tokens -= cost;
             return Ok(());
         }
-        Err(Duration::from_secs_f64((1.0 - self.tokens) / rate))
+        Err(Duration::from_secs_f64((needed - self.tokens) / rate))
+    }
+
+    /// What it holds at `now`.
+    fn holds(&self, rate: f64, room: f64, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(self.counted).as_secs_f64();
+        (self.tokens + since * rate).min(room)
+    }
+}
+
+/// How much one may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: u32,
+    /// At once, after a pause.
+    pub burst: u32,
+}
+
+/// Token buckets, one for each of those who ask.
+pub struct Buckets<K>(Mutex<HashMap<K, Bucket>>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Takes `cost` off the bucket of `who`.
+    ///
+    /// # Errors
+    /// If the bucket is empty: how long until it holds enough.
+    pub fn take(&self, who: K, rate: Rate, cost: u32, now: Instant) -> Result<(), Duration> {
+        let (per_second, room) = (f64::from(rate.per_second.max(1)), f64::from(rate.burst));
+        let mut buckets = self.lock();
+        if buckets.len() >= SWEEP {
+            buckets.retain(|_, bucket| bucket.holds(per_second, room, now) < room);
+        }
+        let bucket = buckets.entry(who).or_insert(Bucket::full(room, now));
+        bucket.take_many(f64::from(cost), per_second, room, now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Bucket>> {
+        // Counts are whole whatever panicked, and the process aborts on panics anyway.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,6 +151,12 @@ impl Bucket {
 fn records(limits: ClientLimits) -> (f64, f64) {
     let full = f64::from(limits.per_second.max(1));
     ((full / RECORDS_PART).max(RECORDS_LEAST).min(full), full * RECORDS_HELD)
+}
+
+/// A subscription. Gives its place back when it is dropped.
+pub struct SubscriptionPlace<'a> {
+    limiter: &'a Limiter,
+    client: ClientId,
 }
 
 /// A claim under way. Gives its place back when it is dropped.
@@ -107,11 +173,39 @@ impl Limiter {
     /// # Errors
     /// If the bucket is empty.
     pub fn request(&self, client: ClientId, limits: ClientLimits, now: Instant) -> Result<(), TooMuch> {
+        self.work(client, limits, 1, now)
+    }
+
+    /// Takes what answering costs, in plain requests, off the bucket of `client`.
+    ///
+    /// # Errors
+    /// If the bucket is empty.
+    pub fn work(
+        &self,
+        client: ClientId,
+        limits: ClientLimits,
+        cost: u32,
+        now: Instant,
+    ) -> Result<(), TooMuch> {
         let rate = f64::from(limits.per_second.max(1));
         let mut clients = self.lock();
         let used = entry(&mut clients, client, limits, now);
-        let taken = used.requests.take(rate, f64::from(limits.burst), now);
+        let taken = used.requests.take_many(f64::from(cost), rate, f64::from(limits.burst), now);
         taken.map_err(|retry_after| TooMuch { retry_after, of: Share::Requests })
+    }
+
+    /// Takes a place for one subscription of `client`.
+    ///
+    /// # Errors
+    /// If it has as many as it may: how many that is.
+    pub fn subscription(&self, client: ClientId, limits: ClientLimits) -> Result<SubscriptionPlace<'_>, u32> {
+        let mut clients = self.lock();
+        let used = entry(&mut clients, client, limits, Instant::now());
+        if used.subscriptions >= SUBSCRIPTIONS {
+            return Err(SUBSCRIPTIONS);
+        }
+        used.subscriptions += 1;
+        Ok(SubscriptionPlace { limiter: self, client })
     }
 
     /// Takes one record of the audit off the share of `client`.
@@ -158,6 +252,7 @@ fn entry(clients: &mut HashMap<ClientId, Use>, id: ClientId, limits: ClientLimit
         records: Bucket::full(records(limits).1, now),
         doubts: Bucket::full(DOUBTS, now),
         in_flight: 0,
+        subscriptions: 0,
     };
     clients.entry(id).or_insert_with(full)
 }
@@ -166,6 +261,14 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(used) = self.limiter.lock().get_mut(&self.client) {
             used.in_flight = used.in_flight.saturating_sub(1);
+        }
+    }
+}
+
+impl Drop for SubscriptionPlace<'_> {
+    fn drop(&mut self) {
+        if let Some(used) = self.limiter.lock().get_mut(&self.client) {
+            used.subscriptions = used.subscriptions.saturating_sub(1);
         }
     }
 }
@@ -194,6 +297,29 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_costs_more_is_paid_for_even_if_a_bucket_never_holds_as_much() {
+        let (limiter, start) = (Limiter::default(), Instant::now());
+        limiter.work(A, LIMITS, 23, start).unwrap();
+        let refused = limiter.request(A, LIMITS, start).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_millis(2_100), "20 are owed, and one is wanted");
+        limiter.request(A, LIMITS, start + refused.retry_after).unwrap();
+        assert!(limiter.work(A, LIMITS, 2, start + refused.retry_after).is_err());
+    }
+
+    #[test]
+    fn buckets_of_those_who_are_quiet_are_forgotten() {
+        let (buckets, start) = (Buckets::default(), Instant::now());
+        let rate = Rate { per_second: 10, burst: 3 };
+        for who in 0..SWEEP {
+            buckets.take(who, rate, 1, start).unwrap();
+        }
+        buckets.take(0, rate, 2, start).unwrap();
+        buckets.take(SWEEP, rate, 1, start + Duration::from_millis(100)).unwrap();
+        assert_eq!(buckets.lock().len(), 2, "the one that has asked much, and the new one");
+        assert!(buckets.take(0, rate, 2, start + Duration::from_millis(100)).is_err());
+    }
+
+    #[test]
     fn one_client_takes_nothing_from_another() {
         let (limiter, now) = (Limiter::default(), Instant::now());
         while limiter.request(A, LIMITS, now).is_ok() {}
@@ -216,6 +342,17 @@ mod tests {
         limiter.request(A, LIMITS, now).unwrap();
         assert!(limiter.request(A, less, now).is_ok());
         assert!(limiter.request(A, less, now).is_err());
+    }
+
+    #[test]
+    fn a_client_has_a_few_subscriptions_and_gets_the_place_of_one_that_ended() {
+        let limiter = Limiter::default();
+        let subscribe = |client| limiter.subscription(client, LIMITS);
+        let mut places: Vec<_> = (0..SUBSCRIPTIONS).map(|_| subscribe(A).ok().unwrap()).collect();
+        assert!(subscribe(A).is_err());
+        assert!(subscribe(B).is_ok());
+        places.pop();
+        assert!(subscribe(A).is_ok());
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //! the registry: no client can make new series. Every metric is explained in `docs/metrics.md`.
 
 pub mod clients;
+pub mod connections;
 pub mod keys;
 pub mod machine;
 pub mod requests;
 
+pub use connections::PortMetrics;
 pub use requests::{Method, Outcome};
 
 use crate::{readiness::Gate, telemetry};
+use connections::Connections;
 use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
@@ -20,18 +23,13 @@ use signonce_cluster::{ClusterMetrics, Latency, Stage, Stages};
 use signonce_protocol::{DutyClass, NodeId, rpc::ErrorCode};
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PortLabel {
-    port: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,23 +49,13 @@ pub struct Metrics {
     peers: Mutex<BTreeSet<u64>>,
     peer_reachable: Family<PeerLabel, Gauge>,
     peer_clock_offset: Family<PeerLabel, Gauge<f64, AtomicU64>>,
-    connections: Family<PortLabel, Gauge>,
-    handshakes_failed: Family<PortLabel, Counter>,
+    connections: Arc<Connections>,
     ready: Gauge,
     keys_unlocked: Gauge,
     keys_locked: Gauge,
     keys_halted: Gauge,
     /// Keys this node has had halted, because a client showed a signature that the cluster had forgotten.
     pub rollbacks_seen: Counter,
-}
-
-/// What one port counts of its connections.
-#[derive(Clone, Debug, Default)]
-pub struct PortMetrics {
-    /// Open at the moment.
-    pub open: Gauge,
-    /// TLS handshakes that failed.
-    pub handshakes_failed: Counter,
 }
 
 impl Metrics {
@@ -92,10 +80,9 @@ impl Metrics {
         registry.register("peer_reachable", help, peer_reachable.clone());
         let help = "The member's clock minus this node's, asked for every 10 s";
         registry.register_with_unit("peer_clock_offset", help, Unit::Seconds, peer_clock_offset.clone());
-        let (connections, handshakes_failed) = (Family::default(), Family::default());
-        registry.register("connections", "Open connections by port", connections.clone());
-        let help = "TLS handshakes that failed, by port";
-        registry.register("tls_handshakes_failed", help, handshakes_failed.clone());
+        let connections = Arc::new(Connections::default());
+        connections.show("peer", cluster.peer_places.clone());
+        registry.register_collector(Box::new(Arc::clone(&connections)));
         registry.register("ready", "1 while this node serves new duties", ready.clone());
         registry.register("keys_unlocked", "Keys open on this node", keys_unlocked.clone());
         registry.register(
@@ -126,7 +113,6 @@ impl Metrics {
             peer_reachable,
             peer_clock_offset,
             connections,
-            handshakes_failed,
             ready,
             keys_unlocked,
             keys_locked,
@@ -195,11 +181,7 @@ impl Metrics {
 
     /// What the port with this name counts.
     pub fn port(&self, port: &'static str) -> PortMetrics {
-        let label = PortLabel { port };
-        PortMetrics {
-            open: self.connections.get_or_create_owned(&label),
-            handshakes_failed: self.handshakes_failed.get_or_create_owned(&label),
-        }
+        self.connections.port(port)
     }
 
     /// The text for a scrape.

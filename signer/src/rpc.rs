@@ -1,32 +1,44 @@
 //! The clients' methods (`signer_*`): who asks comes from the TLS layer through the request's extensions, what they
-//! get from [`Signer`].
+//! get from [`Signer`]. Every message is paid for: [`ClientToll`].
 
 use crate::{
-    server::{http::Caller, tls::PeerIdentity},
-    sign::{SignRequest, Signer, visible_keys},
+    limits::{Buckets, Rate},
+    server::{
+        calls::Toll,
+        http::Caller,
+        tls::{Fingerprint, PeerIdentity},
+    },
+    sign::{KeyList, SignRequest, Signer},
 };
 use http::Extensions;
 use jsonrpsee::{
     PendingSubscriptionSink, SubscriptionSink,
     core::{SubscriptionResult, async_trait},
     server::SubscriptionMessage,
+    types::ErrorObjectOwned,
 };
-use signonce_cluster::Handle;
-use signonce_core::ClientId;
+use serde_json::value::{RawValue, to_raw_value};
 use signonce_protocol::{
-    EpochIndex, Hash, KeyId, KeyType, LogIndex, PublicKey, Slot,
+    EpochIndex, Hash, KeyType, PublicKey, Slot,
     rpc::{
         ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, LastSigned,
         PayloadParam, RpcError, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply,
     },
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::time::sleep;
 
 /// The least time between two events of a subscription: under load every key signs many times a second.
 const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 /// Changes that are sent one by one; more are sent as a whole list.
 const CHANGES_MAX: usize = 16;
+/// What those who are no clients may ask: other members how this node is, a new node to be let in, strangers in vain.
+const OTHERS: Rate = Rate { per_second: 20, burst: 40 };
+/// Methods that pay for themselves, so that what was refused is in the audit.
+const PAY_THEMSELVES: [&str; 3] = ["signer_sign", "signer_vrf", "signer_generateKey"];
 
 /// Serves the methods.
 pub struct Rpc {
@@ -38,6 +50,39 @@ impl Rpc {
     /// For the node in the cluster with this id.
     pub fn new(signer: Arc<Signer>, cluster: String) -> Self {
         Self { signer, cluster }
+    }
+}
+
+/// What messages on the client port cost: one request each, of what the client may ask of this node. Lists cost more,
+/// by their length.
+pub struct ClientToll {
+    signer: Arc<Signer>,
+    others: Buckets<Fingerprint>,
+}
+
+impl ClientToll {
+    /// At this node.
+    pub fn new(signer: Arc<Signer>) -> Self {
+        Self { signer, others: Buckets::default() }
+    }
+}
+
+impl Toll for ClientToll {
+    fn pay(&self, asker: &Extensions, method: Option<&str>) -> Result<(), ErrorObjectOwned> {
+        let peer = peer(asker)?;
+        if self.signer.is_client(peer) {
+            let paid_later = method.is_some_and(|method| PAY_THEMSELVES.contains(&method));
+            return if paid_later { Ok(()) } else { Ok(self.signer.pay(peer, 1)?) };
+        }
+        self.others.take(peer.spki, OTHERS, 1, Instant::now()).map_err(|wait| {
+            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+            let mut error = RpcError::rate_limited(wait);
+            error.message = format!(
+                "the certificate with SPKI fingerprint {} is no client's and asks more than {} times a second",
+                peer.spki, OTHERS.per_second
+            );
+            error.into()
+        })
     }
 }
 
@@ -112,44 +157,43 @@ impl SignerApiServer for Rpc {
         pending: PendingSubscriptionSink,
         extensions: &Extensions,
     ) -> SubscriptionResult {
-        let peer = match peer(extensions).and_then(|peer| self.signer.client(peer).map(|_| peer)) {
-            Ok(peer) => peer.clone(),
+        let subscribed = peer(extensions).and_then(|peer| Ok((peer.clone(), self.signer.subscribe(peer)?)));
+        let (peer, _place) = match subscribed {
+            Ok(subscribed) => subscribed,
             Err(error) => {
                 pending.reject(error).await;
                 return Ok(());
             }
         };
         let sink = pending.accept().await?;
-        follow_keys(self.signer.handle(), &peer, &sink).await?;
+        follow_keys(&self.signer, &peer, &sink).await?;
         Ok(())
     }
 }
 
 /// Sends the list, then what changes in it, until the subscriber is gone.
 async fn follow_keys(
-    handle: &Handle,
+    signer: &Signer,
     peer: &PeerIdentity,
     sink: &SubscriptionSink,
 ) -> Result<(), serde_json::Error> {
+    let handle = signer.handle();
     let mut applied = handle.applied_watch();
-    let mut known = Known::default();
-    let mut first = true;
+    let mut known: Option<Arc<KeyList>> = None;
     loop {
-        // Read before the list, which may thus be newer than it says, never older.
         let at = *applied.borrow_and_update();
-        // A client that was removed meanwhile sees no keys: numbers of clients start at 1.
-        let keys = handle.read(|state| {
-            let client = state.client_by_spki(&peer.spki.0).map_or(ClientId(0), |client| client.id);
-            visible_keys(state, client)
-        });
-        for event in known.events(at, keys, first) {
-            let message = SubscriptionMessage::from(serde_json::value::to_raw_value(&event)?);
+        // A client that was removed meanwhile sees no keys.
+        let list = tokio::select! {
+            list = signer.lists().since(handle, &peer.spki.0, at) => list,
+            () = sink.closed() => return Ok(()),
+        };
+        for event in events(known.as_deref(), &list)? {
             // A slow subscriber is waited for; the next event then tells of everything since.
-            if sink.send(message).await.is_err() {
+            if sink.send(SubscriptionMessage::from(event)).await.is_err() {
                 return Ok(());
             }
         }
-        first = false;
+        known = Some(list);
         tokio::select! {
             () = sink.closed() => return Ok(()),
             changed = async { sleep(EVENT_INTERVAL).await; applied.changed().await } => {
@@ -161,27 +205,20 @@ async fn follow_keys(
     }
 }
 
-/// What a subscriber was told last.
-#[derive(Default)]
-struct Known {
-    keys: BTreeMap<KeyId, KeyInfo>,
-}
-
-impl Known {
-    /// What to tell now that the list is `keys`: nothing if nothing changed, unless this is the `first` event.
-    fn events(&mut self, applied: LogIndex, keys: Vec<KeyInfo>, first: bool) -> Vec<KeysEvent> {
-        let id = |key: &KeyInfo| KeyId { key_type: key.key_type, public: key.public };
-        let present: BTreeMap<KeyId, KeyInfo> = keys.into_iter().map(|key| (id(&key), key)).collect();
-        let before = std::mem::replace(&mut self.keys, present);
-        let changed =
-            self.keys.iter().filter(|(id, key)| before.get(id) != Some(key)).map(|(_, key)| key.clone());
-        let gone = before.iter().filter(|(id, _)| !self.keys.contains_key(id)).map(|(_, key)| removed(key));
-        let changes: Vec<KeyInfo> = changed.chain(gone).collect();
-        if first || changes.len() > CHANGES_MAX {
-            return vec![KeysEvent::All { applied, keys: self.keys.values().cloned().collect() }];
-        }
-        changes.into_iter().map(|key| KeysEvent::Changed { applied, key: Box::new(key) }).collect()
+/// What to tell a subscriber who knows `before` now that the list is `now`: all of it at first and where much is new,
+/// nothing if nothing is.
+fn events(before: Option<&KeyList>, now: &KeyList) -> Result<Vec<Box<RawValue>>, serde_json::Error> {
+    let Some(before) = before else { return Ok(now.event().map(ToOwned::to_owned).into_iter().collect()) };
+    let changed = now.keys.iter().filter(|(id, key)| before.keys.get(id) != Some(key));
+    let gone = before.keys.iter().filter(|(id, _)| !now.keys.contains_key(id));
+    let changes: Vec<KeyInfo> =
+        changed.map(|(_, key)| key.clone()).chain(gone.map(|(_, key)| removed(key))).collect();
+    if changes.len() > CHANGES_MAX {
+        return Ok(now.event().map(ToOwned::to_owned).into_iter().collect());
     }
+    let applied = now.applied;
+    let event = |key: KeyInfo| to_raw_value(&KeysEvent::Changed { applied, key: Box::new(key) });
+    changes.into_iter().map(event).collect()
 }
 
 fn removed(key: &KeyInfo) -> KeyInfo {
@@ -191,7 +228,7 @@ fn removed(key: &KeyInfo) -> KeyInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{DutyClass, GenesisHash, KeyType, Scheme};
+    use signonce_protocol::{DutyClass, GenesisHash, KeyType, LogIndex, Scheme};
 
     fn key(n: u8, state: KeyState) -> KeyInfo {
         KeyInfo {
@@ -207,6 +244,15 @@ mod tests {
         }
     }
 
+    fn list(at: u64, keys: &[(u8, KeyState)]) -> KeyList {
+        KeyList::new(LogIndex(at), keys.iter().map(|(n, state)| key(*n, *state)).collect())
+    }
+
+    fn told(before: Option<&KeyList>, now: &KeyList) -> Vec<KeysEvent> {
+        let read = |event: &Box<RawValue>| serde_json::from_str(event.get()).unwrap();
+        events(before, now).unwrap().iter().map(read).collect()
+    }
+
     fn changed(event: &KeysEvent) -> (u8, KeyState) {
         match event {
             KeysEvent::Changed { key, .. } => (key.public.as_bytes()[0], key.state),
@@ -216,31 +262,25 @@ mod tests {
 
     #[test]
     fn a_subscriber_gets_the_list_first_even_if_it_is_empty() {
-        let events = Known::default().events(LogIndex(3), vec![], true);
-        assert_eq!(events, [KeysEvent::All { applied: LogIndex(3), keys: vec![] }]);
+        let all = KeysEvent::All { applied: LogIndex(3), keys: vec![] };
+        assert_eq!(told(None, &list(3, &[])), [all]);
     }
 
     #[test]
     fn afterwards_only_what_changed_is_told_and_what_is_gone_comes_as_removed() {
-        let mut known = Known::default();
-        let list = vec![key(1, KeyState::Registered), key(2, KeyState::Armed)];
-        known.events(LogIndex(1), list.clone(), true);
-        assert_eq!(known.events(LogIndex(2), list, false), []);
-        let events = known.events(LogIndex(3), vec![key(1, KeyState::Armed), key(3, KeyState::Armed)], false);
-        let told: Vec<_> = events.iter().map(changed).collect();
-        assert_eq!(told, [(1, KeyState::Armed), (3, KeyState::Armed), (2, KeyState::Removed)]);
-        assert_eq!(
-            known.events(LogIndex(4), vec![key(1, KeyState::Armed), key(3, KeyState::Armed)], false),
-            []
-        );
+        let first = list(1, &[(1, KeyState::Registered), (2, KeyState::Armed)]);
+        assert_eq!(told(Some(&first), &first), []);
+        let second = list(3, &[(1, KeyState::Armed), (3, KeyState::Armed)]);
+        let events: Vec<_> = told(Some(&first), &second).iter().map(changed).collect();
+        assert_eq!(events, [(1, KeyState::Armed), (3, KeyState::Armed), (2, KeyState::Removed)]);
+        assert_eq!(told(Some(&second), &second), []);
     }
 
     #[test]
     fn many_changes_are_told_as_one_list() {
-        let mut known = Known::default();
-        known.events(LogIndex(1), vec![], true);
-        let many: Vec<_> = (0..=CHANGES_MAX as u8).map(|n| key(n, KeyState::Armed)).collect();
-        let events = known.events(LogIndex(2), many.clone(), false);
-        assert_eq!(events, [KeysEvent::All { applied: LogIndex(2), keys: many }]);
+        let many: Vec<_> = (0..=CHANGES_MAX as u8).map(|n| (n, KeyState::Armed)).collect();
+        let keys = many.iter().map(|(n, state)| key(*n, *state)).collect();
+        let all = KeysEvent::All { applied: LogIndex(2), keys };
+        assert_eq!(told(Some(&list(1, &[])), &list(2, &many)), [all]);
     }
 }

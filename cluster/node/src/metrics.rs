@@ -9,6 +9,7 @@ pub use moments::{Moment, Moments};
 pub use stage::{Stage, Stages};
 
 use crate::driver::measure::Measured;
+use crate::places::PlaceCounts;
 use crate::unfinished::Unfinished;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -49,6 +50,8 @@ pub struct ClusterMetrics {
     pub unfinished: Arc<Unfinished>,
     /// Requests per log entry.
     pub batch_size: Histogram,
+    /// Connections on the peer port. The server shows them beside those of its own ports.
+    pub peer_places: PlaceCounts,
     term: Gauge,
     applied: Gauge,
     committed: Gauge,
@@ -81,6 +84,7 @@ impl Default for ClusterMetrics {
             stages: Stages::default(),
             unfinished: Arc::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            peer_places: PlaceCounts::default(),
             term: Gauge::default(),
             applied: Gauge::default(),
             committed: Gauge::default(),

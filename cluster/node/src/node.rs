@@ -145,6 +145,7 @@ impl Node {
         let listener = listen(config.listen, runtime.handle())
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let (inbox, events) = Inbox::new();
+        let metrics = Arc::new(ClusterMetrics::default());
         let local = Local {
             cluster: identity.cluster,
             node: identity.node,
@@ -153,6 +154,7 @@ impl Node {
             inbox: inbox.clone(),
             gone: watch::Sender::default(),
             told_unreadable: AtomicBool::new(false),
+            places: metrics.peer_places.clone(),
         };
         let (transport, tasks) =
             Transport::start(local, runtime.handle(), listener, config.peers, &replica.peers());
@@ -160,7 +162,6 @@ impl Node {
         let status = replica.status();
         let (applied_sender, applied) = watch::channel(status.applied);
         let (status_sender, status) = watch::channel(status);
-        let metrics = Arc::new(ClusterMetrics::default());
         let store = Arc::new(opened.store);
         let audit = AuditStore { store: Arc::downgrade(&store), inbox: inbox.clone() };
         let handle = Handle(Arc::new(Shared {

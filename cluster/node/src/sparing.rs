@@ -43,6 +43,11 @@ impl<K: Ord> Sparing<K> {
         }
     }
 
+    /// Whether a line about `about` may be written, for those who cannot say how many were left out.
+    pub fn may(&self, about: K) -> bool {
+        self.take(about, Instant::now()).is_some()
+    }
+
     /// Leave to write a line, with the number of those left out.
     fn take(&self, about: K, now: Instant) -> Option<u64> {
         // Counts are whole whatever panicked.

@@ -180,3 +180,29 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_say_nothing_keep_no_peer_out() {
+    let mut cluster = TestCluster::started().await;
+    cluster.stop(3).await;
+    // More than there are places, to both that have to answer, and more whenever some are hung up on.
+    let addresses = cluster.peers[..2].iter().map(|peer| peer.address.clone());
+    let floods: Vec<_> = addresses
+        .flat_map(|address| vec![address; 300])
+        .map(|address| {
+            tokio::spawn(async move {
+                loop {
+                    let Ok(mut stream) = tokio::net::TcpStream::connect(&address).await else { continue };
+                    let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                }
+            })
+        })
+        .collect();
+    cluster.start(3).await;
+    cluster.wait_ready(&[3]).await;
+    floods.iter().for_each(tokio::task::JoinHandle::abort);
+    let counts = &cluster.nodes[&1].metrics().peer_places;
+    assert!(counts.crowded.get() > 0, "strangers gave way: {counts:?}");
+    assert_eq!(counts.displaced.get(), 0);
+}

@@ -22,7 +22,7 @@ use crate::{
 };
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
-use signonce_cluster::{Handle, MemberView, SubmitError, clock::unix_ms};
+use signonce_cluster::{Handle, MemberView, SubmitError, clock::unix_ms, sparing::Sparing};
 use signonce_core::{
     Chain, Change, ChangeDone, ChangeError, KeyState, MemberRole, Proposal, command::GUARDED_LEVEL,
     replica::Role, roles::node_actor,
@@ -34,6 +34,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long a handover may take.
 const HANDOVER: Duration = Duration::from_secs(5);
+
+/// What somebody asks that leaves no mark in the replicated log, by who and what.
+static ASKED: Sparing<(String, &'static str)> = Sparing::new();
 
 /// Serves the methods.
 #[derive(Clone)]
@@ -213,7 +216,9 @@ impl AdminApiServer for Admin {
                 Ok(done)
             }
             Ok(Err(refused)) => {
-                tracing::info!(actor, change = name, %refused, "change refused");
+                ASKED.line((actor.clone(), name), |left_out| {
+                    tracing::info!(actor, change = name, %refused, left_out, "change refused");
+                });
                 Err(refused.into())
             }
             Err(error) => Err(self.undecided(&error)),
@@ -238,7 +243,9 @@ impl AdminApiServer for Admin {
         let (handle, tls, cluster) = (self.handle.clone(), self.tls.clone(), self.cluster.clone());
         let made = blocking(move || backup::make(&handle, &tls, &cluster)).await?;
         let made = made.map_err(|error| AdminError::new(AdminErrorCode::Internal, error.to_string()))?;
-        tracing::info!(actor, applied = %made.manifest.applied, "backup made");
+        ASKED.line((actor.clone(), "backup"), |left_out| {
+            tracing::info!(actor, applied = %made.manifest.applied, left_out, "backup made");
+        });
         Ok(BackupAnswer {
             manifest: String::from_utf8_lossy(&made.manifest_bytes).into_owned(),
             signature: made.signature,
@@ -264,7 +271,9 @@ impl AdminApiServer for Admin {
             serde_json::to_vec_pretty(&file.map_err(|e| refused(&e))?).map_err(|e| refused(&e))
         });
         let file = file.await??;
-        tracing::info!(actor, %chain, "watermarks exported");
+        ASKED.line((actor.clone(), "watermarks"), |left_out| {
+            tracing::info!(actor, %chain, left_out, "watermarks exported");
+        });
         Ok(self.documents.keep(file))
     }
 

@@ -1,45 +1,54 @@
-//! JSON-RPC over connections: HTTPS and WSS on one port for clients and admins, plain HTTP on the admin's unix
-//! socket, and the small HTTP server for probes and metrics.
+//! JSON-RPC over connections: HTTPS and WSS on one port for clients and admins, plain HTTP on the admin's unix socket.
 //!
-//! Each connection's [`Caller`] is found once and put into the extensions of each of its requests. Limits: 1 MiB a
-//! request, a number of connections, time for the handshake and the head of a request. A connection outlives every
-//! refusal; it ends when the other side ends it, when it cannot be understood, or when the node stops.
+//! Each connection's [`Caller`] is found once and put into the extensions of each of its requests. Limits: places
+//! ([`Places`], at first those of strangers, then a share for each certificate), 1 MiB a request, time for the
+//! handshake, for the head and the body of a request, and for taking the answer. They hold for what comes in, whatever
+//! was announced. A connection outlives every refusal; it ends when the other side ends it, when it cannot be
+//! understood, when its place is needed, or when the node stops.
 
 use super::{
+    calls::{Calls, too_large},
     reload::LiveTls,
-    tls::{DnsNames, PeerIdentity},
+    socket,
+    stall::Unstalled,
+    tls::{DnsNames, Fingerprint, PeerIdentity},
 };
-use crate::{
-    metrics::{Metrics, PortMetrics},
-    readiness::Gate,
+use crate::metrics::PortMetrics;
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Method, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, server::conn::http1,
+    service::service_fn,
 };
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use http_body_util::{BodyExt, Limited};
-use hyper::{Request, body::Body as _, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jsonrpsee::server::{
-    BatchRequestConfig, HttpBody, HttpResponse, Methods, PingConfig, Server, ServerConfig, StopHandle,
-    TowerServiceBuilder,
+use jsonrpsee::server::StopHandle;
+use signonce_cluster::{
+    places::{Entry, GiveWay, Places},
+    sparing::Sparing,
 };
-use prometheus_client::metrics::gauge::Gauge;
-use signonce_cluster::sparing::Sparing;
-use signonce_protocol::rpc::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
-use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use signonce_protocol::rpc::MAX_REQUEST_BYTES;
+use soketto::handshake::http::{Server, is_upgrade_request};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
-use tower::{Service as _, layer::util::Identity};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a connection may be idle, or take to send a request's head.
-const HEAD: Duration = Duration::from_secs(120);
-/// How often WebSocket clients are pinged; one that does not answer for three times as long is gone.
-const PING: Duration = Duration::from_secs(15);
+/// How long a connection may be idle between requests. The first one has to come within a stranger's time.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long the body of a request may take.
+const BODY: Duration = Duration::from_secs(10);
+/// The most that the head of a request may have. The body goes through the same buffer, in pieces.
+const HEAD_BYTES: usize = 64 << 10;
 /// Of a request that is too large, what is read and thrown away so that its sender gets to read the answer.
 const DRAIN_BYTES: usize = 16 << 20;
 /// Pause after `accept` failed, which it does when file descriptors run out.
@@ -49,8 +58,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 static HANDSHAKES: Sparing<&'static str> = Sparing::new();
 static CANNOT_ACCEPT: Sparing<()> = Sparing::new();
 
-/// The answer to one request. Boxed, as the compiler cannot name what is inside.
-type Answer = Pin<Box<dyn Future<Output = io::Result<HttpResponse<HttpBody>>> + Send>>;
+/// What a request is answered with.
+type Answer = Response<Full<Bytes>>;
 
 /// Who is on the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,73 +73,106 @@ pub enum Caller {
     },
 }
 
+/// The network address that a request came from; none on the unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote(pub IpAddr);
+
+/// Whose places are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// Whoever has this certificate.
+    Certificate(Fingerprint),
+    /// A user of this machine.
+    User(u32),
+}
+
+impl Caller {
+    fn who(&self) -> Who {
+        match self {
+            Self::Certificate(peer) => Who::Certificate(peer.spki),
+            Self::Local { uid } => Who::User(*uid),
+        }
+    }
+}
+
+/// How many connections each may have at a time.
+pub type Share = Arc<dyn Fn(&Caller) -> usize + Send + Sync>;
+
 /// Serves JSON-RPC methods to connections.
 pub struct Endpoint {
-    methods: Methods,
-    services: TowerServiceBuilder<Identity, Identity>,
+    calls: Arc<Calls>,
+    places: Places<Who>,
+    share: Share,
     stop: StopHandle,
-    places: Arc<Semaphore>,
     counts: PortMetrics,
 }
 
 impl Endpoint {
-    /// Serves `methods` on at most `connections_max` connections, until `stop`.
-    pub fn new(methods: Methods, connections_max: u32, stop: StopHandle, counts: PortMetrics) -> Self {
-        let ping = PingConfig::new().ping_interval(PING).inactive_limit(PING * 3);
-        let config = ServerConfig::builder()
-            .max_request_body_size(MAX_REQUEST_BYTES)
-            .max_response_body_size(MAX_RESPONSE_BYTES)
-            .max_connections(connections_max)
-            .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
-            .enable_ws_ping(ping)
-            .build();
-        let services = Server::builder().set_config(config).to_service_builder();
-        let places = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { methods, services, stop, places: Arc::new(Semaphore::new(places)), counts }
+    /// Serves `calls` to those who find a place in `places`, of which each may have `share`, until `stop`.
+    pub fn new(
+        calls: Calls,
+        places: Places<Who>,
+        share: Share,
+        stop: StopHandle,
+        counts: PortMetrics,
+    ) -> Self {
+        Self { calls: Arc::new(calls), places, share, stop, counts }
     }
 
     /// Accepts TLS connections until the node stops.
     pub async fn serve_tls(self, listener: TcpListener, tls: Arc<LiveTls>) {
         let this = Arc::new(self);
-        while let Some(((stream, address), place)) = this.next(|| listener.accept()).await {
+        while let Some((stream, address)) = this.next(|| listener.accept()).await {
             let (this, acceptor) = (Arc::clone(&this), tls.acceptor());
-            tokio::spawn(async move { this.one_tls(stream, address, acceptor, place).await });
+            let place = Arc::new(this.places.enter(Some(address.ip())));
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = this.one_tls(stream, address, acceptor, &place) => {}
+                    why = place.gives_way() => this.sent_away(Some(address), why),
+                }
+            });
         }
     }
 
     /// Accepts connections on the unix socket, of this user and of root, until the node stops.
     pub async fn serve_unix(self, listener: UnixListener, owner: u32) {
         let this = Arc::new(self);
-        while let Some(((stream, _), place)) = this.next(|| listener.accept()).await {
+        while let Some((stream, _)) = this.next(|| listener.accept()).await {
             let this = Arc::clone(&this);
-            tokio::spawn(async move { this.one_unix(stream, owner, place).await });
+            let place = Arc::new(this.places.enter(None));
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = this.one_unix(stream, owner, &place) => {}
+                    why = place.gives_way() => this.sent_away(None, why),
+                }
+            });
         }
     }
 
-    /// The next connection and its place; `None` once the node stops.
-    async fn next<C, F>(&self, accept: impl Fn() -> F) -> Option<(C, OwnedSemaphorePermit)>
+    /// The next connection; `None` once the node stops.
+    async fn next<C, F>(&self, accept: impl Fn() -> F) -> Option<C>
     where
         F: Future<Output = io::Result<C>>,
     {
-        let place = self.place().await?;
         loop {
             let accepted = tokio::select! {
                 accepted = accept() => accepted,
                 () = self.stop.clone().shutdown() => return None,
             };
             match accepted {
-                Ok(connection) => return Some((connection, place)),
+                Ok(connection) => return Some(connection),
                 Err(error) => accept_failed(&error).await,
             }
         }
     }
 
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed; `None` would only end the loop.
-        tokio::select! {
-            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
-            () = self.stop.clone().shutdown() => None,
-        }
+    fn sent_away(&self, address: Option<SocketAddr>, why: GiveWay) {
+        let kind = match why {
+            GiveWay::Late => "late",
+            GiveWay::Crowded => "crowded",
+        };
+        HANDSHAKES
+            .line(kind, |left_out| tracing::info!(?address, left_out, "a connection was closed: {why}"));
     }
 
     async fn one_tls(
@@ -138,78 +180,65 @@ impl Endpoint {
         stream: TcpStream,
         address: SocketAddr,
         acceptor: TlsAcceptor,
-        _place: OwnedSemaphorePermit,
+        place: &Arc<Entry<Who>>,
     ) {
         // Without it small answers wait for the acknowledgement of the previous one.
         let _ = stream.set_nodelay(true);
-        let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+        let stream = match acceptor.accept(Unstalled::new(stream)).await {
+            Ok(stream) => stream,
+            Err(error) => {
                 self.counts.handshakes_failed.inc();
                 return HANDSHAKES.line("failed", |left_out| {
                     tracing::info!(%address, %error, left_out, "TLS handshake failed");
                 });
             }
-            Err(_) => {
-                self.counts.handshakes_failed.inc();
-                return HANDSHAKES.line("slow", |left_out| {
-                    tracing::info!(%address, left_out, "TLS handshake took too long");
-                });
-            }
         };
-        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let Some(leaf) = leaf else {
-            return HANDSHAKES.line("no certificate", |left_out| {
-                tracing::warn!(%address, left_out, "a connection without certificate got through the handshake");
-            });
-        };
-        match PeerIdentity::of(leaf) {
-            Ok(peer) => {
-                let names = DnsNames::of(leaf);
-                self.serve(stream, Caller::Certificate(peer), Some(names)).await;
-            }
-            Err(error) => HANDSHAKES.line("nobody", |left_out| {
-                tracing::warn!(%address, %error, left_out, "a certificate that names nobody");
-            }),
+        if let Some(asker) = asker(&stream, address) {
+            self.serve(stream, asker, place).await;
         }
     }
 
-    async fn one_unix(&self, stream: UnixStream, owner: u32, _place: OwnedSemaphorePermit) {
+    async fn one_unix(&self, stream: UnixStream, owner: u32, place: &Arc<Entry<Who>>) {
         match stream.peer_cred() {
             Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
-                self.serve(stream, Caller::Local { uid: peer.uid() }, None).await;
+                let mut asker = Extensions::new();
+                asker.insert(Caller::Local { uid: peer.uid() });
+                self.serve(Unstalled::new(stream), asker, place).await;
             }
             Ok(peer) => HANDSHAKES.line("foreign user", |left_out| {
                 tracing::warn!(uid = peer.uid(), left_out, "a foreign user on the admin socket");
             }),
-            Err(error) => tracing::warn!(%error, "the admin socket does not say who connected"),
+            Err(error) => HANDSHAKES.line("no user", |left_out| {
+                tracing::warn!(%error, left_out, "the admin socket does not say who connected");
+            }),
         }
     }
 
     /// Serves one connection until it ends; when the node stops, until its requests are answered.
-    async fn serve<S>(&self, stream: S, caller: Caller, names: Option<DnsNames>)
+    async fn serve<S>(&self, stream: S, asker: Extensions, place: &Arc<Entry<Who>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = self.services.clone().build(self.methods.clone(), self.stop.clone());
-        let open = Arc::new(OpenConnection::count(&self.counts.open));
-        let service = service_fn(move |mut request: Request<Incoming>| -> Answer {
-            let mut service = service.clone();
-            request.extensions_mut().insert(Arc::clone(&open));
-            request.extensions_mut().insert(caller.clone());
-            if let Some(names) = &names {
-                request.extensions_mut().insert(names.clone());
+        let service = service_fn(|request: Request<Incoming>| {
+            let open = Open {
+                calls: Arc::clone(&self.calls),
+                asker: asker.clone(),
+                place: Arc::clone(place),
+                stop: self.stop.clone(),
+            };
+            // The head of a request is here: whoever sent it is a stranger no more.
+            let admitted = self.admit(&asker, place);
+            async move {
+                Ok::<_, Infallible>(match admitted {
+                    Ok(()) => open.respond(request).await,
+                    Err(why) => told(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
+                })
             }
-            Box::pin(async move {
-                if request.body().size_hint().lower() > u64::from(MAX_REQUEST_BYTES) {
-                    return Ok(too_large(request.into_body()).await);
-                }
-                service.call(request).await.map_err(io::Error::other)
-            })
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(IDLE)
+            .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
@@ -224,75 +253,155 @@ impl Endpoint {
             tracing::debug!(%error, "connection ended");
         }
     }
-}
 
-/// One open connection in the count. It goes with each request: a WebSocket outlives the HTTP connection that it
-/// began as, and keeps the request's extensions.
-struct OpenConnection(Gauge);
-
-impl OpenConnection {
-    fn count(open: &Gauge) -> Self {
-        open.inc();
-        Self(open.clone())
+    fn admit(&self, asker: &Extensions, place: &Entry<Who>) -> Result<(), GiveWay> {
+        let Some(caller) = asker.get::<Caller>() else { return Err(GiveWay::Late) };
+        place.admit(&caller.who(), (self.share)(caller))
     }
 }
 
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// Answers a request that is too large, after reading it: a connection that is closed with unread bytes would take
-/// the answer with it.
-async fn too_large(body: Incoming) -> HttpResponse<HttpBody> {
-    let _ = timeout(HANDSHAKE, async {
-        let mut body = Limited::new(body, DRAIN_BYTES);
-        while let Some(Ok(_)) = body.frame().await {}
-    })
-    .await;
-    jsonrpsee::server::http::response::too_large(MAX_REQUEST_BYTES)
-}
-
-async fn accept_failed(error: &io::Error) {
-    CANNOT_ACCEPT.line((), |left_out| tracing::warn!(%error, left_out, "cannot accept a connection"));
-    sleep(ACCEPT_AGAIN).await;
-}
-
-/// What probes and scrapes ask.
-#[derive(Clone)]
-struct Probes {
-    gate: Arc<Gate>,
-    metrics: Arc<Metrics>,
-}
-
-/// Serves `/livez`, `/readyz` and `/metrics` until the process ends (probes are answered while the node drains).
-///
-/// # Errors
-/// If the listener fails for good.
-pub async fn serve_probes(listener: TcpListener, gate: Arc<Gate>, metrics: Arc<Metrics>) -> io::Result<()> {
-    let router = Router::new()
-        .route("/livez", get(async || "alive\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(scrape))
-        .with_state(Probes { gate, metrics });
-    axum::serve(listener, router).await
-}
-
-async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
-    let readiness = probes.gate.readiness();
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text = if readiness.ready { "ready".to_owned() } else { readiness.reasons.join("\n") };
-    (status, format!("{text}\n"))
-}
-
-async fn scrape(State(probes): State<Probes>) -> impl IntoResponse {
-    const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match probes.metrics.scrape(&probes.gate) {
-        Ok(text) => (StatusCode::OK, [(http::header::CONTENT_TYPE, FORM)], text),
-        Err(_) => {
-            let text = "a metric cannot be written\n".into();
-            (StatusCode::INTERNAL_SERVER_ERROR, [(http::header::CONTENT_TYPE, "text/plain")], text)
+/// Who is on the other side of a handshake that is done, and where; nobody if the certificate does not say.
+fn asker<S>(stream: &TlsStream<S>, address: SocketAddr) -> Option<Extensions> {
+    let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let Some(leaf) = leaf else {
+        HANDSHAKES.line("no certificate", |left_out| {
+            tracing::warn!(%address, left_out, "a connection without certificate got through the handshake");
+        });
+        return None;
+    };
+    match PeerIdentity::of(leaf) {
+        Ok(peer) => {
+            let mut asker = Extensions::new();
+            asker.insert(Caller::Certificate(peer));
+            asker.insert(DnsNames::of(leaf));
+            asker.insert(Remote(address.ip()));
+            Some(asker)
+        }
+        Err(error) => {
+            HANDSHAKES.line("nobody", |left_out| {
+                tracing::warn!(%address, %error, left_out, "a certificate that names nobody");
+            });
+            None
         }
     }
+}
+
+/// One request of an open connection.
+struct Open {
+    calls: Arc<Calls>,
+    asker: Extensions,
+    /// A WebSocket outlives the HTTP connection that it began as, and keeps its place.
+    place: Arc<Entry<Who>>,
+    stop: StopHandle,
+}
+
+impl Open {
+    async fn respond(self, request: Request<Incoming>) -> Answer {
+        if is_upgrade_request(&request) {
+            return self.upgrade(request);
+        }
+        if *request.method() != Method::POST {
+            return told(StatusCode::METHOD_NOT_ALLOWED, "JSON-RPC is asked by POST, or over a WebSocket");
+        }
+        if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
+            return told(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content-type must be application/json");
+        }
+        match timeout(BODY, read_body(request.into_body())).await {
+            Ok(Body::Whole(body)) => match self.calls.answer(&body, &self.asker, None).await {
+                Some(answer) => json(StatusCode::OK, answer.get().to_owned()),
+                None => empty(StatusCode::NO_CONTENT),
+            },
+            Ok(Body::TooLarge) => json(StatusCode::PAYLOAD_TOO_LARGE, too_large().get().to_owned()),
+            Ok(Body::Broken) => told(StatusCode::BAD_REQUEST, "the request ended before its body did"),
+            Err(_) => told(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long"),
+        }
+    }
+
+    /// Makes a WebSocket of the connection.
+    fn upgrade(self, request: Request<Incoming>) -> Answer {
+        let mut handshake = Server::new();
+        let agreed = match handshake.receive_request(&request) {
+            Ok(agreed) => agreed,
+            Err(error) => return told(StatusCode::BAD_REQUEST, &format!("no WebSocket: {error}")),
+        };
+        let Self { calls, asker, place, stop } = self;
+        tokio::spawn(async move {
+            let upgraded = tokio::select! {
+                upgraded = hyper::upgrade::on(request) => upgraded,
+                _ = place.gives_way() => return,
+            };
+            match upgraded {
+                Ok(upgraded) => {
+                    let end = async {
+                        place.gives_way().await;
+                    };
+                    socket::serve(upgraded, handshake, calls, asker, end, stop.shutdown()).await;
+                }
+                Err(error) => tracing::debug!(%error, "a WebSocket did not come about"),
+            }
+        });
+        agreed.map(|()| Full::default())
+    }
+}
+
+/// What came of reading a body.
+enum Body {
+    Whole(Vec<u8>),
+    TooLarge,
+    Broken,
+}
+
+/// Reads a body. One that is too large is read on for a while and thrown away: a connection that is closed with unread
+/// bytes would take the answer with it.
+async fn read_body(mut body: Incoming) -> Body {
+    let (mut whole, mut length) = (Vec::new(), 0_usize);
+    while length <= DRAIN_BYTES {
+        let data = match body.frame().await {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(_)) => return Body::Broken,
+            None if length <= MAX_REQUEST_BYTES as usize => return Body::Whole(whole),
+            None => return Body::TooLarge,
+        };
+        length = length.saturating_add(data.len());
+        if length <= MAX_REQUEST_BYTES as usize {
+            whole.extend_from_slice(&data);
+        } else {
+            whole = Vec::new();
+        }
+    }
+    Body::TooLarge
+}
+
+/// `application/json` or `application/json-rpc`, whatever parameters stand after it.
+fn is_json(kind: &HeaderValue) -> bool {
+    let kind = kind.to_str().unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    ["application/json", "application/json-rpc"].iter().any(|json| essence.eq_ignore_ascii_case(json))
+}
+
+fn json(status: StatusCode, body: String) -> Answer {
+    with_type(status, body, "application/json; charset=utf-8")
+}
+
+fn told(status: StatusCode, why: &str) -> Answer {
+    with_type(status, format!("{why}\n"), "text/plain; charset=utf-8")
+}
+
+fn with_type(status: StatusCode, body: String, kind: &'static str) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// After `accept` failed: it passes, and a listener that gave up would not come back.
+pub async fn accept_failed(error: &io::Error) {
+    CANNOT_ACCEPT.line((), |left_out| tracing::warn!(%error, left_out, "cannot accept a connection"));
+    sleep(ACCEPT_AGAIN).await;
 }

@@ -5,16 +5,23 @@
 //! answers are `notReady`. Stopping (SIGTERM, SIGINT): not ready for new work, leadership handed over, requests under
 //! way answered, connections closed, store closed. A second signal ends the process at once.
 
+pub mod calls;
+pub mod descriptors;
 pub mod http;
+mod libraries;
+pub mod probes;
 pub mod process;
 pub mod reload;
+mod socket;
+pub mod stall;
 mod supervisor;
 pub mod tls;
+mod toll;
 
 use crate::{
     activity::Activity,
     admin::{
-        join::{Door, join_module},
+        join::{Door, Knocks, join_module},
         server::{Admin, admin_module},
     },
     audit::{Auditor, head::HeadSigner, notes::Notebook},
@@ -25,17 +32,19 @@ use crate::{
     metrics::{Metrics, clients::Clients, keys::Keys, machine::Machine},
     overview::{self, Overseer},
     readiness::Gate,
-    rpc::Rpc,
+    rpc::{ClientToll, Rpc},
     sign::{Books, Signer},
     telemetry::{Origin, Telemetry},
     upkeep::Upkeep,
 };
-use http::{Endpoint, serve_probes};
+use calls::{Calls, Toll};
+use descriptors::{Doors, TooFew};
+use http::{Caller, Endpoint, Share};
 use jsonrpsee::server::{Methods, ServerHandle, stop_channel};
 use process::StopSignals;
 use prometheus_client::collector::Collector;
 use reload::{LiveTls, ReloadFailed};
-use signonce_cluster::{Node, NodeConfig, Peer, StartError, StoreError, identity};
+use signonce_cluster::{Node, NodeConfig, Peer, StartError, StoreError, identity, places::Places};
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::{HardeningReport, IdentityError, Keyring, NodeIdentity, PassphraseError, harden_process};
 use signonce_protocol::{NodeId, rpc::rpc_module};
@@ -50,9 +59,14 @@ use std::{
 use supervisor::Supervisor;
 use tls::TlsError;
 use tokio::net::{TcpListener, UnixListener};
+use toll::AdminToll;
 
 /// How long a stopping leader waits for its heir to take over.
 const HANDOVER: Duration = Duration::from_secs(3);
+/// Connections of one admin at a time.
+const ADMIN_SHARE: usize = 32;
+/// Connections to the client port of one that is no client.
+const OTHERS_SHARE: usize = 16;
 /// How often the clocks are compared when nobody asks.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
@@ -75,6 +89,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// Not enough files may be open.
+    #[error(transparent)]
+    TooFew(#[from] TooFew),
     /// The certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -120,6 +137,7 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     let hardening = harden_process();
     report(&hardening, warnings);
     check_identity(&config)?;
+    let doors = share_files(&config)?;
     let listeners = Listeners::bind(&config).await?;
     let live = Arc::new(LiveTls::load(&config.tls)?);
     let identity = unlock(&config).await?;
@@ -127,7 +145,7 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     tokio::spawn(Arc::clone(&live).follow(node.peer_tls()));
     let parts = Parts::new(&config, &node, identity, hardening, &live)?;
     let supervisor = Supervisor::follow(Arc::clone(&parts.gate), node.metrics());
-    let stop = parts.serve(&config, listeners, live);
+    let stop = parts.serve(&config, listeners, doors, live);
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
 
     let signal = signals.next().await;
@@ -171,6 +189,24 @@ fn report(hardening: &HardeningReport, warnings: &[String]) {
     for warning in hardening.warnings() {
         tracing::warn!("{warning}");
     }
+}
+
+/// Shares out the files that this process may have open.
+fn share_files(config: &Config) -> Result<Doors, TooFew> {
+    let wanted = config.limits.connections_max;
+    let limit = descriptors::raise(wanted);
+    let doors = descriptors::share_out(limit, wanted)?;
+    if doors.client.known < wanted as usize {
+        tracing::warn!(
+            ?limit,
+            wanted,
+            clients = doors.client.known,
+            "this process may have so few files open that there are fewer places for clients than limits.connections_max: \
+             raise it to {} (LimitNOFILE= in a unit, ulimit -n in a shell)",
+            descriptors::needed(wanted)
+        );
+    }
+    Ok(doors)
 }
 
 /// The configuration and the store must mean the same node of the same cluster.
@@ -339,7 +375,9 @@ impl Parts {
         let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config);
         let head_signer = HeadSigner::new(&config.tls, &config.cluster.id)?;
         let auditor = Auditor::new(handle.clone(), notes, head_signer, config.audit.clone());
+        let knocks = Arc::new(Knocks::default());
         let door = || Door {
+            knocks: Arc::clone(&knocks),
             handle: handle.clone(),
             gate: Arc::clone(&gate),
             cluster: config.cluster.id.clone(),
@@ -365,33 +403,42 @@ impl Parts {
     }
 
     /// Starts every task; what is returned ends those that hold connections.
-    fn serve(self, config: &Config, listeners: Listeners, live: Arc<LiveTls>) -> ServerHandle {
+    fn serve(self, config: &Config, listeners: Listeners, places: Doors, live: Arc<LiveTls>) -> ServerHandle {
         let Self { signer, admin, doors, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer } =
             self;
-        let Listeners { client, admin: admin_port, metrics: probes, admin_socket, owner } = listeners;
+        let Listeners { client, admin: admin_port, metrics: probes_port, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
-        let limit = config.limits.connections_max;
         let [client_door, admin_door] = doors;
-        let mut methods: Methods = rpc_module(Rpc::new(signer, config.cluster.id.clone())).into();
+        let port = |name, rules| {
+            let counts = metrics.port(name);
+            (Places::new(rules, counts.places.clone()), counts)
+        };
+        let mut methods: Methods =
+            rpc_module(Rpc::new(Arc::clone(&signer), config.cluster.id.clone())).into();
         merge(&mut methods, overview::node_module(Arc::clone(&overseer)));
         merge(&mut methods, join_module(client_door));
-        tokio::spawn(
-            Endpoint::new(methods, limit, stopping.clone(), metrics.port("client"))
-                .serve_tls(client, Arc::clone(&live)),
-        );
+        let calls = Calls::new(methods, Arc::new(ClientToll::new(Arc::clone(&signer))));
+        let share = client_share(signer, places.client.known);
+        let (free, counts) = port("client", places.client);
+        let endpoint = Endpoint::new(calls, free, share, stopping.clone(), counts);
+        tokio::spawn(endpoint.serve_tls(client, Arc::clone(&live)));
+
         let mut methods: Methods = admin_module(admin).into();
         merge(&mut methods, overview::overview_module(Arc::clone(&overseer)));
         merge(&mut methods, join_module(admin_door));
-        let endpoint = Endpoint::new(methods.clone(), limit, stopping.clone(), metrics.port("admin"));
+        let toll = Arc::new(AdminToll::default());
+        let share: Share = Arc::new(|_: &Caller| ADMIN_SHARE);
+        let (free, counts) = port("admin", places.admin);
+        let calls = Calls::new(methods.clone(), Arc::clone(&toll) as Arc<dyn Toll>);
+        let endpoint = Endpoint::new(calls, free, Arc::clone(&share), stopping.clone(), counts);
         tokio::spawn(endpoint.serve_tls(admin_port, live));
-        let endpoint = Endpoint::new(methods, limit, stopping, metrics.port("admin_socket"));
+        let (free, counts) = port("admin_socket", places.admin_socket);
+        let endpoint = Endpoint::new(Calls::new(methods, toll), free, share, stopping, counts);
         tokio::spawn(endpoint.serve_unix(admin_socket, owner));
+
         tokio::spawn(overview::clocks::watch(overseer, Arc::clone(&metrics)));
-        tokio::spawn(async move {
-            if let Err(error) = serve_probes(probes, gate, metrics).await {
-                tracing::error!(%error, "probes and metrics are not served any more");
-            }
-        });
+        let counts = metrics.port("metrics").places;
+        tokio::spawn(probes::serve(probes_port, probes::routes(gate, metrics), counts));
         tokio::spawn(async move {
             loop {
                 // Logs a jump; requests look for themselves.
@@ -413,6 +460,16 @@ impl Parts {
         tokio::spawn(schedule.run());
         stop
     }
+}
+
+/// Of the places on the client port, how many one may have: a client so many that its pool of connections fits in and
+/// not so many that a few clients take all, others a handful (members ask how this node is, a new one to be let in).
+fn client_share(signer: Arc<Signer>, places: usize) -> Share {
+    let client = (places / 8).max(1);
+    Arc::new(move |caller| match caller {
+        Caller::Certificate(peer) if signer.is_client(peer) => client,
+        Caller::Certificate(_) | Caller::Local { .. } => client.min(OTHERS_SHARE),
+    })
 }
 
 /// Adds methods to those of a port.

@@ -1,5 +1,6 @@
 //! What a signer does to its process: logs, aborts on panics, listens for signals.
 
+use super::libraries::Libraries;
 use crate::{
     config::{LogFormat, LogSection},
     output,
@@ -12,7 +13,9 @@ use std::{
     time::Duration,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing_subscriber::{
+    EnvFilter, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// How long a process that aborts waits for its last words to be written. Short: somebody may have stopped reading.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -35,8 +38,8 @@ pub fn log_to_stderr(section: &LogSection) -> Result<(), ParseError> {
         .with_writer(output::stderr());
     // Fails only where a test harness has installed its own.
     let _ = match section.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(Libraries).try_init(),
+        LogFormat::Text => builder.finish().with(Libraries).try_init(),
     };
     Ok(())
 }

@@ -172,6 +172,17 @@ pub fn too_much(client: &ClientView, too_much: TooMuch) -> RpcError {
     error
 }
 
+/// The client follows its keys on as many connections as it may.
+pub fn too_many_subscriptions(client: &ClientView, most: u32) -> RpcError {
+    let mut error = RpcError::rate_limited(1_000);
+    error.message = format!(
+        "client {} has {most} subscriptions at this signer, as many as one may have: end one first (each of its \
+         connections needs one at most)",
+        client.name
+    );
+    error
+}
+
 /// The key does not open on this node; others may have it.
 pub fn locked(key: &KeyId, why: &str, leader: Option<LeaderHint>) -> RpcError {
     RpcError::not_ready(format!("key {key} is not open on this node: {why}"), leader)

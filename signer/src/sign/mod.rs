@@ -13,13 +13,13 @@ mod list;
 mod lookup;
 mod vrf;
 
-pub use list::visible_keys;
+pub use list::{KeyList, Lists};
 
 use crate::{
     activity::{Activity, Came},
     audit::notes::{Asked, Notebook},
     keyring_sync::KeyringSync,
-    limits::{Limiter, Place},
+    limits::{Limiter, Place, SubscriptionPlace},
     metrics::{Method, Metrics, Outcome},
     readiness::Gate,
     server::tls::PeerIdentity,
@@ -54,6 +54,7 @@ pub struct Signer {
     notes: Arc<Notebook>,
     timeout: Duration,
     limiter: Limiter,
+    lists: Lists,
     activity: Arc<Activity>,
     /// Held while a key is made: one at a time, so that a quota is found full before the log is.
     making: tokio::sync::Mutex<()>,
@@ -112,8 +113,21 @@ impl Signer {
         timeout: Duration,
     ) -> Self {
         let Books { metrics, notes, activity, telemetry } = books;
-        let (limiter, making) = (Limiter::default(), tokio::sync::Mutex::default());
-        Self { handle, keyring, sync, gate, metrics, notes, timeout, limiter, activity, making, telemetry }
+        let (limiter, lists, making) = (Limiter::default(), Lists::default(), tokio::sync::Mutex::default());
+        Self {
+            handle,
+            keyring,
+            sync,
+            gate,
+            metrics,
+            notes,
+            timeout,
+            limiter,
+            lists,
+            activity,
+            making,
+            telemetry,
+        }
     }
 
     /// Whether this node serves, and who leads.
@@ -210,16 +224,51 @@ impl Signer {
         spent.map_err(|too_much| errors::too_much(client, too_much))
     }
 
-    /// The keys this client may use.
+    /// Takes what answering costs, in plain requests, off what the client may ask of this node. For work that writes
+    /// no refusals down itself.
     ///
     /// # Errors
-    /// `forbidden` for a certificate that is nobody's.
+    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
+    pub fn pay(&self, peer: &PeerIdentity, cost: u32) -> Result<(), RpcError> {
+        let client = self.enter(peer)?;
+        let paid = self.limiter.work(client.id, client.limits, cost, Instant::now());
+        paid.map_err(|too_much| {
+            self.activity.note(client.id, peer.spki.0, unix_ms(), Came::Refused(ErrorCode::RateLimited));
+            errors::too_much(&client, too_much)
+        })
+    }
+
+    /// The keys this client may use. A long list costs more than one request.
+    ///
+    /// # Errors
+    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
     pub fn keys(&self, peer: &PeerIdentity) -> Result<Vec<KeyInfo>, RpcError> {
-        let keys = self.handle.read(|state| {
-            let client = lookup::client(state, peer)?;
-            Ok(visible_keys(state, client.id))
-        });
-        keys.map_err(|error| self.if_caught_up(error))
+        self.client(peer)?;
+        let list = self.lists.now(&self.handle, &peer.spki.0);
+        self.pay(peer, list.cost())?;
+        Ok(list.keys.values().cloned().collect())
+    }
+
+    /// Lets the client follow its keys, and takes what the first list costs.
+    ///
+    /// # Errors
+    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
+    pub fn subscribe(&self, peer: &PeerIdentity) -> Result<SubscriptionPlace<'_>, RpcError> {
+        let client = self.enter(peer)?;
+        let place = self.limiter.subscription(client.id, client.limits);
+        let place = place.map_err(|most| errors::too_many_subscriptions(&client, most))?;
+        self.pay(peer, self.lists.now(&self.handle, &peer.spki.0).cost())?;
+        Ok(place)
+    }
+
+    /// The lists of keys, for those who follow them.
+    pub fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// Whether the certificate is a client's.
+    pub fn is_client(&self, peer: &PeerIdentity) -> bool {
+        self.handle.read(|state| state.client_by_spki(&peer.spki.0).is_some())
     }
 
     /// The client behind the certificate.

@@ -11,6 +11,7 @@ mod clients;
 mod common;
 mod demo;
 mod dev;
+mod doors;
 mod fake_node;
 mod generate;
 mod identity;

@@ -2,65 +2,86 @@
 
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose, SNAPSHOT_BYTES_MAX};
 use super::{Local, tls};
+use crate::places::{Entry, Places, Rules};
 use crate::{driver::Event, sparing::Sparing};
-use signonce_core::replica::fence::{Hello, HelloReply, Life};
+use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Streams that may be open at once; a cluster has a handful of peers.
-const STREAMS_MAX: usize = 256;
+/// A hello names the members and what is known of their lives: a few hundred bytes.
+const HELLO_BYTES_MAX: usize = 256 << 10;
+/// Streams at a time that one node has: one for messages, others for snapshots, and those before a restart of it that
+/// nobody has told this node the end of.
+const STREAMS_OF_A_NODE: usize = 8;
+
+/// The places of the peer port. A cluster has a handful of peers.
+pub const PEER_PLACES: Rules =
+    Rules { strangers: 64, per_address: 16, patience: Duration::from_secs(3), known: 64 };
+
+/// Who is on a stream, as its certificate proves: members, and nodes of other clusters until they hear that they are.
+type Who = (ClusterId, NodeId);
 
 static CANNOT_ACCEPT: Sparing<()> = Sparing::new();
 /// Anybody with a certificate of the authority can cause these.
 static IMPOSTORS: Sparing<()> = Sparing::new();
+/// Anybody can cause these.
+static CROWDED: Sparing<()> = Sparing::new();
 
 pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(STREAMS_MAX));
+    let places = Places::new(PEER_PLACES, local.places.clone());
     let mut streams = JoinSet::new(); // ends with this task
     loop {
         while streams.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (socket, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                let place = places.enter(Some(address.ip()));
+                streams.spawn(keep_stream(Arc::clone(&local), socket, address, place));
+            }
             Err(error) => {
                 // Out of file descriptors, or the like: it passes, a listener that gave up would not come back.
                 CANNOT_ACCEPT.line((), |left_out| {
                     tracing::warn!(%error, left_out, "cannot accept peers at the moment");
                 });
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                continue;
             }
-        };
-        let local = Arc::clone(&local);
-        streams.spawn(async move {
-            match serve(&local, socket).await {
-                Ok(()) => {}
-                // One of another version: dialling again, it would fill the log.
-                Err(error @ FrameError::Unreadable(_))
-                    if !local.told_unreadable.swap(true, Ordering::Relaxed) =>
-                {
-                    tracing::warn!(%address, %error, "a peer says what this node cannot read");
-                }
-                Err(error) => tracing::debug!(%address, %error, "a peer's stream ended"),
-            }
-            drop(place);
-        });
+        }
     }
 }
 
-async fn serve(local: &Local, socket: TcpStream) -> Result<(), FrameError> {
-    let greeting = timeout(GREETING_TIMEOUT, greet(local, socket)).await;
+/// One stream, until it ends or its place is needed.
+async fn keep_stream(local: Arc<Local>, socket: TcpStream, address: SocketAddr, place: Entry<Who>) {
+    let ended = tokio::select! {
+        ended = serve(&local, socket, &place) => ended,
+        why = place.gives_way() => {
+            return CROWDED.line((), |left_out| {
+                tracing::info!(%address, left_out, "a connection to the peer port was closed: {why}");
+            });
+        }
+    };
+    match ended {
+        Ok(()) => {}
+        // One of another version: dialling again, it would fill the log.
+        Err(error @ FrameError::Unreadable(_)) if !local.told_unreadable.swap(true, Ordering::Relaxed) => {
+            tracing::warn!(%address, %error, "a peer says what this node cannot read");
+        }
+        Err(error) => tracing::debug!(%address, %error, "a peer's stream ended"),
+    }
+}
+
+async fn serve(local: &Local, socket: TcpStream, place: &Entry<Who>) -> Result<(), FrameError> {
+    let greeting = timeout(GREETING_TIMEOUT, greet(local, socket, place)).await;
     let (mut stream, from, life, purpose) =
         greeting.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     if purpose == Purpose::Snapshot {
@@ -101,10 +122,11 @@ async fn serve(local: &Local, socket: TcpStream) -> Result<(), FrameError> {
 async fn greet(
     local: &Local,
     socket: TcpStream,
+    place: &Entry<Who>,
 ) -> Result<(TlsStream<TcpStream>, NodeId, Life, Purpose), FrameError> {
     socket.set_nodelay(true)?;
     let mut stream = TlsAcceptor::from(local.tls.server()).accept(socket).await?;
-    let Frame::Hello(hello, purpose) = Frame::read(&mut stream, FRAME_BYTES_MAX).await? else {
+    let Frame::Hello(hello, purpose) = Frame::read(&mut stream, HELLO_BYTES_MAX).await? else {
         return Err(FrameError::Unexpected);
     };
     if !is_who_it_says(&stream, &hello) {
@@ -114,6 +136,10 @@ async fn greet(
                 "a peer's certificate is not that of the node it says it is"
             );
         });
+        return Err(FrameError::Unexpected);
+    }
+    // From here on no stranger is in its way.
+    if place.admit(&(hello.cluster, hello.node), STREAMS_OF_A_NODE).is_err() {
         return Err(FrameError::Unexpected);
     }
     let (answer, answered) = oneshot::channel();

@@ -9,7 +9,11 @@ mod listen;
 mod peer;
 pub mod tls;
 
+pub use listen::PEER_PLACES;
+
 use crate::driver::{Event, Inbox};
+use crate::places::PlaceCounts;
+use crate::sparing::Sparing;
 use frame::Frame;
 use signonce_core::replica::fence::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;
@@ -24,6 +28,9 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// Frames that may wait for one peer. A heartbeat and an append per tick leave this far from full.
 const QUEUE_FRAMES_MAX: usize = 4096;
+
+/// A peer that takes no snapshot is sent one again and again.
+static NOT_ARRIVED: Sparing<NodeId> = Sparing::new();
 
 /// A member and where it listens for peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +53,8 @@ pub(crate) struct Local {
     pub gone: watch::Sender<BTreeSet<NodeId>>,
     /// Set once the log says that a peer is not understood.
     pub told_unreadable: AtomicBool,
+    /// What the listener counts.
+    pub places: PlaceCounts,
 }
 
 /// The outgoing side.
@@ -151,7 +160,9 @@ impl Transport {
             let arrived = match peer::send_snapshot(&local, &peer, &frame).await {
                 Ok(()) => true,
                 Err(error) => {
-                    tracing::warn!(peer = %peer.id, %error, "a snapshot did not arrive");
+                    NOT_ARRIVED.line(peer.id, |left_out| {
+                        tracing::warn!(peer = %peer.id, %error, left_out, "a snapshot did not arrive");
+                    });
                     false
                 }
             };

@@ -7,6 +7,7 @@ use crate::{
         words,
     },
     cli::common::{Done, Reach, say, stdout},
+    server::probes,
 };
 use anyhow::Context as _;
 use axum::{Router, routing::get};
@@ -16,6 +17,7 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
+use signonce_cluster::places::PlaceCounts;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
 use std::{
     io::{self, Write as _},
@@ -84,7 +86,7 @@ pub(super) async fn run(args: Args) -> Done {
         let listener = listener.with_context(|| format!("cannot serve metrics at {address}"))?;
         let counts = Arc::clone(&counts);
         let router = Router::new().route("/metrics", get(async move || counts.text()));
-        tasks.spawn(async move { axum::serve(listener, router).await });
+        tasks.spawn(probes::serve(listener, router, PlaceCounts::default()));
     }
     let plan = Plan {
         url: args.chain.clone(),

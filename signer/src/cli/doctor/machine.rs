@@ -4,6 +4,7 @@ use super::{Findings, Level};
 use crate::{
     cli::status::{advice::DISK_FREE, bytes},
     config::Config,
+    server::descriptors,
 };
 use rustix::process::{Resource, getrlimit};
 use std::{fs, path::Path, process::Stdio, time::Duration};
@@ -11,8 +12,6 @@ use tokio::{net::UnixStream, process::Command, time::timeout};
 
 /// What a store needs to be worth starting: some log segments and one compaction.
 const FREE_LEAST: u64 = 128 << 20;
-/// Open files besides the connections of clients and of admins: RocksDB, peers, the files of the process.
-const FILES_BESIDES: u64 = 768;
 /// Locked memory for ten thousand secrets, a page for each forty.
 const LOCKED_LEAST: u64 = 1 << 20;
 /// Where systemd's own time service leaves a mark.
@@ -163,11 +162,10 @@ impl Limits {
         match text.as_deref().and_then(Self::read) {
             Some(limits) => ("the running node", limits),
             None => {
-                let of = |resource| getrlimit(resource).current;
-                (
-                    "a node started from here",
-                    Self { files: of(Resource::Nofile), locked: of(Resource::Memlock) },
-                )
+                // A node raises the number of its files as far as it may.
+                let files = getrlimit(Resource::Nofile).maximum;
+                let locked = getrlimit(Resource::Memlock).current;
+                ("a node started from here", Self { files, locked })
             }
         }
     }
@@ -186,8 +184,7 @@ impl Limits {
 }
 
 fn files(limit: Option<u64>, connections_max: u32) -> (Level, String) {
-    // As many admins as clients.
-    let needed = 2 * u64::from(connections_max) + FILES_BESIDES;
+    let needed = u64::try_from(descriptors::needed(connections_max)).unwrap_or(u64::MAX);
     match limit {
         Some(limit) if limit < needed => {
             let hint = "raise it (LimitNOFILE= in a unit, ulimit -n here) or lower limits.connections_max";
@@ -310,11 +307,12 @@ mod tests {
 
     #[test]
     fn limits_that_are_too_low_are_warned_of() {
+        let needed = u64::try_from(descriptors::needed(1_000)).unwrap();
         for (limit, level) in [
             (None, Level::Fine),
             (Some(65_536), Level::Fine),
-            (Some(2_000 + FILES_BESIDES), Level::Fine),
-            (Some(1_999 + FILES_BESIDES), Level::Warning),
+            (Some(needed), Level::Fine),
+            (Some(needed - 1), Level::Warning),
             (Some(256), Level::Warning),
         ] {
             assert_eq!(files(limit, 1_000).0, level, "{limit:?}");
