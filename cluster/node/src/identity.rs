@@ -77,7 +77,7 @@ pub fn create(dir: &Path, identity: &Identity) -> Result<(), StoreError> {
         }
     }
     let file = IdentityFile { format: FORMAT, identity: identity.clone(), incarnation: 0 };
-    Store::create(&database_path(dir), &to_bytes(&file))?;
+    Store::create(&database_path(dir), &to_bytes(&file), &rand::rng().random())?;
     HighWaterFile::create(&high_water_path(dir))?;
     // Last, so that an interrupted `init` leaves a directory that `open` refuses.
     write_identity(dir, &file)
@@ -113,7 +113,11 @@ pub fn read(dir: &Path) -> Result<Identity, StoreError> {
 /// Opens `dir` for a run: checks both identities, takes the next incarnation and writes it to both, synced.
 pub(crate) fn open(dir: &Path) -> Result<OpenedDirectory, StoreError> {
     let mut file = read_identity(dir)?;
-    let store = Store::open(&database_path(dir))?;
+    let (mut high_water, mark) = HighWaterFile::open(&high_water_path(dir))?;
+    let database = database_path(dir);
+    // Opening drops the log in which a damaged store says how far it was durable: take that down before.
+    high_water.raise(Store::testified(&database, high_water.salt())?)?;
+    let store = Store::open(&database, high_water.salt(), high_water.durable())?;
     let mismatch = || StoreError::IdentityMismatch(dir.to_owned());
     let inside: IdentityFile =
         store.identity()?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(mismatch)?;
@@ -122,7 +126,6 @@ pub(crate) fn open(dir: &Path) -> Result<OpenedDirectory, StoreError> {
     if inside.identity != file.identity || !matches!(ahead, Some(0 | 1)) {
         return Err(mismatch());
     }
-    let (high_water, mark) = HighWaterFile::open(&high_water_path(dir))?;
     if ahead == Some(1) {
         write_identity(dir, &inside)?; // so that a second crash at the same place leaves them one apart again
     }

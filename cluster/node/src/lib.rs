@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 mod audit;
+mod batches;
 pub mod clock;
 mod driver;
 mod handle;
@@ -22,6 +23,7 @@ mod store;
 mod transport;
 mod trouble;
 mod unfinished;
+mod wal;
 
 pub use audit::{AuditError, AuditStore};
 pub use driver::measure::Measured;

@@ -1,9 +1,12 @@
 //! A node's disk: what an fsync has made durable, and what a crash may still take.
 //!
-//! The store is one write-ahead log, so a power cut leaves a prefix of the batches written; of a batch torn in the
-//! middle nothing is left, because recovery drops a damaged last record. The two files beside the store
-//! (high-water mark, identity) follow the rules of `cluster/node`.
+//! The store is one write-ahead log. A power cut may take any page of it that is not durable and leave later ones;
+//! recovery stops before the first that is damaged, so that a prefix of the batches written is left. It does the same
+//! where a page was durable and is damaged all the same, which no disk may do; what lies behind the damage then tells
+//! that more had been durable, by the rules of `cluster/node/src/batches.rs`. The two files beside the store (high-water
+//! mark, identity) follow the rules of `cluster/node` too.
 
+use crate::mutation::Mutation;
 use parity_scale_codec::Decode;
 use signonce_core::decode_record;
 use signonce_core::replica::disk::{
@@ -16,16 +19,45 @@ const META_VERSION: u8 = 1;
 /// Chain hash bytes in front of a stored log entry.
 const CHAIN_BYTES: usize = 32;
 
+/// The durable batches of which it is known what they changed: how far back a disk can be damaged.
+const KNOWN_BATCHES: usize = 64;
+
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A batch that is not durable.
+#[derive(Clone)]
+struct Written {
+    ops: Vec<DiskOp>,
+    /// The last batch that was durable when this one was written, as its row says.
+    testifies: u64,
+}
+
+/// A durable batch: how things were before it.
+#[derive(Clone, Default)]
+struct Before {
+    rows: Vec<(DiskTable, Vec<u8>, Option<Vec<u8>>)>,
+    durable: Durable,
+    incarnation: u64,
+    testifies: u64,
+}
 
 /// See the module's text.
 #[derive(Clone, Default)]
 pub struct Disk {
     tables: [Rows; 5],
     /// Written, visible to the process, not durable. The oldest first.
-    unsynced: VecDeque<DiskBatch>,
+    unsynced: VecDeque<Written>,
     /// Batches that have become durable so far.
     synced: u64,
+    /// The last of those.
+    known: VecDeque<Before>,
+    /// What the high-water file says of the batches, as written and as it was made durable.
+    marked: u64,
+    marked_durable: u64,
+    /// What the rows behind the last damage testify to.
+    testified: u64,
+    /// The last crash left later batches behind a missing one.
+    hole: bool,
     /// What is durable of the log and the hard state: what the node may speak of.
     pub durable: Durable,
     /// The high-water file as written, and as it was when the file itself was last made durable.
@@ -35,6 +67,8 @@ pub struct Disk {
     pub incarnation_inside: u64,
     /// See [`Self::incarnation_inside`].
     pub incarnation_beside: u64,
+    /// The guard that is missing.
+    pub mutation: Option<Mutation>,
 }
 
 /// The durable position, followed row by row.
@@ -51,7 +85,8 @@ pub struct Durable {
 pub enum Loss {
     /// The process died; the operating system keeps what it was given.
     Nothing,
-    /// The power went: of the unsynced batches this many thousandths are left.
+    /// The power went: of the unsynced batches this many thousandths are left whole, and some of those behind the
+    /// first that is not.
     Power(u16),
     /// As `Power`, and the first half of the batch after those counts too: what no store may let happen.
     Torn(u16),
@@ -60,7 +95,46 @@ pub enum Loss {
 impl Disk {
     /// Takes a batch: visible at once, durable later.
     pub fn write(&mut self, batch: DiskBatch) {
-        self.unsynced.push_back(batch);
+        let testifies = self.known_durable();
+        self.unsynced.push_back(Written { ops: batch.ops, testifies });
+    }
+
+    /// The last batch that may be called durable.
+    fn known_durable(&self) -> u64 {
+        if self.mutation == Some(Mutation::RowsAhead) { self.written() } else { self.synced }
+    }
+
+    /// A start: writes the next incarnation into the store and into the file beside it, durably.
+    pub fn begin_life(&mut self) {
+        let before =
+            Before { durable: self.durable, incarnation: self.incarnation_inside, ..Before::default() };
+        self.remember(before);
+        self.incarnation_inside += 1;
+        self.incarnation_beside = self.incarnation_inside;
+    }
+
+    fn remember(&mut self, before: Before) {
+        self.synced += 1;
+        self.known.push_back(before);
+        if self.known.len() > KNOWN_BATCHES {
+            self.known.pop_front();
+        }
+    }
+
+    /// Whether the store holds all that is known to have been durable. What it says of itself goes into the high-water
+    /// file, so that a second start hears it too.
+    pub fn check(&mut self) -> Result<(), String> {
+        if self.hole && self.mutation == Some(Mutation::HoleRefused) {
+            return Err("the write-ahead log is damaged".into());
+        }
+        if self.high_water.is_some() {
+            self.marked = self.marked.max(self.testified);
+            self.marked_durable = self.marked;
+        }
+        if self.synced < self.marked {
+            return Err(format!("up to batch {} it was durable, it holds {}", self.marked, self.synced));
+        }
+        Ok(())
     }
 
     /// The number of batches written so far: what an fsync that starts now covers.
@@ -71,33 +145,42 @@ impl Disk {
     /// Makes the first `upto` batches durable.
     pub fn sync(&mut self, upto: u64) {
         while self.synced < upto {
-            let Some(batch) = self.unsynced.pop_front() else { return };
-            self.synced += 1;
-            for op in batch.ops {
-                self.apply(op);
-            }
+            let Some(Written { ops, testifies }) = self.unsynced.pop_front() else { return };
+            let (durable, incarnation) = (self.durable, self.incarnation_inside);
+            let mut rows = Vec::new();
+            ops.into_iter().for_each(|op| self.apply(op, &mut rows));
+            self.remember(Before { rows, durable, incarnation, testifies });
         }
     }
 
-    fn apply(&mut self, op: DiskOp) {
+    /// Changes the tables; `before` gets what was in the place of each row.
+    fn apply(&mut self, op: DiskOp, before: &mut Vec<(DiskTable, Vec<u8>, Option<Vec<u8>>)>) {
         match op {
             DiskOp::Put(table, key, value) => {
                 self.follow_put(table, &key, &value);
-                self.tables[table as usize].insert(key, value);
+                let old = self.tables[table as usize].insert(key.clone(), value);
+                before.push((table, key, old));
             }
             DiskOp::Delete(table, key) => {
-                self.tables[table as usize].remove(&key);
+                let old = self.tables[table as usize].remove(&key);
+                before.push((table, key, old));
             }
             DiskOp::DeleteRange(table, from, to) => {
                 let rows = &mut self.tables[table as usize];
                 let gone: Vec<Vec<u8>> = rows.range(from.clone()..to).map(|(k, _)| k.clone()).collect();
-                gone.iter().for_each(|key| drop(rows.remove(key)));
+                before.extend(gone.into_iter().map(|key| {
+                    let old = rows.remove(&key);
+                    (table, key, old)
+                }));
                 // Rows at the end are about to be overwritten; rows at the front go with a truncation point.
                 if table == DiskTable::Log && rows.range(from.clone()..).next().is_none() {
                     self.durable.last = index_of(&from).saturating_sub(1).max(self.truncated());
                 }
             }
-            DiskOp::Clear(table) => self.tables[table as usize].clear(),
+            DiskOp::Clear(table) => {
+                let gone = std::mem::take(&mut self.tables[table as usize]);
+                before.extend(gone.into_iter().map(|(key, old)| (table, key, Some(old))));
+            }
         }
     }
 
@@ -129,7 +212,7 @@ impl Disk {
         let kept = match loss {
             Loss::Nothing => unsynced,
             Loss::Power(thousandths) | Loss::Torn(thousandths) => {
-                self.high_water = self.high_water_durable;
+                (self.high_water, self.marked) = (self.high_water_durable, self.marked_durable);
                 (unsynced + 1) * u64::from(thousandths) / 1_000
             }
         };
@@ -139,11 +222,54 @@ impl Disk {
             && let Some(torn) = self.unsynced.pop_front()
         {
             let half = torn.ops.len() / 2;
-            torn.ops.into_iter().take(half).for_each(|op| self.apply(op));
+            torn.ops.into_iter().take(half).for_each(|op| self.apply(op, &mut Vec::new()));
         }
-        self.unsynced.clear();
-        self.synced = upto;
+        self.lose_pages(loss);
         self.high_water_durable = self.high_water;
+        self.marked_durable = self.marked;
+    }
+
+    /// The first batch that is left is missing; some of those behind it are not.
+    fn lose_pages(&mut self, loss: Loss) {
+        let left = std::mem::take(&mut self.unsynced);
+        let survives = |i: u64| match loss {
+            Loss::Power(thousandths) => {
+                (u64::from(thousandths) + 1).wrapping_mul(0x9e37_79b9 + i) >> 9 & 1 == 1
+            }
+            Loss::Nothing | Loss::Torn(_) => false,
+        };
+        let behind = (1..).zip(left.into_iter().skip(1)).filter(|(i, _)| survives(*i));
+        let behind: Vec<(u64, Written)> = behind.collect();
+        self.hole = !behind.is_empty();
+        self.testified = behind.iter().map(|(_, batch)| batch.testifies).max().unwrap_or_default();
+        if self.mutation == Some(Mutation::HolePassedOver) {
+            let first = self.synced + 1;
+            for (i, batch) in behind {
+                batch.ops.into_iter().for_each(|op| self.apply(op, &mut Vec::new()));
+                self.synced = first + i;
+            }
+        }
+    }
+
+    /// Damages one of the last durable batches, counted from the end: recovery stops before it. What is behind it
+    /// still tells how far the store was durable. Only after a crash.
+    pub fn damage(&mut self, back: usize) {
+        for left in (0..back.min(self.known.len())).rev() {
+            let Some(Before { rows, durable, incarnation, testifies }) = self.known.pop_back() else {
+                return;
+            };
+            for (table, key, old) in rows.into_iter().rev() {
+                match old {
+                    Some(value) => drop(self.tables[table as usize].insert(key, value)),
+                    None => drop(self.tables[table as usize].remove(&key)),
+                }
+            }
+            (self.durable, self.incarnation_inside) = (durable, incarnation);
+            self.synced -= 1;
+            if left > 0 {
+                self.testified = self.testified.max(testifies); // all but the damaged one itself
+            }
+        }
     }
 
     /// Writes the high-water file, which only ever rises.
@@ -155,17 +281,20 @@ impl Disk {
         }
         next.sequence = self.high_water.map_or(0, |m| m.sequence) + 1;
         self.high_water = Some(next);
+        self.marked = self.marked.max(self.known_durable());
     }
 
     /// Makes the high-water file durable.
     pub fn sync_mark(&mut self) {
         self.high_water_durable = self.high_water;
+        self.marked_durable = self.marked;
     }
 
     /// Loses what was synced since `before`, in the store alone: the files beside it keep what they know.
     pub fn lose_synced_since(&mut self, before: &Disk) {
-        let Self { tables, unsynced, synced, durable, .. } = before.clone();
-        (self.tables, self.unsynced, self.synced, self.durable) = (tables, unsynced, synced, durable);
+        let Self { tables, unsynced, synced, known, durable, .. } = before.clone();
+        (self.tables, self.unsynced, self.synced, self.known, self.durable) =
+            (tables, unsynced, synced, known, durable);
         self.incarnation_inside = before.incarnation_inside;
         self.crash(Loss::Nothing);
     }
@@ -229,6 +358,50 @@ mod tests {
             assert!((2..=5).contains(&left.len()));
             assert_eq!(disk.durable.last, left.len() as u64);
         }
+    }
+
+    #[test]
+    fn damage_to_what_was_durable_is_told_by_what_lies_behind_it() {
+        for back in 1..=5 {
+            let mut disk = Disk { high_water: Some(mark()), ..Disk::default() };
+            disk.sync_mark();
+            for i in 1..=5 {
+                disk.write(batch(i));
+                disk.sync(i);
+            }
+            disk.crash(Loss::Power(0));
+            disk.damage(back);
+            let left: Vec<u64> = disk.chains().into_keys().collect();
+            assert_eq!(left, (1..=5 - back as u64).collect::<Vec<_>>());
+            assert_eq!(disk.durable.last, 5 - back as u64);
+            // Of the last batch itself nothing tells but the high-water file.
+            assert_eq!(disk.check().is_err(), back > 1, "{back}");
+            assert_eq!(disk.check().is_err(), back > 1, "{back}, a second start");
+        }
+    }
+
+    #[test]
+    fn what_is_left_behind_a_hole_never_claims_more_than_was_durable() {
+        let mut holes = 0;
+        for thousandths in 0..1_000 {
+            let mut disk = Disk { high_water: Some(mark()), ..Disk::default() };
+            for i in 1..=20 {
+                disk.write(batch(i));
+                if i % 5 == 0 {
+                    disk.sync(i - 3);
+                }
+            }
+            disk.mark(mark());
+            disk.sync_mark();
+            disk.crash(Loss::Power(thousandths));
+            holes += u32::from(disk.hole);
+            disk.check().unwrap();
+        }
+        assert!(holes > 200, "{holes}");
+    }
+
+    fn mark() -> HighWater {
+        HighWater { sequence: 0, promise: Default::default(), applied: Default::default() }
     }
 
     #[test]

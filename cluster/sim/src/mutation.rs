@@ -51,6 +51,14 @@ pub enum Mutation {
     StepsForgotten,
     /// The high-water file is ahead of the store.
     MarkAhead,
+    /// A store does not open where a power cut has left a hole in what was not durable.
+    HoleRefused,
+    /// What lies behind such a hole counts, as if nothing were missing.
+    HolePassedOver,
+    /// What was durable is damaged; neither what lies behind it nor the files beside the store nor the peers are asked.
+    DamageUnnoticed,
+    /// Batches, and the file beside the store, tell of what was written, not of what was durable.
+    RowsAhead,
 }
 
 impl Mutation {
@@ -74,7 +82,7 @@ impl Mutation {
 
     /// Whether starting nodes ignore what their peers remember.
     pub fn without_fence(self) -> bool {
-        matches!(self, Self::WipedNode | Self::LostSyncedTail | Self::DiskRollback)
+        matches!(self, Self::WipedNode | Self::LostSyncedTail | Self::DiskRollback | Self::DamageUnnoticed)
     }
 
     /// Whether it shows only where storage is damaged.

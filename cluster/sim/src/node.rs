@@ -170,9 +170,11 @@ impl Machine {
         if !matches!(ahead, Some(0 | 1)) && !unguarded {
             return Err("the store belongs to another identity than the file beside it".into());
         }
+        // By the rules of `cluster/node/src/batches.rs`.
+        disk.mutation = around.options.mutation;
+        disk.check().or_else(|missing| if unguarded { Ok(()) } else { Err(missing) })?;
         self.starts += 1;
-        disk.incarnation_inside += 1;
-        disk.incarnation_beside = disk.incarnation_inside;
+        disk.begin_life();
         let boot = around.new_boot();
         let life = if around.mutated(Mutation::ReusedNodeId) {
             Life { incarnation: 1, boot: 1 } // nobody can tell

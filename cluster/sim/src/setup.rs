@@ -171,6 +171,15 @@ pub enum Op {
         /// Whether the files beside the store go back with it.
         all: bool,
     },
+    /// Forbidden: the power goes, and of what was durable a page is damaged.
+    Damage {
+        /// Which.
+        node: usize,
+        /// How many batches before the last one.
+        back: usize,
+        /// How long it is down.
+        down: Micros,
+    },
     /// Forbidden: what the disk was starts on a second machine some time later.
     Clone {
         /// Which.
@@ -247,9 +256,36 @@ impl Setup {
             draw.members();
         }
         let mut ops = draw.ops;
+        damage(&mut ops, options);
         ops.retain(|(at, _)| *at < self.chaos);
         ops.sort_by_key(|(at, _)| *at);
         ops
+    }
+}
+
+/// Puts a damaged page in the place of some other losses of what was durable. From a stream of random numbers of its
+/// own, so that all else stays as it was drawn.
+fn damage(ops: &mut [(Micros, Op)], options: &Options) {
+    let rng = &mut rng(options.seed, 3);
+    let often = match options.mutation {
+        Some(Mutation::DamageUnnoticed) => 1_000,
+        Some(_) => 0,
+        None => 500,
+    };
+    // Where peers have met two lives with one number, they agree again once the node has started once more. One whose
+    // identity is damaged does not.
+    if ops.iter().any(|(_, op)| matches!(op, Op::Clone { .. })) {
+        return;
+    }
+    for (_, op) in ops {
+        let (node, down) = match op {
+            Op::Rollback { node, down, all: false, .. } | Op::Wipe { node, down } => (*node, *down),
+            _ => continue,
+        };
+        if chance(rng, often) {
+            let back = pick(rng, &[1, 2, 3, 8, 20, 60]);
+            *op = Op::Damage { node, back, down };
+        }
     }
 }
 
@@ -517,7 +553,7 @@ impl Draw<'_> {
         let kinds: &[u8] = match options.mutation {
             Some(Mutation::WipedNode) => &[0],
             Some(Mutation::DiskRollback) => &[1],
-            Some(Mutation::LostSyncedTail) => &[2],
+            Some(Mutation::LostSyncedTail | Mutation::DamageUnnoticed) => &[2],
             Some(Mutation::ReusedNodeId | Mutation::LifeUnread) => &[3],
             _ => &[0, 1, 1, 2, 3],
         };

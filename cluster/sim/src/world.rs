@@ -243,6 +243,13 @@ impl World {
                 let (machine, down, all) = (*node, *down, *all);
                 self.around.schedule(*age, Event::Restore { machine, down, all });
             }
+            Op::Damage { node, back, down } => {
+                let machine = &mut self.machines[*node];
+                machine.damaged = true;
+                let death = Death { loss: Loss::Power(300), down: *down, why: "damage" };
+                machine.die(death, &mut self.around);
+                machine.disk.damage(*back);
+            }
             Op::Clone { node, age } => {
                 let copy = self.machines[*node].disk.clone();
                 self.machines[*node].copies.push(copy);

@@ -75,6 +75,53 @@ fn a_rolled_back_disk_is_caught_by_the_fence() {
 }
 
 #[test]
+fn damage_to_what_was_durable_is_noticed_by_the_store_or_its_peers_or_harms_nobody() {
+    // The power goes, and of what an fsync had covered a page is damaged: recovery stops before it. What lies behind
+    // it tells, or the file beside the store, or a peer. Where none of them does, others hold what was forgotten, and
+    // the node votes for nobody who does not.
+    let (mut by_itself, mut by_peers, mut by_nobody) = (0, 0, 0);
+    for seed in 0..80 {
+        let mut world = formed(3, seed);
+        let victim = (leader(&world) + 1) % 3;
+        work(&mut world, SECOND + seed * 17 * MS, None);
+        let back = [1, 2, 5, 20][seed as usize % 4];
+        world.op(&Op::Damage { node: victim, back, down: 10 * MS });
+        if seed % 2 == 0 {
+            world.op(&Op::CrashAll { loss: Loss::Power(300), down: 20 * MS });
+        }
+        work(&mut world, 3 * SECOND, None);
+        match &world.machines[victim].halted {
+            Some(why) if why.contains("it was durable, it holds") => by_itself += 1,
+            Some(why) => {
+                let known = why.contains("remembers that this node promised") || why.contains("identity");
+                assert!(known, "seed {seed}: {why}");
+                by_peers += 1;
+            }
+            None => by_nobody += 1,
+        }
+        world.heal();
+        world.judge_the_end();
+    }
+    println!("noticed by itself {by_itself}, by peers {by_peers}, by nobody {by_nobody}");
+    assert!(by_itself > 40, "by itself {by_itself}, by peers {by_peers}, by nobody {by_nobody}");
+}
+
+#[test]
+fn a_power_cut_that_leaves_holes_in_every_log_ends_nothing() {
+    for seed in 0..40 {
+        let mut world = formed(3, seed);
+        for cut in 0..5 {
+            work(&mut world, 700 * MS, None);
+            let loss = Loss::Power((seed * 131 + cut * 197) as u16 % 1_000);
+            world.op(&Op::CrashAll { loss, down: 20 * MS });
+        }
+        world.heal();
+        assert!(world.machines.iter().all(|machine| machine.halted.is_none()), "seed {seed}");
+        world.judge_the_end();
+    }
+}
+
+#[test]
 fn a_rolled_back_disk_that_only_the_lost_leader_remembers_never_makes_two_of_a_duty() {
     // What the leader, the victim and one ally agreed on, the other two have not heard of. Then the leader is lost,
     // with its memory of what the victim acknowledged, and the victim's disk is rolled back.

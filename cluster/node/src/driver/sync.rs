@@ -90,7 +90,7 @@ impl SyncThread {
 
     /// Records what a write of the driver's own has already made durable.
     pub(super) fn mark_durable(&self, mark: HighWater) {
-        or_die(self.shared.high_water().write(mark));
+        self.shared.take_down(mark);
     }
 
     /// Finishes what was asked for and makes the high-water file durable.
@@ -110,6 +110,11 @@ impl Shared {
         let started = Instant::now();
         or_die(self.store.sync());
         self.metrics.stages.of(Stage::Sync).observe(started.elapsed());
+    }
+
+    /// Writes into the high-water file what is durable: of the replica, and of the store's batches.
+    fn take_down(&self, mark: HighWater) {
+        or_die(self.high_water().write(mark, self.store.durable()));
     }
 
     fn high_water(&self) -> MutexGuard<'_, HighWaterFile> {
@@ -148,7 +153,7 @@ fn serve_together(
     if let Some((number, mark)) = newest {
         shared.sync_store();
         inbox.push(Event::Persisted(number));
-        or_die(shared.high_water().write(mark));
+        shared.take_down(mark);
     }
     if sync_mark || mark_synced.elapsed() >= MARK_SYNC_EVERY {
         *mark_synced = Instant::now();

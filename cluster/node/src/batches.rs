@@ -1,0 +1,121 @@
+//! The numbers of a store's batches: how it shows that it is whole, and testifies to what was durable.
+//!
+//! A power cut may take any page of the write-ahead log that no fsync has covered, and leave later ones. RocksDB then
+//! goes back to the last point before the hole; so it does when a page that *was* durable is damaged, and says nothing
+//! in either case. What tells the two apart is in each batch: a row with the batch's number, which also removes the
+//! row of the batch before it.
+//!
+//! - **Nothing was passed over.** A whole store holds one such row, the newest. Of a batch that is missing with later
+//!   ones there, the row before it was never removed: two rows are left, for ever.
+//! - **Nothing durable is gone.** The row says up to which batch the store was durable when it was written. Rows behind
+//!   the hole are still in the log's bytes: they are read before RocksDB opens the store (which drops that log), the
+//!   highest goes into the high-water file, durably, and the store must hold no less. The file itself is told with
+//!   every fsync as well. Whether it does is looked at before anything is changed.
+//!
+//! What neither sees: the last durable batches are damaged, nothing that was written after them is left, and the
+//! high-water file, which is made durable once a second, lags behind them. The identity, which every start makes
+//! durable in two places, bounds that to this one start, and the peers and the fence are for the rest.
+
+use signonce_protocol::blake2_256;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// Bytes that tell the rows of one store from everything else in a log. Random, so that nobody who has something
+/// written into the log can pass it off as a row.
+pub(crate) type Salt = [u8; 16];
+
+const CHECK_BYTES: usize = 8;
+const ROW_BYTES: usize = size_of::<Salt>() + size_of::<u64>() + CHECK_BYTES;
+/// How much of a log is looked at at a time.
+const WINDOW: usize = 1 << 20;
+
+/// The key of a batch's row.
+pub(crate) fn key(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// The number in a row's key.
+pub(crate) fn number(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The row of a batch that is written when all batches up to `durable` are durable.
+pub(crate) fn row(salt: &Salt, durable: u64) -> [u8; ROW_BYTES] {
+    let mut row = [0; ROW_BYTES];
+    let (said, check) = row.split_at_mut(ROW_BYTES - CHECK_BYTES);
+    said[..salt.len()].copy_from_slice(salt);
+    said[salt.len()..].copy_from_slice(&durable.to_le_bytes());
+    check.copy_from_slice(&blake2_256(said)[..CHECK_BYTES]);
+    row
+}
+
+fn read_row(row: &[u8]) -> Option<u64> {
+    let (said, check) = row.get(..ROW_BYTES)?.split_at(ROW_BYTES - CHECK_BYTES);
+    let durable = said.last_chunk()?;
+    (blake2_256(said)[..CHECK_BYTES] == *check).then(|| u64::from_le_bytes(*durable))
+}
+
+/// The highest batch that any row in the logs of `database` says to be durable, whatever is damaged around the row.
+///
+/// A row that lies across two blocks of a log is not seen; the ones before and after it are.
+pub(crate) fn testified(database: &Path, salt: &Salt) -> std::io::Result<u64> {
+    let mut highest = 0;
+    for path in crate::wal::logs(database)? {
+        highest = highest.max(testified_in(&mut File::open(path)?, salt)?);
+    }
+    Ok(highest)
+}
+
+fn testified_in(log: &mut impl Read, salt: &Salt) -> std::io::Result<u64> {
+    let (mut highest, mut window) = (0, Vec::with_capacity(WINDOW + ROW_BYTES));
+    loop {
+        let read = match log.take(WINDOW as u64).read_to_end(&mut window) {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let rows = window.windows(ROW_BYTES).filter(|bytes| bytes.starts_with(salt));
+        highest = rows.filter_map(read_row).fold(highest, u64::max);
+        if read == 0 {
+            return Ok(highest);
+        }
+        // What may be the beginning of a row that the next window ends.
+        window.drain(..window.len().saturating_sub(ROW_BYTES - 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT: Salt = [7; 16];
+
+    fn seen(bytes: &[u8]) -> u64 {
+        testified_in(&mut &bytes[..], &SALT).unwrap()
+    }
+
+    #[test]
+    fn the_highest_whole_row_testifies_wherever_it_lies() {
+        assert_eq!(seen(&[]), 0);
+        for at in
+            [0, 1, 4_000, WINDOW - ROW_BYTES, WINDOW - ROW_BYTES + 1, WINDOW - 1, WINDOW, 2 * WINDOW + 5]
+        {
+            let mut bytes = vec![0xab; at];
+            bytes.extend(row(&SALT, 41));
+            bytes.extend([0; 100]);
+            bytes.extend(row(&SALT, 40));
+            assert_eq!(seen(&bytes), 41, "at {at}");
+            bytes[at + SALT.len()] ^= 1;
+            assert_eq!(seen(&bytes), 40, "a damaged row says nothing");
+        }
+    }
+
+    #[test]
+    fn rows_of_another_store_and_halves_of_rows_say_nothing() {
+        let other = row(&[8; 16], 9);
+        assert_eq!(seen(&other), 0);
+        assert_eq!(seen(&row(&SALT, 9)[..ROW_BYTES - 1]), 0);
+        assert_eq!(number(&key(77)), Some(77));
+    }
+}
