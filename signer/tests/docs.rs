@@ -125,6 +125,14 @@ fn watermarks_are_carried_and_a_lost_cluster_is_restored_as_the_pages_say() {
 }
 
 #[test]
+fn what_is_left_of_a_lost_signer_and_a_restarted_one_becomes_a_new_cluster_as_the_pages_say() {
+    let said = follow(&["docs/first-cluster.md", "docs/lost-node.md", "docs/backup.md"]);
+    assert!(said.matches("waits until 1 of node 3").count() >= 2, "both wait: {said}");
+    assert!(said.matches("is whole, and signed by the node that made it").count() >= 3, "{said}");
+    assert!(said.contains("armed before"), "the new cluster has the keys: {said}");
+}
+
+#[test]
 fn clients_and_officers_come_and_go_as_the_page_says() {
     let said = follow(&["docs/first-cluster.md", "docs/clients.md"]);
     assert!(said.contains("200/s, burst 400, 64 in flight"), "{said}");

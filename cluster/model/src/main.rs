@@ -1,6 +1,6 @@
-//! `signonce-model`: checks both models in every state, and then that each rule is needed.
+//! `signonce-model`: checks the models in every state, and then that each rule is needed.
 
-use signonce_model::{explore, fence, service};
+use signonce_model::{explore, fence, in_place, service};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -31,6 +31,14 @@ fn main() -> ExitCode {
         let took = Instant::now();
         let checked = explore(fence::Fence { nodes, without }, without == F::Nothing);
         check(&format!("fence of {nodes} without {without:?}"), without == F::Nothing, checked, took);
+    }
+    use in_place::Without as I;
+    for without in
+        [I::Nothing, I::Gone, I::Floors, I::Silence, I::Both, I::Durable, I::Disarmed, I::Afterwards]
+    {
+        let took = Instant::now();
+        let checked = explore(in_place::InPlace(without), without == I::Nothing);
+        check(&format!("in place without {without:?}"), without == I::Nothing, checked, took);
     }
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

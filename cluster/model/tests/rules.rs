@@ -1,6 +1,6 @@
 //! Each model holds in every state, and no rule of it can be left out.
 
-use signonce_model::{explore, fence, service};
+use signonce_model::{explore, fence, in_place, service};
 
 #[test]
 fn no_duty_gets_two_payloads_and_retries_repeat_and_conflicts_are_refused() {
@@ -36,5 +36,20 @@ fn every_rule_of_the_fence_is_needed() {
     for without in [W::Fence, W::Majority, W::Witnesses, W::Lives, W::StartingOver] {
         let (wrong, _) = explore(fence::Fence { nodes: 5, without }, false);
         assert!(!wrong.is_empty(), "of five nodes without {without:?} nothing breaks");
+    }
+}
+
+#[test]
+fn two_of_three_could_go_on_in_place_under_one_rule() {
+    let (wrong, states) = explore(in_place::InPlace(in_place::Without::Nothing), true);
+    assert!(wrong.is_empty() && states > 10_000, "{wrong:?} in {states} states");
+}
+
+#[test]
+fn no_part_of_that_rule_can_be_left_out() {
+    use in_place::Without as W;
+    for without in [W::Gone, W::Floors, W::Silence, W::Both, W::Durable, W::Disarmed, W::Afterwards] {
+        let (wrong, _) = explore(in_place::InPlace(without), false);
+        assert!(!wrong.is_empty(), "without {without:?} nothing breaks");
     }
 }
