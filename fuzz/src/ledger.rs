@@ -290,5 +290,8 @@ fn places(claim: &Claim) -> Vec<(Place, u8)> {
             let step = (u64::from(session.0), 0);
             candidates.iter().map(|candidate| ((step, vec![candidate.0[0]]), *side as u8)).collect()
         }
+        Duty::ParaStatement { session, candidate, statement: _ } => {
+            vec![(((u64::from(session.0), 0), vec![candidate.0[0]]), Side::Valid as u8)]
+        }
     }
 }

@@ -288,6 +288,9 @@ fn alone() -> (Replica, Vec<PeerMessage>, Rows) {
                     Output::Write { batch, .. } => batch.ops.into_iter().for_each(|op| write(&mut rows, op)),
                     Output::Sync { number, .. } => replica.persisted(number),
                     Output::Send(messages) => sent.extend(messages),
+                    Output::Install { .. } | Output::Capture { .. } => {
+                        unreachable!("no level, no such snapshot")
+                    }
                     Output::Outcomes(_) | Output::Jumped => {}
                 }
             }

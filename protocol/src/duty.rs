@@ -193,6 +193,42 @@ pub enum Side {
     Invalid,
 }
 
+/// How a backer speaks of a candidate.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    MaxEncodedLen,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum StatementKind {
+    /// It proposes the candidate (the hash stands for the whole receipt).
+    #[codec(index = 1)]
+    Seconded,
+    /// It checked a candidate another one proposed.
+    #[codec(index = 2)]
+    Valid,
+}
+
+impl fmt::Display for StatementKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seconded => "Seconded",
+            Self::Valid => "Valid",
+        })
+    }
+}
+
 /// What a key may sign once: the coordinates read from the payload's own bytes, with the facts its rule needs.
 ///
 /// The fields a rule compares are the coordinate; `target` of a GRANDPA vote and `side` are what the vote says.
@@ -246,6 +282,17 @@ pub enum Duty {
         /// The side taken on all of them (not part of the coordinate).
         side: Side,
     },
+    /// One backing statement per (session, candidate): a `ParaSide` of the valid side that says which statement it
+    /// is. In the log and the audit alone; clients are told of the side.
+    #[codec(index = 60)]
+    ParaStatement {
+        /// The session of the candidate.
+        session: SessionIndex,
+        /// The candidate.
+        candidate: CandidateHash,
+        /// The statement (not part of the coordinate).
+        statement: StatementKind,
+    },
 }
 
 impl Duty {
@@ -256,7 +303,17 @@ impl Duty {
             Self::AuraBlock { .. } => DutyClass::AuraBlock,
             Self::GrandpaVote { .. } => DutyClass::GrandpaVote,
             Self::BeefyVote { .. } => DutyClass::BeefyVote,
-            Self::ParaSide { .. } => DutyClass::ParaSide,
+            Self::ParaSide { .. } | Self::ParaStatement { .. } => DutyClass::ParaSide,
+        }
+    }
+
+    /// The duty as clients of every version know it: a statement is a side on its candidate.
+    pub fn for_clients(self) -> Self {
+        match self {
+            Self::ParaStatement { session, candidate, statement: _ } => {
+                Self::ParaSide { session, candidates: vec![candidate], side: Side::Valid }
+            }
+            other => other,
         }
     }
 
@@ -283,6 +340,9 @@ impl fmt::Display for Duty {
             Self::BeefyVote { set_id, block } => write!(f, "BEEFY vote in set {set_id} for block {block}"),
             Self::ParaSide { session, candidates, .. } => {
                 write!(f, "side on {} candidate(s) of session {session}", candidates.len())
+            }
+            Self::ParaStatement { session, candidate: _, statement } => {
+                write!(f, "{statement} statement on a candidate of session {session}")
             }
         }
     }

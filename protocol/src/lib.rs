@@ -20,7 +20,7 @@ mod vrf;
 
 pub use bytes::{HexArray, HexBytes};
 pub use chain::{AuraMode, ChainFormat, NumberWidth};
-pub use duty::{Duty, DutyClass, GrandpaStage, Side};
+pub use duty::{Duty, DutyClass, GrandpaStage, Side, StatementKind};
 pub use hash::{CandidateHash, Digest, GenesisHash, Hash, HexError, blake2_256, keccak_256};
 pub use ids::{BlockNumber, EpochIndex, LogIndex, NodeId, Round, SessionIndex, SetId, Slot, Term};
 pub use key::{KeyId, KeyType, PublicKey, PublicKeyError, Scheme, ToSign, UnknownKeyType};

@@ -132,7 +132,7 @@ impl Command {
     }
 
     /// The first version of the format that has it.
-    const fn version(&self) -> u8 {
+    fn version(&self) -> u8 {
         match self {
             Self::Change { change, .. } => match change.feature_level() {
                 0 => COMMAND_VERSION_1,
@@ -141,6 +141,7 @@ impl Command {
                 3 => COMMAND_VERSION_1 + 3,
                 _ => COMMAND_VERSION,
             },
+            Self::Claims(claims) if claims.iter().any(|asked| asked.claim.is_guarded()) => COMMAND_VERSION,
             Self::Claims(_) | Self::Checkpoint { .. } => COMMAND_VERSION_1,
         }
     }

@@ -27,7 +27,7 @@ pub use command::{
     Change, ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, Floors, GUARDED_LEVEL, RequestId,
 };
 pub use ledger::{Claim, Coverage, Position, Refusal, SignedDuty, Verdict, WatermarkView};
-pub use records::{RecordChange, StateHash, Table};
+pub use records::{RecordChange, StateHash, Table, TableSize};
 pub use registry::{
     BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Chain, Client, ClientId, ClientLimits,
     ClientState, DEFAULT_SLOT_TOLERANCE, Drill, Envelope, Halt, JoinToken, Key, KeyAllowance, KeySelector,
@@ -36,4 +36,4 @@ pub use registry::{
     Retiming, Right, SlotClock, Standing,
 };
 pub use roles::{ChangeKind, Officers, Proposal, ProposalDecision, Role};
-pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, State, is_name};
+pub use state::{ApplyError, CHECKPOINT_EVERY, Outcome, RestoreError, SnapshotWriter, State, is_name};

@@ -110,17 +110,54 @@ impl Serialize for StateHash {
     }
 }
 
-/// The changes since the node last took them, and the hash of the state with them applied.
+/// How much a table holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableSize {
+    /// Its records.
+    pub rows: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
+/// How much both tables hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sizes([TableSize; 2]);
+
+impl Sizes {
+    pub(crate) const fn of(&self, table: Table) -> TableSize {
+        self.0[table as usize]
+    }
+
+    pub(crate) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        let size = &mut self.0[table as usize];
+        size.rows += 1;
+        size.bytes += (key.len() + value.len()) as u64;
+    }
+
+    fn subtract(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        let size = &mut self.0[table as usize];
+        size.rows = size.rows.saturating_sub(1);
+        size.bytes = size.bytes.saturating_sub((key.len() + value.len()) as u64);
+    }
+}
+
+/// The changes since the node last took them, and the hash and the size of the state with them applied.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
     hash: StateHash,
+    sizes: Sizes,
     dirty: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
 }
 
 impl Journal {
-    /// A journal that starts at a state with this hash and nothing to write.
-    pub(crate) fn at(hash: StateHash) -> Self {
-        Self { hash, dirty: BTreeMap::new() }
+    /// A journal that starts at a state with this hash, of this size, and nothing to write.
+    pub(crate) fn at(hash: StateHash, sizes: Sizes) -> Self {
+        Self { hash, sizes, dirty: BTreeMap::new() }
+    }
+
+    /// How much a table holds now.
+    pub(crate) fn size(&self, table: Table) -> TableSize {
+        self.sizes.of(table)
     }
 
     /// The hash of the state as it is now.
@@ -135,9 +172,11 @@ impl Journal {
         }
         if let Some(old) = old {
             self.hash.subtract(table, &key, old);
+            self.sizes.subtract(table, &key, old);
         }
         if let Some(new) = &new {
             self.hash.add(table, &key, new);
+            self.sizes.add(table, &key, new);
         }
         self.dirty.insert((table, key), new);
     }

@@ -16,15 +16,15 @@ mod terms;
 mod timing;
 
 pub use change::is_name;
-pub use restore::RestoreError;
+pub use restore::{RestoreError, SNAPSHOT_VERSION, SnapshotWriter};
 
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::{
     audit::{AUDIT_LEVEL, AuditHead, AuditRecord, AuditRow, Audited},
-    command::{ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, RequestId},
+    command::{ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, GUARDED_LEVEL, RequestId},
     ledger::{Ceiling, Claim, Ledger, Position, Refusal, Verdict, WatermarkView},
-    records::{Journal, RecordChange, StateHash},
+    records::{Journal, RecordChange, StateHash, Table, TableSize},
     registry::{
         Chain, Client, ClientId, ClientState, Key, KeyAllowance, KeyState, Member, MemberState, Registry,
     },
@@ -180,7 +180,8 @@ impl State {
         if verdict == Verdict::Granted {
             let chain = self.registry.key(&claim.key).and_then(|key| self.registry.chain(&key.chain));
             let chain = chain.expect("a claim is granted to a key, which has a chain");
-            self.ledger.record(claim, self.registry.clock(chain), at, &mut self.journal);
+            let guarded = self.is_guarded();
+            self.ledger.record(claim, self.registry.clock(chain), at, guarded, &mut self.journal);
         }
         verdict
     }
@@ -207,7 +208,12 @@ impl State {
             return Verdict::Refused(Refusal::Barred { key: key.id, asked, at });
         }
         let chain = self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
-        self.ledger.judge(claim, chain, self.registry.clock(chain), self.ceiling(key, chain))
+        let (clock, ceiling) = (self.registry.clock(chain), self.ceiling(key, chain));
+        self.ledger.judge(claim, chain, clock, ceiling, self.is_guarded())
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.registry.feature_level() >= GUARDED_LEVEL
     }
 
     /// The BEEFY shield for a key: what the armed GRANDPA keys of its group have precommitted.
@@ -240,6 +246,11 @@ impl State {
     /// command was.
     pub fn last_command(&self) -> Option<LogIndex> {
         self.last
+    }
+
+    /// How much a table of the state holds, as records: what is stored, sent to a new member and written to a backup.
+    pub fn size(&self, table: Table) -> TableSize {
+        self.journal.size(table)
     }
 
     /// The hash of the state as it is now.

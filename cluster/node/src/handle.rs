@@ -7,6 +7,7 @@ use crate::driver::waiters::{Answer, Submission};
 use crate::driver::{Event, Inbox};
 use crate::members::MemberView;
 use crate::metrics::{ClusterMetrics, Stage};
+use crate::spool::StateCapture;
 use crate::transport::frame::Request;
 use crate::unfinished::Awaited;
 use signonce_core::replica::fence::Quarantine;
@@ -290,6 +291,22 @@ impl Handle {
         let moved = status.wait_for(|s| s.leader.is_some_and(|leader| leader != node));
         tokio::time::timeout(timeout, moved).await.ok()?.ok()?;
         Some(heir)
+    }
+
+    /// The state as this node has applied it, and what `look` says of it at that moment. Not for an async thread: it
+    /// waits for the driver.
+    ///
+    /// # Errors
+    /// If the node stops.
+    pub fn capture<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<(StateCapture, T), NotReady> {
+        let (answer, answered) = oneshot::channel();
+        self.0.inbox.push(Event::CaptureState(Box::new(move |state, capture| {
+            let _ = answer.send((StateCapture::of(capture), look(state)));
+        })));
+        answered.blocking_recv().map_err(|_| NotReady::Stopping)
     }
 
     /// The audit records on this node.

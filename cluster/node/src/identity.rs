@@ -126,6 +126,7 @@ pub(crate) fn open(dir: &Path) -> Result<OpenedDirectory, StoreError> {
     if inside.identity != file.identity || !matches!(ahead, Some(0 | 1)) {
         return Err(mismatch());
     }
+    store.finish_install()?;
     if ahead == Some(1) {
         write_identity(dir, &inside)?; // so that a second crash at the same place leaves them one apart again
     }

@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use signonce_core::replica::{NotMember, ReplicaStatus, Role};
+use signonce_core::{State, Table, TableSize};
 use signonce_protocol::NodeId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,14 @@ struct PeerLabel {
 struct FenceLabel {
     state: &'static str,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabel {
+    table: &'static str,
+}
+
+/// The tables of the state as `signonce_state_bytes` calls them.
+const STATE_TABLES: [(&str, Table); 2] = [("registry", Table::Registry), ("watermarks", Table::Ledger)];
 
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -62,6 +71,8 @@ pub struct ClusterMetrics {
     fence: Family<FenceLabel, Gauge>,
     waiting: Gauge,
     log_bytes: Gauge,
+    state_rows: Family<TableLabel, Gauge>,
+    state_bytes: Family<TableLabel, Gauge>,
     voters: Gauge,
     voters_heard: Gauge,
     slowest_follower_lag: Gauge,
@@ -95,6 +106,8 @@ impl Default for ClusterMetrics {
             fence: Family::default(),
             waiting: Gauge::default(),
             log_bytes: Gauge::default(),
+            state_rows: Family::default(),
+            state_bytes: Family::default(),
             voters: Gauge::default(),
             voters_heard: Gauge::default(),
             slowest_follower_lag: Gauge::default(),
@@ -127,6 +140,10 @@ impl ClusterMetrics {
         registry.register("fence", help, self.fence.clone());
         registry.register("requests_waiting", "Requests that wait for the log", self.waiting.clone());
         registry.register("raft_log_bytes", "Bytes of the log held in memory", self.log_bytes.clone());
+        let help = "Records of the replicated state";
+        registry.register("state_rows", help, self.state_rows.clone());
+        let help = "Bytes of the replicated state, as it is stored, sent to a new member and backed up";
+        registry.register("state_bytes", help, self.state_bytes.clone());
         registry.register("raft_voters", "Members with a vote", self.voters.clone());
         let help = "On the leader: voters it has heard from lately, itself among them; 0 elsewhere";
         registry.register("raft_voters_heard", help, self.voters_heard.clone());
@@ -152,6 +169,15 @@ impl ClusterMetrics {
         set(&self.waiting, waiting as u64);
         let slowest = status.followers.iter().map(|f| f.matched.0).min().unwrap_or(status.last.0);
         set(&self.slowest_follower_lag, status.last.0.saturating_sub(slowest));
+    }
+
+    /// How large the state is; looked at once a tick.
+    pub(crate) fn observe_state(&self, state: &State) {
+        for (name, table) in STATE_TABLES {
+            let (TableSize { rows, bytes }, label) = (state.size(table), TableLabel { table: name });
+            set(&self.state_rows.get_or_create(&label), rows);
+            set(&self.state_bytes.get_or_create(&label), bytes);
+        }
     }
 
     /// What is looked at once a tick only.

@@ -6,9 +6,10 @@ use crate::driver::{Driver, Event, Inbox, Published};
 use crate::handle::{Handle, Shared};
 use crate::identity;
 use crate::metrics::ClusterMetrics;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::transport::tls::{LivePeerTls, PeerTls, TlsError};
 use crate::transport::{Local, Peer, Transport};
+use signonce_core::replica::disk::HighWater;
 use signonce_core::replica::{OpenError, Replica, ReplicaConfig};
 use signonce_protocol::NodeId;
 use slog::Drain;
@@ -106,6 +107,23 @@ pub struct Node {
     peer_tls: LivePeerTls,
 }
 
+fn open_replica(
+    config: ReplicaConfig,
+    store: &Store,
+    mark: Option<&HighWater>,
+    logger: slog::Logger,
+) -> Result<Replica, StartError> {
+    let image = store.image()?;
+    let mut failed = None;
+    let records = store.records().map_while(|record| record.map_err(|error| failed = Some(error)).ok());
+    let replica = Replica::open_streaming(config, &image, records, mark, logger);
+    match failed {
+        // What was read up to there says nothing.
+        Some(error) => Err(error.into()),
+        None => Ok(replica?),
+    }
+}
+
 impl Node {
     /// Starts a node from an existing data directory. It takes part once its peers have vouched for it; follow
     /// [`Handle::status_watch`].
@@ -127,7 +145,7 @@ impl Node {
             log_bytes_max: config.log_bytes_max,
         };
         let logger = slog::Logger::root(tracing_slog::TracingSlogDrain.fuse(), slog::o!());
-        let replica = Replica::open(replica_config, &opened.store.image()?, opened.mark.as_ref(), logger)?;
+        let replica = open_replica(replica_config, &opened.store, opened.mark.as_ref(), logger)?;
 
         if !replica.is_formed() && !identity.joined {
             // Later the log says who the members are; the configuration only says where they are.
@@ -153,6 +171,7 @@ impl Node {
             tls,
             inbox: inbox.clone(),
             gone: watch::Sender::default(),
+            incoming: opened.store.incoming(),
             told_unreadable: AtomicBool::new(false),
             places: metrics.peer_places.clone(),
         };

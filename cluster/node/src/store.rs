@@ -8,19 +8,26 @@
 //! the dirty pages), so nothing is retried and the restart decides.
 
 use crate::batches::{self, Salt};
+use crate::spool::{Spool, parts};
 use crate::trouble;
 use crate::wal;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options,
-    WriteBatch, WriteOptions,
+    ReadOptions, Snapshot, WriteBatch, WriteOptions,
     properties::{CUR_SIZE_ALL_MEM_TABLES, TOTAL_SST_FILES_SIZE},
 };
-use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable};
+use signonce_core::codec::{decode_record, encode_record};
+use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable, RecordSource, StateRecord};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the identity's copy inside the database lives (in the meta table; the replica does not know it).
 const IDENTITY_ROW: &[u8] = b"identity";
+
+/// Where a snapshot that is being installed is noted (in the meta table).
+const INSTALLING_ROW: &[u8] = b"installing";
+/// The version of that note.
+const INSTALLING_VERSION: u8 = 1;
 
 /// What all tables together keep of their files in memory. They are read at a start and for the audit, never while
 /// something is signed.
@@ -250,10 +257,10 @@ impl Store {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// Reads everything that a start needs.
+    /// Reads everything that a start needs but the state's records: see [`Self::records`].
     pub fn image(&self) -> Result<DiskImage, StoreError> {
         let mut rows = Vec::new();
-        for table in DiskTable::READ_AT_START {
+        for table in [DiskTable::Log, DiskTable::Meta] {
             for row in self.db.iterator_cf(self.table(table), IteratorMode::Start) {
                 let (key, value) = row.map_err(|e| self.failed(e))?;
                 rows.push((table, key.into_vec(), value.into_vec()));
@@ -262,8 +269,84 @@ impl Store {
         Ok(DiskImage { rows })
     }
 
+    /// The state's records, in the order in which they are read back: one by one, a large state is not read at once.
+    pub fn records(&self) -> impl Iterator<Item = Result<StateRecord, StoreError>> {
+        DiskTable::STATE.into_iter().flat_map(move |(stored, table)| {
+            let mut once = ReadOptions::default();
+            once.fill_cache(false);
+            let rows = self.db.iterator_cf_opt(self.table(stored), once, IteratorMode::Start);
+            rows.map(move |row| {
+                let (key, value) = row.map_err(|e| self.failed(e))?;
+                Ok((table, key.into_vec(), value.into_vec()))
+            })
+        })
+    }
+
+    /// The state's records as they are now, whatever is written later.
+    pub fn view(&self) -> View<'_> {
+        View { store: self, snapshot: self.db.snapshot() }
+    }
+
+    /// Puts a state's records in the place of those that are there, and applies `batch`: both or neither, durably.
+    ///
+    /// Too much for one batch, so what is to be done is noted first, and done again from the start if the process ends
+    /// before it is: see [`Self::finish_install`].
+    pub fn install(&self, records: &dyn RecordSource, batch: &DiskBatch) -> Result<(), StoreError> {
+        let note = encode_record(INSTALLING_VERSION, &(records.name(), batch));
+        let mut writes = WriteBatch::default();
+        writes.put_cf(self.table(DiskTable::Meta), INSTALLING_ROW, note);
+        self.write_numbered(writes, true)?;
+        self.replace_state(records, batch)
+    }
+
+    /// Finishes what [`Self::install`] had begun when the process ended, and sweeps what was never installed.
+    pub fn finish_install(&self) -> Result<(), StoreError> {
+        let dir = self.incoming();
+        let note = self.db.get_cf(self.table(DiskTable::Meta), INSTALLING_ROW).map_err(|e| self.failed(e))?;
+        if let Some(note) = note {
+            let damaged = |why: String| StoreError::Damaged { path: self.path.clone(), why };
+            let (name, batch): (String, DiskBatch) =
+                decode_record(INSTALLING_VERSION, "note of a snapshot", &note)
+                    .map_err(|e| damaged(e.to_string()))?;
+            self.replace_state(&Spool::left_behind(&dir, name)?, &batch)?;
+        }
+        match std::fs::remove_dir_all(&dir) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::File { path: dir, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where snapshots are spooled.
+    pub fn incoming(&self) -> PathBuf {
+        self.path.with_file_name("incoming")
+    }
+
+    fn replace_state(&self, records: &dyn RecordSource, batch: &DiskBatch) -> Result<(), StoreError> {
+        let clear = DiskTable::STATE.map(|(table, _)| DiskOp::Clear(table));
+        self.write(&DiskBatch { ops: clear.into() }, false)?;
+        for part in parts(records.records()) {
+            let part = part.map_err(|why| StoreError::Damaged { path: self.incoming(), why })?;
+            let mut writes = WriteBatch::default();
+            for (own, key, value) in &part {
+                let stored = DiskTable::STATE.iter().find(|(_, table)| table == own);
+                let (table, _) = stored.expect("the state's tables are all there");
+                writes.put_cf(self.table(*table), key, value);
+            }
+            self.write_numbered(writes, false)?;
+        }
+        let mut writes = self.to_writes(batch);
+        writes.delete_cf(self.table(DiskTable::Meta), INSTALLING_ROW);
+        self.write_numbered(writes, true)
+    }
+
     /// Applies `batch` atomically. Visible at once; durable with `sync` or after the next [`Self::sync`].
     pub fn write(&self, batch: &DiskBatch, sync: bool) -> Result<(), StoreError> {
+        self.write_numbered(self.to_writes(batch), sync)
+    }
+
+    fn to_writes(&self, batch: &DiskBatch) -> WriteBatch {
         let mut writes = WriteBatch::default();
         for op in &batch.ops {
             match op {
@@ -276,7 +359,7 @@ impl Store {
                 }
             }
         }
-        self.write_numbered(writes, sync)
+        writes
     }
 
     /// Writes a batch under the next number: see [`batches`].
@@ -346,6 +429,27 @@ impl Store {
 
     fn failed(&self, source: rocksdb::Error) -> StoreError {
         StoreError::RocksDb { path: self.path.clone(), source }
+    }
+}
+
+/// The state's records as they were at one moment.
+pub struct View<'a> {
+    store: &'a Store,
+    snapshot: Snapshot<'a>,
+}
+
+impl View<'_> {
+    /// In the order in which they are read back.
+    pub fn records(&self) -> impl Iterator<Item = Result<StateRecord, StoreError>> + '_ {
+        DiskTable::STATE.into_iter().flat_map(move |(stored, table)| {
+            let mut once = ReadOptions::default();
+            once.fill_cache(false);
+            let rows = self.snapshot.iterator_cf_opt(self.store.table(stored), once, IteratorMode::Start);
+            rows.map(move |row| {
+                let (key, value) = row.map_err(|e| self.store.failed(e))?;
+                Ok((table, key.into_vec(), value.into_vec()))
+            })
+        })
     }
 }
 
@@ -548,5 +652,98 @@ mod tests {
             let opened = open(copy.path(), &mut 0).err();
             assert!(matches!(opened, Some(StoreError::Hole { .. })), "{start}: {opened:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod install_tests {
+    use super::*;
+    use crate::spool::SpoolWriter;
+    use signonce_core::Table;
+
+    const SALT: Salt = [5; 16];
+
+    fn put(table: DiskTable, key: &[u8], value: &[u8]) -> DiskOp {
+        DiskOp::Put(table, key.to_vec(), value.to_vec())
+    }
+
+    fn created(dir: &Path) -> Store {
+        let path = dir.join("db");
+        Store::create(&path, b"identity", &SALT).unwrap();
+        let store = Store::open(&path, &SALT, 0).unwrap();
+        let ops = vec![
+            put(DiskTable::Registry, b"old", b"1"),
+            put(DiskTable::Ledger, b"old", b"2"),
+            put(DiskTable::Meta, b"applied", b"old"),
+        ];
+        store.write(&DiskBatch { ops }, true).unwrap();
+        store
+    }
+
+    fn new_records() -> Vec<StateRecord> {
+        let ledger = (0..2_000_u32).map(|n| (Table::Ledger, n.to_be_bytes().to_vec(), vec![7; 300]));
+        std::iter::once((Table::Registry, b"new".to_vec(), b"3".to_vec())).chain(ledger).collect()
+    }
+
+    fn spooled(store: &Store) -> Spool {
+        let mut writer = SpoolWriter::create(&store.incoming()).unwrap();
+        for part in parts(new_records().into_iter().map(Ok::<_, ()>)) {
+            writer.add(&part.unwrap()).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn batch() -> DiskBatch {
+        DiskBatch { ops: vec![put(DiskTable::Meta, b"applied", b"new")] }
+    }
+
+    fn is_installed(store: &Store) -> bool {
+        let applied = store.image().unwrap().rows.into_iter().find(|(_, key, _)| key == b"applied");
+        let records: Vec<_> = store.records().map(Result::unwrap).collect();
+        records == new_records() && applied.is_some_and(|(_, _, value)| value == b"new")
+    }
+
+    #[test]
+    fn a_view_shows_what_was_there_whatever_is_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = created(dir.path());
+        let view = store.view();
+        store.write(&DiskBatch { ops: vec![DiskOp::Clear(DiskTable::Ledger)] }, false).unwrap();
+        assert_eq!(view.records().count(), 2);
+        assert_eq!(store.records().count(), 1);
+    }
+
+    #[test]
+    fn records_take_the_place_of_those_that_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = created(dir.path());
+        store.install(&spooled(&store), &batch()).unwrap();
+        assert!(is_installed(&store));
+        store.finish_install().unwrap();
+        assert!(is_installed(&store) && !store.incoming().exists());
+    }
+
+    #[test]
+    fn an_install_that_was_cut_off_is_done_again_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = created(dir.path());
+        let spool = spooled(&store);
+        // As far as `install` gets before the tables are whole.
+        let note = encode_record(INSTALLING_VERSION, &(spool.name(), &batch()));
+        store.db.put_cf(store.table(DiskTable::Meta), INSTALLING_ROW, note).unwrap();
+        let torn = vec![DiskOp::Clear(DiskTable::Ledger), put(DiskTable::Ledger, b"half", b"4")];
+        store.write(&DiskBatch { ops: torn }, true).unwrap();
+        std::mem::forget(spool); // a process that dies removes nothing
+        drop(store);
+
+        let store = Store::open(&dir.path().join("db"), &SALT, 0).unwrap();
+        assert!(!is_installed(&store));
+        store.finish_install().unwrap();
+        assert!(is_installed(&store) && !store.incoming().exists());
+
+        // Without the file there is nothing to start from.
+        let note = encode_record(INSTALLING_VERSION, &("gone", &batch()));
+        store.db.put_cf(store.table(DiskTable::Meta), INSTALLING_ROW, note).unwrap();
+        assert!(matches!(store.finish_install(), Err(StoreError::Damaged { .. })));
     }
 }

@@ -3,10 +3,11 @@
 mod common;
 
 use common::*;
-use signonce_cluster::{NotReady, StartError, StoreError, SubmitError};
+use signonce_cluster::{Handle, NotReady, StartError, StoreError, SubmitError};
 use signonce_core::replica::NotMember;
 use signonce_core::replica::fence::Quarantine;
-use signonce_core::{Refusal, Verdict};
+use signonce_core::{Change, GUARDED_LEVEL, Refusal, Verdict};
+use signonce_protocol::{GenesisHash, KeyId, KeyType, PublicKey, Scheme};
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +131,57 @@ async fn a_follower_that_missed_more_than_the_log_keeps_takes_a_snapshot_and_agr
     assert!(cluster.handle(away).known(&vote(2999, 1)).is_some_and(|d| d.grant.is_some()));
     let conflict = cluster.handle(away).claim(vote(2999, 2), PATIENCE).await.unwrap();
     assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_travels_as_records_into_a_file_and_leaves_none_behind() {
+    let mut cluster = TestCluster::new();
+    cluster.log_bytes_max = 16 << 10;
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    cluster.wait_ready(&[1, 2, 3]).await;
+    let handle = cluster.handle(1);
+    let level = Change::RaiseFeatureLevel { level: GUARDED_LEVEL };
+    handle.change("test".into(), level, PATIENCE).await.unwrap().unwrap();
+    provision(&handle).await;
+    let away = if cluster.leader() == 3 { 2 } else { 3 };
+    cluster.stop(away).await;
+    // More than one part: every key has a long envelope.
+    for n in 0..64 {
+        let key = large_key(n);
+        handle.change("test".into(), key, PATIENCE).await.unwrap().unwrap();
+    }
+    for round in 1..1200 {
+        handle.claim(vote(round, 1), PATIENCE).await.unwrap();
+    }
+    cluster.start(away).await;
+    cluster.wait_ready(&[away]).await;
+    cluster.caught_up(away).await;
+    let hash = |handle: &Handle| handle.read(|state| (state.hash(), state.keys().count()));
+    assert_eq!(hash(&cluster.handle(away)), hash(&cluster.handle(cluster.leader())));
+    let incoming = cluster.data_dir(away).join("incoming");
+    assert!(incoming.exists(), "it came as records");
+    assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0, "and is not kept once it is installed");
+    let conflict = cluster.handle(away).claim(vote(1199, 2), PATIENCE).await.unwrap();
+    assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })));
+    // What was installed is what the next start reads.
+    cluster.stop(away).await;
+    cluster.start(away).await;
+    cluster.wait_ready(&[away]).await;
+    cluster.caught_up(away).await;
+    assert_eq!(hash(&cluster.handle(away)), hash(&cluster.handle(cluster.leader())));
+}
+
+fn large_key(n: u8) -> Change {
+    let public = PublicKey::try_from(&[n.wrapping_add(100); 32][..]).unwrap();
+    Change::RegisterKey {
+        id: KeyId { key_type: KeyType::Grandpa, public },
+        scheme: Scheme::Ed25519,
+        chain: GenesisHash([3; 32]),
+        group: None,
+        sealed: signonce_core::Envelope::from(vec![n; 8 << 10]),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

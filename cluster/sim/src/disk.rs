@@ -10,7 +10,7 @@ use crate::mutation::Mutation;
 use parity_scale_codec::Decode;
 use signonce_core::decode_record;
 use signonce_core::replica::disk::{
-    DiskBatch, DiskImage, DiskOp, DiskTable, HardStateRow, HighWater, LogPoint,
+    DiskBatch, DiskImage, DiskOp, DiskTable, HardStateRow, HighWater, LogPoint, StateRecord,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -305,6 +305,18 @@ impl Disk {
             self.tables[table as usize].iter().map(move |(k, v)| (table, k.clone(), v.clone()))
         });
         DiskImage { rows: rows.collect() }
+    }
+
+    /// The state's records as they are visible now.
+    pub fn state_records(&self) -> Vec<StateRecord> {
+        let mut visible = self.clone();
+        visible.sync(visible.written());
+        let mut records = Vec::new();
+        for (stored, table) in DiskTable::STATE {
+            let rows = std::mem::take(&mut visible.tables[stored as usize]);
+            records.extend(rows.into_iter().map(|(key, value)| (table, key, value)));
+        }
+        records
     }
 
     /// The chain hashes of the entries in the log, and of the point before it.

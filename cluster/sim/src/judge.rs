@@ -152,7 +152,7 @@ impl Judge {
         let (coordinates, value) = coordinates(claim);
         let mark = self.marks.entry(claim.key).or_default();
         let justified = match refusal {
-            Refusal::Equivocation { .. } | Refusal::CrossedSides { .. } => {
+            Refusal::Equivocation { .. } | Refusal::CrossedSides { .. } | Refusal::OtherSide { .. } => {
                 coordinates.iter().any(|at| mark.entries.get(at).is_some_and(|known| *known != value))
             }
             Refusal::BelowWatermark { .. } => coordinates.iter().any(|at| at.0 < mark.floor),
@@ -166,6 +166,7 @@ impl Judge {
             | Refusal::KeyHalted { .. }
             | Refusal::Barred { .. }
             | Refusal::PastCounting { .. }
+            | Refusal::OtherStatement { .. }
             | Refusal::WrongDuty { .. } => false,
         };
         assert!(justified, "refused without reason: {claim:?}: {refusal}");
@@ -216,11 +217,14 @@ impl Judge {
     pub fn remembers(&self, state: &State, machine: usize) {
         for claim in &self.claims {
             let again = state.check(claim);
-            let gone = matches!(
-                again,
-                Verdict::Repeated { .. }
-                    | Verdict::Refused(Refusal::BelowWatermark { .. } | Refusal::KeyNotArmed { .. })
-            );
+            // Of sides the bytes may be forgotten, and then are granted anew; the side is not.
+            let sides = matches!(claim.duty, Duty::ParaSide { .. }) && again == Verdict::Granted;
+            let gone = sides
+                || matches!(
+                    again,
+                    Verdict::Repeated { .. }
+                        | Verdict::Refused(Refusal::BelowWatermark { .. } | Refusal::KeyNotArmed { .. })
+                );
             assert!(gone, "machine {machine} forgot what was released: {claim:?} would be {again:?}");
             let other = state.check(&contrary(claim));
             assert!(
@@ -293,6 +297,10 @@ fn coordinates(claim: &Claim) -> (Vec<Coordinate>, [u8; 32]) {
         Duty::ParaSide { session, candidates, side } => {
             let at = |c: &signonce_protocol::CandidateHash| ((session.0.into(), 0), c.0.to_vec());
             (candidates.iter().map(at).collect(), [*side as u8; 32])
+        }
+        Duty::ParaStatement { session, candidate, statement: _ } => {
+            let side = signonce_protocol::Side::Valid as u8;
+            (vec![((session.0.into(), 0), candidate.0.to_vec())], [side; 32])
         }
     }
 }

@@ -11,14 +11,15 @@ use crate::setup::{MS, Micros, SECOND, chance};
 use crate::waiters::Waiters;
 use raft::eraftpb::MessageType as T;
 use rand::RngExt;
-use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater};
+use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater, RecordSource, StateRecord};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Quarantine, Witnessed};
-use signonce_core::replica::wire::PeerMessage;
+use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, NotMember, Output, Replica, ReplicaConfig, ReplicaStatus, Role};
 use signonce_core::roles::node_actor;
 use signonce_core::{Change, Claim, ClaimRequest, Command, Outcome, RequestId, Verdict};
 use signonce_protocol::{Duty, NodeId, SetId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Claims that share one log entry at most.
 const CLAIMS_PER_ENTRY: usize = 256;
@@ -88,6 +89,8 @@ pub struct Process {
     next_seq: u64,
     /// Answers to hellos, until the outputs they promise are executed.
     replies: Vec<(NodeId, u64, HelloReply)>,
+    /// The state as it was at the snapshot that was offered last, and its index.
+    captured: Option<(u64, Arc<Kept>)>,
     /// Chain hashes of the log as written.
     chains: BTreeMap<u64, [u8; 32]>,
     seen: Seen,
@@ -216,6 +219,7 @@ impl Machine {
             asked_peers: around.now,
             next_seq: 1,
             replies: Vec::new(),
+            captured: None,
             chains: disk.chains(),
             seen: Seen::default(),
         })
@@ -677,6 +681,16 @@ impl Process {
                     machine.disk.mark(mark);
                 }
             }
+            Output::Install { records, batch, mark } => {
+                let batch = whole_install(&*records, batch);
+                self.follow(&batch);
+                machine.disk.write(batch);
+                machine.sync(machine.disk.written())?;
+                machine.disk.mark(mark);
+            }
+            Output::Capture { index } => {
+                self.captured = Some((index, Arc::new(Kept(machine.disk.state_records()))));
+            }
             Output::Sync { number, mark } => self.sync(number, mark, machine, around)?,
             Output::Outcomes(decided) => {
                 for one in decided {
@@ -731,12 +745,21 @@ impl Process {
     fn send_raft(&mut self, message: PeerMessage, machine: &Machine, around: &mut Around) {
         said_is_durable(&message, &machine.disk);
         // Now and then through its bytes, as in production.
-        let message = if chance(&mut around.rng, 30) {
+        let mut message = if chance(&mut around.rng, 30) {
             PeerMessage::decode(&message.encode()).expect("a message survives the wire")
         } else {
             message
         };
         let to = message.to();
+        if let Some(index) = message.records_at() {
+            match &self.captured {
+                Some((kept, records)) if *kept == index => message.records = Beside(Some(records.clone())),
+                _ => {
+                    self.replica.withdraw_snapshot();
+                    return self.replica.snapshot_sent(to, false);
+                }
+            }
+        }
         if message.is_snapshot() {
             self.send(to, None, None, Frame::Raft(message), around);
         } else {
@@ -754,6 +777,33 @@ impl Process {
         let Hello { node, life, .. } = self.hello;
         around.send(Envelope { from: self.proc, node, life, to, boot, stream, frame });
     }
+}
+
+/// The records of a state, beside a snapshot.
+#[derive(Debug)]
+struct Kept(Vec<StateRecord>);
+
+impl RecordSource for Kept {
+    fn records(&self) -> Box<dyn Iterator<Item = Result<StateRecord, String>> + '_> {
+        Box::new(self.0.iter().cloned().map(Ok))
+    }
+
+    fn name(&self) -> &'static str {
+        "kept"
+    }
+}
+
+/// A snapshot's records and the rest of its rows: the store has both or neither.
+fn whole_install(records: &dyn RecordSource, batch: DiskBatch) -> DiskBatch {
+    let mut ops: Vec<DiskOp> = DiskTable::STATE.map(|(table, _)| DiskOp::Clear(table)).into();
+    for record in records.records() {
+        let (table, key, value) = record.expect("what is in memory can be read");
+        let (stored, _) =
+            DiskTable::STATE.into_iter().find(|(_, own)| *own == table).expect("both are there");
+        ops.push(DiskOp::Put(stored, key, value));
+    }
+    ops.extend(batch.ops);
+    DiskBatch { ops }
 }
 
 // What must hold after every event.

@@ -20,6 +20,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+pub use crate::StatementKind;
 pub use authority::AuthorityRecord;
 pub use beefy::BeefyCommitment;
 pub use error::PayloadError;
@@ -28,7 +29,7 @@ pub use header::{AURA_ENGINE, AuraHeader, BABE_ENGINE, BabeClaim, BabeHeader, Di
 pub use heartbeat::Heartbeat;
 pub use kind::{PayloadKind, RawPayload};
 pub use ownership::OwnershipProof;
-pub use para::{Approval, Bitfield, Dispute, PvfCheck, Statement, StatementKind};
+pub use para::{Approval, Bitfield, Dispute, PvfCheck, Statement};
 
 use crate::{AuraMode, ChainFormat, Digest, Duty, DutyClass, KeyType, Side, ToSign, blake2_256, keccak_256};
 use kind::SigningForm;
@@ -227,6 +228,15 @@ impl Payload {
     /// The kind it was read as.
     pub const fn kind(&self) -> PayloadKind {
         self.content.kind()
+    }
+
+    /// The duty as the ledger is asked for it: of a backing statement, which one it is.
+    pub fn claimed(&self) -> Option<Duty> {
+        let Content::Statement(Statement { statement, candidate, session, parent: _ }) = &self.content else {
+            return self.duty.clone();
+        };
+        let (session, candidate, statement) = (*session, *candidate, *statement);
+        Some(Duty::ParaStatement { session, candidate, statement })
     }
 
     /// The class of duty, by which rights are granted.

@@ -4,7 +4,7 @@
 //! Sessions and validator indexes are 32 bits little-endian.
 
 use super::{PayloadError, PayloadKind, reader::Reader};
-use crate::{CandidateHash, Hash, SessionIndex, Side};
+use crate::{CandidateHash, Hash, SessionIndex, Side, StatementKind};
 use parity_scale_codec::{Compact, Encode};
 
 /// Candidates of one approval at most (`MAX_COALESCE_APPROVALS` of the approval-voting subsystem).
@@ -25,15 +25,6 @@ fn candidate(reader: &mut Reader<'_>) -> Result<CandidateHash, PayloadError> {
 
 fn session(reader: &mut Reader<'_>) -> Result<SessionIndex, PayloadError> {
     reader.u32("session").map(SessionIndex)
-}
-
-/// How a backer speaks of a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatementKind {
-    /// 1: it proposes the candidate (the hash stands for the whole receipt).
-    Seconded,
-    /// 2: it checked a candidate another one proposed.
-    Valid,
 }
 
 /// `BKNG ‖ kind ‖ candidate 32 ‖ session ‖ relay parent 32`: 73 bytes.

@@ -242,7 +242,10 @@ impl From<&Duty> for Coordinate {
                 Self::Round { set_id: *set_id, round: *round }
             }
             Duty::BeefyVote { set_id, block } => Self::Block { set_id: *set_id, block: *block },
-            Duty::ParaSide { session, candidates: _, side: _ } => Self::Session { session: *session },
+            Duty::ParaSide { session, candidates: _, side: _ }
+            | Duty::ParaStatement { session, candidate: _, statement: _ } => {
+                Self::Session { session: *session }
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use signonce_core::{
 };
 use signonce_keys::Keyring;
 use signonce_protocol::{GenesisHash, HexArray, HexBytes, NodeId};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// How long a handover may take.
@@ -61,6 +61,8 @@ pub struct Admin {
     pub timeout: Duration,
     /// The node's certificate and key, which backups are signed with.
     pub tls: TlsFiles,
+    /// Where a backup's state is written until it is fetched.
+    pub data_dir: PathBuf,
     /// What is being fetched.
     pub documents: Arc<Documents>,
 }
@@ -241,7 +243,8 @@ impl AdminApiServer for Admin {
     async fn backup(&self, extensions: &Extensions) -> Result<BackupAnswer, AdminError> {
         let actor = self.authorize(extensions, Method::Backup)?;
         let (handle, tls, cluster) = (self.handle.clone(), self.tls.clone(), self.cluster.clone());
-        let made = blocking(move || backup::make(&handle, &tls, &cluster)).await?;
+        let dir = self.data_dir.clone();
+        let made = blocking(move || backup::make(&handle, &tls, &cluster, &dir)).await?;
         let made = made.map_err(|error| AdminError::new(AdminErrorCode::Internal, error.to_string()))?;
         ASKED.line((actor.clone(), "backup"), |left_out| {
             tracing::info!(actor, applied = %made.manifest.applied, left_out, "backup made");
@@ -249,7 +252,7 @@ impl AdminApiServer for Admin {
         Ok(BackupAnswer {
             manifest: String::from_utf8_lossy(&made.manifest_bytes).into_owned(),
             signature: made.signature,
-            state: self.documents.keep(made.state),
+            state: self.documents.keep_file(made.state),
         })
     }
 
@@ -281,7 +284,9 @@ impl AdminApiServer for Admin {
         self.authorize(extensions, Method::Document)?;
         let gone =
             || AdminError::new(AdminErrorCode::Invalid, "this document is not kept any more; ask again");
-        self.documents.piece(id, offset).ok_or_else(gone)
+        let documents = Arc::clone(&self.documents);
+        let piece = blocking(move || documents.piece(id, offset)).await?.ok_or_else(gone)?;
+        piece.map_err(|error| AdminError::new(AdminErrorCode::Internal, error.to_string()))
     }
 
     async fn transfer_leadership(

@@ -76,7 +76,9 @@ impl DutyQuery {
             Duty::BeefyVote { set_id, block } => {
                 Self { set: Some(*set_id), block: Some(*block), ..Self::default() }
             }
-            Duty::ParaSide { session, .. } => Self { session: Some(*session), ..Self::default() },
+            Duty::ParaSide { session, .. } | Duty::ParaStatement { session, .. } => {
+                Self { session: Some(*session), ..Self::default() }
+            }
         };
         fn agrees<T: PartialEq>(asked: Option<T>, has: Option<T>) -> bool {
             asked.is_none() || asked == has

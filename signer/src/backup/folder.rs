@@ -1,7 +1,8 @@
 //! Backups on disk: written whole or not at all, listed, and thinned out.
 
 use super::{
-    BackupError, MANIFEST_FILE, Made, Manifest, NodeSignature, SIGNATURE_FILE, STATE_FILE, read_manifest,
+    BackupError, MANIFEST_FILE, Made, Manifest, NodeSignature, SIGNATURE_FILE, STATE_FILE, StateFile,
+    read_manifest,
 };
 use serde::Serialize;
 use std::{
@@ -21,12 +22,22 @@ pub struct Parts<'a> {
     /// The signature of them.
     pub signature: &'a NodeSignature,
     /// The state.
-    pub state: &'a [u8],
+    pub state: StateFrom<'a>,
+}
+
+/// Where the state comes from.
+#[derive(Clone, Copy)]
+pub enum StateFrom<'a> {
+    /// From memory.
+    Bytes(&'a [u8]),
+    /// From a file on the same file system, which is moved.
+    File(&'a StateFile),
 }
 
 impl<'a> From<&'a Made> for Parts<'a> {
     fn from(made: &'a Made) -> Self {
-        Self { manifest: &made.manifest_bytes, signature: &made.signature, state: &made.state }
+        let state = StateFrom::File(&made.state);
+        Self { manifest: &made.manifest_bytes, signature: &made.signature, state }
     }
 }
 
@@ -52,7 +63,11 @@ pub fn write(path: &Path, parts: &Parts<'_>, node_lives_here: bool) -> Result<()
         _ => PathBuf::from("."),
     };
     if node_lives_here {
-        check_room(&parent, (parts.state.len() + parts.manifest.len()) as u64)?;
+        let state = match parts.state {
+            StateFrom::Bytes(bytes) => bytes.len(),
+            StateFrom::File(_) => 0, // it is there already
+        };
+        check_room(&parent, (state + parts.manifest.len()) as u64)?;
     }
     let name = path.file_name().ok_or_else(|| failed(io::Error::other("it has no name")))?;
     let unfinished = parent.join(format!(".{}.unfinished", name.to_string_lossy()));
@@ -76,9 +91,12 @@ fn write_files(dir: &Path, parts: &Parts<'_>) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(dir)?;
     let mut signature = serde_json::to_vec_pretty(parts.signature)?;
     signature.push(b'\n');
-    for (name, bytes) in
-        [(STATE_FILE, parts.state), (MANIFEST_FILE, parts.manifest), (SIGNATURE_FILE, &signature)]
-    {
+    let mut texts = vec![(MANIFEST_FILE, parts.manifest), (SIGNATURE_FILE, &signature[..])];
+    match parts.state {
+        StateFrom::Bytes(bytes) => texts.push((STATE_FILE, bytes)),
+        StateFrom::File(file) => fs::rename(file.path(), dir.join(STATE_FILE))?,
+    }
+    for (name, bytes) in texts {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -86,7 +104,7 @@ fn write_files(dir: &Path, parts: &Parts<'_>) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn check_room(dir: &Path, bytes: u64) -> Result<(), BackupError> {
+pub(super) fn check_room(dir: &Path, bytes: u64) -> Result<(), BackupError> {
     let found = rustix::fs::statvfs(dir).map_err(|e| BackupError::File {
         doing: "look at",
         path: dir.to_owned(),

@@ -10,15 +10,19 @@ pub mod folder;
 mod manifest;
 pub mod schedule;
 mod signature;
+mod state_file;
 pub mod used;
 
 pub use manifest::{Counts, FileEntry, Manifest, ManifestError};
 pub use signature::NodeSignature;
+pub use state_file::StateFile;
 
 use crate::{config::TlsFiles, server::tls::TlsError};
 use sha2::{Digest as _, Sha256};
-use signonce_cluster::{Handle, clock::unix_ms};
-use signonce_core::{BackupName, GUARDED_LEVEL, KeyState, RestoreError, State, replica::fence::ClusterId};
+use signonce_cluster::{Handle, NotReady, clock::unix_ms};
+use signonce_core::{
+    BackupName, GUARDED_LEVEL, KeyState, RestoreError, State, Table, replica::fence::ClusterId,
+};
 use signonce_protocol::HexArray;
 use std::{
     io,
@@ -119,9 +123,12 @@ pub enum BackupError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The node does not give its state.
+    #[error(transparent)]
+    Node(#[from] NotReady),
 }
 
-/// A backup that was just made, in memory.
+/// A backup that was just made.
 pub struct Made {
     /// What it is.
     pub manifest: Manifest,
@@ -130,21 +137,26 @@ pub struct Made {
     /// The node's signature of them.
     pub signature: NodeSignature,
     /// The state.
-    pub state: Vec<u8>,
+    pub state: StateFile,
 }
 
-/// Makes a backup of what the node has applied. Takes as long as hashing the state does: not for an async thread.
+/// Makes a backup of what the node has applied, the state in a file in `dir`. Takes as long as reading and hashing the
+/// state does: not for an async thread.
 ///
 /// # Errors
-/// If the node's key does not sign.
-pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str) -> Result<Made, BackupError> {
+/// If there is no room for the state, it cannot be written, or the node's key does not sign.
+pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str, dir: &Path) -> Result<Made, BackupError> {
+    let node = handle.clone();
     // One look: the log index, the hash and the records belong together.
-    let (applied, hash, level, slot_tolerance, counts, state) = handle.read(|state| {
-        let applied = state.last_command().unwrap_or_else(|| handle.status().applied);
+    let look = move |state: &State| {
+        let applied = state.last_command().unwrap_or_else(|| node.status().applied);
         let level = state.feature_level();
         let tolerance = (level >= GUARDED_LEVEL).then(|| state.registry().slot_tolerance());
-        (applied, state.hash(), level, tolerance, count(state), state.snapshot())
-    });
+        (applied, state.hash(), level, tolerance, count(state), rows_and_bytes(state))
+    };
+    let (mut capture, (applied, hash, level, slot_tolerance, counts, (rows, bytes))) =
+        handle.capture(look)?;
+    let state = StateFile::write(dir, hash, (rows, bytes), capture.records())?;
     let manifest = Manifest {
         format: manifest::FORMAT.into(),
         version: manifest::VERSION,
@@ -157,16 +169,17 @@ pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str) -> Result<Made, Back
         software: env!("CARGO_PKG_VERSION").into(),
         slot_tolerance,
         counts,
-        files: vec![FileEntry {
-            name: STATE_FILE.into(),
-            bytes: state.len() as u64,
-            sha256: HexArray(Sha256::digest(&state).into()),
-        }],
+        files: vec![FileEntry { name: STATE_FILE.into(), bytes: state.bytes(), sha256: state.sha256() }],
     };
     let mut manifest_bytes = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
     manifest_bytes.push(b'\n');
     let signature = NodeSignature::make(tls, &manifest_bytes)?;
     Ok(Made { manifest, manifest_bytes, signature, state })
+}
+
+fn rows_and_bytes(state: &State) -> (u64, u64) {
+    let sizes = [Table::Registry, Table::Ledger].map(|table| state.size(table));
+    (sizes.iter().map(|size| size.rows).sum(), sizes.iter().map(|size| size.bytes).sum())
 }
 
 fn count(state: &State) -> Counts {

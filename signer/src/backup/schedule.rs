@@ -2,7 +2,7 @@
 //! to be a follower, since reading the whole state costs a leader's clients some milliseconds.
 
 use super::{
-    BackupError, Manifest,
+    BackupError, Manifest, StateFile,
     folder::{self, Listed},
     make,
 };
@@ -71,6 +71,7 @@ impl Schedule {
     /// Makes backups until the process ends. Returns at once if none are configured.
     pub async fn run(self) {
         let Some(dir) = self.section.dir.clone() else { return };
+        StateFile::sweep(&dir);
         let every = self.section.every.0;
         let (cluster, node, in_it) = (self.cluster.clone(), self.handle.node(), dir.clone());
         let newest = tokio::task::spawn_blocking(move || newest(&in_it, &cluster, node)).await;
@@ -115,7 +116,7 @@ impl Schedule {
         let made = tokio::task::spawn_blocking(move || {
             let failed = |source| BackupError::File { doing: "make", path: dir.clone(), source };
             fs::create_dir_all(&dir).map_err(failed)?;
-            let made = make(&handle, &tls, &cluster)?;
+            let made = make(&handle, &tls, &cluster, &dir)?;
             let path = dir.join(folder::default_name(&made.manifest));
             folder::write(&path, &folder::Parts::from(&made), true)?;
             let removed = folder::thin_out(&dir, &made.manifest, keep)?;

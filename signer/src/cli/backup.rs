@@ -4,7 +4,7 @@ use super::common::{Done, Output, Reach, Usage, load, table, told};
 use crate::{
     backup::{
         Manifest,
-        folder::{self, Parts, default_name},
+        folder::{self, Parts, StateFrom, default_name},
         verify,
     },
     config::DEFAULT_PATH,
@@ -89,7 +89,8 @@ async fn create(args: Create) -> anyhow::Result<()> {
         serde_json::from_str(&answer.manifest).context("the node's manifest is of another version")?;
     let state = admin.document(&answer.state).await?;
     let path = if args.out.is_dir() { args.out.join(default_name(&manifest)) } else { args.out };
-    let parts = Parts { manifest: answer.manifest.as_bytes(), signature: &answer.signature, state: &state };
+    let state = StateFrom::Bytes(&state);
+    let parts = Parts { manifest: answer.manifest.as_bytes(), signature: &answer.signature, state };
     // Where the operator says, which may be the node's own disk.
     folder::write(&path, &parts, true)?;
     let value = json!({ "path": path, "manifest": manifest });

@@ -10,7 +10,7 @@ mod tests;
 
 use crate::sign::coordinate::coordinate;
 use serde::{Deserialize, Serialize};
-use signonce_core::{Position, SignedDuty, State};
+use signonce_core::{Position, SignedDuty, State, WatermarkView};
 use signonce_protocol::{
     Digest, Duty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey, rpc::Coordinate,
 };
@@ -202,13 +202,17 @@ impl Interchange {
         let chain = state.registry().chain(&genesis)?;
         let marks = |id: KeyId| {
             let mark = state.watermarks(&id).into_iter().next()?;
-            let signed = state.signed_duties(&id).into_iter();
+            let (floor, signed) = match state.signed_duties(&id) {
+                Some(signed) => (mark.floor, signed),
+                None => (past_all(&mark), Vec::new()),
+            };
+            let signed = signed.into_iter().map(|SignedDuty { duty, digest, .. }| Signed { duty, digest });
             Some(KeyMarks {
                 key_type: id.key_type,
                 public: id.public,
                 class: mark.class,
-                floor: coordinate(mark.floor),
-                signed: signed.map(|SignedDuty { duty, digest, .. }| Signed { duty, digest }).collect(),
+                floor: coordinate(floor),
+                signed: signed.collect(),
             })
         };
         let keys = state.keys().filter(|key| key.chain == genesis).filter_map(|key| marks(key.id)).collect();
@@ -326,11 +330,19 @@ fn check_marks(marks: &KeyMarks) -> Result<(), InterchangeError> {
     Ok(())
 }
 
+/// The floor past everything that was signed, of a key whose duties cannot be listed.
+fn past_all(mark: &WatermarkView) -> Position {
+    let highest = mark.highest.unwrap_or(mark.floor);
+    // The last of all numbers is past everything but itself; no honest chain comes there.
+    highest.next().unwrap_or(highest)
+}
+
 /// The duty without what a vote says: two duties of one coordinate are one.
 fn coordinate_of(mut duty: Duty) -> Duty {
     match &mut duty {
         Duty::GrandpaVote { target, .. } => *target = 0.into(),
         Duty::ParaSide { side, .. } => *side = signonce_protocol::Side::Valid,
+        Duty::ParaStatement { statement, .. } => *statement = signonce_protocol::StatementKind::Valid,
         Duty::BabeBlock { .. } | Duty::AuraBlock { .. } | Duty::BeefyVote { .. } => {}
     }
     duty

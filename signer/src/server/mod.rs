@@ -384,6 +384,7 @@ impl Parts {
             timeout: config.limits.request_timeout(),
         };
         let doors = [door(), door()];
+        crate::backup::StateFile::sweep(&config.node.data_dir);
         let admin = Admin {
             handle: handle.clone(),
             keyring,
@@ -395,6 +396,7 @@ impl Parts {
             memory_warnings: hardening.warnings(),
             timeout: config.limits.request_timeout(),
             tls: config.tls.clone(),
+            data_dir: config.node.data_dir.clone(),
             documents: Arc::default(),
         };
         let overseer = Overseer::new(admin.clone(), Arc::clone(&metrics), machine, config);

@@ -36,6 +36,11 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
             error.data.client = Some(name_of(*client));
             error
         }
+        Refusal::OtherSide { .. } | Refusal::OtherStatement { .. } => {
+            let mut error = plain(ErrorCode::Equivocation);
+            error.data.digest_asked = Some(*digest);
+            error
+        }
         Refusal::BelowWatermark { asked: _, floor } => {
             plain(ErrorCode::BelowWatermark).with_bound(coordinate(*floor))
         }
@@ -66,7 +71,7 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
         Refusal::Barred { .. } => plain(ErrorCode::BelowWatermark),
     };
     error.message = format!("key {key}: {}", error.message);
-    error.with_duty(duty.clone())
+    error.with_duty(duty.clone().for_clients())
 }
 
 /// The highest position a claim may have now, in the unit that jumped.
@@ -99,7 +104,7 @@ fn farthest(asked: Position, reference: Position, limit: u64) -> Coordinate {
 pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<LeaderHint>) -> RpcError {
     let mut error = match error {
         SubmitError::NotReady(why) => RpcError::not_ready(why, leader),
-        SubmitError::Unknown => RpcError::unknown_outcome(Some(duty.clone()), leader),
+        SubmitError::Unknown => RpcError::unknown_outcome(Some(duty.clone().for_clients()), leader),
         SubmitError::SlotOutOfRange(off) => {
             let next = "check the clocks of the validator and of this signer, and the chain's slot duration";
             RpcError::new(ErrorCode::SlotOutOfRange, format!("{off}; {next}"))
@@ -107,7 +112,7 @@ pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<Le
         }
     };
     error.message = format!("key {key}, {duty}: {}", error.message);
-    error.with_duty(duty.clone())
+    error.with_duty(duty.clone().for_clients())
 }
 
 /// The cluster refuses to take in a key for the client.

@@ -27,7 +27,7 @@ use crate::{
 };
 use lookup::ClientView;
 use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms, sparing::Sparing};
-use signonce_core::{Claim, ClientId, RequestId, Verdict};
+use signonce_core::{Claim, ClientId, GUARDED_LEVEL, RequestId, State, Verdict};
 use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signature, Unreleased};
 use signonce_protocol::{
     Digest, Duty, DutyClass, KeyId, KeyType, LogIndex, Payload, PublicKey,
@@ -319,6 +319,7 @@ impl Signer {
     /// A duty: one digest, for ever.
     async fn sign_duty(&self, work: &Work, duty: Duty) -> Result<SignReply, RpcError> {
         let Work { request, client, key, payload } = work;
+        let duty = self.claimed(payload, duty);
         let claim =
             Claim { key: *key, client: client.id, duty, digest: payload.digest(), time_ms: unix_ms() };
         if let Some(decision) = self.handle.known(&claim) {
@@ -326,6 +327,7 @@ impl Signer {
             // get to see.
             let granted = self.judge(&claim, decision).inspect_err(|error| self.note(work, error))?;
             self.open(*key).await?;
+            self.check_form(payload, &claim)?;
             let signature = self.make(key, payload);
             return self.release(claim, signature, granted);
         }
@@ -356,6 +358,7 @@ impl Signer {
             .inspect_err(|error| self.note(work, error))?;
         self.metrics.timed(Stage::Reply, || {
             let granted = self.judge(&claim, decision)?;
+            self.check_form(payload, &claim)?;
             self.release(claim, signature, granted)
         })
     }
@@ -380,6 +383,24 @@ impl Signer {
         let place = self.limiter.claim(*id, *limits);
         let place = place.and_then(|place| self.limiter.record(*id, *limits, Instant::now()).map(|()| place));
         place.map_err(|too_much| errors::too_much(client, too_much))
+    }
+
+    /// The duty in the form in which the log judges it at the cluster's present level.
+    fn claimed(&self, payload: &Payload, duty: Duty) -> Duty {
+        match self.handle.read(State::feature_level) {
+            GUARDED_LEVEL.. => payload.claimed().unwrap_or(duty),
+            _ => duty,
+        }
+    }
+
+    /// A claim that was made just before the level rose may be judged just after, where a statement in its old form
+    /// passes for an approval. Nothing is released then; asked again, it is judged for what it is.
+    fn check_form(&self, payload: &Payload, claim: &Claim) -> Result<(), RpcError> {
+        if self.claimed(payload, claim.duty.clone()) == claim.duty {
+            return Ok(());
+        }
+        let why = format!("key {}: the cluster's feature level has just risen; ask again", claim.key);
+        Err(RpcError::not_ready(why, self.gate.leader_hint()).with_duty(claim.duty.clone()))
     }
 
     /// The signature, which nothing can read before its duty is granted.
@@ -419,7 +440,7 @@ impl Signer {
         Ok(SignReply {
             signature: signature.as_bytes().to_vec().into(),
             verdict,
-            duty: Some(claim.duty),
+            duty: Some(claim.duty.for_clients()),
             log_index: Some(at),
             leader: self.gate.leader_hint(),
         })

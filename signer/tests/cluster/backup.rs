@@ -187,7 +187,8 @@ async fn a_full_disk_leaves_no_half_of_a_backup_and_the_node_signs_on() {
     assert!(create(&world, 1, &sound).0);
     let signature = serde_json::from_slice(&fs::read(sound.join("signature.json")).unwrap()).unwrap();
     let state = vec![0; 1 << 20];
-    let parts = folder::Parts { manifest: b"{}", signature: &signature, state: &state };
+    let state = folder::StateFrom::Bytes(&state);
+    let parts = folder::Parts { manifest: b"{}", signature: &signature, state };
     let error = folder::write(&out, &parts, false).unwrap_err();
     assert!(error.to_string().contains("No space left"), "{error}");
     assert_eq!(fs::read_dir(&small).unwrap().count(), 0, "nothing is left");

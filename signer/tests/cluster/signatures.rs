@@ -1,11 +1,15 @@
 //! Signatures are the same bytes whichever node makes them.
 
-use crate::common::World;
+use crate::common::{World, code_of, until};
+use crate::members::at_newest_level;
+use signonce::audit::query::{AuditLine, AuditQuery, DutyQuery};
 use signonce::cli::demo::chain::{self, Flavour};
+use signonce_core::{AuditEvent, Verdict};
 use signonce_keys::{VrfSignature, verify, verify_babe_vrf};
 use signonce_protocol::{
-    ChainFormat, GrandpaStage, KeyType, PayloadKind, RawPayload, Round, Scheme, SessionIndex, SetId,
-    rpc::{ChainRef, SignVerdict, VrfParams},
+    ChainFormat, Digest, Duty, GrandpaStage, KeyType, PayloadKind, RawPayload, Round, Scheme, SessionIndex,
+    SetId,
+    rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams},
 };
 use std::collections::BTreeSet;
 
@@ -59,4 +63,45 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
         assert!(verify(key.scheme, &key.public, decoded.to_sign(), signatures.first().unwrap()));
     }
     assert_eq!(schemes, BTreeSet::from([Scheme::Sr25519, Scheme::Ed25519, Scheme::Ecdsa]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_signature_about_a_candidate_is_on_record_and_seconded_beside_valid_is_refused() {
+    let world = World::start(&["v1"]).await;
+    at_newest_level(&world).await;
+    let client = world.client_of("v1", 1);
+    let session = SessionIndex(1);
+    let payloads = [chain::backing(session, 5), chain::dispute(session, 5, true)];
+    for payload in &payloads {
+        let params = world.params(KeyType::Para, payload);
+        let reply = client.sign(&params).await.unwrap();
+        assert_eq!(reply.verdict, SignVerdict::Granted, "{payload:?} has bytes of its own");
+        assert!(matches!(reply.duty, Some(Duty::ParaSide { .. })), "as every client knows it");
+        assert_eq!(client.sign(&params).await.unwrap().verdict, SignVerdict::Repeated);
+    }
+    // `Seconded` of the candidate that was called `Valid`.
+    let mut bytes = payloads[0].bytes().to_vec();
+    assert_eq!(std::mem::replace(&mut bytes[4], 1), 2);
+    let seconded = RawPayload::new(PayloadKind::Statement, bytes);
+    let refused = client.sign(&world.params(KeyType::Para, &seconded)).await.unwrap_err();
+    assert_eq!(code_of(&refused), Some(ErrorCode::Equivocation), "{refused}");
+    assert!(refused.to_string().contains("second statement"), "{refused}");
+
+    let admin = world.cluster.admin(1);
+    let duty = Some(DutyQuery { session: Some(session), ..DutyQuery::default() });
+    let query = AuditQuery { duty, ..AuditQuery::default() };
+    let granted = until("both grants can be read", async || {
+        let lines = admin.audit(&query).await.ok()?.lines;
+        let granted: BTreeSet<Digest> = lines.iter().filter_map(granted).collect();
+        (granted.len() >= payloads.len()).then_some(granted)
+    })
+    .await;
+    assert_eq!(granted, payloads.iter().map(RawPayload::digest).collect());
+}
+
+fn granted(line: &AuditLine) -> Option<Digest> {
+    match &line.record.as_ref()?.event {
+        AuditEvent::Claim { digest, answer: Verdict::Granted, .. } => Some(*digest),
+        _ => None,
+    }
 }

@@ -50,7 +50,9 @@ impl Position {
             Duty::BabeBlock { slot } | Duty::AuraBlock { slot, .. } => Self::Slot { slot: *slot },
             Duty::GrandpaVote { set_id, round, .. } => Self::Grandpa { set_id: *set_id, round: *round },
             Duty::BeefyVote { set_id, block } => Self::Beefy { set_id: *set_id, block: *block },
-            Duty::ParaSide { session, .. } => Self::Para { session: *session },
+            Duty::ParaSide { session, .. } | Duty::ParaStatement { session, .. } => {
+                Self::Para { session: *session }
+            }
         }
     }
 
@@ -111,9 +113,10 @@ impl From<Position> for Floors {
 }
 
 impl Ledger {
-    /// Every duty of the key's window, in rising order. Empty for a key without a watermark.
-    pub(crate) fn signed(&self, key: &KeyId) -> Vec<SignedDuty> {
-        match self.marks.get(key) {
+    /// Every duty of the key's window, in rising order. Empty for a key without a watermark; `None` for one whose
+    /// duties are kept in a form that does not tell them.
+    pub(crate) fn signed(&self, key: &KeyId) -> Option<Vec<SignedDuty>> {
+        Some(match self.marks.get(key) {
             None => Vec::new(),
             Some(Watermark::Slot(window)) => {
                 let duty = |at: &slot::SlotCoordinate| match key.key_type {
@@ -136,15 +139,16 @@ impl Ledger {
                 };
                 window.entries().iter().map(signed).collect()
             }
-            Some(Watermark::Para(window)) => {
+            Some(Watermark::Para(mark)) if mark.sides().len() > 0 => return None,
+            Some(Watermark::Para(mark)) => {
                 let signed = |(at, stand): (&para::ParaCoordinate, &para::Stand)| {
                     let (session, candidates) = (at.0, vec![at.1]);
                     let duty = Duty::ParaSide { session, candidates, side: stand.side() };
                     SignedDuty::of(duty, stand.entry())
                 };
-                window.entries().iter().map(signed).collect()
+                mark.window().entries().iter().map(signed).collect()
             }
-        }
+        })
     }
 
     /// What the ledger knows of `digest` being signed for `duty`.
@@ -156,8 +160,11 @@ impl Ledger {
         chain: &Chain,
         clock: SlotClock<'_>,
     ) -> Coverage {
+        if let (Some(Watermark::Para(mark)), Some(stance)) = (self.marks.get(&key), para::Stance::of(duty)) {
+            return mark.coverage(key, &stance);
+        }
         let claim = Claim { key, client: ClientId::default(), duty: duty.clone(), digest, time_ms: 0 };
-        match self.judge(&claim, chain, clock, None) {
+        match self.judge(&claim, chain, clock, None, false) {
             Verdict::Repeated { .. }
             | Verdict::Refused(Refusal::BelowWatermark { .. } | Refusal::PastCounting { .. }) => {
                 Coverage::Covered

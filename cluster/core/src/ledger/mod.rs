@@ -15,6 +15,7 @@ mod export;
 mod grandpa;
 mod para;
 mod refusal;
+mod sides;
 mod slot;
 mod store;
 mod watermark;
@@ -52,6 +53,14 @@ pub struct Claim {
     pub time_ms: u64,
 }
 
+impl Claim {
+    /// Whether it is of a form that members of an older version cannot read. Such a claim waits for
+    /// [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
+    pub const fn is_guarded(&self) -> bool {
+        matches!(self.duty, Duty::ParaStatement { .. })
+    }
+}
+
 /// What the ledger says of one claim. Applying the same log gives every node the same verdicts.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "camelCase")]
@@ -59,8 +68,9 @@ pub enum Verdict {
     /// First claim of this duty: the digest is now the only one that may ever be signed.
     #[codec(index = 0)]
     Granted,
-    /// The digest already recorded: the same bytes may be signed again (schemes are deterministic). For a side on
-    /// candidates: the side already taken on all of them, whatever the bytes.
+    /// The digest already recorded: the same bytes may be signed again (schemes are deterministic). Below
+    /// [`GUARDED_LEVEL`](crate::GUARDED_LEVEL), of a side on candidates: the side already taken on all of them, whatever
+    /// the bytes.
     #[codec(index = 1)]
     Repeated {
         /// The entry that granted it; for several candidates the latest.
@@ -119,13 +129,15 @@ pub struct Ledger {
 
 impl Ledger {
     /// Judges a claim of an armed key on `chain`. `ceiling` is the BEEFY shield: the highest block a BEEFY vote may
-    /// be for, if any GRANDPA vote of the group says so.
+    /// be for, if any GRANDPA vote of the group says so; `guarded`, whether the cluster is at
+    /// [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
     pub(crate) fn judge(
         &self,
         claim: &Claim,
         chain: &Chain,
         clock: SlotClock<'_>,
         ceiling: Option<Ceiling>,
+        guarded: bool,
     ) -> Verdict {
         let wrong_duty =
             || Verdict::Refused(Refusal::WrongDuty { key: claim.key, class: claim.duty.class() });
@@ -151,8 +163,12 @@ impl Ledger {
             (Watermark::Beefy(window), Duty::BeefyVote { set_id, block }) => {
                 beefy::judge(window, (*set_id, *block), &chain.limits, ceiling, claim)
             }
-            (Watermark::Para(window), Duty::ParaSide { session, candidates, side }) => {
-                para::judge(window, *session, candidates, *side, &chain.limits, claim)
+            (Watermark::Para(mark), duty) if guarded => match para::Stance::of(duty) {
+                Some(stance) => mark.judge(&stance, &chain.limits, claim),
+                None => wrong_duty(),
+            },
+            (Watermark::Para(mark), Duty::ParaSide { session, candidates, side }) => {
+                mark.judge_unguarded(*session, candidates, *side, &chain.limits, claim)
             }
             _ => wrong_duty(),
         }
@@ -167,6 +183,7 @@ impl Ledger {
         claim: &Claim,
         clock: SlotClock<'_>,
         at: LogIndex,
+        guarded: bool,
         journal: &mut Journal,
     ) {
         let counted = (self.counting(&claim.key), clock);
@@ -188,8 +205,12 @@ impl Ledger {
             (Watermark::Beefy(window), Duty::BeefyVote { set_id, block }) => {
                 window.insert((*set_id, *block), entry, beefy::KEEP, pen);
             }
-            (Watermark::Para(window), Duty::ParaSide { session, candidates, side }) => {
-                para::record(window, *session, candidates, *side, &entry, pen);
+            (Watermark::Para(mark), duty) if guarded => {
+                let stance = para::Stance::of(duty).expect("a granted claim of a para key takes sides");
+                mark.record(&stance, claim.key, &entry, pen);
+            }
+            (Watermark::Para(mark), Duty::ParaSide { session, candidates, side }) => {
+                mark.record_unguarded(*session, candidates, *side, &entry, pen);
             }
             (mark, duty) => panic!("a {duty} was granted to a key with watermark {mark:?}"),
         }
@@ -311,6 +332,12 @@ impl Ledger {
         }
     }
 
+    /// A key whose watermark, as it was read back, cannot have been written.
+    pub(crate) fn unsound(&self) -> Option<&KeyId> {
+        let broken = |mark: &Watermark| matches!(mark, Watermark::Para(mark) if !mark.is_whole());
+        self.marks.iter().find(|(_, mark)| broken(mark)).map(|(key, _)| key)
+    }
+
     /// Whether the key has a watermark.
     pub(crate) fn has_mark(&self, key: &KeyId) -> bool {
         self.marks.contains_key(key)
@@ -327,7 +354,7 @@ impl Ledger {
             Watermark::Slot(window) => window.entries().values().next_back(),
             Watermark::Grandpa(window) => window.entries().values().next_back().map(|vote| &vote.entry),
             Watermark::Beefy(window) => window.entries().values().next_back(),
-            Watermark::Para(window) => window.entries().values().next_back().map(para::Stand::entry),
+            Watermark::Para(mark) => mark.last(),
         };
         last.map(|entry| entry.time_ms)
     }

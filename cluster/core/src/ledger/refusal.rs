@@ -5,7 +5,7 @@ use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{
     BlockNumber, CandidateHash, Digest, Duty, DutyClass, KeyId, LogIndex, Round, SessionIndex, SetId, Side,
-    Slot,
+    Slot, StatementKind,
 };
 use std::fmt;
 
@@ -141,7 +141,10 @@ pub enum Refusal {
         client: ClientId,
     },
     /// So much was signed at this position that more is no honest work.
-    #[error("{position} has {limit} entries already: no honest node signs more there")]
+    #[error(
+        "{position} has {limit} entries already: no honest node signs more there, so look for what asks so much with \
+         this key; positions further on are free"
+    )]
     #[codec(index = 5)]
     Crowded {
         /// The position.
@@ -225,6 +228,47 @@ pub enum Refusal {
         /// The log entry that barred it.
         at: LogIndex,
     },
+    /// The other side was taken on one of the candidates. From [`GUARDED_LEVEL`](crate::GUARDED_LEVEL) on, where the
+    /// evidence is in the audit.
+    #[error(
+        "candidate {candidate} of session {session}: {signed:?} was signed already, {asked:?} would contradict it; the \
+         audit has when and for whom (`signonce audit explain --session {session}`)"
+    )]
+    #[codec(index = 90)]
+    OtherSide {
+        /// The session.
+        session: SessionIndex,
+        /// The first candidate in the payload's order that crosses.
+        candidate: CandidateHash,
+        /// The side taken.
+        signed: Side,
+        /// The side asked for now.
+        asked: Side,
+    },
+    /// The candidate was backed by the other statement. Since [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
+    #[error(
+        "candidate {candidate} of session {session}: {}, {asked} beside it would be a second statement; the audit has \
+         when and for whom (`signonce audit explain --session {session}`)",
+        signed_statement(*signed)
+    )]
+    #[codec(index = 91)]
+    OtherStatement {
+        /// The session.
+        session: SessionIndex,
+        /// The candidate.
+        candidate: CandidateHash,
+        /// The statement that was signed; none if the side was taken when statements were not told apart.
+        signed: Option<StatementKind>,
+        /// The statement asked for now.
+        asked: StatementKind,
+    },
+}
+
+fn signed_statement(signed: Option<StatementKind>) -> String {
+    match signed {
+        Some(signed) => format!("{signed} was signed already"),
+        None => "a signature from before the cluster told statements apart exists".into(),
+    }
 }
 
 impl Refusal {
@@ -238,7 +282,9 @@ impl Refusal {
             | Self::Crowded { .. }
             | Self::Barred { .. }
             | Self::KeyRemoved { .. }
-            | Self::WrongDuty { .. } => true,
+            | Self::WrongDuty { .. }
+            | Self::OtherSide { .. }
+            | Self::OtherStatement { .. } => true,
             // A moment that was named wrong can be taken back.
             Self::PastCounting { .. }
             | Self::JumpTooFar { .. }

@@ -2,14 +2,17 @@
 //!
 //! The key of a record is key id ‖ class ‖ `0` for the floor, or ‖ `1` ‖ coordinate for an entry. All of a key's
 //! records are neighbours, its floor first; last, under `2`, the counting of its slots if that is not the chain's first.
+//! Para keys have `3` ‖ session ‖ first byte for the marks of sides, and `4` ‖ place for the signatures made last: see
+//! `sides.rs`.
 
 use super::{
-    Ledger,
+    Entry, Ledger,
+    para::ParaMark,
     watermark::{Watermark, claimed_class},
     window::{Coordinate, Window},
 };
 use crate::{
-    codec::{CodecError, decode_body, decode_record, encode_record},
+    codec::{CodecError, decode_body, decode_record, encode_record, open_record, seal_record},
     records::{Journal, RECORD_VERSION, Table},
 };
 use parity_scale_codec::{Decode, Encode};
@@ -19,6 +22,13 @@ const FLOOR: u8 = 0;
 const ENTRY: u8 = 1;
 /// Since feature level 4.
 const COUNTING: u8 = 2;
+/// Marks of sides.
+pub(super) const SIDES: u8 = 3;
+/// A signature whose bytes are remembered.
+pub(super) const RECENT: u8 = 4;
+
+/// The version of [`SIDES`] and [`RECENT`].
+const PACKED_VERSION: u8 = 1;
 
 /// Writes the changes of one watermark into the journal.
 pub(super) struct Pen<'a> {
@@ -56,6 +66,18 @@ fn counting_key(prefix: &[u8]) -> Vec<u8> {
     [prefix, &[COUNTING]].concat()
 }
 
+impl Pen<'_> {
+    /// Notes that a record of sides was `old` and is now `new`.
+    pub(super) fn packed(&mut self, kind: u8, at: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
+        let [old, new] = [old, new].map(|body| body.map(|body| seal_record(PACKED_VERSION, body)));
+        self.journal.replace(Table::Ledger, packed_key(&self.prefix, kind, at), old.as_deref(), new);
+    }
+}
+
+fn packed_key(prefix: &[u8], kind: u8, at: &[u8]) -> Vec<u8> {
+    [prefix, &[kind], at].concat()
+}
+
 fn floor_key(prefix: &[u8]) -> Vec<u8> {
     [prefix, &[FLOOR]].concat()
 }
@@ -84,7 +106,14 @@ impl Ledger {
                 }
                 Watermark::Grandpa(window) => window_records(window, &prefix),
                 Watermark::Beefy(window) => window_records(window, &prefix),
-                Watermark::Para(window) => window_records(window, &prefix),
+                Watermark::Para(mark) => {
+                    let mut records = window_records(mark.window(), &prefix);
+                    let sides = mark.sides().records().map(|(kind, at, body)| {
+                        (packed_key(&prefix, kind, &at), seal_record(PACKED_VERSION, &body))
+                    });
+                    records.extend(sides);
+                    records
+                }
             }
         })
     }
@@ -106,7 +135,7 @@ impl Ledger {
                 Some(Watermark::Slot(window)) => restore_entry(window, rest, value)?,
                 Some(Watermark::Grandpa(window)) => restore_entry(window, rest, value)?,
                 Some(Watermark::Beefy(window)) => restore_entry(window, rest, value)?,
-                Some(Watermark::Para(window)) => restore_entry(window, rest, value)?,
+                Some(Watermark::Para(mark)) => restore_entry(mark.window_mut(), rest, value)?,
                 None => return Err(malformed(format!("an entry of {id}, which has no floor"))),
             },
             COUNTING if rest.is_empty() => match self.marks.get(&id) {
@@ -115,7 +144,11 @@ impl Ledger {
                 }
                 _ => return Err(malformed(format!("a counting of {id}, which has no slots"))),
             },
-            _ => return Err(malformed("it is neither a floor, an entry nor a counting".into())),
+            SIDES | RECENT => match self.marks.get_mut(&id) {
+                Some(Watermark::Para(mark)) => restore_packed(mark, kind, rest, value)?,
+                _ => return Err(malformed(format!("sides of {id}, which takes none or has no floor"))),
+            },
+            _ => return Err(malformed("it is of no kind that there is".into())),
         }
         Ok(())
     }
@@ -128,7 +161,7 @@ impl Ledger {
             DutyClass::BabeBlock | DutyClass::AuraBlock => Watermark::Slot(Window::restored(floor(value)?)),
             DutyClass::GrandpaVote => Watermark::Grandpa(Window::restored(floor(value)?)),
             DutyClass::BeefyVote => Watermark::Beefy(Window::restored(floor(value)?)),
-            DutyClass::ParaSide => Watermark::Para(Window::restored(floor(value)?)),
+            DutyClass::ParaSide => Watermark::Para(ParaMark::restored(floor(value)?)),
             DutyClass::BabeVrf
             | DutyClass::Bitfield
             | DutyClass::PvfCheck
@@ -161,6 +194,15 @@ fn restore_entry<C: Coordinate, E: Encode + Decode>(
         return Ok(());
     }
     Err(malformed("an entry below its floor, or a second one at its coordinate".into()))
+}
+
+fn restore_packed(mark: &mut ParaMark, kind: u8, at: &[u8], value: &[u8]) -> Result<(), CodecError> {
+    let body = open_record(PACKED_VERSION, value)?;
+    if kind == SIDES {
+        return mark.sides_mut().restore_sides(at, body);
+    }
+    let (number, entry): (u64, Entry) = decode_body("record of a signature", body)?;
+    mark.sides_mut().restore_recent(at, number, entry)
 }
 
 fn malformed(reason: String) -> CodecError {

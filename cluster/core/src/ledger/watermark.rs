@@ -4,7 +4,7 @@ use super::{
     Position,
     beefy::{self, BeefyWindow},
     grandpa::{self, GrandpaWindow},
-    para::{self, ParaWindow},
+    para::{self, ParaMark},
     slot::{self, SlotWindow},
     store::Pen,
     window::{AlreadyHigher, Coordinate, Window},
@@ -34,7 +34,7 @@ pub(super) enum Watermark {
     Slot(SlotWindow),
     Grandpa(GrandpaWindow),
     Beefy(BeefyWindow),
-    Para(ParaWindow),
+    Para(ParaMark),
 }
 
 /// The class of a key type's claimed work; `None` for types whose work is all free.
@@ -56,7 +56,7 @@ impl Watermark {
             Position::Slot { slot } => Self::Slot(Window::start(slot, pen)),
             Position::Grandpa { set_id, round } => Self::Grandpa(Window::start((set_id, round), pen)),
             Position::Beefy { set_id, block } => Self::Beefy(Window::start((set_id, block), pen)),
-            Position::Para { session } => Self::Para(Window::start(session, pen)),
+            Position::Para { session } => Self::Para(ParaMark::start(session, pen)),
         }
     }
 
@@ -76,7 +76,7 @@ impl Watermark {
                 window.raise((set_id, round), pen)
             }
             (Self::Beefy(window), Position::Beefy { set_id, block }) => window.raise((set_id, block), pen),
-            (Self::Para(window), Position::Para { session }) => window.raise(session, pen),
+            (Self::Para(mark), Position::Para { session }) => mark.raise(session, pen),
             (_, floor) => return Err(ChangeError::ForeignFloor { key, floor }),
         };
         raised.map_err(|AlreadyHigher| ChangeError::AlreadyHigher { key, floor: self.view().floor, asked })
@@ -88,7 +88,11 @@ impl Watermark {
             Self::Slot(window) => Shown::of(window, slot::position),
             Self::Grandpa(window) => Shown::of(window, grandpa::position),
             Self::Beefy(window) => Shown::of(window, beefy::position),
-            Self::Para(window) => Shown::of(window, para::position),
+            Self::Para(mark) => Shown {
+                floor: para::position(mark.floor()),
+                highest: mark.highest().map(para::position),
+                entries: mark.entries(),
+            },
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Applying committed entries, snapshots in both directions, log compaction and checkpoints.
 
-use super::disk::{AppliedRow, DiskBatch, DiskOp, DiskTable, LogPoint, meta_key};
+use super::disk::{AppliedRow, DiskBatch, DiskOp, DiskTable, LogPoint, RecordSource, meta_key};
 use super::members::is_step;
 use super::ready::put_hard_state;
 use super::{Decided, Fatal, Output, Replica};
-use crate::command::Command;
-use crate::records::{RecordChange, Table};
-use crate::state::{CHECKPOINT_EVERY, Outcome, State};
+use crate::codec::{decode_record, encode_record};
+use crate::command::{Command, GUARDED_LEVEL};
+use crate::records::{RecordChange, StateHash, Table};
+use crate::state::{CHECKPOINT_EVERY, Outcome, RestoreError, SNAPSHOT_VERSION, State};
 use parity_scale_codec::{Decode, Encode};
 use raft::StateRole;
 use raft::eraftpb::{Entry, EntryType, Snapshot};
@@ -16,10 +17,16 @@ use std::sync::Arc;
 /// Entries that stay in the log when it is compacted, so that a follower a little behind needs no snapshot.
 const KEEP_ENTRIES: u64 = if cfg!(signonce_sim) { 16 } else { 1_000 };
 
+/// The version of what stands for a state whose records travel beside the snapshot: its hash. Since [`GUARDED_LEVEL`];
+/// the other versions are those of whole states.
+const BESIDE_VERSION: u8 = 2;
+const _: () = assert!(BESIDE_VERSION != SNAPSHOT_VERSION);
+
 /// What a raft snapshot carries.
 #[derive(Encode, Decode)]
 struct SnapshotBody {
     chain: [u8; 32],
+    /// The state, or what stands for it.
     state: Vec<u8>,
     /// The entry that made the configuration.
     configured: u64,
@@ -134,8 +141,9 @@ impl Replica {
         self.unstored = 0;
     }
 
-    /// Writes all that could wait for other writes, and met none.
-    pub(super) fn store_rest(&mut self) {
+    /// Writes all that could wait for other writes, and met none. Once the outputs are executed, the store holds the
+    /// state as applied.
+    pub fn store_rest(&mut self) {
         self.store_state();
         if self.formed {
             let mut batch = DiskBatch::default();
@@ -177,10 +185,12 @@ impl Replica {
         if !self.raft.store().snapshot_wanted.get() {
             return;
         }
+        let beside = self.read_state().feature_level() >= GUARDED_LEVEL;
+        let state = if beside { self.capture() } else { self.read_state().snapshot() };
         let store = self.raft.store();
         let point = store.point(self.applied).expect("the log reaches back to the applied entry");
         let configured = self.configured;
-        let body = SnapshotBody { chain: point.chain, state: self.read_state().snapshot(), configured };
+        let body = SnapshotBody { chain: point.chain, state, configured };
         let mut snapshot = Snapshot { data: body.encode().into(), ..Default::default() };
         let meta = snapshot.mut_metadata();
         (meta.index, meta.term) = (point.index, point.term);
@@ -188,32 +198,69 @@ impl Replica {
         self.raft.mut_store().offer_snapshot(snapshot);
     }
 
+    /// Has the driver keep the state as it is now, and says what stands for it in the snapshot.
+    fn capture(&mut self) -> Vec<u8> {
+        self.store_state();
+        self.pending.push(Output::Capture { index: self.applied });
+        let hash = self.read_state().hash();
+        encode_record(BESIDE_VERSION, &hash)
+    }
+
     /// Replaces log and state by what the leader sent. The rows go into `batch`, with the hard state that raft
-    /// derives from the snapshot.
+    /// derives from the snapshot; but for those of a state that came beside it, which are given back.
     pub(super) fn install_snapshot(
         &mut self,
         snapshot: &Snapshot,
         batch: &mut DiskBatch,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Option<Arc<dyn RecordSource>>, Fatal> {
         let meta = snapshot.get_metadata();
         let unreadable = |why: String| Fatal::Snapshot { at: LogIndex(meta.index), why };
         let body = SnapshotBody::decode(&mut &snapshot.data[..]).map_err(|e| unreadable(e.to_string()))?;
-        let restored = State::from_snapshot(&body.state).map_err(|e| unreadable(e.to_string()))?;
+        let records = if has_records_beside(snapshot) {
+            Some(self.take_in_beside(&body.state).map_err(unreadable)?)
+        } else {
+            self.take_in_whole(&body.state, batch).map_err(|e| unreadable(e.to_string()))?;
+            None
+        };
         let point = LogPoint { index: meta.index, term: meta.term, chain: body.chain };
         self.raft.mut_store().reset_to(point, meta.get_conf_state().clone(), batch);
         (self.applied, self.stored) = (meta.index, meta.index);
+        self.configured = body.configured;
+        self.put_configured(batch);
+        self.put_applied(&self.read_state(), batch);
+        self.settled = None;
+        self.settle_configuration();
+        Ok(records)
+    }
+
+    fn take_in_whole(&self, state: &[u8], batch: &mut DiskBatch) -> Result<(), RestoreError> {
+        let restored = State::from_snapshot(state)?;
         batch.ops.push(DiskOp::Clear(DiskTable::Ledger));
         batch.ops.push(DiskOp::Clear(DiskTable::Registry));
         for (table, key, value) in restored.records() {
             batch.put(disk_table(table), key, value);
         }
-        self.configured = body.configured;
-        self.put_configured(batch);
-        self.put_applied(&restored, batch);
         *self.state.write().expect("apply does not panic") = restored;
-        self.settled = None;
-        self.settle_configuration();
         Ok(())
+    }
+
+    /// The old state goes before the new one comes: there is no room for two. Nobody can look meanwhile, and if the
+    /// new one does not come, the process stops.
+    fn take_in_beside(&mut self, state: &[u8]) -> Result<Arc<dyn RecordSource>, String> {
+        let expected: StateHash =
+            decode_record(BESIDE_VERSION, "hash of a state", state).map_err(|e| e.to_string())?;
+        let source = self.incoming.0.take().ok_or("its records did not come with it")?;
+        let mut state = self.state.write().expect("apply does not panic");
+        *state = State::new();
+        let mut failed = None;
+        let records = source.records().map_while(|record| record.map_err(|why| failed = Some(why)).ok());
+        let restored = State::from_sorted(records, expected);
+        if let Some(why) = failed {
+            return Err(why);
+        }
+        *state = restored.map_err(|e| e.to_string())?;
+        drop(state);
+        Ok(source)
     }
 
     /// The leader states its hash at every checkpoint; members that differ stop.
@@ -262,6 +309,12 @@ impl Replica {
         let mark = self.high_water();
         self.pending.push(Output::Write { batch, sync: Some(mark) });
     }
+}
+
+/// Whether the records of a snapshot's state travel beside it.
+pub(super) fn has_records_beside(snapshot: &Snapshot) -> bool {
+    let body = SnapshotBody::decode(&mut &snapshot.data[..]);
+    body.is_ok_and(|body| body.state.first() == Some(&BESIDE_VERSION))
 }
 
 fn apply_entry(state: &mut State, entry: &Entry) -> Result<Vec<Decided>, Fatal> {

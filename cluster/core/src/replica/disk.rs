@@ -5,23 +5,28 @@
 
 use super::wire::{Configuration, Promise};
 use crate::codec::{self, CodecError};
-use crate::records::StateHash;
+use crate::records::{StateHash, Table};
 use parity_scale_codec::{Decode, Encode};
 
 const META_VERSION: u8 = 1;
 
 /// A table of the store; one RocksDB column family each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum DiskTable {
     /// Log entries by big-endian index.
+    #[codec(index = 0)]
     Log,
     /// Hard state, applied position, truncation point, what peers have promised.
+    #[codec(index = 1)]
     Meta,
     /// Watermarks.
+    #[codec(index = 2)]
     Ledger,
     /// Chains, keys, clients, members.
+    #[codec(index = 3)]
     Registry,
     /// Audit records by big-endian number. The replica only ever adds to it and never reads it.
+    #[codec(index = 4)]
     Audit,
 }
 
@@ -31,23 +36,30 @@ impl DiskTable {
 
     /// The tables that a start reads.
     pub const READ_AT_START: [Self; 4] = [Self::Log, Self::Meta, Self::Ledger, Self::Registry];
+
+    /// The tables of the state, in the order in which it is read back.
+    pub const STATE: [(Self, Table); 2] = [(Self::Registry, Table::Registry), (Self::Ledger, Table::Ledger)];
 }
 
 /// One change of the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum DiskOp {
     /// Sets a row.
+    #[codec(index = 0)]
     Put(DiskTable, Vec<u8>, Vec<u8>),
     /// Removes a row.
+    #[codec(index = 1)]
     Delete(DiskTable, Vec<u8>),
     /// Removes rows from the first key (included) to the second (excluded).
+    #[codec(index = 2)]
     DeleteRange(DiskTable, Vec<u8>, Vec<u8>),
     /// Removes every row of a table.
+    #[codec(index = 3)]
     Clear(DiskTable),
 }
 
 /// Changes that reach the store together or not at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct DiskBatch {
     /// The changes, in order.
     pub ops: Vec<DiskOp>,
@@ -66,6 +78,19 @@ impl DiskBatch {
     pub(super) fn put_meta<T: Encode>(&mut self, key: impl Into<Vec<u8>>, value: &T) {
         self.put(DiskTable::Meta, key, codec::encode_record(META_VERSION, value));
     }
+}
+
+/// A record of the state: its table, its key and the record.
+pub type StateRecord = (Table, Vec<u8>, Vec<u8>);
+
+/// The records that a snapshot speaks of, where the driver has put them. They are not part of the message: a large
+/// state is never in memory as a whole beside the state itself.
+pub trait RecordSource: std::fmt::Debug + Send + Sync {
+    /// All of them from the first on, in the order of their tables and keys.
+    fn records(&self) -> Box<dyn Iterator<Item = Result<StateRecord, String>> + '_>;
+
+    /// What the driver knows them by.
+    fn name(&self) -> &str;
 }
 
 /// Reads a value that [`DiskBatch::put_meta`] wrote.

@@ -218,6 +218,11 @@ impl MemLog {
         self.snapshot = None;
     }
 
+    /// Takes the snapshot back.
+    pub(super) fn withdraw_snapshot(&mut self) {
+        self.snapshot = None;
+    }
+
     /// Offers a snapshot to followers that need entries no longer here.
     pub(super) fn offer_snapshot(&mut self, snapshot: Snapshot) {
         self.snapshot_wanted.set(false);

@@ -22,7 +22,7 @@ use crate::command::{Command, RequestId};
 use crate::mutation::{self, Mutation};
 use crate::records::StateHash;
 use crate::state::{ApplyError, Outcome, State};
-use disk::{DiskBatch, HighWater};
+use disk::{DiskBatch, HighWater, RecordSource};
 use fence::{
     ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, Meeting, PeerMemory, Quarantine,
     Witnessed, Witnesses,
@@ -35,7 +35,7 @@ use rand_chacha::ChaCha8Rng;
 use signonce_protocol::{LogIndex, NodeId, Term};
 use std::collections::VecDeque;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use wire::{Configuration, DiskPosition, PeerMessage, Promise};
+use wire::{Beside, Configuration, DiskPosition, PeerMessage, Promise};
 
 pub use members::{MemberHazard, Roll};
 pub use open::OpenError;
@@ -82,6 +82,22 @@ pub enum Output {
         number: u64,
         /// For the high-water file, once the fsync is done.
         mark: HighWater,
+    },
+    /// Replace the state's tables by these records and write `batch`: both or neither, durable before anything that
+    /// follows, then `mark` into the high-water file.
+    Install {
+        /// What the message that is installed had beside it.
+        records: Arc<dyn RecordSource>,
+        /// The rows of the other tables.
+        batch: DiskBatch,
+        /// For the high-water file.
+        mark: HighWater,
+    },
+    /// Keep what the state's tables hold now: the records of the snapshot at this index, in the place of those kept
+    /// before. Whoever is sent that snapshot is sent them after it.
+    Capture {
+        /// The index.
+        index: u64,
     },
     /// Answers of committed commands, to be given to whoever waits for them on this node.
     Outcomes(Vec<Decided>),
@@ -278,6 +294,8 @@ pub struct Replica {
     /// This node's witnesses, while its own log is behind theirs.
     witnesses: Option<Witnesses>,
     jitter: Jitter,
+    /// What the snapshot that was received last has beside it, until the next pump.
+    incoming: Beside,
     /// Outputs produced between pumps.
     pending: Vec<Output>,
 }
@@ -349,6 +367,9 @@ impl Replica {
             self.lifecycle = Lifecycle::Quarantined(forgotten);
         }
         if matches!(self.lifecycle, Lifecycle::Member) && self.may_act_on(&message.message) {
+            if message.is_snapshot() {
+                self.incoming = message.records;
+            }
             // The only errors are messages of unknown or departed peers, which raft ignores by returning them.
             let _ = self.raft.step(message.message);
         }
@@ -647,6 +668,11 @@ impl Replica {
     /// A message to `peer` could not be delivered.
     pub fn unreachable(&mut self, peer: NodeId) {
         self.raft.report_unreachable(peer.0);
+    }
+
+    /// What was captured for the snapshot is gone: another is made if it is still wanted.
+    pub fn withdraw_snapshot(&mut self) {
+        self.raft.mut_store().withdraw_snapshot();
     }
 
     /// The snapshot to `peer` has arrived, or not.

@@ -4,7 +4,7 @@ use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, Log
 use super::fence::{Arrival, Fence, PeerMemory};
 use super::log::{LogError, MemLog};
 use super::members::Roll;
-use super::wire::{Configuration, DiskPosition, beyond_reach};
+use super::wire::{Beside, Configuration, DiskPosition, beyond_reach};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
 #[cfg(signonce_sim)]
@@ -110,6 +110,25 @@ impl Replica {
         high_water: Option<&HighWater>,
         logger: slog::Logger,
     ) -> Result<Self, OpenError> {
+        let rows = |table| image.table(table).map(|(key, value)| (key.to_vec(), value.to_vec()));
+        let registry = rows(DiskTable::Registry).map(|(key, value)| (Table::Registry, key, value));
+        let ledger = rows(DiskTable::Ledger).map(|(key, value)| (Table::Ledger, key, value));
+        Self::open_streaming(config, image, registry.chain(ledger), high_water, logger)
+    }
+
+    /// [`Self::open`] with the records of the state beside the image, in the order of their tables and keys: a large
+    /// state is never in memory twice.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_streaming(
+        config: ReplicaConfig,
+        image: &DiskImage,
+        records: impl Iterator<Item = (Table, Vec<u8>, Vec<u8>)>,
+        high_water: Option<&HighWater>,
+        logger: slog::Logger,
+    ) -> Result<Self, OpenError> {
+        let mut records = records.peekable();
         let truncated: Option<LogPoint> = read_row(image, "truncation point", meta_key::TRUNCATED)?;
         let hard_state: Option<HardStateRow> = read_row(image, "hard state", meta_key::HARD_STATE)?;
         let applied: Option<AppliedRow> = read_row(image, "applied position", meta_key::APPLIED)?;
@@ -120,9 +139,8 @@ impl Replica {
         let Some(truncated) = truncated else {
             let blank = hard_state.is_none()
                 && applied.is_none()
-                && [DiskTable::Log, DiskTable::Ledger, DiskTable::Registry]
-                    .iter()
-                    .all(|t| image.table(*t).next().is_none());
+                && records.peek().is_none()
+                && image.table(DiskTable::Log).next().is_none();
             if !blank {
                 return Err(OpenError::Incomplete { missing: "truncation point" });
             }
@@ -148,12 +166,7 @@ impl Replica {
         if let Some(mark) = high_water {
             check_high_water(mark, &store, &hard_state, applied.index)?;
         }
-        let records = image.rows.iter().filter_map(|(table, k, v)| match table {
-            DiskTable::Ledger => Some((Table::Ledger, k.clone(), v.clone())),
-            DiskTable::Registry => Some((Table::Registry, k.clone(), v.clone())),
-            DiskTable::Log | DiskTable::Meta | DiskTable::Audit => None,
-        });
-        let state = State::from_records(records, applied.state_hash)?;
+        let state = State::from_sorted(records, applied.state_hash)?;
 
         let disk =
             DiskPosition { term: hard_state.term, vote: hard_state.vote, last_index: store.last().index };
@@ -225,6 +238,7 @@ impl Replica {
             behind_since: None,
             began_with,
             witnesses: None,
+            incoming: Beside::default(),
             pending: Vec::new(),
         }
     }

@@ -12,7 +12,7 @@
 
 use super::disk::{DiskBatch, HardStateRow, HighWater, LogPoint, meta_key};
 use super::members::is_step;
-use super::wire::{PeerMessage, Promise};
+use super::wire::{Beside, PeerMessage, Promise};
 use super::{Fatal, Lifecycle, Output, Replica, Unsynced};
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
@@ -38,6 +38,8 @@ impl Replica {
             acknowledges |= self.one_ready()?;
             self.offer_snapshot_if_wanted();
         }
+        // Of a snapshot that raft did not want.
+        self.incoming = Beside::default();
         if matches!(self.lifecycle, Lifecycle::Member) {
             self.propose_checkpoint();
             self.follow_registry();
@@ -108,9 +110,10 @@ impl Replica {
     fn write(&mut self, ready: &Ready, inline: bool) -> Result<bool, Fatal> {
         let mut batch = DiskBatch::default();
         let jumped = !ready.snapshot().is_empty();
+        let mut records = None;
         if jumped {
             self.store_state();
-            self.install_snapshot(ready.snapshot(), &mut batch)?;
+            records = self.install_snapshot(ready.snapshot(), &mut batch)?;
         }
         let store = self.raft.mut_store();
         store.append(ready.entries(), &mut batch);
@@ -129,8 +132,11 @@ impl Replica {
         }
         if inline || !batch.is_empty() {
             self.memory.save(&mut batch);
-            let sync = inline.then(|| self.high_water());
-            self.pending.push(Output::Write { batch, sync });
+            let mark = self.high_water();
+            self.pending.push(match records {
+                Some(records) => Output::Install { records, batch, mark },
+                None => Output::Write { batch, sync: inline.then_some(mark) },
+            });
         }
         Ok(jumped)
     }
@@ -148,7 +154,8 @@ impl Replica {
         }
         let promise = self.promise();
         let lives = self.memory.lives();
-        let with = |message| PeerMessage { promise, lives: lives.clone(), message };
+        let with =
+            |message| PeerMessage { promise, lives: lives.clone(), message, records: Beside::default() };
         let messages = messages.into_iter().map(with).collect();
         self.pending.push(Output::Send(messages));
     }

@@ -4,12 +4,14 @@
 //! are SCALE with fixed field order, wrapped by [`codec`] in a version byte and a checksum. A reader
 //! that meets another version, a bad checksum or a left-over byte gets an error, never a guess.
 
+use super::disk::RecordSource;
 use super::fence::Life;
 use crate::codec::{self, CodecError};
 use parity_scale_codec::{Decode, Encode};
 use raft::eraftpb;
 use signonce_protocol::NodeId;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Version of [`PeerMessage`] bodies. 2: the lives that the sender has met.
 const MESSAGE_VERSION: u8 = 2;
@@ -73,6 +75,20 @@ pub struct DiskPosition {
     pub last_index: u64,
 }
 
+/// What came beside a message, if anything did. Two are equal if they are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Beside(pub Option<Arc<dyn RecordSource>>);
+
+impl PartialEq for Beside {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+}
+
 /// One raft message with the sender's promise at the moment of sending.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerMessage {
@@ -82,6 +98,9 @@ pub struct PeerMessage {
     pub lives: Vec<(NodeId, Life)>,
     /// The raft message.
     pub message: eraftpb::Message,
+    /// The records of a snapshot that has them beside it: the driver sends them after the bytes of the message, and
+    /// puts them here where it arrives.
+    pub records: Beside,
 }
 
 impl PeerMessage {
@@ -93,6 +112,13 @@ impl PeerMessage {
     /// Whether the message carries a snapshot and should travel on a stream of its own.
     pub fn is_snapshot(&self) -> bool {
         self.message.get_msg_type() == eraftpb::MessageType::MsgSnapshot
+    }
+
+    /// The index of a snapshot whose records travel beside the message.
+    pub fn records_at(&self) -> Option<u64> {
+        let snapshot = self.message.get_snapshot();
+        let beside = self.is_snapshot() && super::apply::has_records_beside(snapshot);
+        beside.then(|| snapshot.get_metadata().index)
     }
 
     /// Whether the message is a leader's heartbeat.
@@ -107,7 +133,7 @@ impl PeerMessage {
 
     /// The bytes of this message.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { promise, lives, message } = self;
+        let Self { promise, lives, message, records: _ } = self;
         let body =
             MessageBody { promise: *promise, lives: lives.clone(), message: WireMessage::from(message) };
         codec::encode_record(MESSAGE_VERSION, &body)
@@ -121,7 +147,8 @@ impl PeerMessage {
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let body: MessageBody = codec::decode_record(MESSAGE_VERSION, "peer message", bytes)?;
         check_reach([body.promise.term, body.promise.index])?;
-        Ok(Self { promise: body.promise, lives: body.lives, message: body.message.into_raft()? })
+        let (promise, lives, message) = (body.promise, body.lives, body.message.into_raft()?);
+        Ok(Self { promise, lives, message, records: Beside::default() })
     }
 }
 
@@ -395,7 +422,12 @@ mod tests {
         (entry.term, entry.index, entry.data) = (7, 42, vec![1, 2, 3].into());
         message.entries = vec![entry].into();
         let lives = vec![(NodeId(2), Life { incarnation: 3, boot: 9 })];
-        PeerMessage { promise: Promise { term: 7, vote: 1, index: 41 }, lives, message }
+        PeerMessage {
+            promise: Promise { term: 7, vote: 1, index: 41 },
+            lives,
+            message,
+            records: Beside::default(),
+        }
     }
 
     #[test]

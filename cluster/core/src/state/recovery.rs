@@ -18,8 +18,9 @@ const MAX_BARRED: usize = 64;
 
 // What is read.
 impl State {
-    /// Every duty above the key's floor that was signed, in rising order.
-    pub fn signed_duties(&self, key: &KeyId) -> Vec<SignedDuty> {
+    /// Every duty above the key's floor that was signed, in rising order. `None` for a para key whose sides are kept
+    /// without the candidates' hashes; nothing was signed above [`WatermarkView::highest`](crate::WatermarkView).
+    pub fn signed_duties(&self, key: &KeyId) -> Option<Vec<SignedDuty>> {
         self.ledger.signed(key)
     }
 

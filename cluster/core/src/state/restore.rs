@@ -8,12 +8,12 @@ use crate::{
     codec::{CodecError, decode_record, encode_record},
     command::FEATURE_LEVEL,
     ledger::{Ledger, claimed_class},
-    records::{Journal, StateHash, Table},
+    records::{Journal, Sizes, StateHash, Table},
     registry::{ClientId, EVERYBODY, KeyState, Registry},
 };
-use parity_scale_codec::{Decode, Encode};
+use parity_scale_codec::{Compact, Decode, Encode};
 use signonce_protocol::KeyId;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 /// The version of the snapshot format.
 pub const SNAPSHOT_VERSION: u8 = 1;
@@ -37,6 +37,14 @@ pub enum RestoreError {
     /// Two records under one key.
     #[error("record {key} of table {table:?} is there twice")]
     Twice {
+        /// The table.
+        table: Table,
+        /// The record's key in hex.
+        key: String,
+    },
+    /// Records that were to come in the order of their tables and keys.
+    #[error("record {key} of table {table:?} comes out of its order")]
+    Disordered {
         /// The table.
         table: Table,
         /// The record's key in hex.
@@ -87,6 +95,56 @@ pub enum RestoreError {
     },
 }
 
+/// Writes the bytes of [`State::snapshot`] record by record, so that a large state is never in memory as a whole.
+pub struct SnapshotWriter<W> {
+    out: W,
+    checksum: crc32fast::Hasher,
+    /// Records that are still to come.
+    missing: u64,
+}
+
+impl<W: io::Write> SnapshotWriter<W> {
+    /// Begins the snapshot of a state with this hash and so many records.
+    ///
+    /// # Errors
+    /// If `out` fails; or for more records than the format can count.
+    pub fn begin(out: W, hash: StateHash, records: u64) -> io::Result<Self> {
+        let count = u32::try_from(records).map_err(io::Error::other)?;
+        let mut writer = Self { out, checksum: crc32fast::Hasher::new(), missing: records };
+        writer.put(&[SNAPSHOT_VERSION])?;
+        writer.put(&(hash, Compact(count)).encode())?;
+        Ok(writer)
+    }
+
+    /// Writes the next record.
+    ///
+    /// # Errors
+    /// If `out` fails, or there are more than was said.
+    pub fn add(&mut self, record: &(Table, Vec<u8>, Vec<u8>)) -> io::Result<()> {
+        let too_many = || io::Error::other("more records than the state has");
+        self.missing = self.missing.checked_sub(1).ok_or_else(too_many)?;
+        self.put(&record.encode())
+    }
+
+    /// Writes the end, and gives back what was written to.
+    ///
+    /// # Errors
+    /// If `out` fails, or records are missing.
+    pub fn finish(mut self) -> io::Result<W> {
+        if self.missing > 0 {
+            return Err(io::Error::other(format!("{} records of the state are missing", self.missing)));
+        }
+        let checksum = self.checksum.clone().finalize();
+        self.out.write_all(&checksum.to_le_bytes())?;
+        Ok(self.out)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.checksum.update(bytes);
+        self.out.write_all(bytes)
+    }
+}
+
 /// A snapshot's body.
 #[derive(Encode, Decode)]
 struct Snapshot {
@@ -110,34 +168,52 @@ impl State {
         records: impl IntoIterator<Item = (Table, Vec<u8>, Vec<u8>)>,
         expected: StateHash,
     ) -> Result<Self, RestoreError> {
-        // Sorted, the level comes before all else, chains before keys and a floor before its entries.
         let mut sorted = BTreeMap::new();
-        let mut found = StateHash::default();
         for (table, key, value) in records {
-            found.add(table, &key, &value);
             if let Some(_twice) = sorted.insert((table, key.clone()), value) {
                 return Err(RestoreError::Twice { table, key: hex::encode(key) });
             }
         }
+        Self::from_sorted(sorted.into_iter().map(|((table, key), value)| (table, key, value)), expected)
+    }
+
+    /// [`Self::from_records`] of records that come in the order of their tables and keys: none is held longer than it
+    /// takes to read it.
+    ///
+    /// # Errors
+    /// Any [`RestoreError`]: the node must not start.
+    pub fn from_sorted(
+        records: impl IntoIterator<Item = (Table, Vec<u8>, Vec<u8>)>,
+        expected: StateHash,
+    ) -> Result<Self, RestoreError> {
+        // In this order the level comes before all else, chains before keys and a floor before its entries.
+        let mut before: Option<(Table, Vec<u8>)> = None;
+        let (mut found, mut sizes) = (StateHash::default(), Sizes::default());
         let (mut registry, mut ledger) = (Registry::default(), Ledger::default());
-        for ((table, key), value) in &sorted {
+        for (table, key, value) in records {
+            if before.as_ref().is_some_and(|(last, k)| (*last, k) >= (table, &key)) {
+                return Err(RestoreError::Disordered { table, key: hex::encode(key) });
+            }
+            found.add(table, &key, &value);
+            sizes.add(table, &key, &value);
             let taken = match table {
-                Table::Registry => registry.restore(key, value),
-                Table::Ledger => ledger.restore(key, value),
+                Table::Registry => registry.restore(&key, &value),
+                Table::Ledger => ledger.restore(&key, &value),
             };
-            taken.map_err(|reason| RestoreError::Record { table: *table, key: hex::encode(key), reason })?;
+            taken.map_err(|reason| RestoreError::Record { table, key: hex::encode(&key), reason })?;
             if registry.feature_level() > FEATURE_LEVEL {
                 return Err(RestoreError::TooNew {
                     level: registry.feature_level(),
                     supports: FEATURE_LEVEL,
                 });
             }
+            before = Some((table, key));
         }
         agree(&registry, &ledger)?;
         if found != expected {
             return Err(RestoreError::Hash { expected, found });
         }
-        Ok(Self { registry, ledger, journal: Journal::at(found), ..Self::default() })
+        Ok(Self { registry, ledger, journal: Journal::at(found, sizes), ..Self::default() })
     }
 
     /// The whole state as bytes, checksummed.
@@ -205,6 +281,9 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
     let clientless = |id: &ClientId| *id != EVERYBODY && registry.client(*id).is_none();
     if let Some(client) = registry.all_terms().map(|terms| terms.client).find(clientless) {
         return Err(RestoreError::Terms(client));
+    }
+    if let Some(unsound) = ledger.unsound() {
+        return Err(RestoreError::Watermark(*unsound));
     }
     match ledger.marked_keys().find(|id| registry.key(id).is_none()) {
         Some(orphan) => Err(RestoreError::Watermark(*orphan)),

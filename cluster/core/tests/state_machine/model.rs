@@ -4,18 +4,23 @@
 //! from the records it had a node write. Both must agree with each other and with the model, always.
 
 use crate::world::*;
+use parity_scale_codec::Encode as _;
 use proptest::prelude::*;
 use signonce_core::{
     Change, Claim, ClaimRequest, Command, Floors, Outcome, Position, RecordChange, Refusal, State, Table,
-    Verdict,
+    TableSize, Verdict,
 };
 use signonce_protocol::{
-    BlockNumber, Digest, Duty, GrandpaStage, KeyId, KeyType, LogIndex, Round, SetId, Side,
+    BlockNumber, Digest, Duty, GrandpaStage, KeyId, KeyType, LogIndex, Round, SetId, Side, StatementKind,
+    blake2_256,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 const KEY_TYPES: [KeyType; 5] =
     [KeyType::Babe, KeyType::Aura, KeyType::Grandpa, KeyType::Beefy, KeyType::Para];
+
+/// Marks the coordinate of a backing statement beside that of its side.
+const STATEMENT: u8 = 0xff;
 
 /// What the floor counts in, for every class: (slot, 0), (set, round), (set, block), (session, 0).
 type Step = (u64, u64);
@@ -77,6 +82,9 @@ struct Modelled {
     floor: Step,
     /// Every coordinate ever granted, with what was said there. Never forgotten.
     signed: BTreeMap<(Step, Vec<u8>), u8>,
+    /// Whether new bytes of a side are granted anew, and which bytes were granted, the latest last.
+    guarded: bool,
+    bytes: Vec<Digest>,
 }
 
 impl Modelled {
@@ -103,6 +111,11 @@ impl Modelled {
                 vote(set, round, stages[usize::from(variant % 3)])
             }
             KeyType::Beefy => beefy(major - u64::from(*variant > 200), (minor + far).saturating_sub(*back)),
+            KeyType::Para if self.guarded && variant % 5 == 0 => {
+                let session = u32::try_from((major + far).saturating_sub(*back / 4)).unwrap();
+                let kind = if *digest == 1 { StatementKind::Seconded } else { StatementKind::Valid };
+                statement(session, variant % 20, kind)
+            }
             _ => {
                 let candidates: Vec<u8> = (0..=variant % 4).map(|n| variant.wrapping_add(n) % 20).collect();
                 let session = u32::try_from((major + far).saturating_sub(*back / 4)).unwrap();
@@ -128,7 +141,17 @@ impl Modelled {
                 let step = (u64::from(session.0), 0);
                 candidates.iter().map(|c| ((step, vec![c.0[0]]), *side as u8)).collect()
             }
+            Duty::ParaStatement { session, candidate, statement } => {
+                let step = (u64::from(session.0), 0);
+                let valid = ((step, vec![candidate.0[0]]), Side::Valid as u8);
+                vec![valid, ((step, vec![candidate.0[0], STATEMENT]), *statement as u8)]
+            }
         }
+    }
+
+    /// Whether new bytes of what was said are one more signature on record.
+    fn counts_bytes(&self) -> bool {
+        self.guarded && self.id.key_type == KeyType::Para
     }
 
     /// Compares a verdict with what is remembered, and remembers.
@@ -136,13 +159,16 @@ impl Modelled {
         let said = Self::said(claim);
         let below = said.iter().any(|((step, _), _)| *step < self.floor);
         let crossed = said.iter().any(|(at, what)| self.signed.get(at).is_some_and(|known| known != what));
-        let repeated = said.iter().all(|(at, what)| self.signed.get(at) == Some(what));
+        let said_already = said.iter().all(|(at, what)| self.signed.get(at) == Some(what));
+        let remembered = self.bytes.iter().rev().take(512).any(|bytes| *bytes == claim.digest);
+        let repeated = said_already && (remembered || !self.counts_bytes());
         let refused = match verdict {
             Verdict::Granted => {
                 assert!(!below && !crossed && !repeated, "{claim:?} must not be granted");
                 for (at, what) in said {
                     assert!(self.signed.insert(at, what).is_none_or(|known| known == what));
                 }
+                self.bytes.push(claim.digest);
                 self.slide();
                 return;
             }
@@ -211,7 +237,10 @@ impl Modelled {
 fn refusal_kind(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::BelowWatermark { .. } => "below",
-        Refusal::Equivocation { .. } | Refusal::CrossedSides { .. } => "crossed",
+        Refusal::Equivocation { .. }
+        | Refusal::CrossedSides { .. }
+        | Refusal::OtherSide { .. }
+        | Refusal::OtherStatement { .. } => "crossed",
         Refusal::JumpTooFar { .. } => "jump",
         _ => "other",
     }
@@ -235,8 +264,8 @@ struct Test {
 }
 
 impl Test {
-    fn new() -> Self {
-        let mut world = World::new();
+    fn new(guarded: bool) -> Self {
+        let mut world = if guarded { World::guarded() } else { World::new() };
         let mut keys = Vec::new();
         for key_type in KEY_TYPES {
             let id = key(key_type, 1);
@@ -247,7 +276,8 @@ impl Test {
                 KeyType::Grandpa | KeyType::Beefy => (10, 500),
                 _ => (500, 0),
             };
-            let modelled = Modelled { id, now, floor: now, signed: BTreeMap::new() };
+            let (signed, bytes) = Default::default();
+            let modelled = Modelled { id, now, floor: now, signed, guarded, bytes };
             world.change(Change::ArmKey { id, floors: modelled.floors(now) }).unwrap();
             keys.push(modelled);
         }
@@ -287,7 +317,13 @@ impl Test {
 
     fn ask(&self, ask: &Ask) -> (usize, Claim) {
         let key = &self.keys[ask.key];
-        (ask.key, claim(key.id, key.duty(ask), ask.digest))
+        let mut claim = claim(key.id, key.duty(ask), ask.digest);
+        if key.counts_bytes() {
+            // As of real bytes, which say what the duty is: no two duties share them.
+            let bytes = (&claim.duty, ask.digest, ask.variant / 128).encode();
+            claim.digest = Digest(blake2_256(&bytes));
+        }
+        (ask.key, claim)
     }
 
     fn raise(&mut self, key: usize, to: Step, change: fn(KeyId, Floors) -> Change) {
@@ -338,7 +374,8 @@ impl Test {
         for key in &self.keys {
             let view = &self.world.state.watermarks(&key.id)[0];
             assert_eq!(step(view.floor), key.floor, "floor of {}", key.id);
-            let kept = key.signed.keys().filter(|(step, _)| *step >= key.floor);
+            let kept =
+                key.signed.keys().filter(|(step, at)| *step >= key.floor && at.get(1) != Some(&STATEMENT));
             assert_eq!(view.entries, kept.count() as u64, "entries of {}", key.id);
         }
     }
@@ -347,6 +384,12 @@ impl Test {
         let records: BTreeMap<_, _> =
             self.world.state.records().map(|(table, key, value)| ((table, key), value)).collect();
         assert!(records == self.disk, "what was written is the state");
+        for table in [Table::Registry, Table::Ledger] {
+            let rows = || records.iter().filter(|((own, _), _)| *own == table);
+            let bytes: usize = rows().map(|((_, key), value)| key.len() + value.len()).sum();
+            let size = TableSize { rows: rows().count() as u64, bytes: bytes as u64 };
+            assert_eq!([&self.world.state, &self.reloaded].map(|state| state.size(table)), [size; 2]);
+        }
     }
 }
 
@@ -354,8 +397,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_coordinate_is_ever_granted_to_two_digests(ops in prop::collection::vec(op(), 1..150)) {
-        let mut test = Test::new();
+    fn no_coordinate_is_ever_granted_to_two_digests(
+        ops in prop::collection::vec(op(), 1..150),
+        guarded: bool,
+    ) {
+        let mut test = Test::new(guarded);
         for op in &ops {
             test.run(op);
             test.check();
@@ -367,7 +413,8 @@ proptest! {
 #[test]
 fn the_model_catches_a_second_grant() {
     let id = key(KeyType::Babe, 1);
-    let mut modelled = Modelled { id, now: (500, 0), floor: (500, 0), signed: BTreeMap::new() };
+    let (signed, bytes) = Default::default();
+    let mut modelled = Modelled { id, now: (500, 0), floor: (500, 0), signed, guarded: false, bytes };
     modelled.judge(&claim(id, babe(500), 1), &Verdict::Granted);
     let second = Claim { digest: Digest([2; 32]), ..claim(id, babe(500), 1) };
     let caught = std::panic::catch_unwind(move || modelled.judge(&second, &Verdict::Granted));

@@ -92,7 +92,7 @@ fn what_was_signed_is_told_duty_by_duty() {
     ] {
         let id = world.armed(key_type, floors);
         assert_eq!(world.claim(id, duty.clone(), 7), Verdict::Granted);
-        let signed = world.state.signed_duties(&id);
+        let signed = world.state.signed_duties(&id).unwrap();
         assert_eq!(signed.len(), 1);
         assert_eq!((&signed[0].duty, signed[0].digest), (&duty, Digest([7; 32])));
         assert_eq!(world.state.covers(&id, &duty, Digest([7; 32])), Coverage::Covered);

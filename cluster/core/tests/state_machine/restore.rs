@@ -3,8 +3,8 @@
 use crate::world::*;
 use proptest::prelude::*;
 use signonce_core::{
-    ApplyError, CHECKPOINT_EVERY, ClaimRequest, ClientId, Command, Floors, Outcome, RestoreError, State,
-    StateHash, Table, Verdict, seal_record,
+    ApplyError, CHECKPOINT_EVERY, ClaimRequest, ClientId, Command, Floors, Outcome, RestoreError,
+    SnapshotWriter, State, StateHash, Table, Verdict, seal_record,
 };
 use signonce_core::{Change, KeySelector, Right};
 use signonce_protocol::{DutyClass, KeyType, LogIndex, Side};
@@ -34,6 +34,22 @@ fn busy() -> World {
 
 fn records(state: &State) -> Records {
     state.records().collect()
+}
+
+#[test]
+fn a_snapshot_written_record_by_record_has_the_same_bytes() {
+    let state = busy().state;
+    let records: Vec<_> = state.records().collect();
+    let begun = || SnapshotWriter::begin(Vec::new(), state.hash(), records.len() as u64).unwrap();
+    let mut writer = begun();
+    records.iter().for_each(|record| writer.add(record).unwrap());
+    assert_eq!(writer.finish().unwrap(), state.snapshot());
+    let mut writer = begun();
+    records[1..].iter().for_each(|record| writer.add(record).unwrap());
+    assert!(writer.finish().is_err(), "one is missing");
+    let mut writer = begun();
+    records.iter().for_each(|record| writer.add(record).unwrap());
+    assert!(writer.add(&records[0]).is_err(), "one too many");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! A small cluster's state to test on. Every command goes through its bytes, as in a real log.
 
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, Claim, ClaimRequest, ClientId, Command, Floors, Limits, Outcome,
-    Position, Refusal, RequestId, State, Verdict,
+    Chain, Change, ChangeDone, ChangeError, Claim, ClaimRequest, ClientId, Command, Floors, GUARDED_LEVEL,
+    Limits, Outcome, Position, Refusal, RequestId, State, Verdict,
 };
 use signonce_protocol::{
     AuraMode, BlockNumber, CandidateHash, ChainFormat, Digest, Duty, GenesisHash, GrandpaStage, Hash, KeyId,
-    KeyType, LogIndex, NodeId, Round, SessionIndex, SetId, Side, Slot,
+    KeyType, LogIndex, NodeId, Round, SessionIndex, SetId, Side, Slot, StatementKind,
 };
 
 pub const CHAIN: GenesisHash = GenesisHash([1; 32]);
@@ -24,6 +24,18 @@ impl World {
         world.change(Change::AddChain(chain(CHAIN, "relay", AuraMode::Slot))).unwrap();
         world.change(Change::AddChain(chain(COLLATOR_CHAIN, "para", AuraMode::Collator))).unwrap();
         world
+    }
+
+    /// The same at [`GUARDED_LEVEL`].
+    pub fn guarded() -> Self {
+        let mut world = Self::new();
+        world.guard();
+        world
+    }
+
+    /// Every member supports [`GUARDED_LEVEL`], and the level rises to it.
+    pub fn guard(&mut self) {
+        self.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
     }
 
     /// Applies a command as the next log entry.
@@ -150,6 +162,11 @@ pub fn beefy(set: u64, block: u64) -> Duty {
 pub fn side(session: u32, candidates: &[u8], side: Side) -> Duty {
     let candidates = candidates.iter().map(|c| CandidateHash([*c; 32])).collect();
     Duty::ParaSide { session: SessionIndex(session), candidates, side }
+}
+
+pub fn statement(session: u32, candidate: u8, statement: StatementKind) -> Duty {
+    let (session, candidate) = (SessionIndex(session), CandidateHash([candidate; 32]));
+    Duty::ParaStatement { session, candidate, statement }
 }
 
 pub fn from_slot(slot: u64) -> Floors {

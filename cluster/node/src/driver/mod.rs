@@ -16,6 +16,7 @@ use crate::clock::{check_slot, unix_ms};
 pub(crate) use crate::last_words::die;
 use crate::last_words::stay_if_halted;
 use crate::metrics::{ClusterMetrics, Stage};
+use crate::spool::{Capture, Parts};
 use crate::store::{Store, StoreError};
 use crate::transport::Transport;
 use crate::transport::frame::{Decline, Frame, Request, into_commands};
@@ -56,6 +57,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const LULL: Duration = Duration::from_millis(5);
 /// Ticks after which a peer that says nothing counts as silent: as long as followers wait before an election.
 const SILENT_TICKS: u32 = 12;
+
+/// How long a snapshot's records are kept that nobody asks for.
+const CAPTURE_KEPT: Duration = Duration::from_secs(60);
 
 /// Since when every member understands the questions of [`measure`].
 const MEASURE_LEVEL: u32 = 2;
@@ -105,12 +109,17 @@ pub(crate) enum Event {
     PruneAudit {
         before: u64,
     },
+    /// Somebody wants the state as it is applied.
+    CaptureState(WantsState),
     TransferLeadership {
         to: Option<NodeId>,
         answer: oneshot::Sender<Option<NodeId>>,
     },
     Stop,
 }
+
+/// Takes a look at the state, and the capture of its records.
+pub(crate) type WantsState = Box<dyn FnOnce(&State, Capture) + Send>;
 
 /// The way to the driver.
 #[derive(Clone)]
@@ -179,8 +188,15 @@ struct Running {
     led_by: (Option<NodeId>, Instant),
     /// Whom the transport was last told to be connected with.
     connected: BTreeMap<NodeId, Option<String>>,
+    /// The records of the snapshot that was offered last.
+    capture: Option<Capture>,
+    /// Who waits for the state.
+    wants_state: Vec<WantsState>,
     stopping: bool,
 }
+
+/// The records of a snapshot that raft still has are not kept any more.
+struct CaptureGone;
 
 impl Driver {
     /// Runs until [`Event::Stop`], on the runtime of the peer streams.
@@ -207,6 +223,8 @@ impl Driver {
             to_apply: ToApply::default(),
             led_by: (None, now),
             connected: BTreeMap::new(),
+            capture: None,
+            wants_state: Vec::new(),
             stopping: false,
         };
         running.driver.replica.pass_empty_fence();
@@ -225,6 +243,7 @@ impl Running {
         self.route();
         self.tell_if_due();
         self.pump().await;
+        self.give_out_state().await;
         self.watch_for_lull();
         for (asker, reply) in self.hellos.drain(..) {
             let _ = asker.send(reply);
@@ -255,6 +274,20 @@ impl Running {
         // After the acknowledgement, which would wait for it: the file may lag, it must never lead.
         if let Some(mark) = self.mark.take() {
             self.sync.mark_durable(mark);
+        }
+    }
+
+    /// Gives the state to whoever waits for it: once the store holds what is applied, the two are one.
+    async fn give_out_state(&mut self) {
+        if self.wants_state.is_empty() {
+            return;
+        }
+        self.driver.replica.store_rest();
+        self.pump().await;
+        let applied = self.driver.published.status.borrow().applied.0;
+        let state = self.driver.state.read().expect("apply does not panic");
+        for wants in std::mem::take(&mut self.wants_state) {
+            wants(&state, Capture::of(Arc::clone(&self.driver.store), applied));
         }
     }
 
@@ -324,6 +357,7 @@ impl Running {
             Event::Pong { from, nonce, sync, cost } => {
                 self.measure.answered(from, nonce, sync, cost, Instant::now());
             }
+            Event::CaptureState(wants) => self.wants_state.push(wants),
             Event::TransferLeadership { to, answer } => {
                 let _ = answer.send(replica.transfer_leadership(to));
             }
@@ -363,7 +397,9 @@ impl Running {
         self.driver.metrics.observe_peers(&self.driver.published.status.borrow(), &heard);
         let status = self.driver.published.status.borrow().clone();
         self.watch_quorum(&status, now);
+        self.driver.metrics.observe_state(&self.driver.state.read().expect("apply does not panic"));
         self.measure(now);
+        self.release_capture(now);
         self.follow_members();
         if now.duration_since(self.asked_peers) >= ASK_AGAIN {
             let fenced = matches!(
@@ -550,7 +586,15 @@ impl Running {
                     if message.is_heartbeat() {
                         self.peers.asked(message.to(), Instant::now());
                     }
-                    if !self.driver.transport.send_raft(&message) {
+                    let records = match self.records_beside(&message) {
+                        Ok(records) => records,
+                        Err(CaptureGone) => {
+                            self.driver.replica.withdraw_snapshot();
+                            self.driver.replica.snapshot_sent(message.to(), false);
+                            continue;
+                        }
+                    };
+                    if !self.driver.transport.send_raft(&message, records) {
                         self.driver.replica.unreachable(message.to());
                         if message.is_snapshot() {
                             self.driver.replica.snapshot_sent(message.to(), false);
@@ -568,6 +612,17 @@ impl Running {
                 } else if appends(&batch) {
                     stages.of(Stage::Append).observe(started.elapsed());
                 }
+            }
+            Output::Install { records, batch, mark } => {
+                let started = Instant::now();
+                let Driver { store, metrics, .. } = &self.driver;
+                or_die(metrics.unfinished.during(Awaited::Write, || store.install(&*records, &batch)));
+                self.driver.metrics.stages.of(Stage::Sync).observe(started.elapsed());
+                self.sync.mark_durable(mark);
+            }
+            Output::Capture { index } => {
+                self.capture = None;
+                self.capture = Some(Capture::of(Arc::clone(&self.driver.store), index));
             }
             Output::Sync { number, mark } => {
                 if self.sync_here() {
@@ -598,6 +653,22 @@ impl Running {
     fn write(&self, batch: &DiskBatch, sync: bool) {
         let Driver { store, metrics, .. } = &self.driver;
         or_die(metrics.unfinished.during(Awaited::Write, || store.write(batch, sync)));
+    }
+
+    /// The records that are to travel behind a message, if any are.
+    fn records_beside(&mut self, message: &PeerMessage) -> Result<Option<Parts>, CaptureGone> {
+        let Some(index) = message.records_at() else { return Ok(None) };
+        let capture = self.capture.as_mut().filter(|capture| capture.index() == index);
+        capture.map(|capture| Some(capture.stream())).ok_or(CaptureGone)
+    }
+
+    /// What is captured holds disk space: not for longer than somebody wants it.
+    fn release_capture(&mut self, now: Instant) {
+        let idle = self.capture.as_ref().and_then(Capture::idle_since);
+        if idle.is_some_and(|since| now.duration_since(since) > CAPTURE_KEPT) {
+            self.capture = None;
+            self.driver.replica.withdraw_snapshot();
+        }
     }
 
     /// Whether the next fsync is better done on this thread than on the other, which spares two changes of thread. A

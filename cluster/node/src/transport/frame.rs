@@ -2,11 +2,12 @@
 //!
 //! One TLS stream per direction. The dialling side speaks first with [`Frame::Hello`], reads one
 //! [`Frame::HelloReply`], and from then on only writes; answers travel on the peer's own stream. A stream opened for
-//! a snapshot carries one message and is answered with [`Frame::Arrived`].
+//! a snapshot carries one message, with the state's records behind it, and is answered with [`Frame::Arrived`].
 
 use parity_scale_codec::{Decode, Encode};
 use signonce_core::codec::{self, CodecError};
 use signonce_core::replica::MemberHazard;
+use signonce_core::replica::disk::StateRecord;
 use signonce_core::replica::fence::{Hello, HelloReply};
 use signonce_core::{Change, ClaimRequest, Command, RequestId};
 use signonce_protocol::NodeId;
@@ -56,6 +57,12 @@ pub(crate) enum Frame {
     /// The answer, with what its sender has measured of itself, in nanoseconds. Since feature level 2.
     #[codec(index = 7)]
     Pong { nonce: u64, sync: Option<u64>, cost: Option<u64> },
+    /// Records of the snapshot in the message before. Since feature level 4.
+    #[codec(index = 8)]
+    Records(Vec<StateRecord>),
+    /// That were all the records.
+    #[codec(index = 9)]
+    RecordsEnd,
 }
 
 /// Why a forwarded request was not proposed.

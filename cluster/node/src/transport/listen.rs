@@ -3,9 +3,9 @@
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose, SNAPSHOT_BYTES_MAX};
 use super::{Local, tls};
 use crate::places::{Entry, Places, Rules};
-use crate::{driver::Event, sparing::Sparing};
+use crate::{driver::Event, sparing::Sparing, spool::SpoolWriter};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life};
-use signonce_core::replica::wire::PeerMessage;
+use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_protocol::NodeId;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub const PEER_PLACES: Rules =
 
 /// Who is on a stream, as its certificate proves: members, and nodes of other clusters until they hear that they are.
 type Who = (ClusterId, NodeId);
+/// A snapshot of which nothing comes for this long is given up.
+const PART_TIMEOUT: Duration = Duration::from_secs(30);
 
 static CANNOT_ACCEPT: Sparing<()> = Sparing::new();
 /// Anybody with a certificate of the authority can cause these.
@@ -85,10 +87,8 @@ async fn serve(local: &Local, socket: TcpStream, place: &Entry<Who>) -> Result<(
     let (mut stream, from, life, purpose) =
         greeting.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     if purpose == Purpose::Snapshot {
-        let Frame::Raft(bytes) = Frame::read(&mut stream, SNAPSHOT_BYTES_MAX).await? else {
-            return Err(FrameError::Unexpected);
-        };
-        local.inbox.push(Event::Raft { from, life, message: Box::new(PeerMessage::decode(&bytes)?) });
+        let message = Box::new(read_snapshot(local, &mut stream).await?);
+        local.inbox.push(Event::Raft { from, life, message });
         return Frame::Arrived.write(&mut stream).await;
     }
     let mut stream = BufReader::with_capacity(64 * 1024, stream);
@@ -110,13 +110,50 @@ async fn serve(local: &Local, socket: TcpStream, place: &Entry<Who>) -> Result<(
                 sync: sync.map(Duration::from_nanos),
                 cost: cost.map(Duration::from_nanos),
             },
-            Frame::Hello(..) | Frame::HelloReply(_) | Frame::Arrived => return Err(FrameError::Unexpected),
+            Frame::Hello(..)
+            | Frame::HelloReply(_)
+            | Frame::Arrived
+            | Frame::Records(_)
+            | Frame::RecordsEnd => return Err(FrameError::Unexpected),
         };
         if std::mem::take(&mut first) {
             local.inbox.push(Event::HeardAnew(from));
         }
         local.inbox.push(event);
     }
+}
+
+/// A snapshot's message, with the records that come behind it in a file.
+async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Result<PeerMessage, FrameError> {
+    let Frame::Raft(bytes) = Frame::read(stream, SNAPSHOT_BYTES_MAX).await? else {
+        return Err(FrameError::Unexpected);
+    };
+    let mut message = PeerMessage::decode(&bytes)?;
+    if message.records_at().is_none() {
+        return Ok(message);
+    }
+    let dir = local.incoming.clone();
+    let mut writer = off_thread(move || SpoolWriter::create(&dir)).await?;
+    loop {
+        let next = timeout(PART_TIMEOUT, Frame::read(stream, FRAME_BYTES_MAX)).await;
+        match next.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?? {
+            Frame::Records(part) => {
+                writer = off_thread(move || writer.add(&part).map(|()| writer)).await?;
+            }
+            Frame::RecordsEnd => break,
+            _ => return Err(FrameError::Unexpected),
+        }
+    }
+    let spool = off_thread(move || writer.finish()).await?;
+    message.records = Beside(Some(Arc::new(spool)));
+    Ok(message)
+}
+
+/// Works on files where the driver does not wait for it.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
 async fn greet(

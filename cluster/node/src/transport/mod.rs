@@ -14,11 +14,13 @@ pub use listen::PEER_PLACES;
 use crate::driver::{Event, Inbox};
 use crate::places::PlaceCounts;
 use crate::sparing::Sparing;
+use crate::spool::Parts;
 use frame::Frame;
 use signonce_core::replica::fence::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use tls::LivePeerTls;
@@ -51,6 +53,8 @@ pub(crate) struct Local {
     pub inbox: Inbox,
     /// Nodes that have left for ever.
     pub gone: watch::Sender<BTreeSet<NodeId>>,
+    /// Where snapshots are spooled.
+    pub incoming: PathBuf,
     /// Set once the log says that a peer is not understood.
     pub told_unreadable: AtomicBool,
     /// What the listener counts.
@@ -147,8 +151,9 @@ impl Transport {
         self.peers.get(&to).is_some_and(|peer| peer.queue.try_send(frame).is_ok())
     }
 
-    /// Queues a raft message; snapshots go on a stream of their own, so that heartbeats never wait behind them.
-    pub(crate) fn send_raft(&self, message: &PeerMessage) -> bool {
+    /// Queues a raft message; snapshots go on a stream of their own, so that heartbeats never wait behind them, with
+    /// the records that belong to them.
+    pub(crate) fn send_raft(&self, message: &PeerMessage, records: Option<Parts>) -> bool {
         let to = message.to();
         let frame = Frame::Raft(message.encode());
         if !message.is_snapshot() {
@@ -157,7 +162,7 @@ impl Transport {
         let Some(outgoing) = self.peers.get(&to) else { return false };
         let (local, peer) = (Arc::clone(&self.local), Peer { id: to, address: outgoing.address.clone() });
         self.runtime.spawn(async move {
-            let arrived = match peer::send_snapshot(&local, &peer, &frame).await {
+            let arrived = match peer::send_snapshot(&local, &peer, &frame, records).await {
                 Ok(()) => true,
                 Err(error) => {
                     NOT_ARRIVED.line(peer.id, |left_out| {

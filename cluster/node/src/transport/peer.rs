@@ -2,7 +2,11 @@
 
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
 use super::{Local, Peer, tls};
-use crate::{driver::Event, sparing::Sparing};
+use crate::{
+    driver::Event,
+    sparing::Sparing,
+    spool::{Parts, Travelling},
+};
 use signonce_core::replica::fence::HelloReply;
 use signonce_protocol::NodeId;
 use std::sync::Arc;
@@ -84,20 +88,37 @@ pub(super) async fn keep_connected(
     }
 }
 
-/// Sends one snapshot and waits until the peer has taken it.
-pub(super) async fn send_snapshot(local: &Local, peer: &Peer, frame: &Frame) -> Result<(), FrameError> {
-    timeout(SNAPSHOT_TIMEOUT, async {
-        let (mut stream, HelloReply::Welcome { .. }) = greet(local, peer, Purpose::Snapshot).await? else {
-            return Err(FrameError::Unexpected);
-        };
-        frame.write(&mut stream).await?;
-        match Frame::read(&mut stream, FRAME_BYTES_MAX).await? {
-            Frame::Arrived => Ok(()),
-            _ => Err(FrameError::Unexpected),
+/// Sends one snapshot, with the records that belong behind it, and waits until the peer has taken it.
+pub(super) async fn send_snapshot(
+    local: &Local,
+    peer: &Peer,
+    frame: &Frame,
+    records: Option<Parts>,
+) -> Result<(), FrameError> {
+    let (mut stream, HelloReply::Welcome { .. }) = greet(local, peer, Purpose::Snapshot).await? else {
+        return Err(FrameError::Unexpected);
+    };
+    in_time(frame.write(&mut stream)).await?;
+    if let Some(mut records) = records {
+        loop {
+            match records.recv().await {
+                Some(Travelling::Part(part)) => in_time(Frame::Records(part).write(&mut stream)).await?,
+                Some(Travelling::End) => break,
+                // The capture is gone, and the peer must not take what it has for all.
+                None => return Err(FrameError::Unexpected),
+            }
         }
-    })
-    .await
-    .unwrap_or_else(|_| Err(timed_out()))
+        in_time(Frame::RecordsEnd.write(&mut stream)).await?;
+    }
+    match in_time(Frame::read(&mut stream, FRAME_BYTES_MAX)).await? {
+        Frame::Arrived => Ok(()),
+        _ => Err(FrameError::Unexpected),
+    }
+}
+
+/// One step of a snapshot's way. How many steps there are depends on how large the state is.
+async fn in_time<T>(step: impl Future<Output = Result<T, FrameError>>) -> Result<T, FrameError> {
+    timeout(SNAPSHOT_TIMEOUT, step).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
 async fn greet(

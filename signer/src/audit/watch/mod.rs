@@ -528,7 +528,9 @@ async fn search(admin: &AdminClient, sighting: &Sighting) -> Result<bool, String
             DutyQuery { set: Some(*set_id), round: Some(*round), ..none }
         }
         Duty::BeefyVote { set_id, block } => DutyQuery { set: Some(*set_id), block: Some(*block), ..none },
-        Duty::ParaSide { session, .. } => DutyQuery { session: Some(*session), ..none },
+        Duty::ParaSide { session, .. } | Duty::ParaStatement { session, .. } => {
+            DutyQuery { session: Some(*session), ..none }
+        }
     };
     let key = Some(sighting.key.public);
     let mut query = AuditQuery { key, duty: Some(duty), ..AuditQuery::default() };
