@@ -88,8 +88,8 @@ fn of_owner(path: &Path, owner: u32, own: u32) -> String {
     }
     format!(
         "{} belongs to user {owner} and this process runs as user {own}: a command was probably run once as another \
-             user, root for instance. Give the whole data directory back with `chown -R {own} DIRECTORY`, and run every \
-             command that uses it as user {own}",
+         user, root for instance. Give the whole data directory back with `chown -R {own} DIRECTORY`, and run every \
+         command that uses it as user {own}",
         path.display()
     )
 }

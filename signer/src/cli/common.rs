@@ -40,10 +40,15 @@ struct Unread(io::Error);
 /// A change is made, and could not be told: exit code 3.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "done, but what came of it could not be printed ({0}). Do not repeat the command: `signonce status` and the list \
-     commands show what is there now"
+    "done, but {0}. Do not repeat the command before `signonce status` and the list commands have shown what is there now"
 )]
-struct DoneUntold(io::Error);
+struct DoneUntold(String);
+
+/// What was written down after a change: that it could not be does not unmake the change.
+pub(super) fn recorded(written: anyhow::Result<()>) -> anyhow::Result<()> {
+    let untold = |error| DoneUntold(format!("it could not be written down: {}", told(&error)));
+    written.map_err(|error| untold(error).into())
+}
 
 /// Standard output, whose errors say that it is that.
 pub(super) fn stdout() -> impl Write {
@@ -264,7 +269,7 @@ impl Output {
     /// The same for what came of a change. That it cannot be printed does not unmake the change.
     pub fn done(self, value: &impl Serialize, text: impl Display) -> anyhow::Result<()> {
         self.print(value, text).map_err(|error| match error.downcast::<io::Error>() {
-            Ok(error) => DoneUntold(error).into(),
+            Ok(error) => DoneUntold(format!("what came of it could not be printed ({error})")).into(),
             Err(error) => error,
         })
     }
@@ -360,9 +365,12 @@ mod tests {
     fn what_cannot_be_printed_after_a_change_is_told_from_what_cannot_be_shown() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(exit_code(&unread(full()).into()), 1);
-        let untold = anyhow::Error::from(DoneUntold(full()));
+        let untold = recorded(Err(full()).context("cannot write rotate-a.json")).unwrap_err();
         assert_eq!(exit_code(&untold), 3);
-        assert!(told(&untold).starts_with("done, but"), "{untold}");
+        assert!(
+            told(&untold).starts_with("done, but it could not be written down: cannot write"),
+            "{untold}"
+        );
     }
 
     #[test]

@@ -171,7 +171,7 @@ async fn lift(args: Lift) -> anyhow::Result<()> {
         "Ended the halt of {id}: it goes on from {from}, and {place} is barred (log entry {}).",
         done.at
     );
-    args.reach.output.print(&done, text)
+    args.reach.output.done(&done, text)
 }
 
 /// Whether a slot is not in the future. Of other positions a clock knows nothing.

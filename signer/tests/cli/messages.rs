@@ -95,6 +95,16 @@ async fn a_change_that_was_made_and_could_not_be_told_of_is_exit_code_3_and_stan
         let show = [show, &reach].concat();
         assert_eq!(into_closed(&show), (1, String::new()), "{show:?}");
     }
+    // A token that cannot be kept is none that is given out.
+    let nowhere = dir.path().join("missing/token").display().to_string();
+    let said = expect(
+        1,
+        &[&["members", "add", "--peer", "127.0.0.1:1", "--token-file", &nowhere, "--yes"], &reach[..]]
+            .concat(),
+    );
+    assert!(said.contains("cannot write"), "{said}");
+    let members = expect(0, &with(&["members", "list", "--all", "--json"]));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&members).unwrap().as_array().unwrap().len(), 1);
     // Nobody reads standard error: the change is made all the same, and said where it can be.
     let full = File::options().write(true).open("/dev/full").unwrap();
     let add =

@@ -17,7 +17,7 @@ use crate::{
         api::ChainRow,
         client::{AdminClient, CallError},
     },
-    cli::common::{Confirm, Done, NotYet, Reach, Usage, say, table},
+    cli::common::{Confirm, Done, NotYet, Reach, Usage, recorded, say, table},
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
 use anyhow::Context as _;
@@ -414,7 +414,7 @@ impl Move<'_> {
                 }
             };
             self.record.has(id, path, Some(floors), Some(at));
-            self.save()?;
+            recorded(self.save())?;
             step(&format!("Armed {id}, {}.", describe(&floors)));
         }
         if !waiting.is_empty() {

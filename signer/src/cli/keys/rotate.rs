@@ -15,7 +15,7 @@ use crate::{
         api::{ChainRow, KeyRow},
         client::{AdminClient, CallError},
     },
-    cli::common::{Confirm, Done, NotYet, Reach, Usage, say, table},
+    cli::common::{Confirm, Done, NotYet, Reach, Usage, recorded, say, table},
 };
 use anyhow::Context as _;
 use hyper::Uri;
@@ -180,7 +180,7 @@ async fn begin(
     record.write(file)?;
     fresh.enroll(admin, chain).await?;
     record.state = Stage::Overlapping;
-    record.write(file)?;
+    recorded(record.write(file))?;
     Ok(record)
 }
 
@@ -206,7 +206,7 @@ async fn finish(args: &Args, admin: &AdminClient, mut record: Record, file: &Pat
         }
     }
     record.state = Stage::Finished;
-    record.write(file)?;
+    recorded(record.write(file))?;
     Ok(record)
 }
 
@@ -261,7 +261,7 @@ async fn remove(args: &Args, admin: &AdminClient, mut record: Record, file: &Pat
         return Err(NotYet(format!("{why}:\n  {}", waiting.join("\n  "))).into());
     }
     record.state = Stage::Removed;
-    record.write(file)?;
+    recorded(record.write(file))?;
     Ok(record)
 }
 

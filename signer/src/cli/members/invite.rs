@@ -90,15 +90,22 @@ pub(super) async fn invite(
         return Err(Usage(format!("{} exists already; give another file", path.display())).into());
     }
     let token = JoinToken::new(rand::random());
+    // Before the invitation: one whose token was lost is of no use.
+    if let Some(path) = &invitation.token_file {
+        write_new(path, format!("{}\n", token.reveal()).as_bytes(), 0o600)?;
+    }
     let change = Change::AddMember { peer_addr: invitation.peer.clone(), token: token.hash(), replaces };
     let place = match admin.change(&change).await {
         Ok(done) => Place::Node(done.node.unwrap_or(NodeId(done.at.0))),
         Err(CallError::Proposed { id }) => Place::Proposal(id),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            // Where nobody was invited the file is of no use and in the way; otherwise somebody may have been.
+            if let Some(path) = invitation.token_file.as_ref().filter(|_| error.exit_code() != 3) {
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error.into());
+        }
     };
-    if let Some(path) = &invitation.token_file {
-        write_new(path, format!("{}\n", token.reveal()).as_bytes(), 0o600)?;
-    }
     Ok((Invited { place, token }, cluster))
 }
 
