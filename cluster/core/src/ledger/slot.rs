@@ -78,7 +78,7 @@ impl Counted<'_> {
     }
 
     /// Reads a number that is asked for.
-    pub(super) fn read(&self, slot: Slot) -> Result<Reading, Refusal> {
+    pub(super) fn read(&self, slot: Slot) -> Result<Reading, Box<Refusal>> {
         let near = self.near_ms();
         let (counting, begin) = self.clock.read(slot, near).ok_or_else(|| self.past(slot))?;
         let reference = self.window.reference();
@@ -87,7 +87,7 @@ impl Counted<'_> {
         if is_somewhere && begin.saturating_sub(near) > MAX_SLOT_JUMP_MS {
             let limit = MAX_SLOT_JUMP_MS / self.clock.duration_ms(counting);
             let [asked, reference] = [slot, reference].map(position);
-            return Err(Refusal::JumpTooFar { asked, reference, limit });
+            return Err(Box::new(Refusal::JumpTooFar { asked, reference, limit }));
         }
         self.place(slot, counting, begin)
     }
@@ -102,7 +102,7 @@ impl Counted<'_> {
         }
     }
 
-    fn place(&self, slot: Slot, counting: u32, begin_ms: u64) -> Result<Reading, Refusal> {
+    fn place(&self, slot: Slot, counting: u32, begin_ms: u64) -> Result<Reading, Box<Refusal>> {
         if counting == self.counting {
             return Ok(Reading::Same);
         }
@@ -116,9 +116,10 @@ impl Counted<'_> {
         Reading::Later { counting, floor: self.clock.first_in(counting, self.end_ms()) }
     }
 
-    fn past(&self, asked: Slot) -> Refusal {
+    fn past(&self, asked: Slot) -> Box<Refusal> {
         let (counting, floor) = self.clock.first_from(self.end_ms());
-        Refusal::PastCounting { asked, floor, slot_duration_ms: self.clock.duration_ms(counting) }
+        let slot_duration_ms = self.clock.duration_ms(counting);
+        Box::new(Refusal::PastCounting { asked, floor, slot_duration_ms })
     }
 }
 
@@ -159,7 +160,7 @@ pub(super) fn judge(counted: Counted<'_>, at: SlotCoordinate, claim: &Claim) -> 
         match counted.read(at.0) {
             Ok(Reading::Same) => {}
             Ok(Reading::Later { .. }) => return Verdict::Granted,
-            Err(refusal) => return Verdict::Refused(refusal),
+            Err(refusal) => return Verdict::Refused(*refusal),
         }
     }
     if window.is_below(&at) {
