@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn told(before: Option<&KeyList>, now: &KeyList) -> Vec<KeysEvent> {
-        let read = |event: &Box<RawValue>| serde_json::from_str(event.get()).unwrap();
+        let read = |event: &RawValue| serde_json::from_str(event.get()).unwrap();
         events(before, now).unwrap().iter().map(read).collect()
     }
 

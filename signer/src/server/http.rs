@@ -203,7 +203,10 @@ impl Endpoint {
             Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
                 let mut asker = Extensions::new();
                 asker.insert(Caller::Local { uid: peer.uid() });
-                self.serve(Unstalled::new(stream), asker, place).await;
+                // The kernel has said who it is: no stranger, though it has not asked for anything yet.
+                if self.admit(&asker, place).is_ok() {
+                    self.serve(Unstalled::new(stream), asker, place).await;
+                }
             }
             Ok(peer) => HANDSHAKES.line("foreign user", |left_out| {
                 tracing::warn!(uid = peer.uid(), left_out, "a foreign user on the admin socket");

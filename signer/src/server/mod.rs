@@ -429,7 +429,11 @@ impl Parts {
         merge(&mut methods, overview::overview_module(Arc::clone(&overseer)));
         merge(&mut methods, join_module(admin_door));
         let toll = Arc::new(AdminToll::default());
-        let share: Share = Arc::new(|_: &Caller| ADMIN_SHARE);
+        let local = places.admin_socket.known;
+        let share: Share = Arc::new(move |caller: &Caller| match caller {
+            Caller::Certificate(_) => ADMIN_SHARE,
+            Caller::Local { .. } => local,
+        });
         let (free, counts) = port("admin", places.admin);
         let calls = Calls::new(methods.clone(), Arc::clone(&toll) as Arc<dyn Toll>);
         let endpoint = Endpoint::new(calls, free, Arc::clone(&share), stopping.clone(), counts);

@@ -111,16 +111,17 @@ impl Said {
     }
 
     /// What has been said once `more` is said as well.
-    fn and(self, more: Self, session: SessionIndex, candidate: CandidateHash) -> Result<Self, Refusal> {
+    fn and(self, more: Self, session: SessionIndex, candidate: CandidateHash) -> Result<Self, Box<Refusal>> {
         match (self, more) {
             (Self::Backed(signed), Self::Backed(asked)) if signed != asked => {
-                Err(Refusal::OtherStatement { session, candidate, signed: Some(signed), asked })
+                Err(Box::new(Refusal::OtherStatement { session, candidate, signed: Some(signed), asked }))
             }
             (Self::Invalid, Self::Invalid) => Ok(Self::Invalid),
             (Self::Valid, valid @ (Self::Valid | Self::Backed(_)))
             | (valid @ Self::Backed(_), Self::Valid | Self::Backed(_)) => Ok(valid),
             (signed @ Self::Invalid, asked) | (signed, asked @ Self::Invalid) => {
-                Err(Refusal::OtherSide { session, candidate, signed: signed.side(), asked: asked.side() })
+                let [signed, asked] = [signed.side(), asked.side()];
+                Err(Box::new(Refusal::OtherSide { session, candidate, signed, asked }))
             }
         }
     }
@@ -208,14 +209,14 @@ impl ParaMark {
             let old = match self.window.get(&(session, *candidate)) {
                 Some(stand) => match stand.admits(session, *candidate, said, claim) {
                     Ok(repeats) => repeats,
-                    Err(refusal) => return Verdict::Refused(refusal),
+                    Err(refusal) => return Verdict::Refused(*refusal),
                 },
                 None => None,
             };
             let new = match self.sides.get(session, tagger.tag(candidate)) {
                 Some(held) => match held.and(said, session, *candidate) {
                     Ok(both) => granted.filter(|_| both == held),
-                    Err(refusal) => return Verdict::Refused(refusal),
+                    Err(refusal) => return Verdict::Refused(*refusal),
                 },
                 None => {
                     fresh += 1;
@@ -375,13 +376,15 @@ impl Stand {
         candidate: CandidateHash,
         said: Said,
         claim: &Claim,
-    ) -> Result<Option<LogIndex>, Refusal> {
+    ) -> Result<Option<LogIndex>, Box<Refusal>> {
         if self.side != said.side() {
-            return Err(self.crossed_by(session, candidate, said.side()));
+            return Err(Box::new(self.crossed_by(session, candidate, said.side())));
         }
         match said {
             _ if self.entry.digest == claim.digest => Ok(Some(self.entry.at)),
-            Said::Backed(asked) => Err(Refusal::OtherStatement { session, candidate, signed: None, asked }),
+            Said::Backed(asked) => {
+                Err(Box::new(Refusal::OtherStatement { session, candidate, signed: None, asked }))
+            }
             Said::Valid | Said::Invalid => Ok(None),
         }
     }

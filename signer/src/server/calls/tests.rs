@@ -157,7 +157,7 @@ async fn a_batch_is_answered_entry_by_entry_and_is_no_larger_than_it_may_be() {
     );
     let many = vec![one("1"); MAX_BATCH as usize + 1].join(",");
     assert_eq!(code(&ask(&calls, &format!("[{many}]")).await), -32010);
-    let big = vec![r#"{"jsonrpc":"2.0","id":1,"method":"signer_big"}"#; 9].join(",");
+    let big = [r#"{"jsonrpc":"2.0","id":1,"method":"signer_big"}"#; 9].join(",");
     assert_eq!(code(&ask(&calls, &format!("[{big}]")).await), -32011);
 }
 
