@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use rand::RngExt as _;
 use rustix::fs::OFlags;
 use std::{
+    ffi::OsString,
     fs::OpenOptions,
     io::{ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -33,7 +34,7 @@ pub(super) fn prepare(cluster: &mut Cluster) -> anyhow::Result<()> {
         let node = cluster.node_mut(id);
         node.env.push((TO, pipe.into_os_string()));
         let redirected = ["sh", "-c", "exec \"$@\" 2>>\"$LOG_TO\"", "sh"];
-        node.door.extend(redirected.map(Into::into));
+        node.door.extend(redirected.map(OsString::from));
     }
     Ok(())
 }
@@ -41,8 +42,8 @@ pub(super) fn prepare(cluster: &mut Cluster) -> anyhow::Result<()> {
 /// A program that reads a node's log. It holds both ends, so that it outlives the node.
 fn read(cluster: &Cluster, node: u64) -> anyhow::Result<Process> {
     let pipe = pipe(cluster, node).into_os_string();
-    let words = ["sh", "-c", "exec cat 0<>\"$0\""].map(Into::into).into_iter().chain([pipe]);
-    CommandLine::new::<std::ffi::OsString>(words).start(&cluster.node(node).home.join("log"))
+    let words = ["sh", "-c", "exec cat 0<>\"$0\""].map(OsString::from);
+    CommandLine::new(words).and(pipe).start(&cluster.node(node).home.join("log"))
 }
 
 pub(super) async fn lose(world: &mut World) -> anyhow::Result<()> {
