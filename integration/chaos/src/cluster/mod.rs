@@ -106,6 +106,11 @@ impl Node {
         String::from_utf8_lossy(&fs::read(self.home.join("log")).unwrap_or_default()).into_owned()
     }
 
+    /// Where it listens: for clients, for the other nodes, for scrapes.
+    pub fn ports(&self) -> [SocketAddr; 3] {
+        [self.client, self.peer, self.metrics]
+    }
+
     /// Its pid while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().and_then(Process::pid)
@@ -277,6 +282,13 @@ impl Cluster {
         let program = self.plan.binary.clone().into_os_string();
         let config = ["--config".into(), config.into_os_string()];
         CommandLine::new(std::iter::once(program).chain(words).chain(config)).run()
+    }
+
+    /// The memory that a node's process has.
+    pub fn resident_bytes(&self, id: u64) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.node(id).pid()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
     }
 
     /// Sends a signal to a node.

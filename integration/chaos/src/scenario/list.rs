@@ -38,6 +38,8 @@ pub(super) enum Kind {
     RestartAll,
     Upgrade,
     Mix,
+    Strangers,
+    Greedy,
     AllOldData,
 }
 
@@ -176,6 +178,20 @@ pub const ALL: &[Scenario] = &[
         needs: &[],
         nodes: 5,
         kind: Kind::Mix,
+    },
+    Scenario {
+        name: "strangers",
+        about: "thousands of connections without a certificate on every port of a node, while another starts again",
+        needs: &[],
+        nodes: 3,
+        kind: Kind::Strangers,
+    },
+    Scenario {
+        name: "greedy-client",
+        about: "a client that follows its keys and asks for lists of them without end, on eight connections",
+        needs: &[],
+        nodes: 3,
+        kind: Kind::Greedy,
     },
     Scenario {
         name: "all-old-data",

@@ -6,6 +6,7 @@
 //! in time is its own.
 
 mod clock;
+mod crowd;
 mod disk;
 mod list;
 mod log_readers;
