@@ -250,7 +250,7 @@ mod tests {
 
     fn told(before: Option<&KeyList>, now: &KeyList) -> Vec<KeysEvent> {
         let read = |event: &RawValue| serde_json::from_str(event.get()).unwrap();
-        events(before, now).unwrap().iter().map(read).collect()
+        events(before, now).unwrap().iter().map(|event| read(event)).collect()
     }
 
     fn changed(event: &KeysEvent) -> (u8, KeyState) {
