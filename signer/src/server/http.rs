@@ -138,11 +138,16 @@ impl Endpoint {
     pub async fn serve_unix(self, listener: UnixListener, owner: u32) {
         let this = Arc::new(self);
         while let Some((stream, _)) = this.next(|| listener.accept()).await {
-            let this = Arc::clone(&this);
             let place = Arc::new(this.places.enter(None));
+            let Some(asker) = local_asker(&stream, owner) else { continue };
+            // The kernel has said who it is: no stranger, though it has not asked for anything yet.
+            if this.admit(&asker, &place).is_err() {
+                continue;
+            }
+            let this = Arc::clone(&this);
             tokio::spawn(async move {
                 tokio::select! {
-                    () = this.one_unix(stream, owner, &place) => {}
+                    () = this.serve(Unstalled::new(stream), asker, &place) => {}
                     why = place.gives_way() => this.sent_away(None, why),
                 }
             });
@@ -195,25 +200,6 @@ impl Endpoint {
         };
         if let Some(asker) = asker(&stream, address) {
             self.serve(stream, asker, place).await;
-        }
-    }
-
-    async fn one_unix(&self, stream: UnixStream, owner: u32, place: &Arc<Entry<Who>>) {
-        match stream.peer_cred() {
-            Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
-                let mut asker = Extensions::new();
-                asker.insert(Caller::Local { uid: peer.uid() });
-                // The kernel has said who it is: no stranger, though it has not asked for anything yet.
-                if self.admit(&asker, place).is_ok() {
-                    self.serve(Unstalled::new(stream), asker, place).await;
-                }
-            }
-            Ok(peer) => HANDSHAKES.line("foreign user", |left_out| {
-                tracing::warn!(uid = peer.uid(), left_out, "a foreign user on the admin socket");
-            }),
-            Err(error) => HANDSHAKES.line("no user", |left_out| {
-                tracing::warn!(%error, left_out, "the admin socket does not say who connected");
-            }),
         }
     }
 
@@ -287,6 +273,24 @@ fn asker<S>(stream: &TlsStream<S>, address: SocketAddr) -> Option<Extensions> {
             None
         }
     }
+}
+
+/// Who is on the other side of the unix socket; nobody if it is neither the owner of this process nor root.
+fn local_asker(stream: &UnixStream, owner: u32) -> Option<Extensions> {
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
+            let mut asker = Extensions::new();
+            asker.insert(Caller::Local { uid: peer.uid() });
+            return Some(asker);
+        }
+        Ok(peer) => HANDSHAKES.line("foreign user", |left_out| {
+            tracing::warn!(uid = peer.uid(), left_out, "a foreign user on the admin socket");
+        }),
+        Err(error) => HANDSHAKES.line("no user", |left_out| {
+            tracing::warn!(%error, left_out, "the admin socket does not say who connected");
+        }),
+    }
+    None
 }
 
 /// One request of an open connection.
