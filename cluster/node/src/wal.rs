@@ -103,7 +103,7 @@ mod tests {
         let block = record(BLOCK - HEADER);
         let half = [record(1_000), vec![0; BLOCK - HEADER - 1_000]].concat();
         let untouched: [&[Vec<u8>]; 4] = [
-            &[block.clone()],
+            std::slice::from_ref(&block),
             &[[block.clone(), record(5)].concat(), record(9)],
             &[[block.clone(), half.clone()].concat()],
             &[[block.clone(), vec![0; 3 * BLOCK]].concat(), Vec::new()],
