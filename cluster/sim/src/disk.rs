@@ -32,10 +32,13 @@ struct Written {
     testifies: u64,
 }
 
+/// A row's table and key, and what stood there before; none if nothing did.
+type OldRow = (DiskTable, Vec<u8>, Option<Vec<u8>>);
+
 /// A durable batch: how things were before it.
 #[derive(Clone, Default)]
 struct Before {
-    rows: Vec<(DiskTable, Vec<u8>, Option<Vec<u8>>)>,
+    rows: Vec<OldRow>,
     durable: Durable,
     incarnation: u64,
     testifies: u64,
@@ -154,7 +157,7 @@ impl Disk {
     }
 
     /// Changes the tables; `before` gets what was in the place of each row.
-    fn apply(&mut self, op: DiskOp, before: &mut Vec<(DiskTable, Vec<u8>, Option<Vec<u8>>)>) {
+    fn apply(&mut self, op: DiskOp, before: &mut Vec<OldRow>) {
         match op {
             DiskOp::Put(table, key, value) => {
                 self.follow_put(table, &key, &value);
