@@ -28,7 +28,7 @@ pub struct DemoKey {
 /// Counts and latencies, of a second or of the whole run.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// New duties signed.
+    /// New payloads signed: one for each duty, but several for a side on a candidate.
     pub signed: u64,
     /// The same payload again: the same signature again.
     pub repeated: u64,

@@ -107,7 +107,7 @@ fn reasons(refused: &BTreeMap<String, u64>) -> String {
 pub struct Summary {
     /// Seconds the race took.
     pub seconds: f64,
-    /// New duties signed.
+    /// New payloads signed: one for each duty, but several for a side on a candidate.
     pub signed: u64,
     /// Repeats answered.
     pub repeated: u64,
@@ -147,7 +147,7 @@ impl Summary {
     pub fn print(&self) {
         put("");
         put(&format!(
-            "{} duties signed in {:.0} s, {} repeats, refused: {}",
+            "{} payloads signed in {:.0} s, {} repeats, refused: {}",
             self.signed,
             self.seconds,
             self.repeated,
