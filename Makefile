@@ -9,6 +9,8 @@ VALIDATOR := cd integration/validator && OPENSSL_NO_VENDOR=1 CARGO_TARGET_DIR=$(
 ifeq ($(shell uname -s),Darwin)
 VALIDATOR := cd integration/validator && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
 endif
+# Chaos, torture and what they share: one workspace, one build.
+JUDGES := cd integration/harness && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/judges
 SCENARIO ?= all
 SEEDS ?= 1000
 TARGET ?= all
@@ -73,21 +75,20 @@ chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or 
 
 chaos: build ## Real signers killed, frozen, cut off and lied to, one checker for every answer (ten minutes): CHAOS_ARGS
 	@scripts/setup.sh --chaos
-	cd integration/chaos && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/chaos cargo build --release --locked
+	$(JUDGES) cargo build --release --locked --workspace
 	previous=$$(scripts/release-binary) || [ $$? = 3 ] && \
-	  $(CARGO_TARGET_DIR)/chaos/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
+	  $(CARGO_TARGET_DIR)/judges/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
 
 torture: build ## What two signers do when their memory is raced, killed, lost, old or copied: ours and tmkms: TORTURE_ARGS
-	cd integration/torture && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/torture cargo build --release --locked
+	$(JUDGES) cargo build --release --locked --workspace
 	test -x $(TMKMS) || CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/tmkms/build cargo install tmkms --version 0.15.0 --locked --features softsign --root $(CARGO_TARGET_DIR)/tmkms \
 	  || echo "tmkms could not be built: it will be skipped"
-	$(CARGO_TARGET_DIR)/torture/release/signonce-torture run --signonce $(BIN) --tmkms $(TMKMS) $(TORTURE_ARGS)
+	$(CARGO_TARGET_DIR)/judges/release/signonce-torture run --signonce $(BIN) --tmkms $(TMKMS) $(TORTURE_ARGS)
 
 harness-test: setup ## Tests and lints of the judges: of chaos and torture, and what they share
-	for crate in harness chaos torture; do \
-	  (cd integration/$$crate && cargo fmt --all --check && export CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/$$crate && \
-	   cargo clippy --release --locked --all-targets -- -D warnings && cargo test --release --locked) || exit 1; \
-	done
+	$(JUDGES) cargo test --release --locked --workspace
+	$(JUDGES) cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	$(JUDGES) cargo fmt --all --check
 
 sim: setup ## Simulated clusters under faults, from one number each: SEEDS=…, SIM_ARGS="--seed 7 --nodes 5 --profile full"
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -- --seeds $(SEEDS) $(SIM_ARGS)

@@ -249,7 +249,7 @@ fn program(Program { binary }: Program) -> anyhow::Result<PathBuf> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
     let beside = std::env::current_exe()?.with_file_name("signonce");
-    // With one target directory for all workspaces, this program's is `target/chaos` and the product's `target`.
+    // With one target directory for all workspaces, this program's is `target/judges` and the product's `target`.
     let above = std::env::current_exe()?.ancestors().nth(3).map(|target| target.join("release/signonce"));
     let places = [Some(beside), Some(target.join("release/signonce")), above];
     let found = places.into_iter().flatten().find(|path| path.is_file());

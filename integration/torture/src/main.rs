@@ -155,7 +155,7 @@ fn word(name: Name) -> &'static str {
 }
 
 fn find(name: Name, run: &Run) -> anyhow::Result<Box<dyn Kind>> {
-    // With one target directory for all workspaces, this program's is `target/torture` and the product's `target`.
+    // With one target directory for all workspaces, this program's is `target/judges` and the product's `target`.
     let target = std::env::current_exe()?.ancestors().nth(3).map(PathBuf::from).unwrap_or_default();
     let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let on_path = |program: &str| {
