@@ -57,8 +57,8 @@ deny: setup ## Licences, advisories and sources of all dependencies
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
 	cargo deny --all-features check
 
-oracle: setup ## Our decoders and signatures against Substrate's own crates (builds several hundred crates)
-	cd integration/oracle && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle cargo test --release --locked
+oracle: setup-validator ## Our decoders and signatures against Substrate's own crates (several hundred; in validator-test too)
+	$(VALIDATOR) cargo test --release --locked -p signonce-oracle
 
 setup-validator:
 	@scripts/setup.sh --validator
@@ -66,7 +66,7 @@ setup-validator:
 validator: setup-validator ## Builds the test node with a remote signer (800 crates, ten minutes, once) and the scenarios
 	$(VALIDATOR) cargo build --release --locked --workspace
 
-validator-test: setup-validator ## Tests and lints of the keystore crate, the test node, its runtime and the scenarios
+validator-test: setup-validator ## Tests and lints of the keystore crate, the test node, its runtime, the scenarios and the oracle
 	$(VALIDATOR) cargo test --release --locked --workspace
 	cd integration/validator && cargo fmt --all --check
 
