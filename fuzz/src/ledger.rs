@@ -5,8 +5,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use signonce_core::{
     Change, Claim, ClaimRequest, Command, Outcome, Position, Refusal, RequestId, State, Verdict,
 };
-use signonce_protocol::{Duty, KeyType, NodeId, Side};
-use std::collections::BTreeMap;
+use signonce_protocol::{Digest, Duty, KeyType, NodeId, Side, StatementKind};
+use std::collections::{BTreeMap, VecDeque};
 
 /// What floors count in: slot, (set, round), (set, block), session.
 type Step = (u64, u64);
@@ -15,6 +15,9 @@ type Place = (Step, Vec<u8>);
 
 /// The most operations looked at.
 const OPS: usize = 200;
+
+/// Signatures of a para key whose bytes the ledger remembers (`ledger/sides.rs`).
+const RECENT_KEPT: usize = 512;
 
 #[derive(Arbitrary, Debug)]
 enum Op {
@@ -47,6 +50,8 @@ struct Known {
     /// What was ever granted, at every place.
     granted: BTreeMap<Place, u8>,
     claims: Vec<Claim>,
+    /// Of the claims granted last, the bytes.
+    latest: VecDeque<Digest>,
 }
 
 struct Test {
@@ -106,12 +111,14 @@ impl Test {
         let (key_type, chain) = KEYS[n];
         let step = match key_type {
             KeyType::Grandpa | KeyType::Beefy => (major, (minor + ahead).saturating_sub(back)),
-            // A side goes by the digest, so that equal bytes take equal sides.
-            KeyType::Para => ((major + ahead).saturating_sub(back), u64::from(digest % 2)),
-            _ => ((major + ahead).saturating_sub(back), 0),
+            // What is said goes by the digest, so that equal bytes say the same.
+            KeyType::Para => ((major + ahead).saturating_sub(back), u64::from(digest % 4)),
+            KeyType::Babe | KeyType::Aura | KeyType::AuthorityDiscovery | KeyType::ImOnline => {
+                ((major + ahead).saturating_sub(back), 0)
+            }
         };
         let duty = duty(key_type, step, within, CHAINS[chain].1).expect("a claimed class");
-        claim(key(n), duty, digest % 4)
+        claim(key(n), duty, digest % if key_type == KeyType::Para { 8 } else { 4 })
     }
 
     fn ask(&mut self, n: usize, claims: Vec<Claim>) {
@@ -168,26 +175,50 @@ impl Test {
         }
     }
 
-    /// Whatever was granted is a repeat or below the floor for ever; the contrary is refused for ever.
+    /// What was granted is a repeat for as long as it is above the floor, and the contrary is refused. A para key
+    /// remembers the bytes it signed last; older ones are granted once more.
     fn remembers(&self) {
         for known in &self.keys {
             for claim in &known.claims {
                 let again = self.world.state.check(claim);
                 let below = places(claim).iter().any(|((step, _), _)| *step < known.floor);
+                let forgotten = known.forgot(claim);
                 let expected = match again {
-                    Verdict::Repeated { .. } => !below,
+                    Verdict::Repeated { .. } => !below && !forgotten,
+                    Verdict::Granted => !below && forgotten,
                     Verdict::Refused(Refusal::BelowWatermark { .. }) => below,
-                    _ => false,
+                    Verdict::Refused(_) => false,
                 };
                 assert!(expected, "{claim:?} was granted and is now {again:?}");
-                let mut other = Claim { digest: signonce_protocol::Digest([9; 32]), ..claim.clone() };
-                if let Duty::ParaSide { side, .. } = &mut other.duty {
-                    *side = if *side == Side::Valid { Side::Invalid } else { Side::Valid };
-                }
+                let other = contrary(claim);
                 assert!(!self.world.state.check(&other).may_sign(), "the contrary of {claim:?}");
             }
         }
     }
+}
+
+/// Another payload for the same duty; of a candidate, what contradicts what was said.
+fn contrary(claim: &Claim) -> Claim {
+    let mut other = Claim { digest: Digest([9; 32]), ..claim.clone() };
+    match &mut other.duty {
+        Duty::ParaSide { side, .. } => {
+            *side = match side {
+                Side::Valid => Side::Invalid,
+                Side::Invalid => Side::Valid,
+            }
+        }
+        Duty::ParaStatement { statement, .. } => {
+            *statement = match statement {
+                StatementKind::Seconded => StatementKind::Valid,
+                StatementKind::Valid => StatementKind::Seconded,
+            }
+        }
+        Duty::BabeBlock { .. }
+        | Duty::AuraBlock { .. }
+        | Duty::GrandpaVote { .. }
+        | Duty::BeefyVote { .. } => {}
+    }
+    other
 }
 
 impl Known {
@@ -196,7 +227,7 @@ impl Known {
             KeyType::Grandpa | KeyType::Beefy => BEGIN,
             _ => (BEGIN.0, 0),
         };
-        Self { now: BEGIN, floor, granted: BTreeMap::new(), claims: Vec::new() }
+        Self { now: BEGIN, floor, granted: BTreeMap::new(), claims: Vec::new(), latest: VecDeque::new() }
     }
 
     fn advance(&mut self, n: usize, steps: u64) {
@@ -215,15 +246,17 @@ impl Known {
         let justified = match verdict {
             Verdict::Granted => {
                 assert!(!differs && !below, "granted: {claim:?}");
+                let forgotten = self.forgot(claim);
                 self.claims.push(claim.clone());
                 self.granted.extend(places);
+                self.remember(claim.digest);
                 self.slide(claim.key.key_type);
-                !known
+                !known || forgotten
             }
-            Verdict::Repeated { .. } => known && !below,
-            Verdict::Refused(Refusal::Equivocation { .. } | Refusal::CrossedSides { .. }) => {
-                differs && !below
-            }
+            Verdict::Repeated { .. } => known && !below && !self.forgot(claim),
+            Verdict::Refused(
+                Refusal::Equivocation { .. } | Refusal::OtherSide { .. } | Refusal::OtherStatement { .. },
+            ) => differs && !below,
             Verdict::Refused(Refusal::BelowWatermark { .. }) => below,
             Verdict::Refused(Refusal::JumpTooFar { .. }) => {
                 !known && self.is_far(claim.key.key_type, &places)
@@ -231,6 +264,19 @@ impl Known {
             Verdict::Refused(_) => false,
         };
         assert!(justified, "{claim:?}: {verdict:?}, floor {:?}", self.floor);
+    }
+
+    /// Whether these bytes are none that the ledger remembers. Only a para key forgets: the others hold one payload
+    /// at each place.
+    fn forgot(&self, claim: &Claim) -> bool {
+        claim.key.key_type == KeyType::Para && !self.latest.contains(&claim.digest)
+    }
+
+    fn remember(&mut self, digest: Digest) {
+        if self.latest.len() == RECENT_KEPT {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(digest);
     }
 
     /// Beyond the limits of a chain that nobody has changed.
@@ -290,8 +336,10 @@ fn places(claim: &Claim) -> Vec<(Place, u8)> {
             let step = (u64::from(session.0), 0);
             candidates.iter().map(|candidate| ((step, vec![candidate.0[0]]), *side as u8)).collect()
         }
-        Duty::ParaStatement { session, candidate, statement: _ } => {
-            vec![(((u64::from(session.0), 0), vec![candidate.0[0]]), Side::Valid as u8)]
+        // Also a side, which approvals and disputes are held to.
+        Duty::ParaStatement { session, candidate, statement } => {
+            let (step, candidate) = ((u64::from(session.0), 0), candidate.0[0]);
+            vec![((step, vec![candidate]), Side::Valid as u8), ((step, vec![candidate, 1]), *statement as u8)]
         }
     }
 }

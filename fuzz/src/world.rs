@@ -6,7 +6,7 @@ use signonce_core::{
 };
 use signonce_protocol::{
     AuraMode, BlockNumber, ChainFormat, Digest, Duty, GenesisHash, GrandpaStage, KeyId, KeyType, LogIndex,
-    NodeId, Round, SessionIndex, SetId, Side, Slot,
+    NodeId, Round, SessionIndex, SetId, Side, Slot, StatementKind,
 };
 use std::collections::BTreeMap;
 
@@ -150,13 +150,21 @@ pub(crate) fn duty(
             target: BlockNumber(minor),
         },
         KeyType::Beefy => Duty::BeefyVote { set_id: SetId(major), block: BlockNumber(minor) },
-        KeyType::Para => Duty::ParaSide {
-            session: SessionIndex(u32::try_from(major).unwrap_or(u32::MAX)),
-            candidates: (0..=within % 3)
-                .map(|n| signonce_protocol::CandidateHash([within / 3 + n; 32]))
-                .collect(),
-            side: if minor.is_multiple_of(2) { Side::Valid } else { Side::Invalid },
-        },
+        KeyType::Para => {
+            let session = SessionIndex(u32::try_from(major).unwrap_or(u32::MAX));
+            let candidate = |n| signonce_protocol::CandidateHash([within / 3 + n; 32]);
+            let side = |side| {
+                let candidates = (0..=within % 3).map(candidate).collect();
+                Duty::ParaSide { session, candidates, side }
+            };
+            let backed = |statement| Duty::ParaStatement { session, candidate: candidate(0), statement };
+            match minor % 4 {
+                0 => side(Side::Valid),
+                1 => side(Side::Invalid),
+                2 => backed(StatementKind::Seconded),
+                _ => backed(StatementKind::Valid),
+            }
+        }
         KeyType::AuthorityDiscovery | KeyType::ImOnline => return None,
     })
 }
