@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors, KeyState};
 use signonce_keys::KeystoreKey;
-use signonce_protocol::KeyId;
+use signonce_protocol::{KeyId, LogIndex};
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
@@ -66,6 +66,8 @@ struct Imported {
     path: PathBuf,
     text: String,
     json: Value,
+    /// What still waits for a second officer before the key is armed.
+    proposal: Option<LogIndex>,
 }
 
 pub(super) async fn run(args: Args) -> Done {
@@ -98,11 +100,10 @@ pub(super) async fn run(args: Args) -> Done {
             "type": id.key_type, "scheme": scheme, "public": id.public, "floors": floors, "logIndex": at,
             "proposal": proposal, "file": path,
         });
-        imported.push(Imported { path, text, json });
+        imported.push(Imported { path, text, json, proposal });
     }
     wait_open(&admin, &ids).await?;
-    let files: Vec<PathBuf> =
-        imported.iter().map(|done| done.path.clone()).chain(old.into_iter().map(|old| old.path)).collect();
+    let files = to_destroy(&imported, old);
     let value = json!({
         "chain": chain.name, "group": args.group,
         "imported": imported.iter().map(|done| &done.json).collect::<Vec<_>>(),
@@ -111,6 +112,14 @@ pub(super) async fn run(args: Args) -> Done {
     });
     args.reach.output.done(&value, summary(&imported, &files))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The files whose keys are all armed here now; none while one of them still waits for that.
+fn to_destroy(imported: &[Imported], old: Vec<Planned>) -> Vec<PathBuf> {
+    if imported.iter().any(|done| done.proposal.is_some()) {
+        return Vec::new();
+    }
+    imported.iter().map(|done| done.path.clone()).chain(old.into_iter().map(|old| old.path)).collect()
 }
 
 /// Parts the keys that the cluster holds for this chain already from those that are to be imported.
@@ -221,11 +230,28 @@ fn plan(
     text
 }
 
+/// What was done, and what to do with the old files: destroying them waits until no key is left that a second officer
+/// may still refuse, since the files are then its only other copy, and the way back.
 fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
     let mut text = format!("Imported {} keys; the node that was asked has opened them.\n", imported.len());
     for done in imported {
         text.push_str(&done.text);
         text.push('\n');
+    }
+    let waiting: Vec<String> = imported
+        .iter()
+        .filter_map(|done| Some(format!("signonce proposals approve {}", done.proposal?)))
+        .collect();
+    if !waiting.is_empty() {
+        let _ = write!(
+            text,
+            "\nDESTROY NOTHING YET: {} of these keys sign only once another key officer has agreed, who may refuse.\n  1. \
+             the old validator stays stopped\n  2. another key officer: {}\n  3. then run this same command again: \
+             with every key armed, it says which files to destroy",
+            waiting.len(),
+            waiting.join("; ")
+        );
+        return text;
     }
     text.push_str("\nRetire the old copy:\n  1. the old validator stays stopped\n  2. destroy these files, and their backups:\n");
     for file in files {
@@ -235,4 +261,38 @@ fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
         "  3. start the validator with --remote-signer only; never again with a keystore of its own for them",
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn imported(proposal: Option<u64>) -> Imported {
+        Imported {
+            path: "keystore/62616265aa".into(),
+            text: "  babe".into(),
+            json: json!({}),
+            proposal: proposal.map(LogIndex),
+        }
+    }
+
+    #[test]
+    fn nothing_is_to_be_destroyed_while_one_key_waits_for_a_second_officer() {
+        let done = [imported(None), imported(Some(7))];
+        let text = summary(&done, &[]);
+        for part in
+            ["DESTROY NOTHING YET: 1 of these keys", "signonce proposals approve 7", "same command again"]
+        {
+            assert!(text.contains(part), "{part:?} is missing: {text}");
+        }
+        assert!(!text.contains("shred"), "{text}");
+        assert!(to_destroy(&done, Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn when_every_key_is_armed_the_old_files_are_named() {
+        let done = [imported(None)];
+        let text = summary(&done, &to_destroy(&done, Vec::new()));
+        assert!(text.contains("shred -u 'keystore/62616265aa'") && !text.contains("NOTHING"), "{text}");
+    }
 }
