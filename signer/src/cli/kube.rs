@@ -8,7 +8,7 @@ use crate::{
     kube::{
         api::KubeApi,
         pod::{self, JoinOffer, Ordinal, Plan, Site, Surroundings},
-        trial,
+        roll_out, trial,
     },
     server::{
         reload::LiveTls,
@@ -33,6 +33,8 @@ use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream, time:
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one look at a node may take.
 const LOOK: Duration = Duration::from_secs(5);
+/// No answer of a probe or scrape comes near.
+const MAX_PROBE_BYTES: u64 = 16 << 20;
 /// The label that the leader's pod carries.
 const LEADER_LABEL: &str = "signonce.io/leader";
 
@@ -48,6 +50,7 @@ enum Command {
     Prepare(Prepare),
     Wait(Wait),
     Certs(Certs),
+    RollOut(RollOut),
     Drain(Drain),
     LeaderLabel(LeaderLabel),
 }
@@ -57,6 +60,7 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Prepare(args) => prepare(&args),
         Command::Wait(args) => wait(args).await,
         Command::Certs(args) => certs(args).await,
+        Command::RollOut(args) => roll_out(&args).await,
         Command::Drain(args) => drain(&args).await,
         Command::LeaderLabel(args) => leader_label(&args).await,
     }
@@ -266,13 +270,80 @@ async fn wait(args: Wait) -> Done {
 
 /// `None` if the node is ready, else what it says.
 async fn readiness(node: &str) -> io::Result<Option<String>> {
+    let (fine, body) = probe(node, "/readyz").await?;
+    Ok((!fine).then(|| body.trim().to_owned()))
+}
+
+/// What a node's probes port answers, and whether it is 200.
+async fn probe(node: &str, path: &str) -> io::Result<(bool, String)> {
     let mut stream = TcpStream::connect(node).await?;
-    let request = format!("GET /readyz HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    stream.take(64 * 1024).read_to_string(&mut answer).await?;
+    stream.take(MAX_PROBE_BYTES).read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    Ok((!head.starts_with("HTTP/1.1 200")).then(|| body.trim().to_owned()))
+    Ok((head.starts_with("HTTP/1.1 200"), body.to_owned()))
+}
+
+/// Job: replaces pods that are not as their StatefulSet wants them, one at a time, each only while all others are ready.
+///
+/// A signer that restarts while another is away waits for that one, and all signing stops. So nothing is replaced while
+/// any pod is away: the command says which, why, and what to do. It may be run again at any time, and goes on where it
+/// stopped. What it evicts is subject to the disruption budget.
+#[derive(clap::Args, Debug)]
+struct RollOut {
+    /// The StatefulSet.
+    #[arg(long)]
+    name: String,
+    /// The ConfigMap that says whether the cluster has formed: before that there is nothing to keep together.
+    #[arg(long, value_name = "CONFIGMAP")]
+    state: String,
+    /// How long each pod may take to become ready again, in seconds.
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+    /// The namespace.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// The port of the pods' probes.
+    #[arg(long, default_value_t = 7303)]
+    probes: u16,
+    #[command(flatten)]
+    output: Output,
+}
+
+async fn roll_out(args: &RollOut) -> Done {
+    let set = roll_out::Set {
+        namespace: &args.namespace,
+        name: &args.name,
+        state: &args.state,
+        timeout: Duration::from_secs(args.timeout),
+    };
+    let ask = async |address: &str| {
+        let node = if address.contains(':') {
+            format!("[{address}]:{}", args.probes)
+        } else {
+            format!("{address}:{}", args.probes)
+        };
+        let asked = tokio::time::timeout(LOOK, ready_and_leads(&node)).await;
+        asked.map_err(|_| "it does not answer".to_owned())?
+    };
+    let replaced = roll_out::run(&KubeApi::in_pod()?, &set, ask, |text| say!("{text}")).await?;
+    let text = match replaced.as_slice() {
+        [] => "every pod is as it should be already".into(),
+        some => format!("replaced {}", some.join(", ")),
+    };
+    args.output.done(&json!({ "replaced": replaced }), text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a node that is ready leads; else why it is not ready.
+async fn ready_and_leads(node: &str) -> Result<bool, String> {
+    let why = |error: io::Error| format!("its probes do not answer: {error}");
+    if let Some(reasons) = readiness(node).await.map_err(why)? {
+        return Err(format!("not ready: {}", reasons.replace('\n', "; ")));
+    }
+    let (_, metrics) = probe(node, "/metrics").await.map_err(why)?;
+    Ok(metrics.lines().any(|line| line == "signonce_raft_leads 1"))
 }
 
 /// Job, for trials: makes an authority and the certificates of nodes, an admin and a client, as Secrets.

@@ -1,4 +1,5 @@
-//! The few calls to the Kubernetes API that jobs of the chart make: read, create and patch one named object.
+//! The few calls to the Kubernetes API that jobs of the chart make: read, create, patch and delete one named object, and
+//! evict a pod.
 //!
 //! Server, token and authority are those of the pod's service account. The token is read for each call, since the
 //! kubelet renews the file.
@@ -13,7 +14,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::ServerName;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{env, fs, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -64,6 +65,15 @@ pub enum ApiError {
     },
 }
 
+/// What became of an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// The pod goes, or is gone.
+    Goes,
+    /// The disruption budget does not allow it at the moment; what the API says of it.
+    NotNow(String),
+}
+
 /// The Kubernetes API, as the service account of this pod.
 pub struct KubeApi {
     host: String,
@@ -84,7 +94,12 @@ impl KubeApi {
         let port = variable("KUBERNETES_SERVICE_PORT")?;
         let port =
             port.parse().map_err(|_| missing("KUBERNETES_SERVICE_PORT", format!("{port:?} is no port")))?;
-        let account = PathBuf::from(ACCOUNT);
+        Self::new(host, port, PathBuf::from(ACCOUNT))
+    }
+
+    /// At this address, with what an account knows: `token` and `ca.crt`.
+    pub(super) fn new(host: String, port: u16, account: PathBuf) -> Result<Self, ApiError> {
+        let missing = |what: &str, why: String| ApiError::NotInAPod { what: what.into(), why };
         let ca = account.join("ca.crt");
         let unusable = |why: String| missing(&ca.display().to_string(), why);
         let mut roots = RootCertStore::empty();
@@ -130,6 +145,55 @@ impl KubeApi {
     /// Any [`ApiError`].
     pub async fn merge(&self, path: &str, patch: &Value) -> Result<(), ApiError> {
         self.call(Method::PATCH, path, "application/merge-patch+json", Some(patch)).await.map(drop)
+    }
+
+    /// Asks for a pod to be stopped, which the API does only while the disruption budget allows it. `uid` says which pod
+    /// of this name is meant; whether it goes.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub async fn evict(&self, namespace: &str, pod: &str, uid: &str) -> Result<Eviction, ApiError> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        let eviction = json!({
+            "apiVersion": self.eviction_version().await?,
+            "kind": "Eviction",
+            "metadata": { "name": pod, "namespace": namespace },
+            "deleteOptions": { "preconditions": { "uid": uid } },
+        });
+        match self.call(Method::POST, &path, "application/json", Some(&eviction)).await {
+            Ok(_) => Ok(Eviction::Goes),
+            Err(ApiError::Refused { status: StatusCode::TOO_MANY_REQUESTS, message, .. }) => {
+                Ok(Eviction::NotNow(message))
+            }
+            // Gone, or another pod already.
+            Err(ApiError::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. }) => {
+                Ok(Eviction::Goes)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Kubernetes before 1.22 knows evictions by another version.
+    async fn eviction_version(&self) -> Result<String, ApiError> {
+        let known = self.get("/api/v1").await?.unwrap_or_default();
+        let mut resources = known["resources"].as_array().into_iter().flatten();
+        let found = resources.find(|resource| resource["name"] == "pods/eviction");
+        let version = found.and_then(|resource| resource["version"].as_str()).unwrap_or("v1");
+        Ok(format!("policy/{version}"))
+    }
+
+    /// Deletes the object that has this uid; fine if it is gone.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub async fn delete(&self, path: &str, uid: &str) -> Result<(), ApiError> {
+        let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } });
+        match self.call(Method::DELETE, path, "application/json", Some(&options)).await {
+            Ok(_) | Err(ApiError::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. }) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn call(
