@@ -109,8 +109,8 @@ fuzz: setup ## libFuzzer on every decoder and the ledger, SECONDS=60 each; TARGE
 	    $(CARGO_TARGET_DIR)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096; \
 	done
 
-helm-test: ## The chart without a cluster: lint, golden renders, refusals, names, schemas of Kubernetes, alerts on its targets
-	helm/test/run
+helm-test: build ## The chart without a cluster: lint, renders, refusals, accounts, schemas, alerts, and signers under its network rules
+	BIN=$(BIN) helm/test/run
 
 deploy-test: build ## Unit, package, image, bill of materials, playbook
 	BIN=$(BIN) deploy/test

@@ -10,7 +10,8 @@ import tomllib
 import yaml
 
 TEST = pathlib.Path(__file__).resolve().parent
-CHART = TEST.parent / "signonce"
+# Another one to show what a test says of it.
+CHART = pathlib.Path(os.environ.get("SIGNONCE_CHART", TEST.parent / "signonce"))
 TOOLS = pathlib.Path(os.environ.get("SIGNONCE_TOOLS", pathlib.Path.home() / ".cache/signonce/tools"))
 
 

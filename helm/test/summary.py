@@ -38,7 +38,7 @@ def budget(work, name, line):
         return None
     of, lowest = lines[0][1], min(healthy for healthy, _ in lines)
     found = {"of": of, "lowest": lowest}
-    if name == "drain":
+    if name in ("drain", "upgrade", "away"):
         found["verdict"] = "kept" if lowest >= of - 1 else "BROKEN"
     return found
 

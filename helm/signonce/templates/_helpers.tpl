@@ -113,6 +113,12 @@ and uninstalls; whoever changes the values later is told so.
 {{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $drain 20)) -}}
 {{- fail (printf "terminationGracePeriodSeconds is %d, and config.limits.drain_ms takes %d s of it: set it to %d at least, or stopping signers are killed in the middle of answers." (int .Values.terminationGracePeriodSeconds) $drain (add $drain 20)) -}}
 {{- end -}}
+{{- if not .Values.tls.mode -}}
+{{- fail "tls.mode is not set, and nothing is made without certificates that you have chosen: certManager, for Certificates of an issuer of yours (tls.certManager.issuerRef); existing, for Secrets that you make yourself, called NAME-tls-ORDINAL; or trial, for a look around without real keys: a job makes an authority, whose private key stays in a Secret of this namespace" -}}
+{{- end -}}
+{{- if .Values.updateStrategy -}}
+{{- fail "updateStrategy is gone: the StatefulSet's own rolling update restarts a signer while another is away, and then all signing stops. Pods are replaced by a job after each upgrade, one at a time and only while all others are ready. Leave it out; where --reuse-values brings it along, add --set updateStrategy=null" -}}
+{{- end -}}
 {{- if and (eq .Values.tls.mode "certManager") (not .Values.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.mode=certManager needs tls.certManager.issuerRef.name: an issuer whose authority is the signers' and the validators'" -}}
 {{- end -}}
@@ -120,4 +126,24 @@ and uninstalls; whoever changes the values later is told so.
 
 {{- define "signonce.unlockSecret" -}}
 {{- default (printf "%s-unlock" (include "signonce.fullname" .)) .Values.unlock.existingSecret -}}
+{{- end -}}
+
+{{/*
+The account of a job: made before it by the same hooks, and taken away when all of them have succeeded. One that failed
+leaves its account to the next try, which replaces it.
+*/}}
+{{- define "signonce.jobAccount" -}}
+{{- $name := printf "%s-%s" (include "signonce.fullname" .root) .job -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $labels := include "signonce.labels" .root | fromYaml -}}
+{{- $annotations := dict "helm.sh/hook" .hooks "helm.sh/hook-weight" "-10" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}
+{{- $metadata := dict "name" $name "labels" $labels "annotations" $annotations -}}
+{{- $role := dict "apiGroup" "rbac.authorization.k8s.io" "kind" "Role" "name" $name -}}
+{{- $subject := dict "kind" "ServiceAccount" "name" $name "namespace" $namespace -}}
+---
+{{ dict "apiVersion" "v1" "kind" "ServiceAccount" "metadata" $metadata "automountServiceAccountToken" false | toYaml }}
+---
+{{ dict "apiVersion" "rbac.authorization.k8s.io/v1" "kind" "Role" "metadata" $metadata "rules" .rules | toYaml }}
+---
+{{ dict "apiVersion" "rbac.authorization.k8s.io/v1" "kind" "RoleBinding" "metadata" $metadata "roleRef" $role "subjects" (list $subject) | toYaml }}
 {{- end -}}
