@@ -204,13 +204,19 @@ fn fill(path: &Path) {
 
 // What they need.
 
-/// A node as a process of its own: says when it is ready and has as much as the leader, and goes on until it is ended.
+/// A node as a process of its own: says when it is ready and its store has as much as the leader's, and runs until it is
+/// ended.
 async fn run_node(dir: &Path, id: u64) {
     let node = start(dir, id).await;
     let handle = node.handle();
     ready(&handle).await;
     let bytes = || handle.read(|s| [Table::Registry, Table::Ledger].map(|table| s.size(table).bytes));
     while bytes().iter().sum::<u64>() < std::fs::metadata(dir.join("expected")).map_or(0, |m| m.len()) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What was received lies here until it is in the store.
+    let arriving = dir.join(format!("node-{id}/incoming"));
+    while std::fs::read_dir(&arriving).is_ok_and(|mut files| files.next().is_some()) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     println!("{} {}", bytes().iter().sum::<u64>(), peak());
@@ -247,11 +253,12 @@ fn measure(dir: &Path, validators: u32) {
         let mut numbers = line.split_whitespace().map(|n| n.parse::<u64>().expect("a number"));
         [numbers.next(), numbers.next()].map(|n| n.expect("two numbers") >> 20)
     };
-    let (one, two) = (spawn(1), spawn(2));
+    // All at once: of three that restart, each waits for the word of both others.
+    let began = std::time::Instant::now();
+    let [one, two, three] = [1, 2, 3].map(&mut spawn);
     let [state, restart] = said(one);
     let [_, other] = said(two);
-    let began = std::time::Instant::now();
-    let [_, joined] = said(spawn(3));
+    let [_, joined] = said(three);
     let took = began.elapsed().as_secs();
     let leader = ["1", "2"].map(|id| peak_of(children[usize::from(id == "2")].id())).into_iter().max();
     println!(
