@@ -112,7 +112,8 @@ fuzz: setup ## libFuzzer on every decoder and the ledger, SECONDS=60 each; TARGE
 helm-test: build ## The chart without a cluster: lint, renders, refusals, accounts, schemas, alerts, and signers under its network rules
 	BIN=$(BIN) helm/test/run
 
-deploy-test: build ## Unit, package, image, bill of materials, playbook
+deploy-test: build ## Unit, package, image, bill of materials, playbooks on machines of their own
+	@scripts/setup.sh --machines
 	BIN=$(BIN) deploy/test
 
 bench: build ## Latency and throughput next to a bare fsync and a bare signature

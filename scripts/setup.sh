@@ -2,6 +2,7 @@
 # Installs what the build needs and lacks: a C++20 compiler and libclang for RocksDB. Rust itself it only checks.
 # With --monitoring also Prometheus and Alertmanager, for `make monitoring-test`.
 # With --chaos also what its faults need: strace, libfaketime, mkfs.ext4, setpriv.
+# With --machines also what deploy/ansible/test makes machines with: mmdebstrap, iproute2, ssh.
 # With --validator also what the test node of integration/validator needs: protoc, and OpenSSL to link.
 set -euo pipefail
 
@@ -36,6 +37,14 @@ if [ "${1:-}" = --chaos ] && command -v apt-get >/dev/null; then
     PATH=$PATH:/usr/sbin:/sbin command -v $program >/dev/null || missing+=($program)
   done
   compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
+fi
+
+if [ "${1:-}" = --machines ] && command -v apt-get >/dev/null; then
+  # Elsewhere the test says what it lacks and is skipped.
+  packages+=(mmdebstrap iproute2 openssh-client curl python3-venv)
+  for program in mmdebstrap ip ssh ssh-keygen curl; do
+    PATH=$PATH:/usr/sbin:/sbin command -v $program >/dev/null || missing+=($program)
+  done
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then
