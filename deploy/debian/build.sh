@@ -28,7 +28,8 @@ mkdir -p "$root/usr/share/bash-completion/completions" "$root/usr/share/zsh/vend
 
 mkdir -p "$root/DEBIAN"
 install -m755 postinst prerm postrm "$root/DEBIAN/"
-size=$(du -sk --exclude=DEBIAN "$root" | cut -f1)
+# What the files hold, not the blocks that a busy file system has given them so far.
+size=$(du -sk --apparent-size --exclude=DEBIAN "$root" | cut -f1)
 cat >"$root/DEBIAN/control" <<X
 Package: signonce
 Version: $version
