@@ -152,6 +152,14 @@ fn candidate(session: u32, number: u32, side: u8) -> (PayloadKind, Vec<u8>) {
     (PayloadKind::Dispute, [b"DISP".as_slice(), &[valid], &about, &session.to_le_bytes()].concat())
 }
 
+/// An approval of several of a session's candidates at once.
+pub fn approval(session: u32, numbers: &[u32]) -> RawPayload {
+    let count = compact(u32::try_from(numbers.len()).unwrap_or_default());
+    let candidates = numbers.iter().flat_map(|number| hash("candidate", &[session.into(), (*number).into()]));
+    let bytes = b"APPR".iter().copied().chain(count).chain(candidates).chain(session.to_le_bytes());
+    RawPayload::new(PayloadKind::Approval, bytes.collect::<Vec<u8>>())
+}
+
 /// A header with a primary BABE pre-digest; the sides differ in the state root.
 fn header(slot: u64, side: u8) -> Vec<u8> {
     let (primary, authority_index) = (1u8, 0u32);
@@ -236,6 +244,19 @@ mod tests {
                 }
                 _ => assert_eq!(decoded[0].duty(), decoded[1].duty()),
             }
+        }
+    }
+
+    #[test]
+    fn an_approval_takes_the_side_of_the_candidates_that_single_words_are_about() {
+        let about = |payload: RawPayload| match payload.decode(&ChainFormat::default()).unwrap().duty() {
+            Some(Duty::ParaSide { session, candidates, .. }) => (*session, candidates.clone()),
+            other => panic!("{other:?}"),
+        };
+        let (session, both) = about(approval(4, &[5, 6]));
+        for (number, candidate) in [5, 6].into_iter().zip(both) {
+            let place = Place::Candidate { session: 4, number };
+            assert_eq!(about(place.payload(0)), (session, vec![candidate]));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tenants: their limits, their certificates, and what operators see of them. And the nodes' own certificates.
 
 use crate::common::{PATIENCE, World, client, code, code_of, run, until};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use signonce::{
     cli::demo::chain::{self, Flavour},
@@ -12,7 +12,11 @@ use signonce_protocol::{
     client::{ClientError, SignerClient},
     rpc::{ErrorCode, SignReply},
 };
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 fn vote(round: u64) -> RawPayload {
     chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, Flavour(0))
@@ -121,6 +125,63 @@ fn replace(path: &Path, contents: &[u8]) {
     fs::rename(&fresh, path).unwrap();
 }
 
+/// A new certificate for a node, which ends earlier than the one it has, with a new key.
+struct Renewed(Vec<(PathBuf, Vec<u8>)>);
+
+impl Renewed {
+    /// Puts both into the node's files, as careful tools do.
+    fn put(&self) {
+        self.0.iter().for_each(|(path, contents)| replace(path, contents));
+    }
+}
+
+async fn renewed(world: &World, node: u64) -> Renewed {
+    let (certs, out) = (world.scratch("cluster/certs"), world.scratch("renewed"));
+    let cluster = world.cluster.admin(node).status().await.unwrap().cluster;
+    let (id, dir, to) = (node.to_string(), certs.display().to_string(), out.display().to_string());
+    let issue = ["certs", "issue", "node", "--id", &id, "--cluster", &cluster, "--host", "127.0.0.1"];
+    let issued = run(&[&issue[..], &["--days", "30", "--dir", &dir, "--out", &to]].concat());
+    assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
+    let names = [format!("node-{node}-key.pem"), format!("node-{node}.pem")];
+    Renewed(names.map(|name| (certs.join(&name), fs::read(out.join(&name)).unwrap())).into())
+}
+
+fn pid(world: &World, node: u64) -> Pid {
+    Pid::from_raw(world.cluster.pid(node).unwrap().try_into().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_file_descriptors_keeps_its_certificates_and_takes_new_ones_over_once_it_has_some() {
+    let world = World::start(&["v1"]).await;
+    let admin = world.cluster.admin(3);
+    let tls = async || admin.status().await.unwrap().tls.unwrap();
+    let before = tls().await;
+    let v1 = world.client_of("v1", 3);
+    sign(&world, &v1, 1).await.unwrap();
+
+    // What is open stays open, and nothing more can be opened.
+    let set = |limit| prlimit(Some(pid(&world, 3)), Resource::Nofile, limit).unwrap();
+    let renewed = renewed(&world, 3).await;
+    let enough = set(Rlimit { current: Some(0), maximum: getrlimit(Resource::Nofile).maximum });
+    renewed.put();
+    kill_process(pid(&world, 3), Signal::HUP).unwrap();
+    until("the log says that the files cannot be read", async || {
+        let log = fs::read_to_string(world.cluster.log_path(3)).unwrap();
+        log.contains("new certificates cannot be used").then_some(())
+    })
+    .await;
+    sign(&world, &v1, 2).await.expect("an open connection goes on");
+
+    set(enough);
+    let now = until("they are in use, with no further sign", async || {
+        let now = admin.status().await.ok()?.tls.unwrap();
+        (now.certificate_ends < before.certificate_ends).then_some(now)
+    })
+    .await;
+    assert_eq!(now.not_reloaded, None);
+    sign(&world, &world.client_of("v1", 3), 3).await.expect("and new ones come");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_takes_new_certificates_over_and_goes_on_with_the_old_if_they_are_broken() {
     let world = World::start(&["v1"]).await;
@@ -129,7 +190,7 @@ async fn a_node_takes_new_certificates_over_and_goes_on_with_the_old_if_they_are
     let before = tls().await;
     assert_eq!(before.not_reloaded, None);
     let certs = world.scratch("cluster/certs");
-    let (cert, key) = (certs.join("node-3.pem"), certs.join("node-3-key.pem"));
+    let cert = certs.join("node-3.pem");
     let good = fs::read(&cert).unwrap();
 
     // By itself, and without losing what it has.
@@ -148,17 +209,8 @@ async fn a_node_takes_new_certificates_over_and_goes_on_with_the_old_if_they_are
     until("the good one is back", async || tls().await.not_reloaded.is_none().then_some(())).await;
 
     // A new certificate with a new key, at once on SIGHUP.
-    let (dir, out) = (certs.display().to_string(), world.scratch("renewed"));
-    let cluster = admin.status().await.unwrap().cluster;
-    let issue = ["certs", "issue", "node", "--id", "3", "--cluster", &cluster, "--host", "127.0.0.1"];
-    let to = out.display().to_string();
-    let issued = run(&[&issue[..], &["--days", "30", "--dir", &dir, "--out", &to]].concat());
-    assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
-    replace(&key, &fs::read(out.join("node-3-key.pem")).unwrap());
-    replace(&cert, &fs::read(out.join("node-3.pem")).unwrap());
-    let pid = world.cluster.pid(3).unwrap();
-    let hang_up = || kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::HUP).unwrap();
-    hang_up();
+    renewed(&world, 3).await.put();
+    kill_process(pid(&world, 3), Signal::HUP).unwrap();
     let now = until("it is in use", async || {
         Some(tls().await).filter(|now| now.certificate_ends < before.certificate_ends)
     })

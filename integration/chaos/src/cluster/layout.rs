@@ -1,7 +1,7 @@
 //! How a cluster comes to be on disk: `signonce dev` of the program under test makes certificates, stores, chain and
 //! keys; then the nodes' configurations are changed so that their ways to each other lead through us.
 
-use super::{Cluster, Key, LOOK, Plan, SLOT_MS, client_name, tail};
+use super::{Cluster, GUEST, Key, LOOK, Plan, SLOT_MS, client_name, tail};
 use crate::{
     net::{packets::Packets, proxy::Proxy},
     process::{CommandLine, Signal, ended},
@@ -109,7 +109,8 @@ pub(super) async fn lay_out(plan: &Plan, dir: &Path) -> anyhow::Result<Ready> {
     {
         words.extend([flag.into(), value.to_string().into()]);
     }
-    (1..=plan.clients).for_each(|n| words.extend(["--client".into(), client_name(n).into()]));
+    let clients = (1..=plan.clients).map(client_name).chain([GUEST.into()]);
+    clients.for_each(|name| words.extend(["--client".into(), name.into()]));
     let dev = CommandLine::new(words).start(&out)?;
     let deadline = Instant::now() + LAYOUT;
     let line = loop {
@@ -133,16 +134,23 @@ pub(super) async fn lay_out(plan: &Plan, dir: &Path) -> anyhow::Result<Ready> {
     Ok(ready)
 }
 
-/// A storm asks more than a cluster is patient with by default; what it is about is not that. A program from before
-/// there were limits has none to lift.
+/// A storm asks more than a cluster is patient with by default; what it is about is not that. The guest may ask what a
+/// client may by default.
 async fn lift_limits(plan: &Plan, admin: &str) -> anyhow::Result<()> {
-    const MOST: &str = "1000000";
-    let words = ["clients", "limits", "--everyone", "--yes", "--admin", admin];
-    let numbers = ["--per-second", MOST, "--burst", MOST, "--in-flight", MOST];
-    let done = tokio::process::Command::new(&plan.binary).args(words).args(numbers).output().await?;
+    limit(plan, admin, &["--everyone"], ["1000000"; 3]).await?;
+    limit(plan, admin, &[GUEST], ["1000", "2000", "256"]).await
+}
+
+/// A program from before there were limits has none.
+async fn limit(plan: &Plan, admin: &str, who: &[&str], limits: [&str; 3]) -> anyhow::Result<()> {
+    let [per_second, burst, in_flight] = limits;
+    let numbers = ["--per-second", per_second, "--burst", burst, "--in-flight", in_flight];
+    let mut command = tokio::process::Command::new(&plan.binary);
+    command.args(["clients", "limits"]).args(who).args(numbers).args(["--yes", "--admin", admin]);
+    let done = command.output().await?;
     let said = String::from_utf8_lossy(&done.stderr);
     let unknown = said.contains("unrecognized subcommand") || said.contains("feature level");
-    ensure!(done.status.success() || unknown, "the limits of clients are not lifted: {said}");
+    ensure!(done.status.success() || unknown, "the limits of clients are not set: {said}");
     Ok(())
 }
 

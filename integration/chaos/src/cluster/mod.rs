@@ -39,6 +39,9 @@ const LOOK: Duration = Duration::from_millis(25);
 /// Slots of the chain: short, so that many are seen.
 pub const SLOT_MS: u64 = 1_000;
 
+/// The client that is held to what clients may ask by default. It has every right.
+pub const GUEST: &str = "guest";
+
 /// What carries bytes between the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -57,7 +60,8 @@ pub struct Plan {
     pub nodes: u64,
     /// Validators, with a set of session keys each.
     pub validators: u64,
-    /// Clients, each with every right.
+    /// Clients, each with every right and no limit. One more with the limits that clients have by default is
+    /// [`GUEST`].
     pub clients: u64,
     /// What carries bytes between the nodes.
     pub network: Network,
@@ -284,11 +288,52 @@ impl Cluster {
         CommandLine::new(std::iter::once(program).chain(words).chain(config)).run()
     }
 
+    /// The same on a runtime's worker, for a command that takes a while.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn long_command(&self, id: u64, words: &[&str]) -> anyhow::Result<String> {
+        tokio::task::block_in_place(|| self.command(id, words))
+    }
+
     /// The memory that a node's process has.
     pub fn resident_bytes(&self, id: u64) -> Option<u64> {
+        self.memory(id, "VmRSS:")
+    }
+
+    /// The most memory that a node's process has had since it started, or since [`Self::forget_peak`].
+    pub fn peak_bytes(&self, id: u64) -> Option<u64> {
+        self.memory(id, "VmHWM:")
+    }
+
+    /// The most memory of a node's process is what it has now: opening its sealed identity takes hundreds of megabytes for
+    /// a moment.
+    ///
+    /// # Errors
+    /// If the kernel does not let us, or the node does not run.
+    pub fn forget_peak(&self, id: u64) -> anyhow::Result<()> {
+        let pid = self.node(id).pid().with_context(|| format!("node {id} does not run"))?;
+        let path = format!("/proc/{pid}/clear_refs");
+        // See proc_pid_clear_refs(5).
+        fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
+    }
+
+    fn memory(&self, id: u64, field: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.node(id).pid()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    }
+
+    /// The sum of the samples whose series begin so, as a scrape of a node shows them.
+    ///
+    /// # Errors
+    /// If the node does not answer, or shows no such series.
+    pub async fn sample(&self, id: u64, series: &str) -> anyhow::Result<f64> {
+        let answer = get(self.node(id).metrics, "/metrics").await;
+        let answer = answer.map_err(|why| anyhow::anyhow!("a scrape of node {id}: {why}"))?;
+        let samples = answer.lines().filter(|line| line.starts_with(series));
+        let values = samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.reduce(|a, b| a + b).with_context(|| format!("node {id} shows no series {series}"))
     }
 
     /// Sends a signal to a node.
@@ -385,11 +430,28 @@ impl Cluster {
         addresses: impl IntoIterator<Item = SocketAddr>,
         timeouts: Timeouts,
     ) -> anyhow::Result<SignerClient> {
+        self.client_named(&client_name(number), addresses, timeouts)
+    }
+
+    /// The client with the default limits, of some nodes.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub fn guest(&self, nodes: &[u64], timeouts: Timeouts) -> anyhow::Result<SignerClient> {
+        self.client_named(GUEST, nodes.iter().map(|id| self.node(*id).client), timeouts)
+    }
+
+    fn client_named(
+        &self,
+        name: &str,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        timeouts: Timeouts,
+    ) -> anyhow::Result<SignerClient> {
         let certs = self.dir.join("certs");
         let tls = TlsSource::Files {
             ca: self.ca.clone(),
-            cert: certs.join(format!("client-{}.pem", client_name(number))),
-            key: certs.join(format!("client-{}-key.pem", client_name(number))),
+            cert: certs.join(format!("client-{name}.pem")),
+            key: certs.join(format!("client-{name}-key.pem")),
         };
         let urls = addresses.into_iter().map(|address| format!("https://{address}")).collect();
         Ok(SignerClient::new(ClientConfig { urls, tls, timeouts })?)
@@ -442,21 +504,26 @@ pub fn client_name(number: u64) -> String {
 
 /// What `/readyz` at an address says.
 async fn probe(address: SocketAddr) -> Result<(), String> {
+    let answer = get(address, "/readyz").await?;
+    if answer.starts_with("HTTP/1.1 200") {
+        return Ok(());
+    }
+    let body = answer.split_once("\r\n\r\n").map_or(answer.as_str(), |(_, body)| body);
+    Err(body.trim().replace('\n', "; "))
+}
+
+/// The answer to a plain request, with its head.
+async fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     let get = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
     let answer = timeout(PROBE, get).await.map_err(|_| "its probe does not answer".to_owned())?;
-    let answer = answer.map_err(|error| error.to_string())?;
-    if answer.starts_with("HTTP/1.1 200") {
-        return Ok(());
-    }
-    let body = answer.split_once("\r\n\r\n").map_or(answer.as_str(), |(_, body)| body);
-    Err(body.trim().replace('\n', "; "))
+    answer.map_err(|error| error.to_string())
 }
 
 /// The last lines of a log.

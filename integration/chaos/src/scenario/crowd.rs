@@ -22,6 +22,9 @@ const SILENT: [usize; 3] = [2_000, 400, 100];
 const AGAIN: Duration = Duration::from_millis(100);
 /// Connections of the client that asks without end, and its questions on each at a time.
 const GREEDY: (usize, usize) = (8, 32);
+/// What a node may have more than before: a request and an answer for each question that is open, and what an allocator
+/// keeps of it.
+const MEMORY_MORE: u64 = 64 << 20;
 /// How long a new client may take to be served by a crowded node: the time that it needs anyway, and much more.
 const NEW_CLIENT: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
@@ -64,12 +67,13 @@ pub(super) async fn strangers(world: &mut World) -> anyhow::Result<()> {
 /// served meanwhile, and the node's memory stays what it was.
 pub(super) async fn greedy(world: &mut World) -> anyhow::Result<()> {
     let node = world.victim().await?;
-    let before = world.cluster.resident_bytes(node);
+    world.cluster.forget_peak(node)?;
+    let before = world.cluster.peak_bytes(node).unwrap_or_default();
     world.fault(format!("a client asks node {node} for lists without end"));
     let (connections, at_a_time) = GREEDY;
     let mut asking = JoinSet::new();
     for _ in 0..connections {
-        let client = world.cluster.client(2, &[node], STRANGER)?;
+        let client = world.cluster.guest(&[node], STRANGER)?;
         let follower = client.clone();
         asking.spawn(async move {
             loop {
@@ -90,13 +94,19 @@ pub(super) async fn greedy(world: &mut World) -> anyhow::Result<()> {
         most = most.max(begun.elapsed());
     }
     world.serves("beside a greedy client").await?;
-    let after = world.cluster.resident_bytes(node);
+    let most_memory = world.cluster.peak_bytes(node).unwrap_or_default();
     world.say(format!(
-        "others were served within {} ms, the node's memory went from {} to {} MiB",
+        "others were served within {} ms, the node's memory went from {} to {} MiB at most",
         most.as_millis(),
-        before.unwrap_or_default() >> 20,
-        after.unwrap_or_default() >> 20
+        before >> 20,
+        most_memory >> 20
     ));
+    if most_memory > before + MEMORY_MORE {
+        world.violation(format!(
+            "a greedy client took {} MiB of node {node}'s memory",
+            (most_memory - before) >> 20
+        ));
+    }
     asking.shutdown().await;
     world.settle().await
 }

@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Mix,
     Strangers,
     Greedy,
+    FullState,
+    Refusals,
     AllOldData,
 }
 
@@ -194,6 +196,20 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Greedy,
     },
     Scenario {
+        name: "full-state",
+        about: "a tenant fills its para key while a member is away, which comes back by way of a snapshot",
+        needs: &[],
+        nodes: 3,
+        kind: Kind::FullState,
+    },
+    Scenario {
+        name: "refusals",
+        about: "a tenant is refused hundreds of times a second, in every way",
+        needs: &[],
+        nodes: 3,
+        kind: Kind::Refusals,
+    },
+    Scenario {
         name: "all-old-data",
         about: "older copies put back on every node at once: clients tell, keys are halted, an operator raises them",
         needs: &[],
@@ -210,6 +226,9 @@ impl Scenario {
         }
         if self.kind == Kind::Drop && network == Some(Network::Proxies) {
             return Some("proxies have no packets to lose".into());
+        }
+        if self.kind == Kind::FullState && network == Some(Network::Packets) {
+            return Some("a member is cut off from before its start, by way of the proxies".into());
         }
         if self.kind == Kind::Twins && network == Some(Network::Packets) {
             return Some("a copy takes an address by way of the proxies".into());

@@ -13,6 +13,7 @@ mod log_readers;
 mod memory;
 mod network;
 mod process;
+mod tenant;
 mod upgrade;
 mod world;
 
@@ -158,8 +159,8 @@ impl Scenario {
         let plan = Plan {
             binary: self.first_binary(settings),
             nodes: outcome.nodes,
-            // The last one's GRANDPA key measures outages.
-            validators: 7,
+            // The last one's keys are the guest's; the GRANDPA key of the one before measures outages.
+            validators: 8,
             clients: outcome.clients,
             network: settings.network.unwrap_or(self.network()),
         };
@@ -222,6 +223,10 @@ impl Scenario {
             Kind::LogReaders => log_readers::prepare(cluster),
             Kind::ClockJumps => clock::prepare(cluster),
             Kind::Upgrade => upgrade::prepare(cluster),
+            Kind::Refusals => {
+                tenant::prepare(cluster);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

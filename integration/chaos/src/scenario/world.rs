@@ -1,6 +1,6 @@
 //! A cluster under storm while faults are made: what every scenario does alike.
 
-use super::{Kind, clock, crowd, disk, log_readers, memory, network, process, upgrade};
+use super::{Kind, clock, crowd, disk, log_readers, memory, network, process, tenant, upgrade};
 use crate::{cluster::Cluster, process::Signal, storm::Storm};
 use anyhow::Context as _;
 use rand::{RngExt as _, seq::IndexedRandom as _};
@@ -143,6 +143,8 @@ impl World {
             Kind::Twins => memory::twins(self).await,
             Kind::Strangers => crowd::strangers(self).await,
             Kind::Greedy => crowd::greedy(self).await,
+            Kind::FullState => tenant::fill_state(self).await,
+            Kind::Refusals => tenant::be_refused(self).await,
             Kind::Mix => {
                 const OF: [Kind; 6] = [
                     Kind::KillLeader,
