@@ -5,10 +5,13 @@ use signonce_core::replica::fence::{ClusterId, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
 use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, RequestId};
-use signonce_protocol::{Digest, Duty, KeyId, KeyType, NodeId, PublicKey, Slot};
+use signonce_protocol::{
+    CandidateHash, Digest, Duty, KeyId, KeyType, NodeId, PublicKey, SessionIndex, Side, Slot,
+};
 use std::collections::BTreeMap;
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+const LOG_BYTES_MAX: usize = 1 << 20;
 
 fn life(node: NodeId) -> Life {
     Life { incarnation: node.0, boot: 1 }
@@ -24,7 +27,7 @@ fn open(node: NodeId, disk: &DiskImage) -> Replica {
         election_ticks: 10,
         heartbeat_ticks: 2,
         seed: node.0,
-        log_bytes_max: 1 << 20,
+        log_bytes_max: LOG_BYTES_MAX,
     };
     Replica::open(config, disk, None, slog::Logger::root(slog::Discard, slog::o!()))
         .expect("the disk is sound")
@@ -80,7 +83,10 @@ impl Node {
         match op {
             DiskOp::Put(table, key, value) => drop(self.rows.insert((table, key), value)),
             DiskOp::Delete(table, key) => drop(self.rows.remove(&(table, key))),
-            DiskOp::DeleteRange(..) | DiskOp::Clear(_) => unreachable!("nothing is compacted here"),
+            DiskOp::DeleteRange(table, from, to) => {
+                self.rows.retain(|(of, key), _| *of != table || !(&from..&to).contains(&key));
+            }
+            DiskOp::Clear(_) => unreachable!("nobody here takes a snapshot"),
         }
     }
 
@@ -192,6 +198,22 @@ fn change(asked_at: NodeId, seq: u64) -> Command {
     Command::Change { request, actor: "test".into(), time_ms: 0, change }
 }
 
+/// As large as an entry can be: all that fits into one, each about as many candidates as an approval can have.
+fn approvals(asked_at: NodeId, first: u64) -> Command {
+    let key = KeyId {
+        key_type: KeyType::Para,
+        public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes are a public key"),
+    };
+    let one = |seq: u64| {
+        let request = RequestId { node: asked_at, boot: 1, seq };
+        let candidates = (0..16).map(|n| CandidateHash([n; 32])).collect();
+        let duty = Duty::ParaSide { session: SessionIndex(1), candidates, side: Side::Valid };
+        let claim = Claim { key, client: ClientId(1), duty, digest: Digest([0; 32]), time_ms: 0 };
+        ClaimRequest { request, claim }
+    };
+    Command::Claims((first..first + 256).map(one).collect())
+}
+
 fn others(leader: NodeId) -> [NodeId; 2] {
     let others: Vec<NodeId> = NODES.into_iter().filter(|node| *node != leader).collect();
     [others[0], others[1]]
@@ -296,4 +318,26 @@ fn a_node_that_ends_before_the_tick_applies_again_what_its_log_holds() {
     assert!(now.applied > was.applied, "with the entry of the leader after it");
     let all = NODES.map(|node| cluster.at(node).replica.status()).map(|s| (s.applied, s.state_hash));
     assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+}
+
+#[test]
+fn a_log_of_a_few_large_entries_is_shortened_as_well() {
+    let (mut cluster, leader) = Cluster::formed();
+    let mut largest = 0;
+    for n in 0..60 {
+        let before = cluster.at(leader).replica.status().log_bytes;
+        cluster.at(leader).replica.propose(&approvals(leader, 256 * n)).expect("it leads");
+        cluster.settle();
+        cluster.tick();
+        for node in NODES {
+            let bytes = cluster.at(node).replica.status().log_bytes;
+            largest = largest.max(bytes.saturating_sub(before));
+            assert!(bytes <= 2 * LOG_BYTES_MAX + largest, "node {node}, entry {n}: {bytes} bytes");
+        }
+    }
+    assert!(largest > 100_000, "{largest}");
+    // What is kept is read back.
+    let disk = cluster.at(leader).disk();
+    let bytes = cluster.at(leader).replica.status().log_bytes;
+    assert_eq!(open(leader, &disk).status().log_bytes, bytes);
 }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Entries that stay in the log when it is compacted, so that a follower a little behind needs no snapshot.
 const KEEP_ENTRIES: u64 = if cfg!(signonce_sim) { 16 } else { 1_000 };
+/// Unless they are larger than the log's limit, and this: with 256 claims of parachain work an entry has 160 KB.
+const KEEP_BYTES: usize = if cfg!(signonce_sim) { 4 << 10 } else { 1 << 20 };
 
 /// The version of what stands for a state whose records travel beside the snapshot: its hash. Since [`GUARDED_LEVEL`];
 /// the other versions are those of whole states.
@@ -164,19 +166,25 @@ impl Replica {
     }
 
     /// Shortens the log once it is over its limit: to the slowest live follower, or without regard to followers once
-    /// it is over twice the limit.
+    /// it is over twice the limit. The newest entries stay, unless they alone are too large.
     fn compact(&mut self, applied: u64, batch: &mut DiskBatch) {
-        let (limit, bytes) = (self.config.log_bytes_max, self.raft.store().bytes());
-        if bytes <= limit || self.raft.store().len() as u64 <= KEEP_ENTRIES {
+        let (limit, store) = (self.config.log_bytes_max, self.raft.store());
+        let bytes = store.bytes();
+        if bytes <= limit {
             return;
         }
-        let mut upto = applied.saturating_sub(KEEP_ENTRIES);
-        if bytes <= 2 * limit {
+        let upto = if store.len() as u64 <= KEEP_ENTRIES {
+            let limit = limit.max(KEEP_BYTES);
+            if bytes <= 2 * limit {
+                return;
+            }
+            store.surplus(limit).min(applied)
+        } else if bytes <= 2 * limit {
             let slowest = self.followers().iter().filter(|f| f.active).map(|f| f.matched.0).min();
-            upto = upto.min(slowest.unwrap_or(u64::MAX));
+            applied.saturating_sub(KEEP_ENTRIES).min(slowest.unwrap_or(u64::MAX))
         } else {
-            upto = applied;
-        }
+            applied
+        };
         self.raft.mut_store().compact(upto, batch);
     }
 

@@ -188,6 +188,18 @@ impl MemLog {
         }
     }
 
+    /// Up to where the log has to be forgotten so that the rest has `bytes` at most.
+    pub(super) fn surplus(&self, bytes: usize) -> u64 {
+        let (mut left, mut upto) = (self.bytes, self.truncated.index);
+        for stored in &self.entries {
+            if left <= bytes {
+                break;
+            }
+            (left, upto) = (left - stored.bytes, stored.entry.index);
+        }
+        upto
+    }
+
     /// Forgets entries up to and including `index`.
     pub(super) fn compact(&mut self, index: u64, batch: &mut DiskBatch) {
         let Some(point) = self.point(index).filter(|p| p.index > self.truncated.index) else { return };
@@ -360,6 +372,18 @@ mod tests {
         assert_eq!(log.term(7).unwrap(), 3);
         assert_eq!(log.first_index().unwrap(), 8);
         assert!(log.entries(7, 9, None, GetEntriesContext::empty(false)).is_err());
+    }
+
+    #[test]
+    fn what_a_log_has_too_much_of_are_its_oldest_entries() {
+        let mut log = start();
+        log.append(&[entry(6, 1), entry(7, 3), entry(8, 3)], &mut DiskBatch::default());
+        let all = log.bytes();
+        assert_eq!(log.surplus(all), 5, "nothing");
+        assert_eq!(log.surplus(all - 1), 6);
+        assert_eq!(log.surplus(0), 8);
+        log.compact(log.surplus(all - 1), &mut DiskBatch::default());
+        assert!(log.bytes() < all && log.get(7).is_some());
     }
 
     #[test]

@@ -66,6 +66,8 @@ const ROW_BYTES: f64 = 256.0;
 /// The bytes of a side.
 const SIDE_BYTES: f64 = 6.0;
 
+/// What a node has of its log in memory: twice the limit, and what comes before it is next looked at.
+const LOG_BYTES: f64 = 9.0 * 1_048_576.0;
 /// What a node may have more than before, in MiB: twice the log's limit (8), memtables (8) and blocks of the store (4), a
 /// snapshot's parts on their way to two peers (3), the filled state twice (4), the tenant's connections with what they
 /// have open (9), and as much again because an allocator keeps what was freed.
@@ -183,7 +185,12 @@ async fn is_bounded(world: &mut World, node: u64) -> anyhow::Result<()> {
     let series = |what| format!("signonce_state_{what}{{table=\"watermarks\"}}");
     let rows = world.cluster.sample(node, &series("rows")).await?;
     let bytes = world.cluster.sample(node, &series("bytes")).await?;
-    world.say(format!("node {node}: {rows} records of watermarks with {bytes} bytes"));
+    let log = world.cluster.sample(node, "signonce_raft_log_bytes").await?;
+    world.say(format!("node {node}: {rows} records of watermarks with {bytes} bytes; {log} bytes of log"));
+    if log > LOG_BYTES {
+        world
+            .violation(format!("node {node} has {log} bytes of its log in memory, and may have {LOG_BYTES}"));
+    }
     if rows > f64::from(rows_most) || bytes > bytes_most {
         world.violation(format!(
             "node {node} has {rows} records of watermarks, {bytes} bytes; all keys together may have {rows_most}, \
