@@ -296,14 +296,11 @@ impl Cluster {
         tokio::task::block_in_place(|| self.command(id, words))
     }
 
-    /// The memory that a node's process has.
-    pub fn resident_bytes(&self, id: u64) -> Option<u64> {
-        self.memory(id, "VmRSS:")
-    }
-
     /// The most memory that a node's process has had since it started, or since [`Self::forget_peak`].
     pub fn peak_bytes(&self, id: u64) -> Option<u64> {
-        self.memory(id, "VmHWM:")
+        let status = fs::read_to_string(format!("/proc/{}/status", self.node(id).pid()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
     }
 
     /// The most memory of a node's process is what it has now: opening its sealed identity takes hundreds of megabytes for
@@ -316,12 +313,6 @@ impl Cluster {
         let path = format!("/proc/{pid}/clear_refs");
         // See proc_pid_clear_refs(5).
         fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
-    }
-
-    fn memory(&self, id: u64, field: &str) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.node(id).pid()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
     }
 
     /// The sum of the samples whose series begin so, as a scrape of a node shows them.
