@@ -4,7 +4,8 @@
 //!
 //! 1. Every signature verifies; a duty has one statement and a payload one signature, whoever received them.
 //! 2. A refusal for equivocation names a payload that somebody had asked for before, that contends with the refused
-//!    one, and that turns out to be the signed one. A refusal below the watermark is right only where the key may
+//!    one, and that turns out to be the signed one; of a parachain candidate's sides, one that anybody took on the
+//!    other. A refusal below the watermark is right only where the key may
 //!    have forgotten: as many newer steps were asked for as it keeps. A refusal for the slot is right only from the
 //!    fence on, by a clock that is near the true one (save where clocks are made to lie). No other refusal is ever
 //!    right: every question asked here is one that an honest validator may ask.
@@ -66,6 +67,8 @@ pub struct Ask {
     pub client: String,
     /// Its place in the order of all questions and answers.
     begun: u64,
+    /// Its place among the key's questions.
+    nth: u64,
     asked: Moment,
 }
 
@@ -182,7 +185,8 @@ pub struct Figures {
 #[derive(Debug, Default)]
 struct Duty {
     asked: BTreeSet<u8>,
-    granted: BTreeSet<u8>,
+    /// By payload: the place of the latest question that was granted among the key's.
+    granted: BTreeMap<u8, u64>,
     signed: BTreeMap<u8, Vec<u8>>,
     /// The payload that refusals name as the signed one.
     named: Option<u8>,
@@ -196,6 +200,8 @@ pub struct Checker {
     keys: Vec<KeyFacts>,
     duties: HashMap<(usize, Place), Duty>,
     steps: HashMap<usize, BTreeSet<(u64, u64)>>,
+    /// Questions of each key.
+    asked: HashMap<usize, u64>,
     /// Orders questions and answers.
     clock: u64,
     clocks_lie: bool,
@@ -219,6 +225,7 @@ impl Checker {
             keys,
             duties: HashMap::new(),
             steps: HashMap::new(),
+            asked: HashMap::new(),
             clock: 0,
             clocks_lie,
             strangers: HashSet::new(),
@@ -243,7 +250,9 @@ impl Checker {
         self.clock += 1;
         self.duties.entry((key, place)).or_default().asked.insert(side);
         self.steps.entry(key).or_default().insert(place.step());
-        Ask { key, place, side, client: client.to_owned(), begun: self.clock, asked: now }
+        let nth = self.asked.entry(key).or_default();
+        *nth += 1;
+        Ask { key, place, side, client: client.to_owned(), begun: self.clock, nth: *nth, asked: now }
     }
 
     /// It was answered.
@@ -423,7 +432,10 @@ impl Checker {
             if self.strangers.contains(&ask.client) {
                 faults.push(Fault::GrantedByStranger { side });
             }
-            if !duty.granted.insert(side) {
+            // What it has forgotten by now, at the latest, when nobody asked for the same meanwhile.
+            let asked = self.asked.get(&key).copied().unwrap_or_default();
+            let forgotten = |first| place.bytes_kept().is_some_and(|kept| asked - first >= kept);
+            if duty.granted.insert(side, ask.nth).is_some_and(|first| !forgotten(first)) {
                 faults.push(Fault::GrantedTwice { side });
             }
             if duty.below.is_some_and(|below| below < ask.begun) {
@@ -436,15 +448,22 @@ impl Checker {
     fn equivocation(&mut self, ask: &Ask, digest: Option<[u8; 32]>) -> Option<Fault> {
         let Ask { key, place, side, .. } = *ask;
         let duty = self.duties.entry((key, place)).or_default();
-        let named = duty.asked.iter().copied().find(|asked| Some(place.digest(*asked)) == digest);
-        let Some(named) = named.filter(|named| !place.agree(*named, side)) else {
-            return Some(Fault::RefusedForNothing { side });
+        let contend: Vec<u8> =
+            duty.asked.iter().copied().filter(|asked| !place.agree(*asked, side)).collect();
+        // Of a side that was taken, nobody knows any more by which payload.
+        let may_be = |asked: &u8| match digest {
+            Some(digest) => place.digest(*asked) == digest,
+            None => matches!(place, Place::Candidate { .. }),
         };
+        let named: Vec<u8> = contend.into_iter().filter(may_be).collect();
+        let Some(&one) = named.first() else { return Some(Fault::RefusedForNothing { side }) };
         let said = duty.signed.keys().copied().chain(duty.named);
-        if let Some(signed) = said.into_iter().find(|said| !place.agree(*said, named)) {
-            return Some(Fault::RefusedForAnother { named, signed });
+        if let Some(signed) = said.into_iter().find(|said| !place.agree(*said, one)) {
+            return Some(Fault::RefusedForAnother { named: one, signed });
         }
-        duty.named.get_or_insert(named);
+        if named.len() == 1 {
+            duty.named.get_or_insert(one);
+        }
         None
     }
 

@@ -296,3 +296,40 @@ fn what_a_set_back_cluster_says_twice_is_noted_until_the_key_is_halted_and_found
     world.hear(&ask, &world.granted(next, 1));
     assert_eq!(world.faults()[1], Fault::TwoPayloads { first: 0, second: 1 });
 }
+
+#[test]
+fn a_refused_side_needs_no_digest_but_somebody_who_took_the_other() {
+    let place = Place::Candidate { session: 1, number: 1 };
+    let refusal = refused(ErrorCode::Equivocation, None, None);
+    let mut world = World::new();
+    let [valid, backing] = [0, 2].map(|side| world.ask(place, side));
+    world.hear(&valid, &refusal);
+    assert_eq!(world.faults(), [Fault::RefusedForNothing { side: 0 }], "nobody was against it");
+    let against = world.ask(place, 1);
+    world.hear(&backing, &refusal);
+    assert_eq!(world.faults().len(), 1);
+    world.hear(&against, &refusal);
+    assert_eq!(world.faults()[1], Fault::RefusedForAnother { named: 0, signed: 1 }, "both sides are refused");
+
+    let ask = World::new().ask(PLACE, 0);
+    let mut world = World::new();
+    world.ask(PLACE, 1);
+    world.hear(&ask, &refusal);
+    assert_eq!(world.faults(), [Fault::RefusedForNothing { side: 0 }], "a vote's refusal names the other");
+}
+
+#[test]
+fn a_side_may_be_granted_again_only_once_its_bytes_may_be_forgotten() {
+    for (more, right) in [(510, false), (511, true)] {
+        let mut world = World::new();
+        let place = Place::Candidate { session: 1, number: 1 };
+        let ask = world.ask(place, 0);
+        world.hear(&ask, &world.granted(place, 0));
+        for number in 2..2 + more {
+            world.ask(Place::Candidate { session: 1, number }, 0);
+        }
+        let again = world.ask(place, 0);
+        world.hear(&again, &world.granted(place, 0));
+        assert_eq!(world.faults().is_empty(), right, "{more}");
+    }
+}

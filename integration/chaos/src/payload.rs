@@ -77,6 +77,12 @@ impl Place {
         }
     }
 
+    /// After how many more signatures of its key the same payload may be granted as new again, as the signer's
+    /// documentation says: of sides it keeps no bytes for longer. Elsewhere never.
+    pub fn bytes_kept(&self) -> Option<u64> {
+        matches!(self, Self::Candidate { .. }).then_some(512)
+    }
+
     /// How many different payloads contend for it.
     pub const SIDES: u8 = 3;
 

@@ -214,12 +214,21 @@ async fn come_back_far_behind(world: &mut World, node: u64) -> anyhow::Result<u6
         ensure!(begun.elapsed() < READY_WITHIN, "node {node} does not come up");
         sleep(AGAIN).await;
     }
+    let leader = world.cluster.leader(&[node], READY_WITHIN).await?;
+    let committed = world.cluster.sample(leader, "signonce_raft_applied_index").await?;
     world.cluster.forget_peak(node)?;
     let base = world.cluster.peak_bytes(node).with_context(|| format!("node {node} does not run"))?;
     world.cluster.links.heal();
     let begun = Instant::now();
     world.cluster.wait_ready(&[node], READY_WITHIN).await.context("after coming back far behind")?;
-    world.say(format!("node {node} is back within {} ms", begun.elapsed().as_millis()));
+    while world.cluster.sample(node, "signonce_raft_applied_index").await? < committed {
+        ensure!(begun.elapsed() < READY_WITHIN, "node {node} does not get the others' state");
+        sleep(AGAIN).await;
+    }
+    world.say(format!(
+        "node {node} is back, with the state of the others, within {} ms",
+        begun.elapsed().as_millis()
+    ));
     Ok(base)
 }
 
