@@ -11,13 +11,16 @@ use std::{
 };
 use tokio::{
     io::AsyncReadExt as _,
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 /// Connections that say nothing: to the port for clients, for peers, for scrapes.
 const SILENT: [usize; 3] = [2_000, 400, 100];
+/// They come from so many addresses, and the clients from another: whoever shares an address with strangers shares their
+/// places.
+const ADDRESSES: usize = 8;
 /// How long after being hung up on they come again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Connections of the client that asks without end, and its questions on each at a time.
@@ -43,7 +46,7 @@ pub(super) async fn strangers(world: &mut World) -> anyhow::Result<()> {
     let node = world.cluster.node(crowded);
     let mut silent = JoinSet::new();
     for (address, count) in node.ports().into_iter().zip(SILENT) {
-        (0..count).for_each(|_| drop(silent.spawn(say_nothing(address))));
+        (0..count).for_each(|n| drop(silent.spawn(say_nothing(stranger(n), address))));
     }
     world.pass_ms(1_000, 2_000).await;
     for _ in 0..5 {
@@ -111,13 +114,25 @@ pub(super) async fn greedy(world: &mut World) -> anyhow::Result<()> {
     world.settle().await
 }
 
-async fn say_nothing(address: SocketAddr) {
+/// An address of loopback that nobody else here has.
+fn stranger(n: usize) -> SocketAddr {
+    let last = u8::try_from(n % ADDRESSES).unwrap_or_default();
+    SocketAddr::from(([127, 0, 1, last], 0))
+}
+
+async fn say_nothing(from: SocketAddr, to: SocketAddr) {
     loop {
-        if let Ok(Ok(mut stream)) = timeout(Duration::from_secs(5), TcpStream::connect(address)).await {
+        if let Ok(Ok(mut stream)) = timeout(Duration::from_secs(5), connect(from, to)).await {
             let _ = stream.read(&mut [0]).await;
         }
         sleep(AGAIN).await;
     }
+}
+
+async fn connect(from: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(from)?;
+    socket.connect(to).await
 }
 
 async fn ask_without_end(client: SignerClient) {

@@ -227,6 +227,9 @@ impl Scenario {
         if self.kind == Kind::Drop && network == Some(Network::Proxies) {
             return Some("proxies have no packets to lose".into());
         }
+        if self.kind == Kind::Strangers && network == Some(Network::Packets) {
+            return Some("strangers come from addresses of loopback".into());
+        }
         if self.kind == Kind::FullState && network == Some(Network::Packets) {
             return Some("a member is cut off from before its start, by way of the proxies".into());
         }
