@@ -73,7 +73,7 @@ validator-test: setup-validator ## Tests and lints of the keystore crate, the te
 chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or all (half an hour)
 	integration/run $(SCENARIO)
 
-chaos: build ## Real signers killed, frozen, cut off and lied to, one checker for every answer (ten minutes): CHAOS_ARGS
+chaos: build ## Real signers killed, frozen, cut off and lied to, one checker for every answer (a quarter of an hour): CHAOS_ARGS
 	@scripts/setup.sh --chaos
 	$(JUDGES) cargo build --release --locked --workspace
 	previous=$$(scripts/release-binary) || [ $$? = 3 ] && \
