@@ -14,7 +14,7 @@ LONGEST = {"Service": (SERVICE, 63), "StatefulSet": (LABEL, 52), "Job": (LABEL, 
 
 
 def fits(text, pattern, longest, what):
-    assert isinstance(text, str), f"{what} is no string: {text!r}"
+    assert isinstance(text, str), f"{what} is not a string: {text!r}"
     assert pattern.fullmatch(text) and len(text) <= longest, f"{what} is {text!r}, which Kubernetes does not take"
 
 
@@ -36,7 +36,7 @@ def names(objects):
         fits(one["metadata"]["name"], *LONGEST.get(one["kind"], (SUBDOMAIN, 253)), what)
         labels(one, one["metadata"]["name"])
         for name, text in one["metadata"].get("annotations", {}).items():
-            assert isinstance(text, str), f"the annotation {name} of {one['metadata']['name']} is no string: {text!r}"
+            assert isinstance(text, str), f"the annotation {name} of {one['metadata']['name']} is not a string: {text!r}"
     for one, spec in pods(objects):
         what = one["metadata"]["name"]
         containers = spec["containers"] + spec.get("initContainers", [])

@@ -67,7 +67,7 @@ def may_meet(objects):
 
 
 def may_scrape(objects):
-    """The port is open to whom the values name, in the network policy too."""
+    """The port is open to those that the values name, in the network policy too."""
     policy = only(of_kind(objects, "NetworkPolicy"))["spec"]["ingress"]
     callers = [rule["from"] for rule in policy if {"port": "metrics"} in rule["ports"]]
     assert {"namespaceSelector": {"matchLabels": {"role": "monitoring"}}} in sum(callers, []), callers

@@ -205,7 +205,6 @@ pub enum Side {
     Hash,
     Encode,
     Decode,
-    MaxEncodedLen,
     Serialize,
     Deserialize,
     JsonSchema,
@@ -313,7 +312,11 @@ impl Duty {
             Self::ParaStatement { session, candidate, statement: _ } => {
                 Self::ParaSide { session, candidates: vec![candidate], side: Side::Valid }
             }
-            other => other,
+            Self::BabeBlock { .. }
+            | Self::AuraBlock { .. }
+            | Self::GrandpaVote { .. }
+            | Self::BeefyVote { .. }
+            | Self::ParaSide { .. } => self,
         }
     }
 
@@ -321,7 +324,10 @@ impl Duty {
     pub const fn slot(&self) -> Option<Slot> {
         match self {
             Self::BabeBlock { slot } | Self::AuraBlock { slot, .. } => Some(*slot),
-            _ => None,
+            Self::GrandpaVote { .. }
+            | Self::BeefyVote { .. }
+            | Self::ParaSide { .. }
+            | Self::ParaStatement { .. } => None,
         }
     }
 }

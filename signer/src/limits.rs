@@ -7,10 +7,10 @@
 //! nothing.
 //!
 //! A claim leaves a record in the audit, for as long as records are kept. What a client may ask in a second for a while
-//! is therefore more than it may ask for ever: its share of records is ten minutes of its full rate, refilled at a
+//! is therefore more than it may ask in the long run: its share of records is ten minutes of its full rate, refilled at a
 //! twentieth of it (at 20 a second at least). An honest validator of Polkadot claims one or two duties a second.
 //!
-//! [`Buckets`] are for whoever is no client.
+//! [`Buckets`] are for those that are not clients.
 
 use signonce_core::{ClientId, ClientLimits};
 use std::{
@@ -24,9 +24,9 @@ use std::{
 const CLAIM: Duration = Duration::from_millis(20);
 /// Seconds of its full rate that a client's share of records holds.
 const RECORDS_HELD: f64 = 600.0;
-/// The part of its rate that a client may claim at for ever.
+/// The part of its rate at which a client may claim in the long run.
 const RECORDS_PART: f64 = 20.0;
-/// No client is held to less than this for ever, unless its rate is less.
+/// No client is held to less than this in the long run, unless its rate is less.
 const RECORDS_LEAST: f64 = 20.0;
 /// Claims that the log is asked to judge although this node would refuse them: so many at once, and one a minute.
 const DOUBTS: f64 = 10.0;

@@ -78,7 +78,7 @@ impl Toll for ClientToll {
             let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
             let mut error = RpcError::rate_limited(wait);
             error.message = format!(
-                "the certificate with SPKI fingerprint {} is no client's and asks more than {} times a second",
+                "the certificate with SPKI fingerprint {} is not a client's and asks more than {} times a second",
                 peer.spki, OTHERS.per_second
             );
             error.into()

@@ -1,5 +1,5 @@
 //! What a fresh machine meets first: `scripts/has-libclang`, which decides whether `make` installs anything, against
-//! made-up roots of systems. It must find what bindgen will find, and nothing else: a build that goes on without
+//! made-up roots of systems. It must find what bindgen will find, and nothing else: a build that continues without
 //! libclang ends in a panic five minutes later.
 #![cfg(target_os = "linux")]
 

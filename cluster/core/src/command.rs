@@ -390,14 +390,14 @@ pub enum Change {
         client: ClientId,
     },
     /// Ends a halt without a floor past what was shown: for something shown so far ahead that the key would be lost.
-    /// What was shown can never be signed all the same: its place is barred for ever. Feature level 4.
+    /// What was shown can never be signed all the same: its place is barred permanently. Feature level 4.
     #[codec(index = 55)]
     LiftHalt {
         /// The key.
         key: KeyId,
         /// The log entry that halted it: what was agreed to is this halt and no other.
         halted: LogIndex,
-        /// The floors from which the key goes on: past all that it has signed, but for what was shown.
+        /// The floors from which the key signs again: past all that it has signed, except for what was shown.
         floors: Floors,
     },
     /// Sets how much a client may ask of one signer. Feature level 2.

@@ -132,7 +132,7 @@ impl<'a> Actor<'a> {
                 name == other || (certificate.is_some() && certificate == key)
             }
             (Self::Local { .. }, Self::Local { .. }) => true,
-            _ => false,
+            (Self::Admin { .. } | Self::Local { .. } | Self::Signer, _) => false,
         }
     }
 }
@@ -258,17 +258,22 @@ macro_rules! changes {
             pub const fn kind(&self) -> ChangeKind {
                 match self { $(Self::$kind { .. } => ChangeKind::$kind,)* }
             }
-
-            /// The least role that may make this very change. `None` for what signers alone say of themselves.
-            pub const fn least_role(&self) -> Option<Role> {
-                match self {
-                    // The wish for a leader is an operator's; where a node stands the node says.
-                    Self::Place(PlacementChange::Note { .. }) => SIGNERS,
-                    _ => self.kind().least_role(),
-                }
-            }
         }
     };
+}
+
+impl Change {
+    /// The least role that may make this very change. `None` for what signers alone say of themselves.
+    pub const fn least_role(&self) -> Option<Role> {
+        if let Self::Place(change) = self {
+            return match change {
+                // The wish for a leader is an operator's; where a node stands the node says.
+                PlacementChange::Pin(_) => ChangeKind::Place.least_role(),
+                PlacementChange::Note { .. } => SIGNERS,
+            };
+        }
+        self.kind().least_role()
+    }
 }
 
 use Second::{Always, Depends, Never};

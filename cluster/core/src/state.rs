@@ -12,6 +12,7 @@ mod placement;
 mod recovery;
 mod restore;
 mod sealing;
+mod second;
 mod terms;
 mod timing;
 
@@ -272,7 +273,7 @@ impl State {
         let passed = self.passed_before(now).filter(|passed| *passed == at).map(|_| self.hash());
         match passed.or_else(|| self.hash_at(at)) {
             Some(ours) if ours != theirs => Err(ApplyError::Diverged { at, ours, theirs }),
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

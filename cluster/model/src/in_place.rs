@@ -4,7 +4,7 @@
 //! it. This is about what that costs beyond raft: a duty granted and its signature gone, and a key disabled here that was
 //! then armed elsewhere. Looked at is the rule that would make it safe, and that no part of it can be left out:
 //!
-//! - nobody goes on before the lost node is off for good;
+//! - nobody continues before the lost node is off for good;
 //! - from then on, and across restarts, *neither* of the two answers anybody, not even with what it knows to be granted;
 //! - the first entry with a meaning that is proposed then raises every floor past all that can have been signed, and
 //!   disarms every key;

@@ -6,7 +6,9 @@
 //! row of the batch before it.
 //!
 //! - **Nothing was passed over.** A whole store holds one such row, the newest. Of a batch that is missing with later
-//!   ones there, the row before it was never removed: two rows are left, for ever.
+//!   ones there, the row before it was never removed: two rows are left from then on. RocksDB passes over a hole where the
+//!   log just ends before it, or reads as if nothing had been written ([`crate::wal`]). What lies behind is cut off if
+//!   nothing durable is missing.
 //! - **Nothing durable is gone.** The row says up to which batch the store was durable when it was written. Rows behind
 //!   the hole are still in the log's bytes: they are read before RocksDB opens the store (which drops that log), the
 //!   highest goes into the high-water file, durably, and the store must hold no less. The file itself is told with
@@ -54,6 +56,20 @@ fn read_row(row: &[u8]) -> Option<u64> {
     let (said, check) = row.get(..ROW_BYTES)?.split_at(ROW_BYTES - CHECK_BYTES);
     let durable = said.last_chunk()?;
     (blake2_256(said)[..CHECK_BYTES] == *check).then(|| u64::from_le_bytes(*durable))
+}
+
+/// The number of the batch in a record of a log: it ends with its own row and the removal of the one before.
+pub(crate) fn number_in(record: &[u8], salt: &Salt) -> Option<u64> {
+    // RocksDB's form of a put, with the lengths of key and value before them, and of a removal.
+    const PUT: [u8; 2] = [1, size_of::<u64>() as u8];
+    const REMOVE: [u8; 2] = [0, size_of::<u64>() as u8];
+    let (rest, _before) = record.split_last_chunk::<{ size_of::<u64>() }>()?;
+    let rest = rest.strip_suffix(&REMOVE)?;
+    let (rest, row) = rest.split_last_chunk::<ROW_BYTES>()?;
+    read_row(row).filter(|_| row.starts_with(salt))?;
+    let rest = rest.strip_suffix(&[ROW_BYTES as u8])?;
+    let (rest, key) = rest.split_last_chunk::<{ size_of::<u64>() }>()?;
+    rest.ends_with(&PUT).then(|| u64::from_be_bytes(*key))
 }
 
 /// The highest batch that any row in the logs of `database` says to be durable, whatever is damaged around the row.
@@ -108,6 +124,22 @@ mod tests {
             assert_eq!(seen(&bytes), 41, "at {at}");
             bytes[at + SALT.len()] ^= 1;
             assert_eq!(seen(&bytes), 40, "a damaged row says nothing");
+        }
+    }
+
+    #[test]
+    fn a_record_tells_the_number_of_its_batch_and_nothing_else_does() {
+        let batch = |number: u64, salt: &Salt| {
+            let (put, remove) =
+                ([&[1, 8][..], &key(number)].concat(), [&[0, 8][..], &key(number - 1)].concat());
+            [&b"sequence, count, other rows"[..], &put, &[32], &row(salt, 5), &remove].concat()
+        };
+        let record = batch(77, &SALT);
+        assert_eq!(number_in(&record, &SALT), Some(77));
+        assert_eq!(number_in(&batch(77, &[8; 16]), &SALT), None, "of another store");
+        assert_eq!(number_in(&[&record[..], b"x"].concat(), &SALT), None);
+        for cut in 0..record.len() {
+            assert_eq!(number_in(&record[..cut], &SALT), None);
         }
     }
 

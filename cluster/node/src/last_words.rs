@@ -1,4 +1,4 @@
-//! How a node that must stop at once stops: nothing goes on, the reason is said, the process aborts.
+//! How a node that must stop at once stops: nothing more is done, the reason is said, the process aborts.
 //!
 //! Saying it must neither fail nor wait: a log that nobody reads would otherwise keep a node alive whose disk has failed.
 //! The program that the node runs in knows where its log goes, and gives a way to say something there.

@@ -82,7 +82,7 @@ pub enum StoreError {
         /// The last batch it holds.
         holds: u64,
     },
-    /// A batch is missing, and later ones are there.
+    /// A batch is missing, and later ones are there, in no log from which they could be cut off.
     #[error(
         "the store in {path} has a hole: what was written after batch {before} is missing, and batch {after} is there. Do \
          not repair it: replace this node"
@@ -92,7 +92,7 @@ pub enum StoreError {
         path: PathBuf,
         /// The last batch before the hole.
         before: u64,
-        /// The last batch of all.
+        /// One behind it.
         after: u64,
     },
     /// The identity in the database is not that of the file beside it.
@@ -177,17 +177,37 @@ fn must_exist(path: &Path) -> Result<(), StoreError> {
 /// with [`batches`] has written to.
 fn last_batch(db: &DB, path: &Path, durable: u64) -> Result<u64, StoreError> {
     let path = path.to_owned();
-    let mut found = None;
-    for row in db.iterator(IteratorMode::Start) {
-        let (key, _) = row.map_err(|source| StoreError::RocksDb { path: path.clone(), source })?;
-        let after = batches::number(&key).unwrap_or_default();
-        if let Some(before) = found.replace(after) {
-            return Err(StoreError::Hole { path, before, after });
-        }
+    let number = |(key, _): StoredRow| batches::number(&key).unwrap_or_default();
+    let mut rows = db.iterator(IteratorMode::Start).map(|row| row.map(number));
+    let failed = |source| StoreError::RocksDb { path: path.clone(), source };
+    let mut next = || rows.next().transpose().map_err(failed);
+    let (holds, behind) = (next()?, next()?);
+    match (holds.unwrap_or_default(), behind) {
+        (holds, _) if holds < durable => Err(StoreError::LostBatches { path, durable, holds }),
+        (holds, None) => Ok(holds),
+        (before, Some(after)) => Err(StoreError::Hole { path, before, after }),
     }
-    match found.unwrap_or_default() {
-        holds if holds < durable => Err(StoreError::LostBatches { path, durable, holds }),
-        holds => Ok(holds),
+}
+
+/// [`last_batch`] of a store that is not changed.
+fn look(options: &Options, path: &Path, durable: u64) -> Result<u64, StoreError> {
+    let rows =
+        [ColumnFamilyDescriptor::new("default", table_options(&Cache::new_lru_cache(BLOCK_CACHE_BYTES)))];
+    let db = DB::open_cf_descriptors_read_only(options, path, rows, false)
+        .map_err(|source| StoreError::RocksDb { path: path.to_owned(), source })?;
+    last_batch(&db, path, durable)
+}
+
+/// Of a hole that RocksDB has passed over, and that nothing durable lies in or behind, makes one that it stops at.
+///
+/// # Errors
+/// The error, if it is another one or what is behind the hole is in no log any more.
+fn cut_off(path: &Path, salt: &Salt, error: StoreError) -> Result<(), StoreError> {
+    let StoreError::Hole { before, .. } = error else { return Err(error) };
+    match wal::end_after(path, salt, before) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(error),
+        Err(source) => Err(StoreError::File { path: path.to_owned(), source }),
     }
 }
 
@@ -215,14 +235,13 @@ impl Store {
     }
 
     /// The highest batch that was durable, as far as the store's logs tell. Ask before [`Self::open`], which may drop
-    /// the log that says so, and keep the answer where it lasts. Prepares the logs for being opened as well.
+    /// the log that says so, and keep the answer where it lasts.
     ///
     /// # Errors
     /// As [`Self::open`], or a log cannot be read.
     pub fn testified(path: &Path, salt: &Salt) -> Result<u64, StoreError> {
         must_exist(path)?;
-        let testified =
-            batches::testified(path, salt).and_then(|durable| wal::name_the_hole(path).map(|()| durable));
+        let testified = batches::testified(path, salt);
         testified.map_err(|source| StoreError::File { path: path.to_owned(), source })
     }
 
@@ -236,11 +255,9 @@ impl Store {
         let failed = |source| StoreError::RocksDb { path: path.to_owned(), source };
         let mut options = database_options();
         // First without changing anything: a store that is refused stays as it was, damage and all.
-        let rows =
-            [ColumnFamilyDescriptor::new("default", table_options(&Cache::new_lru_cache(BLOCK_CACHE_BYTES)))];
-        let looked_at = DB::open_cf_descriptors_read_only(&options, path, rows, false).map_err(failed)?;
-        last_batch(&looked_at, path, durable)?;
-        drop(looked_at);
+        while let Err(error) = look(&options, path, durable) {
+            cut_off(path, salt, error)?;
+        }
         // Stores from before the audit lack its table, and no other: what else is missing was lost.
         let there = DB::list_cf(&options, path).map_err(failed)?;
         let has = |table: &DiskTable| there.iter().any(|name| name == table_name(*table));
@@ -461,7 +478,7 @@ mod tests {
     const SALT: Salt = [5; 16];
     const PAGE: usize = 4096;
 
-    /// A store that goes on, and copies of it as a killed process or a power cut leaves them.
+    /// A store that is written to, and copies of it as a killed process or a power cut leaves them.
     struct Trial {
         dir: tempfile::TempDir,
         store: Store,
@@ -552,7 +569,7 @@ mod tests {
             assert!((durable_rows..trial.rows).contains(&rows), "page {page}: {rows} rows");
             assert!(rows >= last, "the later the page, the more is there");
             last = rows;
-            // It goes on from there: nothing of what was behind the hole comes back.
+            // It continues from there: nothing that was behind the hole comes back.
             let key = (rows + 1).to_be_bytes().to_vec();
             let batch = DiskBatch { ops: vec![DiskOp::Put(DiskTable::Log, key, vec![1])] };
             store.write(&batch, true).unwrap();
@@ -625,32 +642,62 @@ mod tests {
         let (end, rows) = (trial.log_bytes(), trial.rows);
         fill(&mut trial);
         trial.write(100);
-        let copy = || trial.copy(|bytes| zero(bytes, end / PAGE));
-        let unprepared = copy();
+        let copy = trial.copy(|bytes| zero(bytes, end / PAGE));
         for start in ["first", "second"] {
-            let opened = Store::open(unprepared.path(), &SALT, 0).err();
-            assert!(matches!(opened, Some(StoreError::Hole { .. })), "{start}: {opened:?}");
+            assert_eq!(rows_of(&open(copy.path(), &mut 0).unwrap()), rows, "{start} start");
         }
-        assert_eq!(rows_of(&open(copy().path(), &mut 0).unwrap()), rows);
+        // Had it been durable, it would be missed.
+        let copy = trial.copy(|bytes| zero(bytes, end / PAGE));
+        let before = fs::read(copy.path().join(trial.log().file_name().unwrap())).unwrap();
+        let opened = open(copy.path(), &mut trial.store.written.load(Ordering::Acquire)).err();
+        assert!(matches!(opened, Some(StoreError::LostBatches { .. })), "{opened:?}");
+        let after = fs::read(copy.path().join(trial.log().file_name().unwrap())).unwrap();
+        assert!(before == after, "a store that is refused stays as it was");
     }
 
     #[test]
     fn what_a_new_log_holds_never_counts_where_the_end_of_the_one_before_it_is_missing() {
         // The memory tables were full, and what follows went into a new log. Then the power failed, before the tables
-        // reached their files: the end of the old log is missing, and not as damage but as if it had never been. RocksDB
-        // takes the new log all the same.
+        // reached their files. Where the old log ends with a whole batch, RocksDB takes the new one all the same.
         let mut trial = Trial::new();
-        trial.write_many(20);
-        let old = trial.log();
-        let copy = trial.copy(|_| {});
+        trial.write_many(5);
+        trial.store.sync().unwrap();
+        let (old, durable_rows, durable_bytes) = (trial.log(), trial.rows, trial.log_bytes());
+        let mut ends = vec![(durable_rows, durable_bytes)];
+        for _ in 0..20 {
+            trial.write_many(1);
+            ends.push((trial.rows, trial.log_bytes()));
+        }
+        let copied = trial.copy(|_| {});
         while trial.log() == old {
             trial.write(60_000);
         }
         trial.write_many(3);
-        fs::copy(trial.log(), copy.path().join(trial.log().file_name().unwrap())).unwrap();
-        for start in ["first", "second"] {
-            let opened = open(copy.path(), &mut 0).err();
-            assert!(matches!(opened, Some(StoreError::Hole { .. })), "{start}: {opened:?}");
+        fs::copy(trial.log(), copied.path().join(trial.log().file_name().unwrap())).unwrap();
+        let old = copied.path().join(old.file_name().unwrap());
+        let whole = fs::read(&old).unwrap();
+        let cut = |bytes: usize| {
+            let copy = tempfile::tempdir().unwrap();
+            for file in fs::read_dir(copied.path()).unwrap() {
+                let file = file.unwrap();
+                fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+            }
+            fs::write(copy.path().join(old.file_name().unwrap()), &whole[..bytes]).unwrap();
+            copy
+        };
+        for (rows, end) in ends {
+            for (bytes, rows) in [(end, rows), (end + 3, rows)] {
+                let (copy, mut marked) = (cut(bytes.min(whole.len())), 0);
+                for start in ["first", "second"] {
+                    let store = open(copy.path(), &mut marked).unwrap();
+                    assert_eq!(rows_of(&store), rows, "cut at {bytes}, {start} start");
+                }
+            }
+        }
+        // The new log says how far the old one was durable.
+        for bytes in [0, 1, durable_bytes / 2, durable_bytes - 1] {
+            let opened = open(cut(bytes).path(), &mut 0).err();
+            assert!(matches!(opened, Some(StoreError::LostBatches { .. })), "cut at {bytes}: {opened:?}");
         }
     }
 }

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(last(Some(3), 5), start + ms(7_000), "the leader, whoever else is heard");
         assert_eq!(last(Some(5), 5), start, "one that was never heard, from when it was known");
         assert_eq!(last(None, 3), start, "from when there was none");
-        // What was heard before this leader is no sign of it.
+        // What was heard before this leader says nothing about it.
         assert_eq!(quorum_heard(&status(Some(3), 3), heard, start + ms(9_000)), start + ms(9_000));
     }
 }

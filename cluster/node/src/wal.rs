@@ -1,21 +1,28 @@
-//! What RocksDB must be told of its own write-ahead logs before it opens them.
+//! RocksDB's write-ahead logs, as far as it has to be told where they end.
 //!
 //! A log is a row of blocks, each with whole records or parts of them; a part has a header of a checksum, a length and a
-//! kind. A header of zeros means to RocksDB that nothing more was written to the block, and it goes on with the next
-//! block, or the next log, without a word. That is so in no log that was written in order, but it is what a page looks
-//! like that a power cut has taken. So where there is anything behind such zeros, their header is made one that no
-//! checksum fits: then RocksDB finds damage there, as it does at any other page that is missing, and stops.
+//! kind. RocksDB stops at damage. But a header of zeros means to it that nothing more was written to the block, and the
+//! end of a log that all of it is there: it goes on with the next block, or the next log, without a word. In a log that
+//! was written in order that is right. After a power cut it need not be: the page may have been lost, or the end of one
+//! log while the next one, which was written later, reached the disk. The rows of [`batches`] show what was passed over;
+//! then the first batch behind it is made damage, and RocksDB stops there, as it does at any other page that is missing.
 
+use crate::batches::{self, Salt};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const BLOCK: usize = 32 * 1024;
+const CHECKSUM: usize = 4;
 const HEADER: usize = 7;
-/// Where in a header the kind is, and a kind that some record has.
-const KIND_AT: usize = 6;
-const SOME_KIND: u8 = 1;
+
+// Kinds of parts. There are others, but none in logs of these settings.
+const NOTHING: u8 = 0;
+const WHOLE: u8 = 1;
+const FIRST: u8 = 2;
+const MIDDLE: u8 = 3;
+const LAST: u8 = 4;
 
 /// The logs of a database, the oldest first.
 pub(crate) fn logs(database: &Path) -> io::Result<Vec<PathBuf>> {
@@ -26,100 +33,100 @@ pub(crate) fn logs(database: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(logs)
 }
 
-/// Makes damage of the first zeros with something behind them.
-pub(crate) fn name_the_hole(database: &Path) -> io::Result<()> {
-    let mut zeros: Option<(PathBuf, u64)> = None;
+/// Damages the first batch after batch `before`, durably, so that it and all that follows count no more. Whether there
+/// was one that was not damaged so already.
+pub(crate) fn end_after(database: &Path, salt: &Salt, before: u64) -> io::Result<bool> {
+    let is_behind = |record: &[u8]| batches::number_in(record, salt).is_some_and(|number| number > before);
     for path in logs(database)? {
-        let mut log = File::open(&path)?;
-        let mut at = 0;
-        loop {
-            let block = read_block(&mut log)?;
-            if let Some((path, at)) = zeros.as_ref().filter(|_| block.iter().any(|byte| *byte != 0)) {
-                let log = File::options().write(true).open(path)?;
-                log.write_all_at(&[SOME_KIND], at + KIND_AT as u64)?;
-                return log.sync_all();
+        let bytes = std::fs::read(&path)?;
+        if let Some(at) = find(&bytes, is_behind) {
+            if bytes[at..at + CHECKSUM] == [0; CHECKSUM] {
+                return Ok(false);
             }
-            zeros = zeros.or_else(|| zero_header(&block).map(|within| (path.clone(), at + within as u64)));
-            at += block.len() as u64;
-            if block.len() < BLOCK {
-                break;
-            }
+            let log = File::options().write(true).open(&path)?;
+            log.write_all_at(&[0; CHECKSUM], at as u64)?;
+            log.sync_all()?;
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
-fn read_block(log: &mut File) -> io::Result<Vec<u8>> {
-    let mut block = Vec::with_capacity(BLOCK);
-    while block.len() < BLOCK {
-        match log.take((BLOCK - block.len()) as u64).read_to_end(&mut block) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Where the first record of a log begins that is wanted. Read as RocksDB reads it, but on behind what is damaged.
+fn find(log: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    // A record in parts, of which the last has not come.
+    let mut begun: Option<(usize, Vec<u8>)> = None;
+    for (number, block) in log.chunks(BLOCK).enumerate() {
+        let mut within = 0;
+        while let Some((kind, part)) = part_at(block, within) {
+            let at = number * BLOCK + within;
+            match kind {
+                WHOLE if wanted(part) => return Some(at),
+                FIRST => begun = Some((at, part.to_vec())),
+                MIDDLE | LAST => {
+                    if let Some((_, record)) = &mut begun {
+                        record.extend_from_slice(part);
+                    }
+                    if kind == LAST
+                        && let Some((at, _)) = begun.take().filter(|(_, record)| wanted(record))
+                    {
+                        return Some(at);
+                    }
+                }
+                _ => {}
+            }
+            within += HEADER + part.len();
         }
     }
-    Ok(block)
+    None
 }
 
-/// Where in a block the first header of zeros is.
-fn zero_header(block: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let header = block.get(at..at + HEADER)?;
-        let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
-        if length == 0 && header[KIND_AT] == 0 {
-            return Some(at);
-        }
-        at += HEADER + length;
-    }
+/// Kind and content of the part there, unless nothing was written there or it is cut off.
+fn part_at(block: &[u8], at: usize) -> Option<(u8, &[u8])> {
+    let header = block.get(at..at + HEADER)?;
+    let (length, kind) = (usize::from(u16::from_le_bytes([header[4], header[5]])), header[6]);
+    let part = block.get(at + HEADER..at + HEADER + length)?;
+    (kind != NOTHING || length > 0).then_some((kind, part))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record(length: usize) -> Vec<u8> {
-        let mut record = vec![9, 9, 9, 9, 0, 0, 1];
-        record[4..6].copy_from_slice(&(length as u16).to_le_bytes());
-        record.resize(HEADER + length, 0xab);
-        record
+    fn part(kind: u8, content: &[u8]) -> Vec<u8> {
+        let length = (content.len() as u16).to_le_bytes();
+        [&[9, 9, 9, 9, length[0], length[1], kind][..], content].concat()
     }
 
-    /// The logs after the hole was named.
-    fn named(before: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let dir = tempfile::tempdir().unwrap();
-        let paths: Vec<PathBuf> =
-            (7..).take(before.len()).map(|n| dir.path().join(format!("{n:06}.log"))).collect();
-        for (path, bytes) in paths.iter().zip(before) {
-            std::fs::write(path, bytes).unwrap();
-        }
-        name_the_hole(dir.path()).unwrap();
-        paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    /// A block that ends with these parts, and has zeros before them or behind them.
+    fn block(parts: &[Vec<u8>]) -> Vec<u8> {
+        let mut block = parts.concat();
+        block.resize(BLOCK, 0);
+        block
     }
 
     #[test]
-    fn zeros_at_the_end_are_left_and_zeros_with_anything_behind_them_become_damage() {
-        let block = record(BLOCK - HEADER);
-        let half = [record(1_000), vec![0; BLOCK - HEADER - 1_000]].concat();
-        let untouched: [&[Vec<u8>]; 4] = [
-            std::slice::from_ref(&block),
-            &[[block.clone(), record(5)].concat(), record(9)],
-            &[[block.clone(), half.clone()].concat()],
-            &[[block.clone(), vec![0; 3 * BLOCK]].concat(), Vec::new()],
-        ];
-        for logs in untouched {
-            assert_eq!(named(logs), logs);
-        }
-        let hole = BLOCK + HEADER + 1_000;
-        for logs in [
-            vec![[block.clone(), half.clone(), record(5)].concat()],
-            vec![[block.clone(), half.clone()].concat(), record(5)],
-            vec![[block.clone(), half.clone(), vec![0; 2 * BLOCK], record(5)].concat()],
-        ] {
-            let mut expected = logs.clone();
-            expected[0][hole + KIND_AT] = SOME_KIND;
-            assert_eq!(named(&logs), expected);
-        }
+    fn a_record_is_found_where_it_begins_whatever_lies_before_it() {
+        let wanted = |record: &[u8]| record.ends_with(b"here");
+        let at = |log: &[u8]| find(log, wanted);
+        let other = part(WHOLE, b"another");
+        assert_eq!(at(&[]), None);
+        assert_eq!(at(&block(std::slice::from_ref(&other))), None);
+        let second = [other.clone(), part(WHOLE, b"it is here")].concat();
+        assert_eq!(at(&second), Some(other.len()));
+        assert_eq!(at(&[block(std::slice::from_ref(&other)), second].concat()), Some(BLOCK + other.len()));
+        // In parts: it begins with the first, and counts only once the last is there.
+        let parts = [block(&[part(FIRST, b"it is")]), block(&[part(MIDDLE, b" he")]), part(LAST, b"re")];
+        assert_eq!(at(&parts.concat()), Some(0));
+        assert_eq!(at(&parts[..2].concat()), None);
+        assert_eq!(at(&parts[1..].concat()), None, "without its beginning it is none");
+    }
+
+    #[test]
+    fn what_is_cut_off_or_of_an_unknown_kind_is_passed_over() {
+        let cut = part(WHOLE, b"it is here");
+        assert_eq!(find(&cut[..cut.len() - 1], |_| true), None);
+        let (odd, whole) = (part(200, b"odd"), part(WHOLE, b"x"));
+        assert_eq!(find(&[odd.clone(), whole].concat(), |_| true), Some(odd.len()));
     }
 }

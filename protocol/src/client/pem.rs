@@ -203,7 +203,7 @@ impl Pem {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it cannot be read, is no regular file (a pipe would be waited for), or is far too long.
+    /// If it cannot be read, is not a regular file (a pipe would be waited for), or is far too long.
     pub fn open(path: &Path) -> Result<Self, PemError> {
         let place = path.display().to_string();
         match read(path) {
@@ -332,7 +332,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(odd("it is a directory"));
     }
     if !found.is_file() {
-        return Err(odd("it is no regular file, but a pipe or a device"));
+        return Err(odd("it is a pipe or a device, not a regular file"));
     }
     // At its full size, so that growing it leaves no copy of a key behind.
     let mut bytes = Vec::with_capacity(usize::try_from(found.len().min(MAX_BYTES)).unwrap_or_default() + 1);

@@ -36,7 +36,7 @@ pub enum TlsError {
     /// A certificate or key.
     #[error(transparent)]
     File(#[from] PemError),
-    /// An authority that is no certificate, or a chain that TLS does not take.
+    /// An authority that is not a certificate, or a chain that TLS does not take.
     #[error("TLS settings do not fit together: {0}")]
     Config(#[from] rustls::Error),
 }

@@ -31,8 +31,8 @@ const RATE: Rate = Rate { per_second: 1, burst: 10 };
 /// Of the names in a certificate, how many are repeated to those who look for what is wrong.
 const NAMES: usize = 8;
 
-/// Anybody with a certificate of the authority can cause these: told apart by why, not by whom, nor by the node that
-/// they say they are.
+/// Anybody with a certificate of the authority can cause these: told apart by the reason, not by who it is, nor by the
+/// node that they say they are.
 static KNOCKED: Sparing<&'static str> = Sparing::new();
 
 /// What a node may ask before it belongs to the cluster.

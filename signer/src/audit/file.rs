@@ -6,7 +6,7 @@
 //! certificates, the authority's certificate is needed.
 //!
 //! A record that does not follow ends the check: nothing after it proves anything. A signature that is not good proves
-//! nothing, but takes nothing away either: it is told, and the check goes on.
+//! nothing, but takes nothing away either: it is told, and the check continues.
 
 use super::{head, query::AuditLine, words};
 use crate::node_signature::Authorities;

@@ -4,10 +4,10 @@
 //! Bounded: while there is room, a client's refusals are told apart by key, code and duty; then by key and code; and at
 //! last by code alone. Nothing a client sends can make it grow further.
 //!
-//! And each client has a share of records: so many notes at once, and so many a minute for ever. A client with more to
-//! note than its share has it merged by code (work that uses nothing up: by class), with the count of all, until there
-//! is room again. So whoever floods a node gets a few records a minute that say how often, and takes nothing from the
-//! others.
+//! And each client has a share of records: so many notes at once, and so many a minute in the long run. A client with
+//! more to note than its share has it merged by code (work that uses nothing up: by class), with the count of all, until
+//! there is room again. So whoever floods a node gets a few records a minute that say how often, and takes nothing from
+//! the others.
 
 use signonce_core::{AuditNote, ClientId, NotedAnswer, RequestId, audit::MAX_NOTE_TEXT};
 use signonce_protocol::{
@@ -27,7 +27,7 @@ const ROOM_FOR_KEYS: usize = 512;
 const ROOM: usize = 4_096;
 /// Free work is brought to the log this often; refusals at once.
 const FREE_EVERY_MS: u64 = 60_000;
-/// A client's share of records for refusals: what it may have at once, and how many a minute for ever.
+/// A client's share of records for refusals: what it may have at once, and how many a minute in the long run.
 const REFUSALS: Rate = Rate { room: 256.0, per_minute: 4.0 };
 /// The same for work that uses nothing up. There are seven classes of it.
 const FREE: Rate = Rate { room: 64.0, per_minute: 8.0 };
@@ -362,7 +362,7 @@ mod tests {
             let NotedAnswer::Refused { code, duty: None, .. } = &note.answer else { panic!("{note:?}") };
             assert!(codes.iter().any(|known| known.name() == code));
         }
-        // Its neighbour is told of at once, in full, all the while; and so is it, when it has been quiet for long.
+        // Its neighbour is told of at once, in full, all the time; and so is it, when it has been quiet for long.
         for (client, at) in [(2, 7_200_000), (1, 90_000_000)] {
             notes.refused(asked(client, 1), &slot_refused(7), Some(Digest([1; 32])), at);
             let taken = notes.take(at);

@@ -102,7 +102,7 @@ pub enum BackupError {
     /// It was restored already.
     #[error(
         "this backup was restored into cluster {cluster} on {}, says {path}; in two clusters every key of it would sign \
-         twice. Go on with that cluster. If it is gone for ever, back up what it last knew, or remove the mark only if \
+         twice. Use that cluster. If it is gone for good, back up what it last knew, or remove the mark only if \
          you are certain that it never signed anything",
         crate::audit::words::time(*.time_ms)
     )]

@@ -27,6 +27,8 @@ use std::{
 
 /// Between two looks at the clock, at most.
 const LOOK: Duration = Duration::from_secs(30);
+/// After how long an unfinished state that nobody writes to is one that a process has left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
 
 /// What a scrape shows of the schedule.
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ impl Schedule {
     /// Makes backups until the process ends. Returns at once if none are configured.
     pub async fn run(self) {
         let Some(dir) = self.section.dir.clone() else { return };
-        StateFile::sweep(&dir);
+        StateFile::sweep(&dir, LEFT_BEHIND);
         let every = self.section.every.0;
         let (cluster, node, in_it) = (self.cluster.clone(), self.handle.node(), dir.clone());
         let newest = tokio::task::spawn_blocking(move || newest(&in_it, &cluster, node)).await;

@@ -9,6 +9,7 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A record takes less than this beside its key and value: its table and two lengths.
@@ -52,12 +53,15 @@ impl StateFile {
         Ok(written)
     }
 
-    /// Removes what a process that died has left in `dir`.
-    pub fn sweep(dir: &Path) {
+    /// Removes what a process that died has left in `dir`, if nobody has written to it for so long: in a directory that
+    /// nodes share, another one may be at work.
+    pub fn sweep(dir: &Path, unwritten_for: Duration) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with(".state-") && name.ends_with(".unfinished") {
+            let written = entry.metadata().and_then(|file| file.modified()).ok();
+            let is_old = written.is_some_and(|at| at.elapsed().is_ok_and(|age| age >= unwritten_for));
+            if name.starts_with(".state-") && name.ends_with(".unfinished") && is_old {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -103,5 +107,26 @@ impl Write for Hashed {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_another_node_is_writing_to_a_shared_directory_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3_600);
+        let file = |name: &str, age: Duration| {
+            let path = dir.path().join(name);
+            File::create(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+            path
+        };
+        let (fresh, old) = (file(".state-1.unfinished", hour / 2), file(".state-2.unfinished", 2 * hour));
+        let other = file("state.bin", 2 * hour);
+        StateFile::sweep(dir.path(), hour);
+        assert!(fresh.exists() && !old.exists() && other.exists());
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn unread(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Unread(error))
 }
 
-/// Writes a line to standard error. That nobody reads it is no reason to end, least of all half-way through a change.
+/// Writes a line to standard error. That nobody reads it must not end the command, least of all half-way through a change.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::common::write_stderr(format_args!($($text)*)) };
 }

@@ -1,4 +1,4 @@
-//! `signonce watermarks`: what was signed, and from where on signing goes on.
+//! `signonce watermarks`: what was signed, and from where on signing continues.
 
 use super::{
     common::{Confirm, Done, Reach, Usage, table},
@@ -8,14 +8,14 @@ use super::{
 use clap::Subcommand;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
-use signonce_core::{Change, Floors, Halt, Position};
+use signonce_core::{Change, Floors, Halt, Position, SlotClock};
 use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
 use std::{fmt::Write as _, process::ExitCode};
 
 /// Clocks of all who have to do with it differ by less.
 const A_DAY_MS: u64 = 86_400_000;
 
-/// What was signed, and from where on signing goes on.
+/// What was signed, and from where on signing continues.
 ///
 /// Watermarks only ever rise.
 #[derive(clap::Args, Debug)]
@@ -149,10 +149,9 @@ async fn lift(args: Lift) -> anyhow::Result<()> {
     let floors = floors(id.key_type, "--from", &args.from)?;
     let place = Position::of(&shown);
     let chains = admin.chains().await?;
-    let slot_ms =
-        chains.iter().find(|chain| chain.genesis == row.genesis).map(|chain| chain.slot_duration_ms);
+    let chain = chains.iter().find(|chain| chain.genesis == row.genesis);
     let past = floors.positions().any(|floor| place.is_below(floor) == Some(true));
-    if past || slot_ms.is_some_and(|slot_ms| has_come(place, slot_ms, unix_ms())) {
+    if past || chain.is_some_and(|chain| has_come(place, chain.clock(), unix_ms())) {
         return Err(Usage(format!(
             "{place}, which was shown, can have been signed in the ordinary way: raise the watermark past it and past \
              all that was signed since (`signonce watermarks raise {id} --to COORDINATE`), which lifts the halt"
@@ -163,21 +162,24 @@ async fn lift(args: Lift) -> anyhow::Result<()> {
     let from = floors.positions().map(|position| position.to_string()).collect::<Vec<_>>().join(", ");
     args.confirm.ask(format!(
         "Will end the halt of {id} (log entry {halted}). It was caused by a signature for the {shown}: nothing is ever \
-         signed at {place}. The key goes on from {from} ({now}). You vouch that it has signed nothing else at or above \
+         signed at {place}. The key signs again from {from} ({now}). You vouch that it has signed nothing else at or above \
          {from}: if it has, it may vote twice. If the chain can have come to {place}, raise the watermark instead."
     ))?;
     let done = admin.change(&Change::LiftHalt { key: id, halted, floors }).await?;
     let text = format!(
-        "Ended the halt of {id}: it goes on from {from}, and {place} is barred (log entry {}).",
+        "Ended the halt of {id}: it signs again from {from}, and {place} is barred (log entry {}).",
         done.at
     );
     args.reach.output.done(&done, text)
 }
 
 /// Whether a slot is not in the future. Of other positions a clock knows nothing.
-fn has_come(place: Position, slot_ms: u64, now_ms: u64) -> bool {
+fn has_come(place: Position, clock: SlotClock<'_>, now_ms: u64) -> bool {
     match place {
-        Position::Slot { slot } => slot.0.saturating_mul(slot_ms) <= now_ms.saturating_add(A_DAY_MS),
+        Position::Slot { slot } => {
+            let begin = clock.read(slot, now_ms).map(|(_, begin_ms)| begin_ms);
+            begin.is_some_and(|begin_ms| begin_ms <= now_ms.saturating_add(A_DAY_MS))
+        }
         Position::Grandpa { .. } | Position::Beefy { .. } | Position::Para { .. } => false,
     }
 }
@@ -220,6 +222,8 @@ pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signonce_core::{Chain, Limits, Retiming};
+    use signonce_protocol::{ChainFormat, GenesisHash, LogIndex};
 
     #[test]
     fn a_coordinate_is_read_in_the_form_of_the_key_type() {
@@ -236,11 +240,23 @@ mod tests {
 
     #[test]
     fn a_halt_for_a_slot_that_can_have_come_is_lifted_by_a_watermark_alone() {
+        let chain = |slot_duration_ms| Chain {
+            genesis: GenesisHash([1; 32]),
+            name: "c".into(),
+            format: ChainFormat::default(),
+            slot_duration_ms,
+            limits: Limits::default(),
+        };
         let slot = |slot| Position::Slot { slot: Slot(slot) };
-        let now = 1_000 * 6_000;
-        assert!(has_come(slot(1_000), 6_000, now) && has_come(slot(1_000 + A_DAY_MS / 6_000), 6_000, now));
-        assert!(!has_come(slot(1_001 + A_DAY_MS / 6_000), 6_000, now));
-        assert!(!has_come(slot(u64::MAX), 6_000, now));
+        let (chain, longer, now) = (chain(6_000), chain(12_000), 1_000 * 6_000);
+        let has_come = |place| has_come(place, SlotClock::new(&chain, &[]), now);
+        assert!(has_come(slot(1_000)) && has_come(slot(1_000 + A_DAY_MS / 6_000)));
+        assert!(!has_come(slot(1_001 + A_DAY_MS / 6_000)));
+        assert!(!has_come(slot(u64::MAX)));
+        // Slots that got shorter have higher numbers.
+        let shorter = [Retiming { from_ms: now / 2, slot_duration_ms: 6_000, at: LogIndex(1) }];
+        let clock = SlotClock::new(&longer, &shorter);
+        assert!(super::has_come(slot(1_000 + A_DAY_MS / 6_000), clock, now));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a scrape says of the machine and the process: clock, disk, certificates, memory, files.
 //!
-//! File systems are looked at by a thread of their own, now and then: one that does not answer must not keep a scrape
-//! waiting, and with it the threads that serve requests.
+//! File systems, and the store for what the audit takes, are looked at by a thread of their own, now and then: a disk that
+//! does not answer must not keep a scrape waiting, and with it the threads that serve requests.
 
 use crate::{
     clock::Clock,
@@ -15,7 +15,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 use serde::{Deserialize, Serialize};
-use signonce_cluster::{Handle, clock::unix_ms};
+use signonce_cluster::{AuditStore, Handle, clock::unix_ms};
 use signonce_core::FEATURE_LEVEL;
 use std::{
     fmt, fs,
@@ -66,6 +66,9 @@ struct Found {
     at: Instant,
     certificates: Vec<CertificateEnd>,
     disk: Option<Disk>,
+    /// Bytes that the audit takes, and when its oldest record was made.
+    audit_bytes: Option<u64>,
+    audit_oldest_ms: Option<u64>,
 }
 
 impl fmt::Debug for Machine {
@@ -77,6 +80,7 @@ impl fmt::Debug for Machine {
 impl Machine {
     /// Of the node that `config` describes.
     pub fn new(config: &Config, handle: Handle, clock: Arc<Clock>) -> Self {
+        let found = Found::look(&config.node.data_dir, &config.tls, &handle.audit());
         Self {
             handle,
             clock,
@@ -84,7 +88,7 @@ impl Machine {
             tls: config.tls.clone(),
             cluster: config.cluster.id.clone(),
             started_ms: unix_ms(),
-            found: Mutex::new(Found::look(&config.node.data_dir, &config.tls)),
+            found: Mutex::new(found),
         }
     }
 
@@ -94,7 +98,7 @@ impl Machine {
         let looking = move || {
             loop {
                 thread::sleep(LOOK);
-                let found = Found::look(&this.data_dir, &this.tls);
+                let found = Found::look(&this.data_dir, &this.tls, &this.handle.audit());
                 *this.found() = found;
             }
         };
@@ -117,16 +121,28 @@ impl Machine {
         let found = self.found();
         found.disk.filter(|_| found.at.elapsed() < DISK_AGE)
     }
+
+    /// Bytes that the audit took a moment ago, and when its oldest record was made.
+    fn audit(&self) -> (Option<u64>, Option<u64>) {
+        let found = self.found();
+        (found.audit_bytes, found.audit_oldest_ms)
+    }
 }
 
 impl Found {
-    fn look(data_dir: &Path, tls: &TlsFiles) -> Self {
+    fn look(data_dir: &Path, tls: &TlsFiles, audit: &AuditStore) -> Self {
         let files = [("node", &tls.cert), ("authority", &tls.ca)];
         let end = |(name, path): (&str, &PathBuf)| {
             Some(CertificateEnd { certificate: name.into(), not_after: first_end(path)? })
         };
         let certificates = files.into_iter().filter_map(end).collect();
-        Self { at: Instant::now(), certificates, disk: room(data_dir) }
+        Self {
+            at: Instant::now(),
+            certificates,
+            disk: room(data_dir),
+            audit_bytes: audit.bytes().ok(),
+            audit_oldest_ms: audit.oldest_ms().ok().flatten(),
+        }
     }
 }
 
@@ -170,11 +186,11 @@ impl Collector for Machine {
         gauge("start_time_seconds", "When the process started, in Unix seconds", seconds(self.started_ms))?;
         let (level, audited) = self.handle.read(|state| (state.feature_level(), state.audit_head().next));
         gauge("audit_records", "Records in the audit chain", Some(audited as f64))?;
-        let audit = self.handle.audit();
+        let (bytes, oldest_ms) = self.audit();
         let help = "Bytes that the audit takes on this node's disk";
-        gauge("audit_bytes", help, audit.bytes().ok().map(|bytes| bytes as f64))?;
+        gauge("audit_bytes", help, bytes.map(|bytes| bytes as f64))?;
         let help = "When the oldest audit record on this node was made, in Unix seconds";
-        gauge("audit_oldest_timestamp_seconds", help, audit.oldest_ms().ok().flatten().and_then(seconds))?;
+        gauge("audit_oldest_timestamp_seconds", help, oldest_ms.and_then(seconds))?;
         gauge("feature_level", "What the cluster's log may use", Some(level.into()))?;
         let help = "The highest feature level that this program supports";
         gauge("feature_level_supported", help, Some(FEATURE_LEVEL.into()))?;

@@ -1,7 +1,7 @@
 //! JSON-RPC 2.0: from the bytes of a message to the bytes of its answer, alike over HTTP and on a WebSocket.
 //!
 //! Whatever has an `id` gets an answer, also where the id is none that is taken: then the answer says which are. Every
-//! call is paid for before it is made ([`Toll`]), and so is what is no call at all.
+//! call is paid for before it is made ([`Toll`]), and so is what is not a call.
 
 use http::Extensions;
 use jsonrpsee::{
@@ -36,7 +36,7 @@ const IDS: &str = "the id of a request is a whole number from 0 to 1844674407370
 
 /// What calls cost.
 pub trait Toll: Send + Sync + 'static {
-    /// Takes what one message of this asker costs. `method` is unknown where the message is no call.
+    /// Takes what one message of this asker costs. `method` is unknown where the message is not a call.
     ///
     /// # Errors
     /// If the asker has asked too much.
@@ -200,7 +200,7 @@ impl Calls {
         (!response.is_subscription()).then(|| response.into_json())
     }
 
-    /// The answer to what is no message, which costs as much as one.
+    /// The answer to what is not a message, which costs as much as one.
     fn wrong(&self, asker: &Extensions, why: ErrorObjectOwned) -> Box<RawValue> {
         error(&Id::Null, self.toll.pay(asker, None).err().unwrap_or(why))
     }

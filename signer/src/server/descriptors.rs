@@ -57,7 +57,8 @@ pub const fn needed(connections_max: u32) -> usize {
     FIXED + STRANGERS + connections_max as usize
 }
 
-/// Raises the limit to what `connections_max` takes, as far as the system lets it. The limit then; none is no limit.
+/// Raises the limit to what `connections_max` takes, as far as the system lets it. The limit then; `None` where there is
+/// none.
 pub fn raise(connections_max: u32) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = u64::try_from(needed(connections_max)).unwrap_or(u64::MAX);

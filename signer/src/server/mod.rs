@@ -65,7 +65,7 @@ use toll::AdminToll;
 const HANDOVER: Duration = Duration::from_secs(3);
 /// Connections of one admin at a time.
 const ADMIN_SHARE: usize = 32;
-/// Connections to the client port of one that is no client.
+/// Connections to the client port with one certificate that is not a client's.
 const OTHERS_SHARE: usize = 16;
 /// How often the clocks are compared when nobody asks.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
@@ -384,7 +384,7 @@ impl Parts {
             timeout: config.limits.request_timeout(),
         };
         let doors = [door(), door()];
-        crate::backup::StateFile::sweep(&config.node.data_dir);
+        crate::backup::StateFile::sweep(&config.node.data_dir, Duration::ZERO);
         let admin = Admin {
             handle: handle.clone(),
             keyring,

@@ -195,7 +195,7 @@ fn contents(files: &TlsFiles) -> Contents {
 fn check_time(chain: &[CertificateDer<'static>]) -> Result<(), String> {
     let now = i64::try_from(unix_ms() / 1_000).unwrap_or(i64::MAX);
     let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
-        return Err("it is no X.509 certificate".into());
+        return Err("it is not an X.509 certificate".into());
     };
     let validity = leaf.validity();
     if now >= validity.not_after.timestamp() {

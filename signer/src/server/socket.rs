@@ -170,7 +170,10 @@ impl Answering {
         let (calls, asker) = (Arc::clone(&self.calls), self.asker.clone());
         let (line, answers) = (self.line.clone(), self.answers.clone());
         self.running.spawn(async move {
-            if let Some(answer) = calls.answer(&message, &asker, Some(&line)).await {
+            let answer = calls.answer(&message, &asker, Some(&line)).await;
+            // An answer may have to wait for its reader; the message need not.
+            drop(message);
+            if let Some(answer) = answer {
                 // Fails if the other side has gone.
                 let _ = answers.send(answer).await;
             }

@@ -1,4 +1,4 @@
-//! A stream that does not wait for ever for a reader: one that takes nothing for a while is cut off, so that nobody
+//! A stream that does not wait indefinitely for a reader: one that takes nothing for a while is cut off, so that nobody
 //! keeps answers in this node's memory by not reading them.
 
 use std::{

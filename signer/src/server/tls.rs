@@ -38,7 +38,7 @@ pub enum TlsError {
     /// A file has nothing in it that can be used.
     #[error(transparent)]
     File(#[from] PemError),
-    /// A certificate that nobody would accept from whom it is for.
+    /// A certificate that nobody would accept from its holder.
     #[error("{path}: {problem}")]
     Leaf {
         /// The file with the certificate.
@@ -111,7 +111,7 @@ impl fmt::Debug for Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// Not X.509.
-    #[error("the certificate is no X.509: {0}")]
+    #[error("the certificate is not X.509: {0}")]
     Malformed(String),
     /// A role with an empty name, or named twice: nobody could tell who acts.
     #[error("the certificate must name its role once and in full, not {0:?}; issue another")]
@@ -122,7 +122,7 @@ impl PeerIdentity {
     /// Reads a certificate that was verified already.
     ///
     /// # Errors
-    /// If it is no X.509 or its roles are unclear.
+    /// If it is not X.509 or its roles are unclear.
     pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
         let malformed = |e: String| IdentityError::Malformed(e);
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|e| malformed(e.to_string()))?;

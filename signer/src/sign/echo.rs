@@ -54,7 +54,7 @@ impl Signer {
         if !DutyClass::key_types(duty.class()).contains(&key.key_type)
             || self.coverage(key, duty, *digest) == Coverage::Foreign
         {
-            let why = format!("key {key}: lastSigned shows a {duty}, which is no work of this key");
+            let why = format!("key {key}: lastSigned shows a {duty}, which is not work of this key");
             return Err(RpcError::new(ErrorCode::InvalidParams, why));
         }
         if self.coverage(key, duty, *digest) == Coverage::Covered {
@@ -90,7 +90,7 @@ impl Signer {
         let (scheme, format) = known.ok_or_else(|| wrong("the key is gone".into()))?;
         let payload = payload.decode(&format).map_err(|error| wrong(error.to_string()))?;
         let Some(duty) = payload.duty().filter(|_| payload.key_types().contains(&key.key_type)) else {
-            return Err(wrong(format!("a {} is no work of this key that is claimed", payload.class())));
+            return Err(wrong(format!("a {} is not claimed work of this key", payload.class())));
         };
         if !signonce_keys::verify(scheme, &key.public, payload.to_sign(), &signature.0) {
             return Err(wrong(format!("the signature is not this key's over the {duty}")));

@@ -166,7 +166,7 @@ pub fn too_much(client: &ClientView, too_much: TooMuch) -> RpcError {
         Share::InFlight => format!("has {} claims under way at this signer", limits.in_flight),
         Share::Records => format!(
             "has claimed so much at this signer for so long that it would fill the audit: ten minutes of {} a second, \
-             and a twentieth of that for ever",
+             and a twentieth of that in the long run",
             limits.per_second
         ),
     };

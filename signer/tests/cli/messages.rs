@@ -119,20 +119,9 @@ async fn a_keystore_without_a_key_to_import_is_listed_with_every_reason() {
     let dir = tempfile::tempdir().unwrap();
     let (_cluster, admin) = cluster(&dir.path().join("cluster")).await;
     let import = |code: i32, place: &Path, more: &[&str]| {
-        let place = place.display().to_string();
-        let import = [
-            "keys",
-            "import",
-            &place,
-            "--chain",
-            "dev",
-            "--group",
-            "a",
-            "--new-key",
-            "--admin",
-            &admin,
-            "--yes",
-        ];
+        let place = place.display();
+        let import = format!("keys import {place} --chain dev --group a --new-key --admin {admin} --yes");
+        let import: Vec<&str> = import.split(' ').collect();
         expect(code, &[&import[..], more].concat())
     };
     let key = format!("{}{ALICE_SR25519}", hex::encode("babe"));

@@ -213,7 +213,7 @@ async fn whoever_asks_to_join_a_hundred_times_writes_a_few_lines_and_is_sent_awa
     let lines = log.lines().filter(|line| line.contains("wants to join")).count();
     assert!((1..50).contains(&lines), "{lines} lines");
 
-    // A certificate of the authority that is no client's.
+    // A certificate of the authority that is not a client's.
     let authority = Authority::open(&world.scratch("cluster/certs")).unwrap();
     let issued = authority.issue(&world.scratch("strangers"), &Subject::Client("v9".into()), 1).unwrap();
     let ca = world.cluster.client_tls("v1").ca;
@@ -303,7 +303,7 @@ impl Socket {
         Some(serde_json::from_slice(&data).unwrap())
     }
 
-    /// The next message that is no event.
+    /// The next message that is not an event.
     async fn ask(&mut self, message: &str) -> Option<Value> {
         self.say(message).await;
         loop {

@@ -295,7 +295,7 @@ async fn one_officer_alone_cannot_arm_a_restored_key_where_its_backup_stood() {
     })
     .await;
     let backup = Backup::of(&old).await;
-    // The old cluster goes on.
+    // The old cluster continues.
     validator.sign(&old.params(KeyType::Grandpa, &precommit(3, 8, 80))).await.unwrap();
 
     let new = new_cluster(&old.scratch("new"), &backup.ca).await;

@@ -83,7 +83,7 @@ impl Position {
                 Some((a, x) < (b, y))
             }
             (Self::Para { session: a }, Self::Para { session: b }) => Some(a < b),
-            _ => None,
+            (Self::Slot { .. } | Self::Grandpa { .. } | Self::Beefy { .. } | Self::Para { .. }, _) => None,
         }
     }
 
@@ -121,7 +121,13 @@ impl Ledger {
             Some(Watermark::Slot(window)) => {
                 let duty = |at: &slot::SlotCoordinate| match key.key_type {
                     KeyType::Aura => Duty::AuraBlock { slot: at.0, collation: at.1 },
-                    _ => Duty::BabeBlock { slot: at.0 },
+                    // The others have no slots.
+                    KeyType::Babe
+                    | KeyType::Grandpa
+                    | KeyType::Beefy
+                    | KeyType::Para
+                    | KeyType::AuthorityDiscovery
+                    | KeyType::ImOnline => Duty::BabeBlock { slot: at.0 },
                 };
                 window.entries().iter().map(|(at, entry)| SignedDuty::of(duty(at), entry)).collect()
             }
@@ -196,7 +202,7 @@ impl Ledger {
             Some(floor) if asked.is_below(floor) == Some(true) => {
                 Err(ChangeError::AlreadyHigher { key, floor, asked })
             }
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 }

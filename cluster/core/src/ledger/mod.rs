@@ -170,7 +170,9 @@ impl Ledger {
             (Watermark::Para(mark), Duty::ParaSide { session, candidates, side }) => {
                 mark.judge_unguarded(*session, candidates, *side, &chain.limits, claim)
             }
-            _ => wrong_duty(),
+            (Watermark::Slot(_) | Watermark::Grandpa(_) | Watermark::Beefy(_) | Watermark::Para(_), _) => {
+                wrong_duty()
+            }
         }
     }
 
@@ -328,7 +330,11 @@ impl Ledger {
             (Some(Watermark::Beefy(window)), Duty::BeefyVote { set_id, block }) => {
                 window.remove(&(*set_id, *block), pen);
             }
-            _ => {}
+            (
+                Some(Watermark::Slot(_) | Watermark::Grandpa(_) | Watermark::Beefy(_) | Watermark::Para(_)),
+                _,
+            )
+            | (None, _) => {}
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) const KEEP: usize = 9;
 const MAX_PER_SESSION: u32 = 65_536;
 
 /// The most candidates of one session: two and a half times what a validator of Polkadot takes a side on in its 4
-/// hours (2,400 blocks, some five each: 100 cores, 30 approvals, 600 validators). With [`KEEP`] sessions a key has 1.7 MB
+/// hours (2,400 blocks, some five each: 100 cores, 30 approvals, 600 validators). With [`KEEP`] sessions a key has 1.8 MB
 /// at most.
 pub(super) const GUARDED_PER_SESSION: u32 = 32_768;
 
@@ -337,7 +337,7 @@ impl ParaMark {
         }
         match latest {
             Some(at) if fresh == 0 => Verdict::Repeated { at },
-            _ => match self.jump(session, limits).or_else(|| crowded(window, session, fresh)) {
+            Some(_) | None => match self.jump(session, limits).or_else(|| crowded(window, session, fresh)) {
                 Some(refusal) => Verdict::Refused(refusal),
                 None => Verdict::Granted,
             },

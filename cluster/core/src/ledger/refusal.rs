@@ -186,8 +186,8 @@ pub enum Refusal {
     },
     /// The chain counts its slots otherwise since a moment, and by that count the slot is over. Feature level 4.
     #[error(
-        "slot {asked} begins before something that this key has signed, or before the chain's slots last {slot_duration_ms} \
-         ms: as they are counted since, nothing before slot {floor} may be signed any more"
+        "slot {asked} begins before something that this key has signed, or before the moment from which the chain's slots \
+         last {slot_duration_ms} ms: as slots are counted from then on, nothing before slot {floor} may be signed any more"
     )]
     #[codec(index = 70)]
     PastCounting {
@@ -216,7 +216,7 @@ pub enum Refusal {
     /// The place of something that was signed without this cluster's ledger: two officers have ended the halt that it
     /// caused, and nothing is ever signed there. Feature level 4.
     #[error(
-        "{asked} is barred for key {key} for ever, since log entry {at}: something was signed there that this cluster \
+        "{asked} is permanently barred for key {key}, since log entry {at}: something was signed there that this cluster \
          has no record of"
     )]
     #[codec(index = 80)]

@@ -142,11 +142,15 @@ impl Ledger {
                 Some(Watermark::Slot(_)) => {
                     self.countings.insert(id, decode_record(RECORD_VERSION, "counting", value)?);
                 }
-                _ => return Err(malformed(format!("a counting of {id}, which has no slots"))),
+                Some(Watermark::Grandpa(_) | Watermark::Beefy(_) | Watermark::Para(_)) | None => {
+                    return Err(malformed(format!("a counting of {id}, which has no slots")));
+                }
             },
             SIDES | RECENT => match self.marks.get_mut(&id) {
                 Some(Watermark::Para(mark)) => restore_packed(mark, kind, rest, value)?,
-                _ => return Err(malformed(format!("sides of {id}, which takes none or has no floor"))),
+                Some(Watermark::Slot(_) | Watermark::Grandpa(_) | Watermark::Beefy(_)) | None => {
+                    return Err(malformed(format!("sides of {id}, which takes none or has no floor")));
+                }
             },
             _ => return Err(malformed("it is of no kind that there is".into())),
         }

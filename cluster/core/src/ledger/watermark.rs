@@ -145,7 +145,15 @@ impl Floors {
             Some(DutyClass::GrandpaVote) => grandpa.map(grandpa::position),
             Some(DutyClass::BeefyVote) => beefy.map(beefy::position),
             Some(DutyClass::ParaSide) => para.map(para::position),
-            _ => None,
+            Some(
+                DutyClass::BabeVrf
+                | DutyClass::Bitfield
+                | DutyClass::PvfCheck
+                | DutyClass::AuthorityRecord
+                | DutyClass::Heartbeat
+                | DutyClass::OwnershipProof,
+            )
+            | None => None,
         };
         if let Some(floor) = self.positions().find(|floor| Some(*floor) != own) {
             return Err(ChangeError::ForeignFloor { key, floor });

@@ -116,7 +116,7 @@ pub struct LeftKey {
     pub disabled: bool,
 }
 
-/// What a backup knew of a key. Kept for ever: once the key is armed its floor is higher.
+/// What a backup knew of a key. Kept permanently: once the key is armed its floor is higher.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct KnownByBackup {
     pub(crate) key: KeyId,

@@ -266,15 +266,15 @@ impl Replica {
         if self.raft.raft.state != StateRole::Leader {
             return None;
         }
-        match change {
-            Change::PromoteMember { node } => Some((*node, self.hazard_of_promoting(*node)?)),
-            Change::RemoveMember { node } => Some((*node, self.hazard_of_removing(*node)?)),
-            Change::DecideProposal { id, approve: true } => {
-                let proposed = self.read_state().registry().proposal(*id)?.change.clone();
-                self.hazard(&proposed)
-            }
-            _ => None,
+        if let Change::DecideProposal { id, approve: true } = change {
+            let proposed = self.read_state().registry().proposal(*id)?.change.clone();
+            return self.hazard(&proposed);
         }
+        if let Change::PromoteMember { node } = change {
+            return Some((*node, self.hazard_of_promoting(*node)?));
+        }
+        let Change::RemoveMember { node } = change else { return None };
+        Some((*node, self.hazard_of_removing(*node)?))
     }
 
     fn hazard_of_promoting(&self, node: NodeId) -> Option<MemberHazard> {

@@ -91,10 +91,7 @@ pub enum OpenError {
 
 impl From<RestoreError> for OpenError {
     fn from(error: RestoreError) -> Self {
-        match error {
-            RestoreError::TooNew { .. } => Self::TooOld(error),
-            _ => Self::State(error),
-        }
+        if matches!(error, RestoreError::TooNew { .. }) { Self::TooOld(error) } else { Self::State(error) }
     }
 }
 

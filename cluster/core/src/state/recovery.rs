@@ -68,7 +68,7 @@ impl State {
             self.raise(*id, floor, time_ms).expect("it was judged before the first was raised");
             self.lift_halt(at, *id);
             let key = self.living_key(*id)?.clone();
-            // One that came with a backup goes on waiting for a floor above it.
+            // One that came with a backup still waits for a floor above it.
             if key.state == KeyState::Registered && self.registry.known_by_backup(id).is_none() {
                 self.registry.put_key(Key { state: KeyState::Disabled, ..key }, &mut self.journal);
             }
@@ -199,7 +199,7 @@ impl State {
             Some(asked) if known.is_below(asked) != Some(true) => {
                 Err(ChangeError::NotAboveBackup { key, known, asked })
             }
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -42,15 +42,15 @@ impl State {
         let wrong = |why: String| Err(ChangeError::BadTiming { chain, why });
         if from_ms <= since {
             return wrong(format!(
-                "they last {length} ms since {since} ms after 1970, which is not before {from_ms}: take that back first, \
-                 or give a later moment"
+                "they have lasted {length} ms since {since} (Unix milliseconds), which is not before {from_ms}: take that \
+                 back first, or give a later moment"
             ));
         }
         let least = length.min(slot_duration_ms).saturating_mul(LEAST_CHANGE);
         if length.abs_diff(slot_duration_ms).saturating_mul(100) < least {
             return wrong(format!(
-                "{slot_duration_ms} ms is too near to {length} ms: the same number would name slots of few years apart. \
-                 The length must change by {LEAST_CHANGE} % at least"
+                "{slot_duration_ms} ms is too near to {length} ms: one number would name two slots that are only a few \
+                 years apart. The length must change by {LEAST_CHANGE} % at least"
             ));
         }
         if later.len() >= MAX_COUNTINGS {
@@ -86,7 +86,7 @@ impl State {
         let rests = |key: &&Key| key.chain == chain && self.ledger.counting(&key.id) == newest;
         if let Some(key) = self.registry.keys().find(rests) {
             return wrong(format!(
-                "{} counts by the last change already, so it stays; name another one, from a later moment on",
+                "{} counts by the last change already, so that change stays; make another one, from a later moment on",
                 key.id
             ));
         }
@@ -102,12 +102,13 @@ impl State {
         self.registry.put_tolerance(Tolerance { widest }, &mut self.journal);
     }
 
-    /// A chain whose slots have changed is none of BABE.
+    /// A chain whose slots have changed takes no BABE keys.
     pub(super) fn check_slots_may_change(&self, key: &Key) -> Result<(), ChangeError> {
         if key.id.key_type != KeyType::Babe || self.registry.retimings(&key.chain).is_empty() {
             return Ok(());
         }
-        let why = format!("they have another length by now, and the slots of BABE, for {}, never do", key.id);
+        let why =
+            format!("their length has changed, and the slots of BABE, which {} is for, never change", key.id);
         Err(ChangeError::BadTiming { chain: key.chain, why })
     }
 

@@ -193,7 +193,7 @@ fn a_halt_at_the_end_of_all_numbers_can_be_ended_and_what_was_shown_is_never_sig
         assert_ne!(world.state.hash(), before, "the audit has both");
 
         world.change(lift(id, halted, floors)).unwrap();
-        assert_eq!(world.claim(id, onward.clone(), 1), Verdict::Granted, "the key goes on where it was");
+        assert_eq!(world.claim(id, onward.clone(), 1), Verdict::Granted, "the key continues where it was");
         for (duty, digest) in [(shown.clone(), 1), (shown.clone(), 2), (beside, 3)] {
             let refusal = world.refusal(id, duty, digest);
             assert!(matches!(refusal, Refusal::Barred { .. }) && refusal.is_final(), "{refusal:?}");
@@ -277,7 +277,7 @@ fn a_backup_comes_into_an_empty_cluster_once() {
     assert_eq!(world.change(Change::Restore(RestoreStep::Finish)), Err(ChangeError::NoRestore));
     world.change(begin(1)).unwrap();
     world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
-    world.change(begin(1)).expect("the same command goes on");
+    world.change(begin(1)).expect("the same command, run again");
     let other = world.change(begin(2));
     assert!(matches!(other, Err(ChangeError::OtherBackup { .. })), "{other:?}");
 
@@ -381,7 +381,7 @@ fn what_is_left_is_left_whole_or_not_at_all() {
 #[test]
 fn a_drill_arms_no_key_and_never_becomes_earnest() {
     let (mut world, votes, blocks) = restoring(RestoreStep::BeginDrill(backup(1)));
-    world.change(Change::Restore(RestoreStep::BeginDrill(backup(1)))).expect("the same command goes on");
+    world.change(Change::Restore(RestoreStep::BeginDrill(backup(1)))).expect("the same command, run again");
     world.change(leave(&[(votes, from_round(3, 8), false)])).unwrap();
     for (id, floors) in [(votes, from_round(9, 0)), (blocks, from_slot(1_000_000))] {
         let refused = world.change(Change::ArmKey { id, floors });

@@ -136,7 +136,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     world.change(Change::RemoveKey { id: babe_key }).unwrap();
     world.change(relay).unwrap();
     let late = world.change(register(key(KeyType::Babe, 2), CHAIN, None)).unwrap_err().to_string();
-    assert!(late.contains("never do"), "{late}");
+    assert!(late.contains("never change"), "{late}");
     assert!(world.state.records().count() > counted && world.state.hash() != before);
     assert_eq!(world.state.key(&id).unwrap().state, KeyState::Armed);
 }

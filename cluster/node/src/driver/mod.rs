@@ -413,13 +413,13 @@ impl Running {
         }
     }
 
-    /// Notes since when nothing is heard of those without whom this node gets nothing done.
+    /// Notes since when nothing has been heard of the nodes that this one needs to get anything done.
     fn watch_quorum(&mut self, status: &ReplicaStatus, now: Instant) {
         if status.leader != self.led_by.0 {
             self.led_by = (status.leader, now);
         }
         let unfinished = &self.driver.metrics.unfinished;
-        // Whom a node waits for that is no member yet, it says anyway.
+        // A node that is not a member yet says anyway which nodes it waits for.
         let heard = status
             .not_member
             .is_none()

@@ -60,7 +60,7 @@ pub(crate) enum Frame {
     /// Records of the snapshot in the message before. Since feature level 4.
     #[codec(index = 8)]
     Records(Vec<StateRecord>),
-    /// That were all the records.
+    /// Those were all the records.
     #[codec(index = 9)]
     RecordsEnd,
 }

@@ -141,7 +141,14 @@ async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Resu
                 writer = off_thread(move || writer.add(&part).map(|()| writer)).await?;
             }
             Frame::RecordsEnd => break,
-            _ => return Err(FrameError::Unexpected),
+            Frame::Hello(..)
+            | Frame::HelloReply(_)
+            | Frame::Raft(_)
+            | Frame::Forward(_)
+            | Frame::Declined(..)
+            | Frame::Arrived
+            | Frame::Ping(_)
+            | Frame::Pong { .. } => return Err(FrameError::Unexpected),
         }
     }
     let spool = off_thread(move || writer.finish()).await?;

@@ -110,10 +110,8 @@ pub(super) async fn send_snapshot(
         }
         in_time(Frame::RecordsEnd.write(&mut stream)).await?;
     }
-    match in_time(Frame::read(&mut stream, FRAME_BYTES_MAX)).await? {
-        Frame::Arrived => Ok(()),
-        _ => Err(FrameError::Unexpected),
-    }
+    let answer = in_time(Frame::read(&mut stream, FRAME_BYTES_MAX)).await?;
+    if matches!(answer, Frame::Arrived) { Ok(()) } else { Err(FrameError::Unexpected) }
 }
 
 /// One step of a snapshot's way. How many steps there are depends on how large the state is.
@@ -133,10 +131,10 @@ async fn greet(
         let mut stream = connector.connect(tls::server_name(&local.cluster, peer.id), socket).await?;
         let hello = local.hello.read().expect("nobody panics with it").clone();
         Frame::Hello(hello, purpose).write(&mut stream).await?;
-        match Frame::read(&mut stream, FRAME_BYTES_MAX).await? {
-            Frame::HelloReply(reply) => Ok((stream, reply)),
-            _ => Err(FrameError::Unexpected),
-        }
+        let Frame::HelloReply(reply) = Frame::read(&mut stream, FRAME_BYTES_MAX).await? else {
+            return Err(FrameError::Unexpected);
+        };
+        Ok((stream, reply))
     })
     .await
     .unwrap_or_else(|_| Err(timed_out()))

@@ -102,8 +102,8 @@ fn what_is_no_regular_file_is_not_waited_for() {
     let pipe = std::env::temp_dir().join(format!("signonce-pem-{}", std::process::id()));
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (path, says) in [
-        (pipe.as_path(), "no regular file"),
-        (Path::new("/dev/zero"), "no regular file"),
+        (pipe.as_path(), "not a regular file"),
+        (Path::new("/dev/zero"), "not a regular file"),
         (&folder, "a directory"),
         (&folder.join("missing.pem"), "missing.pem: cannot be read: "),
     ] {

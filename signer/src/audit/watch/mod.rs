@@ -4,7 +4,7 @@
 //! A signature on a chain whose claim is not in the audit means that somebody else has the key. What is seen is kept
 //! for a grace period, while the node that is asked may still be applying the claim; then the whole audit is searched
 //! for the duty before the alarm is raised. While the chain or the audit cannot be reached nothing is judged: the
-//! watch says since when it is blind, and goes on where it was. A node that shows old blocks shows nothing: where the
+//! watch says since when it is blind, and continues where it was. A node that shows old blocks shows nothing: where the
 //! chain's slots are known, its best block must be of now.
 
 pub mod chain;

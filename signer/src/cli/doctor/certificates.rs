@@ -74,7 +74,7 @@ fn verify(
 fn expiry(what: &str, certificates: &[CertificateDer<'static>], findings: &mut Findings) {
     for certificate in certificates {
         let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
-            findings.wrong(what, "is no X.509");
+            findings.wrong(what, "is not X.509");
             continue;
         };
         let until = parsed.validity().not_after;

@@ -142,7 +142,7 @@ async fn passed(node: &Node, from: u64, blocks: u64, linger: Duration) -> anyhow
     while highest < from.saturating_add(blocks) {
         if moved.elapsed() > PATIENCE {
             let why = format!("--chain-url shows no block after {highest} for {} s", PATIENCE.as_secs());
-            return Err(NotYet(format!("{why}; run this command again when the chain goes on")).into());
+            return Err(NotYet(format!("{why}; run this command again when the chain moves on")).into());
         }
         sleep(LOOK).await;
         // What is out of sight for a while is not over.

@@ -114,8 +114,11 @@ impl PlannedKey {
 impl FloorArgs {
     /// What becomes of every key of `state`. `there` is what the new cluster has already.
     ///
+    /// A floor is not for every key of its chain: one that has voted further, by the backup, is left for a word of its own
+    /// and keeps nobody else from being restored.
+    ///
     /// # Errors
-    /// If a floor cannot be read, belongs to no chain, or is not past what the backup knows to be signed.
+    /// If a floor cannot be read, belongs to no chain, or is not past what any of its keys is known to have signed.
     pub fn plan(&self, state: &State, there: &[KeyRow], bounds: Bounds) -> Result<Vec<PlannedKey>, Usage> {
         let given = self.read(state)?;
         let keys = state.keys().map(|key| {
@@ -125,7 +128,21 @@ impl FloorArgs {
             let left = self.left(state, key, chain, &line, bounds);
             Ok(PlannedKey { line, sealed: None, is_there: row.is_some(), left })
         });
-        keys.collect()
+        let keys = keys.collect::<Result<Vec<_>, Usage>>()?;
+        for (chain, floor) in &given {
+            let meant = |line: &&KeyLine| {
+                let waits = matches!(line.outcome, Outcome::Armed | Outcome::Disarmed);
+                waits && line.chain == *chain && floor.fits(line.key.key_type)
+            };
+            let meant: Vec<&KeyLine> = keys.iter().map(|planned| &planned.line).filter(meant).collect();
+            if let [first, ..] = meant[..]
+                && meant.iter().all(|line| line.outcome == Outcome::Disarmed)
+                && let Some(from) = first.from
+            {
+                return Err(Usage(format!("key {}: {}", first.key, too_low(*floor, from))));
+            }
+        }
+        Ok(keys)
     }
 
     /// What a key must be above in the new cluster, if it is not armed by this very run at a floor of the clock.
@@ -191,13 +208,12 @@ impl FloorArgs {
             }
         };
         match (to, from) {
-            (None, _) => Ok(line(Outcome::Disarmed, None, Some(arm_hint(key)))),
+            (None, _) => {
+                let why = "since nobody said how far it voted after the backup";
+                Ok(line(Outcome::Disarmed, None, Some(arm_hint(key, why))))
+            }
             (Some(to), Some(from)) if needs_a_word(key.id.key_type) && from.is_below(to) != Some(true) => {
-                Err(Usage(format!(
-                    "key {}: the floor {to} is not past what the backup knows to be signed: it must be above {from}, \
-                     and the old cluster went on after the backup",
-                    key.id
-                )))
+                Ok(line(Outcome::Disarmed, None, Some(arm_hint(key, &too_low(to, from)))))
             }
             (Some(to), _) => Ok(line(Outcome::Armed, Some(to), None)),
         }
@@ -236,10 +252,11 @@ impl FloorArgs {
         let longest = (present..=newest).map(|counting| clock.duration_ms(counting)).max();
         let slot_ms = longest.unwrap_or_else(|| clock.duration_ms(present));
         let signed_ms = CLOCKS_MS.saturating_add(tolerance.saturating_mul(slot_ms));
-        let margin_ms = signed_ms.saturating_add(1).max((1 + self.slot_margin).saturating_mul(slot_ms));
+        let margin_ms =
+            signed_ms.saturating_add(1).max(self.slot_margin.saturating_add(1).saturating_mul(slot_ms));
         let known_ms = match from {
             Some(Position::Slot { slot }) => clock.begin_ms(state.counting(&key.id), slot),
-            _ => 0,
+            Some(Position::Grandpa { .. } | Position::Beefy { .. } | Position::Para { .. }) | None => 0,
         };
         let (_, slot) = clock.first_from(now_ms.saturating_add(margin_ms).max(known_ms));
         Position::Slot { slot }
@@ -275,13 +292,18 @@ const fn needs_a_word(key_type: KeyType) -> bool {
 }
 
 /// The lowest position that the key has not signed at, by the backup.
+///
+/// What it was halted for counts too, but for slots, where the clock knows better: anybody who has the key can have
+/// signed the last slot of all. Its place is barred in the new cluster in any case.
 fn unsigned_from(state: &State, key: &Key) -> Result<Option<Position>, Usage> {
     let Some(mark) = state.watermarks(&key.id).into_iter().next() else { return Ok(None) };
+    let halt = state.registry().halt(&key.id).filter(|_| needs_a_word(key.id.key_type));
+    let forgotten = halt.and_then(|halt| Position::of(&halt.duty).next());
+    let signed = mark.highest.map(|signed| {
+        signed.next().ok_or_else(|| Usage(format!("key {}: nothing is past {signed}", key.id)))
+    });
     let mut from = mark.floor;
-    let forgotten = state.registry().halt(&key.id).map(|halt| Position::of(&halt.duty));
-    for signed in mark.highest.into_iter().chain(forgotten) {
-        let past = signed.next();
-        let past = past.ok_or_else(|| Usage(format!("key {}: nothing is past {signed}", key.id)))?;
+    for past in signed.transpose()?.into_iter().chain(forgotten) {
         if from.is_below(past) == Some(true) {
             from = past;
         }
@@ -301,17 +323,22 @@ fn nothing_signed(vote: KeyType) -> Position {
     }
 }
 
-fn arm_hint(key: &Key) -> String {
+fn too_low(floor: Position, from: Position) -> String {
+    format!(
+        "the floor {floor} is not past what the backup knows to be signed: it must be above {from}, and the old cluster \
+         went on after the backup"
+    )
+}
+
+fn arm_hint(key: &Key, why: &str) -> String {
     let id = key.id;
     let form = match id.key_type {
         KeyType::Beefy => "SET:BLOCK",
         KeyType::Para => "SESSION",
-        _ => "SET:ROUND",
+        KeyType::Grandpa => "SET:ROUND",
+        KeyType::Babe | KeyType::Aura | KeyType::AuthorityDiscovery | KeyType::ImOnline => "SLOT",
     };
-    format!(
-        "it signs nothing yet, since nobody said how far it voted after the backup; once the chain tells: \
-         signonce keys arm {id} --from {form}"
-    )
+    format!("it signs nothing yet, {why}; once the chain tells: signonce keys arm {id} --from {form}")
 }
 
 /// The chain that an option is about, and the rest of its value.
@@ -355,8 +382,8 @@ fn para(text: &str) -> Option<Position> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Change, Command, Floors, Limits, RequestId};
-    use signonce_protocol::{ChainFormat, GenesisHash, KeyId, LogIndex, NodeId};
+    use signonce_core::{Change, ClientId, Command, Floors, Limits, RequestId};
+    use signonce_protocol::{ChainFormat, Digest, Duty, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
 
     const NOW: Bounds = Bounds { now_ms: 6_000 * 1_000_000, tolerance: MAX_SLOT_TOLERANCE };
 
@@ -494,6 +521,46 @@ mod tests {
             assert_eq!(line.to, Some(Position::Grandpa { set_id: SetId(6), round: Round(0) }));
         }
         assert_eq!(planned(&args(&[]), KeyType::ImOnline).outcome, Outcome::Armed);
+    }
+
+    #[test]
+    fn one_key_with_signatures_far_ahead_keeps_nobody_else_from_being_restored() {
+        let (mut state, far) =
+            (state(), KeyId { public: [9; 32].as_slice().try_into().unwrap(), ..key(KeyType::Grandpa) });
+        let (babe, genesis) = (key(KeyType::Babe), GenesisHash([1; 32]));
+        let floors = Floors { grandpa: Some((SetId(900), Round(0))), ..Floors::default() };
+        let duty = Duty::BabeBlock { slot: Slot(u64::MAX) };
+        let (digest, log_index, client) = (Digest([1; 32]), LogIndex(1), ClientId(1));
+        for (at, change) in [
+            (100, Change::RaiseFeatureLevel { level: 4 }),
+            (
+                101,
+                Change::RegisterKey {
+                    id: far,
+                    scheme: Scheme::Ed25519,
+                    chain: genesis,
+                    group: None,
+                    sealed: vec![1].into(),
+                },
+            ),
+            (102, Change::ArmKey { id: far, floors }),
+            (103, Change::HaltKey { key: babe, duty, digest, log_index, client }),
+        ] {
+            let request = RequestId { node: NodeId(1), boot: 1, seq: at };
+            let command = Command::Change { request, actor: "node:1".into(), time_ms: 0, change };
+            state.apply(LogIndex(at), command).unwrap();
+        }
+        assert!(state.registry().halt(&babe).is_some());
+        let keys = args(&["6:0"]).plan(&state, &[], NOW).unwrap();
+        let line = |id| &keys.iter().find(|planned| planned.line.key == id).unwrap().line;
+        assert_eq!(
+            line(babe).to,
+            Some(Position::Slot { slot: Slot(1_000_041) }),
+            "by the clock, as without the halt"
+        );
+        assert_eq!(line(key(KeyType::Grandpa)).outcome, Outcome::Armed);
+        assert_eq!(line(far).outcome, Outcome::Disarmed);
+        assert!(line(far).next.as_ref().unwrap().contains("must be above"), "{:?}", line(far).next);
     }
 
     #[test]

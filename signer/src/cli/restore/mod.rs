@@ -65,7 +65,7 @@ pub struct Args {
     unlock_file: PathBuf,
     #[command(flatten)]
     floors: FloorArgs,
-    /// The id of the OLD cluster, which says that it is stopped for ever. Without it you are asked to type it.
+    /// The id of the OLD cluster, which says that it is stopped for good. Without it you are asked to type it.
     #[arg(long, value_name = "CLUSTER-ID", conflicts_with = "drill")]
     confirm: Option<String>,
     /// For practice, beside the cluster that runs: brings everything in and shows from where on each key would sign. The
@@ -195,7 +195,7 @@ fn confirm(args: &Args, backup: &Verified, status: &AdminStatus, plan: &Plan) ->
             let why = format!("nothing was done: there is no terminal to ask at; give --confirm {old}");
             return Err(Usage(why).into());
         }
-        None => question("Type the id of the OLD cluster to go on, if it is stopped for ever: ")?,
+        None => question("Type the id of the OLD cluster to continue, if it is stopped for good: ")?,
     };
     if typed.trim().eq_ignore_ascii_case(old) {
         return Ok(());

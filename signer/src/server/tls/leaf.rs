@@ -23,7 +23,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeafProblem {
     /// Not X.509.
-    #[error("its first certificate is no X.509: {0}")]
+    #[error("its first certificate is not X.509: {0}")]
     Malformed(String),
     /// The certificate of an authority.
     #[error(
