@@ -332,7 +332,7 @@ fn a_log_of_a_few_large_entries_is_shortened_as_well() {
         for node in NODES {
             let bytes = cluster.at(node).replica.status().log_bytes;
             largest = largest.max(bytes.saturating_sub(before));
-            assert!(bytes <= 2 * LOG_BYTES_MAX + largest, "node {node}, entry {n}: {bytes} bytes");
+            assert!(bytes <= 2 * LOG_BYTES_MAX as u64 + largest, "node {node}, entry {n}: {bytes} bytes");
         }
     }
     assert!(largest > 100_000, "{largest}");
