@@ -1,14 +1,15 @@
 //! Three replicas without a driver: what each gives out, in which order, and what its disk then holds.
 
-use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable};
+use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable, RecordSource, StateRecord};
 use signonce_core::replica::fence::{ClusterId, Life};
-use signonce_core::replica::wire::PeerMessage;
+use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
-use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, RequestId};
+use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, GUARDED_LEVEL, RequestId};
 use signonce_protocol::{
     CandidateHash, Digest, Duty, KeyId, KeyType, NodeId, PublicKey, SessionIndex, Side, Slot,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 const LOG_BYTES_MAX: usize = 1 << 20;
@@ -38,6 +39,22 @@ struct Node {
     rows: BTreeMap<(DiskTable, Vec<u8>), Vec<u8>>,
     decided: Vec<Decided>,
     sent: Vec<PeerMessage>,
+    /// The records for the snapshot made last, and its index.
+    captured: Option<(u64, Arc<Kept>)>,
+}
+
+/// The records of a state, beside a snapshot.
+#[derive(Debug)]
+struct Kept(Vec<StateRecord>);
+
+impl RecordSource for Kept {
+    fn records(&self) -> Box<dyn Iterator<Item = Result<StateRecord, String>> + '_> {
+        Box::new(self.0.iter().cloned().map(Ok))
+    }
+
+    fn name(&self) -> &'static str {
+        "kept"
+    }
 }
 
 impl Node {
@@ -58,7 +75,14 @@ impl Node {
     fn execute(&mut self, output: Output) -> &'static str {
         match output {
             Output::Send(messages) => {
-                self.sent.extend(messages);
+                for mut message in messages {
+                    if let Some(index) = message.records_at() {
+                        let (kept, records) = self.captured.clone().expect("it was captured before");
+                        assert_eq!(kept, index, "the snapshot made last is the one that is sent");
+                        message.records = Beside(Some(records));
+                    }
+                    self.sent.push(message);
+                }
                 "send"
             }
             Output::Write { batch, .. } => {
@@ -74,7 +98,24 @@ impl Node {
                 self.decided.extend(decided);
                 "answer"
             }
-            Output::Install { .. } | Output::Capture { .. } => panic!("nobody here needs a snapshot"),
+            Output::Install { records, batch, .. } => {
+                let own = |table| DiskTable::STATE.iter().find(|(_, of)| *of == table).expect("a table").0;
+                self.rows.retain(|(table, _), _| DiskTable::STATE.iter().all(|(stored, _)| stored != table));
+                for record in records.records() {
+                    let (table, key, value) = record.expect("what is in memory can be read");
+                    self.rows.insert((own(table), key), value);
+                }
+                batch.ops.into_iter().for_each(|op| self.write(op));
+                "install"
+            }
+            Output::Capture { index } => {
+                let records = DiskTable::STATE.into_iter().flat_map(|(stored, table)| {
+                    let rows = self.rows.iter().filter(move |((of, _), _)| *of == stored);
+                    rows.map(move |((_, key), value)| (table, key.clone(), value.clone()))
+                });
+                self.captured = Some((index, Arc::new(Kept(records.collect()))));
+                "capture"
+            }
             Output::Jumped => "jump",
         }
     }
@@ -86,7 +127,7 @@ impl Node {
             DiskOp::DeleteRange(table, from, to) => {
                 self.rows.retain(|(of, key), _| *of != table || !(&from..&to).contains(&key));
             }
-            DiskOp::Clear(_) => unreachable!("nobody here takes a snapshot"),
+            DiskOp::Clear(table) => self.rows.retain(|(of, _), _| *of != table),
         }
     }
 
@@ -113,7 +154,8 @@ impl Cluster {
     fn formed() -> (Self, NodeId) {
         let node = |id| {
             let replica = open(id, &DiskImage::default());
-            (id, Node { replica, rows: BTreeMap::new(), decided: Vec::new(), sent: Vec::new() })
+            let (rows, decided, sent) = (BTreeMap::new(), Vec::new(), Vec::new());
+            (id, Node { replica, rows, decided, sent, captured: None })
         };
         let mut cluster = Self(NODES.into_iter().map(node).collect());
         for asker in NODES {
@@ -154,12 +196,23 @@ impl Cluster {
 
     /// Delivers messages until there are none.
     fn settle(&mut self) {
+        self.settle_but(|_| false);
+    }
+
+    /// Delivers messages until there are none; but for some, which are given back.
+    fn settle_but(&mut self, held: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
         self.0.values_mut().for_each(|node| drop(node.pump()));
+        let mut kept = Vec::new();
         while let Some((from, message)) = self.next_message() {
+            if held(&message) {
+                kept.push(message);
+                continue;
+            }
             let to = self.at(message.to());
             to.replica.receive(from, life(from), message);
             to.pump();
         }
+        kept
     }
 
     fn next_message(&mut self) -> Option<(NodeId, PeerMessage)> {
@@ -340,4 +393,45 @@ fn a_log_of_a_few_large_entries_is_shortened_as_well() {
     let disk = cluster.at(leader).disk();
     let bytes = cluster.at(leader).replica.status().log_bytes;
     assert_eq!(open(leader, &disk).status().log_bytes, bytes);
+}
+
+#[test]
+fn an_older_snapshot_behind_a_newer_one_does_not_put_its_records_in_the_newer_ones_place() {
+    let (mut cluster, leader) = Cluster::formed();
+    let [late, _] = others(leader);
+    let level = Change::RaiseFeatureLevel { level: GUARDED_LEVEL };
+    let request = RequestId { node: leader, boot: 1, seq: 1 };
+    let command = Command::Change { request, actor: "test".into(), time_ms: 0, change: level };
+    cluster.at(leader).replica.propose(&command).expect("it leads");
+    cluster.settle();
+
+    let mut seq = 0;
+    let mut snapshot = |cluster: &mut Cluster| {
+        // Nothing reaches the one that is late until what it needs is no longer in the log.
+        for _ in 0..30 {
+            cluster.at(leader).replica.propose(&approvals(leader, seq)).expect("it leads");
+            seq += 256;
+            cluster.settle_but(|message| message.to() == late);
+            cluster.at(leader).replica.tick();
+        }
+        cluster.at(leader).replica.snapshot_sent(late, false);
+        for _ in 0..20 {
+            cluster.0.values_mut().for_each(|node| node.replica.tick());
+            let mut held = cluster.settle_but(PeerMessage::is_snapshot);
+            if let Some(snapshot) = held.pop() {
+                return snapshot;
+            }
+        }
+        panic!("no snapshot is sent");
+    };
+    let (older, newer) = (snapshot(&mut cluster), snapshot(&mut cluster));
+    assert!(older.records_at() < newer.records_at());
+    for message in [newer, older] {
+        cluster.at(late).replica.receive(leader, life(leader), message);
+    }
+    assert!(cluster.at(late).pump().contains(&"install"));
+    cluster.settle();
+    cluster.tick();
+    let [one, other] = [late, leader].map(|node| cluster.at(node).replica.status());
+    assert_eq!((one.applied, one.state_hash), (other.applied, other.state_hash));
 }

@@ -367,12 +367,19 @@ impl Replica {
             self.lifecycle = Lifecycle::Quarantined(forgotten);
         }
         if matches!(self.lifecycle, Lifecycle::Member) && self.may_act_on(&message.message) {
-            if message.is_snapshot() {
-                self.incoming = message.records;
-            }
+            let offered = message.is_snapshot().then(|| message.message.get_snapshot().get_metadata().index);
             // The only errors are messages of unknown or departed peers, which raft ignores by returning them.
             let _ = self.raft.step(message.message);
+            // An older snapshot may arrive behind a newer one. Raft ignores it, and so are its records.
+            if offered.is_some() && offered == self.snapshot_taken() {
+                self.incoming = message.records;
+            }
         }
+    }
+
+    /// The index of the snapshot that raft has taken from a message and that is not installed yet.
+    fn snapshot_taken(&self) -> Option<u64> {
+        self.raft.raft.raft_log.unstable.snapshot.as_ref().map(|snapshot| snapshot.get_metadata().index)
     }
 
     /// Whether the sender means this process, and not one that runs or ran under the same id.
