@@ -1,13 +1,17 @@
 //! One URL and its one WebSocket, over which all requests are pipelined. The connection is made when first needed and
 //! made again after it broke; making it outlives the request that asked for it, so a short deadline cannot keep a
-//! slow link from ever coming up.
+//! slow link from ever coming up. One that was made with an older certificate of the client serves until another one was
+//! made with the new one.
 
-use super::{ClientError, Timeouts};
+use super::{
+    ClientError, Timeouts,
+    live::{LiveTls, Shown},
+};
 use crate::rpc::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use jsonrpsee_ws_client::{PingConfig, WsClient, WsClientBuilder};
 use rustls_pki_types::ServerName;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::net::TcpStream;
@@ -72,15 +76,49 @@ impl Endpoint {
 /// The connection to one signer.
 pub(super) struct Connection {
     pub(super) endpoint: Endpoint,
-    tls: Arc<rustls::ClientConfig>,
+    tls: Arc<LiveTls>,
     timeouts: Timeouts,
-    current: Mutex<Option<Arc<WsClient>>>,
+    current: Mutex<Option<Made>>,
     /// Held while connecting: one handshake at a time, the others wait for its result.
     connecting: tokio::sync::Mutex<()>,
 }
 
+/// A connection, and the version of the certificates with which it was made.
+#[derive(Clone)]
+struct Made {
+    client: Arc<WsClient>,
+    version: u64,
+}
+
+/// Whether a connection is made with the certificates that are in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// It was, or there is none.
+    NotNeeded,
+    /// It is now.
+    Done,
+    /// The signer does not take them, for this reason. The old connection serves on.
+    NotTaken(String),
+}
+
+/// Why there is no connection, for people.
+enum Unreached {
+    /// Nothing is there, or does not answer.
+    Away(String),
+    /// One side does not take the other's certificate. With TLS 1.3 a client hears of that after the handshake.
+    Refused(String),
+}
+
+impl Unreached {
+    fn why(self) -> String {
+        match self {
+            Self::Away(why) | Self::Refused(why) => why,
+        }
+    }
+}
+
 impl Connection {
-    pub(super) fn new(endpoint: Endpoint, tls: Arc<rustls::ClientConfig>, timeouts: Timeouts) -> Arc<Self> {
+    pub(super) fn new(endpoint: Endpoint, tls: Arc<LiveTls>, timeouts: Timeouts) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
             tls,
@@ -90,19 +128,18 @@ impl Connection {
         })
     }
 
-    fn current(&self) -> Option<Arc<WsClient>> {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .filter(|client| client.is_connected())
-            .cloned()
+    fn lock(&self) -> MutexGuard<'_, Option<Made>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self) -> Option<Made> {
+        self.lock().as_ref().filter(|made| made.client.is_connected()).cloned()
     }
 
     /// The connection, made if need be. The error is for people.
     pub(super) async fn get(self: &Arc<Self>) -> Result<Arc<WsClient>, String> {
-        if let Some(client) = self.current() {
-            return Ok(client);
+        if let Some(made) = self.current() {
+            return Ok(made.client);
         }
         // In a task of its own: dropping this future leaves the handshake running.
         let this = self.clone();
@@ -114,33 +151,66 @@ impl Connection {
 
     /// Gives up a connection that did not answer, unless it was replaced already.
     pub(super) fn abandon(&self, broken: &Arc<WsClient>) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|client| Arc::ptr_eq(client, broken)) {
+        let mut current = self.lock();
+        if current.as_ref().is_some_and(|made| Arc::ptr_eq(&made.client, broken)) {
             *current = None;
+        }
+    }
+
+    /// Makes the connection anew if it was made with older certificates. What was asked on the old one is answered there.
+    pub(super) async fn renew(&self) -> Renewal {
+        let _one_at_a_time = self.connecting.lock().await;
+        let Shown { config, version, fallback: _ } = self.tls.shown();
+        if self.current().is_none_or(|made| made.version == version) {
+            return Renewal::NotNeeded;
+        }
+        match self.handshake(config).await {
+            Ok(client) => {
+                *self.lock() = Some(Made { client, version });
+                Renewal::Done
+            }
+            Err(unreached) => Renewal::NotTaken(unreached.why()),
         }
     }
 
     async fn connect(&self) -> Result<Arc<WsClient>, String> {
         let _one_at_a_time = self.connecting.lock().await;
-        if let Some(client) = self.current() {
-            return Ok(client);
+        if let Some(made) = self.current() {
+            return Ok(made.client);
         }
-        let client = match tokio::time::timeout(self.timeouts.connect, self.handshake()).await {
-            Ok(result) => Arc::new(result?),
-            Err(_) => return Err(format!("no connection within {:?}", self.timeouts.connect)),
+        let Shown { config, version, fallback } = self.tls.shown();
+        let made = match (self.handshake(config).await, fallback) {
+            (Ok(client), _) => Made { client, version },
+            (Err(Unreached::Refused(why)), Some(fallback)) => match self.handshake(fallback).await {
+                // To be renewed.
+                Ok(client) => Made { client, version: version - 1 },
+                Err(_) => return Err(why),
+            },
+            (Err(unreached), _) => return Err(unreached.why()),
         };
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        let client = made.client.clone();
+        *self.lock() = Some(made);
         Ok(client)
     }
 
-    async fn handshake(&self) -> Result<WsClient, String> {
+    async fn handshake(&self, tls: Arc<rustls::ClientConfig>) -> Result<Arc<WsClient>, Unreached> {
+        match tokio::time::timeout(self.timeouts.connect, self.handshakes(tls)).await {
+            Ok(result) => result.map(Arc::new),
+            Err(_) => Err(Unreached::Away(format!("no connection within {:?}", self.timeouts.connect))),
+        }
+    }
+
+    /// TCP, TLS and WebSocket.
+    async fn handshakes(&self, tls: Arc<rustls::ClientConfig>) -> Result<WsClient, Unreached> {
         let Endpoint { host, port, server_name, .. } = &self.endpoint;
-        let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| format!("TCP: {e}"))?;
-        tcp.set_nodelay(true).map_err(|e| format!("TCP: {e}"))?;
-        let tls = tokio_rustls::TlsConnector::from(self.tls.clone())
+        let tcp = TcpStream::connect((host.as_str(), *port))
+            .await
+            .map_err(|e| Unreached::Away(format!("TCP: {e}")))?;
+        tcp.set_nodelay(true).map_err(|e| Unreached::Away(format!("TCP: {e}")))?;
+        let tls = tokio_rustls::TlsConnector::from(tls)
             .connect(server_name.clone(), tcp)
             .await
-            .map_err(|e| format!("TLS: {e}"))?;
+            .map_err(|e| Unreached::Refused(format!("TLS: {e}")))?;
         WsClientBuilder::new()
             .max_request_size(MAX_REQUEST_BYTES)
             .max_response_size(MAX_RESPONSE_BYTES)
@@ -150,7 +220,7 @@ impl Connection {
             .enable_ws_ping(PingConfig::new().ping_interval(PING_EVERY).inactive_limit(SILENT_AT_MOST))
             .build_with_stream(self.endpoint.inner_url(), tls)
             .await
-            .map_err(|e| format!("WebSocket: {e}"))
+            .map_err(|e| Unreached::Refused(format!("WebSocket: {e}")))
     }
 }
 

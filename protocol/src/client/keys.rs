@@ -5,25 +5,29 @@ use crate::rpc::KeysEvent;
 use jsonrpsee_core::client::{Subscription, SubscriptionClientT};
 use jsonrpsee_ws_client::WsClient;
 use std::{fmt, sync::Arc};
+use tokio::sync::watch;
 
 /// Changes of keys and watermarks, from [`SignerClient::subscribe_keys`].
 pub struct KeysStream {
     client: SignerClient,
     /// None after a signer went away, until the next subscription. The connection is held with it.
     open: Option<(Subscription<KeysEvent>, Arc<WsClient>)>,
+    /// Changes when connections were made anew with other certificates: a subscription moves with them.
+    renewals: watch::Receiver<u64>,
 }
 
 impl fmt::Debug for KeysStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { client, open } = self;
+        let Self { client, open, renewals: _ } = self;
         f.debug_struct("KeysStream").field("client", client).field("open", &open.is_some()).finish()
     }
 }
 
 impl KeysStream {
     pub(super) async fn open(client: SignerClient) -> Result<Self, ClientError> {
+        let renewals = client.shared.renewals.subscribe();
         let open = Some(subscribe(&client).await?);
-        Ok(Self { client, open })
+        Ok(Self { client, open, renewals })
     }
 
     /// The next event. After a signer went away this subscribes at another one, whose first event is the whole list.
@@ -37,7 +41,12 @@ impl KeysStream {
                 Some(open) => open,
                 closed => closed.insert(subscribe(&self.client).await?),
             };
-            match subscription.next().await {
+            let event = tokio::select! {
+                event = subscription.next() => event,
+                // The sender lives in the client.
+                Ok(()) = self.renewals.changed() => None,
+            };
+            match event {
                 Some(Ok(event)) => return Ok(event),
                 Some(Err(error)) => {
                     self.open = None;

@@ -5,6 +5,8 @@
 //! gives one signature per payload and one payload per duty. A refusal is final and returned at once. Only
 //! [`SignerClient::generate_key`] is not repeated once a signer may have heard it: each call makes another key.
 //!
+//! Certificates, key and authorities are read again when their files change; see [`SignerClient::certificates`].
+//!
 //! The error says what is known: [`ClientError::Refused`] and [`ClientError::NotReady`] mean that no signature exists
 //! because of this request; after [`ClientError::UnknownOutcome`] the duty may be taken, so the caller may ask for the
 //! same payload again, but should not count on another one.
@@ -12,34 +14,42 @@
 mod connection;
 mod echo;
 mod keys;
+mod live;
 pub mod pem;
 mod route;
 mod tls;
+mod validity;
 
 pub use keys::KeysStream;
+pub use live::CertificateStatus;
 pub use tls::{TlsError, TlsSource, tls_from_pem};
 
 use crate::rpc::{
     ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, LastSigned, LeaderHint, RpcError, SignParams,
     SignReply, StatusReply, VrfParams, VrfReply,
 };
-use connection::{Connection, Endpoint};
+use connection::{Connection, Endpoint, Renewal};
 use echo::{Echoes, WireCall};
 use jsonrpsee_core::{
     client::{ClientT, Error as JsonRpcError},
     traits::ToRpcParams,
 };
 use jsonrpsee_ws_client::WsClient;
+use live::LiveTls;
 use route::{ATTEMPT_LEAST, Failure, Pick, Route, attempt_time};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
 
 /// JSON-RPC code of a jsonrpsee server with too many connections or requests.
 const SERVER_IS_BUSY: i32 = -32009;
@@ -136,6 +146,11 @@ pub struct SignerClient {
 
 struct Shared {
     connections: Vec<Arc<Connection>>,
+    tls: Arc<LiveTls>,
+    /// The task that follows the files; there once something was asked for.
+    following: Mutex<Option<JoinHandle<()>>>,
+    /// Goes up when a connection was made anew with other certificates.
+    renewals: watch::Sender<u64>,
     route: Mutex<Route>,
     /// The latest signatures, to show with the next requests.
     echoes: Echoes,
@@ -207,14 +222,27 @@ impl SignerClient {
         if urls.is_empty() {
             return Err(ClientError::NoUrls);
         }
-        let tls = tls.load()?;
+        let tls = Arc::new(LiveTls::new(tls)?);
         let connections = urls
             .iter()
             .map(|url| Ok(Connection::new(Endpoint::parse(url)?, tls.clone(), timeouts)))
             .collect::<Result<Vec<_>, ClientError>>()?;
         let route = Mutex::new(Route::new(connections.len(), 0));
-        let (echoes, started) = (Echoes::default(), Instant::now());
-        Ok(Self { shared: Arc::new(Shared { connections, route, echoes, started }), timeouts })
+        let shared = Shared {
+            connections,
+            tls,
+            following: Mutex::default(),
+            renewals: watch::Sender::new(0),
+            route,
+            echoes: Echoes::default(),
+            started: Instant::now(),
+        };
+        Ok(Self { shared: Arc::new(shared), timeouts })
+    }
+
+    /// The certificates in use, and whether they are those in the files; `None` for a client that was not given files.
+    pub fn certificates(&self) -> Option<CertificateStatus> {
+        self.shared.tls.status()
     }
 
     /// This client with another deadline for each request.
@@ -226,6 +254,7 @@ impl SignerClient {
     /// Connects to every signer, so that the first request and the first failover need no handshake. Gives the URLs
     /// that could not be reached, with the reasons.
     pub async fn warm_up(&self) -> Vec<(String, String)> {
+        self.shared.follow_files();
         // Begun together, then awaited one by one.
         let tasks: Vec<_> = self
             .shared
@@ -357,6 +386,7 @@ impl SignerClient {
         F: Fn(Arc<WsClient>) -> A,
         A: Future<Output = Result<T, JsonRpcError>>,
     {
+        self.shared.follow_files();
         let begun = Instant::now();
         let deadline = begun + self.timeouts.deadline;
         let mut asked = Vec::with_capacity(self.shared.connections.len());
@@ -492,6 +522,40 @@ impl SignerClient {
 }
 
 impl Shared {
+    /// Sees to it that the files are followed as long as this client is in use. To be called within a runtime.
+    fn follow_files(self: &Arc<Self>) {
+        if !self.tls.has_files() {
+            return;
+        }
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        if following.as_ref().is_none_or(JoinHandle::is_finished) {
+            *following = Some(tokio::spawn(follow(Arc::downgrade(self))));
+        }
+    }
+
+    /// Makes connections anew that were made with older certificates.
+    async fn renew(self: &Arc<Self>) {
+        let mut renewals = JoinSet::new();
+        for connection in &self.connections {
+            let connection = connection.clone();
+            renewals.spawn(async move { (connection.endpoint.shown.clone(), connection.renew().await) });
+        }
+        let (mut done, mut not_taken) = (false, None);
+        for (url, renewal) in renewals.join_all().await {
+            match renewal {
+                Renewal::NotNeeded => {}
+                Renewal::Done => done = true,
+                Renewal::NotTaken(why) => not_taken = Some(format!("{url}: {why}")),
+            }
+        }
+        if done {
+            self.renewals.send_modify(|renewals| *renewals += 1);
+        }
+        if done || not_taken.is_some() {
+            self.tls.tell(not_taken);
+        }
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -521,6 +585,24 @@ impl Shared {
         let Some(url) = leader.url.as_deref() else { return };
         if let Some(at) = self.connections.iter().position(|c| c.endpoint.is(url)) {
             self.route().leader_is(at, self.now_ms());
+        }
+    }
+}
+
+/// Follows the files of a client until it is gone.
+async fn follow(shared: Weak<Shared>) {
+    let (mut before, mut tried) = (None, 0);
+    for looks in 1u64.. {
+        tokio::time::sleep(live::LOOK).await;
+        let Some(tls) = shared.upgrade().map(|shared| shared.tls.clone()) else { return };
+        // Elsewhere: the files may lie on a file system that does not answer.
+        let looked = tokio::task::spawn_blocking(move || tls.look(before)).await;
+        let (Ok(found), Some(shared)) = (looked, shared.upgrade()) else { return };
+        before = Some(found);
+        // Those that a signer did not take are tried again, but not at every look.
+        let version = shared.tls.version();
+        if version != std::mem::replace(&mut tried, version) || looks.is_multiple_of(5) {
+            shared.renew().await;
         }
     }
 }

@@ -4,6 +4,7 @@
 //! The client reads its files with it, and the signer its own, its operators' and those it registers. Where it cannot
 //! use what it found it says what that is and what works; it never says anything of a key's content.
 
+use crate::blake2_256;
 use rustls::{Error, InconsistentKeys, crypto::ring, sign::CertifiedKey};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
@@ -215,6 +216,11 @@ impl Pem {
     /// What was read already; errors call it `place`.
     pub fn of(place: impl Into<String>, bytes: &[u8]) -> Self {
         Self { place: place.into(), bytes: bytes.to_vec() }
+    }
+
+    /// By which a change is known.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        blake2_256(&self.bytes)
     }
 
     /// The certificates, at least one.

@@ -41,17 +41,6 @@ pub enum TlsError {
     Config(#[from] rustls::Error),
 }
 
-impl TlsSource {
-    pub(super) fn load(&self) -> Result<Arc<rustls::ClientConfig>, TlsError> {
-        match self {
-            Self::Files { ca, cert, key } => {
-                config(&Pem::open(ca)?, &Pem::open(cert)?, &Pem::open(key)?).map(Arc::new)
-            }
-            Self::Config(config) => Ok(config.clone()),
-        }
-    }
-}
-
 /// Client settings from PEM: TLS 1.2 and 1.3 with ring, roots from `ca` only, the client's certificate and key.
 ///
 /// # Errors
@@ -64,7 +53,7 @@ pub fn tls_from_pem(ca: &[u8], cert: &[u8], key: &[u8]) -> Result<rustls::Client
     )
 }
 
-fn config(ca: &Pem, cert: &Pem, key: &Pem) -> Result<rustls::ClientConfig, TlsError> {
+pub(super) fn config(ca: &Pem, cert: &Pem, key: &Pem) -> Result<rustls::ClientConfig, TlsError> {
     let mut roots = rustls::RootCertStore::empty();
     for root in ca.certificates()? {
         roots.add(root)?;
@@ -88,7 +77,8 @@ mod tests {
     fn a_missing_file_is_named() {
         let missing = PathBuf::from("no-such-file.pem");
         let source = TlsSource::Files { ca: missing.clone(), cert: missing.clone(), key: missing };
-        assert!(source.load().unwrap_err().to_string().contains("no-such-file.pem"));
+        let error = super::super::live::LiveTls::new(source).err().unwrap();
+        assert!(error.to_string().contains("no-such-file.pem"));
     }
 
     #[test]

@@ -198,7 +198,17 @@ impl Authority {
     }
 
     pub fn issue(&self, name: &str) -> Identity {
+        self.issue_until(name, 4096)
+    }
+
+    /// One that nobody takes any more.
+    pub fn issue_ended(&self, name: &str) -> Identity {
+        self.issue_until(name, 2020)
+    }
+
+    fn issue_until(&self, name: &str, year: i32) -> Identity {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
@@ -237,7 +247,12 @@ impl Authority {
 
     /// Serves `signer` on a free port of the loopback under `name`.
     pub async fn serve(&self, signer: &FakeSigner, name: &str) -> Served {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.serve_at(0, signer, name).await
+    }
+
+    /// The same on this port, on which one was served before.
+    pub async fn serve_at(&self, port: u16, signer: &FakeSigner, name: &str) -> Served {
+        let listener = listen(port).await;
         let port = listener.local_addr().unwrap().port();
         let acceptor = tokio_rustls::TlsAcceptor::from(self.server_tls(&self.issue(name)));
         let (stop, handle) = stop_channel();
@@ -264,13 +279,26 @@ impl Authority {
                 });
             }
         });
-        Served { url: format!("https://{name}:{port}"), handle, accepting }
+        Served { url: format!("https://{name}:{port}"), port, handle, accepting }
+    }
+}
+
+/// On a port that its last owner may be about to give up.
+async fn listen(port: u16) -> TcpListener {
+    let began = std::time::Instant::now();
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 /// A served signer; stops when told to.
 pub struct Served {
     pub url: String,
+    pub port: u16,
     handle: ServerHandle,
     accepting: tokio::task::JoinHandle<()>,
 }
