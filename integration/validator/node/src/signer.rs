@@ -10,8 +10,7 @@ use sc_service::{
     Configuration, Error as ServiceError, SpawnTaskHandle, TaskManager, config::KeystoreConfig,
 };
 use signonce_keystore::{
-    RemotePayloadProvider, RemoteProposer, RemoteSigner, RemoteSignerParams, Setup, UnsignedVotes,
-    VoterPosition, VoterView,
+    RemotePayloadProvider, RemoteProposer, RemoteSigner, RemoteSignerParams, Setup, VoterPosition, VoterView,
 };
 use signonce_validator_runtime::opaque::Block;
 use sp_blockchain::HeaderBackend;
@@ -29,9 +28,6 @@ pub struct KeySource {
     /// Holds the session keys of this secret in memory: what a signer is compared with.
     #[arg(long, value_name = "SURI", hide = true, conflicts_with = "remote_signer")]
     in_memory_keys: Option<String>,
-    /// This node is built with the voter of integration/polkadot, which asks again for votes that nobody signed.
-    #[arg(long, hide = true)]
-    patched_voter: bool,
 }
 
 impl KeySource {
@@ -54,12 +50,7 @@ impl KeySource {
             KeystoreConfig::Path { path, .. } => Some(path),
             KeystoreConfig::InMemory => None,
         };
-        let data_dir = config.base_path.config_dir(config.chain_spec.id());
-        let votes = match self.patched_voter {
-            true => UnsignedVotes::AreAskedForAgain,
-            false => UnsignedVotes::EndTheVoter,
-        };
-        Ok(Settled::Remote { params: self.remote, keystore_dir, data_dir, votes })
+        Ok(Settled::Remote { params: self.remote, keystore_dir })
     }
 }
 
@@ -67,12 +58,7 @@ impl KeySource {
 pub enum Settled {
     Sdk,
     InMemory(LocalKeys),
-    Remote {
-        params: RemoteSignerParams,
-        keystore_dir: Option<PathBuf>,
-        data_dir: PathBuf,
-        votes: UnsignedVotes,
-    },
+    Remote { params: RemoteSignerParams, keystore_dir: Option<PathBuf> },
 }
 
 impl Settled {
@@ -84,13 +70,11 @@ impl Settled {
                 service::run(config, core, keys)
             }
             Settled::InMemory(keys) => service::run(config, core, keys),
-            Settled::Remote { params, keystore_dir, data_dir, votes } => {
+            Settled::Remote { params, keystore_dir } => {
                 let setup = Setup {
                     genesis: core.client.info().genesis_hash.0,
                     keystore_dir: keystore_dir.as_deref(),
-                    data_dir: Some(&data_dir),
                     registry: config.prometheus_registry(),
-                    votes,
                 };
                 let signer = RemoteSigner::start(&params, setup)
                     .map_err(|error| ServiceError::Application(Box::new(error)))?;

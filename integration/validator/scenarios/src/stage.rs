@@ -20,9 +20,6 @@ pub struct Places {
     /// system's temporary one, kept only if the scenario fails.
     #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
-    /// The validator's program is built with the GRANDPA voter of integration/polkadot.
-    #[arg(long, global = true)]
-    patched_voter: bool,
     /// Keep the directory of a scenario that held, too.
     #[arg(long, global = true)]
     keep: bool,
@@ -37,8 +34,6 @@ pub struct Stage {
     pub signonce: PathBuf,
     /// The validator's program.
     pub validator: PathBuf,
-    /// Whether its voter is the patched one.
-    pub patched_voter: bool,
     dir: PathBuf,
     temporary: Option<TempDir>,
     keep: bool,
@@ -66,8 +61,7 @@ impl Stage {
                 (made.path().to_owned(), Some(made))
             }
         };
-        let Places { patched_voter, keep, .. } = *places;
-        Ok(Self { signonce, validator, patched_voter, dir, temporary, keep, began: Instant::now() })
+        Ok(Self { signonce, validator, dir, temporary, keep: places.keep, began: Instant::now() })
     }
 
     /// A directory below the scenario's, made if it is not there.
