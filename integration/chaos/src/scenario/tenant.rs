@@ -17,6 +17,7 @@ use signonce_protocol::{
 };
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -271,6 +272,7 @@ const NOTED_WITHIN: Duration = Duration::from_secs(20);
 const UNDER_WAY: f64 = 256.0;
 /// Sessions that the tenant's key has sides in: the oldest are forgotten.
 const WORKED_IN: u32 = 12;
+const FORGOTTEN: u32 = WORKED_IN - SESSIONS;
 /// Candidates of the newest of them.
 const WORKED_ON: u32 = 200;
 /// The vote to which others are refused.
@@ -291,9 +293,12 @@ pub(super) async fn be_refused(world: &mut World) -> anyhow::Result<()> {
     let ids = world.cluster.ids();
     let (para, gran) = (own_key(&world.cluster, "para")?, own_key(&world.cluster, "gran")?);
     if world.faults == 0 {
-        let (sides, vote) = honest_work();
-        work(world, &ids[..1], para, sides).await?;
-        work(world, &ids[..1], gran, vote).await?;
+        // One after the other: the last sessions make the key forget the first.
+        for sessions in [1..=FORGOTTEN, FORGOTTEN + 1..=WORKED_IN] {
+            work(world, &ids[..1], para, honest_sides(sessions)).await?;
+        }
+        let vote = Asking { payload: FIRST_VOTE.payload(0), expected: Expected::Signed };
+        work(world, &ids[..1], gran, vec![vote]).await?;
     }
     let node = world.any().await?;
     let old = world.cluster.long_command(node, &["audit", "export"])?;
@@ -414,13 +419,15 @@ async fn stays(world: &mut World, node: u64, old: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the tenant has signed before: sides in so many sessions that the oldest are forgotten, and a vote.
-fn honest_work() -> (Vec<Asking>, Vec<Asking>) {
-    let signed = |place: Place| Asking { payload: place.payload(0), expected: Expected::Signed };
+/// What the tenant has signed before.
+fn honest_sides(sessions: RangeInclusive<u32>) -> Vec<Asking> {
     let of = |session| if session == WORKED_IN { WORKED_ON } else { 1 };
-    let sides = (1..=WORKED_IN).flat_map(|session| (0..of(session)).map(move |number| (session, number)));
-    let sides = sides.map(|(session, number)| signed(Place::Candidate { session, number }));
-    (sides.collect(), vec![signed(FIRST_VOTE)])
+    let sides = sessions.flat_map(|session| (0..of(session)).map(move |number| (session, number)));
+    let signed = |(session, number)| Asking {
+        payload: Place::Candidate { session, number }.payload(0),
+        expected: Expected::Signed,
+    };
+    sides.map(signed).collect()
 }
 
 /// Sides that are refused: below the watermark, too far, and the other one.
