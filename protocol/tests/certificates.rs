@@ -68,6 +68,22 @@ fn last_shown(signer: &FakeSigner) -> Option<ShownCertificate> {
     signer.asked().last().and_then(|asked| asked.certificate.clone())
 }
 
+/// A signer of this authority, and a client of it with these files, for which it has signed.
+async fn served(
+    authority: &Authority,
+    files: &Files,
+    identity: &Identity,
+    deadline_ms: u64,
+) -> (FakeSigner, Served, SignerClient) {
+    let signer = FakeSigner::new(1, [Ok(granted(1))]);
+    let served = authority.serve(&signer, "localhost").await;
+    files.trust(&[authority]);
+    files.write(identity);
+    let client = client([served.url.clone()], files.source(), deadline_ms);
+    client.sign(&params()).await.unwrap();
+    (signer, served, client)
+}
+
 /// Has something signed again and again until `done`; every request is answered meanwhile.
 async fn until(client: &SignerClient, what: &str, done: impl Fn() -> bool) {
     let began = Instant::now();
@@ -85,15 +101,10 @@ fn not_used(client: &SignerClient) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_certificate_is_shown_without_a_restart_and_no_request_is_lost() {
     let (authority, files) = (Authority::new(), Files::new());
-    let signer = FakeSigner::new(1, [Ok(granted(1))]);
-    let served = authority.serve(&signer, "localhost").await;
     let (old, new) = (authority.issue("validator"), authority.issue("validator"));
-    files.trust(&[&authority]);
-    files.write(&old);
-    let client = client([served.url.clone()], files.source(), 20_000);
+    let (signer, _served, client) = served(&authority, &files, &old, 20_000).await;
     let mut keys = client.subscribe_keys().await.unwrap();
     keys.next().await.unwrap();
-    client.sign(&params()).await.unwrap();
     assert_eq!(last_shown(&signer), Some(shown(&old)));
 
     files.write(&new);
@@ -127,7 +138,7 @@ async fn a_signer_that_knows_only_a_new_authority_is_reached_without_a_restart()
     // The first one does not know the new authority. It served on meanwhile, and goes now.
     client.sign(&params()).await.unwrap();
     assert!(signers[1].asked().is_empty());
-    before.kill();
+    before.kill().await;
     client.sign(&params()).await.unwrap();
     assert_eq!(last_shown(&signers[1]), Some(shown(&renewed)));
 }
@@ -135,13 +146,8 @@ async fn a_signer_that_knows_only_a_new_authority_is_reached_without_a_restart()
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_cannot_be_used_change_nothing_and_are_told_of_until_they_can() {
     let (authority, files) = (Authority::new(), Files::new());
-    let signer = FakeSigner::new(1, [Ok(granted(1))]);
-    let served = authority.serve(&signer, "localhost").await;
     let (old, new) = (authority.issue("validator"), authority.issue("validator"));
-    files.trust(&[&authority]);
-    files.write(&old);
-    let client = client([served.url.clone()], files.source(), 20_000);
-    client.sign(&params()).await.unwrap();
+    let (signer, _served, client) = served(&authority, &files, &old, 20_000).await;
     let ends = client.certificates().unwrap().client_ends;
     assert!(ends.is_some());
     let identity = |cert: &str, key: &str| Identity { cert: cert.into(), key: key.into() };
@@ -169,17 +175,12 @@ async fn files_that_cannot_be_used_change_nothing_and_are_told_of_until_they_can
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_a_signer_does_not_take_leaves_the_old_one_in_use_there() {
     let (authority, stranger, files) = (Authority::new(), Authority::new(), Files::new());
-    let signer = FakeSigner::new(1, [Ok(granted(1))]);
-    let served = authority.serve(&signer, "localhost").await;
     let old = authority.issue("validator");
-    files.trust(&[&authority]);
-    files.write(&old);
-    let client = client([served.url.clone()], files.source(), 20_000);
-    client.sign(&params()).await.unwrap();
+    let (signer, served, client) = served(&authority, &files, &old, 20_000).await;
     files.write(&stranger.issue("validator"));
     until(&client, "it is told of", || not_used(&client).is_some()).await;
     // Also on the next connection.
-    served.kill();
+    served.kill().await;
     let again = authority.serve_at(served.port, &signer, "localhost").await;
     client.sign(&params()).await.unwrap();
     assert_eq!(last_shown(&signer), Some(shown(&old)));
@@ -189,16 +190,11 @@ async fn a_certificate_that_a_signer_does_not_take_leaves_the_old_one_in_use_the
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_was_taken_out_is_believed_no_more() {
     let (old, new, files) = (Authority::new(), Authority::new(), Files::new());
-    let signer = FakeSigner::new(1, [Ok(granted(1))]);
-    let served = old.serve(&signer, "localhost").await;
-    files.trust(&[&old]);
-    files.write(&old.issue("validator"));
-    let client = client([served.url.clone()], files.source(), 2_000);
-    client.sign(&params()).await.unwrap();
+    let (signer, served, client) = served(&old, &files, &old.issue("validator"), 2_000).await;
     files.trust(&[&new]);
     until(&client, "it is told of", || not_used(&client).is_some()).await;
     // Neither with the new certificate nor with the old one.
-    served.kill();
+    served.kill().await;
     let asked = signer.asked().len();
     let again = old.serve_at(served.port, &signer, "localhost").await;
     assert!(client.sign(&params()).await.is_err());

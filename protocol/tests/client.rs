@@ -179,7 +179,7 @@ async fn a_dead_signer_and_a_frozen_one_are_passed_over() {
 async fn a_signer_that_dies_between_two_requests_is_replaced() {
     let (_signers, served, client) = three([vec![Ok(granted(1))], vec![Ok(granted(2))], vec![]]).await;
     assert_eq!(client.sign(&params()).await.unwrap(), granted(1));
-    served[0].kill();
+    served[0].kill().await;
     assert_eq!(client.sign(&params()).await.unwrap(), granted(2));
 }
 
@@ -244,7 +244,7 @@ async fn the_key_stream_goes_on_at_another_signer_with_the_whole_list() {
     let whole =
         |signer: &FakeSigner| KeysEvent::All { applied: LogIndex(signer.node.0), keys: vec![signer.key()] };
     assert_eq!(stream.next().await.unwrap(), whole(&signers[0]));
-    served[0].kill();
+    served[0].kill().await;
     assert_eq!(stream.next().await.unwrap(), whole(&signers[1]));
     assert_eq!(signers[2].script.lock().unwrap().subscribers, 0);
 }

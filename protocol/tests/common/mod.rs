@@ -304,10 +304,11 @@ pub struct Served {
 }
 
 impl Served {
-    /// Closes the port and every connection.
-    pub fn kill(&self) {
+    /// Closes the port and every connection, and waits until nothing is answered any more.
+    pub async fn kill(&self) {
         self.accepting.abort();
         self.handle.stop().unwrap();
+        self.handle.clone().stopped().await;
     }
 }
 
