@@ -1,6 +1,6 @@
 //! Three replicas without a driver: what each gives out, in which order, and what its disk then holds.
 
-use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable, RecordSource, StateRecord};
+use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable, KeptRecords};
 use signonce_core::replica::fence::{ClusterId, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
@@ -40,21 +40,7 @@ struct Node {
     decided: Vec<Decided>,
     sent: Vec<PeerMessage>,
     /// The records for the snapshot made last, and its index.
-    captured: Option<(u64, Arc<Kept>)>,
-}
-
-/// The records of a state, beside a snapshot.
-#[derive(Debug)]
-struct Kept(Vec<StateRecord>);
-
-impl RecordSource for Kept {
-    fn records(&self) -> Box<dyn Iterator<Item = Result<StateRecord, String>> + '_> {
-        Box::new(self.0.iter().cloned().map(Ok))
-    }
-
-    fn name(&self) -> &'static str {
-        "kept"
-    }
+    captured: Option<(u64, Arc<KeptRecords>)>,
 }
 
 impl Node {
@@ -113,7 +99,7 @@ impl Node {
                     let rows = self.rows.iter().filter(move |((of, _), _)| *of == stored);
                     rows.map(move |((_, key), value)| (table, key.clone(), value.clone()))
                 });
-                self.captured = Some((index, Arc::new(Kept(records.collect()))));
+                self.captured = Some((index, Arc::new(KeptRecords(records.collect()))));
                 "capture"
             }
             Output::Jumped => "jump",

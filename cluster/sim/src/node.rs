@@ -11,7 +11,7 @@ use crate::setup::{MS, Micros, SECOND, chance};
 use crate::waiters::Waiters;
 use raft::eraftpb::MessageType as T;
 use rand::RngExt;
-use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater, RecordSource, StateRecord};
+use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater, KeptRecords, RecordSource};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Quarantine, Witnessed};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, NotMember, Output, Replica, ReplicaConfig, ReplicaStatus, Role};
@@ -90,7 +90,7 @@ pub struct Process {
     /// Answers to hellos, until the outputs they promise are executed.
     replies: Vec<(NodeId, u64, HelloReply)>,
     /// The state as it was at the snapshot that was offered last, and its index.
-    captured: Option<(u64, Arc<Kept>)>,
+    captured: Option<(u64, Arc<KeptRecords>)>,
     /// Chain hashes of the log as written.
     chains: BTreeMap<u64, [u8; 32]>,
     seen: Seen,
@@ -689,7 +689,7 @@ impl Process {
                 machine.disk.mark(mark);
             }
             Output::Capture { index } => {
-                self.captured = Some((index, Arc::new(Kept(machine.disk.state_records()))));
+                self.captured = Some((index, Arc::new(KeptRecords(machine.disk.state_records()))));
             }
             Output::Sync { number, mark } => self.sync(number, mark, machine, around)?,
             Output::Outcomes(decided) => {
@@ -776,20 +776,6 @@ impl Process {
     fn send(&self, to: NodeId, boot: Option<u64>, stream: Option<u64>, frame: Frame, around: &mut Around) {
         let Hello { node, life, .. } = self.hello;
         around.send(Envelope { from: self.proc, node, life, to, boot, stream, frame });
-    }
-}
-
-/// The records of a state, beside a snapshot.
-#[derive(Debug)]
-struct Kept(Vec<StateRecord>);
-
-impl RecordSource for Kept {
-    fn records(&self) -> Box<dyn Iterator<Item = Result<StateRecord, String>> + '_> {
-        Box::new(self.0.iter().cloned().map(Ok))
-    }
-
-    fn name(&self) -> &'static str {
-        "kept"
     }
 }
 

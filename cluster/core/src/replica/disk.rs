@@ -93,6 +93,20 @@ pub trait RecordSource: std::fmt::Debug + Send + Sync {
     fn name(&self) -> &str;
 }
 
+/// Records in memory, for a driver whose disk is there too: the simulator's and those of tests.
+#[derive(Debug)]
+pub struct KeptRecords(pub Vec<StateRecord>);
+
+impl RecordSource for KeptRecords {
+    fn records(&self) -> Box<dyn Iterator<Item = Result<StateRecord, String>> + '_> {
+        Box::new(self.0.iter().cloned().map(Ok))
+    }
+
+    fn name(&self) -> &'static str {
+        "kept"
+    }
+}
+
 /// Reads a value that [`DiskBatch::put_meta`] wrote.
 pub(super) fn read_meta<T: Decode>(bytes: &[u8]) -> Result<T, CodecError> {
     codec::decode_record(META_VERSION, "meta row", bytes)
