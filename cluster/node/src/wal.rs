@@ -2,7 +2,7 @@
 //!
 //! A log is a row of blocks, each with whole records or parts of them; a part has a header of a checksum, a length and a
 //! kind. RocksDB stops at damage. But a header of zeros means to it that nothing more was written to the block, and the
-//! end of a log that all of it is there: it goes on with the next block, or the next log, without a word. In a log that
+//! end of a log that all of it is there: it reads on at the next block, or the next log, without a word. In a log that
 //! was written in order that is right. After a power cut it need not be: the page may have been lost, or the end of one
 //! log while the next one, which was written later, reached the disk. The rows of [`batches`] show what was passed over;
 //! then the first batch behind it is made damage, and RocksDB stops there, as it does at any other page that is missing.

@@ -2,7 +2,7 @@
 //!
 //! The files are looked at every two seconds, by what is in them: tools swap symlinks, and copies keep times. A change is
 //! taken over when it looks the same twice, so that a certificate is never paired with the key before it. What cannot be
-//! used is told, and the client goes on with what it has. Connections that are open are made anew with the new
+//! used is told, and the client keeps what it has. Connections that are open are made anew with the new
 //! certificate and only then given up; a signer that does not take the new one yet is shown the old one, but is itself
 //! always judged by the new authorities.
 

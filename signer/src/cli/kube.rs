@@ -173,7 +173,7 @@ fn form(config: &Config) -> anyhow::Result<()> {
     super::init::make(config).map(drop)
 }
 
-/// Runs `signonce join`, which goes on where an earlier pod was interrupted. Its members are asked in turn.
+/// Runs `signonce join`, which continues where an earlier pod was interrupted. Its members are asked in turn.
 fn join(config: &Path, offer: &JoinOffer) -> anyhow::Result<()> {
     // On the memory-backed volume of the pod, as the Secret is; gone with this container.
     let token = tempfile::NamedTempFile::new_in(config.parent().unwrap_or(Path::new("/tmp")))?;
@@ -288,7 +288,7 @@ async fn probe(node: &str, path: &str) -> io::Result<(bool, String)> {
 /// Job: replaces pods that are not as their StatefulSet wants them, one at a time, each only while all others are ready.
 ///
 /// A signer that restarts while another is away waits for that one, and all signing stops. So nothing is replaced while
-/// any pod is away: the command says which, why, and what to do. It may be run again at any time, and goes on where it
+/// any pod is away: the command says which, why, and what to do. It may be run again at any time, and continues where it
 /// stopped. What it evicts is subject to the disruption budget.
 #[derive(clap::Args, Debug)]
 struct RollOut {
