@@ -159,7 +159,7 @@ fn known(
 ///
 /// # Errors
 /// If it has not after a while.
-pub(super) async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Result<()> {
+pub(in crate::cli) async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Result<()> {
     for _ in 0..OPEN_LOOKS {
         let rows = admin.keys().await?;
         if ids.iter().all(|id| rows.iter().any(|row| row.id == *id && row.unlocked)) {
@@ -168,8 +168,8 @@ pub(super) async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Res
         tokio::time::sleep(OPEN_WAIT).await;
     }
     anyhow::bail!(
-        "the keys are imported, but the node has not opened all of them: destroy NOTHING yet, see `signonce status` \
-         and run the same command again"
+        "the cluster holds the keys, but the node that was asked has not opened all of them: destroy NOTHING yet, see \
+         `signonce status` and run the same command again"
     )
 }
 

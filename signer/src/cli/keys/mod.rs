@@ -11,6 +11,8 @@ mod rotate;
 mod set;
 mod source;
 
+pub(super) use import::wait_open;
+
 use super::common::Done;
 use crate::{
     admin::{

@@ -6,6 +6,7 @@ mod work;
 use super::{
     backup::{age, authority},
     common::{Confirm, Done, Reach, Usage, question, say, table},
+    keys::wait_open,
 };
 use crate::{
     admin::{api::AdminStatus, client::AdminClient},
@@ -107,6 +108,9 @@ pub(super) async fn run(args: Args) -> Done {
     let report = work::restore(&admin, &backup, plan).await.with_context(
         || "the restore was interrupted; what was done stays done, and the same command goes on from there",
     )?;
+    let brought: Vec<_> =
+        report.iter().filter(|line| line.outcome != Outcome::Removed).map(|line| line.key).collect();
+    wait_open(&admin, &brought).await?;
     let value = json!({
         "cluster": status.cluster,
         "backup": backup.manifest,
