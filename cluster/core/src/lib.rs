@@ -12,6 +12,8 @@
 pub mod audit;
 pub mod codec;
 pub mod command;
+#[cfg(test)]
+mod golden;
 pub mod ledger;
 #[cfg(signonce_sim)]
 pub mod mutation;

@@ -5,6 +5,8 @@
 //! members leave tombstones, because a public key belongs to one chain for ever, a revoked certificate stays
 //! revoked, and the ledger's evidence names clients by number.
 
+#[cfg(test)]
+mod golden;
 mod membership;
 mod officers;
 mod placement;

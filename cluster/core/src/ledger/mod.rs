@@ -12,6 +12,8 @@
 
 mod beefy;
 mod export;
+#[cfg(test)]
+mod golden;
 mod grandpa;
 mod para;
 mod refusal;

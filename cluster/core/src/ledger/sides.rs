@@ -12,7 +12,7 @@
 
 use super::{
     Entry,
-    store::{Pen, RECENT, SIDES},
+    store::{Pen, Row},
 };
 use crate::codec::CodecError;
 use parity_scale_codec::Encode;
@@ -155,7 +155,7 @@ impl Sides {
         }
         let new = bytes_of(bucket_of(marks, bucket));
         let old = Some(old).filter(|old| !old.is_empty());
-        pen.packed(SIDES, &bucket_key(session, bucket), old.as_deref(), Some(&new));
+        pen.packed(Row::Sides, &bucket_key(session, bucket), old.as_deref(), Some(&new));
     }
 
     /// Remembers a signature's bytes, in the place of the oldest.
@@ -164,7 +164,12 @@ impl Sides {
         let full = self.recent.len() == RECENT_KEPT;
         let old = if full { self.recent.pop_front() } else { None };
         let new = (number, entry.clone());
-        pen.packed(RECENT, &recent_key(number), old.map(|old| old.encode()).as_deref(), Some(&new.encode()));
+        pen.packed(
+            Row::Recent,
+            &recent_key(number),
+            old.map(|old| old.encode()).as_deref(),
+            Some(&new.encode()),
+        );
         self.recent.push_back(new);
     }
 
@@ -173,20 +178,21 @@ impl Sides {
         while let Some(lowest) = self.sessions.first_entry().filter(|session| *session.key() < floor) {
             let (session, marks) = lowest.remove_entry();
             for bucket in marks.chunk_by(|a, b| a.0[0] == b.0[0]) {
-                pen.packed(SIDES, &bucket_key(session, bucket[0].0[0]), Some(&bytes_of(bucket)), None);
+                pen.packed(Row::Sides, &bucket_key(session, bucket[0].0[0]), Some(&bytes_of(bucket)), None);
             }
         }
     }
 
     /// The bodies of all records, with the key of each behind the key's own.
-    pub(super) fn records(&self) -> impl Iterator<Item = (u8, Vec<u8>, Vec<u8>)> {
+    pub(super) fn records(&self) -> impl Iterator<Item = (Row, Vec<u8>, Vec<u8>)> {
         let buckets = self.sessions.iter().flat_map(|(session, marks)| {
             let buckets = marks.chunk_by(|a, b| a.0[0] == b.0[0]);
-            buckets.map(|bucket| (SIDES, bucket_key(*session, bucket[0].0[0]), bytes_of(bucket)))
+            buckets.map(|bucket| (Row::Sides, bucket_key(*session, bucket[0].0[0]), bytes_of(bucket)))
         });
         let mut recent: Vec<_> = self.recent.iter().collect();
         recent.sort_unstable_by_key(|(number, _)| place(*number));
-        let recent = recent.into_iter().map(|numbered| (RECENT, recent_key(numbered.0), numbered.encode()));
+        let recent =
+            recent.into_iter().map(|numbered| (Row::Recent, recent_key(numbered.0), numbered.encode()));
         buckets.chain(recent)
     }
 

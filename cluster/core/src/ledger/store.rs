@@ -18,16 +18,25 @@ use crate::{
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{DutyClass, KeyId};
 
-const FLOOR: u8 = 0;
-const ENTRY: u8 = 1;
-/// Since feature level 4.
-const COUNTING: u8 = 2;
-/// Marks of sides.
-pub(super) const SIDES: u8 = 3;
-/// A signature whose bytes are remembered.
-pub(super) const RECENT: u8 = 4;
+/// What a record of a watermark is: the byte after key and class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub(super) enum Row {
+    #[codec(index = 0)]
+    Floor,
+    #[codec(index = 1)]
+    Entry,
+    /// Since feature level 4.
+    #[codec(index = 2)]
+    Counting,
+    /// Marks of sides.
+    #[codec(index = 3)]
+    Sides,
+    /// A signature whose bytes are remembered.
+    #[codec(index = 4)]
+    Recent,
+}
 
-/// The version of [`SIDES`] and [`RECENT`].
+/// The version of [`Row::Sides`] and [`Row::Recent`].
 const PACKED_VERSION: u8 = 1;
 
 /// Writes the changes of one watermark into the journal.
@@ -63,29 +72,31 @@ impl<'a> Pen<'a> {
 }
 
 fn counting_key(prefix: &[u8]) -> Vec<u8> {
-    [prefix, &[COUNTING]].concat()
+    row_key(prefix, Row::Counting, &[])
 }
 
 impl Pen<'_> {
     /// Notes that a record of sides was `old` and is now `new`.
-    pub(super) fn packed(&mut self, kind: u8, at: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
+    pub(super) fn packed(&mut self, row: Row, at: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
         let [old, new] = [old, new].map(|body| body.map(|body| seal_record(PACKED_VERSION, body)));
-        self.journal.replace(Table::Ledger, packed_key(&self.prefix, kind, at), old.as_deref(), new);
+        self.journal.replace(Table::Ledger, row_key(&self.prefix, row, at), old.as_deref(), new);
     }
 }
 
-fn packed_key(prefix: &[u8], kind: u8, at: &[u8]) -> Vec<u8> {
-    [prefix, &[kind], at].concat()
+fn row_key(prefix: &[u8], row: Row, at: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(prefix.len() + 1 + at.len());
+    key.extend_from_slice(prefix);
+    row.encode_to(&mut key);
+    key.extend_from_slice(at);
+    key
 }
 
 fn floor_key(prefix: &[u8]) -> Vec<u8> {
-    [prefix, &[FLOOR]].concat()
+    row_key(prefix, Row::Floor, &[])
 }
 
 fn entry_key<C: Encode>(prefix: &[u8], at: &C) -> Vec<u8> {
-    let mut key = Vec::with_capacity(prefix.len() + 1 + at.size_hint());
-    key.extend_from_slice(prefix);
-    key.push(ENTRY);
+    let mut key = row_key(prefix, Row::Entry, &[]);
     at.encode_to(&mut key);
     key
 }
@@ -108,8 +119,8 @@ impl Ledger {
                 Watermark::Beefy(window) => window_records(window, &prefix),
                 Watermark::Para(mark) => {
                     let mut records = window_records(mark.window(), &prefix);
-                    let sides = mark.sides().records().map(|(kind, at, body)| {
-                        (packed_key(&prefix, kind, &at), seal_record(PACKED_VERSION, &body))
+                    let sides = mark.sides().records().map(|(row, at, body)| {
+                        (row_key(&prefix, row, &at), seal_record(PACKED_VERSION, &body))
                     });
                     records.extend(sides);
                     records
@@ -124,21 +135,24 @@ impl Ledger {
     /// If it cannot be read, belongs to no key with such work, or breaks an invariant of the window.
     pub(crate) fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), CodecError> {
         let mut rest = key;
-        let (id, class, kind) = <(KeyId, DutyClass, u8)>::decode(&mut rest)
+        let (id, class, row) = <(KeyId, DutyClass, Row)>::decode(&mut rest)
             .map_err(|e| malformed(format!("its key cannot be read: {e}")))?;
         if claimed_class(id.key_type) != Some(class) {
             return Err(malformed(format!("{id} does no {class} work")));
         }
-        match kind {
-            FLOOR if rest.is_empty() => self.restore_floor(id, class, value)?,
-            ENTRY => match self.marks.get_mut(&id) {
+        match row {
+            Row::Floor | Row::Counting if !rest.is_empty() => {
+                return Err(malformed(format!("its key has bytes left over: {row:?} of {id}")));
+            }
+            Row::Floor => self.restore_floor(id, class, value)?,
+            Row::Entry => match self.marks.get_mut(&id) {
                 Some(Watermark::Slot(window)) => restore_entry(window, rest, value)?,
                 Some(Watermark::Grandpa(window)) => restore_entry(window, rest, value)?,
                 Some(Watermark::Beefy(window)) => restore_entry(window, rest, value)?,
                 Some(Watermark::Para(mark)) => restore_entry(mark.window_mut(), rest, value)?,
                 None => return Err(malformed(format!("an entry of {id}, which has no floor"))),
             },
-            COUNTING if rest.is_empty() => match self.marks.get(&id) {
+            Row::Counting => match self.marks.get(&id) {
                 Some(Watermark::Slot(_)) => {
                     self.countings.insert(id, decode_record(RECORD_VERSION, "counting", value)?);
                 }
@@ -146,13 +160,12 @@ impl Ledger {
                     return Err(malformed(format!("a counting of {id}, which has no slots")));
                 }
             },
-            SIDES | RECENT => match self.marks.get_mut(&id) {
-                Some(Watermark::Para(mark)) => restore_packed(mark, kind, rest, value)?,
+            Row::Sides | Row::Recent => match self.marks.get_mut(&id) {
+                Some(Watermark::Para(mark)) => restore_packed(mark, row, rest, value)?,
                 Some(Watermark::Slot(_) | Watermark::Grandpa(_) | Watermark::Beefy(_)) | None => {
                     return Err(malformed(format!("sides of {id}, which takes none or has no floor")));
                 }
             },
-            _ => return Err(malformed("it is of no kind that there is".into())),
         }
         Ok(())
     }
@@ -200,9 +213,9 @@ fn restore_entry<C: Coordinate, E: Encode + Decode>(
     Err(malformed("an entry below its floor, or a second one at its coordinate".into()))
 }
 
-fn restore_packed(mark: &mut ParaMark, kind: u8, at: &[u8], value: &[u8]) -> Result<(), CodecError> {
+fn restore_packed(mark: &mut ParaMark, row: Row, at: &[u8], value: &[u8]) -> Result<(), CodecError> {
     let body = open_record(PACKED_VERSION, value)?;
-    if kind == SIDES {
+    if row == Row::Sides {
         return mark.sides_mut().restore_sides(at, body);
     }
     let (number, entry): (u64, Entry) = decode_body("record of a signature", body)?;

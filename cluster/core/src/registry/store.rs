@@ -182,141 +182,158 @@ fn note<R: Record>(journal: &mut Journal, old: Option<&R>, new: &R) {
     );
 }
 
-/// The first byte of a registry record's key.
-mod kind {
-    pub(super) const COUNTERS: u8 = 0;
-    pub(super) const CHAIN: u8 = 1;
-    pub(super) const KEY: u8 = 2;
-    pub(super) const CLIENT: u8 = 3;
-    pub(super) const MEMBER: u8 = 4;
+/// What a registry record is: the first byte of its key.
+#[derive(Clone, Copy, Encode, Decode)]
+enum Kind {
+    #[codec(index = 0)]
+    Counters,
+    #[codec(index = 1)]
+    Chain,
+    #[codec(index = 2)]
+    Key,
+    #[codec(index = 3)]
+    Client,
+    #[codec(index = 4)]
+    Member,
     /// Since feature level 1.
-    pub(super) const MADE_KEYS: u8 = 5;
-    /// Since feature level 2.
-    pub(super) const MEMBERSHIP: u8 = 6;
-    pub(super) const SEALING: u8 = 7;
-    pub(super) const PLACEMENT: u8 = 12;
-    pub(super) const AUDIT: u8 = 11;
-    /// Since feature level 2.
-    pub(super) const HALT: u8 = 10;
-    /// Since feature level 4.
-    pub(super) const BARRED: u8 = 15;
-    /// Since feature level 2.
-    pub(super) const ORIGIN: u8 = 13;
-    pub(super) const CLIENT_TERMS: u8 = 8;
-    /// Since feature level 4.
-    pub(super) const KNOWN_BY_BACKUP: u8 = 50;
-    pub(super) const DRILL: u8 = 51;
-    pub(super) const TIMING: u8 = 52;
-    pub(super) const TOLERANCE: u8 = 53;
-    /// The officers under 0, each proposal under 1 and its number, since feature level 2. The keys of each officer
-    /// under 2 and its name, since feature level 3.
-    pub(super) const OFFICERS: u8 = 9;
+    #[codec(index = 5)]
+    MadeKeys,
+    /// Since feature level 2, as those up to 13.
+    #[codec(index = 6)]
+    Membership,
+    #[codec(index = 7)]
+    Sealing,
+    #[codec(index = 8)]
+    ClientTerms,
+    /// The officers under 0, each proposal under 1 and its number. The keys of each officer under 2 and its name, since
+    /// feature level 3.
+    #[codec(index = 9)]
+    Officers,
+    #[codec(index = 10)]
+    Halt,
+    #[codec(index = 11)]
+    Audit,
+    #[codec(index = 12)]
+    Placement,
+    #[codec(index = 13)]
+    Origin,
+    /// Since feature level 4, as all that follow.
+    #[codec(index = 15)]
+    Barred,
+    #[codec(index = 50)]
+    KnownByBackup,
+    #[codec(index = 51)]
+    Drill,
+    #[codec(index = 52)]
+    Timing,
+    #[codec(index = 53)]
+    Tolerance,
 }
 
 impl Record for Counters {
     fn record_key(&self) -> Vec<u8> {
-        vec![kind::COUNTERS]
+        Kind::Counters.encode()
     }
 }
 impl Record for Chain {
     fn record_key(&self) -> Vec<u8> {
-        (kind::CHAIN, self.genesis).encode()
+        (Kind::Chain, self.genesis).encode()
     }
 }
 impl Record for Key {
     fn record_key(&self) -> Vec<u8> {
-        (kind::KEY, self.id).encode()
+        (Kind::Key, self.id).encode()
     }
 }
 impl Record for Client {
     fn record_key(&self) -> Vec<u8> {
-        (kind::CLIENT, self.id).encode()
+        (Kind::Client, self.id).encode()
     }
 }
 impl Record for MemberRecord {
     fn record_key(&self) -> Vec<u8> {
-        (kind::MEMBER, self.member.node).encode()
+        (Kind::Member, self.member.node).encode()
     }
 }
 impl Record for Halt {
     fn record_key(&self) -> Vec<u8> {
-        (kind::HALT, self.key).encode()
+        (Kind::Halt, self.key).encode()
     }
 }
 impl Record for Barred {
     fn record_key(&self) -> Vec<u8> {
-        (kind::BARRED, self.key).encode()
+        (Kind::Barred, self.key).encode()
     }
 }
 impl Record for Origin {
     fn record_key(&self) -> Vec<u8> {
-        vec![kind::ORIGIN]
+        Kind::Origin.encode()
     }
 }
 impl Record for KnownByBackup {
     fn record_key(&self) -> Vec<u8> {
-        (kind::KNOWN_BY_BACKUP, self.key).encode()
+        (Kind::KnownByBackup, self.key).encode()
     }
 }
 impl Record for Timing {
     fn record_key(&self) -> Vec<u8> {
-        (kind::TIMING, self.chain).encode()
+        (Kind::Timing, self.chain).encode()
     }
 }
 impl Record for Tolerance {
     fn record_key(&self) -> Vec<u8> {
-        vec![kind::TOLERANCE]
+        Kind::Tolerance.encode()
     }
 }
 impl Record for Drill {
     fn record_key(&self) -> Vec<u8> {
-        vec![kind::DRILL]
+        Kind::Drill.encode()
     }
 }
 impl Record for MadeKeys {
     fn record_key(&self) -> Vec<u8> {
-        (kind::MADE_KEYS, self.client).encode()
+        (Kind::MadeKeys, self.client).encode()
     }
 }
 impl Record for Membership {
     fn record_key(&self) -> Vec<u8> {
-        (kind::MEMBERSHIP, self.node).encode()
+        (Kind::Membership, self.node).encode()
     }
 }
 impl Record for Sealing {
     fn record_key(&self) -> Vec<u8> {
-        (kind::SEALING, self.key).encode()
+        (Kind::Sealing, self.key).encode()
     }
 }
 impl Record for Placement {
     fn record_key(&self) -> Vec<u8> {
-        vec![kind::PLACEMENT]
+        Kind::Placement.encode()
     }
 }
 
 impl Record for AuditHead {
     fn record_key(&self) -> Vec<u8> {
-        vec![kind::AUDIT]
+        Kind::Audit.encode()
     }
 }
 impl Record for ClientTerms {
     fn record_key(&self) -> Vec<u8> {
-        (kind::CLIENT_TERMS, self.client).encode()
+        (Kind::ClientTerms, self.client).encode()
     }
 }
 impl Record for Officers {
     fn record_key(&self) -> Vec<u8> {
-        vec![kind::OFFICERS, 0]
+        (Kind::Officers, 0u8).encode()
     }
 }
 impl Record for OfficerPin {
     fn record_key(&self) -> Vec<u8> {
-        (kind::OFFICERS, 2u8, &self.name).encode()
+        (Kind::Officers, 2u8, &self.name).encode()
     }
 }
 impl Record for Proposal {
     fn record_key(&self) -> Vec<u8> {
-        (kind::OFFICERS, 1u8, self.id).encode()
+        (Kind::Officers, 1u8, self.id).encode()
     }
 }
 
@@ -365,38 +382,38 @@ impl Registry {
         }
         // What a put notes is of no interest here: the caller hashes the stored bytes.
         let journal = &mut Journal::default();
-        match key.first() {
-            Some(&kind::COUNTERS) => self.put_counters(read("counters record", key, value)?, journal),
-            Some(&kind::CHAIN) => self.put_chain(read("chain record", key, value)?, journal),
-            Some(&kind::KEY) => self.put_key(read("key record", key, value)?, journal),
-            Some(&kind::CLIENT) => self.put_client(read("client record", key, value)?, journal),
-            Some(&kind::MEMBER) => self.put_member(read("member record", key, value)?, journal),
-            Some(&kind::MADE_KEYS) => self.put_made_keys(read("made keys record", key, value)?, journal),
-            Some(&kind::MEMBERSHIP) => self.put_membership(read("membership record", key, value)?, journal),
-            Some(&kind::SEALING) => self.put_sealing(read("sealing record", key, value)?, journal),
-            Some(&kind::PLACEMENT) => self.put_placement(read("placement record", key, value)?, journal),
-            Some(&kind::AUDIT) => self.put_audit_head(read("audit head", key, value)?, journal),
-            Some(&kind::HALT) => self.put_halt(read("halt record", key, value)?, journal),
-            Some(&kind::BARRED) => self.put_barred(read("barred places record", key, value)?, journal),
-            Some(&kind::ORIGIN) => self.put_origin(read("origin record", key, value)?, journal),
-            Some(&kind::KNOWN_BY_BACKUP) => {
+        let kind = Kind::decode(&mut &key[..]).map_err(|_| CodecError::Malformed {
+            what: "registry record",
+            reason: format!("its key starts with {:?}, which is no kind of record", key.first()),
+        })?;
+        match kind {
+            Kind::Counters => self.put_counters(read("counters record", key, value)?, journal),
+            Kind::Chain => self.put_chain(read("chain record", key, value)?, journal),
+            Kind::Key => self.put_key(read("key record", key, value)?, journal),
+            Kind::Client => self.put_client(read("client record", key, value)?, journal),
+            Kind::Member => self.put_member(read("member record", key, value)?, journal),
+            Kind::MadeKeys => self.put_made_keys(read("made keys record", key, value)?, journal),
+            Kind::Membership => self.put_membership(read("membership record", key, value)?, journal),
+            Kind::Sealing => self.put_sealing(read("sealing record", key, value)?, journal),
+            Kind::Placement => self.put_placement(read("placement record", key, value)?, journal),
+            Kind::Audit => self.put_audit_head(read("audit head", key, value)?, journal),
+            Kind::Halt => self.put_halt(read("halt record", key, value)?, journal),
+            Kind::Barred => self.put_barred(read("barred places record", key, value)?, journal),
+            Kind::Origin => self.put_origin(read("origin record", key, value)?, journal),
+            Kind::KnownByBackup => {
                 self.put_known_by_backup(read("record of a backup's floor", key, value)?, journal);
             }
-            Some(&kind::TIMING) => self.put_timing(read("timing record", key, value)?, journal),
-            Some(&kind::TOLERANCE) => self.put_tolerance(read("tolerance record", key, value)?, journal),
-            Some(&kind::DRILL) => self.put_drill(read("drill record", key, value)?, journal),
-            Some(&kind::CLIENT_TERMS) => self.put_terms(read("client terms record", key, value)?, journal),
-            Some(&kind::OFFICERS) if key.get(1) == Some(&0) => {
+            Kind::Timing => self.put_timing(read("timing record", key, value)?, journal),
+            Kind::Tolerance => self.put_tolerance(read("tolerance record", key, value)?, journal),
+            Kind::Drill => self.put_drill(read("drill record", key, value)?, journal),
+            Kind::ClientTerms => self.put_terms(read("client terms record", key, value)?, journal),
+            Kind::Officers if key.get(1) == Some(&0) => {
                 self.put_officers(read("officers record", key, value)?, journal);
             }
-            Some(&kind::OFFICERS) if key.get(1) == Some(&2) => {
+            Kind::Officers if key.get(1) == Some(&2) => {
                 self.put_officer_pin(read("officer's keys record", key, value)?, journal);
             }
-            Some(&kind::OFFICERS) => self.put_proposal(read("proposal record", key, value)?, journal),
-            other => {
-                let reason = format!("its key starts with {other:?}, which is no kind of record");
-                return Err(CodecError::Malformed { what: "registry record", reason });
-            }
+            Kind::Officers => self.put_proposal(read("proposal record", key, value)?, journal),
         }
         Ok(())
     }

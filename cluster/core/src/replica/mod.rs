@@ -10,6 +10,8 @@
 mod apply;
 pub mod disk;
 pub mod fence;
+#[cfg(test)]
+mod golden;
 pub mod log;
 mod members;
 mod open;

@@ -389,7 +389,7 @@ fn malformed(reason: String) -> CodecError {
 }
 
 /// The message types that may travel between nodes; local ones and forwarded proposals may not.
-fn message_type(kind: u8) -> Result<eraftpb::MessageType, CodecError> {
+pub(super) const TRAVELS: [eraftpb::MessageType; 11] = {
     use eraftpb::MessageType as T;
     [
         T::MsgAppend,
@@ -404,9 +404,11 @@ fn message_type(kind: u8) -> Result<eraftpb::MessageType, CodecError> {
         T::MsgRequestPreVote,
         T::MsgRequestPreVoteResponse,
     ]
-    .into_iter()
-    .find(|t| *t as u8 == kind)
-    .ok_or_else(|| malformed(format!("message type {kind} does not travel")))
+};
+
+fn message_type(kind: u8) -> Result<eraftpb::MessageType, CodecError> {
+    let travels = TRAVELS.into_iter().find(|travels| *travels as u8 == kind);
+    travels.ok_or_else(|| malformed(format!("message type {kind} does not travel")))
 }
 
 #[cfg(test)]
