@@ -17,6 +17,7 @@ TARGET ?= all
 SECONDS ?= 60
 
 # One selection of packages and one profile everywhere: another would unify other features and compile RocksDB anew.
+CARGO := scripts/cargo-with-progress
 CARGO_ARGS := --release --locked --workspace
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
@@ -31,27 +32,27 @@ setup: ## Installs missing system packages (Debian, Ubuntu, macOS)
 	@scripts/setup.sh
 
 build: setup ## Builds the signer
-	cargo build $(CARGO_ARGS)
+	$(CARGO) build $(CARGO_ARGS)
 
 demo: build ## Three signers, two validators that race, a killed leader: watch that no duty is signed twice
 	$(BIN) demo $(DEMO_ARGS)
 
 test: setup ## All tests: unit, property, vectors, and real processes that are killed
-	cargo test $(CARGO_ARGS) --no-fail-fast
+	$(CARGO) test $(CARGO_ARGS) --no-fail-fast
 
 monitoring-test: build ## Alert rules and dashboard against a real Prometheus and Alertmanager, and a node that is killed
 	@scripts/setup.sh --monitoring
-	cargo test $(CARGO_ARGS) --test cluster monitoring -- --include-ignored --nocapture
+	$(CARGO) test $(CARGO_ARGS) --test cluster monitoring -- --include-ignored --nocapture
 
 upgrade-test: build ## From the last release's program to this one under load, and back; what one wrote, the other reads
 	@previous=$$(scripts/release-binary) || { \
 	  [ $$? = 3 ] || exit 1; echo "upgrade-test: SKIPPED, nothing was tested: the last release's program is not here"; exit 0; }; \
-	SIGNONCE_PREVIOUS=$$previous cargo test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
+	SIGNONCE_PREVIOUS=$$previous $(CARGO) test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
 
 lint: setup ## Formatting and lints, as errors
 	cargo fmt --all --check
-	cargo clippy $(CARGO_ARGS) --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_ARGS) --no-deps
+	$(CARGO) clippy $(CARGO_ARGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_ARGS) --no-deps
 
 deny: setup ## Licences, advisories and sources of all dependencies
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked

@@ -67,7 +67,7 @@ if [ ${#missing[@]} -gt 0 ]; then
       sudo=
       [ "$(id -u)" = 0 ] || sudo=sudo
       $sudo apt-get update -qq
-      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
       ;;
   esac
 fi
@@ -86,5 +86,5 @@ fi
 target=${CARGO_TARGET_DIR:-target}
 if ! compgen -G "$target/*/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then
   echo "setup: next is the build. RocksDB, a C++ library, is compiled once, which takes 10 to 20 minutes on two cores"
-  echo "setup: (cargo shows \"librocksdb-sys\" meanwhile); later builds take it as it is, from $target"
+  echo "setup: and says meanwhile how far it is; later builds take it as it is, from $target"
 fi

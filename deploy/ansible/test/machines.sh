@@ -5,6 +5,8 @@
 #
 # shellcheck shell=bash disable=SC2154 # `run` says what $work and $base are
 
+. scripts/debian.sh
+
 packages=systemd,systemd-sysv,dbus,python3,python3-apt,nftables,openssh-server,iproute2,sudo,libstdc++6,adduser
 network=10.77.0
 
@@ -12,8 +14,7 @@ network=10.77.0
 base_tree() {
   local tree=$1 release=$2
   [ -e "$tree/made" ] && [ "$(cat "$tree/made")" = "$release $packages" ] && return
-  rm -rf "$tree" && mkdir -p "$(dirname "$tree")"
-  mmdebstrap --quiet --variant=minbase --include="$packages" "$release" "$tree" || return
+  debian_tree "$tree" "$release" "$packages" || return
   # Not a first start, at which systemd would enable every unit that it finds, the firewall too.
   tr -d - </proc/sys/kernel/random/uuid >"$tree/etc/machine-id"
   local unit
@@ -21,8 +22,7 @@ base_tree() {
     sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount; do
     ln -sf /dev/null "$tree/etc/systemd/system/$unit"
   done
-  chroot "$tree" useradd --create-home --shell /bin/bash ops
-  echo 'ops ALL=(ALL) NOPASSWD: ALL' >"$tree/etc/sudoers.d/ops"
+  debian_user "$tree" ops
   echo "$release $packages" >"$tree/made"
 }
 
@@ -60,7 +60,7 @@ power_on() {
   (
     echo $BASHPID >"$cgroups/m$1/cgroup.procs"
     exec nsenter --net="/run/netns/m$1" unshare --mount --propagation private --uts --ipc --pid --cgroup --fork --kill-child \
-      bash -c "$(declare -f process_one); process_one $work/machine-$1/root signer-$1.example"
+      bash -c "$(declare -f debian_devices process_one); process_one $work/machine-$1/root signer-$1.example"
   ) >"$work/machine-$1/console" 2>&1 &
   echo $! >"$work/machine-$1/pid"
   disown
@@ -113,17 +113,7 @@ process_one() {
   mount -t sysfs -o ro sysfs "$root/sys"
   mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
   mount -t tmpfs -o mode=755 tmpfs "$root/run"
-  mount -t tmpfs -o mode=755 tmpfs "$root/dev"
-  local device
-  for device in null zero full random urandom tty; do
-    touch "$root/dev/$device"
-    mount --bind "/dev/$device" "$root/dev/$device"
-  done
-  mkdir "$root/dev/pts" "$root/dev/shm"
-  mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts "$root/dev/pts"
-  mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-  ln -s pts/ptmx "$root/dev/ptmx"
-  ln -s /proc/self/fd "$root/dev/fd"
+  debian_devices "$root"
   cd "$root" || exit 1
   mkdir -p mnt
   pivot_root . mnt
