@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes what follows from helm/signonce/ports.yaml: the firewall of the playbook, and table and example in
-docs/hardening.md. --check only compares. The chart's NetworkPolicy is rendered from that file itself."""
+docs/operate/hardening.md. --check only compares. The chart's NetworkPolicy is rendered from that file itself."""
 import pathlib
 import re
 import sys
@@ -47,7 +47,7 @@ table inet signonce {
 
 
 def page(ports):
-    """What stands between the marks in docs/hardening.md."""
+    """What stands between the marks in docs/operate/hardening.md."""
     lines = ["| port | who needs it | default |", "|---|---|---|"]
     rules = []
     for listen in ports["listens"]:
@@ -73,7 +73,7 @@ def written():
     ports = table()
     assert set(HOSTS) >= {who for listen in ports["listens"] for who in listen["from"]}, "somebody in ports.yaml is nobody here"
     yield ROOT / "deploy/ansible/roles/signonce/templates/signonce.nft.j2", firewall(ports)
-    hardening = ROOT / "docs/hardening.md"
+    hardening = ROOT / "docs/operate/hardening.md"
     head, rest = hardening.read_text().split(BEGIN)
     yield hardening, f"{head}{BEGIN}\n{page(ports)}\n{END}{rest.split(END)[1]}"
 

@@ -16,8 +16,8 @@ install -Dm644 ../systemd/signonce.service "$root/lib/systemd/system/signonce.se
 install -Dm644 ../systemd/signonce.sysusers "$root/usr/lib/sysusers.d/signonce.conf"
 install -Dm644 ../../LICENSE "$root/usr/share/doc/signonce/copyright"
 install -Dm644 example.toml "$root/usr/share/doc/signonce/examples/signonce.toml"
-for page in ../../docs/*.md; do
-  install -Dm644 "$page" "$root/usr/share/doc/signonce/$(basename "$page")"
+for page in ../../docs/*.md ../../docs/*/*.md; do
+  install -Dm644 "$page" "$root/usr/share/doc/signonce/${page#../../docs/}"
 done
 "$binary" man --out "$root/usr/share/man/man1"
 gzip -9n "$root"/usr/share/man/man1/*

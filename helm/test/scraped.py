@@ -12,7 +12,7 @@ import yaml
 
 from rendered import TEST, TOOLS, of_kind, only, render, settings
 
-# What keeps clusters apart: docs/metrics.md.
+# What keeps clusters apart: docs/reference/metrics.md.
 APART = ["cluster", "namespace", "service"]
 RELEASES = [("one", "signers"), ("two", "signers"), ("one", "elsewhere"), ("signonce", "1e3")]
 
@@ -145,7 +145,7 @@ def promtool(directory, *words):
 
 def job_names():
     """What the pages and the compose file call the job is what the rules look for."""
-    for path in ("docs/metrics.md", "deploy/compose-prometheus.yaml"):
+    for path in ("docs/reference/metrics.md", "deploy/compose-prometheus.yaml"):
         jobs = re.findall(r"job_name: *(\S+)", (TEST.parents[1] / path).read_text())
         assert jobs and set(jobs) <= {"signonce", "signonce-watch"}, f"{path}: {jobs}"
 

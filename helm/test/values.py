@@ -116,12 +116,12 @@ def settings_exist():
 
 
 def page_renders():
-    """The values that docs/kubernetes.md shows for production are values of this chart."""
-    page = (CHART.parents[1] / "docs/kubernetes.md").read_text()
+    """The values that docs/operate/kubernetes.md shows for production are values of this chart."""
+    page = (CHART.parents[1] / "docs/operate/kubernetes.md").read_text()
     shown = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1].replace("sha256:…", f"sha256:{'0' * 64}").replace("REGISTRY", "registry"))
     assert len(shown) > 4, shown
     names(render(values=shown))
-    print("ok: the values in docs/kubernetes.md render")
+    print("ok: the values in docs/operate/kubernetes.md render")
 
 
 def main():

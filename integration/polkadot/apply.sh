@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a workspace that builds `polkadot` with --remote-signer. See README.md and docs/polkadot.md.
+# Makes a workspace that builds `polkadot` with --remote-signer. See README.md and docs/operate/polkadot.md.
 #
 #   apply.sh DIR
 #

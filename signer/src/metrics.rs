@@ -1,5 +1,5 @@
 //! What the server measures, in Prometheus' text form. Labels come from closed sets, or from what operators put into
-//! the registry: no client can make new series. Every metric is explained in `docs/metrics.md`.
+//! the registry: no client can make new series. Every metric is explained in `docs/reference/metrics.md`.
 
 pub mod clients;
 pub mod connections;

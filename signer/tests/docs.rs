@@ -90,7 +90,11 @@ fn follow_in(dir: &Path, first: &str, pages: &[&str]) -> String {
 
 #[test]
 fn a_newcomer_can_follow_the_first_cluster_the_import_and_new_keys_to_the_letter() {
-    let said = follow(&["docs/first-cluster.md", "docs/import-keys.md", "docs/validator-keys.md"]);
+    let said = follow(&[
+        "docs/operate/first-cluster.md",
+        "docs/operate/import-keys.md",
+        "docs/operate/validator-keys.md",
+    ]);
     assert!(said.contains("GRANDPA set 12346 round 1"), "the raised floor is shown: {said}");
     assert!(said.contains(r#""type":"gran","scheme":"ed25519""#), "a key was made: {said}");
     assert!(said.contains("(1 so far)"), "and counted: {said}");
@@ -99,14 +103,14 @@ fn a_newcomer_can_follow_the_first_cluster_the_import_and_new_keys_to_the_letter
 
 #[test]
 fn the_signers_can_be_upgraded_one_after_the_other_as_the_page_says() {
-    let said = follow(&["docs/first-cluster.md", "docs/upgrade.md"]);
+    let said = follow(&["docs/operate/first-cluster.md", "docs/operate/upgrade.md"]);
     assert_eq!(said.lines().filter(|line| *line == "ready").count(), 3, "each came back: {said}");
     assert!(said.contains(&format!("level      {}", signonce_core::FEATURE_LEVEL)), "{said}");
 }
 
 #[test]
 fn the_audit_explains_exports_and_proves_as_its_page_says() {
-    let said = follow(&["docs/first-cluster.md", "docs/audit.md"]);
+    let said = follow(&["docs/operate/first-cluster.md", "docs/operate/audit.md"]);
     assert!(said.contains("validator-a (client 1) asked node 1 for the GRANDPA Precommit"), "{said}");
     assert!(said.contains("REFUSED (equivocation)"), "{said}");
     assert!(said.contains("SOUND: records 0 to"), "{said}");
@@ -117,7 +121,8 @@ fn the_audit_explains_exports_and_proves_as_its_page_says() {
 
 #[test]
 fn watermarks_are_carried_and_a_lost_cluster_is_restored_as_the_pages_say() {
-    let said = follow(&["docs/first-cluster.md", "docs/watermarks.md", "docs/backup.md"]);
+    let said =
+        follow(&["docs/operate/first-cluster.md", "docs/reference/watermarks.md", "docs/operate/backup.md"]);
     assert!(said.contains("Raised the watermarks of") || said.contains("Nothing to do"), "{said}");
     assert!(said.contains("is whole, and signed by the node that made it"), "{said}");
     assert!(said.contains("DISARMED"), "the plan says which key waits for a floor: {said}");
@@ -126,7 +131,8 @@ fn watermarks_are_carried_and_a_lost_cluster_is_restored_as_the_pages_say() {
 
 #[test]
 fn what_is_left_of_a_lost_signer_and_a_restarted_one_becomes_a_new_cluster_as_the_pages_say() {
-    let said = follow(&["docs/first-cluster.md", "docs/lost-node.md", "docs/backup.md"]);
+    let said =
+        follow(&["docs/operate/first-cluster.md", "docs/operate/lost-node.md", "docs/operate/backup.md"]);
     assert!(said.matches("waits until 1 of node 3").count() >= 2, "both wait: {said}");
     assert!(said.matches("is whole, and signed by the node that made it").count() >= 3, "{said}");
     assert!(said.contains("armed before"), "the new cluster has the keys: {said}");
@@ -134,20 +140,20 @@ fn what_is_left_of_a_lost_signer_and_a_restarted_one_becomes_a_new_cluster_as_th
 
 #[test]
 fn clients_and_officers_come_and_go_as_the_page_says() {
-    let said = follow(&["docs/first-cluster.md", "docs/clients.md"]);
+    let said = follow(&["docs/operate/first-cluster.md", "docs/operate/clients.md"]);
     assert!(said.contains("200/s, burst 400, 64 in flight"), "{said}");
     assert!(said.contains("approved by admin:bob"), "{said}");
 }
 
 #[test]
 fn certificates_and_the_authority_are_changed_while_everything_runs_as_the_page_says() {
-    let said = follow(&["docs/first-cluster.md", "docs/rotate-certificates.md"]);
+    let said = follow(&["docs/operate/first-cluster.md", "docs/operate/rotate-certificates.md"]);
     assert!(said.contains("alice may come with either") && said.contains("alice is known by 0x"), "{said}");
 }
 
 #[test]
 fn a_signer_can_be_added_and_another_removed_as_the_page_says() {
-    let said = follow(&["docs/first-cluster.md", "docs/members.md"]);
+    let said = follow(&["docs/operate/first-cluster.md", "docs/operate/members.md"]);
     assert!(said.contains("has joined cluster"), "{said}");
     assert!(said.contains("Removed node 3"), "{said}");
     assert!(said.contains("The leader is pinned to zone fra1"), "{said}");
@@ -176,8 +182,12 @@ async fn a_validator_is_made_moved_in_and_given_new_keys_as_the_pages_say() {
          stop_old_node() {{ happens stop; }}\nchain_changes_over() {{ happens change; }}\n",
         "aa".repeat(32)
     );
-    let pages =
-        ["docs/first-cluster.md", "docs/first-validator.md", "docs/migrate.md", "docs/rotate-keys.md"];
+    let pages = [
+        "docs/operate/first-cluster.md",
+        "docs/operate/first-validator.md",
+        "docs/operate/migrate.md",
+        "docs/operate/rotate-keys.md",
+    ];
     let place = dir.path().to_owned();
     let following = tokio::task::spawn_blocking(move || follow_in(&place, &first, &pages));
     let happens = async |what: &str| {
@@ -213,14 +223,14 @@ async fn a_validator_is_made_moved_in_and_given_new_keys_as_the_pages_say() {
 
 #[test]
 fn the_program_is_tried_and_a_machine_looked_at_as_the_page_says() {
-    let said = follow(&["docs/install.md"]);
+    let said = follow(&["docs/operate/install.md"]);
     assert!(said.lines().any(|line| line.contains("WRONG") && line.contains("certificate")), "{said}");
     assert!(said.lines().any(|line| line.contains("file system")), "{said}");
 }
 
 #[test]
 fn a_cluster_is_hardened_and_thieves_are_shut_out_as_the_page_says() {
-    let said = follow(&["docs/first-cluster.md", "docs/hardening.md"]);
+    let said = follow(&["docs/operate/first-cluster.md", "docs/operate/hardening.md"]);
     let (_, after) = said.split_once("Approved, and made:").unwrap_or_else(|| panic!("{said}"));
     let list: Vec<&str> = after
         .lines()
@@ -244,10 +254,24 @@ fn anchors(text: &str) -> Vec<String> {
 #[test]
 fn every_link_of_the_pages_leads_somewhere() {
     let root = repository();
-    let mut pages: Vec<PathBuf> =
-        ["README.md", "SECURITY.md", "ARCHITECTURE.md"].iter().map(|page| root.join(page)).collect();
-    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    pages.extend(docs.filter(|path| path.extension().is_some_and(|end| end == "md")));
+    let docs: Vec<PathBuf> = ["docs", "docs/operate", "docs/reference", "docs/evidence"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(root.join(folder)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .collect();
+    let elsewhere = [
+        "README.md",
+        "SECURITY.md",
+        "ARCHITECTURE.md",
+        "deploy/ansible/README.md",
+        "helm/signonce/README.md",
+        "helm/signonce/UPGRADING.md",
+        "integration/keystore/README.md",
+        "integration/polkadot/README.md",
+    ];
+    let pages: Vec<PathBuf> =
+        docs.iter().cloned().chain(elsewhere.iter().map(|page| root.join(page))).collect();
     let mut links = 0;
     for page in &pages {
         let text = fs::read_to_string(page).unwrap();
@@ -266,9 +290,11 @@ fn every_link_of_the_pages_leads_somewhere() {
         }
     }
     assert!(links > 50, "{links}");
-    // Who reads the README finds every page.
-    let readme = fs::read_to_string(&pages[0]).unwrap();
-    for page in pages[3..].iter().map(|page| page.file_name().unwrap().to_str().unwrap()) {
-        assert!(readme.contains(&format!("](docs/{page})")), "the README does not lead to docs/{page}");
+    // Who reads the README finds the index, and from there every page.
+    assert!(fs::read_to_string(root.join("README.md")).unwrap().contains("](docs/README.md)"));
+    let index = fs::read_to_string(root.join("docs/README.md")).unwrap();
+    for page in &docs {
+        let page = page.strip_prefix(root.join("docs")).unwrap().display().to_string();
+        assert!(page == "README.md" || index.contains(&format!("]({page})")), "the index lacks {page}");
     }
 }

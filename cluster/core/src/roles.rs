@@ -278,7 +278,7 @@ impl Change {
 
 use Second::{Always, Depends, Never};
 
-// The one table of who may do what. `docs/clients.md` shows it to operators.
+// The one table of who may do what. `docs/operate/clients.md` shows it to operators.
 changes! {
     // Signers, of themselves.
     AnnounceMember = "announceMember", SIGNERS, Never;

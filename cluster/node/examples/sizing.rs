@@ -1,4 +1,4 @@
-//! Memory and disk of a signer per number of honest validators on Polkadot: the figures of `docs/sizing.md`.
+//! Memory and disk of a signer per number of honest validators on Polkadot: the figures of `docs/reference/sizing.md`.
 //!
 //! `cargo run --release -p signonce-cluster --example sizing -- VALIDATORS DIR` sets up three nodes, stops one, and puts
 //! into the stores of the others what so many `para` keys have after nine sessions of 12,000 candidates. Then each of

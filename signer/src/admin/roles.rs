@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_page_for_operators_shows_the_table_of_changes_as_it_is() {
-        let page = include_str!("../../../docs/clients.md");
+        let page = include_str!("../../../docs/operate/clients.md");
         let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
         let shown: BTreeSet<(String, String, String)> = rows
             .filter_map(|(name, rest)| {

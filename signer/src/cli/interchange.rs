@@ -23,9 +23,9 @@ use std::{
 
 /// Writes the watermarks of a chain's keys to a file, for another cluster.
 ///
-/// The file has every key's floor and every signature above it (docs/watermarks.md describes the format). It holds all
-/// that was committed before the command was run, and nothing that is signed afterwards: disable the keys first if
-/// they are to sign elsewhere.
+/// The file has every key's floor and every signature above it (docs/reference/watermarks.md describes the format).
+/// It holds all that was committed before the command was run, and nothing that is signed afterwards: disable the keys
+/// first if they are to sign elsewhere.
 #[derive(clap::Args, Debug)]
 pub(super) struct Export {
     /// The chain, by name or genesis hash.

@@ -125,7 +125,7 @@ fn describe(
         (Some(_), []) => "\nAll is well.\n".to_owned(),
         (Some(_), advice) => {
             let lines = advice.iter().map(|line| format!("  - {line}\n"));
-            format!("\nWhat to do (docs/alerts.md says more):\n{}", lines.collect::<String>())
+            format!("\nWhat to do (docs/operate/alerts.md says more):\n{}", lines.collect::<String>())
         }
     };
     format!("{text}\n{nodes}{next}")

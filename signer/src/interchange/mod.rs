@@ -1,5 +1,6 @@
 //! Watermarks as a JSON file, to carry from one cluster to another: one chain, its keys, their floors, and (in the
-//! complete form) every signature above them. In the manner of EIP-3076; `docs/watermarks.md` describes the format.
+//! complete form) every signature above them. In the manner of EIP-3076;
+//! `docs/reference/watermarks.md` describes the format.
 //!
 //! [`Interchange::read`] is total: any bytes give a file or an error. What a file comes to is one floor for each key
 //! ([`Interchange::floors`]): past its own floor and past everything that was signed. Nothing above is remembered by

@@ -54,8 +54,8 @@ pub enum RollOutError {
     #[error(
         "{away}. {replaced}, and no pod is replaced now: a signer that restarts while another is away waits for that one, \
          and all signing stops. Bring it back first: `kubectl describe pod {first}` says what it waits for, \
-         `kubectl logs {first} -c signonce` the rest. If its volume is lost, replace the member (docs/kubernetes.md). \
-         Then upgrade again: what is new already stays as it is"
+         `kubectl logs {first} -c signonce` the rest. If its volume is lost, replace the member \
+         (docs/operate/kubernetes.md). Then upgrade again: what is new already stays as it is"
     )]
     Away {
         /// Who and why.

@@ -182,7 +182,7 @@ async fn while_a_pod_is_away_nothing_is_replaced_and_it_is_named_and_after_its_r
         "s-0 is away: not ready (Pending, 0/2 nodes are available)",
         "Nothing was replaced",
         "kubectl describe pod s-0",
-        "docs/kubernetes.md",
+        "docs/operate/kubernetes.md",
         "upgrade again",
     ] {
         assert!(error.contains(part), "{part:?} is missing: {error}");

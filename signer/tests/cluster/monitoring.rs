@@ -73,18 +73,18 @@ fn alerts_and_dashboard_name_only_metrics_that_are_exported() {
         shown.extend(metric_names(&query));
     }
     let unknown: Vec<_> = shown.iter().filter(|name| !known.contains_key(*name)).collect();
-    assert!(unknown.is_empty(), "not in docs/metrics.md, and so not in /metrics: {unknown:?}");
+    assert!(unknown.is_empty(), "not in docs/reference/metrics.md, and so not in /metrics: {unknown:?}");
 }
 
 #[test]
 fn every_alert_has_its_section_and_its_tests() {
-    let (page, tests) = (read("docs/alerts.md"), read("monitoring/alerts_test.yaml"));
+    let (page, tests) = (read("docs/operate/alerts.md"), read("monitoring/alerts_test.yaml"));
     let rules = read("monitoring/alerts.yaml");
     let alerts = alerts();
     assert!(alerts.len() > 10, "{alerts:?}");
     for alert in &alerts {
-        assert!(page.contains(&format!("\n## {alert}\n")), "docs/alerts.md has no section {alert}");
-        let anchor = format!("runbook: docs/alerts.md#{}", alert.to_lowercase());
+        assert!(page.contains(&format!("\n## {alert}\n")), "docs/operate/alerts.md has no section {alert}");
+        let anchor = format!("runbook: docs/operate/alerts.md#{}", alert.to_lowercase());
         assert!(rules.contains(&format!("{anchor}\n")), "{alert} does not lead to its section");
         let fires = tests.contains(&format!("alertname: {alert}\n        exp_alerts:\n"));
         let quiet = tests.contains(&format!("alertname: {alert}, exp_alerts: [] }}\n"));

@@ -58,7 +58,7 @@ impl Scrape {
         Self::parse(&text)
     }
 
-    /// Name, kind and labels of every metric that has a sample, as `docs/metrics.md` lists them.
+    /// Name, kind and labels of every metric that has a sample, as `docs/reference/metrics.md` lists them.
     pub fn metrics(&self) -> BTreeMap<String, (String, BTreeSet<String>)> {
         let mut metrics = BTreeMap::new();
         for Sample { name, labels, .. } in &self.samples {
@@ -112,9 +112,9 @@ pub fn repository() -> PathBuf {
     Path::new(&here).join("..")
 }
 
-/// The tables of `docs/metrics.md`.
+/// The tables of `docs/reference/metrics.md`.
 pub fn table() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let text = fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
+    let text = fs::read_to_string(repository().join("docs/reference/metrics.md")).unwrap();
     let rows = text.lines().filter(|line| line.starts_with("| `signonce_"));
     let row = |line: &str| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -185,7 +185,7 @@ async fn the_table_of_metrics_and_a_live_scrape_say_the_same() {
         table.keys().all(|name| exported.contains_key(name)).then_some(exported)
     })
     .await;
-    assert_eq!(exported, table, "docs/metrics.md and /metrics differ");
+    assert_eq!(exported, table, "docs/reference/metrics.md and /metrics differ");
 
     let scrape = Scrape::of(&world, node).await;
     let votes = |outcome| {

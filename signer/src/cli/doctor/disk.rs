@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes of audit that a validator of Polkadot leaves a day: some 60,000 votes and blocks. See docs/audit.md.
+/// Bytes of audit that a validator of Polkadot leaves a day: some 60,000 votes and blocks. See docs/operate/audit.md.
 const AUDIT_A_DAY: u64 = 15_000_000;
 /// The same with some 70,000 parachain statements.
 const AUDIT_A_DAY_WITH_PARAS: u64 = 35_000_000;

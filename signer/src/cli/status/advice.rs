@@ -1,4 +1,5 @@
-//! What to do next: one sentence for each thing that is not well, gravest first. `docs/alerts.md` says more of each.
+//! What to do next: one sentence for each thing that is not well, gravest first. `docs/operate/alerts.md` says more
+//! of each.
 
 use crate::overview::{KeyProgress, NodeReport, NodeView, Overview};
 use signonce_protocol::NodeId;
