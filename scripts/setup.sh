@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build needs and lacks: a C++20 compiler and libclang for RocksDB. Rust itself it only checks.
+# With --without-rocksdb the compiler alone, for `make test-fast`.
 # With --monitoring also Prometheus and Alertmanager, for `make monitoring-test`.
 # With --chaos also what its faults need: strace, libfaketime, mkfs.ext4, setpriv.
 # With --machines also what deploy/ansible/test makes machines with: mmdebstrap, iproute2, ssh.
@@ -10,9 +11,11 @@ rust_wanted=1.95
 
 missing=()
 command -v c++ >/dev/null || missing+=(compiler)
-"$(dirname "$0")/has-libclang" >/dev/null || missing+=(libclang)
-
-packages=(g++ libc6-dev libclang-dev)
+packages=(g++ libc6-dev)
+if [ "${1:-}" != --without-rocksdb ]; then
+  packages+=(libclang-dev)
+  "$(dirname "$0")/has-libclang" >/dev/null || missing+=(libclang)
+fi
 if [ "${1:-}" = --validator ]; then
   packages+=(protobuf-compiler libssl-dev pkg-config)
   command -v protoc >/dev/null || missing+=(protoc)
@@ -84,7 +87,8 @@ fi
 
 # Silence for a quarter of an hour looks like a build that hangs. One that RocksDB was compiled for before is quick.
 target=${CARGO_TARGET_DIR:-target}
-if ! compgen -G "$target/*/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then
+if [ "${1:-}" != --without-rocksdb ] &&
+  ! compgen -G "$target/*/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then
   echo "setup: next is the build. RocksDB, a C++ library, is compiled once, which takes 10 to 20 minutes on two cores"
   echo "setup: and says meanwhile how far it is; later builds take it as it is, from $target"
 fi
