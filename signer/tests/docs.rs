@@ -264,6 +264,8 @@ fn every_link_of_the_pages_leads_somewhere() {
         "README.md",
         "SECURITY.md",
         "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
         "deploy/ansible/README.md",
         "helm/signonce/README.md",
         "helm/signonce/UPGRADING.md",
