@@ -134,7 +134,7 @@ volatile() {
 import json, sys
 memory, disk = ({f["what"]: f for f in json.load(open(path))}["file system"] for path in sys.argv[1:])
 assert memory["level"] == "warning" and "tmpfs is memory" in memory["said"], memory
-assert disk["level"] == "fine" and "keeps what fsync was told" in disk["said"], disk
+assert disk["level"] == "fine" and "keeps what was fsynced" in disk["said"], disk
 X
   clear v
   says "doctor in the pod warns of a storage class in memory, and not of a disk"

@@ -124,7 +124,7 @@ pub enum IdentityError {
     },
     /// Not a file this program wrote, or one that was damaged.
     #[error(
-        "{path} is no node identity of signonce: {reason}; restore it from its backup, or join as a new node"
+        "{path} is not a node identity of signonce: {reason}; restore it from its backup, or join as a new node"
     )]
     NotOurs {
         /// The file.

@@ -36,14 +36,14 @@ pub struct LastDuty {
     pub time_ms: u64,
 }
 
-/// Every client's.
+/// What every client has asked.
 #[derive(Default)]
 pub struct Activity {
     clients: Mutex<HashMap<ClientId, ClientActivity>>,
 }
 
-/// What came of a request.
-pub enum Came<'a> {
+/// How a request ended.
+pub enum RequestOutcome<'a> {
     /// A signature or a VRF output; for a duty, with key and duty.
     Signed(Option<(KeyId, &'a Duty)>),
     /// Nothing.
@@ -52,19 +52,19 @@ pub enum Came<'a> {
 
 impl Activity {
     /// Notes a request of `client`, made with `certificate` at `time_ms`.
-    pub fn note(&self, client: ClientId, certificate: [u8; 32], time_ms: u64, came: Came<'_>) {
+    pub fn note(&self, client: ClientId, certificate: [u8; 32], time_ms: u64, outcome: RequestOutcome<'_>) {
         let mut clients = self.lock();
         let known = clients.entry(client).or_default();
         known.last_seen_ms = time_ms;
         known.last_certificate = Some(HexArray(certificate));
-        match came {
-            Came::Signed(duty) => {
+        match outcome {
+            RequestOutcome::Signed(duty) => {
                 known.signed += 1;
                 if let Some((key, duty)) = duty {
                     known.last_duty = Some(LastDuty { key, duty: duty.clone(), time_ms });
                 }
             }
-            Came::Refused(code) => *known.refused.entry(code.name().to_owned()).or_default() += 1,
+            RequestOutcome::Refused(code) => *known.refused.entry(code.name().to_owned()).or_default() += 1,
         }
     }
 
@@ -90,10 +90,10 @@ mod tests {
         assert_eq!(activity.of(id), None);
         let key = KeyId { key_type: KeyType::Babe, public: PublicKey::try_from(&[1; 32][..]).unwrap() };
         let duty = Duty::BabeBlock { slot: Slot(9) };
-        activity.note(id, [1; 32], 10, Came::Signed(Some((key, &duty))));
-        activity.note(id, [1; 32], 20, Came::Signed(None));
-        activity.note(id, [2; 32], 30, Came::Refused(ErrorCode::Forbidden));
-        activity.note(id, [2; 32], 40, Came::Refused(ErrorCode::Forbidden));
+        activity.note(id, [1; 32], 10, RequestOutcome::Signed(Some((key, &duty))));
+        activity.note(id, [1; 32], 20, RequestOutcome::Signed(None));
+        activity.note(id, [2; 32], 30, RequestOutcome::Refused(ErrorCode::Forbidden));
+        activity.note(id, [2; 32], 40, RequestOutcome::Refused(ErrorCode::Forbidden));
         let known = activity.of(id).unwrap();
         assert_eq!((known.last_seen_ms, known.signed), (40, 2));
         assert_eq!(known.last_duty, Some(LastDuty { key, duty, time_ms: 10 }));

@@ -289,7 +289,7 @@ pub struct Every(pub Duration);
 impl TryFrom<String> for Every {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no length of time: write it as 30m, 6h or 1d");
+        let wrong = || format!("{text:?} is not a length of time: write it as 30m, 6h or 1d");
         let unit = match text.chars().last() {
             Some('s') => 1,
             Some('m') => 60,
@@ -328,7 +328,7 @@ impl Default for AuditSection {
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
-    /// For people.
+    /// Lines of text.
     Text,
 }
 
@@ -380,7 +380,7 @@ pub enum ConfigError {
     #[error("two members have the id {0}: node ids are never shared and never reused")]
     TwoMembersWithOneId(NodeId),
     /// Zero is no node id.
-    #[error("0 is no node id: ids start at 1")]
+    #[error("0 is not a node id: ids start at 1")]
     ZeroNode,
     /// Two members at one address.
     #[error("two members have the address {0:?}")]

@@ -64,7 +64,7 @@ impl FromStr for RequestId {
             (Some(Ok(node)), Some(Ok(boot)), Some(Ok(seq)), None) => {
                 Ok(Self { node: NodeId(node), boot, seq })
             }
-            _ => Err(format!("{text:?} is no request: NODE/START/NUMBER")),
+            _ => Err(format!("{text:?} is not a request id: NODE/START/NUMBER")),
         }
     }
 }
@@ -660,7 +660,7 @@ impl fmt::Display for Counted {
 #[serde(tag = "error", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ChangeError {
     /// A name that would be ambiguous or unreadable.
-    #[error("{name:?} is no usable name: 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front")]
+    #[error("{name:?} is not a usable name: use 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front")]
     #[codec(index = 0)]
     BadName {
         /// The name.
@@ -880,7 +880,7 @@ pub enum ChangeError {
         current: u32,
     },
     /// Zero is no node id.
-    #[error("0 is no node id")]
+    #[error("0 is not a node id")]
     #[codec(index = 25)]
     ZeroNode,
     /// Members may not be able to read the change yet.

@@ -496,7 +496,7 @@ impl Registry {
         self.proposals.values()
     }
 
-    /// One of them.
+    /// A proposal by its id.
     pub fn proposal(&self, id: LogIndex) -> Option<&Proposal> {
         self.proposals.get(&id)
     }

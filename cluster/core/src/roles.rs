@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 )]
 #[serde(rename_all = "camelCase")]
 pub enum Role {
-    /// Looks.
+    /// Read-only.
     #[codec(index = 0)]
     Viewer,
     /// Keeps the machines running and takes away: members, leadership, limits, disabling keys, removing clients.

@@ -76,7 +76,7 @@ pub enum SubmitError {
     SlotOutOfRange(#[from] SlotOutOfRange),
 }
 
-/// Why this node cannot decide anything at the moment. Nothing was burnt.
+/// Why this node cannot decide anything at the moment. No duty was consumed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     /// No leader is known, or it took nothing before the deadline.

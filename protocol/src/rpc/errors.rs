@@ -64,7 +64,7 @@ codes! {
     WrongKeyType = 1104, "wrongKeyType", Refused;
     /// This client has no right to this class of duty with this key.
     Forbidden = 1105, "forbidden", Refused;
-    /// The parameters are no JSON of the right shape (JSON-RPC's own code).
+    /// The parameters are not JSON of the right shape (JSON-RPC's own code).
     InvalidParams = -32602, "invalidParams", Refused;
     /// The slot is too far from the signer's clock.
     SlotOutOfRange = 1201, "slotOutOfRange", NotYet;

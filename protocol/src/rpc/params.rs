@@ -26,7 +26,7 @@ pub enum ChainRefError {
         got: usize,
     },
     /// Starts with `0x` but is no genesis hash.
-    #[error("{0:?} starts with 0x but is no genesis hash of 32 bytes")]
+    #[error("{0:?} starts with 0x but is not a genesis hash of 32 bytes")]
     NoHash(String),
 }
 
@@ -97,7 +97,7 @@ impl PayloadParam {
     /// The payload.
     ///
     /// # Errors
-    /// `malformedPayload` for an unknown tag, more than one tag, or a value that is no 0x-hex.
+    /// `malformedPayload` for an unknown tag, more than one tag, or a value that is not 0x-hex.
     pub fn read(&self) -> Result<RawPayload, RpcError> {
         serde_json::from_str(self.0.get()).map_err(|e| {
             RpcError::new(

@@ -55,7 +55,7 @@ pub enum CallError {
         why: String,
     },
     /// The URL is none of the form that is served.
-    #[error("{0:?} is no admin URL: it must be https://host:port")]
+    #[error("{0:?} is not an admin URL: it must be https://host:port")]
     BadUrl(String),
     /// The certificates cannot be used.
     #[error(transparent)]

@@ -234,7 +234,7 @@ impl<'a> Verifier<'a> {
     pub fn line(&mut self, text: &str) -> Result<(), Broken> {
         self.line += 1;
         let line: Line = serde_json::from_str(text)
-            .map_err(|_| self.broken("it is no line of an audit export, or a damaged one"))?;
+            .map_err(|_| self.broken("it is not a line of an audit export, or it is damaged"))?;
         self.take(line).map_err(|why| self.broken(why))
     }
 

@@ -74,7 +74,7 @@ pub fn check(
     authorities: Option<&Authorities>,
 ) -> Result<(), String> {
     let AuditSignature { node, next, chain, certificates, scheme, signature } = signature.clone();
-    let id: ClusterId = cluster.parse().map_err(|_| format!("{cluster:?} is no cluster id"))?;
+    let id: ClusterId = cluster.parse().map_err(|_| format!("{cluster:?} is not a cluster id"))?;
     let signed = Signed { scheme, signature, certificates };
     signed.check(&id, node, &signed_bytes(cluster, node, next, &chain)).map_err(|e| e.to_string())?;
     authorities

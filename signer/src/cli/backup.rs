@@ -61,7 +61,7 @@ struct Verify {
     output: Output,
 }
 
-/// Lists the backups in a directory, as they say of themselves.
+/// Lists the backups in a directory, as their manifests describe them.
 #[derive(clap::Args, Debug)]
 struct List {
     /// The directory. Without it the one that --config has backups written to.

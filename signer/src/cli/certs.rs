@@ -29,7 +29,7 @@ enum Command {
     Issue(Issue),
 }
 
-/// Makes an authority: ca.pem, which every node and client gets, and ca-key.pem, which none of them does.
+/// Makes an authority: ca.pem, which every node and client gets, and ca-key.pem, which none of them gets.
 #[derive(clap::Args, Debug)]
 struct Init {
     #[command(flatten)]

@@ -68,7 +68,7 @@ struct Add {
     reach: Reach,
 }
 
-/// Lets a client have session keys made, or no longer.
+/// Allows a client to have session keys made, or takes that permission away.
 ///
 /// Its rights stay as they are, to the keys that were made for it as well.
 #[derive(clap::Args, Debug)]

@@ -22,7 +22,7 @@ use std::{
 /// How a command ends.
 pub(super) type Done = anyhow::Result<ExitCode>;
 
-/// The command was called wrongly: exit code 2.
+/// Wrong usage: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Usage(pub String);
@@ -269,7 +269,7 @@ impl Output {
     /// The same for what came of a change. That it cannot be printed does not unmake the change.
     pub fn done(self, value: &impl Serialize, text: impl Display) -> anyhow::Result<()> {
         self.print(value, text).map_err(|error| match error.downcast::<io::Error>() {
-            Ok(error) => DoneUntold(format!("what came of it could not be printed ({error})")).into(),
+            Ok(error) => DoneUntold(format!("its result could not be printed ({error})")).into(),
             Err(error) => error,
         })
     }

@@ -5,7 +5,7 @@
 //! ```text
 //! JOINING          the node that joins; from the beginning to the end. `start` refuses while it is there
 //! identity.age     the node's identity, which the cluster knows it by once it has joined
-//! IDENTITY, db/    the store: only made when the cluster has said yes
+//! IDENTITY, db/    the store: only made when the cluster has accepted this node
 //! ```
 
 use super::common::{ConfigFile, Confirm, Done, Output, Usage, load, say};
@@ -94,7 +94,7 @@ pub(super) async fn run(args: Args) -> Done {
             supports: FEATURE_LEVEL,
         };
         let joined = ask(&via, &config.tls, &member, &token).await?;
-        tracing::debug!(at = %joined.at, "the cluster has said yes");
+        tracing::debug!(at = %joined.at, "the cluster has accepted this node");
         make_store(dir, Identity { cluster, node, initial: Vec::new(), joined: true })?;
     }
     fs::remove_file(dir.join(JOINING_FILE))?;
@@ -253,7 +253,7 @@ async fn ask(via: &[String], files: &TlsFiles, member: &Member, token: &JoinToke
             }
         }
     }
-    let last = last.context("there is nobody to ask")?;
+    let last = last.context("there is no member to ask")?;
     Err(anyhow::Error::from(last).context("no member let this node in; run the same command again"))
 }
 

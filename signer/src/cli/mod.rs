@@ -40,7 +40,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown, or done and not told (look before \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown, or done but not reported (look before \
      trying again), \
      4 not ready (try again later).";
 

@@ -27,7 +27,7 @@ use std::{
 /// that is not pinned is known by its name alone, and so is everybody who gets a certificate with it: pin it.
 ///
 /// While the list is empty, every admin certificate is a key officer's. Once it has an entry, whoever is not in it may
-/// nothing. The first entry must be a key officer, and the last key officer cannot be removed. The unix socket of a
+/// do nothing. The first entry must be a key officer, and the last key officer cannot be removed. The unix socket of a
 /// signer is always a key officer: its user can read the disk and stop the process anyway, and it is the way back in
 /// when certificates are lost.
 #[derive(clap::Args, Debug)]
@@ -142,10 +142,10 @@ struct Remove {
 /// officers. Turning it off takes two as well.
 #[derive(clap::Args, Debug)]
 struct RequireApproval {
-    /// From now on two. There must be two key officers.
+    /// Requires two from now on. There must be two key officers.
     #[arg(long, required_unless_present = "off", conflicts_with = "off")]
     on: bool,
-    /// From then on one again.
+    /// Requires one again.
     #[arg(long)]
     off: bool,
     #[command(flatten)]
@@ -199,7 +199,7 @@ async fn set(
     plan.push_str(&known_by(&report, name, role, certificate));
     if report.officers.roles.is_empty() {
         plan.push_str(
-            "\nIt is the first entry of the list: from then on admin certificates with other names may nothing.",
+            "\nIt is the first entry of the list: from then on admin certificates with other names may do nothing.",
         );
     }
     if is_you(&report, name) {

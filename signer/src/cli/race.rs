@@ -52,7 +52,7 @@ pub struct Args {
     /// Milliseconds of a slot of that chain.
     #[arg(long, default_value_t = 6_000)]
     slot_ms: u64,
-    /// The keys are test keys, of which no chain knows.
+    /// Confirms that these are test keys, which no chain knows.
     #[arg(long, required = true)]
     these_are_test_keys: bool,
     /// How long to race. Ctrl-C or SIGTERM ends it earlier, in order.

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// A setting in place of the file's and the environment's, as section.key=value. Repeatable.
+    /// A setting that overrides the file and the environment, as section.key=value. Repeatable.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 }

@@ -153,7 +153,7 @@ async fn lift(args: Lift) -> anyhow::Result<()> {
     let past = floors.positions().any(|floor| place.is_below(floor) == Some(true));
     if past || chain.is_some_and(|chain| has_come(place, chain.clock(), unix_ms())) {
         return Err(Usage(format!(
-            "{place}, which was shown, can have been signed in the ordinary way: raise the watermark past it and past \
+            "{place}, which was shown, can have been signed in normal operation: raise the watermark past it and past \
              all that was signed since (`signonce watermarks raise {id} --to COORDINATE`), which lifts the halt"
         ))
         .into());

@@ -154,7 +154,7 @@ fn a_variable_that_only_looks_like_a_setting_is_a_warning() {
 fn what_cannot_work_is_refused_before_anything_starts() {
     for (from, to, says) in [
         ("id = 2, peer", "id = 1, peer", "two members have the id 1"),
-        ("id = 2, peer", "id = 0, peer", "0 is no node id"),
+        ("id = 2, peer", "id = 0, peer", "0 is not a node id"),
         ("\"b:7300\"", "\"a:7300\"", "two members have the address"),
         ("\"b:7300\"", "\"b\"", "host:port"),
         ("\"b:7300\"", "\":7300\"", "host:port"),

@@ -33,7 +33,7 @@ pub enum InterchangeError {
     #[error("the file has {0} bytes, more than {MAX_BYTES}")]
     TooLong(usize),
     /// No JSON of this form.
-    #[error("the file is no watermark interchange: {0}")]
+    #[error("the file is not a watermark interchange: {0}")]
     Malformed(String),
     /// Of another format.
     #[error("the file's format is {0:?}, not {FORMAT:?}")]
@@ -45,7 +45,7 @@ pub enum InterchangeError {
     #[error("the file has {0} keys, more than {MAX_KEYS}: split it")]
     TooManyKeys(usize),
     /// A key that is no key of its type.
-    #[error("{0} is no key: a key of its type has another length")]
+    #[error("{0} is not a key: keys of its type have another length")]
     NoKey(KeyId),
     /// A key twice.
     #[error("key {0} is in the file twice")]

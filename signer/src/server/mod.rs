@@ -33,7 +33,7 @@ use crate::{
     overview::{self, Overseer},
     readiness::Gate,
     rpc::{ClientToll, Rpc},
-    sign::{Books, Signer},
+    sign::{Observers, Signer},
     telemetry::{Origin, Telemetry},
     upkeep::Upkeep,
 };
@@ -358,7 +358,7 @@ impl Parts {
         let moments = node.metrics().stages.moments().clone();
         let telemetry = config.telemetry.collector();
         let telemetry = telemetry.map(|collector| Telemetry::start(collector, origin, moments));
-        let books = Books {
+        let observers = Observers {
             metrics: Arc::clone(&metrics),
             notes: Arc::clone(&notes),
             activity: Arc::clone(&activity),
@@ -369,7 +369,7 @@ impl Parts {
             Arc::clone(&keyring),
             Arc::clone(&sync),
             Arc::clone(&gate),
-            books,
+            observers,
             config.limits.request_timeout(),
         ));
         let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config);

@@ -7,7 +7,7 @@
 
 use super::{Signer, errors, lookup};
 use crate::{
-    activity::Came,
+    activity::RequestOutcome,
     enroll::{new_key_floors, recipients_of},
     server::tls::PeerIdentity,
 };
@@ -65,7 +65,7 @@ impl Signer {
             error.with_request(id)
         });
         if let (Some(id), Err(error)) = (known, &result) {
-            self.activity.note(id, peer.spki.0, unix_ms(), Came::Refused(error.code));
+            self.activity.note(id, peer.spki.0, unix_ms(), RequestOutcome::Refused(error.code));
         }
         self.metrics.key_asked(result.as_ref().map(drop).map_err(|error| error.code), started.elapsed());
         result

@@ -16,7 +16,7 @@ mod vrf;
 pub use list::{KeyList, Lists};
 
 use crate::{
-    activity::{Activity, Came},
+    activity::{Activity, RequestOutcome},
     audit::notes::{Asked, Notebook},
     keyring_sync::KeyringSync,
     limits::{Limiter, Place, SubscriptionPlace},
@@ -61,8 +61,8 @@ pub struct Signer {
     telemetry: Option<Telemetry>,
 }
 
-/// Where a signer writes down what it did.
-pub struct Books {
+/// Who is told what a signer did.
+pub struct Observers {
     /// How much and how long.
     pub metrics: Arc<Metrics>,
     /// What the audit is told of that never reaches the log.
@@ -109,10 +109,10 @@ impl Signer {
         keyring: Arc<Keyring>,
         sync: Arc<KeyringSync>,
         gate: Arc<Gate>,
-        books: Books,
+        observers: Observers,
         timeout: Duration,
     ) -> Self {
-        let Books { metrics, notes, activity, telemetry } = books;
+        let Observers { metrics, notes, activity, telemetry } = observers;
         let (limiter, lists, making) = (Limiter::default(), Lists::default(), tokio::sync::Mutex::default());
         Self {
             handle,
@@ -203,11 +203,13 @@ impl Signer {
             result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
         self.metrics.served(Method::Sign, work.map(|(class, _)| class), outcome, started.elapsed());
         if let Some(id) = known {
-            let came = match &result {
-                Ok(reply) => Came::Signed(work.and_then(|(_, key)| Some((key, reply.duty.as_ref()?)))),
-                Err(error) => Came::Refused(error.code),
+            let outcome = match &result {
+                Ok(reply) => {
+                    RequestOutcome::Signed(work.and_then(|(_, key)| Some((key, reply.duty.as_ref()?))))
+                }
+                Err(error) => RequestOutcome::Refused(error.code),
             };
-            self.activity.note(id, peer.spki.0, unix_ms(), came);
+            self.activity.note(id, peer.spki.0, unix_ms(), outcome);
         }
         result
     }
@@ -233,7 +235,12 @@ impl Signer {
         let client = self.enter(peer)?;
         let paid = self.limiter.work(client.id, client.limits, cost, Instant::now());
         paid.map_err(|too_much| {
-            self.activity.note(client.id, peer.spki.0, unix_ms(), Came::Refused(ErrorCode::RateLimited));
+            self.activity.note(
+                client.id,
+                peer.spki.0,
+                unix_ms(),
+                RequestOutcome::Refused(ErrorCode::RateLimited),
+            );
             errors::too_much(&client, too_much)
         })
     }

@@ -5,7 +5,7 @@ use super::{
     lookup::{self, ClientView},
 };
 use crate::{
-    activity::Came,
+    activity::RequestOutcome,
     audit::notes::Asked,
     metrics::{Method, Outcome},
     server::tls::PeerIdentity,
@@ -46,8 +46,11 @@ impl Signer {
         };
         self.metrics.served(Method::Vrf, Some(CLASS), outcome, started.elapsed());
         if let Some(id) = known {
-            let came = result.as_ref().map_or_else(|error| Came::Refused(error.code), |_| Came::Signed(None));
-            self.activity.note(id, peer.spki.0, unix_ms(), came);
+            let outcome = match &result {
+                Ok(_) => RequestOutcome::Signed(None),
+                Err(error) => RequestOutcome::Refused(error.code),
+            };
+            self.activity.note(id, peer.spki.0, unix_ms(), outcome);
         }
         result
     }

@@ -133,7 +133,7 @@ async fn every_bad_request_gets_its_named_error_and_burns_nothing() {
         (KeyType::Beefy, chain::commitment(SetId(1), 7, Flavour(0))),
     ] {
         let reply = client.sign(&world.params(key_type, &payload)).await.unwrap();
-        assert_eq!(reply.verdict, SignVerdict::Granted, "{key_type}: nothing was burnt");
+        assert_eq!(reply.verdict, SignVerdict::Granted, "{key_type}: no duty was consumed");
     }
 }
 

@@ -72,7 +72,7 @@ async fn blocks_go_on_at_slots_of_another_length_with_the_same_key() {
     let plan = run(&[&longer[..], &["--admin", &admin]].concat());
     assert!(
         plan.status.code() == Some(2)
-            && said(&plan).contains(&format!("the first one of then        {first}"))
+            && said(&plan).contains(&format!("first slot of the new length  {first}"))
     );
     let told = does(0, &longer);
     assert!(told.contains("24000 ms from"), "{told}");

@@ -147,7 +147,7 @@ impl Ledger {
             }
             Some(Watermark::Para(mark)) if mark.sides().len() > 0 => return None,
             Some(Watermark::Para(mark)) => {
-                let signed = |(at, stand): (&para::ParaCoordinate, &para::Stand)| {
+                let signed = |(at, stand): (&para::ParaCoordinate, &para::SideEntry)| {
                     let (session, candidates) = (at.0, vec![at.1]);
                     let duty = Duty::ParaSide { session, candidates, side: stand.side() };
                     SignedDuty::of(duty, stand.entry())

@@ -37,7 +37,7 @@ use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{AuraMode, BlockNumber, Digest, Duty, KeyId, LogIndex, Slot};
 use std::collections::BTreeMap;
-use store::Pen;
+use store::JournalWriter;
 use watermark::Watermark;
 
 /// What a key asks to sign, bound to the digest of the exact bytes.
@@ -193,33 +193,33 @@ impl Ledger {
         let counted = (self.counting(&claim.key), clock);
         let mut moved = None;
         let mark = self.marks.get_mut(&claim.key).expect("a granted claim has a watermark");
-        let pen = &mut Pen::new(claim.key, claim.duty.class(), journal);
+        let writer = &mut JournalWriter::new(claim.key, claim.duty.class(), journal);
         let entry = Entry::of(claim, at);
         match (mark, &claim.duty) {
             (Watermark::Slot(window), Duty::BabeBlock { slot }) => {
-                moved = slot::record(window, counted, (*slot, None), entry, pen);
+                moved = slot::record(window, counted, (*slot, None), entry, writer);
             }
             (Watermark::Slot(window), Duty::AuraBlock { slot, collation }) => {
-                moved = slot::record(window, counted, (*slot, *collation), entry, pen);
+                moved = slot::record(window, counted, (*slot, *collation), entry, writer);
             }
             (Watermark::Grandpa(window), Duty::GrandpaVote { set_id, round, stage, target }) => {
                 let vote = grandpa::Vote { entry, target: *target };
-                window.insert((*set_id, *round, *stage), vote, grandpa::KEEP, pen);
+                window.insert((*set_id, *round, *stage), vote, grandpa::KEEP, writer);
             }
             (Watermark::Beefy(window), Duty::BeefyVote { set_id, block }) => {
-                window.insert((*set_id, *block), entry, beefy::KEEP, pen);
+                window.insert((*set_id, *block), entry, beefy::KEEP, writer);
             }
             (Watermark::Para(mark), duty) if guarded => {
                 let stance = para::Stance::of(duty).expect("a granted claim of a para key takes sides");
-                mark.record(&stance, claim.key, &entry, pen);
+                mark.record(&stance, claim.key, &entry, writer);
             }
             (Watermark::Para(mark), Duty::ParaSide { session, candidates, side }) => {
-                mark.record_unguarded(*session, candidates, *side, &entry, pen);
+                mark.record_unguarded(*session, candidates, *side, &entry, writer);
             }
             (mark, duty) => panic!("a {duty} was granted to a key with watermark {mark:?}"),
         }
         if let Some(counting) = moved {
-            self.put_counting(claim.key, counting, pen);
+            self.put_counting(claim.key, counting, writer);
         }
     }
 
@@ -228,8 +228,8 @@ impl Ledger {
         self.countings.get(key).copied().unwrap_or_default()
     }
 
-    fn put_counting(&mut self, key: KeyId, counting: u32, pen: &mut Pen<'_>) {
-        pen.counting(self.countings.get(&key), &counting);
+    fn put_counting(&mut self, key: KeyId, counting: u32, writer: &mut JournalWriter<'_>) {
+        writer.counting(self.countings.get(&key), &counting);
         self.countings.insert(key, counting);
     }
 
@@ -260,11 +260,11 @@ impl Ledger {
         if let Position::Slot { slot } = floor {
             return self.arm_slots(key, clock, clock.read_floor(slot, given_ms)?, journal);
         }
-        let pen = &mut Pen::new(key, class, journal);
+        let writer = &mut JournalWriter::new(key, class, journal);
         match self.marks.get_mut(&key) {
-            Some(mark) => mark.raise(key, floor, pen),
+            Some(mark) => mark.raise(key, floor, writer),
             None => {
-                self.marks.insert(key, Watermark::start(floor, pen));
+                self.marks.insert(key, Watermark::start(floor, writer));
                 Ok(())
             }
         }
@@ -280,24 +280,24 @@ impl Ledger {
     ) -> Result<(), ChangeError> {
         let reading = self.read_floor(key, clock, floor)?;
         let class = claimed_class(key.key_type).expect("a floor of slots is of a key with such work");
-        let pen = &mut Pen::new(key, class, journal);
+        let writer = &mut JournalWriter::new(key, class, journal);
         let (counting, slot) = floor;
         let moved = match self.marks.get_mut(&key) {
             Some(Watermark::Slot(window)) => {
-                let moved = slot::take_over(window, reading, pen);
+                let moved = slot::take_over(window, reading, writer);
                 // Where it was taken over, the floor may be past what was asked for already.
                 let floor = if moved.is_some() { slot.max(window.floor()) } else { slot };
-                window.raise(floor, pen).expect("it was read as one that is not lower");
+                window.raise(floor, writer).expect("it was read as one that is not lower");
                 moved
             }
-            Some(mark) => return mark.raise(key, slot::position(slot), pen),
+            Some(mark) => return mark.raise(key, slot::position(slot), writer),
             None => {
-                self.marks.insert(key, Watermark::start(slot::position(slot), pen));
+                self.marks.insert(key, Watermark::start(slot::position(slot), writer));
                 (counting > 0).then_some(counting)
             }
         };
         if let Some(counting) = moved {
-            self.put_counting(key, counting, pen);
+            self.put_counting(key, counting, writer);
         }
         Ok(())
     }
@@ -323,14 +323,16 @@ impl Ledger {
     /// Frees the duty of a claim: a fault for the simulator to find.
     #[cfg(signonce_sim)]
     pub(crate) fn unburn(&mut self, claim: &Claim, journal: &mut Journal) {
-        let pen = &mut Pen::new(claim.key, claim.duty.class(), journal);
+        let writer = &mut JournalWriter::new(claim.key, claim.duty.class(), journal);
         match (self.marks.get_mut(&claim.key), &claim.duty) {
-            (Some(Watermark::Slot(window)), Duty::BabeBlock { slot }) => window.remove(&(*slot, None), pen),
+            (Some(Watermark::Slot(window)), Duty::BabeBlock { slot }) => {
+                window.remove(&(*slot, None), writer)
+            }
             (Some(Watermark::Grandpa(window)), Duty::GrandpaVote { set_id, round, stage, .. }) => {
-                window.remove(&(*set_id, *round, *stage), pen);
+                window.remove(&(*set_id, *round, *stage), writer);
             }
             (Some(Watermark::Beefy(window)), Duty::BeefyVote { set_id, block }) => {
-                window.remove(&(*set_id, *block), pen);
+                window.remove(&(*set_id, *block), writer);
             }
             (
                 Some(Watermark::Slot(_) | Watermark::Grandpa(_) | Watermark::Beefy(_) | Watermark::Para(_)),

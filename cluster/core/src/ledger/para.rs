@@ -19,7 +19,7 @@
 use super::{
     Claim, Coverage, Entry, Position, Refusal, Verdict,
     sides::{Said, Sides, Tagger},
-    store::Pen,
+    store::JournalWriter,
     window::{AlreadyHigher, Coordinate, Window},
 };
 use crate::registry::Limits;
@@ -45,7 +45,7 @@ const MAX_CANDIDATES: usize = 16;
 pub(super) type ParaCoordinate = (SessionIndex, CandidateHash);
 
 /// The entries of a `para` key from below [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
-pub(super) type ParaWindow = Window<ParaCoordinate, Stand>;
+pub(super) type ParaWindow = Window<ParaCoordinate, SideEntry>;
 
 impl Coordinate for ParaCoordinate {
     type Step = SessionIndex;
@@ -56,12 +56,12 @@ impl Coordinate for ParaCoordinate {
 
 /// A side on record, with the payload that took it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Stand {
+pub(super) struct SideEntry {
     side: Side,
     entry: Entry,
 }
 
-impl Stand {
+impl SideEntry {
     /// Who took the side, and when.
     pub(super) const fn entry(&self) -> &Entry {
         &self.entry
@@ -235,7 +235,13 @@ impl ParaMark {
     }
 
     /// Takes a stance that was granted at [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
-    pub(super) fn record(&mut self, stance: &Stance<'_>, key: KeyId, entry: &Entry, pen: &mut Pen<'_>) {
+    pub(super) fn record(
+        &mut self,
+        stance: &Stance<'_>,
+        key: KeyId,
+        entry: &Entry,
+        writer: &mut JournalWriter<'_>,
+    ) {
         let Stance { session, candidates, said } = *stance;
         let tagger = Tagger::of(key);
         for candidate in candidates {
@@ -244,19 +250,19 @@ impl ParaMark {
             let both = held.map_or(Ok(said), |held| held.and(said, session, *candidate));
             let both = both.expect("only what contradicts nothing is granted");
             if held != Some(both) {
-                self.sides.put(session, tag, both, pen);
+                self.sides.put(session, tag, both, writer);
             }
         }
-        self.sides.remember(entry, pen);
-        self.slide(pen);
+        self.sides.remember(entry, writer);
+        self.slide(writer);
     }
 
     /// Once as many sessions as are kept have sides, the floor is the lowest of them.
-    fn slide(&mut self, pen: &mut Pen<'_>) {
+    fn slide(&mut self, writer: &mut JournalWriter<'_>) {
         let steps: BTreeSet<_> = self.window.steps().keys().copied().chain(self.sides.sessions()).collect();
         let lowest = steps.len().checked_sub(KEEP).and_then(|full| steps.into_iter().nth(full));
         if let Some(lowest) = lowest {
-            self.raise(lowest, pen).expect("sides are at or above the floor");
+            self.raise(lowest, writer).expect("sides are at or above the floor");
         }
     }
 
@@ -279,8 +285,8 @@ impl ParaMark {
 
 // How it begins, rises and is read back.
 impl ParaMark {
-    pub(super) fn start(floor: SessionIndex, pen: &mut Pen<'_>) -> Self {
-        Self { window: Window::start(floor, pen), sides: Sides::default() }
+    pub(super) fn start(floor: SessionIndex, writer: &mut JournalWriter<'_>) -> Self {
+        Self { window: Window::start(floor, writer), sides: Sides::default() }
     }
 
     /// One whose floor is stored already.
@@ -288,9 +294,13 @@ impl ParaMark {
         Self { window: Window::restored(floor), sides: Sides::default() }
     }
 
-    pub(super) fn raise(&mut self, floor: SessionIndex, pen: &mut Pen<'_>) -> Result<(), AlreadyHigher> {
-        self.window.raise(floor, pen)?;
-        self.sides.raise(floor, pen);
+    pub(super) fn raise(
+        &mut self,
+        floor: SessionIndex,
+        writer: &mut JournalWriter<'_>,
+    ) -> Result<(), AlreadyHigher> {
+        self.window.raise(floor, writer)?;
+        self.sides.raise(floor, writer);
         Ok(())
     }
 
@@ -351,19 +361,19 @@ impl ParaMark {
         candidates: &[CandidateHash],
         side: Side,
         entry: &Entry,
-        pen: &mut Pen<'_>,
+        writer: &mut JournalWriter<'_>,
     ) {
         for candidate in candidates {
             let at = (session, *candidate);
             match self.window.get(&at) {
                 Some(stand) => assert!(stand.side == side, "the other side was granted"),
-                None => self.window.insert(at, Stand { side, entry: entry.clone() }, KEEP, pen),
+                None => self.window.insert(at, SideEntry { side, entry: entry.clone() }, KEEP, writer),
             }
         }
     }
 }
 
-impl Stand {
+impl SideEntry {
     pub(super) const fn side(&self) -> Side {
         self.side
     }

@@ -12,7 +12,7 @@
 
 use super::{
     Entry,
-    store::{Pen, Row},
+    store::{JournalWriter, Row},
 };
 use crate::codec::CodecError;
 use parity_scale_codec::Encode;
@@ -141,7 +141,13 @@ impl Sides {
     }
 
     /// Notes what is said of a candidate from now on.
-    pub(super) fn put(&mut self, session: SessionIndex, tag: Tag, said: Said, pen: &mut Pen<'_>) {
+    pub(super) fn put(
+        &mut self,
+        session: SessionIndex,
+        tag: Tag,
+        said: Said,
+        writer: &mut JournalWriter<'_>,
+    ) {
         let marks = self.sessions.entry(session).or_default();
         let bucket = tag.0[0];
         let old = bytes_of(bucket_of(marks, bucket));
@@ -155,16 +161,16 @@ impl Sides {
         }
         let new = bytes_of(bucket_of(marks, bucket));
         let old = Some(old).filter(|old| !old.is_empty());
-        pen.packed(Row::Sides, &bucket_key(session, bucket), old.as_deref(), Some(&new));
+        writer.packed(Row::Sides, &bucket_key(session, bucket), old.as_deref(), Some(&new));
     }
 
     /// Remembers a signature's bytes, in the place of the oldest.
-    pub(super) fn remember(&mut self, entry: &Entry, pen: &mut Pen<'_>) {
+    pub(super) fn remember(&mut self, entry: &Entry, writer: &mut JournalWriter<'_>) {
         let number = self.recent.back().map_or(0, |(last, _)| last + 1);
         let full = self.recent.len() == RECENT_KEPT;
         let old = if full { self.recent.pop_front() } else { None };
         let new = (number, entry.clone());
-        pen.packed(
+        writer.packed(
             Row::Recent,
             &recent_key(number),
             old.map(|old| old.encode()).as_deref(),
@@ -174,11 +180,16 @@ impl Sides {
     }
 
     /// Forgets the sessions below the floor.
-    pub(super) fn raise(&mut self, floor: SessionIndex, pen: &mut Pen<'_>) {
+    pub(super) fn raise(&mut self, floor: SessionIndex, writer: &mut JournalWriter<'_>) {
         while let Some(lowest) = self.sessions.first_entry().filter(|session| *session.key() < floor) {
             let (session, marks) = lowest.remove_entry();
             for bucket in marks.chunk_by(|a, b| a.0[0] == b.0[0]) {
-                pen.packed(Row::Sides, &bucket_key(session, bucket[0].0[0]), Some(&bytes_of(bucket)), None);
+                writer.packed(
+                    Row::Sides,
+                    &bucket_key(session, bucket[0].0[0]),
+                    Some(&bytes_of(bucket)),
+                    None,
+                );
             }
         }
     }

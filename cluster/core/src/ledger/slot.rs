@@ -15,7 +15,7 @@
 
 use super::{
     Claim, Entry, Position, Refusal, Verdict,
-    store::Pen,
+    store::JournalWriter,
     window::{Coordinate, Window},
 };
 use crate::registry::{MAX_SLOT_JUMP_MS, SlotClock};
@@ -129,23 +129,27 @@ pub(super) fn record(
     (counting, clock): (u32, SlotClock<'_>),
     at: SlotCoordinate,
     entry: Entry,
-    pen: &mut Pen<'_>,
+    writer: &mut JournalWriter<'_>,
 ) -> Option<u32> {
     let reading = match clock.is_retimed() {
         true => Counted { window, counting, clock }.read(at.0).expect("a granted slot stands in a counting"),
         false => Reading::Same,
     };
-    let moved = take_over(window, reading, pen);
-    window.insert(at, entry, KEEP, pen);
+    let moved = take_over(window, reading, writer);
+    window.insert(at, entry, KEEP, writer);
     moved
 }
 
 /// Brings the window into the counting of what was read.
-pub(super) fn take_over(window: &mut SlotWindow, reading: Reading, pen: &mut Pen<'_>) -> Option<u32> {
+pub(super) fn take_over(
+    window: &mut SlotWindow,
+    reading: Reading,
+    writer: &mut JournalWriter<'_>,
+) -> Option<u32> {
     match reading {
         Reading::Same => None,
         Reading::Later { counting, floor } => {
-            window.restart(floor, pen);
+            window.restart(floor, writer);
             Some(counting)
         }
     }

@@ -40,13 +40,13 @@ pub(super) enum Row {
 const PACKED_VERSION: u8 = 1;
 
 /// Writes the changes of one watermark into the journal.
-pub(super) struct Pen<'a> {
+pub(super) struct JournalWriter<'a> {
     prefix: Vec<u8>,
     journal: &'a mut Journal,
 }
 
-impl<'a> Pen<'a> {
-    /// A pen for this key's watermark.
+impl<'a> JournalWriter<'a> {
+    /// A writer for this key's watermark.
     pub(super) fn new(key: KeyId, class: DutyClass, journal: &'a mut Journal) -> Self {
         Self { prefix: (key, class).encode(), journal }
     }
@@ -75,7 +75,7 @@ fn counting_key(prefix: &[u8]) -> Vec<u8> {
     row_key(prefix, Row::Counting, &[])
 }
 
-impl Pen<'_> {
+impl JournalWriter<'_> {
     /// Notes that a record of sides was `old` and is now `new`.
     pub(super) fn packed(&mut self, row: Row, at: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
         let [old, new] = [old, new].map(|body| body.map(|body| seal_record(PACKED_VERSION, body)));

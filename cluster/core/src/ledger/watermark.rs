@@ -6,7 +6,7 @@ use super::{
     grandpa::{self, GrandpaWindow},
     para::{self, ParaMark},
     slot::{self, SlotWindow},
-    store::Pen,
+    store::JournalWriter,
     window::{AlreadyHigher, Coordinate, Window},
 };
 use crate::command::{ChangeError, Floors};
@@ -51,12 +51,12 @@ pub(crate) const fn claimed_class(key_type: KeyType) -> Option<DutyClass> {
 
 impl Watermark {
     /// An empty watermark with this floor.
-    pub(super) fn start(floor: Position, pen: &mut Pen<'_>) -> Self {
+    pub(super) fn start(floor: Position, writer: &mut JournalWriter<'_>) -> Self {
         match floor {
-            Position::Slot { slot } => Self::Slot(Window::start(slot, pen)),
-            Position::Grandpa { set_id, round } => Self::Grandpa(Window::start((set_id, round), pen)),
-            Position::Beefy { set_id, block } => Self::Beefy(Window::start((set_id, block), pen)),
-            Position::Para { session } => Self::Para(ParaMark::start(session, pen)),
+            Position::Slot { slot } => Self::Slot(Window::start(slot, writer)),
+            Position::Grandpa { set_id, round } => Self::Grandpa(Window::start((set_id, round), writer)),
+            Position::Beefy { set_id, block } => Self::Beefy(Window::start((set_id, block), writer)),
+            Position::Para { session } => Self::Para(ParaMark::start(session, writer)),
         }
     }
 
@@ -68,15 +68,15 @@ impl Watermark {
         &mut self,
         key: KeyId,
         asked: Position,
-        pen: &mut Pen<'_>,
+        writer: &mut JournalWriter<'_>,
     ) -> Result<(), ChangeError> {
         let raised = match (&mut *self, asked) {
-            (Self::Slot(window), Position::Slot { slot }) => window.raise(slot, pen),
+            (Self::Slot(window), Position::Slot { slot }) => window.raise(slot, writer),
             (Self::Grandpa(window), Position::Grandpa { set_id, round }) => {
-                window.raise((set_id, round), pen)
+                window.raise((set_id, round), writer)
             }
-            (Self::Beefy(window), Position::Beefy { set_id, block }) => window.raise((set_id, block), pen),
-            (Self::Para(mark), Position::Para { session }) => mark.raise(session, pen),
+            (Self::Beefy(window), Position::Beefy { set_id, block }) => window.raise((set_id, block), writer),
+            (Self::Para(mark), Position::Para { session }) => mark.raise(session, writer),
             (_, floor) => return Err(ChangeError::ForeignFloor { key, floor }),
         };
         raised.map_err(|AlreadyHigher| ChangeError::AlreadyHigher { key, floor: self.view().floor, asked })

@@ -5,7 +5,7 @@
 //! step further down is refused and not granted only to be forgotten. Counting steps rather than measuring distance
 //! means that one bogus vote far ahead costs one place in the window and never the honest votes below it.
 
-use super::store::Pen;
+use super::store::JournalWriter;
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use parity_scale_codec::{Decode, Encode};
@@ -35,9 +35,9 @@ pub(super) struct Window<C: Coordinate, E> {
 }
 
 impl<C: Coordinate, E: Encode> Window<C, E> {
-    /// An empty window; the pen writes its floor.
-    pub(super) fn start(floor: C::Step, pen: &mut Pen<'_>) -> Self {
-        pen.floor(None, &floor);
+    /// An empty window; the writer writes its floor.
+    pub(super) fn start(floor: C::Step, writer: &mut JournalWriter<'_>) -> Self {
+        writer.floor(None, &floor);
         Self::restored(floor)
     }
 
@@ -99,47 +99,51 @@ impl<C: Coordinate, E: Encode> Window<C, E> {
     ///
     /// # Panics
     /// If the coordinate is below the floor or taken: the caller has judged it, so the ledger is broken.
-    pub(super) fn insert(&mut self, at: C, entry: E, keep: usize, pen: &mut Pen<'_>) {
+    pub(super) fn insert(&mut self, at: C, entry: E, keep: usize, writer: &mut JournalWriter<'_>) {
         assert!(!self.is_below(&at), "a coordinate below the floor was granted");
-        pen.entry(&at, None, Some(&entry));
+        writer.entry(&at, None, Some(&entry));
         assert!(self.entries.insert(at, entry).is_none(), "a coordinate was granted twice");
         *self.steps.entry(at.step()).or_default() += 1;
         if let Some(full) = self.steps.len().checked_sub(keep) {
             let lowest = self.steps.keys().nth(full).copied();
-            self.advance(lowest.unwrap_or(self.floor), pen);
+            self.advance(lowest.unwrap_or(self.floor), writer);
         }
     }
 
     /// Raises the floor to `floor`, dropping the entries below. Raising it to where it is changes nothing.
-    pub(super) fn raise(&mut self, floor: C::Step, pen: &mut Pen<'_>) -> Result<(), AlreadyHigher> {
+    pub(super) fn raise(
+        &mut self,
+        floor: C::Step,
+        writer: &mut JournalWriter<'_>,
+    ) -> Result<(), AlreadyHigher> {
         #[cfg(signonce_sim)]
         if floor < self.floor && mutation::is(Mutation::FloorFalls) {
-            pen.floor(Some(&self.floor), &floor);
+            writer.floor(Some(&self.floor), &floor);
             self.floor = floor;
         }
         if floor < self.floor {
             return Err(AlreadyHigher);
         }
-        self.advance(floor, pen);
+        self.advance(floor, writer);
         Ok(())
     }
 
     /// Empties the window and puts its floor where coordinates of another kind begin, which may be lower numbers. Only
     /// for whoever knows that none of the old coordinates is one of the new.
-    pub(super) fn restart(&mut self, floor: C::Step, pen: &mut Pen<'_>) {
+    pub(super) fn restart(&mut self, floor: C::Step, writer: &mut JournalWriter<'_>) {
         for (at, entry) in std::mem::take(&mut self.entries) {
-            pen.entry(&at, Some(&entry), None);
+            writer.entry(&at, Some(&entry), None);
         }
         self.steps.clear();
-        pen.floor(Some(&self.floor), &floor);
+        writer.floor(Some(&self.floor), &floor);
         self.floor = floor;
     }
 
     /// Frees a coordinate: a fault for the simulator to find.
     #[cfg(signonce_sim)]
-    pub(super) fn remove(&mut self, at: &C, pen: &mut Pen<'_>) {
+    pub(super) fn remove(&mut self, at: &C, writer: &mut JournalWriter<'_>) {
         if let Some(entry) = self.entries.remove(at) {
-            pen.entry(at, Some(&entry), None);
+            writer.entry(at, Some(&entry), None);
             if let Some(count) = self.steps.get_mut(&at.step()) {
                 *count -= 1;
             }
@@ -147,15 +151,15 @@ impl<C: Coordinate, E: Encode> Window<C, E> {
         }
     }
 
-    fn advance(&mut self, floor: C::Step, pen: &mut Pen<'_>) {
+    fn advance(&mut self, floor: C::Step, writer: &mut JournalWriter<'_>) {
         assert!(floor >= self.floor, "floors never go down");
         if floor > self.floor {
-            pen.floor(Some(&self.floor), &floor);
+            writer.floor(Some(&self.floor), &floor);
             self.floor = floor;
         }
         while let Some(lowest) = self.entries.first_entry().filter(|entry| entry.key().step() < floor) {
             let (at, entry) = lowest.remove_entry();
-            pen.entry(&at, Some(&entry), None);
+            writer.entry(&at, Some(&entry), None);
         }
         while self.steps.first_entry().is_some_and(|step| *step.key() < floor) {
             self.steps.pop_first();

@@ -125,7 +125,7 @@ impl Registry {
         self.memberships.values()
     }
 
-    /// One of them. `None` for a node that is unknown or was there when the cluster formed.
+    /// The membership of a node. `None` for a node that is unknown or was there when the cluster formed.
     pub fn membership(&self, node: NodeId) -> Option<&Membership> {
         self.memberships.get(&node)
     }

@@ -65,7 +65,7 @@ impl ChainClient {
     /// Connects and subscribes.
     ///
     /// # Errors
-    /// For people.
+    /// A message if the node cannot be reached or does not answer as a chain's node does.
     pub async fn connect(dialer: &Dialer, url: &Uri) -> Result<Self, String> {
         let mut missing = Vec::new();
         let wire = match url.scheme_str() {
@@ -81,16 +81,16 @@ impl ChainClient {
     /// The hash of block 0.
     ///
     /// # Errors
-    /// For people.
+    /// A message if the node gives no such answer.
     pub async fn genesis(&mut self) -> Result<Hash, String> {
         let answer = self.call("chain_getBlockHash", json!([0])).await?;
         serde_json::from_value(answer).map_err(|e| format!("the chain's genesis hash: {e}"))
     }
 
-    /// A header.
+    /// A header; none if the node does not have the block.
     ///
     /// # Errors
-    /// For people.
+    /// A message if the node gives no such answer.
     pub async fn header(&mut self, hash: Hash) -> Result<Option<JsonHeader>, String> {
         let answer = self.call("chain_getHeader", json!([hash])).await?;
         serde_json::from_value(answer).map_err(|e| format!("the header of {hash}: {e}"))
@@ -99,7 +99,7 @@ impl ChainClient {
     /// The best header, if there is one.
     ///
     /// # Errors
-    /// For people.
+    /// A message if the node gives no such answer.
     pub async fn best(&mut self) -> Result<Option<JsonHeader>, String> {
         let answer = self.call("chain_getHeader", json!([])).await?;
         serde_json::from_value(answer).map_err(|e| format!("the best header: {e}"))
@@ -108,7 +108,7 @@ impl ChainClient {
     /// The GRANDPA set after a block, as its runtime says.
     ///
     /// # Errors
-    /// For people.
+    /// A message if the node gives no such answer, or its runtime another one.
     pub async fn grandpa_set(&mut self, block: Hash) -> Result<u64, String> {
         let answer = self.call("state_call", json!(["GrandpaApi_current_set_id", "0x", block])).await?;
         let bytes: HexBytes = serde_json::from_value(answer).map_err(|e| e.to_string())?;

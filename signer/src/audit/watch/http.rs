@@ -28,7 +28,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Believes the authorities in a PEM file, or those of this machine.
+    /// Trusts the authorities in a PEM file, or those of this machine.
     ///
     /// # Errors
     /// If the file cannot be read. The text is for people.
@@ -57,7 +57,7 @@ impl Dialer {
     /// A stream to the host of `url`, encrypted for `https` and `wss`.
     ///
     /// # Errors
-    /// For people.
+    /// A message with the host if it cannot be reached, or its certificate is not trusted.
     pub async fn connect(&self, url: &Uri) -> Result<Box<dyn Stream>, String> {
         let host = url.host().ok_or_else(|| format!("{url} has no host"))?;
         // IPv6 hosts come with brackets, which neither TLS names nor sockets have.
@@ -78,10 +78,10 @@ impl Dialer {
         tokio::time::timeout(TIMEOUT, connect).await.map_err(late)?
     }
 
-    /// Posts JSON; status and answer.
+    /// Posts JSON. Gives the status and the body of the answer.
     ///
     /// # Errors
-    /// For people.
+    /// A message if there is no answer, or none in time.
     pub async fn post(&self, url: &Uri, body: String) -> Result<(u16, Bytes), String> {
         let exchange = async {
             let stream = self.connect(url).await?;

@@ -66,7 +66,9 @@ fn moment(text: &str) -> Result<u64, String> {
         .or_else(|| PrimitiveDateTime::parse(&iso, &Iso8601::DEFAULT).ok().map(PrimitiveDateTime::assume_utc))
         .or_else(day)
         .and_then(|time| u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok());
-    known.ok_or_else(|| format!("{text:?} is no time: 2026-11-21T20:00:00Z, 2026-11-21, or 90m, 12h, 7d ago"))
+    known.ok_or_else(|| {
+        format!("{text:?} is not a time: write 2026-11-21T20:00:00Z, 2026-11-21, or 90m, 12h, 7d ago")
+    })
 }
 
 /// Calls `take` with every page that `query` finds.

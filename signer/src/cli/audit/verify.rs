@@ -19,8 +19,8 @@ const BAD_SIGNATURES: u8 = 5;
 
 /// Checks an export: the chain from the first record to the last, and the nodes' signatures of it.
 ///
-/// Needs no node. Tells the first line that was changed. Fails too if records are missing, or if no node has signed any
-/// of it. A signature that is not good is told and does not count; if all else is sound, the exit code is 5.
+/// Needs no node. Names the first line that was changed. Also fails if records are missing, or if no node has signed
+/// any of it. A bad signature is reported and does not count; if all else is sound, the exit code is 5.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The export; - for standard input.

@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 /// and BEEFY justifications. Needs public keys only; of the cluster, the right to look.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// A node of the chain: wss://, ws://, https:// or http:// (polled, and blind for forks).
+    /// A node of the chain: wss://, ws://, https:// or http:// (polled, so forks are not seen).
     #[arg(long, value_name = "URL")]
     chain: Uri,
     /// PEM: authorities for wss:// and https://, in place of this machine's.
@@ -125,7 +125,7 @@ pub(super) async fn run(args: Args) -> Done {
 fn read_keys(path: &Path) -> anyhow::Result<Vec<WatchedKey>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| key(line).ok_or_else(|| usage(format!("{line:?} is no TYPE:0xPUBLIC")))).collect()
+    lines.map(|line| key(line).ok_or_else(|| usage(format!("{line:?} is not TYPE:0xPUBLIC")))).collect()
 }
 
 fn key(line: &str) -> Option<WatchedKey> {

@@ -96,7 +96,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// For people, and for the README.
+    /// The text form, which docs/evidence/performance.md shows.
     pub fn table(&self) -> String {
         let Latencies { samples, entry_bytes, bare_both, .. } = &self.latency;
         let latency = &self.latency;

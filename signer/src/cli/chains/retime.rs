@@ -71,7 +71,7 @@ fn moment(from: Option<&str>, first_slot: Option<u64>, slot_duration_ms: u64) ->
     match (from, first_slot) {
         (_, Some(slot)) => slot
             .checked_mul(slot_duration_ms)
-            .ok_or_else(|| Usage(format!("slot {slot} of {slot_duration_ms} ms is beyond all time"))),
+            .ok_or_else(|| Usage(format!("slot {slot} of {slot_duration_ms} ms is out of range"))),
         (Some(text), None) => {
             let wrong = || Usage(format!("{text:?} is not a time: write it as 2026-11-27T20:00:12Z"));
             let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
@@ -107,9 +107,9 @@ fn plan_retiming(chain: &ChainRow, from_ms: u64, slot_duration_ms: u64) -> Strin
     let when = if from_ms > unix_ms() { "Until then nothing changes." } else { "That is in the past." };
     format!(
         "Will count the slots of {} by {slot_duration_ms} ms instead of {old_ms} ms from {} on. {when}\n  \
-         the last slot of before     {last}\n  the first one of then        {first}\n\
+         last slot of the old length   {last}\n  first slot of the new length  {first}\n\
          Blocks of the chain must have these numbers: compare them with the upgrade. A key that has signed by the new \
-         length signs no slot of the old one any more.",
+         length signs no slot of the old length any more.",
         chain.name,
         time(from_ms)
     )

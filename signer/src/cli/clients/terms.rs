@@ -14,8 +14,8 @@ use std::{fmt::Write as _, path::PathBuf};
 /// Sets how much a client may ask of each signer.
 ///
 /// Every client has limits, so that one cannot starve another: by default 1000 requests a second, 2000 at once after a
-/// pause, and 256 claims under way. Each signer counts for itself. What is above is refused with `rateLimited` and
-/// when to ask again; nothing is signed or burnt by it. A number that is not given stays as it is.
+/// pause, and 256 claims under way. Each signer counts for itself. Requests above that are refused with `rateLimited`
+/// and when to ask again; nothing is signed and no duty is consumed. A number that is not given stays as it is.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce clients limits validator-a --per-second 200 --burst 400\n  \

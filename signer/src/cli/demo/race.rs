@@ -223,7 +223,7 @@ impl Race {
         }
     }
 
-    /// What a broken node asks; each is refused by name and burns nothing.
+    /// What a broken node asks; each is refused by name and consumes no duty.
     async fn mistakes(self: Arc<Self>) {
         let Keys { babe, grandpa, beefy, .. } = self.keys;
         let [a, b] = &self.pair;

@@ -88,7 +88,7 @@ fn kind(magic: u32) -> (Level, String) {
         (0x0102_1997, "9p", "is shared by the host, which may not keep what fsync was told; use a disk"),
     ];
     if let Some((_, name)) = DISK.iter().find(|(of, _)| *of == magic) {
-        return (Level::Fine, format!("{name}, which keeps what fsync was told if the disk does"));
+        return (Level::Fine, format!("{name}, which keeps what was fsynced if the disk does"));
     }
     match OTHER.iter().find(|(of, ..)| *of == magic) {
         Some((_, name, why)) => (Level::Warning, format!("{name} {why}")),

@@ -99,7 +99,7 @@ async fn clock_of(config: &Config, member: &MemberSection) -> anyhow::Result<Sys
     tokio::spawn(connection);
     let request = Request::get("/").header(http::header::HOST, address).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
-    let date = response.headers().get(http::header::DATE).context("it does not say what time it has")?;
+    let date = response.headers().get(http::header::DATE).context("its answer has no Date header")?;
     Ok(httpdate::parse_http_date(date.to_str()?)?)
 }
 

@@ -72,7 +72,7 @@ pub(super) struct Args {
     /// PEM: authorities for wss:// and https://, in place of this machine's.
     #[arg(long, value_name = "FILE")]
     chain_ca: Option<PathBuf>,
-    /// Your word that the old validator is stopped and will not start with these keys again. Needed where that cannot
+    /// Confirms that the old validator is stopped and will not start with these keys again. Needed where that cannot
     /// be seen: without --node-url, or if something else answers there now.
     #[arg(long)]
     old_node_stopped: bool,
@@ -512,7 +512,7 @@ impl Record {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
         let record: Self = serde_json::from_str(&text).map_err(|error| {
-            Usage(format!("{} is no record of a move: {error}; take another --record", file.display()))
+            Usage(format!("{} is not the record of a move: {error}; take another --record", file.display()))
         })?;
         let same = record.version == 1
             && record.genesis == chain.genesis

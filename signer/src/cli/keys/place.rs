@@ -83,7 +83,7 @@ fn age(clock: SlotClock<'_>, slot: Slot, now_ms: u64, least_ms: u64, slots: u64)
         return Ok(now_ms.saturating_sub(begin_ms));
     }
     let (long, way) = (long(off), if begin_ms < now_ms { "ago" } else { "from now" });
-    Err(format!("of slot {slot}, {long} {way}; {} at most would do", self::long(bound)))
+    Err(format!("of slot {slot}, {long} {way}; {} is the limit", self::long(bound)))
 }
 
 /// A length of time, roughly.
@@ -345,7 +345,7 @@ impl Node {
     async fn hash(&self, method: &'static str) -> Result<Hash, NodeError> {
         let answer = self.call(method, json!([])).await?;
         let hash = answer.as_str().and_then(|hash| hash.parse().ok());
-        hash.ok_or_else(|| NodeError::Said { method, why: format!("{answer} is no block hash") })
+        hash.ok_or_else(|| NodeError::Said { method, why: format!("{answer} is not a block hash") })
     }
 
     /// What a runtime's function answers, at the best block.

@@ -65,7 +65,7 @@ pub(super) struct Args {
     #[arg(long)]
     remove: bool,
     /// A node of the chain, to see which keys it uses. It must be up to date, by the slots in its blocks. Repeatable: each
-    /// of them has to say so. Without it --finish believes you.
+    /// of them has to say so. Without it --finish takes your word.
     #[arg(long, value_name = "URL", requires = "finish")]
     chain_url: Vec<Uri>,
     /// PEM: authorities for wss:// and https://, in place of this machine's.
@@ -351,7 +351,10 @@ impl Record {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
         let record: Self = serde_json::from_str(&text).map_err(|error| {
-            Usage(format!("{} is no record of a rotation: {error}; take another --record", file.display()))
+            Usage(format!(
+                "{} is not the record of a rotation: {error}; take another --record",
+                file.display()
+            ))
         })?;
         if record.version != 1 || record.genesis != chain.genesis || record.group != group {
             let why = format!("{} is the record of another rotation", file.display());

@@ -195,7 +195,7 @@ impl Fresh {
 }
 
 impl MadeSet {
-    /// For people.
+    /// The set as text for the terminal.
     pub fn describe(&self) -> String {
         let rows = self.keys.iter().map(|key| {
             let MadeKey { id, scheme, floors } = key;

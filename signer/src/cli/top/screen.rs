@@ -28,7 +28,7 @@ pub(super) fn lines(frame: &Frame, trouble: Option<&str>) -> Vec<String> {
         lines.push(format!("and {} more (`signonce keys list`)", more + 1));
     }
     lines.push(String::new());
-    lines.extend(trouble.map(|why| format!("! not looked at since: {why}")));
+    lines.extend(trouble.map(|why| format!("! not refreshed since: {why}")));
     lines.extend(frame.advice.iter().map(|advice| format!("! {advice}")));
     if trouble.is_none() && frame.advice.is_empty() {
         lines.push("All is well.".into());
