@@ -170,7 +170,7 @@ pub struct PublicKey {
     bytes: [u8; 33],
 }
 
-/// Why some bytes are no public key.
+/// Why some bytes are not a public key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
     /// Neither 32 nor 33 bytes.

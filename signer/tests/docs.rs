@@ -269,6 +269,7 @@ fn every_link_of_the_pages_leads_somewhere() {
         "deploy/ansible/README.md",
         "helm/signonce/README.md",
         "helm/signonce/UPGRADING.md",
+        "integration/README.md",
         "integration/keystore/README.md",
         "integration/polkadot/README.md",
     ];

@@ -8,7 +8,7 @@ pub enum PayloadError {
     /// More bytes than any honest payload of the kind has.
     #[error("{kind}: {got} bytes, at most {max} are read")]
     TooLong {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// Bytes given.
         got: usize,
@@ -20,7 +20,7 @@ pub enum PayloadError {
         "{kind}: ends within {field}, which needs {need} bytes where {left} are left; send the payload whole"
     )]
     Truncated {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The field being read.
         field: &'static str,
@@ -34,7 +34,7 @@ pub enum PayloadError {
         "{kind}: {extra} bytes after the end; wrong block-number width for this chain, or another payload"
     )]
     TrailingBytes {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// Bytes too many.
         extra: usize,
@@ -42,7 +42,7 @@ pub enum PayloadError {
     /// A value in another encoding than the one every encoder of the chain makes.
     #[error("{kind}: {field} is not in its canonical encoding")]
     NotCanonical {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The field at fault.
         field: &'static str,
@@ -50,7 +50,7 @@ pub enum PayloadError {
     /// A number outside what honest nodes send.
     #[error("{kind}: {field} is {value}, allowed is {allowed}")]
     OutOfRange {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The field at fault.
         field: &'static str,
@@ -62,7 +62,7 @@ pub enum PayloadError {
     /// The kind starts with four fixed bytes, and these are others.
     #[error("{kind}: starts with {got:?}, must start with {expected:?}")]
     WrongMagic {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// What it starts with, as text (escaped where it is none).
         got: String,
@@ -72,7 +72,7 @@ pub enum PayloadError {
     /// The first four bytes say that this is another kind.
     #[error("asked to sign a {kind}, but the bytes start as a {found}; send them as what they are")]
     OtherIntent {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// What the magic stands for.
         found: PayloadKind,
@@ -80,7 +80,7 @@ pub enum PayloadError {
     /// The bytes can be read in two ways, so a signature on them could be used for the other one.
     #[error("these bytes are a {kind} and also a {also}; what can be read in two ways is never signed")]
     Ambiguous {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The other reading.
         also: PayloadKind,
@@ -88,13 +88,13 @@ pub enum PayloadError {
     /// 32 bytes to be signed as they are: they could be the hash of a header.
     #[error("{kind}: a message of exactly 32 bytes could be a block hash and is never signed")]
     LooksLikeHash {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
     },
     /// The header carries a seal: it has been signed already, or is somebody else's.
     #[error("{kind}: the header carries a seal of {engine:?}; send it without")]
     Sealed {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The engine of the seal, as text.
         engine: String,
@@ -102,7 +102,7 @@ pub enum PayloadError {
     /// Not exactly one pre-runtime digest of the engine.
     #[error("{kind}: {found} pre-runtime digests of the engine, must be exactly one")]
     PreRuntimeDigests {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// How many there are.
         found: usize,
@@ -110,7 +110,7 @@ pub enum PayloadError {
     /// A digest item this decoder does not know.
     #[error("{kind}: digest item of unknown index {index}; known are 0, 4, 5, 6 and 8")]
     UnknownDigestItem {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The index.
         index: u8,
@@ -118,7 +118,7 @@ pub enum PayloadError {
     /// The pre-runtime digest has another length than its variant.
     #[error("{kind}: pre-runtime digest of {got} bytes, its variant has {expected}")]
     PreDigestLength {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// Bytes given.
         got: usize,
@@ -128,7 +128,7 @@ pub enum PayloadError {
     /// Entries out of order or twice.
     #[error("{kind}: {field} must be sorted and without repetition")]
     NotSorted {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The list.
         field: &'static str,
@@ -136,15 +136,15 @@ pub enum PayloadError {
     /// An entry twice.
     #[error("{kind}: {field} names the same entry twice")]
     Duplicate {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// The list.
         field: &'static str,
     },
-    /// An address that is no multiaddr of a protocol known here.
-    #[error("{kind}: address {index} is no multiaddr: {reason}")]
+    /// An address that is not a multiaddr of a known protocol.
+    #[error("{kind}: address {index} is not a multiaddr: {reason}")]
     Multiaddr {
-        /// The intent.
+        /// What the bytes were said to be.
         kind: PayloadKind,
         /// Which address, from 0.
         index: usize,
