@@ -8,7 +8,7 @@ use codec::{Compact, Decode};
 use futures::future::BoxFuture;
 use signonce_protocol::{
     GenesisHash, KeyId, KeyType, PayloadKind, PublicKey, RawPayload, ToSign, VrfRequest,
-    client::{ClientError, KeysStream, SignerClient},
+    client::{CertificateStatus, ClientError, KeysStream, SignerClient},
     rpc::{
         ChainRef, GenerateKeyParams, GenerateKeyReply, KeysEvent, Readiness, SignParams, SignReply,
         VrfParams, VrfReply,
@@ -43,6 +43,8 @@ pub(crate) trait Signers: Send + Sync + 'static {
     fn connect(&self) -> BoxFuture<'static, (usize, Vec<(String, String)>)>;
     /// The signer asked first.
     fn preferred(&self) -> String;
+    /// The certificates by which client and signers know each other, if they come from files.
+    fn certificates(&self) -> Option<CertificateStatus>;
 }
 
 /// Events of keys, from one signer after the other.
@@ -95,6 +97,10 @@ impl Signers for Cluster {
     fn preferred(&self) -> String {
         self.client.preferred_url().to_owned()
     }
+
+    fn certificates(&self) -> Option<CertificateStatus> {
+        self.client.certificates()
+    }
 }
 
 impl Events for KeysStream {
@@ -117,8 +123,10 @@ pub(crate) trait NodeSide: Send + Sync + 'static {
     fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>);
     /// This node got a vote signed.
     fn voted(&self, key: &PublicKey, at: Place);
-    /// A vote of this node was refused for good.
+    /// A vote of this node was denied: asking for it again ends the same way.
     fn vote_refused(&self, key: &PublicKey, at: Place);
+    /// A GRANDPA key is no longer one of this client's.
+    fn key_gone(&self, key: &PublicKey);
 }
 
 /// Why bytes cannot be asked to be signed.
@@ -212,13 +220,17 @@ fn is_bitfield(bytes: &[u8]) -> bool {
     rest.len() as u64 == u64::from(bits).div_ceil(8) + 36
 }
 
-/// How long a request of this kind may hold its caller up; None: until it is answered.
+/// How long a request of this kind may hold its caller up, while signers serve; None: until it is answered.
 ///
-/// A seal must fit into its slot. A GRANDPA vote that fails ends the voter, while one that waits only delays finality.
-pub(crate) const fn deadline(kind: PayloadKind) -> Option<Duration> {
+/// A seal must fit into its slot. A GRANDPA vote that fails ends the voter of an SDK node, while one that waits only
+/// delays finality.
+pub(crate) const fn deadline(kind: PayloadKind, votes: UnsignedVotes) -> Option<Duration> {
     match kind {
         PayloadKind::BabeHeader | PayloadKind::AuraHeader => Some(Duration::from_secs(1)),
-        PayloadKind::GrandpaVote => None,
+        PayloadKind::GrandpaVote => match votes {
+            UnsignedVotes::EndTheVoter => None,
+            UnsignedVotes::AreAskedForAgain => Some(Duration::from_secs(2)),
+        },
         PayloadKind::BeefyCommitment
         | PayloadKind::Statement
         | PayloadKind::Approval
@@ -229,6 +241,18 @@ pub(crate) const fn deadline(kind: PayloadKind) -> Option<Duration> {
         | PayloadKind::Heartbeat
         | PayloadKind::OwnershipProof => Some(Duration::from_secs(2)),
     }
+}
+
+/// What becomes of a GRANDPA vote for which the node's voter gets no signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnsignedVotes {
+    /// The voter ends, and most nodes end with it: so does that of the SDK. A vote is waited for until it is answered or
+    /// refused, inside the voter's lock: let no RPC wait for that lock (`SharedVoterState::voter_state`).
+    #[default]
+    EndTheVoter,
+    /// The voter lives and asks for the same vote again: so does that of `integration/polkadot`. A vote that is not
+    /// answered is given up after two seconds, and at once while no signer serves.
+    AreAskedForAgain,
 }
 
 /// How long a VRF may hold BABE up, which holds a lock of the block import meanwhile.

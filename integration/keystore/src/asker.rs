@@ -1,20 +1,21 @@
 //! One request of the node from beginning to end: refused before? known what it is? asked, judged, verified, counted.
 //!
 //! Every signature and VRF that comes out of here was verified against the bytes the node gave. A caller is held up no
-//! longer than its deadline, except by GRANDPA votes, which are asked for until they are answered, refused for good,
-//! or the node stops.
+//! longer than its deadline, and while no signer serves not at all. The one exception is the GRANDPA vote of a node whose
+//! voter would end without a signature: it is asked for until it is answered, refused for good, or the node stops.
+//! Whatever denies a vote is told to the gate, wherever the denial comes from.
 
 use crate::{
     LOG,
     ask::{
-        GENERATE_INTENT, NodeSide, Signers, Unclear, VRF_INTENT, VRF_WITHIN, deadline, payload_for,
-        sign_params, vote_place, vrf_params,
+        GENERATE_INTENT, NodeSide, Signers, Unclear, UnsignedVotes, VRF_INTENT, VRF_WITHIN, deadline,
+        payload_for, sign_params, vote_place, vrf_params,
     },
     cache::{Keys, Mine},
     gate::Preflight,
     link::Link,
     metrics::{Metrics, Outcome},
-    refused::Refused,
+    refused::{Before, Refused},
     report::{Condition, Report},
     verify,
     worker::{NoResult, Worker},
@@ -92,6 +93,21 @@ pub(crate) enum Denial {
     BadSignature { key: KeyId, intent: &'static str, signer: String },
 }
 
+impl Denial {
+    /// Whether asking again soon would end the same way. That nobody answered says nothing of the kind.
+    fn lasts(&self) -> bool {
+        match self {
+            Self::Stopped | Self::NoAnswer { .. } => false,
+            Self::Refused { error, .. } => error.code != ErrorCode::RateLimited,
+            Self::RefusedBefore { .. }
+            | Self::Unclear { .. }
+            | Self::UnknownEpoch { .. }
+            | Self::NoRight { .. }
+            | Self::BadSignature { .. } => true,
+        }
+    }
+}
+
 impl From<Denial> for sp_keystore::Error {
     fn from(denial: Denial) -> Self {
         match denial {
@@ -113,6 +129,7 @@ pub(crate) struct Asker {
     pub(crate) metrics: Metrics,
     pub(crate) refused: Refused,
     pub(crate) vrfs: Arc<Vrfs>,
+    pub(crate) votes: UnsignedVotes,
 }
 
 /// The VRF outputs of the last slots.
@@ -139,28 +156,74 @@ impl Vrfs {
 impl Asker {
     /// A verified signature of the key over the bytes.
     pub(crate) fn sign(&self, mine: &Mine, to_sign: ToSign<'_>) -> Result<Vec<u8>, Denial> {
+        let result = self.signed(mine, to_sign);
+        if mine.id.key_type == KeyType::Grandpa
+            && let Some(at) = vote_place(to_sign.as_bytes())
+        {
+            match &result {
+                Ok(_) => self.node.voted(&mine.id.public, at),
+                Err(denial) if denial.lasts() => self.node.vote_refused(&mine.id.public, at),
+                Err(_) => {}
+            }
+        }
+        result
+    }
+
+    fn signed(&self, mine: &Mine, to_sign: ToSign<'_>) -> Result<Vec<u8>, Denial> {
         let key = mine.id;
         let payload = self.payload(mine, to_sign)?;
         let (kind, digest) = (payload.kind(), Digest::of(to_sign.as_bytes()));
         let intent = kind.name();
-        if let Some(why) = self.refused.find(&key, &digest) {
-            self.metrics.request(intent, Outcome::RefusedBefore);
-            return Err(Denial::RefusedBefore { key, intent, why });
+        let within = deadline(kind, self.votes);
+        self.check_refused(key, intent, &digest)?;
+        if within.is_some() {
+            self.check_answered(key, intent, &digest)?;
         }
         let params = sign_params(self.chain, &key, payload);
-        let (result, took) = match deadline(kind) {
-            Some(within) => {
-                let asking = self.signers.sign(params, within);
-                self.wait(intent, Some(within), asking)
+        let (result, took) = match within {
+            Some(time) => {
+                let asking = self.signers.sign(params, time);
+                self.wait(intent, within, asking)
             }
             None => self.wait(intent, None, self.vote(key, params)),
         };
-        let reply = self.judge(key, intent, digest, result, took);
-        if kind == PayloadKind::GrandpaVote {
-            self.tell_gate(&key, to_sign.as_bytes(), &reply);
-        }
-        let SignReply { signature, verdict: _, duty: _, log_index: _, leader: _ } = reply?;
+        let reply = self.judge(key, intent, digest, result, took)?;
+        let SignReply { signature, verdict: _, duty: _, log_index: _, leader: _ } = reply;
         self.verified(mine, intent, to_sign, signature.0)
+    }
+
+    /// Refuses what the signers refused before.
+    fn check_refused(&self, key: KeyId, intent: &'static str, digest: &Digest) -> Result<(), Denial> {
+        match self.refused.find(&key, digest) {
+            Some(Before::Refused(why)) => {
+                self.metrics.request(intent, Outcome::RefusedBefore);
+                Err(Denial::RefusedBefore { key, intent, why })
+            }
+            Some(Before::NotAnswered { .. }) | None => Ok(()),
+        }
+    }
+
+    /// Says at once that there is no answer, where none is to be had: no signer serves, or nobody answered this very
+    /// question a moment ago. The node loses what it would lose after the deadline.
+    fn check_answered(&self, key: KeyId, intent: &'static str, digest: &Digest) -> Result<(), Denial> {
+        let why = if self.link.is_out() {
+            "no signer serves".to_owned()
+        } else {
+            match self.refused.find(&key, digest) {
+                Some(Before::NotAnswered { why, outages }) if outages == self.link.outages() => {
+                    format!("not answered a moment ago: {why}")
+                }
+                Some(_) | None => return Ok(()),
+            }
+        };
+        Err(self.unreachable(key, intent, why))
+    }
+
+    /// Not asked, as it would be in vain.
+    fn unreachable(&self, key: KeyId, intent: &'static str, why: String) -> Denial {
+        self.metrics.request(intent, Outcome::Unreachable);
+        self.metrics.seconds(intent).observe(0.0);
+        Denial::NoAnswer { key, intent, why }
     }
 
     /// What is to be asked for; errors are counted and told.
@@ -250,6 +313,7 @@ impl Asker {
         took: Duration,
     ) -> Result<T, Denial> {
         let no_answer = |why: String| {
+            self.refused.not_answered(key, digest, why.clone(), self.link.outages());
             self.link.missed();
             self.metrics.request(intent, Outcome::NoAnswer);
             Err(Denial::NoAnswer { key, intent, why })
@@ -284,7 +348,12 @@ impl Asker {
             return denial;
         }
         self.metrics.request(intent, Outcome::NotYet);
-        self.refused.for_now(key, digest, error.to_string());
+        if error.code == ErrorCode::RateLimited {
+            // That says nothing of what was to be signed.
+            self.refused.not_answered(key, digest, error.to_string(), self.link.outages());
+        } else {
+            self.refused.for_now(key, digest, error.to_string());
+        }
         match error.code {
             ErrorCode::SlotOutOfRange => self.report.begin(Condition::ClockSkew, || {
                 format!("{denial}; check the time service of this node and of the signers. No block is sealed until they agree")
@@ -292,15 +361,6 @@ impl Asker {
             code => self.report.begin(Condition::Denied(key, code), || denial.to_string()),
         };
         denial
-    }
-
-    fn tell_gate(&self, key: &KeyId, vote: &[u8], reply: &Result<SignReply, Denial>) {
-        let Some(at) = vote_place(vote) else { return };
-        match reply {
-            Ok(_) => self.node.voted(&key.public, at),
-            Err(Denial::Refused { .. }) => self.node.vote_refused(&key.public, at),
-            Err(_) => {}
-        }
     }
 
     fn verified(
@@ -360,16 +420,13 @@ impl Asker {
 
     fn fresh_vrf(&self, key: KeyId, request: VrfRequest) -> Result<VrfReply, Denial> {
         let (intent, digest) = (VRF_INTENT, vrf_digest(&request));
-        if let Some(why) = self.refused.find(&key, &digest) {
-            self.metrics.request(intent, Outcome::RefusedBefore);
-            return Err(Denial::RefusedBefore { key, intent, why });
-        }
+        self.check_refused(key, intent, &digest)?;
         if self.link.is_down() {
             self.vrf_in_background(key, request);
-            self.metrics.request(intent, Outcome::Unreachable);
             let why = "no signer serves, so BABE is not held up for this slot".into();
-            return Err(Denial::NoAnswer { key, intent, why });
+            return Err(self.unreachable(key, intent, why));
         }
+        self.check_answered(key, intent, &digest)?;
         let asking = self.signers.vrf(vrf_params(self.chain, &key, request), VRF_WITHIN);
         let (result, took) = self.wait(intent, Some(VRF_WITHIN), asking);
         self.judge(key, intent, digest, result, took)
@@ -400,7 +457,9 @@ impl Asker {
     /// Whether the signers give their signature to a vote that the database says was cast. For the gate's thread.
     pub(crate) fn preflight(&self, public: &PublicKey, vote: Vec<u8>) -> Preflight {
         let key = KeyId { key_type: KeyType::Grandpa, public: *public };
-        let Some(mine) = self.keys.find(&key) else { return Preflight::Unknown };
+        let Some(mine) = self.keys.find(&key).filter(|_| !self.link.is_out()) else {
+            return Preflight::Unknown;
+        };
         let params = sign_params(self.chain, &key, RawPayload::new(PayloadKind::GrandpaVote, vote.clone()));
         let intent = PayloadKind::GrandpaVote.name();
         let asking = self.signers.sign(params, PREFLIGHT_WITHIN);
@@ -423,6 +482,10 @@ impl Asker {
                 "the signers make {} keys of type {key_type}, not {scheme}",
                 key_type.schemes()[0]
             ));
+        }
+        if self.link.is_out() {
+            self.metrics.request(GENERATE_INTENT, Outcome::Unreachable);
+            return Err("no signer serves; see the log for why".into());
         }
         let params = GenerateKeyParams { chain: ChainRef::Genesis(self.chain), key_type };
         let asking = self.signers.generate(params, GENERATE_WITHIN);

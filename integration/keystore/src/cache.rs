@@ -12,11 +12,14 @@ use signonce_protocol::{
     rpc::{Coordinate, KeyInfo, KeyState, KeysEvent},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
+/// Keys named one by one in a line of the log; more are counted.
+const NAMED: usize = 16;
 /// How long a key that was just made here is kept although a list of the signers does not name it: a list can be a
 /// moment older than the key.
 const NEW_FOR: Duration = Duration::from_secs(10);
@@ -33,6 +36,14 @@ pub(crate) struct Mine {
 }
 
 impl Mine {
+    pub(crate) const fn listed(id: KeyId, scheme: Scheme, classes: Vec<DutyClass>) -> Self {
+        Self { id, scheme, classes, made: None }
+    }
+
+    pub(crate) fn classes(&self) -> &[DutyClass] {
+        &self.classes
+    }
+
     pub(crate) fn may(&self, class: DutyClass) -> bool {
         self.classes.contains(&class)
     }
@@ -62,8 +73,42 @@ pub(crate) struct Keys {
     node: Arc<dyn NodeSide>,
     metrics: Metrics,
     report: Arc<Report>,
-    mine: RwLock<HashMap<KeyId, Mine>>,
+    held: RwLock<Held>,
     listed: (Mutex<bool>, Condvar),
+    changed: Notify,
+}
+
+/// What is held of them. An event changes it by one key and walks over no other.
+#[derive(Default)]
+struct Held {
+    keys: HashMap<KeyId, Mine>,
+    /// How many there are of each type: always those of `keys`.
+    counts: BTreeMap<KeyType, usize>,
+    /// GRANDPA keys of which the gate was told.
+    voters: HashSet<PublicKey>,
+}
+
+impl Held {
+    /// Whether that changed anything.
+    fn insert(&mut self, mine: Mine) -> bool {
+        let (id, scheme, may) = (mine.id, mine.scheme, mine.classes.clone());
+        match self.keys.insert(id, mine) {
+            Some(before) => before.scheme != scheme || before.classes != may,
+            None => {
+                *self.counts.entry(id.key_type).or_default() += 1;
+                true
+            }
+        }
+    }
+
+    /// Whether that changed anything.
+    fn remove(&mut self, id: &KeyId) -> bool {
+        let held = self.keys.remove(id).is_some();
+        if held && let Some(count) = self.counts.get_mut(&id.key_type) {
+            *count -= 1;
+        }
+        held
+    }
 }
 
 impl Keys {
@@ -73,31 +118,55 @@ impl Keys {
         metrics: Metrics,
         report: Arc<Report>,
     ) -> Self {
-        Self { genesis, node, metrics, report, mine: RwLock::default(), listed: Default::default() }
+        let (held, listed, changed) = (RwLock::default(), Default::default(), Notify::new());
+        Self { genesis, node, metrics, report, held, listed, changed }
     }
 
-    // Every change leaves the map whole.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<KeyId, Mine>> {
-        self.mine.read().unwrap_or_else(PoisonError::into_inner)
+    /// Takes `keys` for this node's until the signers list them.
+    pub(crate) fn remember(&self, keys: Vec<Mine>) {
+        let mut held = self.write();
+        for mine in keys {
+            held.insert(mine);
+        }
+        drop(held);
+        self.count();
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<KeyId, Mine>> {
-        self.mine.write().unwrap_or_else(PoisonError::into_inner)
+    // Every change leaves it whole.
+    fn read(&self) -> RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Held> {
+        self.held.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key, if it is this node's.
     pub(crate) fn find(&self, id: &KeyId) -> Option<Mine> {
-        self.read().get(id).cloned()
+        self.read().keys.get(id).cloned()
     }
 
     pub(crate) fn has(&self, id: &KeyId) -> bool {
-        self.read().contains_key(id)
+        self.read().keys.contains_key(id)
+    }
+
+    /// All of them, in order.
+    pub(crate) fn list(&self) -> Vec<Mine> {
+        let mut list: Vec<_> = self.read().keys.values().cloned().collect();
+        list.sort_by_key(|mine| mine.id);
+        list
+    }
+
+    /// Ready when [`Self::list`] has changed since this was last ready.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// The public keys of a type, and of a scheme if one is given; always in the same order.
     pub(crate) fn publics(&self, key_type: KeyType, scheme: Option<Scheme>) -> Vec<PublicKey> {
         let mut publics: Vec<_> = self
             .read()
+            .keys
             .values()
             .filter(|mine| mine.id.key_type == key_type && scheme.is_none_or(|scheme| scheme == mine.scheme))
             .map(|mine| mine.id.public)
@@ -129,7 +198,13 @@ impl Keys {
     }
 
     fn summary(&self) -> String {
-        let mut keys: Vec<_> = self.read().keys().copied().collect();
+        let held = self.read();
+        if held.keys.len() > NAMED {
+            let counts = held.counts.iter().filter(|(_, count)| **count > 0);
+            let counts: Vec<_> = counts.map(|(key_type, count)| format!("{count} {key_type}")).collect();
+            return format!("{}; `signonce keys list` names them", counts.join(", "));
+        }
+        let mut keys: Vec<_> = held.keys.keys().copied().collect();
         keys.sort();
         match keys.is_empty() {
             true => "none".into(),
@@ -140,24 +215,39 @@ impl Keys {
     /// A key that the signers just made for this node.
     pub(crate) fn made(&self, id: KeyId, scheme: Scheme) {
         let mine = Mine { id, scheme, classes: classes_of(id.key_type), made: Some(Instant::now()) };
-        self.write().insert(id, mine);
+        self.write().insert(mine);
         self.count();
+        self.changed.notify_one();
     }
 
     fn replace(&self, infos: &[KeyInfo]) {
         let ours: Vec<_> = infos.iter().filter(|info| info.genesis == self.genesis).collect();
         self.tell_of_other_chains(infos, ours.is_empty());
-        let listed: HashMap<_, _> =
-            ours.iter().filter_map(|info| self.usable(info)).map(|mine| (mine.id, mine)).collect();
-        let mut mine = self.write();
-        mine.retain(|_, mine| mine.made.is_some_and(|made| made.elapsed() < NEW_FOR));
-        mine.extend(listed);
-        drop(mine);
-        let named =
-            |id: &KeyId| infos.iter().any(|info| info.key_type == id.key_type && info.public == id.public);
-        self.report.forget(|condition| matches!(condition, Condition::Unusable(id) if !named(id)));
+        let listed: Vec<_> = ours.iter().filter_map(|info| self.usable(info)).collect();
+        let usable: HashSet<_> = listed.iter().map(|mine| mine.id).collect();
+        let named: HashSet<_> = ours.iter().map(|info| id_of(info)).collect();
+        let mut held = self.write();
+        let is_new = |mine: &Mine| mine.made.is_some_and(|made| made.elapsed() < NEW_FOR);
+        let over = held.keys.values().filter(|mine| !usable.contains(&mine.id) && !is_new(mine));
+        let over: Vec<_> = over.map(|mine| mine.id).collect();
+        let mut changed = !over.is_empty();
+        for id in &over {
+            held.remove(id);
+        }
+        for mine in listed {
+            changed |= held.insert(mine);
+        }
+        let gone =
+            |public: &PublicKey| !named.contains(&KeyId { key_type: KeyType::Grandpa, public: *public });
+        let gone: Vec<_> = held.voters.extract_if(gone).collect();
+        drop(held);
+        gone.iter().for_each(|public| self.node.key_gone(public));
+        self.report.forget(|condition| condition.key().is_some_and(|id| !named.contains(id)));
         for info in ours {
             self.tell_watermark(info);
+        }
+        if changed {
+            self.changed.notify_one();
         }
     }
 
@@ -165,26 +255,34 @@ impl Keys {
         if info.genesis != self.genesis {
             return;
         }
-        let id = KeyId { key_type: info.key_type, public: info.public };
+        let id = id_of(info);
         let usable = self.usable(info);
-        let mut mine = self.write();
-        match usable {
-            Some(usable) => mine.insert(id, usable),
-            None => mine.remove(&id),
+        let changed = match usable {
+            Some(usable) => self.write().insert(usable),
+            None => self.write().remove(&id),
         };
-        drop(mine);
-        self.tell_watermark(info);
+        if changed {
+            self.changed.notify_one();
+        }
+        if info.state != KeyState::Removed {
+            self.tell_watermark(info);
+        } else {
+            self.report.forget(|condition| condition.key() == Some(&id));
+            if id.key_type == KeyType::Grandpa && self.write().voters.remove(&id.public) {
+                self.node.key_gone(&id.public);
+            }
+        }
     }
 
     /// The key as this node's, or None with the reason in the log.
     fn usable(&self, info: &KeyInfo) -> Option<Mine> {
-        let id = KeyId { key_type: info.key_type, public: info.public };
+        let id = id_of(info);
         let main = main_class(info.key_type);
         let (armed, may) = (info.state == KeyState::Armed, info.classes.contains(&main));
         let unusable = Condition::Unusable(id);
         if armed && may {
             self.report.end(&unusable, || format!("{id}: may be used now"));
-            return Some(Mine { id, scheme: info.scheme, classes: info.classes.clone(), made: None });
+            return Some(Mine::listed(id, info.scheme, info.classes.clone()));
         }
         if info.state == KeyState::Removed {
             self.report.end(&unusable, || format!("{id}: gone"));
@@ -223,15 +321,21 @@ impl Keys {
         }
         let votes = info.watermarks.iter().find(|mark| mark.class == DutyClass::GrandpaVote);
         if let Some(votes) = votes {
+            self.write().voters.insert(info.public);
             self.node.watermark(&info.public, place(votes.floor), place(votes.highest));
         }
     }
 
     fn count(&self) {
+        let held = self.read();
         for key_type in KeyType::ALL {
-            self.metrics.keys(key_type.name(), self.publics(key_type, None).len());
+            self.metrics.keys(key_type.name(), held.counts.get(&key_type).copied().unwrap_or_default());
         }
     }
+}
+
+const fn id_of(info: &KeyInfo) -> KeyId {
+    KeyId { key_type: info.key_type, public: info.public }
 }
 
 fn place(coordinate: Option<Coordinate>) -> Option<Place> {
@@ -255,10 +359,6 @@ mod tests {
         KeysEvent::Changed { applied: LogIndex(2), key: Box::new(key) }
     }
 
-    fn id(info: &KeyInfo) -> KeyId {
-        KeyId { key_type: info.key_type, public: info.public }
-    }
-
     #[test]
     fn keys_that_are_not_armed_or_lack_the_right_or_belong_to_another_chain_are_not_ours() {
         let keys = keys_with(Arc::new(FakeNode::default()));
@@ -272,7 +372,7 @@ mod tests {
             KeyInfo { genesis: GenesisHash([9; 32]), ..info(KeyType::Babe, Scheme::Sr25519, [5; 32]) };
         keys.apply(all(vec![good.clone(), unarmed, disabled, rightless, foreign]));
         assert_eq!(keys.publics(KeyType::Babe, None), [good.public]);
-        assert!(keys.has(&id(&good)));
+        assert!(keys.has(&id_of(&good)));
     }
 
     #[test]
@@ -320,6 +420,63 @@ mod tests {
             node.watermarks(),
             [(gran.public, floor, None), (gran.public, floor, Some(Place { set_id: 2, round: 7 }))]
         );
+    }
+
+    #[test]
+    fn the_gate_hears_of_grandpa_keys_that_are_gone() {
+        let node = Arc::new(FakeNode::default());
+        let keys = keys_with(node.clone());
+        let gran = |byte| {
+            let mut gran = info(KeyType::Grandpa, Scheme::Ed25519, [byte; 32]);
+            gran.watermarks =
+                vec![WatermarkInfo { class: DutyClass::GrandpaVote, floor: None, highest: None }];
+            gran
+        };
+        let [a, b, c] = [1, 2, 3].map(gran);
+        keys.apply(all(vec![a.clone(), b.clone(), c.clone()]));
+        let disabled = KeyInfo { state: KeyState::Disabled, ..a.clone() };
+        keys.apply(changed(disabled.clone()));
+        assert_eq!(node.gone(), [], "it may be armed again");
+        keys.apply(changed(KeyInfo { state: KeyState::Removed, classes: vec![], ..b.clone() }));
+        assert_eq!(node.gone(), [b.public]);
+        keys.apply(all(vec![disabled]));
+        assert_eq!(node.gone(), [b.public, c.public]);
+    }
+
+    /// 10 000 keys of one client, and what is counted of them.
+    #[test]
+    fn counts_follow_every_change_and_many_keys_are_counted_in_the_log_and_not_named() {
+        let keys = keys_with(Arc::new(FakeNode::default()));
+        let many = |n: u32| {
+            let mut public = [7; 32];
+            public[..4].copy_from_slice(&n.to_le_bytes());
+            info(if n % 2 == 0 { KeyType::Babe } else { KeyType::Para }, Scheme::Sr25519, public)
+        };
+        keys.apply(all((0..10_000).map(many).collect()));
+        assert_eq!(keys.summary(), "5000 babe, 5000 para; `signonce keys list` names them");
+        for n in 0..10 {
+            keys.apply(changed(KeyInfo { state: KeyState::Removed, classes: vec![], ..many(2 * n) }));
+            // Once more, and one that was there already: no count changes by that.
+            keys.apply(changed(KeyInfo { state: KeyState::Removed, classes: vec![], ..many(2 * n) }));
+            keys.apply(changed(many(2 * n + 1)));
+        }
+        keys.apply(changed(info(KeyType::Beefy, Scheme::Ecdsa, [1; 33])));
+        assert_eq!(keys.summary(), "4990 babe, 1 beef, 5000 para; `signonce keys list` names them");
+        keys.apply(all((0..4).map(many).collect()));
+        assert_eq!(keys.read().counts.values().sum::<usize>(), 4);
+        assert_eq!(keys.summary().matches(":0x").count(), 4, "{}", keys.summary());
+    }
+
+    #[test]
+    fn remembered_keys_are_ours_until_the_signers_list_others() {
+        let keys = keys_with(Arc::new(FakeNode::default()));
+        let [known, other] = [1, 2].map(|byte| info(KeyType::Babe, Scheme::Sr25519, [byte; 32]));
+        let remembered = Mine::listed(id_of(&known), known.scheme, known.classes.clone());
+        keys.remember(vec![remembered.clone()]);
+        assert_eq!(keys.find(&id_of(&known)), Some(remembered));
+        assert!(!keys.wait_for_list(Duration::ZERO), "that is no list of the signers");
+        keys.apply(all(vec![other.clone()]));
+        assert_eq!(keys.publics(KeyType::Babe, None), [other.public]);
     }
 
     #[test]

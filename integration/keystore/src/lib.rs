@@ -15,11 +15,13 @@
 //! # use {sp_consensus_babe::BabeApi, sp_consensus_beefy::PayloadProvider, sp_keystore::KeystorePtr};
 //! # use signonce_keystore::{RemotePayloadProvider, RemoteProposer, RemoteSigner, RemoteSignerParams};
 //! # use {signonce_keystore::{Setup, StartError, VoterView}, substrate_prometheus_endpoint::Registry};
+//! # use signonce_keystore::UnsignedVotes;
 //! # struct Node<C, E, P, V> { client: Arc<C>, genesis: [u8; 32], proposer: E, mmr_roots: P, voter: V }
 //! fn wire<B, C, E, P, V>(
 //!     params: &RemoteSignerParams, // flattened into the node's own command line
 //!     node: Node<C, E, P, V>,
 //!     keystore_dir: Option<&Path>,
+//!     data_dir: Option<&Path>, // of this chain; the last list of keys is kept there
 //!     registry: Option<&Registry>,
 //!     spawn: impl Fn(BoxFuture<'static, ()>), // the task manager's
 //! ) -> Result<(KeystorePtr, RemoteProposer<E>, RemotePayloadProvider<P>), StartError>
@@ -31,7 +33,9 @@
 //!     P: PayloadProvider<B>,
 //!     V: VoterView,
 //! {
-//!     let signer = RemoteSigner::start(params, Setup { genesis: node.genesis, keystore_dir, registry })?;
+//!     let votes = UnsignedVotes::EndTheVoter; // the SDK's own
+//!     let setup = Setup { genesis: node.genesis, keystore_dir, data_dir, registry, votes };
+//!     let signer = RemoteSigner::start(params, setup)?;
 //!     signer.watch_epochs::<B, C>(node.client.clone()); // for BABE's VRF
 //!     signer.gate_grandpa(node.voter); // before the voter starts
 //!     spawn(Box::pin(signer.until_shutdown())); // dropped on shutdown, which frees signing calls that wait
@@ -48,6 +52,10 @@
 //!   through this trait and stay in the node.
 //! - Start the node without `--alice`, `--dev` and the like, or clear `Configuration::dev_key_seed`: keys are not made
 //!   from seeds here, and the SDK fails to start when it cannot make them.
+//! - The SDK's voter signs while it holds a lock that `SharedVoterState::voter_state` waits for, and with it
+//!   `grandpa_roundState` of sc-consensus-grandpa-rpc: while no signer serves, each such call holds a thread of the
+//!   runtime, until none is left. Answer that call without waiting, as `../validator` does, or take the voter of
+//!   `../polkadot`, which signs outside of the lock.
 //! - A GRANDPA vote that is refused ends the voter, as any failed vote does; the gate makes that rare. A node whose
 //!   voter is an essential task exits then, and is safe to start again. To go on in place, start a new voter and
 //!   implement [`VoterView::restart_voter`].
@@ -69,6 +77,7 @@ mod params;
 mod payload_provider;
 mod proposer;
 mod refused;
+mod remembered;
 mod report;
 mod rotate;
 mod start;
@@ -77,6 +86,7 @@ mod testing;
 mod verify;
 mod worker;
 
+pub use ask::UnsignedVotes;
 pub use gate::{VoterPosition, VoterView};
 pub use guard::KeyFiles;
 pub use keystore::RemoteKeystore;

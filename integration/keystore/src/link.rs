@@ -6,15 +6,16 @@ use crate::{
     ask::{Events, Signers},
     cache::Keys,
     metrics::Metrics,
+    remembered::KeyFile,
     report::{Condition, Report, advice},
 };
 use signonce_protocol::client::ClientError;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 
@@ -23,12 +24,17 @@ use tokio::sync::Notify;
 const PROBE_WITHIN: Duration = Duration::from_secs(8);
 /// Pause between two questions while no signer serves.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How long no signer must have served before requests are no longer made: longer than an election takes, during which
+/// a request that waits is answered.
+const OUTAGE: Duration = Duration::from_secs(2);
 /// Requests in a row without an answer in time, while the signers are there, that make them slow.
 const SLOW_AFTER: u32 = 3;
 /// An answer within this time says that signers are not slow.
 const QUICK: Duration = crate::ask::VRF_WITHIN;
 /// How often the connections to all signers are looked after.
 const CONNECT_EVERY: Duration = Duration::from_secs(10);
+/// Pause between two writes of the list of keys.
+const LIST_WRITTEN_EVERY: Duration = Duration::from_secs(1);
 /// Pause after the list of keys could not be had.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 
@@ -36,7 +42,10 @@ const LIST_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Link {
     metrics: Metrics,
     report: Arc<Report>,
-    down: AtomicBool,
+    /// Since when no signer serves.
+    down: Mutex<Option<Instant>>,
+    /// Outages that are over.
+    outages: AtomicU64,
     /// Requests in a row without an answer in time.
     misses: AtomicU32,
     doubt: Notify,
@@ -49,7 +58,8 @@ impl Link {
         let link = Self {
             metrics,
             report,
-            down: AtomicBool::new(false),
+            down: Mutex::new(None),
+            outages: AtomicU64::new(0),
             misses: AtomicU32::new(0),
             doubt: Notify::new(),
             preferred: Mutex::new(preferred),
@@ -60,7 +70,21 @@ impl Link {
 
     /// Whether no signer served when last heard of.
     pub(crate) fn is_down(&self) -> bool {
-        self.down.load(Ordering::SeqCst)
+        self.down_since().is_some()
+    }
+
+    /// Whether that has lasted for longer than an election of the signers does: it is in vain to wait for an answer.
+    pub(crate) fn is_out(&self) -> bool {
+        self.down_since().is_some_and(|since| since.elapsed() >= OUTAGE)
+    }
+
+    fn down_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many outages are over.
+    pub(crate) fn outages(&self) -> u64 {
+        self.outages.load(Ordering::SeqCst)
     }
 
     /// A signer answered a request after this time, be it with a refusal. `preferred` is asked first from now on.
@@ -91,15 +115,17 @@ impl Link {
     }
 
     fn up(&self) {
-        if self.down.swap(false, Ordering::SeqCst) {
+        if self.down_since().take().is_some() {
             self.misses.store(0, Ordering::SeqCst);
+            self.outages.fetch_add(1, Ordering::SeqCst);
         }
         self.metrics.connected(true);
         self.report.end(&Condition::Down, || "the signers serve again".into());
     }
 
-    fn down(&self, why: &str) {
-        self.down.store(true, Ordering::SeqCst);
+    /// No signer has served since then.
+    fn down(&self, since: Instant, why: &str) {
+        self.down_since().get_or_insert(since);
         self.metrics.connected(false);
         self.report.begin(Condition::Down, || {
             format!("no signer serves: {why}{}. The node goes on without signing until one does", advice(why))
@@ -124,9 +150,10 @@ pub(crate) async fn probe(signers: Arc<dyn Signers>, link: Arc<Link>) {
     loop {
         link.doubt.notified().await;
         loop {
+            let begun = Instant::now();
             match look(&*signers).await {
                 Ok(()) => break link.there(),
-                Err(why) => link.down(&why),
+                Err(why) => link.down(begun, &why),
             }
             tokio::time::sleep(PROBE_EVERY).await;
             if !link.is_down() {
@@ -201,6 +228,7 @@ pub(crate) async fn keep_connected(signers: Arc<dyn Signers>, report: Arc<Report
     let mut away: Vec<String> = Vec::new();
     loop {
         let (all, failed) = signers.connect().await;
+        tell_certificates(&*signers, &report, &metrics);
         metrics.signers_reachable(all.saturating_sub(failed.len()));
         if failed.len() == all {
             // One line tells that none serves; one for each would hide it.
@@ -220,6 +248,51 @@ pub(crate) async fn keep_connected(signers: Arc<dyn Signers>, report: Arc<Report
     }
 }
 
+fn tell_certificates(signers: &dyn Signers, report: &Report, metrics: &Metrics) {
+    let Some(status) = signers.certificates() else { return };
+    metrics.certificates(&status);
+    match &status.not_used {
+        Some(why) => {
+            report.begin(Condition::CertificateNotUsed, || {
+                format!(
+                    "the files of --remote-signer-cert, --remote-signer-key and --remote-signer-ca have changed, and what \
+                     lies there is not used: {why}{}. The node goes on with the certificate it has",
+                    advice(why)
+                )
+            });
+        }
+        None => {
+            report.end(&Condition::CertificateNotUsed, || {
+                "the certificate files are in use as they are".into()
+            });
+        }
+    }
+}
+
+/// Keeps the file with the last list of keys as that list is.
+pub(crate) async fn keep_list(keys: Arc<Keys>, file: Arc<KeyFile>, report: Arc<Report>) {
+    loop {
+        keys.changed().await;
+        let (list, to) = (keys.list(), file.clone());
+        // Elsewhere: the disk may be slow.
+        let Ok(written) = tokio::task::spawn_blocking(move || to.write(&list)).await else { return };
+        match written {
+            Ok(()) => {
+                report.end(&Condition::ListNotKept, || "the list of keys is kept on disk again".into());
+            }
+            Err(why) => {
+                report.begin(Condition::ListNotKept, || {
+                    format!(
+                        "the list of this node's keys cannot be kept in {file}: {why}. After a start without signers the \
+                         node will not know its keys until they are back"
+                    )
+                });
+            }
+        }
+        tokio::time::sleep(LIST_WRITTEN_EVERY).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,10 +309,28 @@ mod tests {
     #[test]
     fn an_answer_to_a_request_says_that_signers_serve() {
         let (link, report) = link();
-        link.down("no quorum");
+        link.down(Instant::now(), "no quorum");
         assert!(link.is_down() && report.holds(&Condition::Down));
         quick(&link);
         assert!(!link.is_down() && !report.holds(&Condition::Down));
+    }
+
+    #[test]
+    fn an_election_is_no_outage_and_each_outage_is_counted_once() {
+        let (link, _) = link();
+        let now = Instant::now();
+        link.down(now, "no leader");
+        assert!(link.is_down() && !link.is_out());
+        link.down(now.checked_sub(OUTAGE).unwrap(), "no leader");
+        assert!(!link.is_out(), "the first time counts");
+        quick(&link);
+        quick(&link);
+        assert_eq!(link.outages(), 1);
+        link.down(now.checked_sub(OUTAGE).unwrap(), "no leader");
+        assert!(link.is_out());
+        quick(&link);
+        assert!(!link.is_out() && !link.is_down());
+        assert_eq!(link.outages(), 2);
     }
 
     #[test]
@@ -265,7 +356,7 @@ mod tests {
         for _ in 0..10 {
             link.missed();
         }
-        link.down("no quorum");
+        link.down(Instant::now(), "no quorum");
         link.there();
         assert!(!report.holds(&Condition::Slow));
     }

@@ -1,7 +1,7 @@
 //! Metrics in the node's Prometheus registry, prefix `signonce_`. They count with or without a registry.
 
 use crate::LOG;
-use signonce_protocol::PublicKey;
+use signonce_protocol::{PublicKey, client::CertificateStatus};
 use substrate_prometheus_endpoint::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, PrometheusError,
     Registry, U64, prometheus::core::Collector,
@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     NotYet,
     /// No answer within the deadline.
     NoAnswer,
-    /// Not asked in the foreground: no signer could be reached just before.
+    /// Not asked, or not in the foreground: no signer serves, or nobody answered the same question just before.
     Unreachable,
     /// Not asked: what the hash stands for is not known.
     NoPreimage,
@@ -64,6 +64,8 @@ pub(crate) struct Metrics {
     signers: Gauge<U64>,
     keys: GaugeVec<U64>,
     gate_open: GaugeVec<U64>,
+    certificate_ends: GaugeVec<U64>,
+    certificate_not_used: Gauge<U64>,
 }
 
 impl Metrics {
@@ -94,6 +96,15 @@ impl Metrics {
                 "1 while the node may vote in GRANDPA with the key",
                 "key",
             )?,
+            certificate_ends: gauge_vec(
+                "signonce_certificate_not_after_timestamp_seconds",
+                "Until when the certificates by which node and signers know each other are valid, in Unix seconds",
+                "certificate",
+            )?,
+            certificate_not_used: Gauge::new(
+                "signonce_certificate_reload_failed",
+                "1 while the certificate files hold what is not in use, and the node goes on with an older one",
+            )?,
         };
         if let Some(registry) = registry {
             metrics.register(registry);
@@ -102,7 +113,7 @@ impl Metrics {
     }
 
     fn register(&self, registry: &Registry) {
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 11] = [
             Box::new(self.requests.clone()),
             Box::new(self.calls.clone()),
             Box::new(self.seconds.clone()),
@@ -112,6 +123,8 @@ impl Metrics {
             Box::new(self.signers.clone()),
             Box::new(self.keys.clone()),
             Box::new(self.gate_open.clone()),
+            Box::new(self.certificate_ends.clone()),
+            Box::new(self.certificate_not_used.clone()),
         ];
         for metric in all {
             let name = metric.desc().first().map(|desc| desc.fq_name.clone()).unwrap_or_default();
@@ -158,6 +171,22 @@ impl Metrics {
         self.gate_open.with_label_values(&[&key.to_string()]).set(open.into());
     }
 
+    /// The key is not this node's any more.
+    pub(crate) fn gate_gone(&self, key: &PublicKey) {
+        // An error says that there is no such series.
+        let _ = self.gate_open.remove_label_values(&[&key.to_string()]);
+    }
+
+    pub(crate) fn certificates(&self, status: &CertificateStatus) {
+        let CertificateStatus { client_ends, authority_ends, not_used } = status;
+        for (certificate, ends) in [("client", client_ends), ("client-authority", authority_ends)] {
+            if let Some(ends) = ends.and_then(|ends| u64::try_from(ends).ok()) {
+                self.certificate_ends.with_label_values(&[certificate]).set(ends);
+            }
+        }
+        self.certificate_not_used.set(not_used.is_some().into());
+    }
+
     #[cfg(test)]
     pub(crate) fn requests_with(&self, intent: &str, outcome: Outcome) -> u64 {
         self.requests.with_label_values(&[intent, outcome.label()]).get()
@@ -194,11 +223,14 @@ mod tests {
         metrics.signers_reachable(3);
         metrics.keys("babe", 1);
         metrics.gate(&PublicKey::try_from([1; 32].as_slice()).unwrap(), true);
+        metrics.certificates(&CertificateStatus { client_ends: Some(7), ..CertificateStatus::default() });
         let families = registry.gather();
         let names: Vec<_> = families.iter().map(|family| family.get_name().to_owned()).collect();
         assert_eq!(
             names,
             [
+                "signonce_certificate_not_after_timestamp_seconds",
+                "signonce_certificate_reload_failed",
                 "signonce_connected",
                 "signonce_failovers_total",
                 "signonce_grandpa_gate_open",
@@ -210,6 +242,22 @@ mod tests {
                 "signonce_signers_reachable",
             ]
         );
+    }
+
+    #[test]
+    fn the_series_of_a_key_that_is_gone_is_gone() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(Some(&registry)).unwrap();
+        let [old, new] = [1, 2].map(|byte| PublicKey::try_from([byte; 32].as_slice()).unwrap());
+        metrics.gate(&old, true);
+        metrics.gate(&new, true);
+        metrics.gate_gone(&old);
+        metrics.gate_gone(&old);
+        let families = registry.gather();
+        let gate = families.iter().find(|it| it.get_name() == "signonce_grandpa_gate_open").unwrap();
+        let keys: Vec<_> =
+            gate.get_metric().iter().map(|metric| metric.get_label()[0].get_value().to_owned()).collect();
+        assert_eq!(keys, [new.to_string()]);
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub struct RemoteSignerParams {
     /// The certificate authority that the signers' certificates come from, PEM. No other authority is believed.
     #[arg(long, value_name = "PATH", env = "SIGNONCE_REMOTE_SIGNER_CA")]
     pub remote_signer_ca: Option<PathBuf>,
+
+    /// How long the start of the node waits for the signers to list its keys, in seconds; 2 if it is not given.
+    ///
+    /// A validator that starts before its signers goes on after this time with the keys that they listed last, or
+    /// without, and takes up what they list when they do. Parachain duties are taken up once per session, which on
+    /// Polkadot is four hours: a validator that may start together with its signers should wait some minutes. An
+    /// interrupt is answered after the wait.
+    #[arg(long, value_name = "SECONDS", env = "SIGNONCE_REMOTE_SIGNER_WAIT")]
+    pub remote_signer_wait: Option<u64>,
 }
 
 impl RemoteSignerParams {
@@ -88,10 +97,12 @@ mod tests {
             "--remote-signer-cert=c.pem",
             "--remote-signer-key=k.pem",
             "--remote-signer-ca=ca.pem",
+            "--remote-signer-wait=300",
         ]);
         assert_eq!(params.remote_signer_cert, Some("c.pem".into()));
         assert_eq!(params.remote_signer_key, Some("k.pem".into()));
         assert_eq!(params.remote_signer_ca, Some("ca.pem".into()));
+        assert_eq!(params.remote_signer_wait, Some(300));
     }
 
     #[test]
@@ -103,6 +114,7 @@ mod tests {
             "SIGNONCE_REMOTE_SIGNER_CERT",
             "SIGNONCE_REMOTE_SIGNER_KEY",
             "SIGNONCE_REMOTE_SIGNER_CA",
+            "SIGNONCE_REMOTE_SIGNER_WAIT",
             "signonce clients add",
         ] {
             assert!(help.contains(word), "{word} is not in:\n{help}");

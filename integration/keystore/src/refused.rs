@@ -1,5 +1,5 @@
-//! What the signers refused: asked again, it is answered from here. BEEFY asks for the same vote on every event, and a
-//! block that was refused stays refused.
+//! What the signers refused, or did not answer a moment ago: asked again, it is answered from here. BEEFY asks for the
+//! same vote on every event, and a block that was refused stays refused.
 
 use signonce_protocol::{Digest, KeyId};
 use std::{
@@ -10,8 +10,21 @@ use std::{
 
 /// Refusals kept; the oldest go first. Each costs some 300 bytes.
 const KEPT: usize = 4_096;
-/// How long something that was not granted "now" is not asked for again.
+/// How long something that was not granted "now", or not answered, is not asked for again.
 const NOT_NOW: Duration = Duration::from_secs(1);
+
+/// What is known of something that was asked for before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// The signers refused it, or did not grant it now.
+    Refused(String),
+    /// Nobody answered. That is no refusal: the same bytes may be asked for again.
+    NotAnswered {
+        why: String,
+        /// How many outages there had been: once another one is over, this says nothing any more.
+        outages: u64,
+    },
+}
 
 /// Refusals by key and by the digest of what was to be signed.
 #[derive(Debug, Default)]
@@ -19,44 +32,59 @@ pub(crate) struct Refused(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    by_digest: HashMap<(KeyId, Digest), Refusal>,
+    by_digest: HashMap<(KeyId, Digest), Known>,
     /// In the order they came, each once.
     order: VecDeque<(KeyId, Digest)>,
 }
 
 #[derive(Clone, Debug)]
-struct Refusal {
-    why: String,
+struct Known {
+    before: Before,
     /// None if it is final.
     until: Option<Instant>,
 }
 
 impl Refused {
-    /// Why this was refused, if it was.
-    pub(crate) fn find(&self, key: &KeyId, digest: &Digest) -> Option<String> {
+    /// What became of it when it was asked for before, as far as that says anything now.
+    pub(crate) fn find(&self, key: &KeyId, digest: &Digest) -> Option<Before> {
         self.find_at(key, digest, Instant::now())
     }
 
-    fn find_at(&self, key: &KeyId, digest: &Digest, now: Instant) -> Option<String> {
+    fn find_at(&self, key: &KeyId, digest: &Digest, now: Instant) -> Option<Before> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let refusal = kept.by_digest.get(&(*key, *digest))?;
-        refusal.until.is_none_or(|until| now < until).then(|| refusal.why.clone())
+        let known = kept.by_digest.get(&(*key, *digest))?;
+        known.until.is_none_or(|until| now < until).then(|| known.before.clone())
     }
 
     /// Remembers a refusal for good. False if it was known.
     pub(crate) fn for_good(&self, key: KeyId, digest: Digest, why: String) -> bool {
-        self.remember(key, digest, Refusal { why, until: None })
+        self.remember(key, digest, Known { before: Before::Refused(why), until: None })
     }
 
     /// Remembers for a moment that this was not granted.
     pub(crate) fn for_now(&self, key: KeyId, digest: Digest, why: String) {
-        self.remember(key, digest, Refusal { why, until: Some(Instant::now() + NOT_NOW) });
+        self.remember(
+            key,
+            digest,
+            Known { before: Before::Refused(why), until: Some(Instant::now() + NOT_NOW) },
+        );
     }
 
-    fn remember(&self, key: KeyId, digest: Digest, refusal: Refusal) -> bool {
+    /// Remembers for a moment that nobody answered.
+    pub(crate) fn not_answered(&self, key: KeyId, digest: Digest, why: String, outages: u64) {
+        let until = Some(Instant::now() + NOT_NOW);
+        self.remember(key, digest, Known { before: Before::NotAnswered { why, outages }, until });
+    }
+
+    fn remember(&self, key: KeyId, digest: Digest, known: Known) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.by_digest.insert((key, digest), refusal).is_some() {
+        // A final refusal stays one, whatever becomes of a question that was under way.
+        if kept.by_digest.get(&(key, digest)).is_some_and(|known| known.until.is_none()) {
             return false;
+        }
+        let is_final = known.until.is_none();
+        if kept.by_digest.insert((key, digest), known).is_some() {
+            return is_final;
         }
         kept.order.push_back((key, digest));
         if kept.order.len() > KEPT
@@ -84,7 +112,11 @@ mod tests {
         assert!(refused.for_good(key(1), digest, "equivocation".into()));
         assert!(!refused.for_good(key(1), digest, "equivocation".into()));
         let later = Instant::now() + Duration::from_secs(1_000_000);
-        assert_eq!(refused.find_at(&key(1), &digest, later).as_deref(), Some("equivocation"));
+        let known = Some(Before::Refused("equivocation".into()));
+        assert_eq!(refused.find_at(&key(1), &digest, later), known);
+        refused.not_answered(key(1), digest, "no answer".into(), 0);
+        refused.for_now(key(1), digest, "not now".into());
+        assert_eq!(refused.find_at(&key(1), &digest, later), known, "it stays final");
         assert_eq!(refused.find(&key(2), &digest), None);
         assert_eq!(refused.find(&key(1), &Digest::of(b"other")), None);
     }
@@ -96,6 +128,18 @@ mod tests {
         refused.for_now(key(1), digest, "not yet".into());
         assert!(refused.find(&key(1), &digest).is_some());
         assert_eq!(refused.find_at(&key(1), &digest, Instant::now() + NOT_NOW), None);
+    }
+
+    #[test]
+    fn what_was_not_answered_is_no_refusal_and_may_become_one() {
+        let refused = Refused::default();
+        let digest = Digest::of(b"vote");
+        refused.not_answered(key(1), digest, "away".into(), 3);
+        let before = Before::NotAnswered { why: "away".into(), outages: 3 };
+        assert_eq!(refused.find(&key(1), &digest), Some(before));
+        assert_eq!(refused.find_at(&key(1), &digest, Instant::now() + NOT_NOW), None);
+        assert!(refused.for_good(key(1), digest, "equivocation".into()), "told for the first time");
+        assert_eq!(refused.find(&key(1), &digest), Some(Before::Refused("equivocation".into())));
     }
 
     #[test]

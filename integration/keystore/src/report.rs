@@ -37,13 +37,38 @@ pub(crate) enum Condition {
     UnknownEpoch,
     /// A signature did not hold.
     BadSignature(KeyId),
+    /// What lies in the certificate files is not in use.
+    CertificateNotUsed,
+    /// The list of keys cannot be written to disk.
+    ListNotKept,
 }
 
 impl Condition {
+    /// The one key it is about.
+    pub(crate) const fn key(&self) -> Option<&KeyId> {
+        match self {
+            Self::Denied(key, _) | Self::NoRight(key, _) | Self::Unusable(key) | Self::BadSignature(key) => {
+                Some(key)
+            }
+            Self::Down
+            | Self::Slow
+            | Self::SignerAway(_)
+            | Self::ClockSkew
+            | Self::OtherChain
+            | Self::NoList
+            | Self::NoPreimage(_)
+            | Self::UnknownEpoch
+            | Self::CertificateNotUsed
+            | Self::ListNotKept => None,
+        }
+    }
+
     /// Errors cost duties; the others may.
     const fn level(&self) -> log::Level {
         match self {
-            Self::SignerAway(_) | Self::Unusable(_) | Self::NoRight(..) => log::Level::Warn,
+            Self::SignerAway(_) | Self::Unusable(_) | Self::NoRight(..) | Self::ListNotKept => {
+                log::Level::Warn
+            }
             _ => log::Level::Error,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     LOG, RemoteKeystore, RemotePayloadProvider, RemoteProposer, RemoteSignerParams,
-    ask::{Cluster, NodeSide, Place, Signers},
+    ask::{Cluster, NodeSide, Place, Signers, UnsignedVotes},
     asker::{Asker, Vrfs},
     cache::Keys,
     commitments::Commitments,
@@ -14,6 +14,7 @@ use crate::{
     link::{self, Link},
     metrics::Metrics,
     refused::Refused,
+    remembered::KeyFile,
     report::Report,
     worker::{Stop, Worker},
 };
@@ -31,12 +32,14 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use substrate_prometheus_endpoint::{PrometheusError, Registry};
 
-/// How long the start waits for the first list of keys, so that a healthy start has its keys at once.
+/// How long the start waits for the first list of keys if it is not told, so that a healthy start has its keys at once.
 const FIRST_LIST_WITHIN: Duration = Duration::from_secs(2);
+/// How often a longer wait is told of.
+const WAIT_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// How long one signer may take while others could be asked. Deadlines below twice this shorten it; above, it gives a
 /// slow signer the time to answer at all.
@@ -49,8 +52,13 @@ pub struct Setup<'a> {
     pub genesis: [u8; 32],
     /// Where the node would keep keys of its own (`KeystoreConfig::path`); no slashable key may lie there.
     pub keystore_dir: Option<&'a Path>,
+    /// Where the node keeps this chain's data, but not a directory for keys. The last list of keys is kept in it, for a
+    /// start without signers; `None`: nowhere.
+    pub data_dir: Option<&'a Path>,
     /// Where the metrics go.
     pub registry: Option<&'a Registry>,
+    /// What the node's GRANDPA voter does without a signature.
+    pub votes: UnsignedVotes,
 }
 
 /// Why a node cannot start with a remote signer: settings that can never work. That no signer can be reached is no
@@ -143,6 +151,9 @@ impl NodeSide for Parts {
     fn vote_refused(&self, key: &PublicKey, at: Place) {
         self.gate.refused(key, at);
     }
+    fn key_gone(&self, key: &PublicKey) {
+        self.gate.forget(key);
+    }
 }
 
 impl std::fmt::Debug for RemoteSigner {
@@ -152,8 +163,8 @@ impl std::fmt::Debug for RemoteSigner {
 }
 
 impl RemoteSigner {
-    /// Connects to the signers. Waits two seconds for the list of keys, then goes on without: the node must live while
-    /// no signer can be reached, and gets its keys when one can.
+    /// Connects to the signers. Waits for the list of keys, two seconds or as long as `params` say, then goes on with the
+    /// keys listed last, or without: the node must live while no signer can be reached, and gets its keys when one can.
     ///
     /// # Errors
     /// Settings that can never work, and slashable key files in the node's keystore directory.
@@ -164,18 +175,14 @@ impl RemoteSigner {
         }
         let urls = config.urls.len();
         let signers = Arc::new(Cluster { client: SignerClient::new(config)?, urls });
-        let signer = Self::with_signers(signers, GenesisHash(setup.genesis), setup.registry)?;
-        if !signer.0.asker.keys.wait_for_list(FIRST_LIST_WITHIN) {
-            log::warn!(target: LOG, "no signer has listed keys yet; the node starts without and takes them up when one does");
-        }
+        let signer = Self::with_signers(signers, setup)?;
+        signer.wait_for_list(params.remote_signer_wait.map_or(FIRST_LIST_WITHIN, Duration::from_secs));
         Ok(signer)
     }
 
-    fn with_signers(
-        signers: Arc<dyn Signers>,
-        chain: GenesisHash,
-        registry: Option<&Registry>,
-    ) -> Result<Self, StartError> {
+    fn with_signers(signers: Arc<dyn Signers>, setup: Setup<'_>) -> Result<Self, StartError> {
+        let Setup { genesis, keystore_dir: _, data_dir, registry, votes } = setup;
+        let chain = GenesisHash(genesis);
         let metrics = Metrics::new(registry)?;
         let report = Arc::new(Report::default());
         let parts = Arc::new(Parts {
@@ -185,10 +192,44 @@ impl RemoteSigner {
             gate: Arc::new(Gate::new(metrics.clone())),
         });
         let node: Arc<dyn NodeSide> = parts.clone();
-        let asker = Arc::new(asker(signers, chain, node, metrics, report)?);
+        let file = data_dir.map(|dir| Arc::new(KeyFile::in_dir(dir, chain)));
+        let asker = Arc::new(asker(AskerParts { signers, chain, node, metrics, report, votes, file })?);
         let keystore = Arc::new(RemoteKeystore::new(asker.clone(), AskedBy::Consensus));
         let rpc_keystore = Arc::new(RemoteKeystore::new(asker.clone(), AskedBy::Operator));
         Ok(Self(Arc::new(Inner { asker, keystore, rpc_keystore, parts })))
+    }
+
+    /// Waits for the first list of the signers, tells how that goes, and what the node goes on with.
+    fn wait_for_list(&self, at_most: Duration) {
+        let keys = &self.0.asker.keys;
+        let begun = Instant::now();
+        loop {
+            let left = at_most.saturating_sub(begun.elapsed());
+            if keys.wait_for_list(left.min(WAIT_TOLD_EVERY)) {
+                return;
+            }
+            if left <= WAIT_TOLD_EVERY {
+                break;
+            }
+            log::info!(
+                target: LOG,
+                "waiting for the signers to list this node's keys: {} s so far, {} s at most (--remote-signer-wait)",
+                begun.elapsed().as_secs(),
+                at_most.as_secs()
+            );
+        }
+        match keys.list().len() {
+            0 => log::warn!(
+                target: LOG,
+                "no signer has listed keys yet; the node starts without and takes them up when one does. Parachain duties \
+                 begin with the session after that"
+            ),
+            count => log::warn!(
+                target: LOG,
+                "no signer has listed keys yet; the node starts with the {count} that they listed last, and signs when \
+                 one serves"
+            ),
+        }
     }
 
     /// The keystore for everything in the node that signs.
@@ -253,16 +294,27 @@ impl Drop for StopOnDrop {
     }
 }
 
+/// What [`asker`] is made of.
+pub(crate) struct AskerParts {
+    pub(crate) signers: Arc<dyn Signers>,
+    pub(crate) chain: GenesisHash,
+    pub(crate) node: Arc<dyn NodeSide>,
+    pub(crate) metrics: Metrics,
+    pub(crate) report: Arc<Report>,
+    pub(crate) votes: UnsignedVotes,
+    /// Where the list of keys is kept.
+    pub(crate) file: Option<Arc<KeyFile>>,
+}
+
 /// The shared parts of a connection, with the tasks that keep them fresh.
-pub(crate) fn asker(
-    signers: Arc<dyn Signers>,
-    chain: GenesisHash,
-    node: Arc<dyn NodeSide>,
-    metrics: Metrics,
-    report: Arc<Report>,
-) -> Result<Asker, StartError> {
+pub(crate) fn asker(parts: AskerParts) -> Result<Asker, StartError> {
+    let AskerParts { signers, chain, node, metrics, report, votes, file } = parts;
     let worker = Worker::start().map_err(StartError::Thread)?;
     let keys = Arc::new(Keys::new(chain, node.clone(), metrics.clone(), report.clone()));
+    if let Some(file) = file {
+        keys.remember(file.read());
+        worker.spawn(link::keep_list(keys.clone(), file, report.clone()));
+    }
     let link = Link::new(metrics.clone(), report.clone(), signers.preferred());
     worker.spawn(link::follow_keys(signers.clone(), keys.clone(), link.clone(), report.clone()));
     worker.spawn(link::probe(signers.clone(), link.clone()));
@@ -278,13 +330,19 @@ pub(crate) fn asker(
         metrics,
         refused: Refused::default(),
         vrfs: Arc::new(Vrfs::default()),
+        votes,
     })
 }
 
 /// The client's settings; each file must be named.
 fn client_config(params: &RemoteSignerParams) -> Result<ClientConfig, StartError> {
-    let RemoteSignerParams { remote_signer, remote_signer_cert, remote_signer_key, remote_signer_ca } =
-        params;
+    let RemoteSignerParams {
+        remote_signer,
+        remote_signer_cert,
+        remote_signer_key,
+        remote_signer_ca,
+        remote_signer_wait: _,
+    } = params;
     if remote_signer.is_empty() {
         return Err(StartError::NoSigner);
     }

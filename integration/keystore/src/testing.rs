@@ -2,7 +2,7 @@
 //! told.
 
 use crate::{
-    ask::{Events, Later, NodeSide, Place, Signers},
+    ask::{Events, Later, NodeSide, Place, Signers, UnsignedVotes},
     asker::Asker,
     cache::Keys,
     keystore::RemoteKeystore,
@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use signonce_protocol::{
     DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, PayloadKind, PublicKey, Scheme, VrfRequest,
     blake2_256,
-    client::ClientError,
+    client::{CertificateStatus, ClientError},
     keccak_256,
     rpc::{
         ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, Readiness, RpcError,
@@ -26,7 +26,11 @@ use sp_consensus_babe::make_vrf_transcript;
 use sp_core::{Pair as _, crypto::VrfSecret as _, ecdsa, ed25519, sr25519, sr25519::vrf::VrfSignData};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Condvar, Mutex},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -69,6 +73,7 @@ pub(crate) struct FakeNode {
     open: Mutex<bool>,
     watermarks: Mutex<Vec<(PublicKey, Option<Place>, Option<Place>)>>,
     votes: Mutex<Vec<(Place, bool)>>,
+    gone: Mutex<Vec<PublicKey>>,
 }
 
 impl FakeNode {
@@ -86,6 +91,10 @@ impl FakeNode {
     }
     pub(crate) fn watermarks(&self) -> Vec<(PublicKey, Option<Place>, Option<Place>)> {
         self.watermarks.lock().unwrap().clone()
+    }
+    /// GRANDPA keys that are gone, in the order the gate heard of it.
+    pub(crate) fn gone(&self) -> Vec<PublicKey> {
+        self.gone.lock().unwrap().clone()
     }
     /// Votes the gate heard of, with whether they were signed.
     pub(crate) fn votes(&self) -> Vec<(Place, bool)> {
@@ -127,6 +136,9 @@ impl NodeSide for FakeNode {
     }
     fn vote_refused(&self, _: &PublicKey, at: Place) {
         self.votes.lock().unwrap().push((at, false));
+    }
+    fn key_gone(&self, key: &PublicKey) {
+        self.gone.lock().unwrap().push(*key);
     }
 }
 
@@ -312,7 +324,12 @@ impl Signers for FakeSigners {
     }
 
     fn subscribe(&self) -> Later<Box<dyn Events>> {
-        let keys = self.state.lock().unwrap().infos.clone();
+        let state = self.state.lock().unwrap();
+        if state.behaviour == Some(Behaviour::Away) {
+            return Box::pin(async { Err(away()) });
+        }
+        let keys = state.infos.clone();
+        drop(state);
         let events: Box<dyn Events> = Box::new(OneList(Some(keys)));
         Box::pin(async { Ok(events) })
     }
@@ -325,6 +342,10 @@ impl Signers for FakeSigners {
 
     fn preferred(&self) -> String {
         "https://fake".into()
+    }
+
+    fn certificates(&self) -> Option<CertificateStatus> {
+        None
     }
 }
 
@@ -351,15 +372,17 @@ pub(crate) struct Bed {
 impl Bed {
     /// With the keys of `signers` listed.
     pub(crate) fn new(signers: FakeSigners) -> Self {
+        Self::with(signers, UnsignedVotes::EndTheVoter)
+    }
+
+    /// The same for a voter that asks again for votes that were not answered.
+    pub(crate) fn whose_voter_asks_again(signers: FakeSigners) -> Self {
+        Self::with(signers, UnsignedVotes::AreAskedForAgain)
+    }
+
+    fn with(signers: FakeSigners, votes: UnsignedVotes) -> Self {
         let (signers, node) = (Arc::new(signers), Arc::new(FakeNode::default()));
-        let asker = start::asker(
-            signers.clone(),
-            GENESIS,
-            node.clone(),
-            Metrics::new(None).unwrap(),
-            Arc::new(Report::default()),
-        );
-        let asker = Arc::new(asker.unwrap());
+        let asker = asker(signers.clone(), node.clone(), votes);
         assert!(asker.keys.wait_for_list(Duration::from_secs(60)), "the list did not come");
         Self {
             signers,
@@ -367,5 +390,36 @@ impl Bed {
             keystore: RemoteKeystore::new(asker.clone(), crate::keystore::AskedBy::Consensus),
             asker,
         }
+    }
+}
+
+/// What asks `signers` on behalf of `node`.
+pub(crate) fn asker(signers: Arc<FakeSigners>, node: Arc<dyn NodeSide>, votes: UnsignedVotes) -> Arc<Asker> {
+    let (metrics, report) = (Metrics::new(None).unwrap(), Arc::new(Report::default()));
+    let parts = start::AskerParts { signers, chain: GENESIS, node, metrics, report, votes, file: None };
+    Arc::new(start::asker(parts).unwrap())
+}
+
+/// A directory of its own, gone with it.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("signonce-keystore-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
     }
 }

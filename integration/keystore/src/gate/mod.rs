@@ -209,9 +209,14 @@ impl Rules {
         }
     }
 
-    /// This process was refused for good.
+    /// This process was denied a vote.
     fn refused(&mut self, id: &PublicKey, at: Place, now: Instant) -> Option<Output> {
         self.keys.get_mut(id)?.refused(id, at, now)
+    }
+
+    /// The key is not this node's any more. If it comes back, its watermark tells how far it has signed.
+    fn forget(&mut self, id: &PublicKey) {
+        self.keys.remove(id);
     }
 
     /// The voter's record was read; `None` if there is none, or none that can be read.

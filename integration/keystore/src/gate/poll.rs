@@ -92,7 +92,13 @@ impl Gate {
         self.rules().signed(key, at);
     }
 
-    /// This process was refused for good.
+    /// The key is not this node's any more.
+    pub(crate) fn forget(&self, key: &PublicKey) {
+        self.rules().forget(key);
+        self.metrics.gate_gone(key);
+    }
+
+    /// This process was denied a vote.
     pub(crate) fn refused(&self, key: &PublicKey, at: Place) {
         let output = self.rules().refused(key, at, Instant::now());
         self.tell(output.as_slice());

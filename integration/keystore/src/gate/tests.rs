@@ -639,3 +639,95 @@ fn of_two_nodes_with_one_key_one_votes_and_the_other_takes_over_whichever_dies()
         assert!(twins.refusals <= 12, "seed {seed}: {} refusals", twins.refusals);
     }
 }
+
+/// The rules as the keystore reaches them, with a clock of their own.
+struct Together {
+    rules: std::sync::Mutex<Rules>,
+    now: std::sync::Mutex<Instant>,
+}
+
+impl Together {
+    fn rules<T>(&self, act: impl FnOnce(&mut Rules, Instant) -> T) -> T {
+        let now = *self.now.lock().unwrap();
+        act(&mut self.rules.lock().unwrap(), now)
+    }
+
+    /// A second passes, with the voter at this place.
+    fn second(&self, position: Place) -> Vec<Output> {
+        *self.now.lock().unwrap() += Duration::from_secs(1);
+        self.rules(|rules, now| rules.tick(Some(position), now))
+    }
+}
+
+impl crate::ask::NodeSide for Together {
+    fn header(&self, _: &[u8; 32]) -> Option<Vec<u8>> {
+        None
+    }
+    fn commitment(&self, _: &[u8; 32]) -> Option<Vec<u8>> {
+        None
+    }
+    fn vrf(&self, _: &sp_core::sr25519::vrf::VrfSignData) -> Option<signonce_protocol::VrfRequest> {
+        None
+    }
+    fn may_vote(&self, key: &PublicKey) -> bool {
+        self.rules(|rules, _| rules.is_open(key))
+    }
+    fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>) {
+        self.rules(|rules, now| rules.watermark(key, floor, highest, now));
+    }
+    fn voted(&self, key: &PublicKey, at: Place) {
+        self.rules(|rules, _| rules.signed(key, at));
+    }
+    fn vote_refused(&self, key: &PublicKey, at: Place) {
+        self.rules(|rules, now| rules.refused(key, at, now));
+    }
+    fn key_gone(&self, key: &PublicKey) {
+        self.rules(|rules, _| rules.forget(key));
+    }
+}
+
+/// Asker, memory of refusals and rules together: a voter that stands still in a round in which another vote of its key
+/// was signed asks for its recorded vote again whenever it has the key. The signers are asked once, and the gate hears of
+/// every denial, so that the tries come with longer and longer pauses.
+#[test]
+fn a_vote_that_is_refused_from_memory_closes_the_gate_again_and_the_pauses_grow() {
+    use crate::{
+        keystore::{AskedBy, RemoteKeystore},
+        testing::{Behaviour, FakeSigners, asker, id, vote},
+    };
+    use sp_core::{Pair as _, crypto::key_types::GRANDPA, ed25519};
+    use sp_keystore::Keystore as _;
+    use std::sync::{Arc, Mutex};
+
+    let pair = ed25519::Pair::from_seed(&[1; 32]);
+    let key = id(signonce_protocol::KeyType::Grandpa, pair.public()).public;
+    let signers = Arc::new(FakeSigners::default().with_grandpa(&pair));
+    signers.behave(Behaviour::Refuse(signonce_protocol::rpc::ErrorCode::Equivocation));
+    let node = Arc::new(Together { rules: Mutex::default(), now: Mutex::new(Instant::now()) });
+    let asker = asker(signers.clone(), node.clone(), crate::UnsignedVotes::EndTheVoter);
+    assert!(asker.keys.wait_for_list(Duration::from_secs(60)));
+    let keystore = RemoteKeystore::new(asker, AskedBy::Consensus);
+    node.rules(|rules, now| {
+        rules.recorded(None, now);
+        rules.watermark(&key, Some(FIRST), Some(A), now)
+    });
+
+    let (mut asked_at, mut restarted) = (Vec::new(), None);
+    for second in 0..1_000 {
+        for output in node.second(A) {
+            if output == Output::RestartVoter {
+                restarted = Some(second);
+            }
+        }
+        // A voter that ended is started again ten seconds later, without having been asked for.
+        let starts = restarted.is_some_and(|at: u64| second >= at && (second - at).is_multiple_of(10));
+        if starts && keystore.has_keys(&[(pair.public().0.to_vec(), GRANDPA)]) {
+            let vote = vote(A.set_id, A.round, [7; 32]);
+            assert!(keystore.ed25519_sign(GRANDPA, &pair.public(), &vote).is_err());
+            asked_at.push(second);
+        }
+    }
+    assert_eq!(signers.calls(), ["grandpaVote"], "the rest is answered from memory");
+    let pauses: Vec<_> = asked_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [60, 120, 240, 480], "{asked_at:?}");
+}

@@ -246,6 +246,119 @@ fn while_no_signer_serves_a_vrf_is_asked_for_beside_babe_and_there_when_it_asks_
     assert!(claim(&bed).unwrap().is_some());
 }
 
+/// Has the signers away for longer than an election of theirs takes.
+fn outage(bed: &Bed) {
+    bed.signers.behave(Behaviour::Away);
+    bed.asker.link.missed();
+    until(|| bed.asker.link.is_out());
+}
+
+fn outage_over(bed: &Bed) {
+    bed.signers.behave(Behaviour::Good);
+    until(|| !bed.asker.link.is_down());
+}
+
+fn until(done: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !done() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn in_an_outage_nothing_that_may_fail_is_asked_for_or_waited_for() {
+    let pair = babe_pair();
+    let bed = Bed::new(
+        FakeSigners::default()
+            .with_sr25519(KeyType::Babe, &pair)
+            .with_beefy(&beef_pair())
+            .with_sr25519(KeyType::Para, &sr25519::Pair::from_seed(&[2; 32]))
+            .with_sr25519(KeyType::AuthorityDiscovery, &sr25519::Pair::from_seed(&[3; 32]))
+            .with_sr25519(KeyType::ImOnline, &sr25519::Pair::from_seed(&[4; 32])),
+    );
+    let header = proposed(&bed, b"a header");
+    let commitment = keccak_256(b"a commitment");
+    bed.node.remember_commitment(commitment, b"a commitment".to_vec());
+    let of = |seed| sr25519::Pair::from_seed(&[seed; 32]).public();
+    let para = KeyTypeId(*b"para");
+    let side = [b"BKNG\x01".as_slice(), &[1; 32], &[0; 36]].concat();
+    let bitfield = [[4u8].as_slice(), &[1], &[0; 36]].concat();
+    let ask_all = || {
+        [
+            seal(&bed, &header).map(|it| it.is_some()),
+            bed.keystore
+                .ecdsa_sign_prehashed(BEEFY, &beef_pair().public(), &commitment)
+                .map(|it| it.is_some()),
+            bed.keystore.sr25519_sign(para, &of(2), &side).map(|it| it.is_some()),
+            bed.keystore.sr25519_sign(para, &of(2), &bitfield).map(|it| it.is_some()),
+            bed.keystore.sr25519_sign(AUTHORITY_DISCOVERY, &of(3), b"record").map(|it| it.is_some()),
+            bed.keystore.sr25519_sign(IM_ONLINE, &of(4), b"heartbeat").map(|it| it.is_some()),
+            bed.keystore.sr25519_sign(BABE, &pair.public(), b"POP_").map(|it| it.is_some()),
+        ]
+    };
+    outage(&bed);
+    for result in ask_all() {
+        assert!(result.unwrap_err().to_string().contains("no signer serves"));
+    }
+    assert!(bed.asker.generate(KeyType::Babe, Scheme::Sr25519).is_err());
+    assert!(bed.signers.calls().is_empty(), "{:?}", bed.signers.calls());
+    assert_eq!(bed.asker.metrics.requests_with("statement", Outcome::Unreachable), 1);
+    // Nothing of that is a refusal: the same is signed when they are back.
+    outage_over(&bed);
+    for result in ask_all() {
+        assert!(result.unwrap());
+    }
+}
+
+#[test]
+fn what_nobody_answered_is_not_asked_again_for_a_moment_but_everything_else_is() {
+    let pair = babe_pair();
+    let bed = Bed::new(FakeSigners::default().with_sr25519(KeyType::AuthorityDiscovery, &pair));
+    let ask = |record: &[u8]| bed.keystore.sr25519_sign(AUTHORITY_DISCOVERY, &pair.public(), record);
+    bed.signers.first(&[Behaviour::Silent]);
+    assert!(ask(b"record").is_err());
+    assert!(ask(b"record").unwrap_err().to_string().contains("a moment ago"));
+    assert_eq!(bed.signers.calls().len(), 1);
+    assert!(ask(b"another record").unwrap().is_some());
+    until(|| ask(b"record").is_ok());
+    assert_eq!(bed.signers.calls().len(), 3);
+}
+
+#[test]
+fn a_vote_of_a_voter_that_asks_again_is_given_up_and_that_is_no_denial() {
+    let bed = Bed::whose_voter_asks_again(FakeSigners::default().with_grandpa(&gran_pair()));
+    let ask = || bed.keystore.ed25519_sign(GRANDPA, &gran_pair().public(), &vote(4, 9, [1; 32]));
+    bed.signers.first(&[Behaviour::Silent]);
+    assert!(ask().is_err(), "two seconds are enough");
+    outage(&bed);
+    assert!(ask().unwrap_err().to_string().contains("no signer serves"));
+    assert_eq!((bed.node.votes(), bed.signers.calls().len()), (vec![], 1));
+    outage_over(&bed);
+    assert!(ask().unwrap().is_some());
+    bed.signers.behave(Behaviour::Refuse(ErrorCode::RateLimited));
+    assert!(bed.keystore.ed25519_sign(GRANDPA, &gran_pair().public(), &vote(4, 10, [1; 32])).is_err());
+    let place = crate::ask::Place { set_id: 4, round: 9 };
+    assert_eq!(bed.node.votes(), [(place, true)], "nothing is said of a vote by a limit of the client");
+}
+
+#[test]
+fn every_denial_of_a_vote_is_told_to_the_gate_also_one_from_memory_and_one_of_a_bad_signature() {
+    for behaviour in [
+        Behaviour::Refuse(ErrorCode::Equivocation),
+        Behaviour::Refuse(ErrorCode::Forbidden),
+        Behaviour::Wrong,
+    ] {
+        let bed = gran_bed();
+        bed.signers.behave(behaviour);
+        for asked in 1..=3 {
+            assert!(bed.keystore.ed25519_sign(GRANDPA, &gran_pair().public(), &vote(4, 9, [1; 32])).is_err());
+            let place = crate::ask::Place { set_id: 4, round: 9 };
+            assert_eq!(bed.node.votes(), vec![(place, false); asked], "{behaviour:?}");
+        }
+    }
+}
+
 #[test]
 fn a_vote_is_asked_for_until_it_is_answered() {
     let bed = gran_bed();

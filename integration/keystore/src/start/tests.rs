@@ -1,8 +1,9 @@
 //! Starting: what is refused, what is survived, and that dropping the shutdown future frees everybody.
 
 use super::*;
-use crate::testing::{Behaviour, FakeSigners, GENESIS, vote};
-use sp_core::{Pair as _, ed25519};
+use crate::testing::{Behaviour, FakeSigners, GENESIS, TempDir, vote};
+use signonce_protocol::KeyType;
+use sp_core::{Pair as _, ed25519, sr25519};
 use sp_keystore::Keystore as _;
 
 fn params() -> RemoteSignerParams {
@@ -11,10 +12,17 @@ fn params() -> RemoteSignerParams {
         remote_signer_cert: Some("cert.pem".into()),
         remote_signer_key: Some("key.pem".into()),
         remote_signer_ca: Some("no-such-ca.pem".into()),
+        remote_signer_wait: None,
     }
 }
 
-const SETUP: Setup<'static> = Setup { genesis: [1; 32], keystore_dir: None, registry: None };
+const SETUP: Setup<'static> = Setup {
+    genesis: GENESIS.0,
+    keystore_dir: None,
+    data_dir: None,
+    registry: None,
+    votes: UnsignedVotes::EndTheVoter,
+};
 
 fn start_error(params: &RemoteSignerParams) -> String {
     RemoteSigner::start(params, SETUP).unwrap_err().to_string()
@@ -62,11 +70,45 @@ fn slashable_key_files_are_found_before_anything_else_is_tried() {
 }
 
 #[test]
+fn a_node_that_starts_without_signers_knows_the_keys_they_listed_last() {
+    let dir = TempDir::new();
+    let setup = Setup { data_dir: Some(dir.path()), ..SETUP };
+    let gran = ed25519::Pair::from_seed(&[1; 32]);
+    let para = sr25519::Pair::from_seed(&[2; 32]);
+    let para_key = (para.public().0.to_vec(), sp_core::crypto::KeyTypeId(*b"para"));
+    let gran_key = (gran.public().0.to_vec(), sp_core::crypto::key_types::GRANDPA);
+    let there = Arc::new(FakeSigners::default().with_grandpa(&gran).with_sr25519(KeyType::Para, &para));
+    let signer = RemoteSigner::with_signers(there, setup).unwrap();
+    assert!(signer.0.asker.keys.wait_for_list(Duration::from_secs(60)));
+    let began = Instant::now();
+    while KeyFile::in_dir(dir.path(), GENESIS).read().len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the list is not on disk");
+        std::thread::yield_now();
+    }
+    drop(signer);
+
+    let away = Arc::new(FakeSigners::default());
+    away.behave(Behaviour::Away);
+    let signer = RemoteSigner::with_signers(away.clone(), setup).unwrap();
+    signer.wait_for_list(Duration::ZERO);
+    assert!(signer.keystore().has_keys(std::slice::from_ref(&para_key)));
+    assert!(
+        !signer.keystore().has_keys(std::slice::from_ref(&gran_key)),
+        "nobody said how far it has signed"
+    );
+    assert!(signer.rpc_keystore().has_keys(std::slice::from_ref(&gran_key)));
+    // What the signers list when they are back is what counts.
+    away.behave(Behaviour::Good);
+    assert!(signer.0.asker.keys.wait_for_list(Duration::from_secs(60)));
+    assert!(!signer.keystore().has_keys(std::slice::from_ref(&para_key)));
+}
+
+#[test]
 fn dropping_the_shutdown_future_frees_a_vote_that_waits_for_the_signers() {
     let pair = ed25519::Pair::from_seed(&[1; 32]);
     let signers = Arc::new(FakeSigners::default().with_grandpa(&pair));
     signers.behave(Behaviour::Silent);
-    let signer = RemoteSigner::with_signers(signers.clone(), GENESIS, None).unwrap();
+    let signer = RemoteSigner::with_signers(signers.clone(), SETUP).unwrap();
     assert!(signer.0.asker.keys.wait_for_list(Duration::from_secs(60)));
     let shutdown = signer.until_shutdown();
     let keystore = signer.keystore();

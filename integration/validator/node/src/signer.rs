@@ -10,7 +10,8 @@ use sc_service::{
     Configuration, Error as ServiceError, SpawnTaskHandle, TaskManager, config::KeystoreConfig,
 };
 use signonce_keystore::{
-    RemotePayloadProvider, RemoteProposer, RemoteSigner, RemoteSignerParams, Setup, VoterPosition, VoterView,
+    RemotePayloadProvider, RemoteProposer, RemoteSigner, RemoteSignerParams, Setup, UnsignedVotes,
+    VoterPosition, VoterView,
 };
 use signonce_validator_runtime::opaque::Block;
 use sp_blockchain::HeaderBackend;
@@ -28,6 +29,9 @@ pub struct KeySource {
     /// Holds the session keys of this secret in memory: what a signer is compared with.
     #[arg(long, value_name = "SURI", hide = true, conflicts_with = "remote_signer")]
     in_memory_keys: Option<String>,
+    /// This node is built with the voter of integration/polkadot, which asks again for votes that nobody signed.
+    #[arg(long, hide = true)]
+    patched_voter: bool,
 }
 
 impl KeySource {
@@ -50,7 +54,12 @@ impl KeySource {
             KeystoreConfig::Path { path, .. } => Some(path),
             KeystoreConfig::InMemory => None,
         };
-        Ok(Settled::Remote { params: self.remote, keystore_dir })
+        let data_dir = config.base_path.config_dir(config.chain_spec.id());
+        let votes = match self.patched_voter {
+            true => UnsignedVotes::AreAskedForAgain,
+            false => UnsignedVotes::EndTheVoter,
+        };
+        Ok(Settled::Remote { params: self.remote, keystore_dir, data_dir, votes })
     }
 }
 
@@ -58,7 +67,12 @@ impl KeySource {
 pub enum Settled {
     Sdk,
     InMemory(LocalKeys),
-    Remote { params: RemoteSignerParams, keystore_dir: Option<PathBuf> },
+    Remote {
+        params: RemoteSignerParams,
+        keystore_dir: Option<PathBuf>,
+        data_dir: PathBuf,
+        votes: UnsignedVotes,
+    },
 }
 
 impl Settled {
@@ -70,11 +84,13 @@ impl Settled {
                 service::run(config, core, keys)
             }
             Settled::InMemory(keys) => service::run(config, core, keys),
-            Settled::Remote { params, keystore_dir } => {
+            Settled::Remote { params, keystore_dir, data_dir, votes } => {
                 let setup = Setup {
                     genesis: core.client.info().genesis_hash.0,
                     keystore_dir: keystore_dir.as_deref(),
+                    data_dir: Some(&data_dir),
                     registry: config.prometheus_registry(),
+                    votes,
                 };
                 let signer = RemoteSigner::start(&params, setup)
                     .map_err(|error| ServiceError::Application(Box::new(error)))?;

@@ -3,7 +3,7 @@
 use crate::{
     chain::Chain,
     http,
-    keys::ValidatorKeys,
+    keys::{TYPES, ValidatorKeys},
     metrics::Metrics,
     ports,
     process::{Ended, Process, Program, Signal, attempt, run},
@@ -154,9 +154,22 @@ impl Cluster {
     /// # Errors
     /// If the cluster refuses.
     pub async fn add_validator(&self, chain: &str, keys: &ValidatorKeys) -> anyhow::Result<ClientFiles> {
+        self.add_validator_with(&TYPES, chain, keys).await
+    }
+
+    /// The same with keys of these types.
+    ///
+    /// # Errors
+    /// If the cluster refuses.
+    pub async fn add_validator_with(
+        &self,
+        types: &[KeyType],
+        chain: &str,
+        keys: &ValidatorKeys,
+    ) -> anyhow::Result<ClientFiles> {
         let keystore = self.dir.join(format!("keystore-{}", keys.name));
         fs::create_dir_all(&keystore)?;
-        keys.write_keystore(&keystore)?;
+        keys.write_keystore_of(types, &keystore)?;
         let dir = text(&keystore)?;
         let import = ["keys", "import", &dir, "--chain", chain, "--group", &keys.name, "--new-key", "--yes"];
         // A new cluster's members announce themselves a moment after they are ready.

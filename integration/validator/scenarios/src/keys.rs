@@ -101,8 +101,16 @@ impl ValidatorKeys {
     /// # Errors
     /// If a file cannot be written.
     pub fn write_keystore(&self, dir: &Path) -> anyhow::Result<()> {
-        for key_type in TYPES {
-            let name = format!("{}{}", hex::encode(key_type.name()), hex::encode(self.bytes(key_type)));
+        self.write_keystore_of(&TYPES, dir)
+    }
+
+    /// The same with keys of these types.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_keystore_of(&self, types: &[KeyType], dir: &Path) -> anyhow::Result<()> {
+        for key_type in types {
+            let name = format!("{}{}", hex::encode(key_type.name()), hex::encode(self.bytes(*key_type)));
             let path = dir.join(name);
             std::fs::write(&path, json!(self.seed).to_string())
                 .with_context(|| format!("cannot write {}", path.display()))?;
@@ -112,7 +120,7 @@ impl ValidatorKeys {
 }
 
 /// The types of a validator of the test chain.
-const TYPES: [KeyType; 5] =
+pub const TYPES: [KeyType; 5] =
     [KeyType::Babe, KeyType::Grandpa, KeyType::Beefy, KeyType::AuthorityDiscovery, KeyType::ImOnline];
 
 #[cfg(test)]

@@ -306,6 +306,9 @@ fn arguments(
             with("--remote-signer-cert", files.cert.clone().into());
             with("--remote-signer-key", files.key.clone().into());
             with("--remote-signer-ca", files.ca.clone().into());
+            if stage.patched_voter {
+                words.push("--patched-voter".into());
+            }
         }
         Keys::Disk { password } => with("--password-filename", password.into()),
         Keys::Memory { seed } => with("--in-memory-keys", seed.into()),

@@ -20,6 +20,9 @@ pub struct Places {
     /// system's temporary one, kept only if the scenario fails.
     #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
+    /// The validator's program is built with the GRANDPA voter of integration/polkadot.
+    #[arg(long, global = true)]
+    patched_voter: bool,
     /// Keep the directory of a scenario that held, too.
     #[arg(long, global = true)]
     keep: bool,
@@ -34,6 +37,8 @@ pub struct Stage {
     pub signonce: PathBuf,
     /// The validator's program.
     pub validator: PathBuf,
+    /// Whether its voter is the patched one.
+    pub patched_voter: bool,
     dir: PathBuf,
     temporary: Option<TempDir>,
     keep: bool,
@@ -61,7 +66,8 @@ impl Stage {
                 (made.path().to_owned(), Some(made))
             }
         };
-        Ok(Self { signonce, validator, dir, temporary, keep: places.keep, began: Instant::now() })
+        let Places { patched_voter, keep, .. } = *places;
+        Ok(Self { signonce, validator, patched_voter, dir, temporary, keep, began: Instant::now() })
     }
 
     /// A directory below the scenario's, made if it is not there.

@@ -1,5 +1,7 @@
 //! What can be asked over RPC besides what every SDK node answers.
 //!
+//! No method waits for the voter, which holds its lock while it signs: it says that it is busy, or what it saw last.
+//!
 //! BABE's and BEEFY's methods, `system_accountNextIndex`, `grandpa_roundState`, and `validator_status`: where the voter
 //! is, how often it was started again, and what of equivocations was seen and proven. (The SDK's own GRANDPA methods
 //! would go on asking the first voter.) `validator_restartVoter`, which is unsafe, starts the GRANDPA voter over, and
@@ -11,7 +13,7 @@ mod set_keys;
 use crate::{
     judge::{Judge, proven_at},
     service::{FullClient, Pool, SelectChain},
-    voter::VoterHandle,
+    voter::{Busy, VoterHandle},
 };
 use jsonrpsee::{
     RpcModule,
@@ -31,11 +33,17 @@ use sp_blockchain::HeaderBackend;
 use sp_consensus_beefy::ecdsa_crypto::AuthorityId as BeefyId;
 use sp_core::Bytes;
 use sp_keystore::KeystorePtr;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 use substrate_frame_rpc_system::{System, SystemApiServer};
 
 /// What SDK nodes answer while no voter runs.
 const NO_VOTER: i32 = 1;
+
+/// What `grandpa_roundState` answers while the voter waits for a signature.
+const VOTER_BUSY: i32 = 3;
 
 /// What `validator_setKeys` answers when the transaction is not taken.
 const SET_KEYS_FAILED: i32 = 2;
@@ -55,7 +63,7 @@ pub struct Methods {
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    /// GRANDPA's authority set and round; null while no voter runs.
+    /// GRANDPA's authority set and round, while the voter waits for a signature those seen last; null while none runs.
     set_id: Option<u64>,
     round: Option<u64>,
     voter_restarts: u64,
@@ -100,7 +108,8 @@ impl Methods {
         let voter = self.voter.clone();
         module.register_blocking_method("grandpa_roundState", move |_, _, _| {
             let none = || ErrorObject::owned(NO_VOTER, "GRANDPA RPC endpoint not ready", None::<()>);
-            voter.rounds().map(RoundStates::from).ok_or_else(none)
+            let busy = |Busy| ErrorObject::owned(VOTER_BUSY, "the voter waits for a signature", None::<()>);
+            voter.try_rounds().map_err(busy)?.map(RoundStates::from).ok_or_else(none)
         })?;
         Ok(())
     }
@@ -131,10 +140,15 @@ impl Methods {
 
     fn add_status(&self, module: &mut RpcModule<()>) -> Result<(), RegisterMethodError> {
         let (client, voter, judge) = (self.client.clone(), self.voter.clone(), self.judge.clone());
-        // Blocking: the voter is asked, which may be about to sign.
+        let last_seen = Mutex::new(None);
+        // Blocking: the voter is given a moment to answer.
         module.register_blocking_method("validator_status", move |_, _, _| {
             let info = client.info();
-            let position = voter.position();
+            let seen = voter.try_position();
+            let mut last_seen = last_seen.lock().expect("no panic while it is held");
+            let position = seen.unwrap_or(*last_seen);
+            *last_seen = position;
+            drop(last_seen);
             Ok::<_, ErrorObjectOwned>(Status {
                 set_id: position.map(|position| position.set_id),
                 round: position.map(|position| position.round),

@@ -7,10 +7,14 @@
 //! the network's notification service to one voter after the other.
 
 mod import;
+mod looker;
 mod notifications;
 
 pub use import::SwapImport;
+pub use looker::Busy;
 pub use notifications::Notifications;
+
+use looker::Looker;
 
 use crate::service::{FullClient, Network, SelectChain, Syncing};
 use futures::FutureExt;
@@ -84,6 +88,7 @@ pub struct VoterHandle {
 
 #[derive(Default)]
 struct Shared {
+    looker: Looker,
     running: Mutex<Option<Running>>,
     restart: Notify,
     restarts: AtomicU64,
@@ -101,14 +106,27 @@ impl VoterHandle {
         Self { client, shared: Arc::default() }
     }
 
-    /// None while no voter runs. Blocks while the voter signs: not to be called from the keystore.
-    pub fn rounds(&self) -> Option<Rounds> {
+    /// None while no voter runs. For whoever must not wait for the voter: it holds its lock while it signs, and that
+    /// takes as long as the signers are away.
+    pub fn try_rounds(&self) -> Result<Option<Rounds>, Busy> {
+        let this = self.clone();
+        self.shared.looker.look(move || this.rounds())
+    }
+
+    /// As [`Self::try_rounds`].
+    pub fn try_position(&self) -> Result<Option<Position>, Busy> {
+        let this = self.clone();
+        self.shared.looker.look(move || this.position())
+    }
+
+    /// None while no voter runs. Blocks while the voter signs.
+    fn rounds(&self) -> Option<Rounds> {
         let Running { state, authorities } = self.running()?;
         let voters = authorities.current_authorities().iter().map(|(id, _)| id.clone()).collect();
         Some(Rounds { set_id: authorities.set_id(), voters, state: state.voter_state()? })
     }
 
-    /// As [`Self::rounds`].
+    /// None while no voter runs. Blocks while the voter signs: not to be called from the keystore, nor over RPC.
     pub fn position(&self) -> Option<Position> {
         let Running { state, authorities } = self.running()?;
         let round = state.voter_state()?.best_round.0;

@@ -14,7 +14,7 @@ use crate::{
 };
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
-use signonce_keystore::{RemoteSigner, RemoteSignerParams, Setup};
+use signonce_keystore::{RemoteSigner, RemoteSignerParams, Setup, UnsignedVotes};
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{
     crypto::{ByteArray as _, KeyTypeId, key_types},
@@ -85,9 +85,16 @@ impl Bench {
             remote_signer_cert: Some(cert),
             remote_signer_key: Some(key),
             remote_signer_ca: Some(ca),
+            remote_signer_wait: None,
         };
         let registry = Registry::new();
-        let setup = Setup { genesis, keystore_dir: None, registry: Some(&registry) };
+        let setup = Setup {
+            genesis,
+            keystore_dir: None,
+            data_dir: None,
+            registry: Some(&registry),
+            votes: UnsignedVotes::EndTheVoter,
+        };
         let signer = RemoteSigner::start(&params, setup)?;
         let runtime = Arc::new(Runtime::new(slot_now().saturating_sub(100), SLOT_MS));
         signer.watch_epochs(runtime.clone());

@@ -2,10 +2,12 @@
 
 mod bad_input;
 mod cost;
+mod held_up;
 mod kill_leader;
 mod move_in;
 mod one_validator;
 mod outage;
+mod polled;
 mod rotate;
 mod rotate_cli;
 mod set;
@@ -29,6 +31,8 @@ pub enum Scenario {
     KillLeader,
     /// All signers are away for 30 seconds; and then the validator is interrupted while they are away again.
     Outage,
+    /// All signers are away while many ask where the voter is: the node imports another validator's blocks and answers.
+    Polled,
     /// Two live validators with the same keys: guarded they never equivocate, unguarded they do.
     Twins,
     /// A validator loses its database and comes back with the same keys.
@@ -54,6 +58,7 @@ impl Scenario {
             Self::OneValidator { .. } => "one-validator",
             Self::KillLeader => "kill-leader",
             Self::Outage => "outage",
+            Self::Polled => "polled",
             Self::Twins => "twins",
             Self::Wiped => "wiped",
             Self::Tenants => "tenants",
@@ -70,7 +75,7 @@ impl Scenario {
         let minutes = match self {
             Self::OneValidator { seconds } => *seconds / 60 + 5,
             Self::Cost => 5,
-            Self::KillLeader | Self::Outage | Self::Tenants | Self::Rotate | Self::Wiped => 12,
+            Self::KillLeader | Self::Outage | Self::Polled | Self::Tenants | Self::Rotate | Self::Wiped => 12,
             Self::Twins | Self::BadInput | Self::MoveIn | Self::RotateCli => 20,
         };
         Duration::from_secs(minutes * 60)
@@ -85,6 +90,7 @@ impl Scenario {
             Self::OneValidator { seconds } => one_validator::run(stage, Duration::from_secs(*seconds)).await,
             Self::KillLeader => kill_leader::run(stage).await,
             Self::Outage => outage::run(stage).await,
+            Self::Polled => polled::run(stage).await,
             Self::Twins => twins::run(stage).await,
             Self::Wiped => wiped::run(stage).await,
             Self::Tenants => tenants::run(stage).await,

@@ -1,7 +1,10 @@
-//! All signers are away for half a minute: the node lives and resumes. Then they are away again, once dead and once
+//! All signers are away for half a minute: the node lives and resumes, and no request holds up who makes it. Then they are away again, once dead and once
 //! frozen, and the node is told to stop: it must not wait for them.
 
-use super::set::{Guarded, Network, PATIENCE};
+use super::{
+    held_up::Bench,
+    set::{Guarded, Network, PATIENCE},
+};
 use crate::{
     process::Signal,
     report::Report,
@@ -25,7 +28,13 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     let mut report = Report::default();
     network.finalized_above(2, PATIENCE).await?;
 
-    away(stage, &mut set, &network, &mut report).await?;
+    let bench = Bench::new(&set.cluster).await?;
+    away(stage, &mut set, &network, &bench, &mut report).await?;
+    stage.say(format!("all signers are frozen, for {} s", AWAY.as_secs()));
+    set.cluster.signal_all(Signal::STOP)?;
+    bench.ask(AWAY).await.tell(&mut report, "frozen");
+    set.cluster.signal_all(Signal::CONT)?;
+    set.cluster.wait_ready().await?;
     for away in [Away::Dead, Away::Frozen] {
         stop_while_away(stage, &mut set, &network, &mut report, away).await?;
         network.restart(stage, &set.chain, 0)?;
@@ -46,6 +55,7 @@ async fn away(
     stage: &Stage,
     set: &mut Guarded,
     network: &Network,
+    bench: &Bench,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let node = &network.nodes[0];
@@ -53,7 +63,7 @@ async fn away(
     tokio::time::sleep(Duration::from_secs(3)).await;
     set.cluster.kill_all()?;
     stage.say(format!("all signers are killed, for {} s", AWAY.as_secs()));
-    tokio::time::sleep(AWAY).await;
+    bench.ask(AWAY).await.tell(report, "dead");
     network.check_all_run(report);
     let answers = node.rpc().best().await;
     let height =
