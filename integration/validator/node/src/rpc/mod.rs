@@ -140,7 +140,7 @@ impl Methods {
 
     fn add_status(&self, module: &mut RpcModule<()>) -> Result<(), RegisterMethodError> {
         let (client, voter, judge) = (self.client.clone(), self.voter.clone(), self.judge.clone());
-        let last_seen = Mutex::new(None);
+        let last_seen = Arc::new(Mutex::new(None));
         // Blocking: the voter is given a moment to answer.
         module.register_blocking_method("validator_status", move |_, _, _| {
             let info = client.info();

@@ -6,7 +6,6 @@ use crate::{
     cluster::Cluster,
     keys::{TYPES, ValidatorKeys},
     report::Report,
-    stage::Stage,
     standin::{EmptyBlocks, Runtime, propose},
 };
 use anyhow::{Context as _, ensure};

@@ -1,5 +1,5 @@
-//! All signers are away for half a minute: the node lives and resumes, and no request holds up who makes it. Then they are away again, once dead and once
-//! frozen, and the node is told to stop: it must not wait for them.
+//! All signers are away for half a minute: the node lives and resumes, and no request holds up who makes it. Then they
+//! are away again, once dead and once frozen, and the node is told to stop: it must not wait for them.
 
 use super::{
     held_up::Bench,
