@@ -107,10 +107,21 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(map) => {
-            let lines = map.iter().map(|(name, value)| format!("\n    {name}: {}", shown(value)));
-            lines.collect()
+            map.iter().map(|(name, value)| format!("\n    {name}: {}", on_one_line(value))).collect()
         }
         other => other.to_string(),
+    }
+}
+
+/// What is in the lines of a fact.
+fn on_one_line(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let parts: Vec<_> =
+                map.iter().map(|(name, value)| format!("{name} {}", on_one_line(value))).collect();
+            parts.join(", ")
+        }
+        other => shown(other),
     }
 }
 

@@ -157,7 +157,10 @@ impl Source {
             ("availability bitfield", by_sr25519(para, |n| [&[4, 1, 0, 0, 0, 0], &bytes(n)[..]].concat())),
             (
                 "authority discovery record",
-                by_sr25519(key_types::AUTHORITY_DISCOVERY, |n| [&[10, 32], &bytes(n)[..]].concat()),
+                // One address, /ip4/…/tcp/30333.
+                by_sr25519(key_types::AUTHORITY_DISCOVERY, |n| {
+                    [&[10, 8, 4], &bytes(n)[..4], &[6, 0x76, 0x5d]].concat()
+                }),
             ),
         ])
     }
