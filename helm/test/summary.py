@@ -12,7 +12,7 @@ import sys
 
 
 def race(work, step, what):
-    """Judges: nothing signed twice, and something signed at all."""
+    """Judges: nothing signed twice, and something signed at all. Adds to what earlier races of the step say."""
     verdict = json.loads((work / "race.json").read_text())
     assert not verdict["violations"] and verdict["signed"] > 0, verdict
     kept = {
@@ -24,9 +24,16 @@ def race(work, step, what):
         "unanswered": sum(verdict["unanswered"].values()),
         "longestOutageMs": verdict["longestOutageMs"],
     }
-    (work / f"{step}.race").write_text(json.dumps(kept))
+    path = work / f"{step}.race"
+    path.write_text(json.dumps(joined(json.loads(path.read_text()), kept) if path.exists() else kept))
     print(f"          {what}: {kept['signed']} signed, {kept['repeated']} repeated, {kept['refused']} refused, "
           f"{kept['unanswered']} unanswered, 0 twice; longest outage {kept['longestOutageMs']} ms")
+
+
+def joined(before, now):
+    """Of two races of one step: what they signed together, and the longer of their outages."""
+    sums = {key: before[key] + now[key] for key in ("signed", "signedTwice", "repeated", "refused", "unanswered")}
+    return {**now, **sums, "longestOutageMs": max(before["longestOutageMs"], now["longestOutageMs"])}
 
 
 def budget(work, name, line):
