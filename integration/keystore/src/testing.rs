@@ -420,6 +420,9 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
+        // A list that is being written when its keystore goes is written to its end.
+        while let Err(error) = std::fs::remove_dir_all(&self.0) {
+            assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty, "{error}");
+        }
     }
 }
