@@ -13,7 +13,8 @@ use crate::unfinished::Awaited;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::{NotMember, ReplicaStatus};
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Claim, ClaimRequest, Outcome, Refusal, RequestId, State, Verdict,
+    Change, ChangeDone, ChangeError, Claim, ClaimRequest, MemberError, Outcome, Refusal, RequestId, State,
+    Verdict,
 };
 use signonce_protocol::{Digest, KeyId, LogIndex, NodeId, Slot};
 use std::collections::BTreeMap;
@@ -345,7 +346,7 @@ impl Handle {
             }
             Ok(Ok(Answer::Hazard(node, hazard))) => {
                 // No entry says so: it stands where the log was when the leader looked.
-                let error = ChangeError::MemberHazard { node, hazard };
+                let error = ChangeError::Member(MemberError::MemberHazard { node, hazard });
                 Ok((*self.0.applied.borrow(), Outcome::Change(Err(error))))
             }
             Ok(Ok(Answer::Unknown)) | Err(_) => Err(SubmitError::Unknown),

@@ -15,7 +15,7 @@ use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater, Kept
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Quarantine, Witnessed};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, NotMember, Output, Replica, ReplicaConfig, ReplicaStatus, Role};
-use signonce_core::roles::node_actor;
+use signonce_core::node_actor;
 use signonce_core::{Change, Claim, ClaimRequest, Command, Outcome, RequestId, Verdict};
 use signonce_protocol::{Duty, NodeId, SetId};
 use std::collections::BTreeMap;

@@ -3,8 +3,9 @@
 //! The disk is an ordered map of rows in five tables. The replica alone decides keys and values; a driver stores them
 //! (RocksDB in production, a faulty map in the simulator) and must apply one [`DiskBatch`] atomically.
 
-use super::wire::{Configuration, Promise};
+use super::wire::Promise;
 use crate::codec::{self, CodecError};
+use crate::model::Configuration;
 use crate::records::{StateHash, Table};
 use parity_scale_codec::{Decode, Encode};
 

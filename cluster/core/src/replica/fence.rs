@@ -533,8 +533,8 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Configuration;
     use super::*;
+    use crate::model::Configuration;
 
     const DISK: DiskPosition = DiskPosition { term: 3, vote: 1, last_index: 20 };
 

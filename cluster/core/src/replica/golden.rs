@@ -6,10 +6,11 @@ use super::{
     },
     fence::{ClusterId, Hello, HelloRefusal, HelloReply, Life, Remembered, Witnessed},
     members::{Roll, Step},
-    wire::{Beside, Configuration, DiskPosition, PeerMessage, Promise, TRAVELS, decode_entry, encode_entry},
+    wire::{Beside, DiskPosition, PeerMessage, Promise, TRAVELS, decode_entry, encode_entry},
 };
 use crate::{
     golden::{File, sample::*, variants},
+    model::Configuration,
     records::StateHash,
 };
 use parity_scale_codec::{Decode, Encode};

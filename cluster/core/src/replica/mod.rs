@@ -19,7 +19,8 @@ mod ready;
 pub mod wire;
 
 use crate::codec::CodecError;
-use crate::command::{Command, RequestId};
+use crate::log::Command;
+use crate::model::{Configuration, RequestId};
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::records::StateHash;
@@ -37,9 +38,10 @@ use rand_chacha::ChaCha8Rng;
 use signonce_protocol::{LogIndex, NodeId, Term};
 use std::collections::VecDeque;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use wire::{Beside, Configuration, DiskPosition, PeerMessage, Promise};
+use wire::{Beside, DiskPosition, PeerMessage, Promise};
 
-pub use members::{MemberHazard, Roll};
+pub use crate::model::MemberHazard;
+pub use members::Roll;
 pub use open::OpenError;
 
 /// How a replica runs. Identical on every member but for `node`, `life` and `seed`.

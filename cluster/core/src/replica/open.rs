@@ -4,9 +4,10 @@ use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, Log
 use super::fence::{Arrival, Fence, PeerMemory};
 use super::log::{LogError, MemLog};
 use super::members::Roll;
-use super::wire::{Beside, Configuration, DiskPosition, beyond_reach};
+use super::wire::{Beside, DiskPosition, beyond_reach};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
+use crate::model::Configuration;
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::records::Table;
