@@ -39,8 +39,9 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
             error.data.client = Some(name_of(*client));
             error
         }
-        Refusal::OtherSide { .. } | Refusal::OtherStatement { .. } => {
+        Refusal::OtherSide { session, .. } | Refusal::OtherStatement { session, .. } => {
             let mut error = plain(ErrorCode::Equivocation);
+            error.message += &format!(" (`signonce audit explain --session {session}`)");
             error.data.digest_asked = Some(*digest);
             error
         }

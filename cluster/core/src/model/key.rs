@@ -52,7 +52,8 @@ impl<'de> Deserialize<'de> for Envelope {
 }
 
 /// The life of a key: registered, armed, perhaps disabled and armed again, removed for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "camelCase")]
 pub enum KeyState {
     /// Known, with its secret sealed; signs nothing before it is armed with explicit floors.
@@ -67,17 +68,6 @@ pub enum KeyState {
     /// A tombstone: the envelope is gone, the watermark stays, the public key can never come back.
     #[codec(index = 3)]
     Removed,
-}
-
-impl fmt::Display for KeyState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Registered => "registered",
-            Self::Armed => "armed",
-            Self::Disabled => "disabled",
-            Self::Removed => "removed",
-        })
-    }
 }
 
 /// One session key.

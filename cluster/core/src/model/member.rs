@@ -83,7 +83,8 @@ impl<'de> Deserialize<'de> for JoinToken {
 }
 
 /// What a member is meant to be in raft's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "camelCase")]
 pub enum MemberRole {
     /// Follows the log and counts for nothing.
@@ -92,15 +93,6 @@ pub enum MemberRole {
     /// Votes and counts.
     #[codec(index = 1)]
     Voter,
-}
-
-impl fmt::Display for MemberRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Learner => "learner",
-            Self::Voter => "voter",
-        })
-    }
 }
 
 /// Why the leader does not propose a change of the membership at the moment.

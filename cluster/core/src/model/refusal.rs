@@ -8,7 +8,7 @@ use signonce_protocol::{
     StatementKind,
 };
 
-/// Why a claim is refused. [`Self::is_final`] tells whether any node may say so from its own state.
+/// Why a claim is refused. It is replicated, so it does not say what to type: the signer does. [`Self::is_final`] tells whether any node may say so from its own state.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Refusal {
@@ -185,7 +185,7 @@ pub enum Refusal {
     /// evidence is in the audit.
     #[error(
         "candidate {candidate} of session {session}: {signed:?} was signed already, {asked:?} would contradict it; the \
-         audit has when and for whom (`signonce audit explain --session {session}`)"
+         audit has when and for whom"
     )]
     #[codec(index = 90)]
     OtherSide {
@@ -201,7 +201,7 @@ pub enum Refusal {
     /// The candidate was backed by the other statement. Since [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
     #[error(
         "candidate {candidate} of session {session}: {}, {asked} beside it would be a second statement; the audit has \
-         when and for whom (`signonce audit explain --session {session}`)",
+         when and for whom",
         signed_statement(*signed)
     )]
     #[codec(index = 91)]

@@ -54,7 +54,7 @@ impl fmt::Display for Counted {
 #[serde(tag = "error", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum InputError {
     /// A name that would be ambiguous or unreadable.
-    #[error("{name:?} is not a usable name: 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front")]
+    #[error("{name:?} is not a usable name: use 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front")]
     #[codec(index = 0)]
     BadName {
         /// The name.
