@@ -219,6 +219,18 @@ pub struct HighWater {
 }
 
 impl HighWater {
+    /// What the file holds after `mark` has come, where `before` was there. Marks may come out of order; the file
+    /// never goes back.
+    pub fn after(before: Option<Self>, mark: Self) -> Self {
+        let mut next = before.unwrap_or(mark);
+        next.promise.raise(&mark.promise);
+        if mark.applied.index > next.applied.index {
+            next.applied = mark.applied;
+        }
+        next.sequence = before.map_or(0, |mark| mark.sequence) + 1;
+        next
+    }
+
     /// Bytes of the encoded form (fixed), with version and checksum.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode_record(META_VERSION, self)

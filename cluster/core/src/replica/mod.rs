@@ -554,6 +554,10 @@ impl Replica {
 
     /// The answer of `from` to our hello.
     pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
+        #[cfg(signonce_sim)]
+        let without_memory = mutation::is(Mutation::MemoryUnasked).then(|| reply.without_memory());
+        #[cfg(signonce_sim)]
+        let reply = without_memory.as_ref().unwrap_or(reply);
         if let HelloReply::Welcome { life, disk, roll, witnessed, .. } = reply {
             if self.meet(from, *life, disk).is_err() {
                 return; // the word of a process that a later one has replaced

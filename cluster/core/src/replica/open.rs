@@ -126,6 +126,8 @@ impl Replica {
         high_water: Option<&HighWater>,
         logger: slog::Logger,
     ) -> Result<Self, OpenError> {
+        #[cfg(signonce_sim)]
+        let high_water = high_water.filter(|_| !mutation::is(Mutation::MemoryUnasked));
         let mut records = records.peekable();
         let truncated: Option<LogPoint> = read_row(image, "truncation point", meta_key::TRUNCATED)?;
         let hard_state: Option<HardStateRow> = read_row(image, "hard state", meta_key::HARD_STATE)?;
