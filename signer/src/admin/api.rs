@@ -23,7 +23,6 @@
 
 use super::documents::DocumentInfo;
 use crate::activity::ClientActivity;
-use crate::hint;
 use crate::overview::Overview;
 use crate::server::reload::TlsStatus;
 use crate::upkeep::feature::HeldBackBy;
@@ -495,7 +494,7 @@ impl std::error::Error for AdminError {}
 
 impl From<ChangeError> for AdminError {
     fn from(change: ChangeError) -> Self {
-        let mut error = Self::new(AdminErrorCode::Refused, hint::told(&change));
+        let mut error = Self::new(AdminErrorCode::Refused, change.to_string());
         error.data.change = Some(change);
         error
     }

@@ -7,10 +7,10 @@
 //! precommitted comes from a broken node.
 
 use super::{
-    Ceiling, Entry,
+    Ceiling, Claim, Entry, Position, Refusal, Verdict,
     window::{Coordinate, Window},
 };
-use crate::model::{Claim, Limits, Position, Refusal, Verdict};
+use crate::registry::Limits;
 use signonce_protocol::{BlockNumber, SetId};
 
 /// Votes that are kept.

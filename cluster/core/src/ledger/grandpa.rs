@@ -6,10 +6,10 @@
 //! round all the same. Rounds restart at 1 with every set, so jumps are measured within the set.
 
 use super::{
-    Entry,
+    Claim, Entry, Position, Refusal, Verdict,
     window::{Coordinate, Window},
 };
-use crate::model::{Claim, Limits, Position, Refusal, Verdict};
+use crate::registry::Limits;
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{BlockNumber, GrandpaStage, Round, SetId};
 

@@ -8,12 +8,11 @@
 use super::{
     Entry, Ledger,
     para::ParaMark,
-    watermark::Watermark,
+    watermark::{Watermark, claimed_class},
     window::{Coordinate, Window},
 };
 use crate::{
     codec::{CodecError, decode_body, decode_record, encode_record, open_record, seal_record},
-    model::claimed_class,
     records::{Journal, RECORD_VERSION, Table},
 };
 use parity_scale_codec::{Decode, Encode};

@@ -2,13 +2,12 @@
 
 use super::*;
 use crate::{
+    Change, ProposalDecision, Role,
     golden::{
         File,
         sample::{self, *},
         variants,
     },
-    log::Change,
-    model::{ClientLimits, KeySelector, LeaderPin, MemberRole, NodeNote, Retiming, Right, Role},
     records::Journal,
 };
 use signonce_protocol::{Digest, Hash, HexArray, Scheme};

@@ -6,12 +6,9 @@
 use super::State;
 use super::change::{MAX_MEMBERS, check_room, check_text};
 use crate::{
-    log::{
-        ChangeError,
-        error::{Counted, FeatureError, MemberError},
-    },
-    model::{Configuration, JoinToken, Member, MemberRole, MemberState},
-    registry::{MemberRecord, Membership, Standing},
+    command::{ChangeError, Counted},
+    registry::{JoinToken, Member, MemberRecord, MemberRole, MemberState, Membership, Standing},
+    replica::wire::Configuration,
 };
 use signonce_protocol::NodeId;
 use std::collections::BTreeSet;
@@ -43,7 +40,7 @@ impl State {
             || self.registry.membership(node).is_some()
             || self.configuration.members().any(|member| member == node);
         if taken {
-            return Err(MemberError::NodeIdTaken { node }.into());
+            return Err(ChangeError::NodeIdTaken { node });
         }
         self.check_invitation(&peer_addr, replaces)?;
         let (role, standing) = (MemberRole::Learner, Standing::Invited { token });
@@ -59,7 +56,7 @@ impl State {
     ) -> Result<(), ChangeError> {
         check_text("the peer address", peer_addr)?;
         if let Some(node) = replaces.filter(|node| !self.is_member(*node)) {
-            return Err(MemberError::UnknownMember { node }.into());
+            return Err(ChangeError::UnknownMember { node });
         }
         self.check_no_change_under_way(None)?;
         check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)
@@ -74,7 +71,7 @@ impl State {
                 (Standing::Joined { .. }, MemberRole::Voter) | (Standing::Removed, _) => continue,
             };
             if Some(*node) != but_for {
-                return Err(MemberError::MemberChangeUnderWay { node: *node, doing: doing.into() }.into());
+                return Err(ChangeError::MemberChangeUnderWay { node: *node, doing: doing.into() });
             }
         }
         let voters = self.configuration.voters.iter().copied().map(NodeId);
@@ -87,7 +84,7 @@ impl State {
                 Some(_) => "is being promoted",
                 None => "is being removed",
             };
-            return Err(MemberError::MemberChangeUnderWay { node, doing: doing.into() }.into());
+            return Err(ChangeError::MemberChangeUnderWay { node, doing: doing.into() });
         }
         Ok(())
     }
@@ -104,28 +101,24 @@ impl State {
     pub(super) fn join_member(&mut self, member: Member, token: &JoinToken) -> Result<(), ChangeError> {
         let node = member.node;
         let Some(membership) = self.registry.membership(node).cloned() else {
-            return Err(MemberError::NotInvited { node }.into());
+            return Err(ChangeError::NotInvited { node });
         };
         let same = |hash: [u8; 32]| hash == token.hash();
         match membership.standing {
-            Standing::Removed => return Err(MemberError::MemberRemoved { node }.into()),
+            Standing::Removed => return Err(ChangeError::MemberRemoved { node }),
             Standing::Invited { token: hash } | Standing::Joined { token: hash } if !same(hash) => {
-                return Err(MemberError::WrongToken { node }.into());
+                return Err(ChangeError::WrongToken { node });
             }
             Standing::Joined { .. } => {
                 let known = self.registry.member(node).map(|(member, _)| &member.recipient);
                 let again = known == Some(&member.recipient);
-                return if again {
-                    Ok(())
-                } else {
-                    Err(ChangeError::Member(MemberError::TokenUsed { node }))
-                };
+                return if again { Ok(()) } else { Err(ChangeError::TokenUsed { node }) };
             }
             Standing::Invited { token } => {
                 self.check_member(&member)?;
                 let twin = self.registry.member_by_recipient(&member.recipient);
                 if let Some(other) = twin.filter(|other| *other != node) {
-                    return Err(MemberError::RecipientTaken { node: other }.into());
+                    return Err(ChangeError::RecipientTaken { node: other });
                 }
                 let standing = Standing::Joined { token };
                 self.registry.put_membership(Membership { standing, ..membership }, &mut self.journal);
@@ -139,19 +132,17 @@ impl State {
     /// Wants a learner to vote.
     pub(super) fn promote_member(&mut self, node: NodeId) -> Result<(), ChangeError> {
         if self.registry.is_removed(node) {
-            return Err(MemberError::MemberRemoved { node }.into());
+            return Err(ChangeError::MemberRemoved { node });
         }
         let Some(membership) = self.registry.membership(node).cloned() else {
             return Err(match self.is_member(node) {
-                true => ChangeError::Member(MemberError::AlreadyVoter { node }),
-                false => ChangeError::Member(MemberError::UnknownMember { node }),
+                true => ChangeError::AlreadyVoter { node },
+                false => ChangeError::UnknownMember { node },
             });
         };
         match (membership.standing, membership.role) {
-            (Standing::Invited { .. }, _) => {
-                return Err(MemberError::NotJoined { node }.into());
-            }
-            (_, MemberRole::Voter) => return Err(MemberError::AlreadyVoter { node }.into()),
+            (Standing::Invited { .. }, _) => return Err(ChangeError::NotJoined { node }),
+            (_, MemberRole::Voter) => return Err(ChangeError::AlreadyVoter { node }),
             (_, MemberRole::Learner) => {}
         }
         self.check_no_change_under_way(Some(node))?;
@@ -164,21 +155,17 @@ impl State {
     pub(super) fn announce_member(&mut self, member: Member) -> Result<(), ChangeError> {
         let node = member.node;
         if node == NodeId(0) {
-            return Err(MemberError::ZeroNode.into());
+            return Err(ChangeError::ZeroNode);
         }
         if self.registry.is_removed(node) {
-            return Err(MemberError::MemberRemoved { node }.into());
+            return Err(ChangeError::MemberRemoved { node });
         }
         match self.registry.member(node) {
             Some((known, _)) if known.recipient != member.recipient => {
-                return Err(
-                    MemberError::MemberIdentityChanged { node, known: known.recipient.clone() }.into()
-                );
+                return Err(ChangeError::MemberIdentityChanged { node, known: known.recipient.clone() });
             }
             Some(_) => {}
-            None if self.registry.membership(node).is_some() => {
-                return Err(MemberError::NotJoined { node }.into());
-            }
+            None if self.registry.membership(node).is_some() => return Err(ChangeError::NotJoined { node }),
             None => check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)?,
         }
         self.check_member(&member)?;
@@ -193,19 +180,19 @@ impl State {
         check_text("the client URL", client_url)?;
         let (node, supports, current) = (*node, *supports, self.registry.feature_level());
         if supports < current {
-            return Err(FeatureError::MemberTooOld { node, supports, current }.into());
+            return Err(ChangeError::MemberTooOld { node, supports, current });
         }
         Ok(())
     }
 
     pub(super) fn remove_member(&mut self, node: NodeId) -> Result<(), ChangeError> {
         if self.registry.is_removed(node) {
-            return Err(MemberError::MemberRemoved { node }.into());
+            return Err(ChangeError::MemberRemoved { node });
         }
         let follows = self.registry.feature_level() >= MEMBERSHIP_LEVEL;
         let known = self.registry.member(node).map(|(member, _)| member.clone());
         if known.is_none() && !(follows && self.is_member(node)) {
-            return Err(MemberError::UnknownMember { node }.into());
+            return Err(ChangeError::UnknownMember { node });
         }
         if follows {
             self.check_voters_without(node)?;
@@ -237,7 +224,7 @@ impl State {
         let left = known.iter().filter(|other| **other != node && votes(other)).count();
         if votes(&node) && left < FEWEST_VOTERS {
             let left = u32::try_from(left).unwrap_or(u32::MAX);
-            return Err(MemberError::TooFewVoters { node, left }.into());
+            return Err(ChangeError::TooFewVoters { node, left });
         }
         Ok(())
     }

@@ -3,9 +3,8 @@
 use super::State;
 use super::change::{check_name, check_text};
 use crate::{
-    log::{ChangeError, error::MemberError},
-    model::{LeaderPin, NodeNote, PlacementChange},
-    registry::Placement,
+    command::ChangeError,
+    registry::{LeaderPin, NodeNote, Placement, PlacementChange},
 };
 use signonce_protocol::NodeId;
 
@@ -36,11 +35,11 @@ impl State {
 
     fn check_present(&self, node: NodeId) -> Result<(), ChangeError> {
         if self.registry.is_removed(node) {
-            return Err(MemberError::MemberRemoved { node }.into());
+            return Err(ChangeError::MemberRemoved { node });
         }
         match self.registry.members().any(|member| member.node == node) {
             true => Ok(()),
-            false => Err(ChangeError::Member(MemberError::UnknownMember { node })),
+            false => Err(ChangeError::UnknownMember { node }),
         }
     }
 }

@@ -3,16 +3,12 @@
 
 use super::{State, officers::Entry};
 use crate::{
-    ledger::{Coverage, SignedDuty},
-    log::{
-        ChangeError,
-        error::{BackupError, ChainError, Counted, HaltError, KeyError},
+    command::{ChangeError, Counted, Floors},
+    ledger::{Coverage, Position, SignedDuty},
+    registry::{
+        BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Drill,
+        Envelope, Halt, Key, KeyState, KnownByBackup, LeftKey, Origin, RestoreStep,
     },
-    model::{
-        BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope,
-        Floors, Key, KeyState, LeftKey, Position, RestoreStep,
-    },
-    registry::{Drill, Halt, KnownByBackup, Origin},
 };
 use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex};
 use std::collections::BTreeSet;
@@ -55,16 +51,16 @@ impl State {
         floors: &[(KeyId, Floors)],
     ) -> Result<(), ChangeError> {
         if self.registry.chain(&chain).is_none() {
-            return Err(ChainError::UnknownChain { genesis: chain }.into());
+            return Err(ChangeError::UnknownChain { genesis: chain });
         }
         let mut seen = BTreeSet::new();
         for (id, floor) in floors {
             if !seen.insert(*id) {
-                return Err(KeyError::KeyTwice { key: *id }.into());
+                return Err(ChangeError::KeyTwice { key: *id });
             }
             let key = self.living_key(*id)?;
             if key.chain != chain {
-                return Err(KeyError::KeyOnOtherChain { key: *id, chain: key.chain }.into());
+                return Err(ChangeError::KeyOnOtherChain { key: *id, chain: key.chain });
             }
             self.may_raise(*id, floor, time_ms)?;
         }
@@ -87,12 +83,12 @@ impl State {
         let key = halt.key;
         self.living_key(key)?;
         if let Some(Halt { at, .. }) = self.registry.halt(&key) {
-            return Err(HaltError::AlreadyHalted { key, at: *at }.into());
+            return Err(ChangeError::AlreadyHalted { key, at: *at });
         }
         match self.covers(&key, &halt.duty, halt.digest) {
             // Whoever asked had not applied as much as this.
-            Coverage::Covered => Err(ChangeError::Halt(HaltError::NothingForgotten { key })),
-            Coverage::Foreign => Err(ChangeError::Halt(HaltError::NoWatermark { key })),
+            Coverage::Covered => Err(ChangeError::NothingForgotten { key }),
+            Coverage::Foreign => Err(ChangeError::NoWatermark { key }),
             Coverage::Missing | Coverage::Contradicted => {
                 self.registry.put_halt(halt, &mut self.journal);
                 Ok(())
@@ -104,7 +100,7 @@ impl State {
     pub(super) fn halt_of(&self, key: KeyId, halted: LogIndex) -> Result<&Halt, ChangeError> {
         self.living_key(key)?;
         let found = self.registry.halt(&key).filter(|halt| halt.at == halted);
-        found.ok_or(ChangeError::Halt(HaltError::NotHalted { key, halted }))
+        found.ok_or(ChangeError::NotHalted { key, halted })
     }
 
     /// Ends a halt at floors that need not be past what was shown. Its place is barred from then on, so that it can
@@ -164,11 +160,9 @@ impl State {
         match self.registry.origin() {
             // The same command, run again.
             Some(origin) if origin.backup == backup && same => return Ok(()),
-            Some(origin) if origin.backup == backup => {
-                return Err(BackupError::NotEmpty.into());
-            }
+            Some(origin) if origin.backup == backup => return Err(ChangeError::NotEmpty),
             Some(Origin { backup: BackupName { cluster, applied, .. }, .. }) => {
-                return Err(BackupError::OtherBackup { cluster: *cluster, applied: *applied }.into());
+                return Err(ChangeError::OtherBackup { cluster: *cluster, applied: *applied });
             }
             None => {}
         }
@@ -177,7 +171,7 @@ impl State {
             && registry.keys().next().is_none()
             && registry.clients().next().is_none();
         if !empty {
-            return Err(BackupError::NotEmpty.into());
+            return Err(ChangeError::NotEmpty);
         }
         self.registry.put_origin(Origin { backup, begun: at, finished: None }, &mut self.journal);
         if drill {
@@ -189,7 +183,7 @@ impl State {
     /// No key is armed in a cluster that is for practice: the same key signs in the real one.
     pub(super) fn check_no_drill(&self) -> Result<(), ChangeError> {
         match self.registry.drill() {
-            Some(Drill { begun }) => Err(ChangeError::Backup(BackupError::Drill { begun })),
+            Some(Drill { begun }) => Err(ChangeError::Drill { begun }),
             None => Ok(()),
         }
     }
@@ -203,7 +197,7 @@ impl State {
         };
         match floors.of_key(key)? {
             Some(asked) if known.is_below(asked) != Some(true) => {
-                Err(ChangeError::Backup(BackupError::NotAboveBackup { key, known, asked }))
+                Err(ChangeError::NotAboveBackup { key, known, asked })
             }
             Some(_) | None => Ok(()),
         }
@@ -215,12 +209,12 @@ impl State {
         let mut seen = BTreeSet::new();
         for LeftKey { id, floors, .. } in keys {
             if !seen.insert(*id) {
-                return Err(KeyError::KeyTwice { key: *id }.into());
+                return Err(ChangeError::KeyTwice { key: *id });
             }
             let key = self.living_key(*id)?;
             if key.state == KeyState::Armed {
                 let hint = "a restore leaves what is not armed yet".into();
-                return Err(KeyError::WrongState { key: *id, state: key.state, hint }.into());
+                return Err(ChangeError::WrongState { key: *id, state: key.state, hint });
             }
             self.may_raise(*id, floors, given_ms)?;
         }
@@ -238,10 +232,7 @@ impl State {
     }
 
     fn restoring(&self) -> Result<&Origin, ChangeError> {
-        self.registry
-            .origin()
-            .filter(|origin| origin.finished.is_none())
-            .ok_or(ChangeError::Backup(BackupError::NoRestore))
+        self.registry.origin().filter(|origin| origin.finished.is_none()).ok_or(ChangeError::NoRestore)
     }
 
     /// Tombstones. Those that are there already stay as they are.
@@ -264,7 +255,7 @@ impl State {
         let mut seen = BTreeSet::new();
         for key in &keys {
             if !seen.insert(key.id) {
-                return Err(KeyError::KeyTwice { key: key.id }.into());
+                return Err(ChangeError::KeyTwice { key: key.id });
             }
             self.check_buried_key(key)?;
         }

@@ -3,9 +3,8 @@
 use super::State;
 use super::change::check_envelope;
 use crate::{
-    log::{ChangeError, error::KeyError},
-    model::{Key, Resealed},
-    registry::Sealing,
+    command::ChangeError,
+    registry::{Key, Resealed, Sealing},
 };
 use signonce_protocol::{KeyId, NodeId};
 
@@ -38,7 +37,7 @@ impl State {
     ) -> Result<(), ChangeError> {
         let present: Vec<NodeId> = self.registry.members().map(|member| member.node).collect();
         if members != present {
-            return Err(KeyError::SealedForOthers { sealed_for: members, members: present }.into());
+            return Err(ChangeError::SealedForOthers { sealed_for: members, members: present });
         }
         let mut changed = Vec::with_capacity(keys.len());
         for Resealed { id, sealed } in keys {
