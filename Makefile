@@ -127,7 +127,7 @@ monitoring-test: build ## Alerts and dashboard against a real Prometheus and Ale
 	$(CARGO) test $(CARGO_ARGS) --test cluster monitoring -- --include-ignored --nocapture
 
 oracle: setup-validator ## Our decoders and signatures against Substrate's own crates (also in validator-test)
-	$(VALIDATOR) cargo test --release --locked -p signonce-oracle
+	$(VALIDATOR) cargo test --release --locked --workspace --test oracle
 
 validator: setup-validator ## Builds the test node with a remote signer, and the scenarios
 	$(VALIDATOR) cargo build --release --locked --workspace
