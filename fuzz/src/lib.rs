@@ -4,9 +4,9 @@
 //! same functions: `tests/bounded.rs` (stable, with `make test`), the libFuzzer targets in `libfuzzer/` (`make fuzz`),
 //! and the committed corpus, which [`seeds`] makes.
 //!
-//! Records are given without their checksum: it is put behind the bytes here, so that random bytes get past it. Frames
-//! between nodes and the configuration live in crates that link RocksDB; their files are included as they are, so that
-//! targets build in a minute.
+//! Records are given without their checksum: it is put behind the bytes here, so that random bytes get past it. The
+//! configuration and the files of watermarks and backups live in a crate that links RocksDB; their code is included as it
+//! is, so that targets build in a minute.
 
 mod client;
 mod file;
@@ -19,17 +19,6 @@ pub use client::{change, payload, rpc};
 pub use file::{backup, config, disk, envelope, interchange, keystore};
 pub use ledger::ledger;
 pub use peer::{command, entry, frame, raft, snapshot};
-
-#[allow(
-    dead_code,
-    missing_docs,
-    clippy::all,
-    reason = "another crate's file, of which only the decoder is used"
-)]
-#[path = "../../cluster/node/src/transport"]
-mod transport {
-    pub(crate) mod frame;
-}
 
 #[allow(dead_code, unused_imports, reason = "another crate's file")]
 #[path = "../../signer/src"]

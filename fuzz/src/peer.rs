@@ -1,20 +1,19 @@
 //! What other members send, and what the log holds: frames, raft messages, log entries, commands, snapshots.
 
 use crate::sealed;
-use crate::transport::frame::{FRAME_BYTES_MAX, Frame};
 use crate::world::World;
 use parity_scale_codec::DecodeAll;
 use signonce_core::replica::wire::{self, PeerMessage};
 use signonce_core::{Command, Outcome, RestoreError, State, StateHash, Table};
+use signonce_driver::frame::{FRAME_BYTES_MAX, Frame};
 
 /// A frame, without its length and its checksum.
 pub fn frame(data: &[u8]) -> bool {
     let Some(record) = sealed(data) else { return false };
     let length = u32::try_from(record.len()).expect("fuzz inputs are small").to_be_bytes();
     let bytes = [&length[..], &record].concat();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let Ok(frame) = runtime.block_on(Frame::read(&mut &bytes[..], FRAME_BYTES_MAX)) else { return false };
-    assert_eq!(frame.to_bytes(), bytes, "one frame, one encoding");
+    let Ok((frame, rest)) = Frame::first_of(&bytes, FRAME_BYTES_MAX) else { return false };
+    assert!(rest.is_empty() && frame.to_bytes() == bytes, "one frame, one encoding");
     if let Frame::Raft(message) = &frame {
         // With its own checksum, as it came.
         let _ = PeerMessage::decode(message);

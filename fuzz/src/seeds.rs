@@ -3,7 +3,6 @@
 //! `cargo run --release -p signonce-fuzz` in the workspace writes them to `fuzz/corpus`; a test holds the two together.
 
 use crate::backup::manifest::{Counts, FileEntry, Manifest};
-use crate::transport::frame::{Decline, Frame, Purpose, Request};
 use crate::world::{self, BEGIN, KEYS, World, claim, duty, floors, key};
 use parity_scale_codec::Encode;
 use signonce_core::replica::disk::{DiskOp, DiskTable};
@@ -13,6 +12,8 @@ use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
 use signonce_core::{
     Change, ClaimRequest, Command, KeyAllowance, KeySelector, Limits, Member, RequestId, Right, Role,
 };
+use signonce_driver::frame::{Frame, Purpose};
+use signonce_driver::{Decline, Request};
 use signonce_keys::{NodeIdentity, SecretKey, SecretString, seal};
 use signonce_protocol::{
     AuraMode, ChainFormat, Content, DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, NodeId,

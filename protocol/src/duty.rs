@@ -5,6 +5,7 @@ use parity_scale_codec::{Decode, Encode, MaxEncodedLen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+use strum::{EnumCount as _, VariantArray as _};
 
 /// A class of work. Rights are granted per class; the claimed classes each have a rule in the ledger.
 #[derive(
@@ -22,7 +23,12 @@ use std::{fmt, str::FromStr};
     Serialize,
     Deserialize,
     JsonSchema,
+    strum::Display,
+    strum::EnumCount,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
+#[strum(serialize_all = "camelCase")]
 #[serde(rename_all = "camelCase")]
 pub enum DutyClass {
     /// Sealing a BABE block. Claimed.
@@ -62,35 +68,11 @@ pub enum DutyClass {
 
 impl DutyClass {
     /// Every class.
-    pub const ALL: [Self; 11] = [
-        Self::BabeBlock,
-        Self::AuraBlock,
-        Self::GrandpaVote,
-        Self::BeefyVote,
-        Self::ParaSide,
-        Self::BabeVrf,
-        Self::Bitfield,
-        Self::PvfCheck,
-        Self::AuthorityRecord,
-        Self::Heartbeat,
-        Self::OwnershipProof,
-    ];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
 
     /// The name in rights, metrics and JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BabeBlock => "babeBlock",
-            Self::AuraBlock => "auraBlock",
-            Self::GrandpaVote => "grandpaVote",
-            Self::BeefyVote => "beefyVote",
-            Self::ParaSide => "paraSide",
-            Self::BabeVrf => "babeVrf",
-            Self::Bitfield => "bitfield",
-            Self::PvfCheck => "pvfCheck",
-            Self::AuthorityRecord => "authorityRecord",
-            Self::Heartbeat => "heartbeat",
-            Self::OwnershipProof => "ownershipProof",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Whether work of this class uses up a duty and passes through the ledger. The other classes are free.
@@ -118,12 +100,6 @@ impl DutyClass {
             Self::Heartbeat => &[KeyType::ImOnline],
             Self::OwnershipProof => &KeyType::ALL,
         }
-    }
-}
-
-impl fmt::Display for DutyClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -5,6 +5,7 @@ use parity_scale_codec::{Decode, Encode, Input, MaxEncodedLen, Output};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, fmt, str::FromStr};
+use strum::{EnumCount as _, VariantArray as _};
 
 /// A signature scheme.
 #[derive(
@@ -22,7 +23,11 @@ use std::{borrow::Cow, fmt, str::FromStr};
     Serialize,
     Deserialize,
     JsonSchema,
+    strum::Display,
+    strum::EnumCount,
+    strum::VariantArray,
 )]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
     /// Schnorr over Ristretto; 32-byte public keys, 64-byte signatures. Signed here without randomness.
@@ -38,7 +43,7 @@ pub enum Scheme {
 
 impl Scheme {
     /// Every scheme.
-    pub const ALL: [Self; 3] = [Self::Sr25519, Self::Ed25519, Self::Ecdsa];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
 
     /// Bytes of a public key.
     pub const fn public_len(self) -> usize {
@@ -46,16 +51,6 @@ impl Scheme {
             Self::Sr25519 | Self::Ed25519 => 32,
             Self::Ecdsa => 33,
         }
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sr25519 => "sr25519",
-            Self::Ed25519 => "ed25519",
-            Self::Ecdsa => "ecdsa",
-        })
     }
 }
 
@@ -77,61 +72,56 @@ impl fmt::Display for Scheme {
     Serialize,
     Deserialize,
     JsonSchema,
+    strum::Display,
+    strum::EnumCount,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 pub enum KeyType {
     /// Block production with BABE.
     #[codec(index = 0)]
     #[serde(rename = "babe")]
+    #[strum(serialize = "babe")]
     Babe,
     /// Block production with AURA.
     #[codec(index = 1)]
     #[serde(rename = "aura")]
+    #[strum(serialize = "aura")]
     Aura,
     /// Finality.
     #[codec(index = 2)]
     #[serde(rename = "gran")]
+    #[strum(serialize = "gran")]
     Grandpa,
     /// Bridge finality.
     #[codec(index = 3)]
     #[serde(rename = "beef")]
+    #[strum(serialize = "beef")]
     Beefy,
     /// Parachain validation.
     #[codec(index = 4)]
     #[serde(rename = "para")]
+    #[strum(serialize = "para")]
     Para,
     /// Authority discovery.
     #[codec(index = 5)]
     #[serde(rename = "audi")]
+    #[strum(serialize = "audi")]
     AuthorityDiscovery,
     /// Heartbeats.
     #[codec(index = 6)]
     #[serde(rename = "imon")]
+    #[strum(serialize = "imon")]
     ImOnline,
 }
 
 impl KeyType {
     /// Every key type.
-    pub const ALL: [Self; 7] = [
-        Self::Babe,
-        Self::Aura,
-        Self::Grandpa,
-        Self::Beefy,
-        Self::Para,
-        Self::AuthorityDiscovery,
-        Self::ImOnline,
-    ];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
 
     /// The four characters Substrate names the type by.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Babe => "babe",
-            Self::Aura => "aura",
-            Self::Grandpa => "gran",
-            Self::Beefy => "beef",
-            Self::Para => "para",
-            Self::AuthorityDiscovery => "audi",
-            Self::ImOnline => "imon",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Schemes a key of this type can have, the usual one first.
@@ -142,12 +132,6 @@ impl KeyType {
             Self::Grandpa => &[Scheme::Ed25519],
             Self::Beefy => &[Scheme::Ecdsa],
         }
-    }
-}
-
-impl fmt::Display for KeyType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

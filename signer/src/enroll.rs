@@ -8,7 +8,7 @@ use crate::admin::{
     api::MemberRow,
     client::{AdminClient, CallError},
 };
-use signonce_core::{Change, ChangeError, Floors, KeyState, Member, SlotClock};
+use signonce_core::{Change, ChangeError, Floors, KeyError, KeyState, Member, SlotClock};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
 use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId};
 use std::time::Duration;
@@ -120,7 +120,7 @@ pub async fn enroll(
 fn existing_state(error: &CallError) -> Option<KeyState> {
     match error {
         CallError::Failed(failed) => match &failed.data.change {
-            Some(ChangeError::KeyExists { state, .. }) => Some(*state),
+            Some(ChangeError::Key(KeyError::KeyExists { state, .. })) => Some(*state),
             _ => None,
         },
         _ => None,

@@ -5,8 +5,9 @@
 //! envelope that does not open here is reported ([`KeyringSync::locked`]) and its key is not served by this node,
 //! while all others are. Plaintext goes from `signonce_keys` into its keyring and nowhere else.
 
+use crate::hint;
 use signonce_cluster::Handle;
-use signonce_core::{Change, Envelope, Key, KeyState, Member, State, roles::node_actor};
+use signonce_core::{Change, Envelope, Key, KeyState, Member, State, node_actor};
 use signonce_keys::{Keyring, NodeIdentity, Recipient, SealedKey};
 use signonce_protocol::{GenesisHash, KeyId};
 use std::{
@@ -250,7 +251,8 @@ impl KeyringSync {
                 return true;
             }
             Ok(Err(refused)) => {
-                tracing::error!(%refused, "the cluster refuses what this node says of itself")
+                let refused = hint::told(&refused);
+                tracing::error!(refused, "the cluster refuses what this node says of itself");
             }
             Err(error) => tracing::info!(%error, "this node could not announce itself yet"),
         }

@@ -6,7 +6,7 @@
 //! it serves, [`limits`] how much of it a client may use, [`metrics`] and [`activity`] what it measures, [`output`] where
 //! its log lines go, [`overview`] what members tell each other of themselves, [`upkeep`] what the leader does by itself.
 //! [`cli`] is the command line,
-//! [`certs`] and [`enroll`] what it does for operators, [`dev`] a whole cluster on one machine, [`kube`] what a signer
+//! [`certs`] and [`enroll`] what it does for operators, [`hint`] what an operator types after an error, [`dev`] a whole cluster on one machine, [`kube`] what a signer
 //! needs in a pod.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod enroll;
+pub mod hint;
 pub mod interchange;
 pub mod keyring_sync;
 pub mod kube;

@@ -15,7 +15,7 @@ use crate::{config::Config, keyring_sync::KeyringSync};
 use placement::Placement;
 use reseal::Reseal;
 use signonce_cluster::Handle;
-use signonce_core::{NodeNote, replica::Role, roles::node_actor};
+use signonce_core::{NodeNote, node_actor, replica::Role};
 use std::{
     sync::Arc,
     time::{Duration, Instant},

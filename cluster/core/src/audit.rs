@@ -12,24 +12,28 @@
 
 use crate::{
     codec::{CodecError, decode_record, encode_record},
-    command::{Change, ChangeError, ClaimRequest, RequestId},
-    ledger::Verdict,
-    registry::ClientId,
+    log::{
+        Change, ChangeError, ClaimRequest,
+        error::{InputError, OfficerError},
+    },
+    model::{AuditHead, AuditNote, AuditSignature, ClientId, NotedAnswer, RequestId, Verdict},
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{Digest, Duty, DutyClass, Hash, KeyId, LogIndex, NodeId, PublicKey, blake2_256};
+use signonce_protocol::{Digest, Duty, Hash, KeyId, LogIndex, NodeId, blake2_256};
 
-/// The feature level from which on records are made.
-pub const AUDIT_LEVEL: u32 = 2;
 /// The version of a record's bytes.
 const AUDIT_VERSION: u8 = 1;
+
 /// Bytes of the chain hash in front of a stored record.
 const HASH_BYTES: usize = 32;
+
 /// The most notes one change may carry.
 pub const MAX_NOTES: usize = 256;
+
 /// The longest text in a note.
 pub const MAX_NOTE_TEXT: usize = 512;
+
 /// The most bytes of certificates and signature in a signed head.
 const MAX_SIGNED_BYTES: usize = 16 * 1024;
 
@@ -90,70 +94,6 @@ pub enum AuditEvent {
     Signed(AuditSignature),
 }
 
-/// Requests of one kind that a node answered without the log.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditNote {
-    /// Who asked; none for a certificate that is nobody's.
-    pub client: Option<ClientId>,
-    /// The key, as asked for.
-    pub key: Option<PublicKey>,
-    /// What was answered.
-    pub answer: NotedAnswer,
-    /// How many there were.
-    pub count: u64,
-    /// When the first was, in Unix milliseconds.
-    pub first_ms: u64,
-    /// When the last was.
-    pub last_ms: u64,
-    /// The last one.
-    pub request: RequestId,
-}
-
-/// An answer that did not come from the log.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum NotedAnswer {
-    /// Refused: by rights, as malformed, by the clock, or from what the ledger has decided before.
-    #[codec(index = 0)]
-    Refused {
-        /// The code that the client got.
-        code: String,
-        /// The duty asked for, if the payload was read and there was room to tell duties apart.
-        duty: Option<Duty>,
-        /// The digest of the bytes, as for `duty`.
-        digest: Option<Digest>,
-        /// What the client was told, the last time.
-        why: String,
-    },
-    /// Signed: work that uses nothing up.
-    #[codec(index = 1)]
-    Free {
-        /// The class of work.
-        class: DutyClass,
-    },
-}
-
-/// A node's signature of the chain up to a record.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditSignature {
-    /// The node.
-    pub node: NodeId,
-    /// The number of the first record it does not cover.
-    pub next: u64,
-    /// The chain hash before that record.
-    pub chain: Hash,
-    /// The node's certificate with its chain, DER, leaf first.
-    #[serde(with = "hex_list")]
-    pub certificates: Vec<Vec<u8>>,
-    /// The number of the signature scheme in TLS.
-    pub scheme: u16,
-    /// The signature of [`signed_bytes`].
-    #[serde(with = "hex_bytes")]
-    pub signature: Vec<u8>,
-}
-
 /// What a node signs: that in this cluster the chain before record `next` is `chain`.
 pub fn signed_bytes(cluster: &str, node: NodeId, next: u64, chain: &Hash) -> Vec<u8> {
     (b"signonce audit head 1", cluster.to_ascii_lowercase(), node, next, chain).encode()
@@ -198,18 +138,6 @@ pub fn chain_after(before: &Hash, record: &Hash) -> Hash {
     input[..HASH_BYTES].copy_from_slice(&before.0);
     input[HASH_BYTES..].copy_from_slice(&record.0);
     Hash(blake2_256(&input))
-}
-
-/// Where the chain is: part of the replicated state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditHead {
-    /// The number of the next record; the first has number 0.
-    pub next: u64,
-    /// The hash after the last record; zeros before the first.
-    pub chain: Hash,
-    /// How many of the records are no signatures: a node signs again when this has moved.
-    pub events: u64,
 }
 
 impl AuditHead {
@@ -311,14 +239,20 @@ impl Audited {
             // That somebody tried to write here what is not his to write is itself worth a record; what he wrote is not.
             (
                 Self::Notes(_),
-                refused @ Some(ChangeError::NotForOfficers { .. } | ChangeError::SpeaksForAnother { .. }),
+                refused @ Some(
+                    ChangeError::Officer(OfficerError::NotForOfficers { .. })
+                    | ChangeError::Officer(OfficerError::SpeaksForAnother { .. }),
+                ),
             ) => {
                 let change = Box::new(Change::RecordAudit { notes: Vec::new() });
                 vec![record(AuditEvent::Change { request, actor, change, refused })]
             }
             (
                 Self::Signature(signature),
-                refused @ Some(ChangeError::NotForOfficers { .. } | ChangeError::SpeaksForAnother { .. }),
+                refused @ Some(
+                    ChangeError::Officer(OfficerError::NotForOfficers { .. })
+                    | ChangeError::Officer(OfficerError::SpeaksForAnother { .. }),
+                ),
             ) => {
                 let empty = AuditSignature { certificates: Vec::new(), signature: Vec::new(), ..signature };
                 let change = Box::new(Change::SignAudit(empty));
@@ -357,31 +291,9 @@ fn limit(what: &str, len: usize, limit: usize) -> Result<(), ChangeError> {
         return Ok(());
     }
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Err(ChangeError::AuditTooLarge { what: what.into(), len: number(len), limit: number(limit) })
-}
-
-mod hex_bytes {
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-    use signonce_protocol::HexBytes;
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
-        HexBytes(bytes.to_vec()).serialize(s)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
-        HexBytes::deserialize(d).map(|bytes| bytes.0)
-    }
-}
-
-mod hex_list {
-    use serde::{Deserialize as _, Deserializer, Serializer};
-    use signonce_protocol::HexBytes;
-
-    pub(super) fn serialize<S: Serializer>(list: &[Vec<u8>], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(list.iter().map(|bytes| HexBytes(bytes.clone())))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Vec<u8>>, D::Error> {
-        Vec::<HexBytes>::deserialize(d).map(|list| list.into_iter().map(|bytes| bytes.0).collect())
-    }
+    Err(ChangeError::Input(InputError::AuditTooLarge {
+        what: what.into(),
+        len: number(len),
+        limit: number(limit),
+    }))
 }

@@ -30,6 +30,18 @@ pub enum Mutation {
     StepsForgotten,
     /// The high-water mark tells of what was applied, not of what was given to the disk.
     MarkAhead,
+    /// A starting node asks neither the files beside its store nor its peers what it has forgotten.
+    MemoryUnasked,
+    /// All lives of a node have one number.
+    LivesAlike,
+    /// The driver takes an fsync for done as soon as it is asked for.
+    AckBeforeSync,
+    /// The driver answers when a claim is in the leader's own log.
+    ReleaseBeforeCommit,
+    /// A serving node lets a signature leave by its own state, before the log has the claim.
+    DecideThenRecord,
+    /// The leader does not look at its clock before it proposes.
+    LeaderReadsNoClock,
 }
 
 /// The time of a claim that frees its duty, under [`Mutation::Unburn`].

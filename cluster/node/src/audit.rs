@@ -1,10 +1,11 @@
 //! Reading the audit records of this node's store, and pruning them. Reading takes nothing from the driver; pruning
 //! goes through it, since only the driver writes.
 
-use crate::driver::{Event, Inbox};
+use crate::inbox::Inbox;
 use crate::store::{Store, StoreError, StoredRow};
 use signonce_core::replica::disk::DiskTable;
 use signonce_core::{AuditRow, CodecError};
+use signonce_driver::Event;
 use std::sync::{Arc, Weak};
 
 /// Why records cannot be read.
@@ -94,7 +95,7 @@ impl AuditStore {
 
     /// Forgets the records before number `seq`, for good.
     pub fn prune(&self, seq: u64) {
-        self.inbox.push(Event::PruneAudit { before: seq });
+        self.inbox.tell(Event::PruneAudit { before: seq });
     }
 }
 

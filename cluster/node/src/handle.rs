@@ -2,20 +2,20 @@
 
 use crate::audit::AuditStore;
 use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
-use crate::driver::measure::Measured;
-use crate::driver::waiters::{Answer, Submission};
-use crate::driver::{Event, Inbox};
+use crate::inbox::{Inbox, Input};
 use crate::members::MemberView;
 use crate::metrics::{ClusterMetrics, Stage};
 use crate::spool::StateCapture;
-use crate::transport::frame::Request;
 use crate::unfinished::Awaited;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::{NotMember, ReplicaStatus};
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Claim, ClaimRequest, Outcome, Refusal, RequestId, State, Verdict,
+    Change, ChangeDone, ChangeError, Claim, ClaimRequest, Refusal, RequestId, State, Verdict,
 };
-use signonce_protocol::{Digest, KeyId, LogIndex, NodeId, Slot};
+use signonce_driver::decision::{self, Decision};
+use signonce_driver::measure::Measured;
+use signonce_driver::{Answer, Request};
+use signonce_protocol::{LogIndex, NodeId, Slot};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -24,40 +24,6 @@ use tokio::sync::{oneshot, watch};
 
 /// How long after its deadline an answer of the driver is still awaited: it looks at deadlines once a tick.
 const DRIVER_GRACE: Duration = Duration::from_millis(500);
-
-/// Proof that a claim was committed by a majority, or had been before: a signature may leave.
-///
-/// Only this crate makes one, and only from an applied log entry.
-#[derive(Debug)]
-pub struct Grant {
-    key: KeyId,
-    digest: Digest,
-}
-
-impl Grant {
-    /// Whether the signature of exactly these bytes by this key may leave.
-    pub fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
-        self.key == *key && self.digest == *digest
-    }
-}
-
-/// What the log says of a claim.
-#[derive(Debug)]
-pub struct Decision {
-    /// The entry in which it was decided, or recorded first.
-    pub at: LogIndex,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Set if the verdict allows the signature to leave.
-    pub grant: Option<Grant>,
-}
-
-impl Decision {
-    fn from_log(at: LogIndex, verdict: Verdict, key: KeyId, digest: Digest) -> Self {
-        let grant = verdict.may_sign().then_some(Grant { key, digest });
-        Self { at, verdict, grant }
-    }
-}
 
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,16 +180,8 @@ impl Handle {
         if self.0.status.borrow().not_member.is_some() {
             return None;
         }
-        match self.read(|state| state.check(claim)) {
-            repeat @ Verdict::Repeated { at } => {
-                Some(Decision::from_log(at, repeat, claim.key, claim.digest))
-            }
-            Verdict::Refused(refusal) if refusal.is_final() => {
-                let applied = *self.0.applied.borrow();
-                Some(Decision::from_log(applied, Verdict::Refused(refusal), claim.key, claim.digest))
-            }
-            Verdict::Granted | Verdict::Refused(_) => None,
-        }
+        let applied = *self.0.applied.borrow();
+        self.read(|state| decision::known(state, applied, claim))
     }
 
     /// Why this node, by what it has applied, would have `claim` refused, though a later entry may change it. A claim
@@ -254,11 +212,9 @@ impl Handle {
         timeout: Duration,
     ) -> Result<Decision, SubmitError> {
         self.read(|state| check_slot(state, &claim, unix_ms(), self.0.slot_tolerance))?;
-        let (key, digest) = (claim.key, claim.digest);
-        let (at, outcome) = self.submit(Request::Claim(ClaimRequest { request, claim }), timeout).await?;
-        match outcome {
-            Outcome::Verdict(verdict) => Ok(Decision::from_log(at, verdict, key, digest)),
-            Outcome::Change(_) => unreachable!("a claim is answered with a verdict"),
+        match self.submit(Request::Claim(ClaimRequest { request, claim }), timeout).await? {
+            Decided::Claim(decision) => Ok(decision),
+            Decided::Change(_) => unreachable!("a claim is answered with a verdict"),
         }
     }
 
@@ -274,9 +230,9 @@ impl Handle {
     ) -> Result<Result<ChangeDone, ChangeError>, SubmitError> {
         let request = self.next_request();
         let change = Request::Change { request, actor, time_ms: unix_ms(), change };
-        match self.submit(change, timeout).await?.1 {
-            Outcome::Change(done) => Ok(done),
-            Outcome::Verdict(_) => unreachable!("a change is not answered with a verdict"),
+        match self.submit(change, timeout).await? {
+            Decided::Change(done) => Ok(done),
+            Decided::Claim(_) => unreachable!("a change is not answered with a verdict"),
         }
     }
 
@@ -285,7 +241,7 @@ impl Handle {
     pub async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Option<NodeId> {
         let mut status = self.status_watch();
         let (answer, answered) = oneshot::channel();
-        self.0.inbox.push(Event::TransferLeadership { to, answer });
+        self.0.inbox.push(Input::TransferLeadership { to, answer });
         let heir = answered.await.ok().flatten()?;
         let node = self.0.node;
         let moved = status.wait_for(|s| s.leader.is_some_and(|leader| leader != node));
@@ -303,7 +259,7 @@ impl Handle {
         look: impl FnOnce(&State) -> T + Send + 'static,
     ) -> Result<(StateCapture, T), NotReady> {
         let (answer, answered) = oneshot::channel();
-        self.0.inbox.push(Event::CaptureState(Box::new(move |state, capture| {
+        self.0.inbox.push(Input::CaptureState(Box::new(move |state, capture| {
             let _ = answer.send((StateCapture::of(capture), look(state)));
         })));
         answered.blocking_recv().map_err(|_| NotReady::Stopping)
@@ -320,37 +276,36 @@ impl Handle {
         RequestId { node: self.0.node, boot: self.0.boot, seq }
     }
 
-    async fn submit(&self, request: Request, timeout: Duration) -> Result<(LogIndex, Outcome), SubmitError> {
+    async fn submit(&self, request: Request, timeout: Duration) -> Result<Decided, SubmitError> {
         let why_not = self.0.status.borrow().not_member.clone();
         if let Some(why) = why_not {
             return Err(NotReady::from(why).into());
         }
         let started = Instant::now();
         let (answer, answered) = oneshot::channel();
-        self.0.inbox.push(Event::Submit(Submission {
-            request,
-            submitted: started,
-            deadline: started + timeout,
-            answer,
-        }));
-        match tokio::time::timeout(timeout + DRIVER_GRACE, answered).await {
-            Ok(Ok(Answer::Decided(at, outcome))) => {
-                self.0.metrics.stages.of(Stage::Commit).observe(started.elapsed());
-                Ok((at, outcome))
+        let deadline = started + timeout;
+        self.0.inbox.push(Input::Submit { request, submitted: started, deadline, answer });
+        let answered = tokio::time::timeout(timeout + DRIVER_GRACE, answered).await;
+        // The driver has stopped with the request in its hands, or does not come round.
+        let Ok(Ok(answer)) = answered else { return Err(SubmitError::Unknown) };
+        if matches!(answer, Answer::Claim(_) | Answer::Change(_)) {
+            self.0.metrics.stages.of(Stage::Commit).observe(started.elapsed());
+        }
+        match answer {
+            Answer::Claim(decision) => Ok(Decided::Claim(decision)),
+            Answer::Change(done) => Ok(Decided::Change(done)),
+            Answer::NeverTaken => Err(NotReady::NoLeader.into()),
+            Answer::Unknown => Err(SubmitError::Unknown),
+            Answer::SlotOutOfRange { slot, now } => {
+                let tolerance = self.0.slot_tolerance;
+                Err(SlotOutOfRange { slot: Slot(slot), now: Slot(now), tolerance }.into())
             }
-            Ok(Ok(Answer::NeverTaken)) => Err(NotReady::NoLeader.into()),
-            Ok(Ok(Answer::SlotOutOfRange { slot, now })) => {
-                Err(SlotOutOfRange { slot: Slot(slot), now: Slot(now), tolerance: self.0.slot_tolerance }
-                    .into())
-            }
-            Ok(Ok(Answer::Hazard(node, hazard))) => {
-                // No entry says so: it stands where the log was when the leader looked.
-                let error = ChangeError::MemberHazard { node, hazard };
-                Ok((*self.0.applied.borrow(), Outcome::Change(Err(error))))
-            }
-            Ok(Ok(Answer::Unknown)) | Err(_) => Err(SubmitError::Unknown),
-            // The driver has stopped with the request in its hands.
-            Ok(Err(_)) => Err(SubmitError::Unknown),
         }
     }
+}
+
+/// What the log decided.
+enum Decided {
+    Claim(Decision),
+    Change(Result<ChangeDone, ChangeError>),
 }

@@ -105,15 +105,9 @@ impl HighWaterFile {
         }
     }
 
-    /// Writes what is now known to be durable into the older slot, without an fsync. Marks may come out of order;
-    /// the file never goes back.
+    /// Writes what is now known to be durable into the older slot, without an fsync.
     pub fn write(&mut self, mark: HighWater, durable: u64) -> Result<(), StoreError> {
-        let mut next = self.newest.unwrap_or(mark);
-        next.promise.raise(&mark.promise);
-        if mark.applied.index > next.applied.index {
-            next.applied = mark.applied;
-        }
-        next.sequence = self.newest.map_or(0, |m| m.sequence) + 1;
+        let next = HighWater::after(self.newest, mark);
         self.batches.durable = self.batches.durable.max(durable);
         let mut slot = [0; SLOT_BYTES];
         put_record(&mut slot[..HALF], &next.encode());

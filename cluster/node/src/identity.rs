@@ -10,6 +10,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use signonce_core::replica::disk::HighWater;
 use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_driver::identity::{life, next_life};
 use signonce_protocol::NodeId;
 use std::fs::{self, File};
 use std::io::Write;
@@ -121,19 +122,18 @@ pub(crate) fn open(dir: &Path) -> Result<OpenedDirectory, StoreError> {
     let mismatch = || StoreError::IdentityMismatch(dir.to_owned());
     let inside: IdentityFile =
         store.identity()?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(mismatch)?;
-    // The database is written first: after a crash in between it is one ahead. Anything else was copied.
-    let ahead = inside.incarnation.checked_sub(file.incarnation);
-    if inside.identity != file.identity || !matches!(ahead, Some(0 | 1)) {
+    let next = next_life(inside.incarnation, file.incarnation).map_err(|_| mismatch())?;
+    if inside.identity != file.identity {
         return Err(mismatch());
     }
     store.finish_install()?;
-    if ahead == Some(1) {
-        write_identity(dir, &inside)?; // so that a second crash at the same place leaves them one apart again
+    if next.file_is_behind {
+        write_identity(dir, &inside)?;
     }
-    file.incarnation = inside.incarnation + 1;
+    file.incarnation = next.incarnation;
     store.put_identity(&to_bytes(&file))?;
     write_identity(dir, &file)?;
-    let life = Life { incarnation: file.incarnation, boot: rand::rng().random() };
+    let life = life(file.incarnation, rand::rng().random());
     Ok(OpenedDirectory { identity: file.identity, life, store, high_water, mark })
 }
 

@@ -1,8 +1,8 @@
 //! The shell around [`signonce_core`]: storage in RocksDB, peer traffic over mutual TLS, threads and clocks.
 //!
 //! [`identity::create`] makes a data directory once; [`Node::start`] runs it and gives out [`Handle`]s, with which a
-//! server has claims decided. Only a [`Grant`], which only this crate makes and only from an applied log entry, lets
-//! a signature leave.
+//! server has claims decided. What a node does with what happens to it is [`signonce_driver`]'s to say; here is what
+//! carries that out.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -13,6 +13,7 @@ mod driver;
 mod handle;
 mod high_water;
 pub mod identity;
+mod inbox;
 pub mod last_words;
 mod members;
 mod metrics;
@@ -27,12 +28,13 @@ mod unfinished;
 mod wal;
 
 pub use audit::{AuditError, AuditStore};
-pub use driver::measure::Measured;
-pub use handle::{Decision, Grant, Handle, NotReady, SubmitError};
+pub use handle::{Handle, NotReady, SubmitError};
 pub use last_words::halt;
 pub use members::{MemberView, Progress};
 pub use metrics::{ClusterMetrics, Latency, LatencyCounts, Moment, Moments, Stage, Stages, bound};
 pub use node::{Node, NodeConfig, StartError};
+pub use signonce_driver::decision::{Decision, Grant};
+pub use signonce_driver::measure::Measured;
 pub use spool::StateCapture;
 pub use store::StoreError;
 pub use transport::tls::{LivePeerTls, PeerTls, TlsError, dns_names, node_name};

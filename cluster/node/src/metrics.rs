@@ -8,7 +8,6 @@ pub use latency::{Latency, LatencyCounts, bound};
 pub use moments::{Moment, Moments};
 pub use stage::{Stage, Stages};
 
-use crate::driver::measure::Measured;
 use crate::places::PlaceCounts;
 use crate::unfinished::Unfinished;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -19,6 +18,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use signonce_core::replica::{NotMember, ReplicaStatus, Role};
 use signonce_core::{State, Table, TableSize};
+use signonce_driver::measure::Measured;
 use signonce_protocol::NodeId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +82,7 @@ pub struct ClusterMetrics {
 }
 
 /// A peer as the leader hears it.
-pub(crate) struct PeerHeard {
+pub(crate) struct HeardPeer {
     pub node: NodeId,
     pub lately: bool,
     pub round_trip: Option<Duration>,
@@ -181,7 +181,7 @@ impl ClusterMetrics {
     }
 
     /// What is looked at once a tick only.
-    pub(crate) fn observe_peers(&self, status: &ReplicaStatus, peers: &[PeerHeard]) {
+    pub(crate) fn observe_peers(&self, status: &ReplicaStatus, peers: &[HeardPeer]) {
         set(&self.log_bytes, status.log_bytes);
         set(&self.voters, status.voters.len() as u64);
         let state = match &status.not_member {
@@ -206,7 +206,7 @@ impl ClusterMetrics {
             let lag = self.lag.get_or_create_owned(&PeerLabel { peer: follower.node.0 });
             set(&lag, status.last.0.saturating_sub(follower.matched.0));
         }
-        for PeerHeard { node, round_trip, .. } in peers {
+        for HeardPeer { node, round_trip, .. } in peers {
             let Some(round_trip) = round_trip else { continue };
             self.round_trip.get_or_create_owned(&PeerLabel { peer: node.0 }).set(round_trip.as_secs_f64());
         }

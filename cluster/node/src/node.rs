@@ -2,15 +2,17 @@
 
 use crate::audit::AuditStore;
 use crate::clock::unix_ms;
-use crate::driver::{Driver, Event, Inbox, Published};
+use crate::driver::{Consensus, Published};
 use crate::handle::{Handle, Shared};
 use crate::identity;
+use crate::inbox::{Inbox, Input};
 use crate::metrics::ClusterMetrics;
 use crate::store::{Store, StoreError};
 use crate::transport::tls::{LivePeerTls, PeerTls, TlsError};
 use crate::transport::{Local, Peer, Transport};
 use signonce_core::replica::disk::HighWater;
 use signonce_core::replica::{OpenError, Replica, ReplicaConfig};
+use signonce_driver::{DriverConfig, ELECTION_TICKS, HEARTBEAT_TICKS};
 use signonce_protocol::NodeId;
 use slog::Drain;
 use std::net::SocketAddr;
@@ -21,11 +23,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-/// Ticks without a leader before an election; see [`NodeConfig::tick`].
-const ELECTION_TICKS: usize = 12;
-/// Ticks between heartbeats.
-const HEARTBEAT_TICKS: usize = 2;
 
 /// What a node needs to start.
 pub struct NodeConfig {
@@ -162,7 +159,7 @@ impl Node {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let listener = listen(config.listen, runtime.handle())
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let (inbox, events) = Inbox::new();
+        let (inbox, inputs) = Inbox::new();
         let metrics = Arc::new(ClusterMetrics::default());
         let local = Local {
             cluster: identity.cluster,
@@ -196,22 +193,24 @@ impl Node {
             metrics: Arc::clone(&metrics),
             audit,
         }));
-        let driver = Driver {
-            node: identity.node,
-            boot: opened.life.boot,
-            tick: config.tick,
-            slot_tolerance: config.slot_tolerance,
-            state: replica.state(),
+        let consensus = Consensus {
             replica,
+            config: DriverConfig {
+                boot: opened.life.boot,
+                tick: config.tick,
+                slot_tolerance: config.slot_tolerance,
+            },
             store,
+            high_water: opened.high_water,
             transport,
-            events,
+            inbox,
+            inputs,
             published: Published { status: status_sender, applied: applied_sender },
             metrics,
         };
         let driver = std::thread::Builder::new()
             .name("consensus".into())
-            .spawn(move || drive(runtime, driver.run(inbox, opened.high_water)))
+            .spawn(move || drive(runtime, consensus.run()))
             .map_err(StartError::Thread)?;
         tracing::info!(node = %identity.node, cluster = %identity.cluster, time_ms = unix_ms(), "node started");
         Ok(Self { handle, driver, tasks, peer_tls })
@@ -240,7 +239,7 @@ impl Node {
     /// Stops the driver and closes the store. Hand over leadership first.
     pub async fn stop(mut self) {
         self.announce_stop();
-        self.handle.0.inbox.push(Event::Stop);
+        self.handle.0.inbox.push(Input::Stop);
         let joined = tokio::task::spawn_blocking(move || self.driver.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             crate::driver::die(&"the consensus thread panicked");

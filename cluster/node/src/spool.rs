@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// Bytes of records that travel, and are written, together. A single record may be longer.
 const PART_BYTES: usize = 256 << 10;
@@ -63,7 +62,6 @@ pub(crate) type Parts = tokio::sync::mpsc::Receiver<Travelling>;
 /// The state's records as they were at one moment, held in the store by a thread.
 pub(crate) struct Capture {
     index: u64,
-    asked_at: Instant,
     busy: Arc<AtomicBool>,
     requests: Option<mpsc::Sender<tokio::sync::mpsc::Sender<Travelling>>>,
     thread: Option<JoinHandle<()>>,
@@ -90,7 +88,7 @@ impl Capture {
             die(&"the snapshot thread panicked");
         }
         let (requests, thread) = (Some(requests), Some(thread));
-        Self { index, asked_at: Instant::now(), busy, requests, thread }
+        Self { index, busy, requests, thread }
     }
 
     /// The index of the snapshot that these are the records of.
@@ -101,18 +99,12 @@ impl Capture {
     /// The records, part by part, for one peer. A second peer's wait until the first has its own.
     pub(crate) fn stream(&mut self) -> Parts {
         let (sender, parts) = tokio::sync::mpsc::channel(PARTS_AHEAD);
-        self.asked_at = Instant::now();
         self.busy.store(true, Ordering::Release);
         if let Some(requests) = &self.requests {
             // If the thread is gone the parts end at once, and the peer hears of no end.
             let _ = requests.send(sender);
         }
         parts
-    }
-
-    /// Since when nobody has wanted them.
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
-        (!self.busy.load(Ordering::Acquire)).then_some(self.asked_at)
     }
 }
 

@@ -6,7 +6,9 @@ use common::*;
 use signonce_cluster::{Handle, Peer, StoreError, identity};
 use signonce_core::replica::fence::{HelloRefusal, Quarantine};
 use signonce_core::replica::{MemberHazard, NotMember};
-use signonce_core::{Change, ChangeDone, ChangeError, JoinToken, Member, MemberRole, Refusal, Verdict};
+use signonce_core::{
+    Change, ChangeDone, ChangeError, JoinToken, Member, MemberError, MemberRole, Refusal, Verdict,
+};
 use signonce_protocol::NodeId;
 use std::fs;
 use std::net::TcpListener;
@@ -62,7 +64,10 @@ async fn once_safe(handle: &Handle, wanted: Change) {
         loop {
             match change(handle, wanted.clone()).await {
                 Ok(_) => return,
-                Err(ChangeError::MemberHazard { .. } | ChangeError::MemberChangeUnderWay { .. }) => {
+                Err(
+                    ChangeError::Member(MemberError::MemberHazard { .. })
+                    | ChangeError::Member(MemberError::MemberChangeUnderWay { .. }),
+                ) => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(other) => panic!("{wanted:?}: {other}"),
@@ -139,7 +144,7 @@ async fn a_dead_node_is_replaced_and_is_refused_when_it_comes_back() {
     let handle = cluster.handle(alive[0]);
     let removal = Change::RemoveMember { node: NodeId(dead) };
     let early = change(&handle, removal.clone()).await.unwrap_err();
-    assert!(matches!(early, ChangeError::TooFewVoters { left: 2, .. }), "{early}");
+    assert!(matches!(early, ChangeError::Member(MemberError::TooFewVoters { left: 2, .. })), "{early}");
     once_safe(&handle, Change::PromoteMember { node: NodeId(node) }).await;
     voters(&cluster, alive[0], &[1, 2, 3, node]).await;
     once_safe(&handle, removal).await;
@@ -191,7 +196,7 @@ async fn a_learner_that_is_down_is_not_promoted_and_a_voter_that_is_needed_not_r
             )
             .await
             {
-                Err(ChangeError::MemberChangeUnderWay { node: learner, .. }) => {
+                Err(ChangeError::Member(MemberError::MemberChangeUnderWay { node: learner, .. })) => {
                     assert_eq!(learner, NodeId(node))
                 }
                 other => panic!("one at a time: {other:?}"),
@@ -212,7 +217,13 @@ async fn a_learner_that_is_down_is_not_promoted_and_a_voter_that_is_needed_not_r
         }
     };
     let refused = tokio::time::timeout(PATIENCE, refused).await.unwrap();
-    assert_eq!(refused, ChangeError::MemberHazard { node: NodeId(node), hazard: MemberHazard::NotActive });
+    assert_eq!(
+        refused,
+        ChangeError::Member(MemberError::MemberHazard {
+            node: NodeId(node),
+            hazard: MemberHazard::NotActive
+        })
+    );
     cluster.start(node).await;
     cluster.wait_ready(&[node]).await;
     once_safe(&handle, promote).await;

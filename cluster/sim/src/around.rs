@@ -6,12 +6,14 @@ use crate::judge::Judge;
 use crate::mutation::Mutation;
 use crate::setup::{MS, Micros, Options, Setup, chance, run_rng};
 use crate::signer::Signer;
+use crate::work;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use signonce_core::replica::disk::HighWater;
 use signonce_core::replica::fence::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
-use signonce_core::{Change, Claim, ClaimRequest, RequestId};
+use signonce_core::{Change, Claim};
+use signonce_driver::frame::Frame;
 use signonce_protocol::NodeId;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,10 +21,10 @@ use std::collections::BinaryHeap;
 /// Something that happens at a moment.
 #[derive(Debug)]
 pub enum Event {
-    /// A process's timer.
-    Tick(Proc),
+    /// A process's alarm rings.
+    Wake(Proc),
     /// A process gets to its work.
-    Pump(Proc),
+    Work(Proc),
     /// A process looks at its streams.
     Dial(Proc),
     /// A process's fsync is done.
@@ -35,6 +37,8 @@ pub enum Event {
         upto: u64,
         /// For the high-water file.
         mark: HighWater,
+        /// How long it took.
+        took: Micros,
     },
     /// A frame arrives.
     Arrive(Box<Envelope>),
@@ -107,41 +111,29 @@ pub struct Envelope {
     /// Which of the sender's streams, in the order they began; `None` outside of them.
     pub stream: Option<u64>,
     /// What is said.
-    pub frame: Frame,
+    pub said: Said,
 }
 
-/// What nodes say to each other, as in `cluster/node`.
+/// A stream to a peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// The process at the other end.
+    pub boot: u64,
+    /// Counts the process's own streams.
+    pub number: u64,
+}
+
+/// What nodes say to each other.
 #[derive(Clone, Debug)]
-pub enum Frame {
-    /// A raft message.
+pub enum Said {
+    /// A raft message: in production a frame too, here mostly not turned into bytes.
     Raft(PeerMessage),
     /// The first word on a stream.
     Hello(Hello),
     /// Its answer.
     HelloReply(HelloReply),
-    /// Requests for the leader.
-    Forward(Vec<Request>),
-    /// Requests that were not proposed.
-    Declined(Vec<RequestId>),
-}
-
-/// A request for the log.
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// A claim.
-    Claim(ClaimRequest),
-    /// A change.
-    Change(RequestId, Change),
-}
-
-impl Request {
-    /// Its id.
-    pub fn id(&self) -> RequestId {
-        match self {
-            Self::Claim(claim) => claim.request,
-            Self::Change(id, _) => *id,
-        }
-    }
+    /// Anything else.
+    Frame(Frame),
 }
 
 /// What somebody wants, and how hard he tries.
@@ -186,6 +178,8 @@ pub struct Figures {
     pub repeated: u64,
     /// Refusals.
     pub refused: u64,
+    /// Requests for a slot that was not now.
+    pub late: u64,
     /// Answers that never came.
     pub unknown: u64,
     /// Ends of processes.
@@ -210,6 +204,7 @@ impl std::ops::AddAssign for Figures {
             released,
             repeated,
             refused,
+            late,
             unknown,
             crashes,
             snapshots,
@@ -223,6 +218,7 @@ impl std::ops::AddAssign for Figures {
         self.released += released;
         self.repeated += repeated;
         self.refused += refused;
+        self.late += late;
         self.unknown += unknown;
         self.crashes += crashes;
         self.snapshots += snapshots;
@@ -268,6 +264,8 @@ pub struct Around {
     pub now: Micros,
     /// No faults at the moment.
     pub calm: bool,
+    /// When the chains' slots begin.
+    pub slots_begin: Micros,
     /// The judge.
     pub judge: Judge,
     /// Who signs.
@@ -294,6 +292,7 @@ impl Around {
             rng: run_rng(options.seed),
             now: 0,
             calm: true,
+            slots_begin: 0,
             judge: Judge::default(),
             signer,
             tasks: Vec::new(),
@@ -333,6 +332,11 @@ impl Around {
         self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 
+    /// The true time, as chains count their slots.
+    pub fn unix_ms(&self) -> u64 {
+        work::unix_ms(self.now.saturating_sub(self.slots_begin))
+    }
+
     /// The members the cluster forms from.
     pub fn initial(&self) -> Vec<NodeId> {
         (1..=self.options.nodes as u64).map(NodeId).collect()
@@ -368,7 +372,7 @@ impl Around {
     /// Puts a frame on its way, or loses it.
     pub fn send(&mut self, envelope: Envelope) {
         let Setup { lost, doubled, late, late_by, delay, .. } = self.setup;
-        let snapshot = matches!(&envelope.frame, Frame::Raft(message) if message.is_snapshot());
+        let snapshot = matches!(&envelope.said, Said::Raft(message) if message.is_snapshot());
         if !self.calm && chance(&mut self.rng, lost) {
             return self.lost(&envelope);
         }
@@ -388,7 +392,7 @@ impl Around {
 
     /// A frame does not arrive. Only of a snapshot does its sender ever hear.
     pub fn lost(&mut self, envelope: &Envelope) {
-        if matches!(&envelope.frame, Frame::Raft(message) if message.is_snapshot()) {
+        if matches!(&envelope.said, Said::Raft(message) if message.is_snapshot()) {
             let (proc, peer) = (envelope.from, envelope.to);
             self.schedule(500 * MS, Event::SnapshotSent { proc, peer, arrived: false });
         }

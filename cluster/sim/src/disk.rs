@@ -108,12 +108,11 @@ impl Disk {
     }
 
     /// A start: writes the next incarnation into the store and into the file beside it, durably.
-    pub fn begin_life(&mut self) {
+    pub fn begin_life(&mut self, incarnation: u64) {
         let before =
             Before { durable: self.durable, incarnation: self.incarnation_inside, ..Before::default() };
         self.remember(before);
-        self.incarnation_inside += 1;
-        self.incarnation_beside = self.incarnation_inside;
+        (self.incarnation_inside, self.incarnation_beside) = (incarnation, incarnation);
     }
 
     fn remember(&mut self, before: Before) {
@@ -277,13 +276,7 @@ impl Disk {
 
     /// Writes the high-water file, which only ever rises.
     pub fn mark(&mut self, mark: HighWater) {
-        let mut next = self.high_water.unwrap_or(mark);
-        next.promise.raise(&mark.promise);
-        if mark.applied.index > next.applied.index {
-            next.applied = mark.applied;
-        }
-        next.sequence = self.high_water.map_or(0, |m| m.sequence) + 1;
-        self.high_water = Some(next);
+        self.high_water = Some(HighWater::after(self.high_water, mark));
         self.marked = self.marked.max(self.known_durable());
     }
 

@@ -88,6 +88,19 @@ impl Judge {
         self.asked.insert(request, asked);
     }
 
+    /// A leader whose clock says this has put requests into its log.
+    pub fn proposed(&self, requests: &[RequestId], unix_ms: u64, tolerance: u64) {
+        for request in requests {
+            let Some(Asked::Claim(claim)) = self.asked.get(request) else { continue };
+            let Some(slot) = claim.duty.slot() else { continue };
+            let now = crate::work::slot_at(unix_ms);
+            assert!(
+                slot.0.abs_diff(now) <= tolerance,
+                "proposed, but by the leader's clock slot {now} is now: {claim:?}"
+            );
+        }
+    }
+
     /// A node has applied entries with these outcomes.
     pub fn decided(&mut self, decided: &[Decided]) {
         for entry in decided.chunk_by(|a, b| a.at == b.at) {

@@ -178,7 +178,7 @@ fn seeds(args: &Args, kind: &Options, budget: Option<Duration>) -> bool {
     let (took, virtual_s) = (started.elapsed(), figures.virtual_us / 1_000_000);
     println!(
         "{}: {count} seeds from {} in {:.1} s ({:.0} a minute on {} thread(s), {:.0} times real time): {} events, \
-         {} requests, {} released ({} again), {} refused, {} unanswered, {} crashes, {} snapshots, {} promoted, {} removed, {} halted",
+         {} requests, {} released ({} again), {} refused, {} late, {} unanswered, {} crashes, {} snapshots, {} promoted, {} removed, {} halted",
         name(kind),
         args.from,
         took.as_secs_f64(),
@@ -190,6 +190,7 @@ fn seeds(args: &Args, kind: &Options, budget: Option<Duration>) -> bool {
         figures.released,
         figures.repeated,
         figures.refused,
+        figures.late,
         figures.unknown,
         figures.crashes,
         figures.snapshots,

@@ -116,7 +116,7 @@ impl World {
             Standing::Invited { token } | Standing::Joined { token } => token == hash,
             Standing::Removed => false,
         };
-        let state = self.furthest()?.process.as_ref()?.replica.state();
+        let state = self.furthest()?.process.as_ref()?.replica().state();
         let state = state.read().expect("apply does not panic");
         state.registry().memberships().find(has_it).cloned()
     }

@@ -1,7 +1,7 @@
 //! The faults that no cluster survives: each takes one guard away, and the simulator must notice.
 //!
-//! Faults of the driver live in this crate; those inside the replica and the ledger are compiled into the core by
-//! this workspace's build alone (`signonce_core::mutation`).
+//! Most are compiled into the product's own code by this workspace's build alone (`signonce_core::mutation`): the ledger,
+//! the replica and the driver. Here are those of what is made up: disks, and signers.
 
 use clap::ValueEnum;
 use signonce_core::mutation::Mutation as InCore;
@@ -59,6 +59,8 @@ pub enum Mutation {
     DamageUnnoticed,
     /// Batches, and the file beside the store, tell of what was written, not of what was durable.
     RowsAhead,
+    /// The leader does not look at its clock before it proposes.
+    LeaderReadsNoClock,
 }
 
 impl Mutation {
@@ -76,7 +78,20 @@ impl Mutation {
             Self::OldLivesCount => Some(InCore::OldLivesCount),
             Self::StepsForgotten => Some(InCore::StepsForgotten),
             Self::MarkAhead => Some(InCore::MarkAhead),
-            _ => None,
+            Self::AckBeforeSync => Some(InCore::AckBeforeSync),
+            Self::ReleaseBeforeCommit => Some(InCore::ReleaseBeforeCommit),
+            Self::DecideThenRecord => Some(InCore::DecideThenRecord),
+            Self::LeaderReadsNoClock => Some(InCore::LeaderReadsNoClock),
+            Self::ReusedNodeId => Some(InCore::LivesAlike),
+            Self::WipedNode | Self::LostSyncedTail | Self::DiskRollback | Self::DamageUnnoticed => {
+                Some(InCore::MemoryUnasked)
+            }
+            Self::TornBatch
+            | Self::RandomNonces
+            | Self::SetIdIgnored
+            | Self::HoleRefused
+            | Self::HolePassedOver
+            | Self::RowsAhead => None,
         }
     }
 

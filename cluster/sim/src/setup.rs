@@ -10,7 +10,7 @@ use crate::work::{self, Kind, Wish};
 use clap::ValueEnum;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use signonce_core::Change;
+use signonce_core::{Change, MAX_SLOT_TOLERANCE};
 
 /// Virtual time, in microseconds.
 pub type Micros = u64;
@@ -73,7 +73,7 @@ pub struct Setup {
     pub ticks: Vec<Micros>,
     /// Inputs after which a node does not act at once, of a thousand.
     pub lazy: u32,
-    /// Idle followers sync on the driver's thread.
+    /// Nodes sync on the driver's thread where the driver may wait.
     pub sync_here: bool,
     /// Log bytes before compaction.
     pub log_bytes_max: usize,
@@ -81,6 +81,10 @@ pub struct Setup {
     pub keys: Vec<Kind>,
     /// Whether the BEEFY shield is up.
     pub shield: bool,
+    /// How many slots a block's slot may be from a node's clock.
+    pub slot_tolerance: u64,
+    /// A machine whose clock is wrong, and by how much.
+    pub skewed: Option<(usize, i64)>,
 }
 
 /// A fault, or something people and validators do.
@@ -216,6 +220,11 @@ impl Setup {
         self.ticks.get(machine).copied().unwrap_or(TICK)
     }
 
+    /// How far a machine's clock is ahead.
+    pub fn skew_ms(&self, machine: usize) -> i64 {
+        self.skewed.filter(|(skewed, _)| *skewed == machine).map_or(0, |(_, by)| by)
+    }
+
     /// Draws the strengths of a run.
     pub fn draw(options: &Options) -> Self {
         let rng = &mut rng(options.seed, 0);
@@ -234,6 +243,11 @@ impl Setup {
             log_bytes_max: if full { pick(rng, &[3 << 10, 6 << 10, 16 << 10, 8 << 20]) } else { 8 << 20 },
             keys: work::draw_keys(rng),
             shield: rng.random(),
+            slot_tolerance: pick(rng, &[3, 10, MAX_SLOT_TOLERANCE]),
+            skewed: chance(rng, 300).then(|| {
+                let machine = rng.random_range(0..options.nodes);
+                (machine, pick(rng, &[-60_000, -3_000, -400, 400, 3_000, 60_000]))
+            }),
         }
     }
 

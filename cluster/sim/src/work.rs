@@ -12,8 +12,20 @@ use signonce_protocol::{
 };
 use std::sync::LazyLock;
 
-/// How often the chain comes to a new duty.
+/// How often the chain comes to a new duty. Slots last as long.
 const STEP: Micros = 250 * MS;
+/// The first slot.
+const FIRST_SLOT: u64 = 1_000;
+
+/// The time at a moment of the schedule, by an honest clock.
+pub fn unix_ms(at: Micros) -> u64 {
+    (FIRST_SLOT * STEP + at) / MS
+}
+
+/// The slot at that time.
+pub fn slot_at(unix_ms: u64) -> u64 {
+    unix_ms / (STEP / MS)
+}
 
 /// The kinds of claimed work. One key of each; all but the two for AURA sign for one chain and belong to one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +89,7 @@ impl Kind {
     fn floors(self, n: u64) -> Floors {
         let none = Floors::default();
         match self {
-            Self::Babe | Self::Aura | Self::Collator => Floors { slot: Some(Slot(1_000 + n)), ..none },
+            Self::Babe | Self::Aura | Self::Collator => Floors { slot: Some(Slot(FIRST_SLOT + n)), ..none },
             Self::Grandpa => {
                 Floors { grandpa: Some((SetId(1 + n / SET_STEPS), Round(1 + n % SET_STEPS))), ..none }
             }
@@ -89,11 +101,11 @@ impl Kind {
     /// A duty at step `n`, with one of the things that can be said there.
     fn duty(self, n: u64, variant: u8, rng: &mut ChaCha8Rng) -> Duty {
         match self {
-            Self::Babe => Duty::BabeBlock { slot: Slot(1_000 + n) },
-            Self::Aura => Duty::AuraBlock { slot: Slot(1_000 + n), collation: None },
+            Self::Babe => Duty::BabeBlock { slot: Slot(FIRST_SLOT + n) },
+            Self::Aura => Duty::AuraBlock { slot: Slot(FIRST_SLOT + n), collation: None },
             Self::Collator => {
                 let parent = (BlockNumber(n), Hash([rng.random_range(0..3); 32]));
-                Duty::AuraBlock { slot: Slot(1_000 + n), collation: Some(parent) }
+                Duty::AuraBlock { slot: Slot(FIRST_SLOT + n), collation: Some(parent) }
             }
             Self::Grandpa => Duty::GrandpaVote {
                 set_id: SetId(1 + n / SET_STEPS),
@@ -245,7 +257,7 @@ pub fn provision(keys: &[Kind], shield: bool) -> Vec<Change> {
         let (genesis, name, format) = kind.chain();
         if !chains.contains(&genesis) {
             chains.push(genesis);
-            let chain = Chain { genesis, name: name.into(), format, slot_duration_ms: 6_000, limits };
+            let chain = Chain { genesis, name: name.into(), format, slot_duration_ms: STEP / MS, limits };
             changes.push(Change::AddChain(chain));
         }
         let SimKey { id, scheme, .. } = *kind.key();

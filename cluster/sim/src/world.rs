@@ -2,8 +2,9 @@
 
 use crate::around::{Around, Death, Envelope, Event, Task, Want};
 use crate::disk::{Disk, Loss};
+use crate::machine::Machine;
 use crate::members::Administrator;
-use crate::node::Machine;
+use crate::process::Process;
 use crate::setup::{MS, Micros, Op, Options, Profile, SEATS, SECOND, Setup};
 use crate::work;
 use rand::RngExt;
@@ -71,6 +72,7 @@ impl World {
         let mut changes = work::provision(&self.around.setup.keys.clone(), self.around.setup.shield);
         if self.around.options.profile != Profile::Basic {
             changes.push(Change::RaiseFeatureLevel { level: signonce_core::FEATURE_LEVEL });
+            changes.push(Change::WidenTolerance { slots: self.around.setup.slot_tolerance });
         }
         for change in changes {
             self.around.say(|| format!("an administrator: {change:?}"));
@@ -89,6 +91,7 @@ impl World {
     pub fn chaos(&mut self) {
         self.around.say(|| "faults begin".into());
         self.around.calm = false;
+        self.around.slots_begin = self.around.now;
         for (i, (at, _)) in self.schedule.iter().enumerate() {
             self.around.schedule(*at, Event::Op(i));
         }
@@ -109,7 +112,7 @@ impl World {
     /// An operator clears the machine of a node that was removed as soon as a member says that it is gone, as
     /// `members remove` does.
     fn clear_machines(&mut self) {
-        let status = |machine: &Machine| machine.process.as_ref().map(|process| process.replica.status());
+        let status = |machine: &Machine| machine.process.as_ref().map(|process| process.replica().status());
         let says_so = |machine: &Machine, gone: NodeId| {
             let status = status(machine).filter(|status| status.not_member.is_none());
             status.is_some_and(|s| {
@@ -142,8 +145,8 @@ impl World {
             Event::Members(which) => self.look_after_members(which),
             Event::Request { task, machine } => self.deliver_request(task, machine),
             Event::Arrive(envelope) => self.deliver(envelope),
-            Event::Tick(proc)
-            | Event::Pump(proc)
+            Event::Wake(proc)
+            | Event::Work(proc)
             | Event::Dial(proc)
             | Event::Synced { proc, .. }
             | Event::SnapshotSent { proc, .. }
@@ -282,10 +285,9 @@ impl World {
     fn transfer(&mut self, to: Option<usize>) {
         let to = to.map(|machine| self.machines[machine].id);
         for machine in &mut self.machines {
-            if let Some(process) = &mut machine.process
-                && process.replica.status().role == Role::Leader
-            {
-                process.replica.transfer_leadership(to);
+            let leads = |process: &Process| process.replica().status().role == Role::Leader;
+            if machine.process.as_ref().is_some_and(leads) {
+                machine.transfer(to, &mut self.around);
             }
         }
     }
@@ -392,14 +394,14 @@ impl World {
 
     /// The machine that has applied most.
     pub fn furthest(&self) -> Option<&Machine> {
-        let applied = |machine: &&Machine| machine.process.as_ref().map(|p| p.replica.status().applied);
+        let applied = |machine: &&Machine| machine.process.as_ref().map(|p| p.replica().status().applied);
         self.machines.iter().filter(|machine| machine.process.is_some()).max_by_key(applied)
     }
 
     /// The newest configuration that anybody knows to be committed. Who knows it need not have applied it: after a
     /// power cut its fence asks by it all the same.
     fn roll(&self) -> Option<Roll> {
-        let rolls = self.machines.iter().filter_map(|m| Some(m.process.as_ref()?.replica.our_hello().roll));
+        let rolls = self.machines.iter().filter_map(|m| Some(m.process.as_ref()?.replica().our_hello().roll));
         rolls.max_by_key(|roll| roll.at)
     }
 
@@ -440,7 +442,7 @@ impl World {
         let settled: Vec<_> = self
             .honest()
             .filter_map(|machine| {
-                let status = machine.process.as_ref()?.replica.status();
+                let status = machine.process.as_ref()?.replica().status();
                 let settled =
                     status.not_member.is_none() && status.leader.is_some() && status.applied == status.last;
                 let position = (status.leader, status.term, status.applied, status.state_hash);
@@ -457,7 +459,7 @@ impl World {
         let position = |machine: &Machine| match &machine.process {
             None => format!("machine {}: down ({:?})", machine.number, machine.halted),
             Some(process) => {
-                let s = process.replica.status();
+                let s = process.replica().status();
                 format!(
                     "machine {}: {:?} of {:?} in {}, last {} committed {} applied {} {:?}",
                     machine.number, s.role, s.leader, s.term, s.last, s.committed, s.applied, s.not_member
@@ -498,10 +500,10 @@ impl World {
         let honest: Vec<usize> = self.honest().map(|machine| machine.number).collect();
         for machine in honest.into_iter().map(|number| &self.machines[number]) {
             let Some(process) = &machine.process else { continue };
-            let status = process.replica.status();
+            let status = process.replica().status();
             let knows_all = status.applied.0 == self.around.judge.highest();
             if knows_all || (heal && self.around.options.profile != Profile::Storage) {
-                let state = process.replica.state();
+                let state = process.replica().state();
                 let state = state.read().expect("apply does not panic");
                 self.around.judge.remembers(&state, machine.number);
             }

@@ -30,7 +30,7 @@ fn formed(nodes: usize, seed: u64) -> World {
 }
 
 fn leader(world: &World) -> usize {
-    let leads = |process: &signonce_sim::node::Process| process.replica.status().role == Role::Leader;
+    let leads = |process: &signonce_sim::process::Process| process.replica().status().role == Role::Leader;
     let machine = world.machines.iter().find(|machine| machine.process.as_ref().is_some_and(leads));
     machine.expect("a healthy cluster has a leader").number
 }
@@ -253,7 +253,7 @@ fn a_leader_that_commits_its_own_removal_falls_silent_and_the_others_go_on() {
         world.op(&Op::SlowDisk { node: leaves, lasts: 3 * SECOND });
         let leads = |world: &World| {
             let process = world.machines[leaves].process.as_ref();
-            process.is_some_and(|process| process.replica.status().role == Role::Leader)
+            process.is_some_and(|process| process.replica().status().role == Role::Leader)
         };
         let mut seen = false;
         for _ in 0..3_000 {

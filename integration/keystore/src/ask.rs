@@ -208,8 +208,8 @@ pub(crate) fn vote_place(bytes: &[u8]) -> Option<Place> {
 
 /// Magic first; only what has none can be a bitfield.
 fn para_kind(bytes: &[u8]) -> Option<PayloadKind> {
-    let magic = bytes.first_chunk::<4>();
-    let by_magic = PayloadKind::ALL.into_iter().find(|kind| kind.magic().is_some_and(|m| magic == Some(&m)));
+    let has = |magic: &str| bytes.starts_with(magic.as_bytes());
+    let by_magic = PayloadKind::ALL.into_iter().find(|kind| kind.magic().is_some_and(has));
     by_magic.or_else(|| is_bitfield(bytes).then_some(PayloadKind::Bitfield))
 }
 

@@ -3,10 +3,28 @@
 use crate::{DutyClass, HexBytes, KeyType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
+use strum::{EnumCount as _, VariantArray as _};
 
 /// What the bytes of a payload claim to be. The name is the tag of the JSON union.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+    strum::EnumCount,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "camelCase")]
 #[serde(rename_all = "camelCase")]
 pub enum PayloadKind {
     /// An unsealed header with a BABE pre-runtime digest.
@@ -49,37 +67,11 @@ pub(crate) enum SigningForm {
 
 impl PayloadKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
-        Self::BabeHeader,
-        Self::AuraHeader,
-        Self::GrandpaVote,
-        Self::BeefyCommitment,
-        Self::Statement,
-        Self::Approval,
-        Self::Dispute,
-        Self::Bitfield,
-        Self::PvfCheck,
-        Self::AuthorityRecord,
-        Self::Heartbeat,
-        Self::OwnershipProof,
-    ];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
 
     /// The tag in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BabeHeader => "babeHeader",
-            Self::AuraHeader => "auraHeader",
-            Self::GrandpaVote => "grandpaVote",
-            Self::BeefyCommitment => "beefyCommitment",
-            Self::Statement => "statement",
-            Self::Approval => "approval",
-            Self::Dispute => "dispute",
-            Self::Bitfield => "bitfield",
-            Self::PvfCheck => "pvfCheck",
-            Self::AuthorityRecord => "authorityRecord",
-            Self::Heartbeat => "heartbeat",
-            Self::OwnershipProof => "ownershipProof",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The class of duty the kind belongs to; rights are granted by it.
@@ -103,14 +95,14 @@ impl PayloadKind {
         self.class().key_types()
     }
 
-    /// The four bytes every payload of the kind starts with, if it has such.
-    pub const fn magic(self) -> Option<[u8; 4]> {
+    /// The four characters every payload of the kind starts with, if it has such.
+    pub const fn magic(self) -> Option<&'static str> {
         match self {
-            Self::Statement => Some(*b"BKNG"),
-            Self::Approval => Some(*b"APPR"),
-            Self::Dispute => Some(*b"DISP"),
-            Self::PvfCheck => Some(*b"VCPC"),
-            Self::OwnershipProof => Some(*b"POP_"),
+            Self::Statement => Some("BKNG"),
+            Self::Approval => Some("APPR"),
+            Self::Dispute => Some("DISP"),
+            Self::PvfCheck => Some("VCPC"),
+            Self::OwnershipProof => Some("POP_"),
             Self::BabeHeader
             | Self::AuraHeader
             | Self::GrandpaVote
@@ -153,12 +145,6 @@ impl PayloadKind {
             | Self::Heartbeat
             | Self::OwnershipProof => SigningForm::Verbatim,
         }
-    }
-}
-
-impl fmt::Display for PayloadKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

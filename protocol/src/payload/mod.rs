@@ -143,27 +143,21 @@ impl Content {
 /// Magic first: bytes that start with a magic are of that kind or of none. Headers and commitments are exempt, as
 /// their bytes are never signed themselves (and a parent hash may start with anything).
 fn check_magic(kind: PayloadKind, bytes: &[u8]) -> Result<(), PayloadError> {
-    let got = bytes.first_chunk::<4>();
+    let starts = |magic: &str| bytes.starts_with(magic.as_bytes());
     match kind.magic() {
-        Some(expected) if got == Some(&expected) => return Ok(()),
+        Some(expected) if starts(expected) => return Ok(()),
         Some(_) => {}
         None if kind.signing_form() != SigningForm::Verbatim => return Ok(()),
         None => {}
     }
-    let found = PayloadKind::ALL.into_iter().find(|k| k.magic().is_some_and(|magic| got == Some(&magic)));
+    let found = PayloadKind::ALL.into_iter().find(|k| k.magic().is_some_and(starts));
     match (found, kind.magic()) {
         (Some(found), _) => Err(PayloadError::OtherIntent { kind, found }),
         (None, None) => Ok(()),
         (None, Some(expected)) => Err(PayloadError::WrongMagic {
             kind,
             got: bytes[..bytes.len().min(4)].escape_ascii().to_string(),
-            expected: match &expected {
-                b"BKNG" => "BKNG",
-                b"APPR" => "APPR",
-                b"DISP" => "DISP",
-                b"VCPC" => "VCPC",
-                _ => "POP_",
-            },
+            expected,
         }),
     }
 }

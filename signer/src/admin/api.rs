@@ -23,6 +23,7 @@
 
 use super::documents::DocumentInfo;
 use crate::activity::ClientActivity;
+use crate::hint;
 use crate::overview::Overview;
 use crate::server::reload::TlsStatus;
 use crate::upkeep::feature::HeldBackBy;
@@ -494,7 +495,7 @@ impl std::error::Error for AdminError {}
 
 impl From<ChangeError> for AdminError {
     fn from(change: ChangeError) -> Self {
-        let mut error = Self::new(AdminErrorCode::Refused, change.to_string());
+        let mut error = Self::new(AdminErrorCode::Refused, hint::told(&change));
         error.data.change = Some(change);
         error
     }

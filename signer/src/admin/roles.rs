@@ -1,15 +1,12 @@
 //! Who may call which admin method: one table, asked at the head of every method.
 //!
-//! What a [`Change`](signonce_core::Change) takes stands in `signonce_core::roles` and is judged by the state machine
+//! What a [`Change`](signonce_core::Change) takes stands in [`ChangeKind`](signonce_core::ChangeKind) and is judged by the state machine
 //! once more.
 
-use super::api::{AdminError, AdminErrorCode};
+use super::api::{AdminError, AdminErrorCode, AdminErrorData};
 use crate::server::http::Caller;
 use http::Extensions;
-use signonce_core::{
-    Role, State, is_name,
-    roles::{LOCAL_ACTOR, admin_actor},
-};
+use signonce_core::{ChangeError, LOCAL_ACTOR, Role, State, admin_actor, is_name};
 
 macro_rules! methods {
     ($($variant:ident = $name:literal, $role:ident;)*) => {
@@ -69,9 +66,11 @@ pub fn authorize(state: &State, extensions: &Extensions, method: Method) -> Resu
 /// `forbidden`, with the role it has and the one it takes, or why its certificate is not the officer's.
 pub fn require(state: &State, actor: &str, needed: Role, what: &str) -> Result<(), AdminError> {
     let role = state.registry().role_of(actor).map_err(|why| {
-        let mut error = AdminError::new(AdminErrorCode::Forbidden, why.to_string());
-        error.data.change = Some(why);
-        error
+        let refused = AdminError::from(ChangeError::from(why));
+        AdminError {
+            data: Box::new(AdminErrorData { code: AdminErrorCode::Forbidden, ..*refused.data }),
+            ..refused
+        }
     })?;
     if role >= Some(needed) {
         return Ok(());
@@ -113,7 +112,7 @@ fn actor(state: &State, extensions: &Extensions) -> Result<String, AdminError> {
 mod tests {
     use super::*;
     use crate::server::tls::{Fingerprint, PeerIdentity};
-    use signonce_core::{Change, ChangeKind, Command, FEATURE_LEVEL, RequestId, roles::Second};
+    use signonce_core::{Change, ChangeKind, Command, FEATURE_LEVEL, RequestId, Second};
     use signonce_protocol::{HexArray, LogIndex, NodeId};
     use std::collections::BTreeSet;
 

@@ -24,8 +24,8 @@ use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, MemberView, SubmitError, clock::unix_ms, sparing::Sparing};
 use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, KeyState, MemberRole, Proposal, command::GUARDED_LEVEL,
-    replica::Role, roles::node_actor,
+    Chain, ChainError, Change, ChangeDone, ChangeError, FeatureError, GUARDED_LEVEL, KeyState, MemberRole,
+    OfficerError, Proposal, node_actor, replica::Role,
 };
 use signonce_keys::Keyring;
 use signonce_protocol::{GenesisHash, HexArray, HexBytes, NodeId};
@@ -201,7 +201,11 @@ impl AdminApiServer for Admin {
             Some(needed) => self.handle.read(|state| roles::require(state, &actor, needed, name))?,
             // The log refuses it, and keeps that; where members may be too old for that, it does not get there.
             None if self.handle.read(|state| state.feature_level()) < GUARDED_LEVEL => {
-                return Err(ChangeError::NotForOfficers { actor, change: name.into() }.into());
+                return Err(ChangeError::Officer(OfficerError::NotForOfficers {
+                    actor,
+                    change: name.into(),
+                })
+                .into());
             }
             None => {}
         }
@@ -268,7 +272,9 @@ impl AdminApiServer for Admin {
         let file = blocking(move || {
             let at = handle.status().applied;
             let file = handle.read(|state| Interchange::of(state, chain, &cluster, at, unix_ms()));
-            let file = file.ok_or_else(|| AdminError::from(ChangeError::UnknownChain { genesis: chain }))?;
+            let file = file.ok_or_else(|| {
+                AdminError::from(ChangeError::Chain(ChainError::UnknownChain { genesis: chain }))
+            })?;
             let file = if minimal { file.minimal() } else { Ok(file) };
             let refused = |e: &dyn std::fmt::Display| AdminError::new(AdminErrorCode::Refused, e.to_string());
             serde_json::to_vec_pretty(&file.map_err(|e| refused(&e))?).map_err(|e| refused(&e))
@@ -401,7 +407,11 @@ impl Admin {
             }
             let rises = levels.possible >= level && timeout_at(deadline, applied.changed()).await.is_ok();
             if !rises {
-                return Err(ChangeError::FeatureNeeded { level, current: levels.current }.into());
+                return Err(ChangeError::Feature(FeatureError::FeatureNeeded {
+                    level,
+                    current: levels.current,
+                })
+                .into());
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::config::AuditSection;
 use head::HeadSigner;
 use notes::Notebook;
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
-use signonce_core::{AuditNote, AuditSignature, Change, audit::AUDIT_LEVEL, roles::node_actor};
+use signonce_core::{AUDIT_LEVEL, AuditNote, AuditSignature, Change, node_actor};
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -9,7 +9,7 @@
 //! there is room again. So whoever floods a node gets a few records a minute that say how often, and takes nothing from
 //! the others.
 
-use signonce_core::{AuditNote, ClientId, NotedAnswer, RequestId, audit::MAX_NOTE_TEXT};
+use signonce_core::{AuditNote, ClientId, MAX_NOTE_TEXT, NotedAnswer, RequestId};
 use signonce_protocol::{
     Digest, Duty, DutyClass, PublicKey,
     rpc::{ErrorCode, RpcError},
@@ -265,7 +265,7 @@ fn clip(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{audit::MAX_NOTES, command::Change};
+    use signonce_core::{Change, MAX_NOTES};
     use signonce_protocol::{NodeId, Slot};
 
     fn asked(client: u32, seq: u64) -> Asked {

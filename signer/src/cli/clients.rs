@@ -13,9 +13,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::Subcommand;
-use signonce_core::{
-    Change, ChangeDone, ClientState, KeyAllowance, KeySelector, Right, registry::DEFAULT_KEY_LIMIT,
-};
+use signonce_core::{Change, ChangeDone, ClientState, DEFAULT_KEY_LIMIT, KeyAllowance, KeySelector, Right};
 use signonce_protocol::{DutyClass, GenesisHash, KeyId};
 use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 

@@ -11,10 +11,7 @@ use crate::{
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
-use signonce_core::{
-    Change, Role,
-    roles::{Actor, PINNED_LEVEL},
-};
+use signonce_core::{Actor, Change, PINNED_LEVEL, Role};
 use signonce_protocol::{HexArray, LogIndex};
 use std::{
     path::{Path, PathBuf},

@@ -23,7 +23,7 @@
 
 use super::{Signer, Work, errors};
 use signonce_cluster::sparing::Sparing;
-use signonce_core::{Change, ChangeError, ClientId, Coverage, roles::node_actor};
+use signonce_core::{Change, ChangeError, ClientId, Coverage, HaltError, node_actor};
 use signonce_protocol::{
     Digest, Duty, DutyClass, KeyId, LogIndex,
     rpc::{ErrorCode, LastSigned, RpcError, Signed},
@@ -124,8 +124,8 @@ impl Signer {
                 self.metrics.rollbacks_seen.inc();
                 Err(halted(key, &duty, log_index))
             }
-            Ok(Err(ChangeError::NothingForgotten { .. })) => Ok(()),
-            Ok(Err(ChangeError::AlreadyHalted { .. })) => Err(halted(key, &duty, log_index)),
+            Ok(Err(ChangeError::Halt(HaltError::NothingForgotten { .. }))) => Ok(()),
+            Ok(Err(ChangeError::Halt(HaltError::AlreadyHalted { .. }))) => Err(halted(key, &duty, log_index)),
             Ok(Err(refused)) => Err(RpcError::new(ErrorCode::Internal, format!("key {key}: {refused}"))),
             Err(error) => Err(errors::undecided(key, &duty, error, self.gate.leader_hint())),
         }

@@ -3,7 +3,10 @@
 use super::{coordinate::coordinate, lookup::ClientView};
 use crate::limits::{Share, TooMuch};
 use signonce_cluster::SubmitError;
-use signonce_core::{ChangeError, Claim, ClientId, KeyState, Position, Refusal, registry::MAX_KEY_LIMIT};
+use signonce_core::{
+    ChangeError, Claim, ClientError, ClientId, FeatureError, InputError, KeyState, MAX_KEY_LIMIT, Position,
+    Refusal,
+};
 use signonce_keys::SignError;
 use signonce_protocol::{
     Duty, DutyClass, KeyId, PublicKey, SetId,
@@ -36,8 +39,9 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
             error.data.client = Some(name_of(*client));
             error
         }
-        Refusal::OtherSide { .. } | Refusal::OtherStatement { .. } => {
+        Refusal::OtherSide { session, .. } | Refusal::OtherStatement { session, .. } => {
             let mut error = plain(ErrorCode::Equivocation);
+            error.message += &format!(" (`signonce audit explain --session {session}`)");
             error.data.digest_asked = Some(*digest);
             error
         }
@@ -118,11 +122,12 @@ pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<Le
 /// The cluster refuses to take in a key for the client.
 pub fn not_made(client: &str, chain: &str, refusal: &ChangeError) -> RpcError {
     let (code, next) = match refusal {
-        ChangeError::MayNotGenerate { .. } | ChangeError::FeatureNeeded { .. } => (
+        ChangeError::Client(ClientError::MayNotGenerate { .. })
+        | ChangeError::Feature(FeatureError::FeatureNeeded { .. }) => (
             ErrorCode::Forbidden,
             format!("; an operator allows it with `signonce clients update {client} --may-generate`"),
         ),
-        ChangeError::KeyQuota { limit, .. } => (
+        ChangeError::Client(ClientError::KeyQuota { limit, .. }) => (
             ErrorCode::RateLimited,
             format!(
                 "; an operator removes old ones (`signonce keys list`, `signonce keys remove KEY`) or allows more \
@@ -130,10 +135,33 @@ pub fn not_made(client: &str, chain: &str, refusal: &ChangeError) -> RpcError {
                 limit.saturating_mul(2).min(MAX_KEY_LIMIT)
             ),
         ),
-        ChangeError::TooMany { .. } => {
+        ChangeError::Input(InputError::TooMany { .. }) => {
             (ErrorCode::RateLimited, "; an operator has to make room: `signonce clients list`".to_owned())
         }
-        _ => (ErrorCode::Internal, "; report this".to_owned()),
+        ChangeError::Input(
+            InputError::BadName { .. } | InputError::BadText { .. } | InputError::AuditTooLarge { .. },
+        )
+        | ChangeError::Client(
+            ClientError::ClientExists { .. }
+            | ClientError::CertificateTaken { .. }
+            | ClientError::UnknownClient { .. }
+            | ClientError::BadKeyLimit { .. }
+            | ClientError::BadClientLimit { .. }
+            | ClientError::RotationUnderWay { .. }
+            | ClientError::NoRotation { .. },
+        )
+        | ChangeError::Feature(
+            FeatureError::FeatureUnsupported { .. }
+            | FeatureError::FeatureNotHigher { .. }
+            | FeatureError::MemberTooOld { .. },
+        )
+        | ChangeError::Chain(_)
+        | ChangeError::Key(_)
+        | ChangeError::Halt(_)
+        | ChangeError::Member(_)
+        | ChangeError::Backup(_)
+        | ChangeError::Officer(_)
+        | ChangeError::Proposal(_) => (ErrorCode::Internal, "; report this".to_owned()),
     };
     RpcError::new(code, format!("no key was made for client {client} on chain {chain}: {refusal}{next}"))
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 use lookup::ClientView;
 use signonce_cluster::{clock::unix_ms, sparing::Sparing};
-use signonce_core::{Chain, Change, ChangeError, Envelope, Member, State, roles::client_actor};
+use signonce_core::{Chain, Change, ChangeError, Envelope, KeyError, Member, State, client_actor};
 use signonce_keys::{Recipient, SecretKey, seal};
 use signonce_protocol::{
     GenesisHash, KeyId, KeyType, LogIndex, NodeId,
@@ -117,7 +117,7 @@ impl Signer {
         match self.handle.change(client_actor(&client.name), change, self.timeout).await {
             Ok(Ok(done)) => Ok(done.at),
             // Proposed again after a change of leaders: the first one was applied, and nobody else has this key.
-            Ok(Err(ChangeError::KeyExists { key, .. })) if key == id => {
+            Ok(Err(ChangeError::Key(KeyError::KeyExists { key, .. }))) if key == id => {
                 let at = self.handle.read(|state| state.key(&id).map(|key| key.registered_at));
                 Ok(at.unwrap_or_default())
             }

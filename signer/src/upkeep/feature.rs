@@ -6,7 +6,7 @@
 use super::{DECIDED, actor};
 use serde::{Deserialize, Serialize};
 use signonce_cluster::Handle;
-use signonce_core::{Change, ChangeError, FEATURE_LEVEL, State};
+use signonce_core::{Change, ChangeError, FEATURE_LEVEL, FeatureError, State};
 use signonce_protocol::NodeId;
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub(super) async fn raise(handle: &Handle) {
             from = levels.current, to = level, at = %done.at,
             "every member supports it: the feature level rises, and no older version can take part from now on"
         ),
-        Ok(Err(ChangeError::FeatureNotHigher { .. })) => {}
+        Ok(Err(ChangeError::Feature(FeatureError::FeatureNotHigher { .. }))) => {}
         Ok(Err(refused)) => tracing::info!(%refused, "the feature level does not rise"),
         Err(error) => tracing::debug!(%error, "the feature level could not be raised yet"),
     }

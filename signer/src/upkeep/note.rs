@@ -2,6 +2,7 @@
 //! placement.
 
 use super::{DECIDED, actor};
+use crate::hint;
 use signonce_cluster::Handle;
 use signonce_core::{Change, NodeNote, PlacementChange};
 
@@ -21,7 +22,12 @@ pub(super) async fn say(handle: &Handle, own: &NodeNote) {
     let change = Change::Place(PlacementChange::Note { node, note: own.clone() });
     match handle.change(actor(handle), change, DECIDED).await {
         Ok(Ok(_)) => {}
-        Ok(Err(refused)) => tracing::warn!(%refused, "the cluster refuses what this node says of its place"),
+        Ok(Err(refused)) => {
+            tracing::warn!(
+                refused = hint::told(&refused),
+                "the cluster refuses what this node says of its place"
+            );
+        }
         Err(error) => tracing::debug!(%error, "this node could not say yet where it is"),
     }
 }

@@ -53,7 +53,7 @@ async fn a_pinned_leader_comes_back_after_its_restart_and_a_pin_to_nowhere_is_re
     assert!(said(&refused).contains("no node is in zone \"nowhere\""), "{}", said(&refused));
     let refused = operate(&world, leader, &["leader", "pin", "--node", "77"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(said(&refused).contains("node 77 is no member"), "{}", said(&refused));
+    assert!(said(&refused).contains("node 77 is not a member"), "{}", said(&refused));
     assert_eq!(operate(&world, leader, &["leader", "pin"]).status.code(), Some(2));
 
     let done = operate(&world, leader, &["leader", "pin", "--node", &pinned.to_string()]);

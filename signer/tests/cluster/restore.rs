@@ -10,7 +10,7 @@ use signonce::{
     cli::demo::chain,
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
-use signonce_core::{Change, ChangeError, GUARDED_LEVEL, KeyState, OfficerPin, Role};
+use signonce_core::{Change, ChangeError, GUARDED_LEVEL, KeyError, KeyState, OfficerPin, Role};
 use signonce_protocol::{
     GrandpaStage, HexArray, KeyType, RawPayload, Round, SetId,
     rpc::{ChainRef, ErrorCode, SignParams},
@@ -201,7 +201,7 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     // What was removed stays removed.
     let removed = new.admin(1).change(&Change::ArmKey { id: buried, floors: Default::default() }).await;
     let signonce::admin::client::CallError::Failed(error) = removed.unwrap_err() else { panic!() };
-    assert_eq!(error.data.change, Some(ChangeError::KeyRemoved { key: buried }));
+    assert_eq!(error.data.change, Some(ChangeError::Key(KeyError::KeyRemoved { key: buried })));
     let v2 = old.cluster.client_tls("v2");
     let v2 = client(&ClientFiles { ca: new.admin_tls().ca, ..v2 }, new.urls());
     assert_eq!(code(&v2.sign(&params(KeyType::Grandpa, &vote(2, 2))).await), ErrorCode::Forbidden);

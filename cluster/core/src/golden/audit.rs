@@ -6,7 +6,7 @@ use super::{
     sample::*,
     variants,
 };
-use crate::{AuditEvent, AuditRecord, AuditRow, Change, ChangeError, Verdict};
+use crate::{AuditEvent, AuditRecord, AuditRow, Change, ChangeError, KeyError, Verdict};
 use signonce_protocol::Hash;
 
 variants! {
@@ -23,7 +23,7 @@ variants! {
             request: request(),
             actor: "admin:alice".into(),
             change: Box::new(Change::DisableKey { id: key() }),
-            refused: Some(ChangeError::UnknownKey { key: key() }),
+            refused: Some(ChangeError::Key(KeyError::UnknownKey { key: key() })),
         };
         Noted => AuditEvent::Noted { node: NODE, note: notes().remove(0).1 };
         Signed => AuditEvent::Signed(signature());

@@ -69,3 +69,12 @@ fn every_verdict_has_the_bytes_it_always_had() {
     file.values("Refusal", refusals());
     file.check();
 }
+
+/// As of errors: what a person types is the signer's business.
+#[test]
+fn no_refusal_says_what_to_type() {
+    for (name, refusal) in refusals() {
+        let text = refusal.to_string();
+        assert!(!text.contains('`') && !text.contains("signonce "), "{name}: {text}");
+    }
+}

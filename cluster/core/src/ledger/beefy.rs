@@ -7,10 +7,10 @@
 //! precommitted comes from a broken node.
 
 use super::{
-    Ceiling, Claim, Entry, Position, Refusal, Verdict,
+    Ceiling, Entry,
     window::{Coordinate, Window},
 };
-use crate::registry::Limits;
+use crate::model::{Claim, Limits, Position, Refusal, Verdict};
 use signonce_protocol::{BlockNumber, SetId};
 
 /// Votes that are kept.

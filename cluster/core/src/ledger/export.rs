@@ -1,15 +1,11 @@
 //! The ledger as others read it: what was signed, duty by duty, and whether something that is said to have been
 //! signed is known here. Nothing in this file changes anything.
 
-use super::{Entry, Ledger, Position, Refusal, Verdict, beefy, grandpa, para, slot, watermark::Watermark};
-use crate::{
-    command::{ChangeError, Floors},
-    ledger::{Claim, claimed_class},
-    registry::{Chain, ClientId, SlotClock},
+use super::{Entry, Ledger, beefy, grandpa, para, slot, watermark::Watermark};
+use crate::model::{
+    Chain, Claim, ClientId, FloorError, Floors, Position, Refusal, SlotClock, Verdict, claimed_class,
 };
-use signonce_protocol::{
-    BlockNumber, Digest, Duty, KeyId, KeyType, LogIndex, Round, SessionIndex, SetId, Slot,
-};
+use signonce_protocol::{Digest, Duty, KeyId, KeyType, LogIndex};
 
 /// A duty that a key has signed, as the window above its floor has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,75 +37,6 @@ pub enum Coverage {
     Contradicted,
     /// The key has no such work, or was never armed.
     Foreign,
-}
-
-impl Position {
-    /// Where a duty stands, as far as floors go by it.
-    pub const fn of(duty: &Duty) -> Self {
-        match duty {
-            Duty::BabeBlock { slot } | Duty::AuraBlock { slot, .. } => Self::Slot { slot: *slot },
-            Duty::GrandpaVote { set_id, round, .. } => Self::Grandpa { set_id: *set_id, round: *round },
-            Duty::BeefyVote { set_id, block } => Self::Beefy { set_id: *set_id, block: *block },
-            Duty::ParaSide { session, .. } | Duty::ParaStatement { session, .. } => {
-                Self::Para { session: *session }
-            }
-        }
-    }
-
-    /// The next position: the lowest floor that this one is below. `None` at the end of all numbers.
-    pub fn next(self) -> Option<Self> {
-        Some(match self {
-            Self::Slot { slot } => Self::Slot { slot: Slot(slot.0.checked_add(1)?) },
-            Self::Grandpa { set_id, round } => match round.0.checked_add(1) {
-                Some(round) => Self::Grandpa { set_id, round: Round(round) },
-                None => Self::Grandpa { set_id: SetId(set_id.0.checked_add(1)?), round: Round(0) },
-            },
-            Self::Beefy { set_id, block } => match block.0.checked_add(1) {
-                Some(block) => Self::Beefy { set_id, block: BlockNumber(block) },
-                None => Self::Beefy { set_id: SetId(set_id.0.checked_add(1)?), block: BlockNumber(0) },
-            },
-            Self::Para { session } => Self::Para { session: SessionIndex(session.0.checked_add(1)?) },
-        })
-    }
-
-    /// Whether this is below `other`. `None` for positions of two classes.
-    pub fn is_below(self, other: Self) -> Option<bool> {
-        match (self, other) {
-            (Self::Slot { slot: a }, Self::Slot { slot: b }) => Some(a < b),
-            (Self::Grandpa { set_id: a, round: x }, Self::Grandpa { set_id: b, round: y }) => {
-                Some((a, x) < (b, y))
-            }
-            (Self::Beefy { set_id: a, block: x }, Self::Beefy { set_id: b, block: y }) => {
-                Some((a, x) < (b, y))
-            }
-            (Self::Para { session: a }, Self::Para { session: b }) => Some(a < b),
-            (Self::Slot { .. } | Self::Grandpa { .. } | Self::Beefy { .. } | Self::Para { .. }, _) => None,
-        }
-    }
-
-    /// Whether keys of this type stand at such positions.
-    pub const fn fits(self, key_type: KeyType) -> bool {
-        matches!(
-            (self, key_type),
-            (Self::Slot { .. }, KeyType::Babe | KeyType::Aura)
-                | (Self::Grandpa { .. }, KeyType::Grandpa)
-                | (Self::Beefy { .. }, KeyType::Beefy)
-                | (Self::Para { .. }, KeyType::Para)
-        )
-    }
-}
-
-impl From<Position> for Floors {
-    /// The floor at this position.
-    fn from(position: Position) -> Self {
-        let none = Self::default();
-        match position {
-            Position::Slot { slot } => Self { slot: Some(slot), ..none },
-            Position::Grandpa { set_id, round } => Self { grandpa: Some((set_id, round)), ..none },
-            Position::Beefy { set_id, block } => Self { beefy: Some((set_id, block)), ..none },
-            Position::Para { session } => Self { para: Some(session), ..none },
-        }
-    }
 }
 
 impl Ledger {
@@ -192,15 +119,15 @@ impl Ledger {
         key: KeyId,
         floors: &Floors,
         (clock, given_ms): (SlotClock<'_>, u64),
-    ) -> Result<(), ChangeError> {
-        let Some(asked) = floors.of_key(key)? else { return Err(ChangeError::NoWatermark { key }) };
+    ) -> Result<(), FloorError> {
+        let Some(asked) = floors.of_key(key)? else { return Err(FloorError::NoWork { key }) };
         debug_assert!(claimed_class(key.key_type).is_some());
         if let Position::Slot { slot } = asked {
             return self.read_floor(key, clock, clock.read_floor(slot, given_ms)?).map(drop);
         }
         match self.watermarks(&key).first().map(|mark| mark.floor) {
             Some(floor) if asked.is_below(floor) == Some(true) => {
-                Err(ChangeError::AlreadyHigher { key, floor, asked })
+                Err(FloorError::AlreadyHigher { key, floor, asked })
             }
             Some(_) | None => Ok(()),
         }

@@ -1,6 +1,6 @@
 //! Golden bytes of every kind of row in the ledger's table, for every kind of watermark.
 
-use super::{Claim, Ledger, store::Row, watermark::Watermark};
+use super::{Ledger, store::Row, watermark::Watermark};
 use crate::{
     Floors, Verdict,
     golden::{
@@ -8,8 +8,8 @@ use crate::{
         sample::{self, *},
         variants,
     },
+    model::{Claim, Position, Retiming, SlotClock},
     records::Journal,
-    registry::{Retiming, SlotClock},
 };
 use parity_scale_codec::Decode;
 use signonce_protocol::{Duty, DutyClass, KeyId, KeyType, Slot};
@@ -44,7 +44,7 @@ fn ledger() -> Ledger {
     for key_type in KeyType::ALL {
         let key = key_of(key_type);
         let Some(position) = duties().iter().find_map(|(_, duty)| {
-            let position = super::Position::of(duty);
+            let position = Position::of(duty);
             position.fits(key_type).then_some(position)
         }) else {
             continue;
@@ -54,7 +54,7 @@ fn ledger() -> Ledger {
     for (_, duty) in duties() {
         // Sides are kept in two ways, by the level at which they were taken. The AURA chain's blocks are collations.
         for guarded in [false, true] {
-            let of = super::Position::of(&duty);
+            let of = Position::of(&duty);
             let key = KeyType::ALL.into_iter().find(|key_type| {
                 of.fits(*key_type) && (*key_type == KeyType::Aura) == matches!(duty, Duty::AuraBlock { .. })
             });

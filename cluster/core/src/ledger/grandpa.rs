@@ -6,10 +6,10 @@
 //! round all the same. Rounds restart at 1 with every set, so jumps are measured within the set.
 
 use super::{
-    Claim, Entry, Position, Refusal, Verdict,
+    Entry,
     window::{Coordinate, Window},
 };
-use crate::registry::Limits;
+use crate::model::{Claim, Limits, Position, Refusal, Verdict};
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{BlockNumber, GrandpaStage, Round, SetId};
 

@@ -16,79 +16,24 @@ mod export;
 mod golden;
 mod grandpa;
 mod para;
-mod refusal;
 mod sides;
 mod slot;
 mod store;
 mod watermark;
 mod window;
-
-pub use export::{Coverage, SignedDuty};
-pub use refusal::{Position, Refusal};
-pub use watermark::WatermarkView;
-pub(crate) use watermark::claimed_class;
-
 use crate::{
-    command::{ChangeError, Floors},
+    model::{
+        Chain, Claim, ClientId, FloorError, Floors, Position, Refusal, SlotClock, Verdict, claimed_class,
+    },
     records::Journal,
-    registry::{Chain, ClientId, SlotClock},
 };
+pub use export::{Coverage, SignedDuty};
 use parity_scale_codec::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use signonce_protocol::{AuraMode, BlockNumber, Digest, Duty, KeyId, LogIndex, Slot};
 use std::collections::BTreeMap;
 use store::JournalWriter;
 use watermark::Watermark;
-
-/// What a key asks to sign, bound to the digest of the exact bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Claim {
-    /// The key.
-    pub key: KeyId,
-    /// The client that asks. Its rights were judged by the serving node; here it is evidence only.
-    pub client: ClientId,
-    /// What may be signed once.
-    pub duty: Duty,
-    /// Blake2b-256 of the bytes for the signature scheme.
-    pub digest: Digest,
-    /// When the serving node asked, in Unix milliseconds. Recorded, never judged.
-    pub time_ms: u64,
-}
-
-impl Claim {
-    /// Whether it is of a form that members of an older version cannot read. Such a claim waits for
-    /// [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
-    pub const fn is_guarded(&self) -> bool {
-        matches!(self.duty, Duty::ParaStatement { .. })
-    }
-}
-
-/// What the ledger says of one claim. Applying the same log gives every node the same verdicts.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "camelCase")]
-pub enum Verdict {
-    /// First claim of this duty: the digest is now the only one that may ever be signed.
-    #[codec(index = 0)]
-    Granted,
-    /// The digest already recorded: the same bytes may be signed again (schemes are deterministic). Below
-    /// [`GUARDED_LEVEL`](crate::GUARDED_LEVEL), of a side on candidates: the side already taken on all of them, whatever
-    /// the bytes.
-    #[codec(index = 1)]
-    Repeated {
-        /// The entry that granted it; for several candidates the latest.
-        at: LogIndex,
-    },
-    /// Signing would, or could, equivocate, or the key does not do such work.
-    #[codec(index = 2)]
-    Refused(Refusal),
-}
-
-impl Verdict {
-    /// Whether the signature may be released, once this verdict comes from a committed command.
-    pub const fn may_sign(&self) -> bool {
-        matches!(self, Self::Granted | Self::Repeated { .. })
-    }
-}
+pub use watermark::WatermarkView;
 
 /// What was signed at a coordinate, and the evidence of who asked and when.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -253,7 +198,7 @@ impl Ledger {
         floors: &Floors,
         (clock, given_ms): (SlotClock<'_>, u64),
         journal: &mut Journal,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<(), FloorError> {
         let Some((floor, class)) = floors.of_key(key)?.zip(claimed_class(key.key_type)) else {
             return Ok(());
         };
@@ -277,7 +222,7 @@ impl Ledger {
         clock: SlotClock<'_>,
         floor: (u32, Slot),
         journal: &mut Journal,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<(), FloorError> {
         let reading = self.read_floor(key, clock, floor)?;
         let class = claimed_class(key.key_type).expect("a floor of slots is of a key with such work");
         let writer = &mut JournalWriter::new(key, class, journal);
@@ -311,12 +256,12 @@ impl Ledger {
         key: KeyId,
         clock: SlotClock<'_>,
         floor: (u32, Slot),
-    ) -> Result<slot::Reading, ChangeError> {
+    ) -> Result<slot::Reading, FloorError> {
         let Some(Watermark::Slot(window)) = self.marks.get(&key) else { return Ok(slot::Reading::Same) };
         let counting = self.counting(&key);
         slot::Counted { window, counting, clock }.read_floor(floor).ok_or_else(|| {
             let [floor, asked] = [window.floor(), floor.1].map(slot::position);
-            ChangeError::AlreadyHigher { key, floor, asked }
+            FloorError::AlreadyHigher { key, floor, asked }
         })
     }
 

@@ -17,12 +17,12 @@
 //! side that was taken are a repeat. Entries of that time stay what they are until the floor passes them.
 
 use super::{
-    Claim, Coverage, Entry, Position, Refusal, Verdict,
+    Coverage, Entry,
     sides::{Said, Sides, Tagger},
     store::JournalWriter,
     window::{AlreadyHigher, Coordinate, Window},
 };
-use crate::registry::Limits;
+use crate::model::{Claim, Limits, Position, Refusal, Verdict};
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{CandidateHash, Duty, KeyId, LogIndex, SessionIndex, Side};
 use std::collections::BTreeSet;

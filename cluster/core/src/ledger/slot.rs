@@ -14,11 +14,11 @@
 //! overlap in time. There, and only there, a slot is at most a year past the last one: see [`MAX_SLOT_JUMP_MS`].
 
 use super::{
-    Claim, Entry, Position, Refusal, Verdict,
+    Entry,
     store::JournalWriter,
     window::{Coordinate, Window},
 };
-use crate::registry::{MAX_SLOT_JUMP_MS, SlotClock};
+use crate::model::{Claim, MAX_SLOT_JUMP_MS, Position, Refusal, SlotClock, Verdict};
 use signonce_protocol::{BlockNumber, Hash, Slot};
 use std::cmp::Ordering;
 

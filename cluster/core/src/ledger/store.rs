@@ -8,11 +8,12 @@
 use super::{
     Entry, Ledger,
     para::ParaMark,
-    watermark::{Watermark, claimed_class},
+    watermark::Watermark,
     window::{Coordinate, Window},
 };
 use crate::{
     codec::{CodecError, decode_body, decode_record, encode_record, open_record, seal_record},
+    model::claimed_class,
     records::{Journal, RECORD_VERSION, Table},
 };
 use parity_scale_codec::{Decode, Encode};

@@ -1,7 +1,6 @@
 //! One key's watermark, whatever its class: how it starts, how an operator raises it, how it is shown.
 
 use super::{
-    Position,
     beefy::{self, BeefyWindow},
     grandpa::{self, GrandpaWindow},
     para::{self, ParaMark},
@@ -9,10 +8,10 @@ use super::{
     store::JournalWriter,
     window::{AlreadyHigher, Coordinate, Window},
 };
-use crate::command::{ChangeError, Floors};
+use crate::model::{FloorError, Position};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{DutyClass, KeyId, KeyType};
+use signonce_protocol::{DutyClass, KeyId};
 
 /// A key's watermark as people and servers see it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -37,18 +36,6 @@ pub(super) enum Watermark {
     Para(ParaMark),
 }
 
-/// The class of a key type's claimed work; `None` for types whose work is all free.
-pub(crate) const fn claimed_class(key_type: KeyType) -> Option<DutyClass> {
-    match key_type {
-        KeyType::Babe => Some(DutyClass::BabeBlock),
-        KeyType::Aura => Some(DutyClass::AuraBlock),
-        KeyType::Grandpa => Some(DutyClass::GrandpaVote),
-        KeyType::Beefy => Some(DutyClass::BeefyVote),
-        KeyType::Para => Some(DutyClass::ParaSide),
-        KeyType::AuthorityDiscovery | KeyType::ImOnline => None,
-    }
-}
-
 impl Watermark {
     /// An empty watermark with this floor.
     pub(super) fn start(floor: Position, writer: &mut JournalWriter<'_>) -> Self {
@@ -63,13 +50,13 @@ impl Watermark {
     /// Raises the floor.
     ///
     /// # Errors
-    /// `AlreadyHigher` if it would go down; `ForeignFloor` if the position is of another class.
+    /// `AlreadyHigher` if it would go down; `Foreign` if the position is of another class.
     pub(super) fn raise(
         &mut self,
         key: KeyId,
         asked: Position,
         writer: &mut JournalWriter<'_>,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<(), FloorError> {
         let raised = match (&mut *self, asked) {
             (Self::Slot(window), Position::Slot { slot }) => window.raise(slot, writer),
             (Self::Grandpa(window), Position::Grandpa { set_id, round }) => {
@@ -77,9 +64,9 @@ impl Watermark {
             }
             (Self::Beefy(window), Position::Beefy { set_id, block }) => window.raise((set_id, block), writer),
             (Self::Para(mark), Position::Para { session }) => mark.raise(session, writer),
-            (_, floor) => return Err(ChangeError::ForeignFloor { key, floor }),
+            (_, floor) => return Err(FloorError::Foreign { key, floor }),
         };
-        raised.map_err(|AlreadyHigher| ChangeError::AlreadyHigher { key, floor: self.view().floor, asked })
+        raised.map_err(|AlreadyHigher| FloorError::AlreadyHigher { key, floor: self.view().floor, asked })
     }
 
     /// The watermark as it is shown. (The class is completed by the key's type: `babe` and `aura` share a window.)
@@ -116,51 +103,5 @@ impl Shown {
     pub(super) fn for_class(self, class: DutyClass) -> WatermarkView {
         let Self { floor, highest, entries } = self;
         WatermarkView { class, floor, highest, entries }
-    }
-}
-
-impl Floors {
-    /// The floors that are set.
-    pub fn positions(&self) -> impl Iterator<Item = Position> {
-        let Self { slot, grandpa, beefy, para } = *self;
-        [
-            slot.map(slot::position),
-            grandpa.map(grandpa::position),
-            beefy.map(beefy::position),
-            para.map(para::position),
-        ]
-        .into_iter()
-        .flatten()
-    }
-
-    /// The one floor a key of this type has; `None` for types whose work is all free.
-    ///
-    /// # Errors
-    /// If it is missing, or a floor of other work is set.
-    pub(crate) fn of_key(&self, key: KeyId) -> Result<Option<Position>, ChangeError> {
-        let Self { slot, grandpa, beefy, para } = *self;
-        let class = claimed_class(key.key_type);
-        let own = match class {
-            Some(DutyClass::BabeBlock | DutyClass::AuraBlock) => slot.map(slot::position),
-            Some(DutyClass::GrandpaVote) => grandpa.map(grandpa::position),
-            Some(DutyClass::BeefyVote) => beefy.map(beefy::position),
-            Some(DutyClass::ParaSide) => para.map(para::position),
-            Some(
-                DutyClass::BabeVrf
-                | DutyClass::Bitfield
-                | DutyClass::PvfCheck
-                | DutyClass::AuthorityRecord
-                | DutyClass::Heartbeat
-                | DutyClass::OwnershipProof,
-            )
-            | None => None,
-        };
-        if let Some(floor) = self.positions().find(|floor| Some(*floor) != own) {
-            return Err(ChangeError::ForeignFloor { key, floor });
-        }
-        match class {
-            Some(class) => own.map(Some).ok_or(ChangeError::MissingFloor { key, class }),
-            None => Ok(None),
-        }
     }
 }

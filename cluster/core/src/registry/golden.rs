@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::{
-    Change, ProposalDecision, Role,
     golden::{
         File,
         sample::{self, *},
         variants,
     },
+    log::Change,
+    model::{ClientLimits, KeySelector, LeaderPin, MemberRole, NodeNote, Retiming, Right, Role},
     records::Journal,
 };
 use signonce_protocol::{Digest, Hash, HexArray, Scheme};

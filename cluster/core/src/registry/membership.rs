@@ -4,81 +4,11 @@
 //! that comes later is invited under a fresh id with a one-time token, joins with it as a learner, and is promoted to
 //! a voter. The leader makes raft's configuration follow, one step at a time.
 
-use super::{MemberState, Registry};
+use super::Registry;
+use crate::model::{MemberRole, MemberState};
 use parity_scale_codec::{Decode, Encode};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use signonce_protocol::{NodeId, blake2_256};
-use std::{fmt, str::FromStr};
-
-/// The secret that lets one node join under one id, once. Debug shows nothing of it.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-pub struct JoinToken([u8; 32]);
-
-impl JoinToken {
-    /// A token of these bytes, which must be random.
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// What the log keeps of it: Blake2b-256 of its bytes.
-    pub fn hash(&self) -> [u8; 32] {
-        blake2_256(&self.0)
-    }
-
-    /// The token as 64 hex digits, to be handed to the operator of the new node.
-    pub fn reveal(&self) -> String {
-        hex::encode(self.0)
-    }
-}
-
-impl fmt::Debug for JoinToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JoinToken(..)")
-    }
-}
-
-impl FromStr for JoinToken {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut bytes = [0; 32];
-        // The text itself stays out of the error: all but one digit of it may be the secret.
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| "a join token is 64 hex digits".to_owned())?;
-        Ok(Self(bytes))
-    }
-}
-
-impl Serialize for JoinToken {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&self.reveal())
-    }
-}
-
-impl<'de> Deserialize<'de> for JoinToken {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// What a member is meant to be in raft's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum MemberRole {
-    /// Follows the log and counts for nothing.
-    #[codec(index = 0)]
-    Learner,
-    /// Votes and counts.
-    #[codec(index = 1)]
-    Voter,
-}
-
-impl fmt::Display for MemberRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Learner => "learner",
-            Self::Voter => "voter",
-        })
-    }
-}
+use serde::{Deserialize, Serialize};
+use signonce_protocol::NodeId;
 
 /// How far a node has come on its way into the cluster, or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]

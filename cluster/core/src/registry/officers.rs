@@ -1,16 +1,35 @@
-//! Which certificate key each officer has, and what role whoever asks has by it.
+//! Who the officers are, which certificate key each has, and what role whoever asks has by it.
 //!
 //! An officer that was pinned is known by name and key: neither the authority nor anybody else can issue another
 //! certificate in its name that opens anything. One that was not pinned is known by the name alone.
 
 use super::Registry;
 use crate::{
-    command::ChangeError,
-    roles::{Actor, Role},
+    log::error::OfficerError,
+    model::{Actor, Role},
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::HexArray;
+use std::collections::BTreeMap;
+
+/// Who may operate the cluster, and whether dangerous changes take two of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Officers {
+    /// By the name in the certificate. While it is empty, every admin certificate is a key officer's. The key of the
+    /// certificate stands in [`OfficerPin`].
+    pub roles: BTreeMap<String, Role>,
+    /// Whether dangerous changes wait for a second key officer.
+    pub require_approval: bool,
+}
+
+impl Officers {
+    /// How many key officers have certificates.
+    pub fn key_officers(&self) -> usize {
+        self.roles.values().filter(|role| **role == Role::KeyOfficer).count()
+    }
+}
 
 /// The certificate keys of an officer: SHA-256 of their SubjectPublicKeyInfo.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -68,9 +87,9 @@ impl Registry {
     /// are signers.
     ///
     /// # Errors
-    /// [`ChangeError::OfficerKey`] if the certificate has the right name and another key, or a key that is not that
+    /// [`OfficerError::OfficerKey`] if the certificate has the right name and another key, or a key that is not that
     /// name's (any more).
-    pub fn role_of(&self, actor: &str) -> Result<Option<Role>, ChangeError> {
+    pub fn role_of(&self, actor: &str) -> Result<Option<Role>, OfficerError> {
         let Actor::Admin { name, certificate } = Actor::of(actor, self.feature_level()) else {
             return Ok(Some(Role::KeyOfficer));
         };
@@ -82,7 +101,7 @@ impl Registry {
             None => self.officer_pin(name).is_none(),
         };
         if !known {
-            return Err(ChangeError::OfficerKey { name: name.to_owned(), key: certificate.map(HexArray) });
+            return Err(OfficerError::OfficerKey { name: name.to_owned(), key: certificate.map(HexArray) });
         }
         match self.officers().roles.is_empty() {
             true => Ok(Some(Role::KeyOfficer)),

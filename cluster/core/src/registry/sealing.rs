@@ -1,20 +1,9 @@
 //! For whom the envelope of each key is sealed, as far as the log knows: what tells the leader which keys to seal
 //! again when members come and go. Kept since feature level 2.
 
-use super::{Envelope, Registry};
+use super::Registry;
 use parity_scale_codec::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use signonce_protocol::{KeyId, NodeId};
-
-/// A key and its new envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Resealed {
-    /// The key.
-    pub id: KeyId,
-    /// The same secret, sealed to other members.
-    pub sealed: Envelope,
-}
 
 /// For whom a key's envelope is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -2,14 +2,13 @@
 //! journal and keeps the lookups in step.
 
 use super::{
-    AuditHead, Barred, Chain, Client, ClientId, ClientTerms, Counters, Drill, Halt, Index, Key,
-    KnownByBackup, MadeKeys, MemberRecord, Membership, OfficerPin, Origin, Placement, Registry, Sealing,
-    Timing, Tolerance,
+    ClientTerms, Counters, Drill, Halt, Index, KnownByBackup, MadeKeys, MemberRecord, Membership, OfficerPin,
+    Officers, Origin, Placement, Proposal, Registry, Sealing, Timing, Tolerance,
 };
 use crate::{
     codec::{CodecError, decode_record, encode_record},
+    model::{AuditHead, Barred, Chain, Client, ClientId, Key},
     records::{Journal, RECORD_VERSION, Table},
-    roles::{Officers, Proposal},
 };
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{KeyType, LogIndex};

@@ -1,31 +1,8 @@
 //! What a client may use of the cluster, and the certificates it has beside its first one.
 
-use super::{ClientId, Registry};
+use super::Registry;
+use crate::model::{ClientId, ClientLimits};
 use parity_scale_codec::{Decode, Encode};
-use serde::{Deserialize, Serialize};
-
-/// How much a client may ask of one signer. Kept by the node that serves it, before anything goes into the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClientLimits {
-    /// Requests per second, in the long run.
-    pub per_second: u32,
-    /// Requests that may come at once after a pause.
-    pub burst: u32,
-    /// Claims that may wait for the cluster at a time.
-    pub in_flight: u32,
-}
-
-/// The highest of any limit.
-pub const MAX_CLIENT_LIMIT: u32 = 1_000_000;
-
-/// What a client may use unless an operator says otherwise. A Polkadot validator with every kind of work asks for tens
-/// of signatures a second, a hundred in a burst; a cluster on plain machines grants thousands.
-impl Default for ClientLimits {
-    fn default() -> Self {
-        Self { per_second: 1_000, burst: 2_000, in_flight: 256 }
-    }
-}
 
 /// The record beside the client's own. That of [`ClientId`] 0, which no client has, is everybody's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]

@@ -3,15 +3,31 @@
 //! The disk is an ordered map of rows in five tables. The replica alone decides keys and values; a driver stores them
 //! (RocksDB in production, a faulty map in the simulator) and must apply one [`DiskBatch`] atomically.
 
-use super::wire::{Configuration, Promise};
+use super::wire::Promise;
 use crate::codec::{self, CodecError};
+use crate::model::Configuration;
 use crate::records::{StateHash, Table};
 use parity_scale_codec::{Decode, Encode};
+use strum::{EnumCount as _, VariantArray as _};
 
 const META_VERSION: u8 = 1;
 
 /// A table of the store; one RocksDB column family each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    strum::EnumCount,
+    strum::VariantArray,
+)]
+
 pub enum DiskTable {
     /// Log entries by big-endian index.
     #[codec(index = 0)]
@@ -32,7 +48,7 @@ pub enum DiskTable {
 
 impl DiskTable {
     /// Every table.
-    pub const ALL: [Self; 5] = [Self::Log, Self::Meta, Self::Ledger, Self::Registry, Self::Audit];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
 
     /// The tables that a start reads.
     pub const READ_AT_START: [Self; 4] = [Self::Log, Self::Meta, Self::Ledger, Self::Registry];
@@ -129,18 +145,30 @@ impl DiskImage {
     }
 }
 
-/// Keys of the meta table.
-pub(super) mod meta_key {
+macro_rules! meta_keys {
+    ($($(#[$doc:meta])* $name:ident = $key:literal;)*) => {
+        /// Keys of the meta table.
+        pub(super) mod meta_key {
+            $($(#[$doc])* pub const $name: &[u8] = $key;)*
+
+            /// Every key: each has its golden bytes.
+            #[cfg(test)]
+            pub const ALL: &[&[u8]] = &[$($name),*];
+        }
+    };
+}
+
+meta_keys! {
     /// [`super::HardStateRow`].
-    pub const HARD_STATE: &[u8] = b"hard-state";
+    HARD_STATE = b"hard-state";
     /// [`super::AppliedRow`].
-    pub const APPLIED: &[u8] = b"applied";
+    APPLIED = b"applied";
     /// [`super::LogPoint`]: the last entry no longer in the log. Present once the cluster has formed.
-    pub const TRUNCATED: &[u8] = b"truncated";
+    TRUNCATED = b"truncated";
     /// The index of the entry that made the configuration; absent for the first one.
-    pub const CONFIGURED: &[u8] = b"configured";
+    CONFIGURED = b"configured";
     /// Followed by the peer's id, big endian: [`super::super::fence::Remembered`].
-    pub const MEMORY: &[u8] = b"memory/";
+    MEMORY = b"memory/";
 }
 
 /// Raft's hard state.
@@ -191,6 +219,18 @@ pub struct HighWater {
 }
 
 impl HighWater {
+    /// What the file holds after `mark` has come, where `before` was there. Marks may come out of order; the file
+    /// never goes back.
+    pub fn after(before: Option<Self>, mark: Self) -> Self {
+        let mut next = before.unwrap_or(mark);
+        next.promise.raise(&mark.promise);
+        if mark.applied.index > next.applied.index {
+            next.applied = mark.applied;
+        }
+        next.sequence = before.map_or(0, |mark| mark.sequence) + 1;
+        next
+    }
+
     /// Bytes of the encoded form (fixed), with version and checksum.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode_record(META_VERSION, self)

@@ -174,6 +174,18 @@ pub enum HelloReply {
     NoWitness,
 }
 
+#[cfg(signonce_sim)]
+impl HelloReply {
+    /// The same, as if the peer had never heard of the node.
+    pub(super) fn without_memory(&self) -> Self {
+        let mut reply = self.clone();
+        if let Self::Welcome { remembered, witnessed, .. } = &mut reply {
+            (*remembered, *witnessed) = (None, Witnessed::default());
+        }
+        reply
+    }
+}
+
 /// How far a peer is, with what it holds but has not made durable yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Witnessed {
@@ -533,8 +545,8 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Configuration;
     use super::*;
+    use crate::model::Configuration;
 
     const DISK: DiskPosition = DiskPosition { term: 3, vote: 1, last_index: 20 };
 

@@ -6,10 +6,11 @@ use super::{
     },
     fence::{ClusterId, Hello, HelloRefusal, HelloReply, Life, Remembered, Witnessed},
     members::{Roll, Step},
-    wire::{Beside, Configuration, DiskPosition, PeerMessage, Promise, TRAVELS, decode_entry, encode_entry},
+    wire::{Beside, DiskPosition, PeerMessage, Promise, TRAVELS, decode_entry, encode_entry},
 };
 use crate::{
     golden::{File, sample::*, variants},
+    model::Configuration,
     records::StateHash,
 };
 use parity_scale_codec::{Decode, Encode};
@@ -159,12 +160,17 @@ fn every_row_of_log_and_meta_has_the_bytes_it_always_had() {
     let point = LogPoint { index: 36, term: 4, chain: [0xcc; 32] };
     let hash = StateHash::from_bytes([0x5a; 32]);
     let memory = [meta_key::MEMORY, &NODE.0.to_be_bytes()].concat();
-    meta(&mut file, "hard-state", meta_key::HARD_STATE, &HardStateRow { term: 5, vote: 2, commit: 40 });
     let applied = AppliedRow { index: 40, configuration: configuration(), state_hash: hash };
-    meta(&mut file, "applied", meta_key::APPLIED, &applied);
-    meta(&mut file, "truncated", meta_key::TRUNCATED, &point);
-    meta(&mut file, "configured", meta_key::CONFIGURED, &30_u64);
-    meta(&mut file, "memory", &memory, &Remembered { life: LIFE, promise: Some(PROMISE) });
+    let written = [
+        meta(&mut file, "hard-state", meta_key::HARD_STATE, &HardStateRow { term: 5, vote: 2, commit: 40 }),
+        meta(&mut file, "applied", meta_key::APPLIED, &applied),
+        meta(&mut file, "truncated", meta_key::TRUNCATED, &point),
+        meta(&mut file, "configured", meta_key::CONFIGURED, &30_u64),
+        meta(&mut file, "memory", &memory, &Remembered { life: LIFE, promise: Some(PROMISE) }),
+    ];
+    for known in meta_key::ALL {
+        assert!(written.iter().any(|key| key.starts_with(known)), "no example under {known:?}");
+    }
     let mark = HighWater { sequence: 8, promise: PROMISE, applied: point };
     assert_eq!(HighWater::decode(&mark.encode()), Ok(mark));
     file.bytes("high-water", &mark.encode());
@@ -173,12 +179,18 @@ fn every_row_of_log_and_meta_has_the_bytes_it_always_had() {
     file.check();
 }
 
-/// A row of the meta table, written and read as the replica does.
-fn meta<T: Encode + Decode + PartialEq + Debug>(file: &mut File, name: &str, key: &[u8], value: &T) {
+/// A row of the meta table, written and read as the replica does. Gives the key back.
+fn meta<T: Encode + Decode + PartialEq + Debug>(
+    file: &mut File,
+    name: &str,
+    key: &[u8],
+    value: &T,
+) -> Vec<u8> {
     let mut batch = DiskBatch::default();
     batch.put_meta(key, value);
     let Some(DiskOp::Put(DiskTable::Meta, key, bytes)) = batch.ops.pop() else { panic!("one row is put") };
     assert_eq!(read_meta::<T>(&bytes).as_ref(), Ok(value), "{name} is read back");
     file.bytes(format!("meta/{name}/key"), &key);
     file.bytes(format!("meta/{name}/value"), &bytes);
+    key
 }

@@ -11,20 +11,20 @@
 
 use super::disk::{DiskBatch, meta_key};
 use super::fence::{Life, Quarantine};
-use super::wire::Configuration;
 use super::{Fatal, Lifecycle, Replica};
 use crate::codec::{self, CodecError};
-use crate::command::{Change, Command};
-use crate::registry::{MemberRole, Registry, Standing};
+use crate::log::{Change, Command};
+use crate::model::{Configuration, MemberHazard, MemberRole};
+use crate::registry::{Registry, Standing};
 use parity_scale_codec::{Decode, Encode};
 use raft::StateRole;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry};
-use serde::{Deserialize, Serialize};
 use signonce_protocol::{LogIndex, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries a learner may be behind and still count as caught up.
 const CAUGHT_UP: u64 = if cfg!(signonce_sim) { 20 } else { 100 };
+
 /// Version of a step's bytes.
 const STEP_VERSION: u8 = 1;
 
@@ -111,38 +111,6 @@ impl Roll {
     pub(super) fn has(&self, node: NodeId) -> bool {
         self.voters.contains(&node) || self.learners.contains(&node)
     }
-}
-
-/// Why the leader does not propose a change of the membership at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
-#[serde(tag = "hazard", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum MemberHazard {
-    /// The learner does not answer the leader.
-    #[error("it does not answer the leader: start it and wait until it is active")]
-    #[codec(index = 0)]
-    NotActive,
-    /// The learner's log is too far behind.
-    #[error("its log is at {matched}, the leader's at {last}: wait until it has caught up")]
-    #[codec(index = 1)]
-    NotCaughtUp {
-        /// The last entry known to be on its disk.
-        matched: LogIndex,
-        /// The leader's last entry.
-        last: LogIndex,
-    },
-    /// Without the node, too few voters that are alive would be left.
-    #[error(
-        "of the {voters} voters that would be left, {live} answer and {needed} are needed: bring the others back first"
-    )]
-    #[codec(index = 2)]
-    NoQuorumLeft {
-        /// Voters that would be left.
-        voters: u32,
-        /// Of them, those that answer now.
-        live: u32,
-        /// How many must.
-        needed: u32,
-    },
 }
 
 /// Whether `command` says who is wanted.

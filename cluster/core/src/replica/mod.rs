@@ -19,7 +19,8 @@ mod ready;
 pub mod wire;
 
 use crate::codec::CodecError;
-use crate::command::{Command, RequestId};
+use crate::log::Command;
+use crate::model::{Configuration, RequestId};
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::records::StateHash;
@@ -37,9 +38,10 @@ use rand_chacha::ChaCha8Rng;
 use signonce_protocol::{LogIndex, NodeId, Term};
 use std::collections::VecDeque;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use wire::{Beside, Configuration, DiskPosition, PeerMessage, Promise};
+use wire::{Beside, DiskPosition, PeerMessage, Promise};
 
-pub use members::{MemberHazard, Roll};
+pub use crate::model::MemberHazard;
+pub use members::Roll;
 pub use open::OpenError;
 
 /// How a replica runs. Identical on every member but for `node`, `life` and `seed`.
@@ -552,6 +554,10 @@ impl Replica {
 
     /// The answer of `from` to our hello.
     pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
+        #[cfg(signonce_sim)]
+        let without_memory = mutation::is(Mutation::MemoryUnasked).then(|| reply.without_memory());
+        #[cfg(signonce_sim)]
+        let reply = without_memory.as_ref().unwrap_or(reply);
         if let HelloReply::Welcome { life, disk, roll, witnessed, .. } = reply {
             if self.meet(from, *life, disk).is_err() {
                 return; // the word of a process that a later one has replaced

@@ -4,9 +4,10 @@ use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, Log
 use super::fence::{Arrival, Fence, PeerMemory};
 use super::log::{LogError, MemLog};
 use super::members::Roll;
-use super::wire::{Beside, Configuration, DiskPosition, beyond_reach};
+use super::wire::{Beside, DiskPosition, beyond_reach};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;
+use crate::model::Configuration;
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::records::Table;
@@ -125,6 +126,8 @@ impl Replica {
         high_water: Option<&HighWater>,
         logger: slog::Logger,
     ) -> Result<Self, OpenError> {
+        #[cfg(signonce_sim)]
+        let high_water = high_water.filter(|_| !mutation::is(Mutation::MemoryUnasked));
         let mut records = records.peekable();
         let truncated: Option<LogPoint> = read_row(image, "truncation point", meta_key::TRUNCATED)?;
         let hard_state: Option<HardStateRow> = read_row(image, "hard state", meta_key::HARD_STATE)?;

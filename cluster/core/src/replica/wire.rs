@@ -7,14 +7,15 @@
 use super::disk::RecordSource;
 use super::fence::Life;
 use crate::codec::{self, CodecError};
+use crate::model::Configuration;
 use parity_scale_codec::{Decode, Encode};
 use raft::eraftpb;
 use signonce_protocol::NodeId;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Version of [`PeerMessage`] bodies. 2: the lives that the sender has met.
 const MESSAGE_VERSION: u8 = 2;
+
 /// Version of log entry bodies.
 const ENTRY_VERSION: u8 = 1;
 
@@ -181,21 +182,6 @@ struct WireEntry {
     context: Vec<u8>,
 }
 
-/// A raft configuration: who votes and who learns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Configuration {
-    /// The voters.
-    pub voters: Vec<u64>,
-    /// The learners.
-    pub learners: Vec<u64>,
-    /// Voters of the outgoing configuration while a joint change is under way.
-    pub voters_outgoing: Vec<u64>,
-    /// Learners once the joint change ends.
-    pub learners_next: Vec<u64>,
-    /// Whether raft leaves the joint configuration by itself.
-    pub auto_leave: bool,
-}
-
 #[derive(Encode, Decode)]
 struct WireSnapshot {
     data: Vec<u8>,
@@ -269,26 +255,6 @@ impl From<Configuration> for eraftpb::ConfState {
     fn from(own: Configuration) -> Self {
         let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave } = own;
         Self { voters, learners, voters_outgoing, learners_next, auto_leave, ..Default::default() }
-    }
-}
-
-impl Configuration {
-    /// Whether it is one that ours can be: never a joint one, and each member in it once. Raft-rs panics on one that
-    /// contradicts itself.
-    pub fn is_sound(&self) -> bool {
-        let Self { voters, learners, voters_outgoing, learners_next, auto_leave } = self;
-        let mut seen = BTreeSet::from([0]);
-        let once = voters.iter().chain(learners).all(|member| seen.insert(*member));
-        once && voters_outgoing.is_empty() && learners_next.is_empty() && !auto_leave
-    }
-
-    /// Every member, voting or not.
-    pub fn members(&self) -> impl Iterator<Item = NodeId> {
-        let mut all: Vec<u64> =
-            self.voters.iter().chain(&self.learners).chain(&self.voters_outgoing).copied().collect();
-        all.sort_unstable();
-        all.dedup();
-        all.into_iter().map(NodeId)
     }
 }
 

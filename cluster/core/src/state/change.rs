@@ -3,11 +3,15 @@
 use super::{State, officers::Entry};
 use crate::{
     audit::{check_notes, check_signature},
-    command::{Change, ChangeDone, ChangeError, Command, Counted, FEATURE_LEVEL, Floors},
-    registry::{
-        Chain, Client, ClientId, ClientState, Counters, Envelope, Halt, Key, KeyAllowance, KeySelector,
-        KeyState, Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MadeKeys, Member, Right,
+    log::{
+        Change, ChangeDone, ChangeError, Command,
+        error::{ChainError, ClientError, Counted, FeatureError, InputError, KeyError},
     },
+    model::{
+        Chain, Client, ClientId, ClientState, Envelope, FEATURE_LEVEL, Floors, Key, KeyAllowance,
+        KeySelector, KeyState, Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, Member, Right,
+    },
+    registry::{Counters, Halt, MadeKeys},
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
 
@@ -32,7 +36,7 @@ impl State {
     pub(super) fn change(&mut self, entry: Entry<'_>, change: Change) -> Result<ChangeDone, ChangeError> {
         let (level, current) = (change.feature_level(), self.registry.feature_level());
         if level > current {
-            return Err(ChangeError::FeatureNeeded { level, current });
+            return Err(FeatureError::FeatureNeeded { level, current }.into());
         }
         self.check_role(entry.actor, &change)?;
         self.check_speaker(entry, &change)?;
@@ -157,10 +161,10 @@ impl State {
         check_name(&chain.name)?;
         let same = |other: &&Chain| other.genesis == chain.genesis || other.name == chain.name;
         if let Some(Chain { name, genesis, .. }) = self.registry.chains().find(same) {
-            return Err(ChangeError::ChainExists { name: name.clone(), genesis: *genesis });
+            return Err(ChainError::ChainExists { name: name.clone(), genesis: *genesis }.into());
         }
         if chain.slot_duration_ms == 0 {
-            return Err(ChangeError::ZeroSlotDuration);
+            return Err(ChainError::ZeroSlotDuration.into());
         }
         check_room(self.registry.chains().count(), MAX_CHAINS, Counted::Chains)?;
         self.registry.put_chain(chain, &mut self.journal);
@@ -168,7 +172,7 @@ impl State {
     }
 
     fn set_limits(&mut self, genesis: GenesisHash, limits: Limits) -> Result<(), ChangeError> {
-        let chain = self.registry.chain(&genesis).ok_or(ChangeError::UnknownChain { genesis })?;
+        let chain = self.registry.chain(&genesis).ok_or(ChainError::UnknownChain { genesis })?;
         let chain = Chain { limits, ..chain.clone() };
         self.registry.put_chain(chain, &mut self.journal);
         Ok(())
@@ -188,16 +192,20 @@ impl State {
     fn check_new_key(&self, key: &Key) -> Result<(), ChangeError> {
         let id = key.id;
         match self.registry.key(&id) {
-            Some(Key { state: KeyState::Removed, .. }) => return Err(ChangeError::KeyRemoved { key: id }),
-            Some(Key { state, .. }) => return Err(ChangeError::KeyExists { key: id, state: *state }),
+            Some(Key { state: KeyState::Removed, .. }) => {
+                return Err(KeyError::KeyRemoved { key: id }.into());
+            }
+            Some(Key { state, .. }) => {
+                return Err(KeyError::KeyExists { key: id, state: *state }.into());
+            }
             None => {}
         }
         if self.registry.chain(&key.chain).is_none() {
-            return Err(ChangeError::UnknownChain { genesis: key.chain });
+            return Err(ChainError::UnknownChain { genesis: key.chain }.into());
         }
         self.check_slots_may_change(key)?;
         if let Some(chain) = self.registry.owner(&id.public).filter(|owner| **owner != key.chain) {
-            return Err(ChangeError::KeyOnOtherChain { key: id, chain: *chain });
+            return Err(KeyError::KeyOnOtherChain { key: id, chain: *chain }.into());
         }
         check_scheme(id, key.scheme)?;
         key.group.as_deref().map_or(Ok(()), check_name)?;
@@ -208,10 +216,10 @@ impl State {
     /// A tombstone that comes with a backup.
     pub(super) fn check_buried_key(&self, key: &Key) -> Result<(), ChangeError> {
         if self.registry.chain(&key.chain).is_none() {
-            return Err(ChangeError::UnknownChain { genesis: key.chain });
+            return Err(ChainError::UnknownChain { genesis: key.chain }.into());
         }
         if let Some(chain) = self.registry.owner(&key.id.public).filter(|owner| **owner != key.chain) {
-            return Err(ChangeError::KeyOnOtherChain { key: key.id, chain: *chain });
+            return Err(KeyError::KeyOnOtherChain { key: key.id, chain: *chain }.into());
         }
         check_scheme(key.id, key.scheme)?;
         key.group.as_deref().map_or(Ok(()), check_name)
@@ -220,9 +228,11 @@ impl State {
     /// A key that has not been removed.
     pub(super) fn living_key(&self, id: KeyId) -> Result<&Key, ChangeError> {
         match self.registry.key(&id) {
-            Some(Key { state: KeyState::Removed, .. }) => Err(ChangeError::KeyRemoved { key: id }),
+            Some(Key { state: KeyState::Removed, .. }) => {
+                Err(ChangeError::Key(KeyError::KeyRemoved { key: id }))
+            }
             Some(key) => Ok(key),
-            None => Err(ChangeError::UnknownKey { key: id }),
+            None => Err(ChangeError::Key(KeyError::UnknownKey { key: id })),
         }
     }
 
@@ -247,7 +257,7 @@ impl State {
         let key = self.check_arm(id, floors)?.clone();
         if key.state == KeyState::Armed {
             let hint = "to raise its floor, raise the watermark".into();
-            return Err(ChangeError::WrongState { key: id, state: key.state, hint });
+            return Err(KeyError::WrongState { key: id, state: key.state, hint }.into());
         }
         self.raise(id, floors, entry.time_ms)?;
         self.lift_halt(entry.at, id);
@@ -259,7 +269,7 @@ impl State {
         let key = self.living_key(id)?;
         if key.state != KeyState::Armed {
             let hint = "it signs nothing as it is".into();
-            return Err(ChangeError::WrongState { key: id, state: key.state, hint });
+            return Err(KeyError::WrongState { key: id, state: key.state, hint }.into());
         }
         let key = Key { state: KeyState::Disabled, ..key.clone() };
         self.registry.put_key(key, &mut self.journal);
@@ -277,7 +287,7 @@ impl State {
         let key = self.living_key(id)?;
         if key.state == KeyState::Registered {
             let hint = "arm it with these floors instead".into();
-            return Err(ChangeError::WrongState { key: id, state: key.state, hint });
+            return Err(KeyError::WrongState { key: id, state: key.state, hint }.into());
         }
         self.raise(id, floors, entry.time_ms)?;
         self.lift_halt(entry.at, id);
@@ -311,7 +321,7 @@ impl State {
     ) -> Result<(), ChangeError> {
         check_name(name)?;
         if self.registry.client_by_name(name).is_some() {
-            return Err(ChangeError::ClientExists { name: name.to_owned() });
+            return Err(ClientError::ClientExists { name: name.to_owned() }.into());
         }
         self.check_certificate(spki, None)?;
         check_rights(rights)?;
@@ -319,7 +329,9 @@ impl State {
     }
 
     pub(super) fn active_client(&self, name: &str) -> Result<&Client, ChangeError> {
-        self.registry.client_by_name(name).ok_or_else(|| ChangeError::UnknownClient { name: name.to_owned() })
+        self.registry
+            .client_by_name(name)
+            .ok_or_else(|| ChangeError::Client(ClientError::UnknownClient { name: name.to_owned() }))
     }
 
     fn update_client(
@@ -359,9 +371,10 @@ impl State {
         own: Option<ClientId>,
     ) -> Result<(), ChangeError> {
         match self.registry.last_client_with(spki).filter(|client| Some(client.id) != own) {
-            Some(client) => {
-                Err(ChangeError::CertificateTaken { client: client.id, name: client.name.clone() })
-            }
+            Some(client) => Err(ChangeError::Client(ClientError::CertificateTaken {
+                client: client.id,
+                name: client.name.clone(),
+            })),
             None => Ok(()),
         }
     }
@@ -378,10 +391,10 @@ impl State {
         if let Some(KeyAllowance { group, chain, limit }) = &allowance {
             check_name(group)?;
             if let Some(genesis) = chain.filter(|genesis| self.registry.chain(genesis).is_none()) {
-                return Err(ChangeError::UnknownChain { genesis });
+                return Err(ChainError::UnknownChain { genesis }.into());
             }
             if !(1..=MAX_KEY_LIMIT).contains(limit) {
-                return Err(ChangeError::BadKeyLimit { asked: *limit, most: MAX_KEY_LIMIT });
+                return Err(ClientError::BadKeyLimit { asked: *limit, most: MAX_KEY_LIMIT }.into());
             }
         }
         let keys = self.registry.keys_made_for(client).map(|key| key.id).collect();
@@ -462,11 +475,11 @@ impl State {
     fn check_feature_level(&self, level: u32) -> Result<(), ChangeError> {
         let current = self.registry.feature_level();
         if level <= current {
-            return Err(ChangeError::FeatureNotHigher { current, level });
+            return Err(FeatureError::FeatureNotHigher { current, level }.into());
         }
         if let Some(member) = self.registry.members().find(|member| member.supports < level) {
             let Member { node, supports, .. } = *member;
-            return Err(ChangeError::FeatureUnsupported { node, supports, level });
+            return Err(FeatureError::FeatureUnsupported { node, supports, level }.into());
         }
         Ok(())
     }
@@ -483,30 +496,38 @@ pub(super) fn check_name(name: &str) -> Result<(), ChangeError> {
         return Ok(());
     }
     // Not all of a huge one: the error goes back over the wire.
-    Err(ChangeError::BadName { name: name.chars().take(MAX_NAME_LEN + 1).collect() })
+    Err(ChangeError::Input(InputError::BadName { name: name.chars().take(MAX_NAME_LEN + 1).collect() }))
 }
 
 pub(super) fn check_text(what: &str, text: &str) -> Result<(), ChangeError> {
     if (1..=MAX_TEXT_LEN).contains(&text.len()) {
         return Ok(());
     }
-    Err(ChangeError::BadText { what: what.into(), len: count(text.len()), limit: count(MAX_TEXT_LEN) })
+    Err(ChangeError::Input(InputError::BadText {
+        what: what.into(),
+        len: count(text.len()),
+        limit: count(MAX_TEXT_LEN),
+    }))
 }
 
 pub(super) fn check_room(used: usize, limit: usize, what: Counted) -> Result<(), ChangeError> {
-    if used < limit { Ok(()) } else { Err(ChangeError::TooMany { what, limit: count(limit) }) }
+    if used < limit {
+        Ok(())
+    } else {
+        Err(ChangeError::Input(InputError::TooMany { what, limit: count(limit) }))
+    }
 }
 
 fn check_rights(rights: &[Right]) -> Result<(), ChangeError> {
     if rights.len() <= MAX_RIGHTS {
         return Ok(());
     }
-    Err(ChangeError::TooMany { what: Counted::Rights, limit: count(MAX_RIGHTS) })
+    Err(ChangeError::Input(InputError::TooMany { what: Counted::Rights, limit: count(MAX_RIGHTS) }))
 }
 
 fn check_scheme(id: KeyId, scheme: Scheme) -> Result<(), ChangeError> {
     let fits = id.key_type.schemes().contains(&scheme) && id.public.as_bytes().len() == scheme.public_len();
-    if fits { Ok(()) } else { Err(ChangeError::WrongScheme { key: id, scheme }) }
+    if fits { Ok(()) } else { Err(ChangeError::Key(KeyError::WrongScheme { key: id, scheme })) }
 }
 
 pub(super) fn check_envelope(id: KeyId, sealed: &Envelope) -> Result<(), ChangeError> {
@@ -514,7 +535,7 @@ pub(super) fn check_envelope(id: KeyId, sealed: &Envelope) -> Result<(), ChangeE
     if (1..=MAX_ENVELOPE_LEN).contains(&len) {
         return Ok(());
     }
-    Err(ChangeError::BadEnvelope { key: id, len: count(len), limit: count(MAX_ENVELOPE_LEN) })
+    Err(ChangeError::Key(KeyError::BadEnvelope { key: id, len: count(len), limit: count(MAX_ENVELOPE_LEN) }))
 }
 
 /// A length for an error message.

@@ -6,9 +6,12 @@
 use super::State;
 use super::change::{MAX_MEMBERS, check_room, check_text};
 use crate::{
-    command::{ChangeError, Counted},
-    registry::{JoinToken, Member, MemberRecord, MemberRole, MemberState, Membership, Standing},
-    replica::wire::Configuration,
+    log::{
+        ChangeError,
+        error::{Counted, FeatureError, MemberError},
+    },
+    model::{Configuration, JoinToken, Member, MemberRole, MemberState},
+    registry::{MemberRecord, Membership, Standing},
 };
 use signonce_protocol::NodeId;
 use std::collections::BTreeSet;
@@ -40,7 +43,7 @@ impl State {
             || self.registry.membership(node).is_some()
             || self.configuration.members().any(|member| member == node);
         if taken {
-            return Err(ChangeError::NodeIdTaken { node });
+            return Err(MemberError::NodeIdTaken { node }.into());
         }
         self.check_invitation(&peer_addr, replaces)?;
         let (role, standing) = (MemberRole::Learner, Standing::Invited { token });
@@ -56,7 +59,7 @@ impl State {
     ) -> Result<(), ChangeError> {
         check_text("the peer address", peer_addr)?;
         if let Some(node) = replaces.filter(|node| !self.is_member(*node)) {
-            return Err(ChangeError::UnknownMember { node });
+            return Err(MemberError::UnknownMember { node }.into());
         }
         self.check_no_change_under_way(None)?;
         check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)
@@ -71,7 +74,7 @@ impl State {
                 (Standing::Joined { .. }, MemberRole::Voter) | (Standing::Removed, _) => continue,
             };
             if Some(*node) != but_for {
-                return Err(ChangeError::MemberChangeUnderWay { node: *node, doing: doing.into() });
+                return Err(MemberError::MemberChangeUnderWay { node: *node, doing: doing.into() }.into());
             }
         }
         let voters = self.configuration.voters.iter().copied().map(NodeId);
@@ -84,7 +87,7 @@ impl State {
                 Some(_) => "is being promoted",
                 None => "is being removed",
             };
-            return Err(ChangeError::MemberChangeUnderWay { node, doing: doing.into() });
+            return Err(MemberError::MemberChangeUnderWay { node, doing: doing.into() }.into());
         }
         Ok(())
     }
@@ -101,24 +104,28 @@ impl State {
     pub(super) fn join_member(&mut self, member: Member, token: &JoinToken) -> Result<(), ChangeError> {
         let node = member.node;
         let Some(membership) = self.registry.membership(node).cloned() else {
-            return Err(ChangeError::NotInvited { node });
+            return Err(MemberError::NotInvited { node }.into());
         };
         let same = |hash: [u8; 32]| hash == token.hash();
         match membership.standing {
-            Standing::Removed => return Err(ChangeError::MemberRemoved { node }),
+            Standing::Removed => return Err(MemberError::MemberRemoved { node }.into()),
             Standing::Invited { token: hash } | Standing::Joined { token: hash } if !same(hash) => {
-                return Err(ChangeError::WrongToken { node });
+                return Err(MemberError::WrongToken { node }.into());
             }
             Standing::Joined { .. } => {
                 let known = self.registry.member(node).map(|(member, _)| &member.recipient);
                 let again = known == Some(&member.recipient);
-                return if again { Ok(()) } else { Err(ChangeError::TokenUsed { node }) };
+                return if again {
+                    Ok(())
+                } else {
+                    Err(ChangeError::Member(MemberError::TokenUsed { node }))
+                };
             }
             Standing::Invited { token } => {
                 self.check_member(&member)?;
                 let twin = self.registry.member_by_recipient(&member.recipient);
                 if let Some(other) = twin.filter(|other| *other != node) {
-                    return Err(ChangeError::RecipientTaken { node: other });
+                    return Err(MemberError::RecipientTaken { node: other }.into());
                 }
                 let standing = Standing::Joined { token };
                 self.registry.put_membership(Membership { standing, ..membership }, &mut self.journal);
@@ -132,17 +139,19 @@ impl State {
     /// Wants a learner to vote.
     pub(super) fn promote_member(&mut self, node: NodeId) -> Result<(), ChangeError> {
         if self.registry.is_removed(node) {
-            return Err(ChangeError::MemberRemoved { node });
+            return Err(MemberError::MemberRemoved { node }.into());
         }
         let Some(membership) = self.registry.membership(node).cloned() else {
             return Err(match self.is_member(node) {
-                true => ChangeError::AlreadyVoter { node },
-                false => ChangeError::UnknownMember { node },
+                true => ChangeError::Member(MemberError::AlreadyVoter { node }),
+                false => ChangeError::Member(MemberError::UnknownMember { node }),
             });
         };
         match (membership.standing, membership.role) {
-            (Standing::Invited { .. }, _) => return Err(ChangeError::NotJoined { node }),
-            (_, MemberRole::Voter) => return Err(ChangeError::AlreadyVoter { node }),
+            (Standing::Invited { .. }, _) => {
+                return Err(MemberError::NotJoined { node }.into());
+            }
+            (_, MemberRole::Voter) => return Err(MemberError::AlreadyVoter { node }.into()),
             (_, MemberRole::Learner) => {}
         }
         self.check_no_change_under_way(Some(node))?;
@@ -155,17 +164,21 @@ impl State {
     pub(super) fn announce_member(&mut self, member: Member) -> Result<(), ChangeError> {
         let node = member.node;
         if node == NodeId(0) {
-            return Err(ChangeError::ZeroNode);
+            return Err(MemberError::ZeroNode.into());
         }
         if self.registry.is_removed(node) {
-            return Err(ChangeError::MemberRemoved { node });
+            return Err(MemberError::MemberRemoved { node }.into());
         }
         match self.registry.member(node) {
             Some((known, _)) if known.recipient != member.recipient => {
-                return Err(ChangeError::MemberIdentityChanged { node, known: known.recipient.clone() });
+                return Err(
+                    MemberError::MemberIdentityChanged { node, known: known.recipient.clone() }.into()
+                );
             }
             Some(_) => {}
-            None if self.registry.membership(node).is_some() => return Err(ChangeError::NotJoined { node }),
+            None if self.registry.membership(node).is_some() => {
+                return Err(MemberError::NotJoined { node }.into());
+            }
             None => check_room(self.registry.member_count(), MAX_MEMBERS, Counted::Members)?,
         }
         self.check_member(&member)?;
@@ -180,19 +193,19 @@ impl State {
         check_text("the client URL", client_url)?;
         let (node, supports, current) = (*node, *supports, self.registry.feature_level());
         if supports < current {
-            return Err(ChangeError::MemberTooOld { node, supports, current });
+            return Err(FeatureError::MemberTooOld { node, supports, current }.into());
         }
         Ok(())
     }
 
     pub(super) fn remove_member(&mut self, node: NodeId) -> Result<(), ChangeError> {
         if self.registry.is_removed(node) {
-            return Err(ChangeError::MemberRemoved { node });
+            return Err(MemberError::MemberRemoved { node }.into());
         }
         let follows = self.registry.feature_level() >= MEMBERSHIP_LEVEL;
         let known = self.registry.member(node).map(|(member, _)| member.clone());
         if known.is_none() && !(follows && self.is_member(node)) {
-            return Err(ChangeError::UnknownMember { node });
+            return Err(MemberError::UnknownMember { node }.into());
         }
         if follows {
             self.check_voters_without(node)?;
@@ -224,7 +237,7 @@ impl State {
         let left = known.iter().filter(|other| **other != node && votes(other)).count();
         if votes(&node) && left < FEWEST_VOTERS {
             let left = u32::try_from(left).unwrap_or(u32::MAX);
-            return Err(ChangeError::TooFewVoters { node, left });
+            return Err(MemberError::TooFewVoters { node, left }.into());
         }
         Ok(())
     }

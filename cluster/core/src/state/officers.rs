@@ -2,9 +2,12 @@
 
 use super::State;
 use crate::{
-    command::{Change, ChangeError, Counted, GUARDED_LEVEL},
-    registry::{OfficerPin, PlacementChange},
-    roles::{Actor, Officers, Role, client_actor, node_actor},
+    log::{
+        Change, ChangeError,
+        error::{Counted, OfficerError},
+    },
+    model::{Actor, GUARDED_LEVEL, PlacementChange, Role, client_actor, node_actor},
+    registry::{OfficerPin, Officers},
 };
 use signonce_protocol::{HexArray, LogIndex, NodeId};
 
@@ -33,13 +36,17 @@ impl State {
         let needed = if guarded { change.least_role() } else { change.kind().least_role() };
         let Some(needed) = needed else {
             let (actor, change) = (actor.to_owned(), change.kind().name().to_owned());
-            return if guarded { Err(ChangeError::NotForOfficers { actor, change }) } else { Ok(()) };
+            return if guarded {
+                Err(ChangeError::Officer(OfficerError::NotForOfficers { actor, change }))
+            } else {
+                Ok(())
+            };
         };
         let role = self.registry.role_of(actor)?;
         if role >= Some(needed) {
             return Ok(());
         }
-        Err(ChangeError::RoleTooLow { actor: actor.to_owned(), role, needed })
+        Err(ChangeError::Officer(OfficerError::RoleTooLow { actor: actor.to_owned(), role, needed }))
     }
 
     /// Whether a signer speaks of itself, or for the client that it says it does. Judged from [`GUARDED_LEVEL`] on.
@@ -51,7 +58,11 @@ impl State {
             return Ok(());
         }
         let change = change.kind().name().to_owned();
-        Err(ChangeError::SpeaksForAnother { actor: entry.actor.to_owned(), node: entry.node, change })
+        Err(ChangeError::Officer(OfficerError::SpeaksForAnother {
+            actor: entry.actor.to_owned(),
+            node: entry.node,
+            change,
+        }))
     }
 
     /// Whether the signer that wants the change is the one that has to.
@@ -147,7 +158,7 @@ impl State {
         certificate: HexArray<32>,
         role: Option<Role>,
     ) -> Result<(Officers, OfficerPin), ChangeError> {
-        let unknown = || ChangeError::UnknownOfficer { name: name.to_owned() };
+        let unknown = || ChangeError::Officer(OfficerError::UnknownOfficer { name: name.to_owned() });
         let role = role.or_else(|| self.registry.officers().roles.get(name).copied()).ok_or_else(unknown)?;
         let officers = self.officers_with(name, Some(role))?;
         let pin = self.registry.pin_of(name);
@@ -155,7 +166,7 @@ impl State {
             return Ok((officers, pin));
         }
         if pin.certificate.is_some() {
-            return Err(ChangeError::OfficerPinned { name: name.to_owned() });
+            return Err(OfficerError::OfficerPinned { name: name.to_owned() }.into());
         }
         self.check_officer_key(&certificate)?;
         Ok((officers, OfficerPin { certificate: Some(certificate), ..pin }))
@@ -179,7 +190,7 @@ impl State {
     ) -> Result<OfficerPin, ChangeError> {
         let pin = self.pinned(name)?;
         if pin.next.is_some() {
-            return Err(ChangeError::OfficerRotationUnderWay { name: name.to_owned() });
+            return Err(OfficerError::OfficerRotationUnderWay { name: name.to_owned() }.into());
         }
         self.check_officer_key(&certificate)?;
         Ok(OfficerPin { next: Some(certificate), ..pin })
@@ -188,7 +199,7 @@ impl State {
     /// From now on it has one: the new one if `keep_new`. The other is never accepted again.
     pub(super) fn finish_officer_rotation(&mut self, name: &str, keep_new: bool) -> Result<(), ChangeError> {
         let mut pin = self.pinned(name)?;
-        let none = || ChangeError::NoOfficerRotation { name: name.to_owned() };
+        let none = || ChangeError::Officer(OfficerError::NoOfficerRotation { name: name.to_owned() });
         let next = pin.next.take().ok_or_else(none)?;
         let gone = if keep_new { pin.certificate.replace(next) } else { Some(next) };
         gone.into_iter().for_each(|key| revoke(&mut pin, key));
@@ -198,16 +209,16 @@ impl State {
 
     fn pinned(&self, name: &str) -> Result<OfficerPin, ChangeError> {
         if !self.registry.officers().roles.contains_key(name) {
-            return Err(ChangeError::UnknownOfficer { name: name.to_owned() });
+            return Err(OfficerError::UnknownOfficer { name: name.to_owned() }.into());
         }
-        let none = || ChangeError::OfficerNotPinned { name: name.to_owned() };
+        let none = || ChangeError::Officer(OfficerError::OfficerNotPinned { name: name.to_owned() });
         self.registry.officer_pin(name).cloned().ok_or_else(none)
     }
 
     /// A key must be nobody's, and must never have been.
     fn check_officer_key(&self, key: &HexArray<32>) -> Result<(), ChangeError> {
         match self.registry.officer_with(&key.0) {
-            Some(pin) => Err(ChangeError::OfficerKeyTaken { name: pin.name.clone() }),
+            Some(pin) => Err(ChangeError::Officer(OfficerError::OfficerKeyTaken { name: pin.name.clone() })),
             None => Ok(()),
         }
     }
@@ -222,14 +233,13 @@ impl State {
                 super::change::check_room(officers.roles.len() - 1, MAX_OFFICERS, Counted::Officers)?;
             }
             None => {
-                officers
-                    .roles
-                    .remove(name)
-                    .ok_or_else(|| ChangeError::UnknownOfficer { name: name.to_owned() })?;
+                officers.roles.remove(name).ok_or_else(|| {
+                    ChangeError::Officer(OfficerError::UnknownOfficer { name: name.to_owned() })
+                })?;
             }
         }
         match officers.key_officers() {
-            0 => Err(ChangeError::LastKeyOfficer { name: name.to_owned() }),
+            0 => Err(ChangeError::Officer(OfficerError::LastKeyOfficer { name: name.to_owned() })),
             have @ ..MIN_TO_APPROVE if officers.require_approval => Err(too_few(have)),
             _ => Ok(officers),
         }
@@ -255,5 +265,5 @@ pub(super) fn revoke(pin: &mut OfficerPin, key: HexArray<32>) {
 }
 
 const fn too_few(have: usize) -> ChangeError {
-    ChangeError::TooFewOfficers { have: have as u32, needed: MIN_TO_APPROVE as u32 }
+    ChangeError::Officer(OfficerError::TooFewOfficers { have: have as u32, needed: MIN_TO_APPROVE as u32 })
 }

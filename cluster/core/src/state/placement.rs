@@ -3,8 +3,9 @@
 use super::State;
 use super::change::{check_name, check_text};
 use crate::{
-    command::ChangeError,
-    registry::{LeaderPin, NodeNote, Placement, PlacementChange},
+    log::{ChangeError, error::MemberError},
+    model::{LeaderPin, NodeNote, PlacementChange},
+    registry::Placement,
 };
 use signonce_protocol::NodeId;
 
@@ -35,11 +36,11 @@ impl State {
 
     fn check_present(&self, node: NodeId) -> Result<(), ChangeError> {
         if self.registry.is_removed(node) {
-            return Err(ChangeError::MemberRemoved { node });
+            return Err(MemberError::MemberRemoved { node }.into());
         }
         match self.registry.members().any(|member| member.node == node) {
             true => Ok(()),
-            false => Err(ChangeError::UnknownMember { node }),
+            false => Err(ChangeError::Member(MemberError::UnknownMember { node })),
         }
     }
 }

@@ -3,12 +3,16 @@
 
 use super::{State, officers::Entry};
 use crate::{
-    command::{ChangeError, Counted, Floors},
-    ledger::{Coverage, Position, SignedDuty},
-    registry::{
-        BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Drill,
-        Envelope, Halt, Key, KeyState, KnownByBackup, LeftKey, Origin, RestoreStep,
+    ledger::{Coverage, SignedDuty},
+    log::{
+        ChangeError,
+        error::{BackupError, ChainError, Counted, HaltError, KeyError},
     },
+    model::{
+        BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope,
+        Floors, Key, KeyState, LeftKey, Position, RestoreStep,
+    },
+    registry::{Drill, Halt, KnownByBackup, Origin},
 };
 use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex};
 use std::collections::BTreeSet;
@@ -51,16 +55,16 @@ impl State {
         floors: &[(KeyId, Floors)],
     ) -> Result<(), ChangeError> {
         if self.registry.chain(&chain).is_none() {
-            return Err(ChangeError::UnknownChain { genesis: chain });
+            return Err(ChainError::UnknownChain { genesis: chain }.into());
         }
         let mut seen = BTreeSet::new();
         for (id, floor) in floors {
             if !seen.insert(*id) {
-                return Err(ChangeError::KeyTwice { key: *id });
+                return Err(KeyError::KeyTwice { key: *id }.into());
             }
             let key = self.living_key(*id)?;
             if key.chain != chain {
-                return Err(ChangeError::KeyOnOtherChain { key: *id, chain: key.chain });
+                return Err(KeyError::KeyOnOtherChain { key: *id, chain: key.chain }.into());
             }
             self.may_raise(*id, floor, time_ms)?;
         }
@@ -83,12 +87,12 @@ impl State {
         let key = halt.key;
         self.living_key(key)?;
         if let Some(Halt { at, .. }) = self.registry.halt(&key) {
-            return Err(ChangeError::AlreadyHalted { key, at: *at });
+            return Err(HaltError::AlreadyHalted { key, at: *at }.into());
         }
         match self.covers(&key, &halt.duty, halt.digest) {
             // Whoever asked had not applied as much as this.
-            Coverage::Covered => Err(ChangeError::NothingForgotten { key }),
-            Coverage::Foreign => Err(ChangeError::NoWatermark { key }),
+            Coverage::Covered => Err(ChangeError::Halt(HaltError::NothingForgotten { key })),
+            Coverage::Foreign => Err(ChangeError::Halt(HaltError::NoWatermark { key })),
             Coverage::Missing | Coverage::Contradicted => {
                 self.registry.put_halt(halt, &mut self.journal);
                 Ok(())
@@ -100,7 +104,7 @@ impl State {
     pub(super) fn halt_of(&self, key: KeyId, halted: LogIndex) -> Result<&Halt, ChangeError> {
         self.living_key(key)?;
         let found = self.registry.halt(&key).filter(|halt| halt.at == halted);
-        found.ok_or(ChangeError::NotHalted { key, halted })
+        found.ok_or(ChangeError::Halt(HaltError::NotHalted { key, halted }))
     }
 
     /// Ends a halt at floors that need not be past what was shown. Its place is barred from then on, so that it can
@@ -160,9 +164,11 @@ impl State {
         match self.registry.origin() {
             // The same command, run again.
             Some(origin) if origin.backup == backup && same => return Ok(()),
-            Some(origin) if origin.backup == backup => return Err(ChangeError::NotEmpty),
+            Some(origin) if origin.backup == backup => {
+                return Err(BackupError::NotEmpty.into());
+            }
             Some(Origin { backup: BackupName { cluster, applied, .. }, .. }) => {
-                return Err(ChangeError::OtherBackup { cluster: *cluster, applied: *applied });
+                return Err(BackupError::OtherBackup { cluster: *cluster, applied: *applied }.into());
             }
             None => {}
         }
@@ -171,7 +177,7 @@ impl State {
             && registry.keys().next().is_none()
             && registry.clients().next().is_none();
         if !empty {
-            return Err(ChangeError::NotEmpty);
+            return Err(BackupError::NotEmpty.into());
         }
         self.registry.put_origin(Origin { backup, begun: at, finished: None }, &mut self.journal);
         if drill {
@@ -183,7 +189,7 @@ impl State {
     /// No key is armed in a cluster that is for practice: the same key signs in the real one.
     pub(super) fn check_no_drill(&self) -> Result<(), ChangeError> {
         match self.registry.drill() {
-            Some(Drill { begun }) => Err(ChangeError::Drill { begun }),
+            Some(Drill { begun }) => Err(ChangeError::Backup(BackupError::Drill { begun })),
             None => Ok(()),
         }
     }
@@ -197,7 +203,7 @@ impl State {
         };
         match floors.of_key(key)? {
             Some(asked) if known.is_below(asked) != Some(true) => {
-                Err(ChangeError::NotAboveBackup { key, known, asked })
+                Err(ChangeError::Backup(BackupError::NotAboveBackup { key, known, asked }))
             }
             Some(_) | None => Ok(()),
         }
@@ -209,12 +215,12 @@ impl State {
         let mut seen = BTreeSet::new();
         for LeftKey { id, floors, .. } in keys {
             if !seen.insert(*id) {
-                return Err(ChangeError::KeyTwice { key: *id });
+                return Err(KeyError::KeyTwice { key: *id }.into());
             }
             let key = self.living_key(*id)?;
             if key.state == KeyState::Armed {
                 let hint = "a restore leaves what is not armed yet".into();
-                return Err(ChangeError::WrongState { key: *id, state: key.state, hint });
+                return Err(KeyError::WrongState { key: *id, state: key.state, hint }.into());
             }
             self.may_raise(*id, floors, given_ms)?;
         }
@@ -232,7 +238,10 @@ impl State {
     }
 
     fn restoring(&self) -> Result<&Origin, ChangeError> {
-        self.registry.origin().filter(|origin| origin.finished.is_none()).ok_or(ChangeError::NoRestore)
+        self.registry
+            .origin()
+            .filter(|origin| origin.finished.is_none())
+            .ok_or(ChangeError::Backup(BackupError::NoRestore))
     }
 
     /// Tombstones. Those that are there already stay as they are.
@@ -255,7 +264,7 @@ impl State {
         let mut seen = BTreeSet::new();
         for key in &keys {
             if !seen.insert(key.id) {
-                return Err(ChangeError::KeyTwice { key: key.id });
+                return Err(KeyError::KeyTwice { key: key.id }.into());
             }
             self.check_buried_key(key)?;
         }

@@ -6,10 +6,10 @@
 use super::State;
 use crate::{
     codec::{CodecError, decode_record, encode_record},
-    command::FEATURE_LEVEL,
-    ledger::{Ledger, claimed_class},
+    ledger::Ledger,
+    model::{ClientId, FEATURE_LEVEL, KeyState, claimed_class},
     records::{Journal, Sizes, StateHash, Table},
-    registry::{ClientId, EVERYBODY, KeyState, Registry},
+    registry::{EVERYBODY, Registry},
 };
 use parity_scale_codec::{Compact, Decode, Encode};
 use signonce_protocol::KeyId;

@@ -3,8 +3,9 @@
 use super::State;
 use super::change::check_envelope;
 use crate::{
-    command::ChangeError,
-    registry::{Key, Resealed, Sealing},
+    log::{ChangeError, error::KeyError},
+    model::{Key, Resealed},
+    registry::Sealing,
 };
 use signonce_protocol::{KeyId, NodeId};
 
@@ -37,7 +38,7 @@ impl State {
     ) -> Result<(), ChangeError> {
         let present: Vec<NodeId> = self.registry.members().map(|member| member.node).collect();
         if members != present {
-            return Err(ChangeError::SealedForOthers { sealed_for: members, members: present });
+            return Err(KeyError::SealedForOthers { sealed_for: members, members: present }.into());
         }
         let mut changed = Vec::with_capacity(keys.len());
         for Resealed { id, sealed } in keys {

@@ -2,9 +2,12 @@
 
 use super::{State, change::Made, officers::Entry};
 use crate::{
-    command::{Change, ChangeDone, ChangeError, Counted, Floors, GUARDED_LEVEL},
-    registry::{KeyAllowance, KeySelector, Limits, Retiming, Right, Standing},
-    roles::{PINNED_LEVEL, Proposal, ProposalDecision, Second},
+    log::{
+        Change, ChangeDone, ChangeError, Second,
+        error::{Counted, InputError, MemberError, ProposalError},
+    },
+    model::{Floors, GUARDED_LEVEL, KeyAllowance, KeySelector, Limits, PINNED_LEVEL, Retiming, Right},
+    registry::{Proposal, ProposalDecision, Standing},
 };
 use signonce_protocol::{LogIndex, NodeId};
 
@@ -132,7 +135,7 @@ impl State {
         if self.registry.proposals().count() >= MAX_PROPOSALS {
             let idle = self.registry.proposals().find(|p| !p.is_open(time_ms)).map(|p| p.id);
             let limit = MAX_PROPOSALS as u32;
-            let idle = idle.ok_or(ChangeError::TooMany { what: Counted::Proposals, limit })?;
+            let idle = idle.ok_or(InputError::TooMany { what: Counted::Proposals, limit })?;
             self.registry.drop_proposal(idle, &mut self.journal);
         }
         let proposal = Proposal { id: at, by: actor.to_owned(), time_ms, change, decision: None };
@@ -146,7 +149,7 @@ impl State {
             Change::ArmKey { id, floors } => self.check_arm(*id, floors).map(drop),
             Change::RemoveKey { id } => self.living_key(*id).map(drop),
             Change::RemoveMember { node } if !self.is_member(*node) => {
-                Err(ChangeError::UnknownMember { node: *node })
+                Err(ChangeError::Member(MemberError::UnknownMember { node: *node }))
             }
             Change::SetOfficer { name, role } => self.officers_with(name, *role).map(drop),
             Change::PinOfficer { name, certificate, role } => {
@@ -205,17 +208,17 @@ impl State {
         approved: bool,
     ) -> Result<Made, ChangeError> {
         let Entry { at, node: _, actor, time_ms } = entry;
-        let proposal = self.registry.proposal(id).ok_or(ChangeError::UnknownProposal { id })?.clone();
+        let proposal = self.registry.proposal(id).ok_or(ProposalError::UnknownProposal { id })?.clone();
         if let Some(ProposalDecision { by, approved, .. }) = proposal.decision {
-            return Err(ChangeError::ProposalDecided { id, by, approved });
+            return Err(ProposalError::ProposalDecided { id, by, approved }.into());
         }
         let mut made = Made::default();
         if approved {
             if proposal.has_expired(time_ms) {
-                return Err(ChangeError::ProposalExpired { id });
+                return Err(ProposalError::ProposalExpired { id }.into());
             }
             if self.are_one(&proposal.by, actor) {
-                return Err(ChangeError::OwnProposal { id, by: proposal.by });
+                return Err(ProposalError::OwnProposal { id, by: proposal.by }.into());
             }
             // Who proposed it may have lost the right since; what it is about may have changed.
             self.check_role(&proposal.by, &proposal.change)?;

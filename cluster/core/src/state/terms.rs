@@ -2,8 +2,9 @@
 
 use super::State;
 use crate::{
-    command::ChangeError,
-    registry::{Client, ClientId, ClientLimits, ClientTerms, EVERYBODY, MAX_CLIENT_LIMIT},
+    log::{ChangeError, error::ClientError},
+    model::{Client, ClientId, ClientLimits, MAX_CLIENT_LIMIT},
+    registry::{ClientTerms, EVERYBODY},
 };
 
 /// Certificates remembered as revoked, of one client. Whoever changes them more often forgets the oldest.
@@ -23,7 +24,7 @@ impl State {
         if let Some(ClientLimits { per_second, burst, in_flight }) = limits {
             for asked in [per_second, burst, in_flight] {
                 if !(1..=MAX_CLIENT_LIMIT).contains(&asked) {
-                    return Err(ChangeError::BadClientLimit { asked, most: MAX_CLIENT_LIMIT });
+                    return Err(ClientError::BadClientLimit { asked, most: MAX_CLIENT_LIMIT }.into());
                 }
             }
         }
@@ -36,7 +37,7 @@ impl State {
     pub(super) fn rotate_client(&mut self, name: &str, spki: [u8; 32]) -> Result<ClientId, ChangeError> {
         let client = self.active_client(name)?.id;
         if self.registry.next_certificate(client).is_some() {
-            return Err(ChangeError::RotationUnderWay { name: name.to_owned() });
+            return Err(ClientError::RotationUnderWay { name: name.to_owned() }.into());
         }
         self.check_certificate(&spki, None)?;
         let terms = ClientTerms { next: Some(spki), ..self.registry.terms_of(client) };
@@ -48,7 +49,10 @@ impl State {
     pub(super) fn finish_rotation(&mut self, name: &str, keep_new: bool) -> Result<ClientId, ChangeError> {
         let client = self.active_client(name)?.clone();
         let mut terms = self.registry.terms_of(client.id);
-        let next = terms.next.take().ok_or_else(|| ChangeError::NoRotation { name: name.to_owned() })?;
+        let next = terms
+            .next
+            .take()
+            .ok_or_else(|| ChangeError::Client(ClientError::NoRotation { name: name.to_owned() }))?;
         let id = client.id;
         revoke(&mut terms, if keep_new { client.spki } else { next });
         self.registry.put_terms(terms, &mut self.journal);

@@ -2,8 +2,9 @@
 
 use super::State;
 use crate::{
-    command::{ChangeError, Floors},
-    registry::{Key, KeyState, LEAST_CHANGE, MAX_COUNTINGS, MAX_SLOT_TOLERANCE, Retiming, Timing, Tolerance},
+    log::{ChangeError, error::ChainError},
+    model::{Floors, Key, KeyState, MAX_SLOT_TOLERANCE, Retiming},
+    registry::{LEAST_CHANGE, MAX_COUNTINGS, Timing, Tolerance},
 };
 use signonce_protocol::{GenesisHash, KeyId, KeyType, LogIndex};
 
@@ -29,9 +30,9 @@ impl State {
         retiming: Retiming,
     ) -> Result<Vec<Retiming>, ChangeError> {
         let Retiming { from_ms, slot_duration_ms, .. } = retiming;
-        let known = self.registry.chain(&chain).ok_or(ChangeError::UnknownChain { genesis: chain })?;
+        let known = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
         if slot_duration_ms == 0 {
-            return Err(ChangeError::ZeroSlotDuration);
+            return Err(ChainError::ZeroSlotDuration.into());
         }
         let clock = self.registry.clock(known);
         let (since, length) = (clock.since_ms(clock.newest()), clock.duration_ms(clock.newest()));
@@ -39,7 +40,7 @@ impl State {
         if clock.is_retimed() && (since, length) == (from_ms, slot_duration_ms) {
             return Ok(later);
         }
-        let wrong = |why: String| Err(ChangeError::BadTiming { chain, why });
+        let wrong = |why: String| Err(ChangeError::Chain(ChainError::BadTiming { chain, why }));
         if from_ms <= since {
             return wrong(format!(
                 "they have lasted {length} ms since {since} (Unix milliseconds), which is not before {from_ms}: take that \
@@ -75,9 +76,9 @@ impl State {
 
     /// The changes of a chain's slots without the last one, as long as nothing rests on that.
     pub(super) fn taken_back(&self, chain: GenesisHash) -> Result<Vec<Retiming>, ChangeError> {
-        let known = self.registry.chain(&chain).ok_or(ChangeError::UnknownChain { genesis: chain })?;
+        let known = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
         let newest = self.registry.clock(known).newest();
-        let wrong = |why: String| Err(ChangeError::BadTiming { chain, why });
+        let wrong = |why: String| Err(ChangeError::Chain(ChainError::BadTiming { chain, why }));
         if newest == 0 {
             return wrong(
                 "they have the length that the chain was added with: there is nothing to take back".into(),
@@ -109,7 +110,7 @@ impl State {
         }
         let why =
             format!("their length has changed, and the slots of BABE, which {} is for, never change", key.id);
-        Err(ChangeError::BadTiming { chain: key.chain, why })
+        Err(ChangeError::Chain(ChainError::BadTiming { chain: key.chain, why }))
     }
 
     /// Starts or raises the watermark of a registered key, at floors that were given at this time.
@@ -126,16 +127,16 @@ impl State {
         floors: &Floors,
         given_ms: u64,
     ) -> Result<(), ChangeError> {
-        let chain = self.registry.chain(&chain).ok_or(ChangeError::UnknownChain { genesis: chain })?;
+        let chain = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
         let clock = (self.registry.clock(chain), given_ms);
-        self.ledger.arm(id, floors, clock, &mut self.journal)
+        Ok(self.ledger.arm(id, floors, clock, &mut self.journal)?)
     }
 
     /// Whether [`Self::raise`] would, and there is something to raise.
     pub(super) fn may_raise(&self, id: KeyId, floors: &Floors, given_ms: u64) -> Result<(), ChangeError> {
         let genesis = self.living_key(id)?.chain;
-        let chain = self.registry.chain(&genesis).ok_or(ChangeError::UnknownChain { genesis })?;
-        self.ledger.may_arm(id, floors, (self.registry.clock(chain), given_ms))
+        let chain = self.registry.chain(&genesis).ok_or(ChainError::UnknownChain { genesis })?;
+        Ok(self.ledger.may_arm(id, floors, (self.registry.clock(chain), given_ms))?)
     }
 
     /// The counting that the slots of a key's watermark are of: see [`SlotClock`](crate::SlotClock).

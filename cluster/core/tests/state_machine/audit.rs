@@ -5,8 +5,7 @@ use parity_scale_codec::Encode as _;
 use proptest::prelude::*;
 use signonce_core::{
     AuditEvent, AuditHead, AuditNote, AuditRecord, AuditRow, Change, ChangeError, ClaimRequest, ClientId,
-    Command, Member, NotedAnswer, State, Verdict,
-    audit::{MAX_NOTES, chain_after},
+    Command, InputError, MAX_NOTES, Member, NotedAnswer, State, Verdict, audit::chain_after,
 };
 use signonce_protocol::{DutyClass, Hash, KeyType, LogIndex, NodeId};
 
@@ -124,7 +123,7 @@ fn notes_become_records_and_change_nothing_else() {
 
     for notes in [vec![note("x".repeat(5_000))], vec![note("no".into()); MAX_NOTES + 1]] {
         let refused = world.change(Change::RecordAudit { notes }).unwrap_err();
-        assert!(matches!(refused, ChangeError::AuditTooLarge { .. }), "{refused:?}");
+        assert!(matches!(refused, ChangeError::Input(InputError::AuditTooLarge { .. })), "{refused:?}");
         assert!(world.state.take_audit().is_empty());
     }
 }

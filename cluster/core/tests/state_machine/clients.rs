@@ -1,7 +1,7 @@
 //! What clients may use, and certificates that change.
 
 use crate::world::*;
-use signonce_core::{Change, ChangeError, ClientId, ClientLimits, State};
+use signonce_core::{Change, ChangeError, ClientError, ClientId, ClientLimits, State};
 
 /// A world at feature level 2 with the client `a`, which has certificate 1.
 fn world() -> (World, ClientId) {
@@ -47,11 +47,13 @@ fn a_clients_own_limits_go_before_everybodys() {
     assert_eq!((of(&world, a), of(&world, b)), (ClientLimits::default(), ClientLimits::default()));
 
     let before = world.state.registry_version();
-    let unknown = ChangeError::UnknownClient { name: "c".into() };
+    let unknown = ChangeError::Client(ClientError::UnknownClient { name: "c".into() });
     assert_eq!(world.change(set(Some("c"), None)), Err(unknown));
     for bad in [0, 1_000_001] {
         let refused = world.change(set(Some("a"), Some(ClientLimits { in_flight: bad, ..limits(1) })));
-        assert!(matches!(refused, Err(ChangeError::BadClientLimit { asked, .. }) if asked == bad));
+        assert!(
+            matches!(refused, Err(ChangeError::Client(ClientError::BadClientLimit { asked, .. })) if asked == bad)
+        );
     }
     assert_eq!(world.state.registry_version(), before);
     assert_eq!(of(&world, a), ClientLimits::default());
@@ -62,11 +64,17 @@ fn while_a_certificate_changes_both_are_accepted_and_afterwards_the_old_one_neve
     let (mut world, a) = world();
     world.change(rotate(2)).unwrap();
     assert_eq!((owner(&world.state, 1), owner(&world.state, 2)), (Some(a), Some(a)));
-    assert_eq!(world.change(rotate(3)), Err(ChangeError::RotationUnderWay { name: "a".into() }));
+    assert_eq!(
+        world.change(rotate(3)),
+        Err(ChangeError::Client(ClientError::RotationUnderWay { name: "a".into() }))
+    );
     world.change(finish(true)).unwrap();
     assert_eq!((owner(&world.state, 1), owner(&world.state, 2)), (None, Some(a)));
-    assert_eq!(world.change(finish(true)), Err(ChangeError::NoRotation { name: "a".into() }));
-    let taken = ChangeError::CertificateTaken { client: a, name: "a".into() };
+    assert_eq!(
+        world.change(finish(true)),
+        Err(ChangeError::Client(ClientError::NoRotation { name: "a".into() }))
+    );
+    let taken = ChangeError::Client(ClientError::CertificateTaken { client: a, name: "a".into() });
     assert_eq!(world.change(add("b", 1)), Err(taken.clone()));
     assert_eq!(world.change(rotate(1)), Err(taken.clone()), "nor for itself");
 
@@ -83,7 +91,10 @@ fn a_removed_client_loses_every_certificate_it_has() {
     world.change(Change::RemoveClient { name: "a".into() }).unwrap();
     assert_eq!((owner(&world.state, 1), owner(&world.state, 2)), (None, None));
     for spki in [1, 2] {
-        assert!(matches!(world.change(add("b", spki)), Err(ChangeError::CertificateTaken { .. })));
+        assert!(matches!(
+            world.change(add("b", spki)),
+            Err(ChangeError::Client(ClientError::CertificateTaken { .. }))
+        ));
     }
 }
 
@@ -96,7 +107,10 @@ fn a_certificate_that_is_replaced_at_once_is_revoked_from_level_2_on_only() {
     old.change(add("b", 1)).expect("as it always was");
     let (mut world, _) = world();
     world.change(replace(2)).unwrap();
-    assert!(matches!(world.change(add("b", 1)), Err(ChangeError::CertificateTaken { .. })));
+    assert!(matches!(
+        world.change(add("b", 1)),
+        Err(ChangeError::Client(ClientError::CertificateTaken { .. }))
+    ));
 }
 
 #[test]
@@ -111,5 +125,8 @@ fn limits_and_certificates_survive_a_snapshot() {
     assert_eq!(restored.registry().limits_of(a), limits(5));
     assert_eq!([1, 2, 3].map(|spki| owner(&restored, spki)), [None, Some(a), Some(a)]);
     let mut restored = World { state: restored, at: world.at };
-    assert!(matches!(restored.change(add("b", 1)), Err(ChangeError::CertificateTaken { .. })));
+    assert!(matches!(
+        restored.change(add("b", 1)),
+        Err(ChangeError::Client(ClientError::CertificateTaken { .. }))
+    ));
 }

@@ -2,8 +2,8 @@
 
 use crate::world::*;
 use signonce_core::{
-    Change, ChangeError, ClientId, CodecError, Command, Floors, KeyAllowance, KeySelector, KeyState, Right,
-    State, Verdict, decode_record, seal_record,
+    ChainError, Change, ChangeError, ClientError, ClientId, CodecError, Command, FeatureError, Floors,
+    InputError, KeyAllowance, KeySelector, KeyState, Right, State, Verdict, decode_record, seal_record,
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, Scheme};
 
@@ -60,7 +60,9 @@ fn a_client_without_leave_gets_nothing_and_leave_can_be_taken_away() {
     let (mut world, client) = world(64);
     let other = add(&mut world, "b", 2, vec![]);
     let id = key(KeyType::Babe, 1);
-    let denied = |name: &str| Err(ChangeError::MayNotGenerate { name: name.into(), chain: CHAIN });
+    let denied = |name: &str| {
+        Err(ChangeError::Client(ClientError::MayNotGenerate { name: name.into(), chain: CHAIN }))
+    };
     assert_eq!(world.change(made(other, id, from_slot(1))), denied("b"));
     assert_eq!(world.change(made(ClientId(77), id, from_slot(1))), denied("client 77"));
     world.change(made(client, id, from_slot(1))).unwrap();
@@ -76,7 +78,7 @@ fn a_client_without_leave_gets_nothing_and_leave_can_be_taken_away() {
 fn leave_for_one_chain_is_none_for_another() {
     let (mut world, client) = world(64);
     world.change(allow(Some(KeyAllowance { chain: Some(COLLATOR_CHAIN), ..allowance(64) }))).unwrap();
-    let refused = ChangeError::MayNotGenerate { name: "a".into(), chain: CHAIN };
+    let refused = ChangeError::Client(ClientError::MayNotGenerate { name: "a".into(), chain: CHAIN });
     assert_eq!(world.state.may_generate(client, &CHAIN), Err(refused.clone()));
     assert_eq!(world.change(made(client, key(KeyType::Babe, 1), from_slot(1))), Err(refused));
     assert!(world.state.may_generate(client, &COLLATOR_CHAIN).is_ok());
@@ -89,7 +91,7 @@ fn the_quota_counts_keys_that_were_not_removed() {
     for id in &ids[..2] {
         world.change(made(client, *id, from_slot(1))).unwrap();
     }
-    let full = || Err(ChangeError::KeyQuota { name: "a".into(), limit: 2 });
+    let full = || Err(ChangeError::Client(ClientError::KeyQuota { name: "a".into(), limit: 2 }));
     assert_eq!(world.change(made(client, ids[2], from_slot(1))), full());
     world.change(Change::DisableKey { id: ids[0] }).unwrap();
     assert_eq!(world.change(made(client, ids[2], from_slot(1))), full(), "a disabled key may come back");
@@ -158,22 +160,25 @@ fn an_allowance_is_for_a_known_chain_a_usable_group_and_a_sane_number() {
     let (mut world, _) = world(64);
     let nowhere = GenesisHash([9; 32]);
     let cases = [
-        (allowance(0), ChangeError::BadKeyLimit { asked: 0, most: 500 }),
-        (allowance(501), ChangeError::BadKeyLimit { asked: 501, most: 500 }),
+        (allowance(0), ChangeError::Client(ClientError::BadKeyLimit { asked: 0, most: 500 })),
+        (allowance(501), ChangeError::Client(ClientError::BadKeyLimit { asked: 501, most: 500 })),
         (
             KeyAllowance { group: "two words".into(), ..allowance(1) },
-            ChangeError::BadName { name: "two words".into() },
+            ChangeError::Input(InputError::BadName { name: "two words".into() }),
         ),
         (
             KeyAllowance { chain: Some(nowhere), ..allowance(1) },
-            ChangeError::UnknownChain { genesis: nowhere },
+            ChangeError::Chain(ChainError::UnknownChain { genesis: nowhere }),
         ),
     ];
     for (given, refused) in cases {
         assert_eq!(world.change(allow(Some(given))), Err(refused));
     }
     let unknown = Change::SetKeyAllowance { name: "z".into(), allowance: None };
-    assert_eq!(world.change(unknown), Err(ChangeError::UnknownClient { name: "z".into() }));
+    assert_eq!(
+        world.change(unknown),
+        Err(ChangeError::Client(ClientError::UnknownClient { name: "z".into() }))
+    );
 }
 
 #[test]
@@ -182,7 +187,10 @@ fn below_the_feature_level_the_changes_are_refused() {
     let client = add(&mut world, "a", 1, vec![]);
     for change in [allow(Some(allowance(1))), made(client, key(KeyType::Babe, 1), from_slot(1))] {
         assert_eq!(change.feature_level(), 1);
-        assert_eq!(world.change(change), Err(ChangeError::FeatureNeeded { level: 1, current: 0 }));
+        assert_eq!(
+            world.change(change),
+            Err(ChangeError::Feature(FeatureError::FeatureNeeded { level: 1, current: 0 }))
+        );
     }
 }
 
@@ -195,7 +203,7 @@ fn made_keys_survive_a_restart_and_are_missed_where_they_are_missing() {
     let again = State::from_snapshot(&world.state.snapshot()).unwrap();
     assert_eq!(again.hash(), world.state.hash());
     let refused = again.may_generate(client, &CHAIN).unwrap_err();
-    assert_eq!(refused, ChangeError::KeyQuota { name: "a".into(), limit: 2 });
+    assert_eq!(refused, ChangeError::Client(ClientError::KeyQuota { name: "a".into(), limit: 2 }));
 
     let clientless = world.state.records().filter(|(_, key, _)| key.first() != Some(&3));
     let error = State::from_records(clientless, world.state.hash()).unwrap_err();

@@ -2,7 +2,9 @@
 
 use crate::world::*;
 use proptest::prelude::*;
-use signonce_core::{Change, ChangeError, JoinToken, Member, MemberRole, Standing, State};
+use signonce_core::{
+    Change, ChangeError, FeatureError, JoinToken, Member, MemberError, MemberRole, Standing, State,
+};
 use signonce_protocol::NodeId;
 use std::collections::BTreeSet;
 
@@ -63,22 +65,25 @@ fn a_node_is_invited_under_the_index_of_the_entry_joins_and_is_promoted() {
     assert!(world.state.members().any(|member| member.node == node));
     world.change(promote(node.0)).unwrap();
     assert_eq!(world.state.registry().wanted_role(node), Some(MemberRole::Voter));
-    assert_eq!(world.change(promote(node.0)), Err(ChangeError::AlreadyVoter { node }));
+    assert_eq!(world.change(promote(node.0)), Err(ChangeError::Member(MemberError::AlreadyVoter { node })));
 }
 
 #[test]
 fn a_token_admits_one_machine_once_and_the_same_machine_again() {
     let mut world = formed();
     let node = invited(&mut world, 1);
-    let wrong = ChangeError::WrongToken { node: NodeId(node) };
+    let wrong = ChangeError::Member(MemberError::WrongToken { node: NodeId(node) });
     assert_eq!(world.change(join(node, "age1-new", 2)), Err(wrong.clone()));
     world.change(join(node, "age1-new", 1)).unwrap();
     world.change(join(node, "age1-new", 1)).unwrap();
-    assert_eq!(world.change(join(node, "age1-other", 1)), Err(ChangeError::TokenUsed { node: NodeId(node) }));
+    assert_eq!(
+        world.change(join(node, "age1-other", 1)),
+        Err(ChangeError::Member(MemberError::TokenUsed { node: NodeId(node) }))
+    );
     assert_eq!(world.change(join(node, "age1-new", 2)), Err(wrong));
-    let stranger = ChangeError::NotInvited { node: NodeId(77) };
+    let stranger = ChangeError::Member(MemberError::NotInvited { node: NodeId(77) });
     assert_eq!(world.change(join(77, "age1-new", 1)), Err(stranger));
-    let from_the_start = ChangeError::NotInvited { node: NodeId(1) };
+    let from_the_start = ChangeError::Member(MemberError::NotInvited { node: NodeId(1) });
     assert_eq!(world.change(join(1, "age1-1", 1)), Err(from_the_start));
 }
 
@@ -86,7 +91,7 @@ fn a_token_admits_one_machine_once_and_the_same_machine_again() {
 fn one_node_at_a_time_is_on_its_way_in() {
     let mut world = formed();
     let first = invited(&mut world, 1);
-    let under_way = |error: ChangeError| matches!(error, ChangeError::MemberChangeUnderWay { node, .. } if node == NodeId(first));
+    let under_way = |error: ChangeError| matches!(error, ChangeError::Member(MemberError::MemberChangeUnderWay { node, .. }) if node == NodeId(first));
     assert!(under_way(world.change(add(2)).unwrap_err()), "it is invited");
     world.change(join(first, "age1-new", 1)).unwrap();
     assert!(under_way(world.change(add(2)).unwrap_err()), "it learns");
@@ -95,7 +100,7 @@ fn one_node_at_a_time_is_on_its_way_in() {
     world.change(remove(second)).unwrap();
     assert_eq!(
         world.change(join(second, "age1-x", 2)),
-        Err(ChangeError::MemberRemoved { node: NodeId(second) })
+        Err(ChangeError::Member(MemberError::MemberRemoved { node: NodeId(second) }))
     );
     assert!(invited(&mut world, 3) > second);
 }
@@ -106,7 +111,7 @@ fn a_removed_node_stays_removed_whatever_it_says() {
     let node = invited(&mut world, 1);
     world.change(join(node, "age1-new", 1)).unwrap();
     world.change(remove(node)).unwrap();
-    let refused = || Err(ChangeError::MemberRemoved { node: NodeId(node) });
+    let refused = || Err(ChangeError::Member(MemberError::MemberRemoved { node: NodeId(node) }));
     for change in [
         join(node, "age1-new", 1),
         promote(node),
@@ -117,7 +122,7 @@ fn a_removed_node_stays_removed_whatever_it_says() {
     }
     assert!(world.state.registry().is_removed(NodeId(node)));
     let next = invited(&mut world, 2);
-    let refused = ChangeError::RecipientTaken { node: NodeId(node) };
+    let refused = ChangeError::Member(MemberError::RecipientTaken { node: NodeId(node) });
     assert_eq!(world.change(join(next, "age1-new", 2)), Err(refused));
 }
 
@@ -125,17 +130,23 @@ fn a_removed_node_stays_removed_whatever_it_says() {
 fn who_was_invited_and_has_not_joined_is_no_member() {
     let mut world = formed();
     let node = invited(&mut world, 1);
-    let refused = || Err(ChangeError::NotJoined { node: NodeId(node) });
+    let refused = || Err(ChangeError::Member(MemberError::NotJoined { node: NodeId(node) }));
     assert_eq!(world.change(promote(node)), refused());
     assert_eq!(world.change(Change::AnnounceMember(member(node, "age1-new"))), refused());
-    assert_eq!(world.change(promote(9)), Err(ChangeError::UnknownMember { node: NodeId(9) }));
-    assert_eq!(world.change(promote(1)), Err(ChangeError::AlreadyVoter { node: NodeId(1) }));
+    assert_eq!(
+        world.change(promote(9)),
+        Err(ChangeError::Member(MemberError::UnknownMember { node: NodeId(9) }))
+    );
+    assert_eq!(
+        world.change(promote(1)),
+        Err(ChangeError::Member(MemberError::AlreadyVoter { node: NodeId(1) }))
+    );
 }
 
 #[test]
 fn three_are_left_to_vote() {
     let mut world = formed();
-    let refused = || Err(ChangeError::TooFewVoters { node: NodeId(3), left: 2 });
+    let refused = || Err(ChangeError::Member(MemberError::TooFewVoters { node: NodeId(3), left: 2 }));
     assert_eq!(world.change(remove(3)), refused());
     let learner = invited(&mut world, 1);
     world.change(join(learner, "age1-new", 1)).unwrap();
@@ -152,7 +163,10 @@ fn a_replacement_names_a_member_that_is_there() {
         token: token(1).hash(),
         replaces: Some(NodeId(node)),
     };
-    assert_eq!(world.change(replacing(9)), Err(ChangeError::UnknownMember { node: NodeId(9) }));
+    assert_eq!(
+        world.change(replacing(9)),
+        Err(ChangeError::Member(MemberError::UnknownMember { node: NodeId(9) }))
+    );
     let node = world.change(replacing(2)).unwrap().node.unwrap();
     assert_eq!(world.state.registry().membership(node).unwrap().replaces, Some(NodeId(2)));
 }
@@ -162,7 +176,10 @@ fn members_change_at_feature_level_two_only() {
     let mut world = World::new();
     world.change(Change::AnnounceMember(member(1, "age1-1"))).unwrap();
     for change in [add(1), join(1, "age1-1", 1), promote(1)] {
-        assert_eq!(world.change(change), Err(ChangeError::FeatureNeeded { level: 2, current: 0 }));
+        assert_eq!(
+            world.change(change),
+            Err(ChangeError::Feature(FeatureError::FeatureNeeded { level: 2, current: 0 }))
+        );
     }
     // As it always was below that level.
     world.change(remove(1)).unwrap();

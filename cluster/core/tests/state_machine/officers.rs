@@ -3,9 +3,10 @@
 use crate::world::*;
 use signonce_core::{
     AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind,
-    ClientId, Command, Floors, GUARDED_LEVEL, JoinToken, KeyAllowance, KeySelector, KeyState, Limits, Member,
-    NodeNote, NotedAnswer, Outcome, PlacementChange, RequestId, Right, Role, Standing, State,
-    roles::{PINNED_LEVEL, PROPOSAL_LIFE_MS, admin_actor},
+    ClientId, Command, FeatureError, Floors, GUARDED_LEVEL, InputError, JoinToken, KeyAllowance, KeyError,
+    KeySelector, KeyState, Limits, Member, MemberError, NodeNote, NotedAnswer, OfficerError, Outcome,
+    PINNED_LEVEL, PROPOSAL_LIFE_MS, PlacementChange, ProposalError, RequestId, Right, Role, Standing, State,
+    admin_actor,
 };
 use signonce_protocol::{Digest, DutyClass, Hash, HexArray, KeyId, KeyType, LogIndex, NodeId};
 use std::collections::BTreeSet;
@@ -63,10 +64,17 @@ fn every_admin_may_all_until_there_are_officers_and_then_nobody_else_may_anythin
     let mut world = World::new();
     world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     let refused = by(&mut world, "admin:any", set("a", Some(Role::Operator)));
-    assert_eq!(refused, Err(ChangeError::LastKeyOfficer { name: "a".into() }), "nobody could change it");
+    assert_eq!(
+        refused,
+        Err(ChangeError::Officer(OfficerError::LastKeyOfficer { name: "a".into() })),
+        "nobody could change it"
+    );
     by(&mut world, "admin:any", set("a", Some(Role::KeyOfficer))).unwrap();
     let refused = by(&mut world, "admin:any", Change::RemoveClient { name: "x".into() });
-    assert!(matches!(refused, Err(ChangeError::RoleTooLow { role: None, needed: Role::Operator, .. })));
+    assert!(matches!(
+        refused,
+        Err(ChangeError::Officer(OfficerError::RoleTooLow { role: None, needed: Role::Operator, .. }))
+    ));
     by(&mut world, "local:uid=0", set("b", Some(Role::Viewer))).unwrap();
 }
 
@@ -76,10 +84,19 @@ fn a_change_takes_its_role_and_signers_are_not_judged() {
     let id = world.armed(KeyType::Babe, from_slot(5));
     for actor in ["admin:v", "admin:o"] {
         let refused = by(&mut world, actor, Change::RemoveKey { id });
-        assert!(matches!(refused, Err(ChangeError::RoleTooLow { needed: Role::KeyOfficer, .. })), "{actor}");
+        assert!(
+            matches!(
+                refused,
+                Err(ChangeError::Officer(OfficerError::RoleTooLow { needed: Role::KeyOfficer, .. }))
+            ),
+            "{actor}"
+        );
     }
     let refused = by(&mut world, "admin:v", Change::DisableKey { id });
-    assert!(matches!(refused, Err(ChangeError::RoleTooLow { role: Some(Role::Viewer), .. })));
+    assert!(matches!(
+        refused,
+        Err(ChangeError::Officer(OfficerError::RoleTooLow { role: Some(Role::Viewer), .. }))
+    ));
     by(&mut world, "admin:o", Change::DisableKey { id }).unwrap();
     by(&mut world, "admin:k2", Change::RemoveKey { id }).unwrap();
     by(&mut world, "node:1", set("o", None)).unwrap();
@@ -91,13 +108,13 @@ fn the_last_key_officer_stays() {
     by(&mut world, "admin:k1", set("k2", None)).unwrap();
     for role in [None, Some(Role::Operator)] {
         let refused = by(&mut world, "admin:k1", set("k1", role));
-        assert_eq!(refused, Err(ChangeError::LastKeyOfficer { name: "k1".into() }));
+        assert_eq!(refused, Err(ChangeError::Officer(OfficerError::LastKeyOfficer { name: "k1".into() })));
     }
     assert_eq!(
         by(&mut world, "admin:k1", set("nobody", None)),
-        Err(ChangeError::UnknownOfficer { name: "nobody".into() })
+        Err(ChangeError::Officer(OfficerError::UnknownOfficer { name: "nobody".into() }))
     );
-    let few = ChangeError::TooFewOfficers { have: 1, needed: 2 };
+    let few = ChangeError::Officer(OfficerError::TooFewOfficers { have: 1, needed: 2 });
     assert_eq!(by(&mut world, "admin:k1", Change::RequireApproval { on: true }), Err(few));
 }
 
@@ -109,9 +126,9 @@ fn a_dangerous_change_waits_for_another_officer_and_both_are_recorded() {
     let again = propose(&mut world, "admin:k1", Change::RemoveKey { id: key });
     assert_eq!(again, id, "proposed twice is proposed once");
     let own = by(&mut world, "admin:k1", approve(id));
-    assert_eq!(own, Err(ChangeError::OwnProposal { id, by: "admin:k1".into() }));
+    assert_eq!(own, Err(ChangeError::Proposal(ProposalError::OwnProposal { id, by: "admin:k1".into() })));
     let low = by(&mut world, "admin:o", approve(id));
-    assert!(matches!(low, Err(ChangeError::RoleTooLow { .. })));
+    assert!(matches!(low, Err(ChangeError::Officer(OfficerError::RoleTooLow { .. }))));
     let done = by(&mut world, "admin:k2", approve(id)).unwrap();
     assert_eq!((done.proposed, state_of(&world, key)), (None, KeyState::Removed));
     let proposal = world.state.registry().proposal(id).unwrap();
@@ -119,7 +136,14 @@ fn a_dangerous_change_waits_for_another_officer_and_both_are_recorded() {
     assert_eq!((proposal.by.as_str(), decision.by.as_str()), ("admin:k1", "admin:k2"));
     assert_eq!((decision.at, decision.approved), (done.at, true), "in the entry that approved it");
     let late = by(&mut world, "admin:k2", approve(id));
-    assert_eq!(late, Err(ChangeError::ProposalDecided { id, by: "admin:k2".into(), approved: true }));
+    assert_eq!(
+        late,
+        Err(ChangeError::Proposal(ProposalError::ProposalDecided {
+            id,
+            by: "admin:k2".into(),
+            approved: true
+        }))
+    );
 }
 
 #[test]
@@ -131,13 +155,16 @@ fn what_is_rejected_or_expired_is_never_made() {
     assert!(by(&mut world, "admin:k2", approve(id)).is_err());
     let id = propose(&mut world, "admin:k1", remove());
     let late = 1_000 + PROPOSAL_LIFE_MS + 1;
-    assert_eq!(by_at(&mut world, "admin:k2", late, approve(id)), Err(ChangeError::ProposalExpired { id }));
+    assert_eq!(
+        by_at(&mut world, "admin:k2", late, approve(id)),
+        Err(ChangeError::Proposal(ProposalError::ProposalExpired { id }))
+    );
     let anew = by_at(&mut world, "admin:k1", late, remove()).unwrap().proposed.unwrap();
     assert_ne!(anew, id);
     assert_eq!(state_of(&world, key), KeyState::Armed);
     assert_eq!(
         by(&mut world, "admin:k2", approve(LogIndex(99_999))),
-        Err(ChangeError::UnknownProposal { id: LogIndex(99_999) })
+        Err(ChangeError::Proposal(ProposalError::UnknownProposal { id: LogIndex(99_999) }))
     );
 }
 
@@ -149,7 +176,7 @@ fn a_proposal_is_judged_again_when_it_is_approved() {
     world.raise(key, from_slot(50)).unwrap();
     let before = world.state.registry_version();
     let refused = by(&mut world, "admin:k2", approve(arm));
-    assert!(matches!(refused, Err(ChangeError::AlreadyHigher { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Key(KeyError::AlreadyHigher { .. }))), "{refused:?}");
     assert_eq!(world.state.registry_version(), before);
     assert_eq!(world.state.registry().proposal(arm).unwrap().decision, None, "it still waits");
     // Nor is it made in the name of somebody who may not any more.
@@ -159,7 +186,10 @@ fn a_proposal_is_judged_again_when_it_is_approved() {
     let fewer = propose(&mut world, "admin:k2", set("k1", None));
     by(&mut world, "admin:k3", approve(fewer)).unwrap();
     let refused = by(&mut world, "admin:k2", approve(id));
-    assert!(matches!(refused, Err(ChangeError::RoleTooLow { role: None, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ChangeError::Officer(OfficerError::RoleTooLow { role: None, .. }))),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -183,7 +213,10 @@ fn a_keys_own_floor_is_one_persons_word_as_well() {
     let unchanged = || Change::ArmKey { id: key, floors: from_slot(5) };
     let id = propose(&mut world, "admin:k1", unchanged());
     assert_eq!(state_of(&world, key), KeyState::Disabled);
-    assert!(matches!(by(&mut world, "admin:k1", approve(id)), Err(ChangeError::OwnProposal { .. })));
+    assert!(matches!(
+        by(&mut world, "admin:k1", approve(id)),
+        Err(ChangeError::Proposal(ProposalError::OwnProposal { .. }))
+    ));
     by(&mut world, "admin:k2", approve(id)).unwrap();
     assert_eq!(state_of(&world, key), KeyState::Armed);
 
@@ -207,7 +240,10 @@ fn one_officer_cannot_do_away_with_the_second_one() {
     {
         let asked = by(&mut world, "admin:k1", change.clone());
         let waits = matches!(asked, Ok(ChangeDone { proposed: Some(_), .. }));
-        assert!(waits || matches!(asked, Err(ChangeError::TooFewOfficers { .. })), "{change:?}: {asked:?}");
+        assert!(
+            waits || matches!(asked, Err(ChangeError::Officer(OfficerError::TooFewOfficers { .. }))),
+            "{change:?}: {asked:?}"
+        );
     }
     assert!(world.state.registry().officers().require_approval);
     let id = propose(&mut world, "admin:k1", Change::RequireApproval { on: false });
@@ -240,7 +276,7 @@ fn old_proposals_make_room_and_open_ones_do_not() {
             .try_for_each(|n| by(world, "admin:k1", set(&format!("v{n}"), Some(Role::Viewer))).map(drop))
     };
     many(&mut world, 0, 128).unwrap();
-    assert!(matches!(many(&mut world, 500, 1), Err(ChangeError::TooMany { .. })));
+    assert!(matches!(many(&mut world, 500, 1), Err(ChangeError::Input(InputError::TooMany { .. }))));
     let first = world.state.registry().proposals().next().unwrap().id;
     by(&mut world, "admin:k2", Change::DecideProposal { id: first, approve: false }).unwrap();
     many(&mut world, 500, 1).unwrap();
@@ -304,7 +340,7 @@ fn harmless(world: &mut World, actor: &str) -> Result<ChangeDone, ChangeError> {
 }
 
 fn is_stranger(result: &Result<ChangeDone, ChangeError>) -> bool {
-    matches!(result, Err(ChangeError::OfficerKey { .. }))
+    matches!(result, Err(ChangeError::Officer(OfficerError::OfficerKey { .. })))
 }
 
 #[test]
@@ -327,15 +363,15 @@ fn a_pinned_officer_is_its_key_and_an_unpinned_one_its_name() {
 fn pinning_takes_a_key_of_its_own_and_changes_by_rotation_alone() {
     let mut world = pinned();
     let me = with_key("k1", KEY_1);
-    let taken = ChangeError::OfficerKeyTaken { name: "k2".into() };
+    let taken = ChangeError::Officer(OfficerError::OfficerKeyTaken { name: "k2".into() });
     assert_eq!(by(&mut world, &me, pin("o", KEY_2)), Err(taken.clone()), "one key would be two officers");
     assert_eq!(by(&mut world, &me, rotate("k1", KEY_2)), Err(taken));
-    let again = ChangeError::OfficerPinned { name: "k2".into() };
+    let again = ChangeError::Officer(OfficerError::OfficerPinned { name: "k2".into() });
     assert_eq!(by(&mut world, &me, pin("k2", STOLEN)), Err(again));
     by(&mut world, &me, pin("k2", KEY_2)).expect("the same says nothing new");
-    let nobody = ChangeError::UnknownOfficer { name: "nobody".into() };
+    let nobody = ChangeError::Officer(OfficerError::UnknownOfficer { name: "nobody".into() });
     assert_eq!(by(&mut world, &me, pin("nobody", STOLEN)), Err(nobody));
-    let by_name = ChangeError::OfficerNotPinned { name: "v".into() };
+    let by_name = ChangeError::Officer(OfficerError::OfficerNotPinned { name: "v".into() });
     assert_eq!(by(&mut world, &me, rotate("v", STOLEN)), Err(by_name));
     // With a role it is how an officer begins.
     let role = Some(Role::Viewer);
@@ -352,13 +388,13 @@ fn a_rotation_overlaps_and_what_it_ends_is_never_accepted_again() {
     by(&mut world, &old, rotate("k1", [11; 32])).unwrap();
     harmless(&mut world, &old).unwrap();
     harmless(&mut world, &new).unwrap();
-    let twice = ChangeError::OfficerRotationUnderWay { name: "k1".into() };
+    let twice = ChangeError::Officer(OfficerError::OfficerRotationUnderWay { name: "k1".into() });
     assert_eq!(by(&mut world, &old, rotate("k1", [12; 32])), Err(twice));
     by(&mut world, &new, finish("k1", true)).unwrap();
     assert!(is_stranger(&harmless(&mut world, &old)));
-    let none = ChangeError::NoOfficerRotation { name: "k1".into() };
+    let none = ChangeError::Officer(OfficerError::NoOfficerRotation { name: "k1".into() });
     assert_eq!(by(&mut world, &new, finish("k1", true)), Err(none));
-    let taken = ChangeError::OfficerKeyTaken { name: "k1".into() };
+    let taken = ChangeError::Officer(OfficerError::OfficerKeyTaken { name: "k1".into() });
     assert_eq!(by(&mut world, &new, rotate("k1", KEY_1)), Err(taken.clone()), "not even to its own officer");
     // Taken back, the new one goes.
     by(&mut world, &new, rotate("k1", [13; 32])).unwrap();
@@ -384,7 +420,7 @@ fn a_removed_officers_key_stays_shut_when_its_name_comes_back() {
 fn a_second_officer_is_another_person_with_its_own_key() {
     let (mut world, key) = pinned_strict();
     let id = propose(&mut world, &with_key("k1", KEY_1), Change::RemoveKey { id: key });
-    let own = Err(ChangeError::OwnProposal { id, by: with_key("k1", KEY_1) });
+    let own = Err(ChangeError::Proposal(ProposalError::OwnProposal { id, by: with_key("k1", KEY_1) }));
     assert_eq!(by(&mut world, &with_key("k1", KEY_1), approve(id)), own);
     assert!(
         is_stranger(&by(&mut world, &with_key("k2", STOLEN), approve(id))),
@@ -396,11 +432,11 @@ fn a_second_officer_is_another_person_with_its_own_key() {
     by(&mut world, &with_key("k2", KEY_2), approve(more)).unwrap();
     let id = propose(&mut world, &with_key("k1", KEY_1), set("v", None));
     let refused = by(&mut world, &with_key("k1", [11; 32]), approve(id));
-    assert!(matches!(refused, Err(ChangeError::OwnProposal { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Proposal(ProposalError::OwnProposal { .. }))), "{refused:?}");
     // Nor does whoever is root on a signer become two by another user, or on another signer.
     let id = propose(&mut world, "local:uid=0", set("v", Some(Role::Operator)));
     let refused = by(&mut world, "local:uid=1000", approve(id));
-    assert!(matches!(refused, Err(ChangeError::OwnProposal { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Proposal(ProposalError::OwnProposal { .. }))), "{refused:?}");
 }
 
 #[test]
@@ -417,13 +453,16 @@ fn what_a_lost_key_proposed_is_not_made() {
 #[test]
 fn below_level_3_nothing_is_pinned_and_the_old_changes_take_two() {
     let (mut world, key) = strict();
-    let needed = Err(ChangeError::FeatureNeeded { level: PINNED_LEVEL, current: 2 });
+    let needed = Err(ChangeError::Feature(FeatureError::FeatureNeeded { level: PINNED_LEVEL, current: 2 }));
     for change in [pin("k1", KEY_1), rotate("k1", KEY_1), finish("k1", true)] {
         assert_eq!(by(&mut world, "admin:k1", change), needed);
     }
     // One who is called so in an old log is nobody, whatever stands behind the name.
     let refused = by(&mut world, &with_key("k1", KEY_1), Change::DisableKey { id: key });
-    assert!(matches!(refused, Err(ChangeError::RoleTooLow { role: None, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ChangeError::Officer(OfficerError::RoleTooLow { role: None, .. }))),
+        "{refused:?}"
+    );
     let add = Change::AddClient { name: "c".into(), spki: [5; 32], rights: vec![everything()] };
     assert_eq!(by(&mut world, "admin:k1", add).unwrap().proposed, None);
     let raise = Change::RaiseWatermark { key, floors: from_slot(50) };
@@ -498,11 +537,14 @@ fn what_cannot_be_made_is_not_proposed() {
     let (mut world, _) = pinned_strict();
     let one = with_key("k1", KEY_1);
     let bad_name = Change::AddClient { name: "a b".into(), spki: [5; 32], rights: vec![everything()] };
-    assert!(matches!(by(&mut world, &one, bad_name), Err(ChangeError::BadName { .. })));
+    assert!(matches!(by(&mut world, &one, bad_name), Err(ChangeError::Input(InputError::BadName { .. }))));
     let replaces = Some(NodeId(77));
     let nobody = Change::AddMember { peer_addr: "h:1".into(), token: [1; 32], replaces };
-    assert_eq!(by(&mut world, &one, nobody), Err(ChangeError::UnknownMember { node: NodeId(77) }));
-    let taken = ChangeError::OfficerKeyTaken { name: "k2".into() };
+    assert_eq!(
+        by(&mut world, &one, nobody),
+        Err(ChangeError::Member(MemberError::UnknownMember { node: NodeId(77) }))
+    );
+    let taken = ChangeError::Officer(OfficerError::OfficerKeyTaken { name: "k2".into() });
     assert_eq!(by(&mut world, &one, pin("o", KEY_2)), Err(taken));
 }
 
@@ -580,7 +622,10 @@ fn what_signers_say_of_themselves_no_officer_may_say_for_them() {
         let name = change.kind().name();
         for actor in ["admin:o", "admin:k1", "admin:stranger", "local:uid=0"] {
             let refused = by(&mut world, actor, change.clone());
-            let theirs = ChangeError::NotForOfficers { actor: actor.into(), change: name.into() };
+            let theirs = ChangeError::Officer(OfficerError::NotForOfficers {
+                actor: actor.into(),
+                change: name.into(),
+            });
             assert_eq!(refused, Err(theirs), "{name} by {actor}");
             let rows = world.state.take_audit();
             assert_eq!(rows.len(), 1, "the attempt is recorded");
@@ -605,7 +650,8 @@ fn an_older_cluster_judges_them_as_it_did() {
             let asked = by(&mut world, actor, change.clone());
             let new = matches!(
                 asked,
-                Err(ChangeError::NotForOfficers { .. } | ChangeError::SpeaksForAnother { .. })
+                Err(ChangeError::Officer(OfficerError::NotForOfficers { .. })
+                    | ChangeError::Officer(OfficerError::SpeaksForAnother { .. }))
             );
             assert!(!new, "{name} by {actor}: {asked:?}");
         }
@@ -624,17 +670,22 @@ fn a_signer_speaks_for_itself_and_its_clients_alone() {
         let another = matches!(change, Change::ResealKeys { .. });
         for actor in ["node:2", "client:v2", "somebody"] {
             let asked = by(&mut world, actor, change.clone());
-            let refused = matches!(asked, Err(ChangeError::SpeaksForAnother { .. }));
+            let refused = matches!(asked, Err(ChangeError::Officer(OfficerError::SpeaksForAnother { .. })));
             assert_eq!(refused, !another, "{name} by {actor}: {asked:?}");
         }
         let asked = by(&mut world, speaker, change.clone());
-        assert!(!matches!(asked, Err(ChangeError::SpeaksForAnother { .. })), "{name}: {asked:?}");
+        assert!(
+            !matches!(asked, Err(ChangeError::Officer(OfficerError::SpeaksForAnother { .. }))),
+            "{name}: {asked:?}"
+        );
         // What node 3 is said to have noted or signed, in an entry of another node.
         if matches!(change, Change::RecordAudit { .. } | Change::SignAudit(_)) {
             let request = RequestId { node: NodeId(2), ..request(0) };
             let command = Command::Change { request, actor: "node:2".into(), time_ms: 1, change };
             let outcomes = world.apply(&command);
-            let [(_, Outcome::Change(Err(ChangeError::SpeaksForAnother { .. })))] = &outcomes[..] else {
+            let [(_, Outcome::Change(Err(ChangeError::Officer(OfficerError::SpeaksForAnother { .. }))))] =
+                &outcomes[..]
+            else {
                 panic!("{name}: {outcomes:?}")
             };
         }

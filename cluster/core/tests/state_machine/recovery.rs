@@ -2,8 +2,9 @@
 
 use crate::world::*;
 use signonce_core::{
-    BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Change, ChangeError, ClientId, Coverage,
-    Floors, GUARDED_LEVEL, KeyState, LeftKey, Refusal, RestoreStep, State, Verdict,
+    BackupError, BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Change, ChangeError, ClientError,
+    ClientId, Coverage, Floors, GUARDED_LEVEL, HaltError, KeyError, KeyState, LeftKey, Refusal, RestoreStep,
+    State, Verdict,
 };
 use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId, Side};
 
@@ -37,14 +38,24 @@ fn watermarks_of_many_keys_rise_together_or_not_at_all() {
     for (floors, refused) in [
         (
             vec![(babe_key, from_slot(9)), (vote_key, from_round(7, 2))],
-            ChangeError::AlreadyHigher { key: vote_key, floor: at_round(7, 3), asked: at_round(7, 2) },
+            ChangeError::Key(KeyError::AlreadyHigher {
+                key: vote_key,
+                floor: at_round(7, 3),
+                asked: at_round(7, 2),
+            }),
         ),
         (
             vec![(babe_key, from_slot(9)), (key(KeyType::Para, 9), from_session(1))],
-            ChangeError::UnknownKey { key: key(KeyType::Para, 9) },
+            ChangeError::Key(KeyError::UnknownKey { key: key(KeyType::Para, 9) }),
         ),
-        (vec![(babe_key, from_slot(9)), (babe_key, from_slot(10))], ChangeError::KeyTwice { key: babe_key }),
-        (vec![(vote_key, from_slot(9))], ChangeError::ForeignFloor { key: vote_key, floor: at_slot(9) }),
+        (
+            vec![(babe_key, from_slot(9)), (babe_key, from_slot(10))],
+            ChangeError::Key(KeyError::KeyTwice { key: babe_key }),
+        ),
+        (
+            vec![(vote_key, from_slot(9))],
+            ChangeError::Key(KeyError::ForeignFloor { key: vote_key, floor: at_slot(9) }),
+        ),
     ] {
         assert_eq!(import(&mut world, &floors), Err(refused));
         assert_eq!((world.floor(babe_key), world.floor(vote_key)), before, "nothing partial");
@@ -58,10 +69,13 @@ fn a_key_of_another_chain_and_free_work_take_no_imported_watermark() {
     let mut world = world();
     let id = world.armed(KeyType::Babe, from_slot(5));
     let change = Change::ImportWatermarks { chain: COLLATOR_CHAIN, floors: vec![(id, from_slot(9))] };
-    assert_eq!(world.change(change), Err(ChangeError::KeyOnOtherChain { key: id, chain: CHAIN }));
+    assert_eq!(
+        world.change(change),
+        Err(ChangeError::Key(KeyError::KeyOnOtherChain { key: id, chain: CHAIN }))
+    );
     let free = world.armed(KeyType::ImOnline, Floors::default());
     let refused = import(&mut world, &[(free, Floors::default())]);
-    assert_eq!(refused, Err(ChangeError::NoWatermark { key: free }));
+    assert_eq!(refused, Err(ChangeError::Halt(HaltError::NoWatermark { key: free })));
 }
 
 #[test]
@@ -73,7 +87,7 @@ fn a_key_that_was_only_registered_keeps_its_imported_floor_and_waits_to_be_armed
     assert_eq!(world.state.key(&id).unwrap().state, KeyState::Disabled);
     assert!(matches!(world.refusal(id, prevote(4, 5), 1), Refusal::KeyNotArmed { .. }));
     let lower = world.change(Change::ArmKey { id, floors: from_round(4, 3) });
-    assert!(matches!(lower, Err(ChangeError::AlreadyHigher { .. })), "{lower:?}");
+    assert!(matches!(lower, Err(ChangeError::Key(KeyError::AlreadyHigher { .. }))), "{lower:?}");
     world.change(Change::ArmKey { id, floors: from_round(4, 4) }).unwrap();
     assert!(matches!(world.refusal(id, prevote(4, 3), 1), Refusal::BelowWatermark { .. }));
     assert_eq!(world.claim(id, prevote(4, 4), 1), Verdict::Granted);
@@ -106,9 +120,12 @@ fn a_key_halts_for_a_signature_the_state_does_not_know_and_for_no_other() {
     assert_eq!(world.claim(id, prevote(1, 5), 1), Verdict::Granted);
     // Known, and below the floor: whoever asked was behind, or all is well.
     for (duty, digest) in [(prevote(1, 5), 1), (prevote(0, 99), 3)] {
-        assert_eq!(halt(&mut world, id, duty, digest), Err(ChangeError::NothingForgotten { key: id }));
+        assert_eq!(
+            halt(&mut world, id, duty, digest),
+            Err(ChangeError::Halt(HaltError::NothingForgotten { key: id }))
+        );
     }
-    assert_eq!(halt(&mut world, id, babe(5), 1), Err(ChangeError::NoWatermark { key: id }));
+    assert_eq!(halt(&mut world, id, babe(5), 1), Err(ChangeError::Halt(HaltError::NoWatermark { key: id })));
     assert_eq!(world.state.covers(&id, &prevote(1, 5), Digest([2; 32])), Coverage::Contradicted);
     assert_eq!(world.claim(id, prevote(1, 6), 1), Verdict::Granted, "nothing was halted so far");
 
@@ -117,7 +134,10 @@ fn a_key_halts_for_a_signature_the_state_does_not_know_and_for_no_other() {
     assert!(matches!(&refusal, Refusal::KeyHalted { duty, .. } if *duty == prevote(1, 9)), "{refusal:?}");
     assert!(!refusal.is_final());
     assert!(matches!(world.refusal(id, prevote(1, 5), 1), Refusal::KeyHalted { .. }), "repeats halt too");
-    assert!(matches!(halt(&mut world, id, prevote(1, 8), 1), Err(ChangeError::AlreadyHalted { .. })));
+    assert!(matches!(
+        halt(&mut world, id, prevote(1, 8), 1),
+        Err(ChangeError::Halt(HaltError::AlreadyHalted { .. }))
+    ));
     let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
     assert_eq!(restored.registry().halts().count(), 1);
     assert_eq!(restored.hash(), world.state.hash());
@@ -184,7 +204,8 @@ fn a_halt_at_the_end_of_all_numbers_can_be_ended_and_what_was_shown_is_never_sig
 
         let before = world.state.hash();
         let other = lift(id, LogIndex(halted.0 + 1), floors);
-        let refused = Err(ChangeError::NotHalted { key: id, halted: LogIndex(halted.0 + 1) });
+        let refused =
+            Err(ChangeError::Halt(HaltError::NotHalted { key: id, halted: LogIndex(halted.0 + 1) }));
         assert_eq!(world.change(other), refused, "what was agreed to is one halt");
         let lower = lift(id, halted, Floors::default());
         assert!(world.change(lower).is_err(), "a floor has to be named");
@@ -208,7 +229,10 @@ fn a_halt_at_the_end_of_all_numbers_can_be_ended_and_what_was_shown_is_never_sig
             log_index: LogIndex(1),
             client: ClientId(9),
         };
-        assert_eq!(world.by("node:3", again), Err(ChangeError::NothingForgotten { key: id }));
+        assert_eq!(
+            world.by("node:3", again),
+            Err(ChangeError::Halt(HaltError::NothingForgotten { key: id }))
+        );
         // Nor does a floor at the last place open it, nor a restart.
         world.raise(id, last).unwrap();
         let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
@@ -229,7 +253,7 @@ fn ending_a_halt_takes_two_officers_and_only_rises() {
     let lower = lift(id, halted, from_round(7, 2));
     let proposed = world.by("admin:k1", lower).unwrap().proposed.expect("it takes two");
     let refused = world.by("admin:k2", Change::DecideProposal { id: proposed, approve: true });
-    assert!(matches!(refused, Err(ChangeError::AlreadyHigher { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Key(KeyError::AlreadyHigher { .. }))), "{refused:?}");
     let proposed = world.by("admin:k1", lift(id, halted, from_round(8, 1))).unwrap().proposed.unwrap();
     assert!(matches!(world.refusal(id, prevote(8, 1), 1), Refusal::KeyHalted { .. }));
     world.by("admin:k2", Change::DecideProposal { id: proposed, approve: true }).unwrap();
@@ -252,16 +276,20 @@ fn barred_places_come_along_with_a_backup() {
         let place = BarredPlace { duty: prevote(1, round), digest: Digest([1; 32]), at: LogIndex(77) };
         Change::Restore(RestoreStep::Bar { barred: vec![Barred { key: id, places: vec![place] }] })
     };
-    assert_eq!(world.change(bar(9)), Err(ChangeError::NoRestore));
+    assert_eq!(world.change(bar(9)), Err(ChangeError::Backup(BackupError::NoRestore)));
     world.change(Change::Restore(RestoreStep::Begin(backup(1)))).unwrap();
-    assert_eq!(world.change(bar(9)), Err(ChangeError::UnknownKey { key: id }));
+    assert_eq!(world.change(bar(9)), Err(ChangeError::Key(KeyError::UnknownKey { key: id })));
     world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
     world.register(id, CHAIN);
     world.change(bar(9)).unwrap();
     world.change(bar(8)).expect("the same command, run again, changes nothing");
     world.change(Change::ArmKey { id, floors: from_round(1, 8) }).unwrap();
     world.change(Change::Restore(RestoreStep::Finish)).unwrap();
-    assert_eq!(world.change(bar(10)), Err(ChangeError::NoRestore), "no officer bars places afterwards");
+    assert_eq!(
+        world.change(bar(10)),
+        Err(ChangeError::Backup(BackupError::NoRestore)),
+        "no officer bars places afterwards"
+    );
     assert_eq!(world.claim(id, prevote(1, 8), 1), Verdict::Granted);
     assert!(matches!(world.refusal(id, prevote(1, 9), 1), Refusal::Barred { .. }));
 }
@@ -270,16 +298,19 @@ fn barred_places_come_along_with_a_backup() {
 fn a_backup_comes_into_an_empty_cluster_once() {
     let begin = |n| Change::Restore(RestoreStep::Begin(backup(n)));
     let mut taken = world();
-    assert_eq!(taken.change(begin(1)), Err(ChangeError::NotEmpty));
+    assert_eq!(taken.change(begin(1)), Err(ChangeError::Backup(BackupError::NotEmpty)));
 
     let mut world = World { state: State::new(), at: 0 };
     world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
-    assert_eq!(world.change(Change::Restore(RestoreStep::Finish)), Err(ChangeError::NoRestore));
+    assert_eq!(
+        world.change(Change::Restore(RestoreStep::Finish)),
+        Err(ChangeError::Backup(BackupError::NoRestore))
+    );
     world.change(begin(1)).unwrap();
     world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
     world.change(begin(1)).expect("the same command, run again");
     let other = world.change(begin(2));
-    assert!(matches!(other, Err(ChangeError::OtherBackup { .. })), "{other:?}");
+    assert!(matches!(other, Err(ChangeError::Backup(BackupError::OtherBackup { .. }))), "{other:?}");
 
     let id = key(KeyType::Babe, 3);
     let bury = || {
@@ -291,13 +322,16 @@ fn a_backup_comes_into_an_empty_cluster_once() {
     world.change(bury()).expect("what is buried stays buried");
     assert_eq!(world.state.keys().count(), 1);
     assert_eq!(world.state.clients().count(), 1);
-    assert_eq!(world.change(register(id, CHAIN, None)), Err(ChangeError::KeyRemoved { key: id }));
+    assert_eq!(
+        world.change(register(id, CHAIN, None)),
+        Err(ChangeError::Key(KeyError::KeyRemoved { key: id }))
+    );
     let name = "again".to_owned();
     let taken = world.change(Change::AddClient { name, spki: [4; 32], rights: vec![] });
-    assert!(matches!(taken, Err(ChangeError::CertificateTaken { .. })), "{taken:?}");
+    assert!(matches!(taken, Err(ChangeError::Client(ClientError::CertificateTaken { .. }))), "{taken:?}");
 
     world.change(Change::Restore(RestoreStep::Finish)).unwrap();
-    assert_eq!(world.change(bury()), Err(ChangeError::NoRestore));
+    assert_eq!(world.change(bury()), Err(ChangeError::Backup(BackupError::NoRestore)));
     let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
     assert_eq!(restored.registry().origin(), world.state.registry().origin());
     assert!(restored.registry().origin().unwrap().finished.is_some());
@@ -334,21 +368,27 @@ fn a_vote_key_that_came_with_a_backup_is_armed_above_what_the_backup_knew_and_ne
     assert_eq!(world.floor(votes), at_round(3, 8), "nothing that the backup knows is lost");
     world.change(leave(&[(votes, from_round(3, 8), false)])).expect("the same command, run again");
     world.change(Change::Restore(RestoreStep::Finish)).unwrap();
-    assert_eq!(world.change(leave(&[(votes, from_round(4, 0), false)])), Err(ChangeError::NoRestore));
+    assert_eq!(
+        world.change(leave(&[(votes, from_round(4, 0), false)])),
+        Err(ChangeError::Backup(BackupError::NoRestore))
+    );
 
     // The old cluster has precommitted in round 8 after the backup was made.
     for (set, round) in [(3, 8), (3, 7), (0, 0)] {
         let (known, asked) = (at_round(3, 8), at_round(set, round));
         let refused = world.change(Change::ArmKey { id: votes, floors: from_round(set, round) });
-        assert_eq!(refused, Err(ChangeError::NotAboveBackup { key: votes, known, asked }));
+        assert_eq!(
+            refused,
+            Err(ChangeError::Backup(BackupError::NotAboveBackup { key: votes, known, asked }))
+        );
     }
     // Nor does another way lead there.
     let raised = world.raise(votes, from_round(3, 8));
-    assert!(matches!(raised, Err(ChangeError::WrongState { .. })), "{raised:?}");
+    assert!(matches!(raised, Err(ChangeError::Key(KeyError::WrongState { .. }))), "{raised:?}");
     world.change(Change::ImportWatermarks { chain: CHAIN, floors: vec![(votes, from_round(3, 8))] }).unwrap();
     assert_eq!(state_of(&world, votes), KeyState::Registered);
     let refused = world.change(Change::ArmKey { id: votes, floors: from_round(3, 8) });
-    assert!(matches!(refused, Err(ChangeError::NotAboveBackup { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Backup(BackupError::NotAboveBackup { .. }))), "{refused:?}");
 
     let again = State::from_snapshot(&world.state.snapshot()).unwrap();
     assert_eq!((again.hash(), again.known_by_backup(&votes)), (world.state.hash(), Some(at_round(3, 8))));
@@ -357,7 +397,7 @@ fn a_vote_key_that_came_with_a_backup_is_armed_above_what_the_backup_knew_and_ne
     assert!(matches!(world.refusal(votes, precommit(3, 8, 1), 1), Refusal::BelowWatermark { .. }));
     // The clock says of slots how far the old cluster can have come, and that is what was left.
     let refused = world.change(Change::ArmKey { id: blocks, floors: from_slot(899) });
-    assert!(matches!(refused, Err(ChangeError::AlreadyHigher { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Key(KeyError::AlreadyHigher { .. }))), "{refused:?}");
     world.change(Change::ArmKey { id: blocks, floors: from_slot(900) }).unwrap();
 }
 
@@ -385,16 +425,16 @@ fn a_drill_arms_no_key_and_never_becomes_earnest() {
     world.change(leave(&[(votes, from_round(3, 8), false)])).unwrap();
     for (id, floors) in [(votes, from_round(9, 0)), (blocks, from_slot(1_000_000))] {
         let refused = world.change(Change::ArmKey { id, floors });
-        assert!(matches!(refused, Err(ChangeError::Drill { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ChangeError::Backup(BackupError::Drill { .. }))), "{refused:?}");
     }
     let earnest = world.change(Change::Restore(RestoreStep::Begin(backup(1))));
-    assert!(matches!(earnest, Err(ChangeError::Drill { .. })), "{earnest:?}");
+    assert!(matches!(earnest, Err(ChangeError::Backup(BackupError::Drill { .. }))), "{earnest:?}");
     world.change(Change::Restore(RestoreStep::Finish)).unwrap();
     let mut again = World { state: State::from_snapshot(&world.state.snapshot()).unwrap(), at: world.at };
     let refused = again.change(Change::ArmKey { id: votes, floors: from_round(9, 0) });
-    assert!(matches!(refused, Err(ChangeError::Drill { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Backup(BackupError::Drill { .. }))), "{refused:?}");
     // And what was begun in earnest does not turn into practice.
     let (mut world, ..) = restoring(RestoreStep::Begin(backup(1)));
     let drill = world.change(Change::Restore(RestoreStep::BeginDrill(backup(1))));
-    assert_eq!(drill, Err(ChangeError::NotEmpty));
+    assert_eq!(drill, Err(ChangeError::Backup(BackupError::NotEmpty)));
 }

@@ -2,8 +2,8 @@
 
 use crate::world::*;
 use signonce_core::{
-    Change, ChangeError, ClientId, Floors, KeySelector, KeyState, Limits, Member, Position, Refusal, Right,
-    Verdict,
+    ChainError, Change, ChangeError, ClientError, ClientId, FeatureError, Floors, InputError, KeyError,
+    KeySelector, KeyState, Limits, Member, MemberError, Position, Refusal, Right, Verdict,
 };
 use signonce_protocol::{AuraMode, DutyClass, GenesisHash, KeyId, KeyType, NodeId, Scheme, Slot};
 
@@ -34,7 +34,7 @@ fn a_chain_is_found_by_name_and_by_genesis_and_is_added_once() {
     assert!(world.state.chain_by_name_or_genesis("other").is_none());
     for twin in [chain(CHAIN, "other", AuraMode::Slot), chain(GenesisHash([9; 32]), "relay", AuraMode::Slot)]
     {
-        let refused = ChangeError::ChainExists { name: "relay".into(), genesis: CHAIN };
+        let refused = ChangeError::Chain(ChainError::ChainExists { name: "relay".into(), genesis: CHAIN });
         assert_eq!(world.change(Change::AddChain(twin)), Err(refused));
     }
 }
@@ -46,15 +46,21 @@ fn names_that_mislead_are_refused() {
     for name in ["", "0x01", "with space", "new\nline", "ünicode", long.as_str()] {
         let named = chain(GenesisHash([9; 32]), name, AuraMode::Slot);
         assert!(
-            matches!(world.change(Change::AddChain(named)), Err(ChangeError::BadName { .. })),
+            matches!(
+                world.change(Change::AddChain(named)),
+                Err(ChangeError::Input(InputError::BadName { .. }))
+            ),
             "{name:?}"
         );
         assert!(
-            matches!(world.change(add_client(name, 1, vec![])), Err(ChangeError::BadName { .. })),
+            matches!(
+                world.change(add_client(name, 1, vec![])),
+                Err(ChangeError::Input(InputError::BadName { .. }))
+            ),
             "{name:?}"
         );
         let key = register(key(KeyType::Babe, 1), CHAIN, Some(name));
-        assert!(matches!(world.change(key), Err(ChangeError::BadName { .. })), "{name:?}");
+        assert!(matches!(world.change(key), Err(ChangeError::Input(InputError::BadName { .. }))), "{name:?}");
     }
 }
 
@@ -63,7 +69,7 @@ fn a_slot_must_last() {
     let mut world = World::new();
     let mut still = chain(GenesisHash([9; 32]), "still", AuraMode::Slot);
     still.slot_duration_ms = 0;
-    assert_eq!(world.change(Change::AddChain(still)), Err(ChangeError::ZeroSlotDuration));
+    assert_eq!(world.change(Change::AddChain(still)), Err(ChangeError::Chain(ChainError::ZeroSlotDuration)));
 }
 
 #[test]
@@ -73,7 +79,7 @@ fn a_public_key_belongs_to_one_chain_for_ever_whatever_its_type() {
     world.register(babe_key, CHAIN);
     world.change(Change::RemoveKey { id: babe_key }).unwrap();
     let same_public = KeyId { key_type: KeyType::Aura, public: babe_key.public };
-    let refused = ChangeError::KeyOnOtherChain { key: same_public, chain: CHAIN };
+    let refused = ChangeError::Key(KeyError::KeyOnOtherChain { key: same_public, chain: CHAIN });
     assert_eq!(world.change(register(same_public, COLLATOR_CHAIN, None)), Err(refused));
     world.change(register(same_public, CHAIN, None)).unwrap();
     let ids: Vec<_> = world.state.keys_by_public(&CHAIN, &babe_key.public).map(|key| key.id).collect();
@@ -91,7 +97,7 @@ fn a_removed_key_never_comes_back_and_keeps_its_watermark() {
     assert_eq!((tombstone.state, tombstone.sealed.as_bytes()), (KeyState::Removed, &[][..]));
     assert_eq!(world.state.watermarks(&id)[0].highest, Some(at_slot(100)));
     assert_eq!(world.refusal(id, babe(100), 1), Refusal::KeyRemoved { key: id });
-    let removed = || Err(ChangeError::KeyRemoved { key: id });
+    let removed = || Err(ChangeError::Key(KeyError::KeyRemoved { key: id }));
     assert_eq!(world.change(register(id, CHAIN, None)), removed());
     assert_eq!(world.change(Change::ArmKey { id, floors: from_slot(200) }), removed());
     assert_eq!(world.change(Change::DisableKey { id }), removed());
@@ -123,7 +129,8 @@ fn arming_again_never_lowers_a_floor() {
     let mut world = World::new();
     let id = world.armed(KeyType::Grandpa, from_round(5, 10));
     world.change(Change::DisableKey { id }).unwrap();
-    let refused = ChangeError::AlreadyHigher { key: id, floor: at_round(5, 10), asked: at_round(5, 9) };
+    let refused =
+        ChangeError::Key(KeyError::AlreadyHigher { key: id, floor: at_round(5, 10), asked: at_round(5, 9) });
     assert_eq!(world.change(Change::ArmKey { id, floors: from_round(5, 9) }), Err(refused.clone()));
     assert_eq!(world.state.key(&id).unwrap().state, KeyState::Disabled);
     assert_eq!(world.raise(id, from_round(5, 9)), Err(refused));
@@ -146,8 +153,8 @@ fn arming_takes_exactly_the_floor_of_the_keys_work() {
         let id = key(key_type, 1);
         world.register(id, CHAIN);
         let refused = world.change(Change::ArmKey { id, floors }).unwrap_err();
-        let missing = matches!(refused, ChangeError::MissingFloor { .. });
-        assert!(missing || matches!(refused, ChangeError::ForeignFloor { .. }), "{refused}");
+        let missing = matches!(refused, ChangeError::Key(KeyError::MissingFloor { .. }));
+        assert!(missing || matches!(refused, ChangeError::Key(KeyError::ForeignFloor { .. })), "{refused}");
         assert_eq!(missing, floors == Floors::default());
         assert_eq!(world.state.key(&id).unwrap().state, KeyState::Registered);
         assert!(world.state.watermarks(&id).is_empty());
@@ -163,11 +170,14 @@ fn a_key_is_armed_once_and_raised_only_when_it_was_armed() {
     let mut world = World::new();
     let id = key(KeyType::Babe, 1);
     world.register(id, CHAIN);
-    assert!(matches!(world.raise(id, from_slot(1)), Err(ChangeError::WrongState { .. })));
-    assert!(matches!(world.change(Change::DisableKey { id }), Err(ChangeError::WrongState { .. })));
+    assert!(matches!(world.raise(id, from_slot(1)), Err(ChangeError::Key(KeyError::WrongState { .. }))));
+    assert!(matches!(
+        world.change(Change::DisableKey { id }),
+        Err(ChangeError::Key(KeyError::WrongState { .. }))
+    ));
     world.change(Change::ArmKey { id, floors: from_slot(1) }).unwrap();
     let again = world.change(Change::ArmKey { id, floors: from_slot(2) });
-    assert!(matches!(again, Err(ChangeError::WrongState { state: KeyState::Armed, .. })));
+    assert!(matches!(again, Err(ChangeError::Key(KeyError::WrongState { state: KeyState::Armed, .. }))));
     world.raise(id, from_slot(1)).unwrap();
     assert_eq!(world.floor(id), Position::Slot { slot: Slot(1) });
 }
@@ -182,22 +192,28 @@ fn a_key_must_fit_its_chain_scheme_and_envelope() {
     };
     let nowhere = GenesisHash([9; 32]);
     let cases = [
-        (with(Scheme::Ed25519, nowhere, vec![1]), ChangeError::UnknownChain { genesis: nowhere }),
+        (
+            with(Scheme::Ed25519, nowhere, vec![1]),
+            ChangeError::Chain(ChainError::UnknownChain { genesis: nowhere }),
+        ),
         (
             with(Scheme::Sr25519, CHAIN, vec![1]),
-            ChangeError::WrongScheme { key: id, scheme: Scheme::Sr25519 },
+            ChangeError::Key(KeyError::WrongScheme { key: id, scheme: Scheme::Sr25519 }),
         ),
-        (with(Scheme::Ed25519, CHAIN, vec![]), ChangeError::BadEnvelope { key: id, len: 0, limit: 16_384 }),
+        (
+            with(Scheme::Ed25519, CHAIN, vec![]),
+            ChangeError::Key(KeyError::BadEnvelope { key: id, len: 0, limit: 16_384 }),
+        ),
         (
             with(Scheme::Ed25519, CHAIN, vec![1; 16_385]),
-            ChangeError::BadEnvelope { key: id, len: 16_385, limit: 16_384 },
+            ChangeError::Key(KeyError::BadEnvelope { key: id, len: 16_385, limit: 16_384 }),
         ),
     ];
     for (change, refused) in cases {
         assert_eq!(world.change(change), Err(refused));
     }
     world.register(id, CHAIN);
-    let refused = ChangeError::KeyExists { key: id, state: KeyState::Registered };
+    let refused = ChangeError::Key(KeyError::KeyExists { key: id, state: KeyState::Registered });
     assert_eq!(world.change(register(id, CHAIN, None)), Err(refused));
     world.change(Change::ResealKey { id, sealed: vec![5; 9].into() }).unwrap();
     assert_eq!(world.state.key(&id).unwrap().sealed.as_bytes(), [5; 9]);
@@ -234,12 +250,12 @@ fn a_removed_clients_certificate_is_never_accepted_again_but_its_name_is_free() 
     let first = world.change(add_client("node-a", 1, vec![])).unwrap().client.unwrap();
     assert_eq!(
         world.change(add_client("node-a", 2, vec![])),
-        Err(ChangeError::ClientExists { name: "node-a".into() })
+        Err(ChangeError::Client(ClientError::ClientExists { name: "node-a".into() }))
     );
     assert_eq!(world.state.client_by_spki(&[1; 32]).unwrap().id, first);
     world.change(Change::RemoveClient { name: "node-a".into() }).unwrap();
     assert!(world.state.client_by_spki(&[1; 32]).is_none());
-    let refused = ChangeError::CertificateTaken { client: first, name: "node-a".into() };
+    let refused = ChangeError::Client(ClientError::CertificateTaken { client: first, name: "node-a".into() });
     assert_eq!(world.change(add_client("node-b", 1, vec![])), Err(refused));
     let second = world.change(add_client("node-a", 2, vec![])).unwrap().client.unwrap();
     assert!(second > first);
@@ -252,14 +268,20 @@ fn a_client_changes_its_certificate_and_rights_in_place() {
     let id = world.change(add_client("node-a", 1, vec![])).unwrap().client.unwrap();
     world.change(add_client("node-b", 2, vec![])).unwrap();
     let update = |spki, rights| Change::UpdateClient { name: "node-a".into(), spki, rights };
-    assert!(matches!(world.change(update(Some([2; 32]), None)), Err(ChangeError::CertificateTaken { .. })));
+    assert!(matches!(
+        world.change(update(Some([2; 32]), None)),
+        Err(ChangeError::Client(ClientError::CertificateTaken { .. }))
+    ));
     let rights = vec![right(KeySelector::All, &DutyClass::ALL)];
     world.change(update(Some([3; 32]), Some(rights.clone()))).unwrap();
     assert!(world.state.client_by_spki(&[1; 32]).is_none());
     assert_eq!(world.state.client_by_spki(&[3; 32]).unwrap().id, id);
     assert_eq!(world.state.client(id).unwrap().rights, rights);
     let unknown = Change::UpdateClient { name: "node-c".into(), spki: None, rights: None };
-    assert_eq!(world.change(unknown), Err(ChangeError::UnknownClient { name: "node-c".into() }));
+    assert_eq!(
+        world.change(unknown),
+        Err(ChangeError::Client(ClientError::UnknownClient { name: "node-c".into() }))
+    );
 }
 
 #[test]
@@ -269,16 +291,22 @@ fn a_node_id_keeps_its_identity_and_is_never_reused() {
     let moved = Member { peer_addr: "elsewhere:7000".into(), ..member(1, "age1first", 1) };
     world.change(Change::AnnounceMember(moved.clone())).unwrap();
     assert_eq!(world.state.members().collect::<Vec<_>>(), [&moved]);
-    let refused = ChangeError::MemberIdentityChanged { node: NodeId(1), known: "age1first".into() };
+    let refused = ChangeError::Member(MemberError::MemberIdentityChanged {
+        node: NodeId(1),
+        known: "age1first".into(),
+    });
     assert_eq!(world.change(Change::AnnounceMember(member(1, "age1other", 1))), Err(refused));
     world.change(Change::RemoveMember { node: NodeId(1) }).unwrap();
     assert_eq!(world.state.members().count(), 0);
-    let refused = ChangeError::MemberRemoved { node: NodeId(1) };
+    let refused = ChangeError::Member(MemberError::MemberRemoved { node: NodeId(1) });
     assert_eq!(world.change(Change::AnnounceMember(member(1, "age1first", 1))), Err(refused));
-    assert_eq!(world.change(Change::AnnounceMember(member(0, "age1", 1))), Err(ChangeError::ZeroNode));
+    assert_eq!(
+        world.change(Change::AnnounceMember(member(0, "age1", 1))),
+        Err(ChangeError::Member(MemberError::ZeroNode))
+    );
     assert_eq!(
         world.change(Change::RemoveMember { node: NodeId(2) }),
-        Err(ChangeError::UnknownMember { node: NodeId(2) })
+        Err(ChangeError::Member(MemberError::UnknownMember { node: NodeId(2) }))
     );
 }
 
@@ -287,14 +315,16 @@ fn the_feature_level_rises_when_every_member_supports_it_and_never_falls() {
     let mut world = World::new();
     world.change(Change::AnnounceMember(member(1, "age1a", 2))).unwrap();
     world.change(Change::AnnounceMember(member(2, "age1b", 1))).unwrap();
-    let refused = ChangeError::FeatureUnsupported { node: NodeId(2), supports: 1, level: 2 };
+    let refused =
+        ChangeError::Feature(FeatureError::FeatureUnsupported { node: NodeId(2), supports: 1, level: 2 });
     assert_eq!(world.change(Change::RaiseFeatureLevel { level: 2 }), Err(refused));
     world.change(Change::AnnounceMember(member(2, "age1b", 2))).unwrap();
     world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     assert_eq!(world.state.feature_level(), 2);
-    let refused = ChangeError::FeatureNotHigher { current: 2, level: 2 };
+    let refused = ChangeError::Feature(FeatureError::FeatureNotHigher { current: 2, level: 2 });
     assert_eq!(world.change(Change::RaiseFeatureLevel { level: 2 }), Err(refused));
-    let refused = ChangeError::MemberTooOld { node: NodeId(3), supports: 1, current: 2 };
+    let refused =
+        ChangeError::Feature(FeatureError::MemberTooOld { node: NodeId(3), supports: 1, current: 2 });
     assert_eq!(world.change(Change::AnnounceMember(member(3, "age1c", 1))), Err(refused));
 }
 

@@ -3,8 +3,8 @@
 use crate::world::*;
 use proptest::prelude::*;
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Command, Floors, GUARDED_LEVEL, KeyState, Outcome, Refusal, State,
-    Verdict,
+    Change, ChangeDone, ChangeError, Command, Floors, GUARDED_LEVEL, KeyError, KeyState, Outcome, Refusal,
+    State, Verdict,
 };
 use signonce_protocol::{AuraMode, GenesisHash, KeyId, KeyType, Slot};
 
@@ -158,7 +158,10 @@ fn a_floor_is_a_slot_of_when_it_is_given_and_never_lower_in_time() {
     assert!(far.contains("more than a year from now"), "{far}");
     for lower in [74_825_002, 299_300_002] {
         let refused = at(&mut world, LAST_MS, raise(lower));
-        assert!(matches!(refused, Err(ChangeError::AlreadyHigher { .. })), "{lower}: {refused:?}");
+        assert!(
+            matches!(refused, Err(ChangeError::Key(KeyError::AlreadyHigher { .. }))),
+            "{lower}: {refused:?}"
+        );
     }
     assert!(is_past(&world.refusal(id, aura(74_825_002), 1)));
     assert_eq!(world.claim(id, aura(74_825_003), 1), Verdict::Granted);

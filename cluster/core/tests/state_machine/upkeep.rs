@@ -2,9 +2,9 @@
 
 use crate::world::*;
 use signonce_core::{
-    ApplyError, Change, ChangeError, Envelope, FEATURE_LEVEL, JoinToken, KeyState, LeaderPin, Member,
-    NodeNote, Outcome, PlacementChange, Resealed, RestoreError, State, Table, replica::OpenError,
-    seal_record,
+    ApplyError, Change, ChangeError, Envelope, FEATURE_LEVEL, FeatureError, InputError, JoinToken, KeyError,
+    KeyState, LeaderPin, Member, MemberError, NodeNote, Outcome, PlacementChange, Resealed, RestoreError,
+    State, Table, replica::OpenError, seal_record,
 };
 use signonce_protocol::{KeyId, KeyType, LogIndex, NodeId};
 
@@ -37,7 +37,10 @@ fn a_program_stops_before_the_level_that_it_does_not_support_and_does_not_start_
     // Somebody holds it back: it is refused, and that is all.
     let mut world = formed(0);
     let refused = world.apply(&raise());
-    assert!(matches!(&refused[..], [(_, Outcome::Change(Err(ChangeError::FeatureUnsupported { .. })))]));
+    assert!(matches!(
+        &refused[..],
+        [(_, Outcome::Change(Err(ChangeError::Feature(FeatureError::FeatureUnsupported { .. }))))]
+    ));
     // Everybody said that they support it, and this node was put back to the present version since.
     for node in 1..=2 {
         world.change(Change::AnnounceMember(Member { supports: too_new, ..member(node) })).unwrap();
@@ -113,11 +116,11 @@ fn envelopes_for_anybody_but_the_present_members_are_refused_as_a_whole() {
     let before = world.state.key(&one).unwrap().clone();
     for members in [&[1][..], &[1, 2, 3], &[2, 1]] {
         let sealed_for = nodes(members);
-        let refused = ChangeError::SealedForOthers { sealed_for, members: nodes(&[1, 2]) };
+        let refused = ChangeError::Key(KeyError::SealedForOthers { sealed_for, members: nodes(&[1, 2]) });
         assert_eq!(world.change(reseal(&[one], 9, members)), Err(refused));
     }
     world.change(Change::RemoveKey { id: other }).unwrap();
-    let refused = ChangeError::KeyRemoved { key: other };
+    let refused = ChangeError::Key(KeyError::KeyRemoved { key: other });
     assert_eq!(world.change(reseal(&[one, other], 9, &[1, 2])), Err(refused));
     assert_eq!(*world.state.key(&one).unwrap(), before, "all or none");
 }
@@ -127,7 +130,7 @@ fn below_feature_level_two_nothing_of_it_is_kept() {
     let mut world = formed(0);
     let key = registered(&mut world, 1);
     assert_eq!(world.state.registry().sealed_for(&key), None);
-    let needed = ChangeError::FeatureNeeded { level: 2, current: 0 };
+    let needed = ChangeError::Feature(FeatureError::FeatureNeeded { level: 2, current: 0 });
     assert_eq!(world.change(reseal(&[key], 9, &[1, 2])), Err(needed.clone()));
     assert_eq!(world.change(Change::Place(PlacementChange::Pin(None))), Err(needed));
 }
@@ -138,11 +141,11 @@ fn the_leader_is_pinned_to_a_member_or_a_zone_and_let_go() {
     let pin = |world: &mut World, pin| world.change(Change::Place(PlacementChange::Pin(pin)));
     assert_eq!(
         pin(&mut world, Some(LeaderPin::Node(NodeId(9)))),
-        Err(ChangeError::UnknownMember { node: NodeId(9) })
+        Err(ChangeError::Member(MemberError::UnknownMember { node: NodeId(9) }))
     );
     assert!(matches!(
         pin(&mut world, Some(LeaderPin::Zone("a zone".into()))),
-        Err(ChangeError::BadName { .. })
+        Err(ChangeError::Input(InputError::BadName { .. }))
     ));
     for wanted in [Some(LeaderPin::Node(NodeId(2))), Some(LeaderPin::Zone("fra1".into())), None] {
         pin(&mut world, wanted.clone()).unwrap();
@@ -166,14 +169,20 @@ fn what_nodes_say_of_their_place_goes_with_them() {
         let note = NodeNote { zone: Some(zone.into()), version: "1.2.3".into() };
         Change::Place(PlacementChange::Note { node: NodeId(node), note })
     };
-    assert_eq!(world.change(note(9, "a")), Err(ChangeError::UnknownMember { node: NodeId(9) }));
+    assert_eq!(
+        world.change(note(9, "a")),
+        Err(ChangeError::Member(MemberError::UnknownMember { node: NodeId(9) }))
+    );
     world.change(note(1, "a")).unwrap();
     world.change(note(2, "b")).unwrap();
     let zone =
         |world: &World, node| world.state.registry().node_note(NodeId(node)).and_then(|n| n.zone.clone());
     assert_eq!((zone(&world, 1), zone(&world, 2)), (Some("a".into()), Some("b".into())));
     world.change(Change::RemoveMember { node: NodeId(2) }).unwrap();
-    assert_eq!(world.change(note(2, "b")), Err(ChangeError::MemberRemoved { node: NodeId(2) }));
+    assert_eq!(
+        world.change(note(2, "b")),
+        Err(ChangeError::Member(MemberError::MemberRemoved { node: NodeId(2) }))
+    );
     world.change(note(1, "c")).unwrap();
     assert_eq!((zone(&world, 1), zone(&world, 2)), (Some("c".into()), None));
     let restored = State::from_snapshot(&world.state.snapshot()).unwrap();

@@ -1,12 +1,14 @@
 //! Makes the store durable: on a thread of its own, one fsync for everything that was asked for while the last one
 //! ran, or on the caller's thread, where that is quicker.
 
-use super::{Event, Inbox, or_die};
+use super::or_die;
 use crate::high_water::HighWaterFile;
+use crate::inbox::Inbox;
 use crate::metrics::{ClusterMetrics, Stage};
 use crate::store::Store;
 use crate::unfinished::Awaited;
 use signonce_core::replica::disk::HighWater;
+use signonce_driver::Event;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -19,9 +21,6 @@ pub(super) struct SyncThread {
     requests: Option<Sender<Job>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// Number of the last Ready that was handed over, and of the last that came back.
-    asked: u64,
-    finished: u64,
     mark_synced: Instant,
 }
 
@@ -55,32 +54,23 @@ impl SyncThread {
             .spawn(move || serve(&asked, &theirs, &inbox))
             .unwrap_or_else(|error| super::die(&error));
         let (requests, thread, mark_synced) = (Some(requests), Some(thread), Instant::now());
-        Self { requests, shared, thread, asked: 0, finished: 0, mark_synced }
+        Self { requests, shared, thread, mark_synced }
     }
 
-    /// Asks for everything written so far to become durable; [`Event::Persisted`] answers.
-    pub(super) fn request(&mut self, number: u64, mark: HighWater) {
-        self.asked = number;
+    /// Asks for everything written so far to become durable; [`Event::Synced`] answers.
+    pub(super) fn request(&self, number: u64, mark: HighWater) {
         self.hand_over(Job::Store(number, mark));
     }
 
-    /// Takes note of an [`Event::Persisted`].
-    pub(super) fn finished(&mut self, number: u64) {
-        self.finished = number;
-    }
-
-    /// Whether everything that was asked for has been answered.
-    pub(super) fn is_idle(&self) -> bool {
-        self.asked == self.finished
-    }
-
-    /// Makes everything written so far durable on the caller's thread. Its mark is the caller's to record.
-    pub(super) fn run_here(&mut self) {
-        self.shared.metrics.unfinished.during(Awaited::Write, || self.shared.sync_store());
+    /// Makes everything written so far durable on the caller's thread, and says how long that took. Its mark is the
+    /// caller's to record.
+    pub(super) fn run_here(&mut self) -> Duration {
+        let took = self.shared.metrics.unfinished.during(Awaited::Write, || self.shared.sync_store());
         if self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
             self.mark_synced = Instant::now();
             self.hand_over(Job::Mark);
         }
+        took
     }
 
     fn hand_over(&self, job: Job) {
@@ -106,10 +96,12 @@ impl SyncThread {
 }
 
 impl Shared {
-    fn sync_store(&self) {
+    fn sync_store(&self) -> Duration {
         let started = Instant::now();
         or_die(self.store.sync());
-        self.metrics.stages.of(Stage::Sync).observe(started.elapsed());
+        let took = started.elapsed();
+        self.metrics.stages.of(Stage::Sync).observe(took);
+        took
     }
 
     /// Writes into the high-water file what is durable: of the replica, and of the store's batches.
@@ -151,8 +143,8 @@ fn serve_together(
         }
     }
     if let Some((number, mark)) = newest {
-        shared.sync_store();
-        inbox.push(Event::Persisted(number));
+        let took = shared.sync_store();
+        inbox.tell(Event::Synced { number, took, unmarked: None });
         shared.take_down(mark);
     }
     if sync_mark || mark_synced.elapsed() >= MARK_SYNC_EVERY {

@@ -1,11 +1,13 @@
 //! Incoming streams: prove who the peer is, answer its hello, hand its frames to the driver.
 
-use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose, SNAPSHOT_BYTES_MAX};
+use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, tls};
 use crate::places::{Entry, Places, Rules};
-use crate::{driver::Event, sparing::Sparing, spool::SpoolWriter};
+use crate::{inbox::Input, sparing::Sparing, spool::SpoolWriter};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
+use signonce_driver::Event;
+use signonce_driver::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose, SNAPSHOT_BYTES_MAX};
 use signonce_protocol::NodeId;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,58 +77,44 @@ async fn keep_stream(local: Arc<Local>, socket: TcpStream, address: SocketAddr, 
     match ended {
         Ok(()) => {}
         // One of another version: dialling again, it would fill the log.
-        Err(error @ FrameError::Unreadable(_)) if !local.told_unreadable.swap(true, Ordering::Relaxed) => {
+        Err(error @ StreamError::Frame(FrameError::Unreadable(_)))
+            if !local.told_unreadable.swap(true, Ordering::Relaxed) =>
+        {
             tracing::warn!(%address, %error, "a peer says what this node cannot read");
         }
         Err(error) => tracing::debug!(%address, %error, "a peer's stream ended"),
     }
 }
 
-async fn serve(local: &Local, socket: TcpStream, place: &Entry<Who>) -> Result<(), FrameError> {
+async fn serve(local: &Local, socket: TcpStream, place: &Entry<Who>) -> Result<(), StreamError> {
     let greeting = timeout(GREETING_TIMEOUT, greet(local, socket, place)).await;
     let (mut stream, from, life, purpose) =
         greeting.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     if purpose == Purpose::Snapshot {
         let message = Box::new(read_snapshot(local, &mut stream).await?);
-        local.inbox.push(Event::Raft { from, life, message });
-        return Frame::Arrived.write(&mut stream).await;
+        local.inbox.tell(Event::Raft { from, life, message });
+        return write(&Frame::Arrived, &mut stream).await;
     }
     let mut stream = BufReader::with_capacity(64 * 1024, stream);
     let mut gone = local.gone.subscribe();
     let mut first = true;
     loop {
         let frame = tokio::select! {
-            frame = Frame::read(&mut stream, FRAME_BYTES_MAX) => frame?,
+            frame = read(&mut stream, FRAME_BYTES_MAX) => frame?,
             _ = gone.wait_for(|gone| gone.contains(&from)) => return Ok(()),
         };
-        let event = match frame {
-            Frame::Raft(bytes) => Event::Raft { from, life, message: Box::new(PeerMessage::decode(&bytes)?) },
-            Frame::Forward(requests) => Event::Forwarded { from, requests },
-            Frame::Declined(requests, why) => Event::Declined { requests, why },
-            Frame::Ping(nonce) => Event::Ping { from, nonce },
-            Frame::Pong { nonce, sync, cost } => Event::Pong {
-                from,
-                nonce,
-                sync: sync.map(Duration::from_nanos),
-                cost: cost.map(Duration::from_nanos),
-            },
-            Frame::Hello(..)
-            | Frame::HelloReply(_)
-            | Frame::Arrived
-            | Frame::Records(_)
-            | Frame::RecordsEnd => return Err(FrameError::Unexpected),
-        };
+        let event = frame.into_event(from, life)?;
         if std::mem::take(&mut first) {
-            local.inbox.push(Event::HeardAnew(from));
+            local.inbox.tell(Event::HeardAnew(from));
         }
-        local.inbox.push(event);
+        local.inbox.tell(event);
     }
 }
 
 /// A snapshot's message, with the records that come behind it in a file.
-async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Result<PeerMessage, FrameError> {
-    let Frame::Raft(bytes) = Frame::read(stream, SNAPSHOT_BYTES_MAX).await? else {
-        return Err(FrameError::Unexpected);
+async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Result<PeerMessage, StreamError> {
+    let Frame::Raft(bytes) = read(stream, SNAPSHOT_BYTES_MAX).await? else {
+        return Err(UNEXPECTED);
     };
     let mut message = PeerMessage::decode(&bytes)?;
     if message.records_at().is_none() {
@@ -135,7 +123,7 @@ async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Resu
     let dir = local.incoming.clone();
     let mut writer = off_thread(move || SpoolWriter::create(&dir)).await?;
     loop {
-        let next = timeout(PART_TIMEOUT, Frame::read(stream, FRAME_BYTES_MAX)).await;
+        let next = timeout(PART_TIMEOUT, read(stream, FRAME_BYTES_MAX)).await;
         match next.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?? {
             Frame::Records(part) => {
                 writer = off_thread(move || writer.add(&part).map(|()| writer)).await?;
@@ -148,7 +136,7 @@ async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Resu
             | Frame::Declined(..)
             | Frame::Arrived
             | Frame::Ping(_)
-            | Frame::Pong { .. } => return Err(FrameError::Unexpected),
+            | Frame::Pong { .. } => return Err(UNEXPECTED),
         }
     }
     let spool = off_thread(move || writer.finish()).await?;
@@ -167,11 +155,11 @@ async fn greet(
     local: &Local,
     socket: TcpStream,
     place: &Entry<Who>,
-) -> Result<(TlsStream<TcpStream>, NodeId, Life, Purpose), FrameError> {
+) -> Result<(TlsStream<TcpStream>, NodeId, Life, Purpose), StreamError> {
     socket.set_nodelay(true)?;
     let mut stream = TlsAcceptor::from(local.tls.server()).accept(socket).await?;
-    let Frame::Hello(hello, purpose) = Frame::read(&mut stream, HELLO_BYTES_MAX).await? else {
-        return Err(FrameError::Unexpected);
+    let Frame::Hello(hello, purpose) = read(&mut stream, HELLO_BYTES_MAX).await? else {
+        return Err(UNEXPECTED);
     };
     if !is_who_it_says(&stream, &hello) {
         IMPOSTORS.line((), |left_out| {
@@ -180,19 +168,19 @@ async fn greet(
                 "a peer's certificate is not that of the node it says it is"
             );
         });
-        return Err(FrameError::Unexpected);
+        return Err(UNEXPECTED);
     }
     // From here on no stranger is in its way.
     if place.admit(&(hello.cluster, hello.node), STREAMS_OF_A_NODE).is_err() {
-        return Err(FrameError::Unexpected);
+        return Err(UNEXPECTED);
     }
     let (answer, answered) = oneshot::channel();
     let (from, life) = (hello.node, hello.life);
-    local.inbox.push(Event::Hello { hello: Box::new(hello), answer });
-    let Ok(reply) = answered.await else { return Err(FrameError::Unexpected) };
+    local.inbox.push(Input::Hello { hello: Box::new(hello), answer });
+    let Ok(reply) = answered.await else { return Err(UNEXPECTED) };
     let refused = matches!(reply, HelloReply::Refused(_));
-    Frame::HelloReply(reply).write(&mut stream).await?;
-    if refused { Err(FrameError::Unexpected) } else { Ok((stream, from, life, purpose)) }
+    write(&Frame::HelloReply(reply), &mut stream).await?;
+    if refused { Err(UNEXPECTED) } else { Ok((stream, from, life, purpose)) }
 }
 
 fn is_who_it_says(stream: &TlsStream<TcpStream>, hello: &Hello) -> bool {

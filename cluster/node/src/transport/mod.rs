@@ -4,20 +4,21 @@
 //! raft survives by design. What comes in goes to the driver's inbox. Who a peer is was proved by its certificate
 //! before its first frame is looked at.
 
-pub(crate) mod frame;
 mod listen;
 mod peer;
+mod stream;
 pub mod tls;
 
 pub use listen::PEER_PLACES;
 
-use crate::driver::{Event, Inbox};
+use crate::inbox::Inbox;
 use crate::places::PlaceCounts;
 use crate::sparing::Sparing;
 use crate::spool::Parts;
-use frame::Frame;
 use signonce_core::replica::fence::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;
+use signonce_driver::Event;
+use signonce_driver::frame::Frame;
 use signonce_protocol::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -171,7 +172,7 @@ impl Transport {
                     false
                 }
             };
-            local.inbox.push(Event::SnapshotSent { peer: peer.id, arrived });
+            local.inbox.tell(Event::SnapshotSent { peer: peer.id, arrived });
         });
         true
     }

@@ -1,13 +1,14 @@
 //! The outgoing stream to one peer: dial, say hello, then write whatever is queued, for ever.
 
-use super::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
+use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, Peer, tls};
 use crate::{
-    driver::Event,
     sparing::Sparing,
     spool::{Parts, Travelling},
 };
 use signonce_core::replica::fence::HelloReply;
+use signonce_driver::Event;
+use signonce_driver::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
 use signonce_protocol::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,10 +51,10 @@ pub(super) async fn keep_connected(
                 CONNECTED.line(peer.id, |left_out| {
                     tracing::info!(peer = %peer.id, address = %peer.address, left_out, "connected to peer");
                 });
-                local.inbox.push(Event::HelloReply { from: peer.id, reply });
+                local.inbox.tell(Event::HelloReply { from: peer.id, reply });
                 // What queued up meanwhile is stale; raft and the waiters send it anew.
                 while frames.try_recv().is_ok() {}
-                local.inbox.push(Event::Unreachable(peer.id));
+                local.inbox.tell(Event::Unreachable(peer.id));
                 let written = tokio::select! {
                     written = write_frames(&mut stream, &mut frames) => written,
                     _ = redial.changed() => continue,
@@ -65,9 +66,10 @@ pub(super) async fn keep_connected(
                     }),
                 }
             }
-            Ok((_, refused)) => local.inbox.push(Event::HelloReply { from: peer.id, reply: refused }),
+            Ok((_, refused)) => local.inbox.tell(Event::HelloReply { from: peer.id, reply: refused }),
             // Retries bring the same again, but an operator in the middle of an upgrade must hear of it.
-            Err(error @ FrameError::Unreadable(_)) if !std::mem::replace(&mut told_unreadable, true) => {
+            Err(error @ StreamError::Frame(FrameError::Unreadable(_)))
+                if !std::mem::replace(&mut told_unreadable, true) => {
                 tracing::warn!(
                     peer = %peer.id, %error,
                     "cannot understand this peer: it runs another version; the two cannot work together"
@@ -82,7 +84,7 @@ pub(super) async fn keep_connected(
             }),
             Err(error) => tracing::debug!(peer = %peer.id, %error, "cannot reach peer"),
         }
-        local.inbox.push(Event::Unreachable(peer.id));
+        local.inbox.tell(Event::Unreachable(peer.id));
         sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_LONGEST);
     }
@@ -94,28 +96,28 @@ pub(super) async fn send_snapshot(
     peer: &Peer,
     frame: &Frame,
     records: Option<Parts>,
-) -> Result<(), FrameError> {
+) -> Result<(), StreamError> {
     let (mut stream, HelloReply::Welcome { .. }) = greet(local, peer, Purpose::Snapshot).await? else {
-        return Err(FrameError::Unexpected);
+        return Err(UNEXPECTED);
     };
-    in_time(frame.write(&mut stream)).await?;
+    in_time(write(frame, &mut stream)).await?;
     if let Some(mut records) = records {
         loop {
             match records.recv().await {
-                Some(Travelling::Part(part)) => in_time(Frame::Records(part).write(&mut stream)).await?,
+                Some(Travelling::Part(part)) => in_time(write(&Frame::Records(part), &mut stream)).await?,
                 Some(Travelling::End) => break,
                 // The capture is gone, and the peer must not take what it has for all.
-                None => return Err(FrameError::Unexpected),
+                None => return Err(UNEXPECTED),
             }
         }
-        in_time(Frame::RecordsEnd.write(&mut stream)).await?;
+        in_time(write(&Frame::RecordsEnd, &mut stream)).await?;
     }
-    let answer = in_time(Frame::read(&mut stream, FRAME_BYTES_MAX)).await?;
-    if matches!(answer, Frame::Arrived) { Ok(()) } else { Err(FrameError::Unexpected) }
+    let answer = in_time(read(&mut stream, FRAME_BYTES_MAX)).await?;
+    if matches!(answer, Frame::Arrived) { Ok(()) } else { Err(UNEXPECTED) }
 }
 
 /// One step of a snapshot's way. How many steps there are depends on how large the state is.
-async fn in_time<T>(step: impl Future<Output = Result<T, FrameError>>) -> Result<T, FrameError> {
+async fn in_time<T>(step: impl Future<Output = Result<T, StreamError>>) -> Result<T, StreamError> {
     timeout(SNAPSHOT_TIMEOUT, step).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
@@ -123,16 +125,16 @@ async fn greet(
     local: &Local,
     peer: &Peer,
     purpose: Purpose,
-) -> Result<(TlsStream<TcpStream>, HelloReply), FrameError> {
+) -> Result<(TlsStream<TcpStream>, HelloReply), StreamError> {
     timeout(CONNECT_TIMEOUT, async {
         let socket = TcpStream::connect(&peer.address).await?;
         socket.set_nodelay(true)?;
         let connector = TlsConnector::from(local.tls.client());
         let mut stream = connector.connect(tls::server_name(&local.cluster, peer.id), socket).await?;
         let hello = local.hello.read().expect("nobody panics with it").clone();
-        Frame::Hello(hello, purpose).write(&mut stream).await?;
-        let Frame::HelloReply(reply) = Frame::read(&mut stream, FRAME_BYTES_MAX).await? else {
-            return Err(FrameError::Unexpected);
+        write(&Frame::Hello(hello, purpose), &mut stream).await?;
+        let Frame::HelloReply(reply) = read(&mut stream, FRAME_BYTES_MAX).await? else {
+            return Err(UNEXPECTED);
         };
         Ok((stream, reply))
     })
@@ -145,7 +147,7 @@ async fn greet(
 async fn write_frames(
     stream: &mut TlsStream<TcpStream>,
     frames: &mut Receiver<Frame>,
-) -> Result<(), FrameError> {
+) -> Result<(), StreamError> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut unexpected = [0; 1];
     loop {
@@ -172,11 +174,11 @@ async fn write_frames(
 }
 
 /// What TLS has against the peer, or the peer's TLS against this node.
-fn refused(error: &FrameError) -> Option<&rustls::Error> {
-    let FrameError::Io(error) = error else { return None };
+fn refused(error: &StreamError) -> Option<&rustls::Error> {
+    let StreamError::Io(error) = error else { return None };
     error.get_ref()?.downcast_ref()
 }
 
-fn timed_out() -> FrameError {
+fn timed_out() -> StreamError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use signonce_core::{
-    AuditNote, Change, ChangeError, ClientId, NotedAnswer, Position, Refusal, RequestId, Verdict,
+    AuditNote, Change, ChangeError, ClientError, ClientId, NotedAnswer, Position, Refusal, RequestId, Verdict,
 };
 use signonce_protocol::{
     BlockNumber, CandidateHash, Digest, Duty, DutyClass, GrandpaStage, KeyId, KeyType, LogIndex, PublicKey,
@@ -83,7 +83,8 @@ fn event() -> impl Strategy<Value = AuditEvent> {
             request,
             actor,
             change: Box::new(Change::DisableKey { id: KeyId { key_type: KeyType::Babe, public } }),
-            refused: refused.map(|limit| ChangeError::KeyQuota { name: "a".into(), limit }),
+            refused: refused
+                .map(|limit| ChangeError::Client(ClientError::KeyQuota { name: "a".into(), limit })),
         },
     );
     let answer = prop_oneof![

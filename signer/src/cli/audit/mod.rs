@@ -12,7 +12,7 @@ use crate::{
     audit::query::{AuditPage, AuditQuery},
 };
 use clap::Subcommand;
-use signonce_core::audit::AUDIT_LEVEL;
+use signonce_core::AUDIT_LEVEL;
 use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Iso8601};
 
 /// What was asked and answered, and the proof of it.

@@ -20,7 +20,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use report::{Machine, Report};
-use signonce_core::{Change, ClientLimits, registry::MAX_CLIENT_LIMIT};
+use signonce_core::{Change, ClientLimits, MAX_CLIENT_LIMIT};
 use signonce_protocol::{
     KeyType,
     client::{SignerClient, Timeouts},

@@ -16,13 +16,14 @@ use crate::{
         verify,
     },
     enroll::recipients,
+    hint,
 };
 use anyhow::Context as _;
 use floors::{Bounds, FloorArgs, Outcome, Plan, PlannedKey};
 use serde::Serialize;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
-use signonce_core::{ChangeError, ClientState, GUARDED_LEVEL};
+use signonce_core::{BackupError, ClientState, GUARDED_LEVEL};
 use signonce_keys::{NodeIdentity, PassphraseSource, harden_process};
 use std::{
     io::{self, IsTerminal as _},
@@ -94,7 +95,7 @@ pub(super) async fn run(args: Args) -> Done {
         );
     }
     if let (Some(drill), false) = (status.drill, args.drill) {
-        return Err(ChangeError::Drill { begun: drill.begun }.into());
+        anyhow::bail!(hint::told(&BackupError::Drill { begun: drill.begun }.into()));
     }
     if !args.drill {
         used::check(&args.from, &status.cluster)?;

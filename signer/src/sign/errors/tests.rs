@@ -1,6 +1,7 @@
 use super::*;
 use signonce_cluster::{NotReady, clock::SlotOutOfRange};
-use signonce_core::command::Counted;
+use signonce_core::Counted;
+use signonce_core::{ChainError, ClientError, InputError};
 use signonce_protocol::{
     BlockNumber, CandidateHash, Digest, GrandpaStage, KeyType, LogIndex, NodeId, Round, SessionIndex, Side,
     Slot, rpc::ErrorKind,
@@ -59,17 +60,25 @@ fn a_key_that_is_not_made_is_told_with_what_the_operator_types() {
     let genesis = signonce_protocol::GenesisHash([1; 32]);
     for (refusal, code, says) in [
         (
-            ChangeError::MayNotGenerate { name: named(), chain: genesis },
+            ChangeError::Client(ClientError::MayNotGenerate { name: named(), chain: genesis }),
             ErrorCode::Forbidden,
             "`signonce clients update v1 --may-generate`",
         ),
-        (ChangeError::KeyQuota { name: named(), limit: 64 }, ErrorCode::RateLimited, "--key-limit 128`"),
         (
-            ChangeError::TooMany { what: Counted::Rights, limit: 1_000 },
+            ChangeError::Client(ClientError::KeyQuota { name: named(), limit: 64 }),
+            ErrorCode::RateLimited,
+            "--key-limit 128`",
+        ),
+        (
+            ChangeError::Input(InputError::TooMany { what: Counted::Rights, limit: 1_000 }),
             ErrorCode::RateLimited,
             "`signonce clients list`",
         ),
-        (ChangeError::UnknownChain { genesis }, ErrorCode::Internal, "add the chain first"),
+        (
+            ChangeError::Chain(ChainError::UnknownChain { genesis }),
+            ErrorCode::Internal,
+            "add the chain first",
+        ),
     ] {
         let told = not_made("v1", "polkadot", &refusal);
         assert_eq!(told.code, code);

@@ -1,61 +1,14 @@
-//! Why a claim is refused, and the coordinates that refusals and watermarks are told in.
+//! Why a claim is refused.
 
-use crate::registry::{ClientId, KeyState};
+use super::{ClientId, KeyState, Position};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{
-    BlockNumber, CandidateHash, Digest, Duty, DutyClass, KeyId, LogIndex, Round, SessionIndex, SetId, Side,
-    Slot, StatementKind,
+    BlockNumber, CandidateHash, Digest, Duty, DutyClass, KeyId, LogIndex, SessionIndex, Side, Slot,
+    StatementKind,
 };
-use std::fmt;
 
-/// A coordinate as far as floors go by it: a slot without the block in it, a round without the stage, a session
-/// without the candidate. Two positions compare only within one class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(untagged, rename_all_fields = "camelCase")]
-pub enum Position {
-    /// Of a BABE or AURA block.
-    #[codec(index = 0)]
-    Slot {
-        /// The slot.
-        slot: Slot,
-    },
-    /// Of a GRANDPA vote.
-    #[codec(index = 1)]
-    Grandpa {
-        /// The authority set.
-        set_id: SetId,
-        /// The round within it.
-        round: Round,
-    },
-    /// Of a BEEFY vote.
-    #[codec(index = 2)]
-    Beefy {
-        /// The validator set.
-        set_id: SetId,
-        /// The block.
-        block: BlockNumber,
-    },
-    /// Of a side on a candidate.
-    #[codec(index = 3)]
-    Para {
-        /// The session.
-        session: SessionIndex,
-    },
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Slot { slot } => write!(f, "slot {slot}"),
-            Self::Grandpa { set_id, round } => write!(f, "GRANDPA set {set_id} round {round}"),
-            Self::Beefy { set_id, block } => write!(f, "BEEFY set {set_id} block {block}"),
-            Self::Para { session } => write!(f, "session {session}"),
-        }
-    }
-}
-
-/// Why a claim is refused. [`Self::is_final`] tells whether any node may say so from its own state.
+/// Why a claim is refused. It is replicated, so it does not say what to type: the signer does. [`Self::is_final`] tells whether any node may say so from its own state.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Refusal {
@@ -232,7 +185,7 @@ pub enum Refusal {
     /// evidence is in the audit.
     #[error(
         "candidate {candidate} of session {session}: {signed:?} was signed already, {asked:?} would contradict it; the \
-         audit has when and for whom (`signonce audit explain --session {session}`)"
+         audit has when and for whom"
     )]
     #[codec(index = 90)]
     OtherSide {
@@ -248,7 +201,7 @@ pub enum Refusal {
     /// The candidate was backed by the other statement. Since [`GUARDED_LEVEL`](crate::GUARDED_LEVEL).
     #[error(
         "candidate {candidate} of session {session}: {}, {asked} beside it would be a second statement; the audit has \
-         when and for whom (`signonce audit explain --session {session}`)",
+         when and for whom",
         signed_statement(*signed)
     )]
     #[codec(index = 91)]

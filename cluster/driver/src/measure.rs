@@ -1,12 +1,13 @@
 //! What a claim costs where: every node measures its round trip to each peer and its own fsyncs, and tells the others
 //! what follows. So the leader can compare itself with them. Nothing is decided here.
 //!
-//! Once a second each peer is asked ([`Frame::Ping`](crate::transport::frame::Frame)); the answer comes with the figures
+//! Once a second each peer is asked ([`Frame::Ping`](crate::frame::Frame)); the answer comes with the figures
 //! of the one that answers. Nobody asks before feature level 2: an older program would not understand.
 
+use crate::driver::Moment;
 use signonce_protocol::NodeId;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Between two questions.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -20,13 +21,13 @@ pub struct Measured {
     pub round_trip: Duration,
     /// What an fsync takes there, lately; unknown before the first.
     pub sync: Option<Duration>,
-    /// What a claim would take if it led: see `cost`.
+    /// What a claim would take to commit if it led.
     pub cost: Option<Duration>,
 }
 
 /// What a claim takes to commit under a leader with this `sync`: its own fsync and, at the same time, the answers of
 /// the nearest of the other voters that make a majority with it. `others` has what each takes, its fsync included.
-pub(super) fn cost(sync: Duration, mut others: Vec<Option<Duration>>) -> Option<Duration> {
+pub(crate) fn cost(sync: Duration, mut others: Vec<Option<Duration>>) -> Option<Duration> {
     let needed = others.len().div_ceil(2);
     others.sort_by_key(|other| other.unwrap_or(Duration::MAX));
     match needed.checked_sub(1) {
@@ -37,65 +38,67 @@ pub(super) fn cost(sync: Duration, mut others: Vec<Option<Duration>>) -> Option<
 
 struct Seen {
     measured: Measured,
-    at: Instant,
+    at: Moment,
 }
 
-pub(super) struct Measure {
-    asked: BTreeMap<NodeId, (u64, Instant)>,
+pub(crate) struct Measure {
+    asked: BTreeMap<NodeId, (u64, Moment)>,
     seen: BTreeMap<NodeId, Seen>,
     nonce: u64,
-    asked_at: Instant,
+    asked_at: Moment,
     sync: Option<Duration>,
-    syncs_before: (u64, u64),
+    /// Fsyncs since the last question, and what they took together.
+    syncs: (u32, Duration),
 }
 
 impl Measure {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Moment) -> Self {
         let (asked, seen) = (BTreeMap::new(), BTreeMap::new());
-        Self { asked, seen, nonce: 0, asked_at: now, sync: None, syncs_before: (0, 0) }
+        Self { asked, seen, nonce: 0, asked_at: now, sync: None, syncs: (0, Duration::ZERO) }
     }
 
     /// Whether it is time to ask again.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        now.duration_since(self.asked_at) >= ASK_EVERY
+    pub(crate) fn is_due(&self, now: Moment) -> bool {
+        now.saturating_sub(self.asked_at) >= ASK_EVERY
     }
 
-    /// A round of questions begins: the number they carry. `syncs` counts the fsyncs so far, and their nanoseconds.
-    pub(super) fn ask(
-        &mut self,
-        now: Instant,
-        peers: impl Iterator<Item = NodeId>,
-        syncs: (u64, u64),
-    ) -> u64 {
-        let (count, nanoseconds) = (syncs.0 - self.syncs_before.0, syncs.1 - self.syncs_before.1);
-        if let Some(mean) = nanoseconds.checked_div(count) {
-            self.sync = Some(smooth(self.sync, Duration::from_nanos(mean)));
+    /// An fsync of the store is done.
+    pub(crate) fn synced(&mut self, took: Duration) {
+        let (count, together) = &mut self.syncs;
+        *count += 1;
+        *together += took;
+    }
+
+    /// A round of questions begins: the number they carry.
+    pub(crate) fn ask(&mut self, now: Moment, peers: impl Iterator<Item = NodeId>) -> u64 {
+        let (count, together) = std::mem::take(&mut self.syncs);
+        if let Some(mean) = together.checked_div(count) {
+            self.sync = Some(smooth(self.sync, mean));
         }
-        self.syncs_before = syncs;
         self.nonce += 1;
         self.asked_at = now;
         self.asked = peers.map(|peer| (peer, (self.nonce, now))).collect();
-        self.seen.retain(|_, seen| now.duration_since(seen.at) <= KEPT);
+        self.seen.retain(|_, seen| now.saturating_sub(seen.at) <= KEPT);
         self.nonce
     }
 
     /// A peer has answered, with what it has measured of itself.
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &mut self,
         from: NodeId,
         nonce: u64,
         sync: Option<Duration>,
         cost: Option<Duration>,
-        now: Instant,
+        now: Moment,
     ) {
         let Some((_, at)) = self.asked.remove(&from).filter(|(asked, _)| *asked == nonce) else { return };
         let before = self.seen.get(&from).map(|seen| seen.measured.round_trip);
-        let round_trip = smooth(before, now.duration_since(at));
+        let round_trip = smooth(before, now.saturating_sub(at));
         self.seen.insert(from, Seen { measured: Measured { round_trip, sync, cost }, at: now });
     }
 
     /// What this node has measured of itself: its fsync, and its cost among `voters`.
-    pub(super) fn own(&self, own: NodeId, voters: &[NodeId]) -> Measured {
+    pub(crate) fn own(&self, own: NodeId, voters: &[NodeId]) -> Measured {
         let takes = |node: &NodeId| {
             let measured = self.seen.get(node)?.measured;
             Some(measured.round_trip + measured.sync?)
@@ -106,7 +109,7 @@ impl Measure {
     }
 
     /// Everybody that has answered lately.
-    pub(super) fn all(&self) -> BTreeMap<NodeId, Measured> {
+    pub(crate) fn all(&self) -> BTreeMap<NodeId, Measured> {
         self.seen.iter().map(|(node, seen)| (*node, seen.measured)).collect()
     }
 }
@@ -137,19 +140,21 @@ mod tests {
 
     #[test]
     fn only_the_answer_to_the_last_question_is_timed_and_old_figures_are_forgotten() {
-        let (start, peer) = (Instant::now(), NodeId(2));
+        let (start, peer) = (ms(500), NodeId(2));
         let mut measure = Measure::new(start);
-        let first = measure.ask(start, [peer].into_iter(), (0, 0));
-        let second = measure.ask(start + ms(1_000), [peer].into_iter(), (2, 4_000_000));
+        let first = measure.ask(start, [peer].into_iter());
+        measure.synced(ms(1));
+        measure.synced(ms(3));
+        let second = measure.ask(start + ms(1_000), [peer].into_iter());
         measure.answered(peer, first, Some(ms(1)), None, start + ms(1_001));
         assert!(measure.all().is_empty(), "an answer that comes a round late says nothing");
-        let third = measure.ask(start + ms(2_000), [peer].into_iter(), (2, 4_000_000));
+        let third = measure.ask(start + ms(2_000), [peer].into_iter());
         assert!(third > second);
         measure.answered(peer, third, Some(ms(1)), None, start + ms(2_004));
         assert_eq!(measure.all()[&peer].round_trip, ms(4));
         let own = measure.own(NodeId(1), &[NodeId(1), peer]);
         assert_eq!((own.sync, own.cost), (Some(ms(2)), Some(ms(5))));
-        measure.ask(start + ms(20_000), std::iter::empty(), (2, 4_000_000));
+        measure.ask(start + ms(20_000), std::iter::empty());
         assert!(measure.all().is_empty());
     }
 }

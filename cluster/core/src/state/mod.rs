@@ -22,14 +22,16 @@ pub use restore::{RestoreError, SNAPSHOT_VERSION, SnapshotWriter};
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::{
-    audit::{AUDIT_LEVEL, AuditHead, AuditRecord, AuditRow, Audited},
-    command::{ChangeDone, ChangeError, ClaimRequest, Command, FEATURE_LEVEL, GUARDED_LEVEL, RequestId},
-    ledger::{Ceiling, Claim, Ledger, Position, Refusal, Verdict, WatermarkView},
-    records::{Journal, RecordChange, StateHash, Table, TableSize},
-    registry::{
-        Chain, Client, ClientId, ClientState, Key, KeyAllowance, KeyState, Member, MemberState, Registry,
+    audit::{AuditRecord, AuditRow, Audited},
+    ledger::{Ceiling, Ledger, WatermarkView},
+    log::{ChangeDone, ChangeError, ClaimRequest, Command, error::ClientError},
+    model::{
+        AUDIT_LEVEL, AuditHead, Chain, Claim, Client, ClientId, ClientState, Configuration, FEATURE_LEVEL,
+        GUARDED_LEVEL, Key, KeyAllowance, KeyState, Member, MemberState, Position, Refusal, RequestId,
+        Verdict,
     },
-    replica::wire::Configuration,
+    records::{Journal, RecordChange, StateHash, Table, TableSize},
+    registry::Registry,
 };
 use officers::Entry;
 use parity_scale_codec::{Decode, Encode};
@@ -355,16 +357,18 @@ impl State {
     /// one. A key that is on its way may yet take the last place.
     ///
     /// # Errors
-    /// [`ChangeError::MayNotGenerate`] or [`ChangeError::KeyQuota`].
+    /// [`ClientError::MayNotGenerate`] or [`ClientError::KeyQuota`].
     pub fn may_generate(&self, client: ClientId, chain: &GenesisHash) -> Result<&KeyAllowance, ChangeError> {
         let active = self.registry.client(client).filter(|client| client.state == ClientState::Active);
         let name = || self.registry.client(client).map_or_else(|| client.to_string(), |c| c.name.clone());
         let allowance = active
             .and_then(|client| self.registry.key_allowance(client.id))
             .filter(|allowance| allowance.chain.is_none_or(|only| only == *chain))
-            .ok_or_else(|| ChangeError::MayNotGenerate { name: name(), chain: *chain })?;
+            .ok_or_else(|| {
+                ChangeError::Client(ClientError::MayNotGenerate { name: name(), chain: *chain })
+            })?;
         if self.registry.keys_made_for(client).count() >= allowance.limit as usize {
-            return Err(ChangeError::KeyQuota { name: name(), limit: allowance.limit });
+            return Err(ClientError::KeyQuota { name: name(), limit: allowance.limit }.into());
         }
         Ok(allowance)
     }

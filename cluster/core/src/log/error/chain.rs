@@ -1,0 +1,40 @@
+//! Why a chain is not added or changed.
+
+use parity_scale_codec::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use signonce_protocol::GenesisHash;
+
+/// Why a chain is not added or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "error", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ChainError {
+    /// A chain with this name or genesis exists.
+    #[error("chain {name} with genesis {genesis} exists; only its limits can be changed")]
+    #[codec(index = 3)]
+    ChainExists {
+        /// The name of the existing chain.
+        name: String,
+        /// The genesis hash of the existing chain.
+        genesis: GenesisHash,
+    },
+    /// Slots must last.
+    #[error("a slot of 0 ms is none: give the chain's slot duration (6000 on Polkadot)")]
+    #[codec(index = 4)]
+    ZeroSlotDuration,
+    /// No such chain.
+    #[error("no chain has genesis {genesis}: add the chain first")]
+    #[codec(index = 5)]
+    UnknownChain {
+        /// The genesis hash asked for.
+        genesis: GenesisHash,
+    },
+    /// Slots cannot change like that. Feature level 4.
+    #[error("the slots of chain {chain} are left as they are: {why}")]
+    #[codec(index = 79)]
+    BadTiming {
+        /// The chain.
+        chain: GenesisHash,
+        /// Why.
+        why: String,
+    },
+}

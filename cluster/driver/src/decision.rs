@@ -1,0 +1,57 @@
+//! What the log says of a claim, and the proof that lets its signature leave.
+
+#[cfg(signonce_sim)]
+use signonce_core::mutation::{self, Mutation};
+use signonce_core::{Claim, State, Verdict};
+use signonce_protocol::{Digest, KeyId, LogIndex};
+
+/// Proof that a claim was committed by a majority, or had been before: a signature may leave.
+///
+/// Only this crate makes one, and only from an applied log entry.
+#[derive(Debug)]
+pub struct Grant {
+    key: KeyId,
+    digest: Digest,
+}
+
+impl Grant {
+    /// Whether the signature of exactly these bytes by this key may leave.
+    pub fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
+        self.key == *key && self.digest == *digest
+    }
+}
+
+/// What the log says of a claim.
+#[derive(Debug)]
+pub struct Decision {
+    /// The entry in which it was decided, or recorded first.
+    pub at: LogIndex,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Set if the verdict allows the signature to leave.
+    pub grant: Option<Grant>,
+}
+
+impl Decision {
+    /// What an applied entry decided of `claim`.
+    pub(crate) fn from_log(at: LogIndex, verdict: Verdict, claim: &Claim) -> Self {
+        let grant = verdict.may_sign().then_some(Grant { key: claim.key, digest: claim.digest });
+        Self { at, verdict, grant }
+    }
+}
+
+/// The decision on `claim` that a node with this state, applied up to `applied`, gives without asking the log: a repeat,
+/// or a refusal that nothing can change. Only a member may give it.
+pub fn known(state: &State, applied: LogIndex, claim: &Claim) -> Option<Decision> {
+    match state.check(claim) {
+        repeat @ Verdict::Repeated { at } => Some(Decision::from_log(at, repeat, claim)),
+        Verdict::Refused(refusal) if refusal.is_final() => {
+            Some(Decision::from_log(applied, Verdict::Refused(refusal), claim))
+        }
+        #[cfg(signonce_sim)]
+        granted @ Verdict::Granted if mutation::is(Mutation::DecideThenRecord) => {
+            Some(Decision::from_log(applied, granted, claim))
+        }
+        Verdict::Granted | Verdict::Refused(_) => None,
+    }
+}
