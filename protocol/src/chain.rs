@@ -1,85 +1,117 @@
-//! What the decoders must know of a chain.
+//! Chains that keys sign for: their family, its settings, and how their slots are counted.
 
-use parity_scale_codec::{Decode, Encode, MaxEncodedLen};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use crate::{Family, FamilyId, GenesisHash};
+use parity_scale_codec::{Decode, Encode, Input, Output};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
+use serde_json::{Map, Value};
+use std::fmt;
 
-/// How wide a chain's block numbers are: `Header::Number` and the target of a GRANDPA vote.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum NumberWidth {
-    /// Polkadot, Kusama and nearly every chain.
-    #[codec(index = 0)]
-    #[default]
-    U32,
-    /// Some solochains.
-    #[codec(index = 1)]
-    U64,
+/// The most bytes of a chain's settings.
+pub const MAX_SETTINGS_BYTES: usize = 4_096;
+
+/// What a family keeps about a chain, in the family's own bytes.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Encode)]
+pub struct Settings(Vec<u8>);
+
+impl Settings {
+    /// The bytes that a family made.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
-/// What makes an AURA block unique.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum AuraMode {
-    /// One block per slot: solochains.
-    #[codec(index = 0)]
-    #[default]
-    Slot,
-    /// One block per (slot, number, parent): parachain collators, which honestly seal several blocks in a slot.
-    #[codec(index = 1)]
-    Collator,
+impl Decode for Settings {
+    fn decode<I: Input>(input: &mut I) -> Result<Self, parity_scale_codec::Error> {
+        let bytes = Vec::<u8>::decode(input)?;
+        if bytes.len() > MAX_SETTINGS_BYTES {
+            return Err("settings longer than any there are".into());
+        }
+        Ok(Self(bytes))
+    }
 }
 
-/// The settings of a chain that decide how its payloads are read.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ChainFormat {
-    /// Width of block numbers.
-    #[serde(default)]
-    pub number_width: NumberWidth,
-    /// What makes an AURA block unique.
-    #[serde(default)]
-    pub aura_mode: AuraMode,
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settings({})", hex::encode(&self.0))
+    }
+}
+
+/// Why settings are refused, in words for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub String);
+
+/// A chain that keys sign for. What its payloads mean is fixed when it is added; that its slots have another length
+/// later stands in a record of its own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The chain's name among all chains: of a Substrate chain the hash of block 0.
+    pub genesis: GenesisHash,
+    /// The operator's name for it, unique in the cluster.
+    pub name: String,
+    /// The kind of chain.
+    pub family: &'static Family,
+    /// What the family keeps about it.
+    pub settings: Settings,
+}
+
+impl Chain {
+    /// Milliseconds of a slot as the chain was added, for chains whose duties go by wall-clock slots.
+    pub fn slot_duration_ms(&self) -> Option<u64> {
+        self.family.settings.slot_duration_ms(&self.settings)
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chain({}, {}, {}, {:?})", self.name, self.genesis, self.family, self.settings)
+    }
+}
+
+// Layout: hash, name, number of the family, settings.
+impl Encode for Chain {
+    fn encode_to<O: Output + ?Sized>(&self, out: &mut O) {
+        let Self { genesis, name, family, settings } = self;
+        (genesis, name, family.id.0, settings).encode_to(out);
+    }
+}
+
+impl Decode for Chain {
+    fn decode<I: Input>(input: &mut I) -> Result<Self, parity_scale_codec::Error> {
+        let (genesis, name, family, settings) = Decode::decode(input)?;
+        let family = FamilyId(family).family().ok_or("a chain of no family that this program knows")?;
+        Ok(Self { genesis, name, family, settings })
+    }
+}
+
+/// In JSON the settings stand beside the name, as the family shows them.
+impl Serialize for Chain {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("genesis", &self.genesis)?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("family", self.family.name)?;
+        for (name, value) in self.family.settings.show(&self.settings) {
+            map.serialize_entry(&name, &value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let mut shown: Map<String, Value> = Map::deserialize(d)?;
+        let mut take = |name: &'static str| shown.remove(name).ok_or_else(|| D::Error::missing_field(name));
+        let genesis = GenesisHash::deserialize(take("genesis")?).map_err(D::Error::custom)?;
+        let name = String::deserialize(take("name")?).map_err(D::Error::custom)?;
+        let family = String::deserialize(take("family")?).map_err(D::Error::custom)?;
+        let family = crate::family::family(&family).map_err(D::Error::custom)?;
+        let settings = family.settings.read(&shown).map_err(D::Error::custom)?;
+        Ok(Self { genesis, name, family, settings })
+    }
 }

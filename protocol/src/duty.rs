@@ -1,331 +1,133 @@
 //! Duties: what a key may sign once.
 
-use crate::{BlockNumber, CandidateHash, Hash, KeyType, Round, SessionIndex, SetId, Slot};
-use parity_scale_codec::{Decode, Encode, MaxEncodedLen};
+use crate::{DutyClass, Position, Slot};
+use parity_scale_codec::{Decode, Encode};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
-use strum::{EnumCount as _, VariantArray as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
+use serde_json::{Map, Value};
+use std::{borrow::Cow, fmt};
 
-/// A class of work. Rights are granted per class; the claimed classes each have a rule in the ledger.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    strum::Display,
-    strum::EnumCount,
-    strum::IntoStaticStr,
-    strum::VariantArray,
-)]
-#[strum(serialize_all = "camelCase")]
-#[serde(rename_all = "camelCase")]
-pub enum DutyClass {
-    /// Sealing a BABE block. Claimed.
-    #[codec(index = 0)]
-    BabeBlock,
-    /// Sealing an AURA block. Claimed.
-    #[codec(index = 1)]
-    AuraBlock,
-    /// A GRANDPA prevote, precommit or primary proposal. Claimed.
-    #[codec(index = 2)]
-    GrandpaVote,
-    /// A BEEFY vote. Claimed.
-    #[codec(index = 3)]
-    BeefyVote,
-    /// Taking a side on a parachain candidate. Claimed.
-    #[codec(index = 4)]
-    ParaSide,
-    /// A BABE VRF output. Free.
-    #[codec(index = 5)]
-    BabeVrf,
-    /// An availability bitfield. Free.
-    #[codec(index = 6)]
-    Bitfield,
-    /// A vote on parachain code. Free.
-    #[codec(index = 7)]
-    PvfCheck,
-    /// An authority-discovery record. Free.
-    #[codec(index = 8)]
-    AuthorityRecord,
-    /// An im-online heartbeat. Free.
-    #[codec(index = 9)]
-    Heartbeat,
-    /// A proof that the key's holder agrees to be registered by an owner. Free.
-    #[codec(index = 10)]
-    OwnershipProof,
-}
+/// The most bytes of [`Duty::within`] and of [`Duty::facts`]: three times what any family needs.
+pub const MAX_DUTY_BYTES: usize = 2_048;
 
-impl DutyClass {
-    /// Every class.
-    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
-
-    /// The name in rights, metrics and JSON.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// Whether work of this class uses up a duty and passes through the ledger. The other classes are free.
-    pub const fn is_claimed(self) -> bool {
-        match self {
-            Self::BabeBlock | Self::AuraBlock | Self::GrandpaVote | Self::BeefyVote | Self::ParaSide => true,
-            Self::BabeVrf
-            | Self::Bitfield
-            | Self::PvfCheck
-            | Self::AuthorityRecord
-            | Self::Heartbeat
-            | Self::OwnershipProof => false,
-        }
-    }
-
-    /// The key types that do work of this class.
-    pub const fn key_types(self) -> &'static [KeyType] {
-        match self {
-            Self::BabeBlock | Self::BabeVrf => &[KeyType::Babe],
-            Self::AuraBlock => &[KeyType::Aura],
-            Self::GrandpaVote => &[KeyType::Grandpa],
-            Self::BeefyVote => &[KeyType::Beefy],
-            Self::ParaSide | Self::Bitfield | Self::PvfCheck => &[KeyType::Para],
-            Self::AuthorityRecord => &[KeyType::AuthorityDiscovery],
-            Self::Heartbeat => &[KeyType::ImOnline],
-            Self::OwnershipProof => &KeyType::ALL,
-        }
-    }
-}
-
-impl FromStr for DutyClass {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|c| c.name() == text).ok_or_else(|| {
-            format!("unknown duty class {text:?}; one of {}", Self::ALL.map(Self::name).join(", "))
-        })
-    }
-}
-
-/// The three votes of a GRANDPA round; their numbers are the first byte of a vote's payload.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum GrandpaStage {
-    /// First vote.
-    #[codec(index = 0)]
-    Prevote,
-    /// Second vote.
-    #[codec(index = 1)]
-    Precommit,
-    /// The primary's proposal. Not slashable, held to one per round all the same.
-    #[codec(index = 2)]
-    PrimaryPropose,
-}
-
-/// A side on a parachain candidate. Backing, approving and disputing it as valid are one side.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum Side {
-    /// The candidate is good.
-    #[codec(index = 0)]
-    Valid,
-    /// The candidate is bad.
-    #[codec(index = 1)]
-    Invalid,
-}
-
-/// How a backer speaks of a candidate.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Encode,
-    Decode,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum StatementKind {
-    /// It proposes the candidate (the hash stands for the whole receipt).
-    #[codec(index = 1)]
-    Seconded,
-    /// It checked a candidate another one proposed.
-    #[codec(index = 2)]
-    Valid,
-}
-
-impl fmt::Display for StatementKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Seconded => "Seconded",
-            Self::Valid => "Valid",
-        })
-    }
-}
-
-/// What a key may sign once: the coordinates read from the payload's own bytes, with the facts its rule needs.
+/// What a key may sign once: the coordinate read from the payload's own bytes, with the facts its rule needs.
 ///
-/// The fields a rule compares are the coordinate; `target` of a GRANDPA vote and `side` are what the vote says.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(tag = "class", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Duty {
-    /// One BABE block per slot.
-    #[codec(index = 0)]
-    BabeBlock {
-        /// The slot in the header's BABE pre-runtime digest.
-        slot: Slot,
-    },
-    /// One AURA block per slot, or per (slot, number, parent) on collators.
-    #[codec(index = 1)]
-    AuraBlock {
-        /// The slot in the header's AURA pre-runtime digest.
-        slot: Slot,
-        /// Set on chains in [`AuraMode::Collator`](crate::AuraMode::Collator): the block's number and parent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        collation: Option<(BlockNumber, Hash)>,
-    },
-    /// One vote per (set, round, stage).
-    #[codec(index = 2)]
-    GrandpaVote {
-        /// The authority set.
-        set_id: SetId,
-        /// The round within the set.
-        round: Round,
-        /// Which vote of the round.
-        stage: GrandpaStage,
-        /// The block number voted for (not part of the coordinate; the BEEFY shield follows it).
-        target: BlockNumber,
-    },
-    /// One vote per (set, block number).
-    #[codec(index = 3)]
-    BeefyVote {
-        /// The validator set.
-        set_id: SetId,
-        /// The block number of the commitment.
-        block: BlockNumber,
-    },
-    /// One side per (session, candidate); an approval can name several candidates.
-    #[codec(index = 4)]
-    ParaSide {
-        /// The session of the candidates.
-        session: SessionIndex,
-        /// The candidates, in the payload's order; 1 to 16.
-        candidates: Vec<CandidateHash>,
-        /// The side taken on all of them (not part of the coordinate).
-        side: Side,
-    },
-    /// One backing statement per (session, candidate): a `ParaSide` of the valid side that says which statement it
-    /// is. In the log and the audit alone; clients are told of the side.
-    #[codec(index = 60)]
-    ParaStatement {
-        /// The session of the candidate.
-        session: SessionIndex,
-        /// The candidate.
-        candidate: CandidateHash,
-        /// The statement (not part of the coordinate).
-        statement: StatementKind,
-    },
+/// A family makes duties in its decoders and alone knows what `within` and `facts` mean. In JSON a duty is an object
+/// with `class` and the family's own fields.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
+pub struct Duty {
+    /// Where it stands, as floors go by it.
+    position: Position,
+    /// What tells duties of one position apart: the stage of a vote, the parent of a collation. Empty where a position
+    /// is one duty.
+    within: Vec<u8>,
+    /// What the vote says as far as the rule needs it: a target, a side. Not part of the coordinate.
+    facts: Vec<u8>,
 }
 
 impl Duty {
-    /// The class of the duty.
-    pub const fn class(&self) -> DutyClass {
-        match self {
-            Self::BabeBlock { .. } => DutyClass::BabeBlock,
-            Self::AuraBlock { .. } => DutyClass::AuraBlock,
-            Self::GrandpaVote { .. } => DutyClass::GrandpaVote,
-            Self::BeefyVote { .. } => DutyClass::BeefyVote,
-            Self::ParaSide { .. } | Self::ParaStatement { .. } => DutyClass::ParaSide,
-        }
+    /// A duty of a family: for its decoders.
+    pub const fn new(position: Position, within: Vec<u8>, facts: Vec<u8>) -> Self {
+        Self { position, within, facts }
     }
 
-    /// The duty as clients of every version know it: a statement is a side on its candidate.
-    pub fn for_clients(self) -> Self {
-        match self {
-            Self::ParaStatement { session, candidate, statement: _ } => {
-                Self::ParaSide { session, candidates: vec![candidate], side: Side::Valid }
-            }
-            Self::BabeBlock { .. }
-            | Self::AuraBlock { .. }
-            | Self::GrandpaVote { .. }
-            | Self::BeefyVote { .. }
-            | Self::ParaSide { .. } => self,
-        }
+    /// The class of the duty.
+    pub const fn class(&self) -> DutyClass {
+        self.position.class()
+    }
+
+    /// Where it stands, as floors go by it.
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What tells it from other duties of its position.
+    pub fn within(&self) -> &[u8] {
+        &self.within
+    }
+
+    /// What it says, as far as its rule needs to know.
+    pub fn facts(&self) -> &[u8] {
+        &self.facts
     }
 
     /// The slot, for duties that are bound to wall-clock time.
-    pub const fn slot(&self) -> Option<Slot> {
-        match self {
-            Self::BabeBlock { slot } | Self::AuraBlock { slot, .. } => Some(*slot),
-            Self::GrandpaVote { .. }
-            | Self::BeefyVote { .. }
-            | Self::ParaSide { .. }
-            | Self::ParaStatement { .. } => None,
-        }
+    pub fn slot(&self) -> Option<Slot> {
+        self.position.slot()
+    }
+
+    /// The duty without what it says: two duties of one coordinate are then equal.
+    #[must_use]
+    pub fn coordinate(&self) -> Self {
+        self.words().coordinate(self)
+    }
+
+    /// A duty that stands for this one where a signature is shown again.
+    #[must_use]
+    pub fn short(&self) -> Self {
+        self.words().short(self)
+    }
+
+    fn words(&self) -> &'static dyn crate::DutyWords {
+        self.class().claim().expect("duties are of claimed classes").words
     }
 }
 
 impl fmt::Display for Duty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BabeBlock { slot } => write!(f, "BABE block at slot {slot}"),
-            Self::AuraBlock { slot, collation: None } => write!(f, "AURA block at slot {slot}"),
-            Self::AuraBlock { slot, collation: Some((number, parent)) } => {
-                write!(f, "AURA block {number} on {parent} at slot {slot}")
-            }
-            Self::GrandpaVote { set_id, round, stage, .. } => {
-                write!(f, "GRANDPA {stage:?} in set {set_id} round {round}")
-            }
-            Self::BeefyVote { set_id, block } => write!(f, "BEEFY vote in set {set_id} for block {block}"),
-            Self::ParaSide { session, candidates, .. } => {
-                write!(f, "side on {} candidate(s) of session {session}", candidates.len())
-            }
-            Self::ParaStatement { session, candidate: _, statement } => {
-                write!(f, "{statement} statement on a candidate of session {session}")
-            }
+        f.write_str(&self.words().describe(self))
+    }
+}
+
+impl fmt::Debug for Duty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({:?}, {}, {})", self.position, hex::encode(&self.within), hex::encode(&self.facts))
+    }
+}
+
+// Layout: the position, then `within` and `facts` as SCALE byte vectors.
+impl Decode for Duty {
+    fn decode<I: parity_scale_codec::Input>(input: &mut I) -> Result<Self, parity_scale_codec::Error> {
+        let (position, within, facts) = <(Position, Vec<u8>, Vec<u8>)>::decode(input)?;
+        if within.len() > MAX_DUTY_BYTES || facts.len() > MAX_DUTY_BYTES {
+            return Err("a duty longer than any there is".into());
         }
+        Ok(Self { position, within, facts })
+    }
+}
+
+impl Serialize for Duty {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let shown = self.words().show(self);
+        let mut map = s.serialize_map(Some(shown.len() + 1))?;
+        map.serialize_entry("class", &self.class())?;
+        for (name, value) in &shown {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Duty {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let mut shown: Map<String, Value> = Map::deserialize(d)?;
+        let class = shown.remove("class").ok_or_else(|| D::Error::missing_field("class"))?;
+        let class = DutyClass::deserialize(class).map_err(D::Error::custom)?;
+        let duty = class.claim().and_then(|claim| claim.words.read(&shown));
+        duty.ok_or_else(|| D::Error::custom(format!("not a duty of class {class}")))
+    }
+}
+
+impl JsonSchema for Duty {
+    fn schema_name() -> Cow<'static, str> {
+        "Duty".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let all: Vec<_> =
+            DutyClass::all().filter_map(|class| Some(class.claim()?.words.schema())).collect();
+        schemars::json_schema!({
+            "description": "What a key may sign once: the coordinate, with the facts its rule needs.",
+            "oneOf": all
+        })
     }
 }

@@ -1,10 +1,6 @@
-//! 32-byte hashes as distinct types, written as 0x-hex, and the two hash functions of the chains.
+//! 32-byte hashes as distinct types, written as 0x-hex, and the hash function that duties are bound with.
 
 use blake2::Digest as _;
-use parity_scale_codec::{Decode, Encode, MaxEncodedLen};
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{borrow::Cow, fmt, str::FromStr};
 
 /// Why a 0x-hex string is not the bytes it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,51 +27,56 @@ pub(crate) fn parse_hex(text: &str) -> Result<Vec<u8>, HexError> {
     hex::decode(digits).map_err(|e| HexError::NotHex(e.to_string()))
 }
 
+/// A 32-byte hash of its own kind, written as 0x-hex. For families; the crate that uses it depends on the codec, serde and
+/// schemars itself.
+#[macro_export]
 macro_rules! hash32 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, MaxEncodedLen)]
+        #[derive(
+            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
+            ::parity_scale_codec::Encode, ::parity_scale_codec::Decode, ::parity_scale_codec::MaxEncodedLen,
+        )]
         pub struct $name(pub [u8; 32]);
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "0x{}", hex::encode(self.0))
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(&$crate::HexArray(self.0).to_string())
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(self, f)
             }
         }
 
-        impl FromStr for $name {
-            type Err = HexError;
-            fn from_str(text: &str) -> Result<Self, HexError> {
-                let bytes = parse_hex(text)?;
-                let got = bytes.len();
-                bytes.try_into().map(Self).map_err(|_| HexError::Length { expected: 32, got })
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::HexError;
+            fn from_str(text: &str) -> Result<Self, $crate::HexError> {
+                text.parse::<$crate::HexArray<32>>().map(|bytes| Self(bytes.0))
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                Cow::<'de, str>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <::std::borrow::Cow<'de, str> as ::serde::Deserialize>::deserialize(d)?;
+                text.parse().map_err(::serde::de::Error::custom)
             }
         }
 
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
+        impl ::schemars::JsonSchema for $name {
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "pattern": "^0x[0-9a-fA-F]{64}$" })
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!({ "type": "string", "pattern": "^0x[0-9a-fA-F]{64}$" })
             }
         }
     };
@@ -93,10 +94,6 @@ hash32!(
     /// The genesis hash of a chain: its name among all chains.
     GenesisHash
 );
-hash32!(
-    /// The hash of a parachain candidate.
-    CandidateHash
-);
 
 impl Digest {
     /// The digest of `bytes`.
@@ -108,9 +105,4 @@ impl Digest {
 /// Blake2b with 32 bytes of output: the block hash of Substrate chains.
 pub fn blake2_256(bytes: &[u8]) -> [u8; 32] {
     blake2::Blake2b::<blake2::digest::consts::U32>::digest(bytes).into()
-}
-
-/// Keccak-256: the hash under BEEFY signatures.
-pub fn keccak_256(bytes: &[u8]) -> [u8; 32] {
-    sha3::Keccak256::digest(bytes).into()
 }

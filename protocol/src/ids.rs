@@ -1,16 +1,15 @@
 //! Newtypes for the numbers that must never be mixed up: a slot is not a round and a term is not an index.
 
-use parity_scale_codec::{Decode, Encode, MaxEncodedLen};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use std::fmt;
-
+/// A number that must never be mixed up with another. For families; the crate that uses it depends on the codec, serde and
+/// schemars itself.
+#[macro_export]
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
         #[derive(
             Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-            Encode, Decode, MaxEncodedLen, Serialize, Deserialize, JsonSchema,
+            ::parity_scale_codec::Encode, ::parity_scale_codec::Decode, ::parity_scale_codec::MaxEncodedLen,
+            ::serde::Serialize, ::serde::Deserialize, ::schemars::JsonSchema,
         )]
         #[serde(transparent)]
         pub struct $name(pub $inner);
@@ -38,14 +37,14 @@ macro_rules! number {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 self.0.fmt(f)
             }
         }
 
-        impl std::str::FromStr for $name {
-            type Err = std::num::ParseIntError;
+        impl ::std::str::FromStr for $name {
+            type Err = ::std::num::ParseIntError;
             fn from_str(s: &str) -> Result<Self, Self::Err> {
                 s.parse().map(Self)
             }
@@ -54,28 +53,12 @@ macro_rules! number {
 }
 
 number!(
-    /// A BABE or AURA slot: unix time divided by the chain's slot duration.
+    /// A slot: unix time divided by the chain's slot duration.
     Slot(u64)
-);
-number!(
-    /// A GRANDPA round; restarts at 1 with every [`SetId`].
-    Round(u64)
-);
-number!(
-    /// The id of a GRANDPA or BEEFY authority set.
-    SetId(u64)
-);
-number!(
-    /// A session of the chain, as parachain payloads name it.
-    SessionIndex(u32)
 );
 number!(
     /// The index of a BABE epoch.
     EpochIndex(u64)
-);
-number!(
-    /// A block number, of either width.
-    BlockNumber(u64)
 );
 number!(
     /// The place of an entry in the replicated log.

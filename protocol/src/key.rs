@@ -1,153 +1,15 @@
-//! Session keys as the outside sees them: type, scheme, public key.
+//! Keys as the outside sees them: public key, name, state.
 
-use crate::hash::{HexError, parse_hex};
+use crate::{
+    KeyType,
+    hash::{HexError, parse_hex},
+};
 use parity_scale_codec::{Decode, Encode, Input, MaxEncodedLen, Output};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, fmt, str::FromStr};
-use strum::{EnumCount as _, VariantArray as _};
 
-/// A signature scheme.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    strum::Display,
-    strum::EnumCount,
-    strum::VariantArray,
-)]
-#[strum(serialize_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-pub enum Scheme {
-    /// Schnorr over Ristretto; 32-byte public keys, 64-byte signatures. Signed here without randomness.
-    #[codec(index = 0)]
-    Sr25519,
-    /// Plain Ed25519; 32-byte public keys, 64-byte signatures.
-    #[codec(index = 1)]
-    Ed25519,
-    /// ECDSA over secp256k1 with RFC 6979 nonces; 33-byte public keys, 65-byte recoverable signatures.
-    #[codec(index = 2)]
-    Ecdsa,
-}
-
-impl Scheme {
-    /// Every scheme.
-    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
-
-    /// Bytes of a public key.
-    pub const fn public_len(self) -> usize {
-        match self {
-            Self::Sr25519 | Self::Ed25519 => 32,
-            Self::Ecdsa => 33,
-        }
-    }
-}
-
-/// A Substrate key type (the four characters in a keystore file's name).
-///
-/// `asgn` is missing on purpose: approval assignment is not slashable and needs the secret in the node.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Encode,
-    Decode,
-    MaxEncodedLen,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    strum::Display,
-    strum::EnumCount,
-    strum::IntoStaticStr,
-    strum::VariantArray,
-)]
-pub enum KeyType {
-    /// Block production with BABE.
-    #[codec(index = 0)]
-    #[serde(rename = "babe")]
-    #[strum(serialize = "babe")]
-    Babe,
-    /// Block production with AURA.
-    #[codec(index = 1)]
-    #[serde(rename = "aura")]
-    #[strum(serialize = "aura")]
-    Aura,
-    /// Finality.
-    #[codec(index = 2)]
-    #[serde(rename = "gran")]
-    #[strum(serialize = "gran")]
-    Grandpa,
-    /// Bridge finality.
-    #[codec(index = 3)]
-    #[serde(rename = "beef")]
-    #[strum(serialize = "beef")]
-    Beefy,
-    /// Parachain validation.
-    #[codec(index = 4)]
-    #[serde(rename = "para")]
-    #[strum(serialize = "para")]
-    Para,
-    /// Authority discovery.
-    #[codec(index = 5)]
-    #[serde(rename = "audi")]
-    #[strum(serialize = "audi")]
-    AuthorityDiscovery,
-    /// Heartbeats.
-    #[codec(index = 6)]
-    #[serde(rename = "imon")]
-    #[strum(serialize = "imon")]
-    ImOnline,
-}
-
-impl KeyType {
-    /// Every key type.
-    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
-
-    /// The four characters Substrate names the type by.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// Schemes a key of this type can have, the usual one first.
-    pub const fn schemes(self) -> &'static [Scheme] {
-        match self {
-            Self::Babe | Self::Para | Self::AuthorityDiscovery | Self::ImOnline => &[Scheme::Sr25519],
-            Self::Aura => &[Scheme::Sr25519, Scheme::Ed25519],
-            Self::Grandpa => &[Scheme::Ed25519],
-            Self::Beefy => &[Scheme::Ecdsa],
-        }
-    }
-}
-
-/// A key type this signer does not sign for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown key type {0:?}; this signer holds babe, aura, gran, beef, para, audi and imon keys")]
-pub struct UnknownKeyType(pub String);
-
-impl FromStr for KeyType {
-    type Err = UnknownKeyType;
-    fn from_str(text: &str) -> Result<Self, UnknownKeyType> {
-        Self::ALL.into_iter().find(|t| t.name() == text).ok_or_else(|| UnknownKeyType(text.to_owned()))
-    }
-}
-
-/// A public key: 32 bytes (sr25519, ed25519) or 33 (ecdsa).
+/// A public key: 32 bytes, or 33 for points of secp256k1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey {
     len: u8,
@@ -284,12 +146,46 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The life of a key: registered, armed, perhaps disabled and armed again, removed permanently.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+)]
+#[strum(serialize_all = "lowercase")]
+#[serde(rename_all = "camelCase")]
+pub enum KeyState {
+    /// Known, with its secret sealed; signs nothing before it is armed with explicit floors.
+    #[codec(index = 0)]
+    Registered,
+    /// Signs.
+    #[codec(index = 1)]
+    Armed,
+    /// Switched off by an operator; signs nothing until it is armed again.
+    #[codec(index = 2)]
+    Disabled,
+    /// A tombstone: the envelope is gone, the watermark stays, the public key can never come back.
+    #[codec(index = 3)]
+    Removed,
+}
+
 /// The bytes a scheme signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToSign<'a> {
-    /// A message; sr25519 puts it under the context `substrate`, ECDSA hashes it with blake2b-256.
+    /// A message, which the scheme hashes in its own way.
     Message(&'a [u8]),
-    /// A 32-byte hash that ECDSA signs as it is (BEEFY). Other schemes refuse it.
+    /// A 32-byte hash that ECDSA signs as it is. Other schemes refuse it.
     Prehashed([u8; 32]),
 }
 

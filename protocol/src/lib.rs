@@ -1,30 +1,47 @@
-//! What can be asked of a signer: identifiers, keys, chains, typed payloads with strict decoders, duties,
-//! and the JSON-RPC surface.
+//! What can be asked of a signer, whatever the chain: identifiers, keys, positions, duties and claims, what a chain
+//! family is, and the JSON-RPC surface with its client.
 //!
-//! Everything above builds on this crate and nothing here does I/O (the RPC trait and client are behind the
-//! features `server` and `client`). A caller turns untrusted bytes into a [`Payload`] with [`Payload::decode`];
+//! Everything above builds on this crate and nothing here does I/O (the RPC trait and client are behind the features
+//! `server` and `client`). It names no chain: families say what they are in a [`Family`], and a process [`install`]s
+//! those it knows before anything else. A caller turns untrusted bytes into a [`Payload`] with [`RawPayload::decode`];
 //! only a `Payload` yields a [`Duty`] and the bytes to sign, so coordinates always come from what is signed.
 #![deny(missing_docs)]
 
 mod bytes;
 mod chain;
+mod claim;
 #[cfg(feature = "client")]
 pub mod client;
 mod duty;
+pub mod family;
 mod hash;
 mod ids;
 mod key;
-pub mod payload;
+pub mod mark;
+mod payload;
+mod position;
+mod refusal;
 pub mod rpc;
+mod slots;
 mod vrf;
 
 pub use bytes::{HexArray, HexBytes};
-pub use chain::{AuraMode, ChainFormat, NumberWidth};
-pub use duty::{Duty, DutyClass, GrandpaStage, Side, StatementKind};
-pub use hash::{CandidateHash, Digest, GenesisHash, Hash, HexError, blake2_256, keccak_256};
-pub use ids::{BlockNumber, EpochIndex, LogIndex, NodeId, Round, SessionIndex, SetId, Slot, Term};
-pub use key::{KeyId, KeyType, PublicKey, PublicKeyError, Scheme, ToSign, UnknownKeyType};
-pub use payload::{Content, Payload, PayloadError, PayloadKind, RawPayload, possible_kinds};
+pub use chain::{Chain, MAX_SETTINGS_BYTES, Settings, SettingsError};
+pub use claim::{Carry, Claim, ClientId, Entry, MAX_CARRY_BYTES, Verdict};
+pub use duty::{Duty, MAX_DUTY_BYTES};
+pub use family::{
+    Algorithm, ClaimSpec, ClassSpec, DutyClass, DutyWords, Family, FamilyId, Jump, KeyType, KeyTypeSpec,
+    KindSpec, Part, PayloadKind, Refusals, Rule, Scheme, SchemeSpec, SettingsSpec, ShieldContext, SlotRule,
+    Told, WindowRule, install,
+};
+pub use hash::{Digest, GenesisHash, Hash, HexError, blake2_256};
+pub use ids::{EpochIndex, LogIndex, NodeId, Slot, Term};
+pub use key::{KeyId, KeyState, PublicKey, PublicKeyError, ToSign};
+pub use payload::{CarryError, Message, Payload, PayloadError, RawPayload, Statement};
+pub use position::{MAX_PARTS, Position};
+pub use refusal::{Refusal, RuleRefusal};
+pub use rpc::ErrorCode;
+pub use slots::{MAX_SLOT_JUMP_MS, Retiming, SlotClock, SlotTooFar};
 pub use vrf::{
     VRF_EPOCH_LABEL, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_RANDOMNESS_LABEL, VRF_SLOT_LABEL,
     VRF_TRANSCRIPT_LABEL, VrfMessage, VrfRequest,

@@ -5,7 +5,7 @@
 //! signer that asks for them because it does not know of the duty: headers can have 70 kB.
 
 use crate::{
-    Duty, DutyClass, PublicKey, RawPayload,
+    DutyClass, PublicKey, RawPayload,
     rpc::{ChainRef, LastSigned, SignParams, SignReply, SignVerdict, Signed},
 };
 use serde::Serialize;
@@ -69,10 +69,10 @@ impl Echoes {
         };
         if later {
             known.bytes -= known.last.get(&place).map_or(0, proof_len);
-            let len = params.payload.parts().1.len();
+            let len = params.payload.bytes().len();
             let fits = len <= LONGEST_PROOF && known.bytes + len <= ROOM_FOR_PROOFS;
             let proof = || Signed { payload: params.payload.clone(), signature: reply.signature.clone() };
-            let (duty, digest, signed) = (short(duty), params.payload.digest(), fits.then(proof));
+            let (duty, digest, signed) = (duty.short(), params.payload.digest(), fits.then(proof));
             let last = LastSigned { log_index, duty, digest, signed };
             known.bytes += proof_len(&last);
             known.last.insert(place, last);
@@ -92,103 +92,9 @@ pub(super) fn claimed(last: &LastSigned) -> LastSigned {
 }
 
 fn proof_len(last: &LastSigned) -> usize {
-    last.signed.as_ref().map_or(0, |signed| signed.payload.parts().1.len())
+    last.signed.as_ref().map_or(0, |signed| signed.payload.bytes().len())
 }
 
 fn place(params: &SignParams) -> Place {
     (params.key, params.payload.kind().class())
-}
-
-/// The duty; of a side on several candidates, the first will do.
-fn short(duty: &Duty) -> Duty {
-    let mut duty = duty.clone();
-    if let Duty::ParaSide { candidates, .. } = &mut duty {
-        candidates.truncate(1);
-    }
-    duty
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{CandidateHash, GenesisHash, LogIndex, PayloadKind, SessionIndex, Side, Slot};
-
-    fn params(byte: u8) -> SignParams {
-        SignParams {
-            chain: ChainRef::Genesis(GenesisHash([1; 32])),
-            key: PublicKey::try_from([7; 32].as_slice()).unwrap(),
-            payload: RawPayload::new(PayloadKind::BabeHeader, vec![byte]),
-        }
-    }
-
-    fn reply(at: u64, slot: u64, verdict: SignVerdict) -> SignReply {
-        let duty = Some(Duty::BabeBlock { slot: Slot(slot) });
-        SignReply { signature: vec![].into(), verdict, duty, log_index: Some(LogIndex(at)), leader: None }
-    }
-
-    fn last(echoes: &Echoes) -> Option<u64> {
-        echoes.of(&params(0)).map(|last| last.log_index.0)
-    }
-
-    #[test]
-    fn the_latest_grant_is_shown_and_older_answers_are_not() {
-        let echoes = Echoes::default();
-        assert_eq!(last(&echoes), None);
-        echoes.remember(&params(1), None, &reply(5, 1, SignVerdict::Granted));
-        echoes.remember(&params(2), None, &reply(4, 2, SignVerdict::Granted));
-        echoes.remember(&params(3), echoes.of(&params(0)).as_ref(), &reply(3, 3, SignVerdict::Repeated));
-        let known = echoes.of(&params(0)).unwrap();
-        assert_eq!(known.duty, Duty::BabeBlock { slot: Slot(1) });
-        assert_eq!(known.digest, params(1).payload.digest());
-        assert_eq!(known.signed.as_ref().unwrap().payload, params(1).payload, "with its proof");
-        assert_eq!(claimed(&known), LastSigned { signed: None, ..known });
-        echoes.remember(&params(2), None, &reply(6, 2, SignVerdict::Granted));
-        assert_eq!(last(&echoes), Some(6));
-    }
-
-    #[test]
-    fn a_grant_with_which_the_last_one_was_shown_takes_its_place_in_a_shorter_log() {
-        let echoes = Echoes::default();
-        echoes.remember(&params(1), None, &reply(50, 1, SignVerdict::Granted));
-        let shown = echoes.of(&params(0));
-        echoes.remember(&params(2), shown.as_ref(), &reply(9, 2, SignVerdict::Granted));
-        assert_eq!(last(&echoes), Some(9));
-        // Its neighbour, asked for at the same time, came after it.
-        echoes.remember(&params(3), shown.as_ref(), &reply(8, 3, SignVerdict::Granted));
-        assert_eq!(last(&echoes), Some(9));
-    }
-
-    #[test]
-    fn free_work_is_not_remembered_and_a_side_is_shortened() {
-        let echoes = Echoes::default();
-        let free = SignReply { duty: None, log_index: None, ..reply(1, 1, SignVerdict::Free) };
-        echoes.remember(&params(1), None, &free);
-        assert_eq!(last(&echoes), None);
-        let candidates = vec![CandidateHash([1; 32]), CandidateHash([2; 32])];
-        let duty = Duty::ParaSide { session: SessionIndex(1), candidates, side: Side::Valid };
-        let Duty::ParaSide { candidates, .. } = short(&duty) else { panic!() };
-        assert_eq!(candidates, [CandidateHash([1; 32])]);
-    }
-
-    #[test]
-    fn proofs_have_bounded_room_and_what_does_not_fit_is_remembered_without() {
-        let echoes = Echoes::default();
-        let long = |key: u8, len: usize| SignParams {
-            key: PublicKey::try_from([key; 32].as_slice()).unwrap(),
-            payload: RawPayload::new(PayloadKind::BabeHeader, vec![key; len]),
-            ..params(0)
-        };
-        let proved = |params: &SignParams| echoes.of(params).unwrap().signed.is_some();
-        echoes.remember(&long(1, LONGEST_PROOF + 1), None, &reply(1, 1, SignVerdict::Granted));
-        assert!(!proved(&long(1, 0)), "too long");
-        let fit = u8::try_from(ROOM_FOR_PROOFS / LONGEST_PROOF).unwrap();
-        for key in 1..=fit + 1 {
-            echoes.remember(&long(key, LONGEST_PROOF), None, &reply(2, 2, SignVerdict::Granted));
-            assert_eq!(proved(&long(key, 0)), key <= fit, "key {key}");
-        }
-        // Room that is given back is used.
-        echoes.remember(&long(1, 1), None, &reply(3, 3, SignVerdict::Granted));
-        echoes.remember(&long(fit + 1, LONGEST_PROOF / 2), None, &reply(3, 3, SignVerdict::Granted));
-        assert!(proved(&long(fit + 1, 0)));
-    }
 }

@@ -16,7 +16,7 @@ pub use errors::{ErrorCode, ErrorData, ErrorKind, LeaderHint, RpcError};
 pub use openrpc::{METHODS, Method, MethodShape, openrpc_document};
 pub use params::{ChainRef, ChainRefError, PayloadParam};
 pub use types::{
-    Coordinate, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, LastSigned, Readiness,
+    GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, LastSigned, Readiness,
     SignCall, SignParams, SignReply, SignVerdict, Signed, StatusReply, VrfParams, VrfReply, WatermarkInfo,
 };
 

@@ -2,8 +2,8 @@
 
 use super::{ChainRef, LeaderHint};
 use crate::{
-    BlockNumber, Digest, Duty, DutyClass, EpochIndex, GenesisHash, Hash, HexArray, HexBytes, KeyType,
-    LogIndex, NodeId, PublicKey, RawPayload, Round, Scheme, SessionIndex, SetId, Slot, Term, VrfRequest,
+    Digest, Duty, DutyClass, EpochIndex, GenesisHash, Hash, HexArray, HexBytes, KeyState, KeyType, LogIndex,
+    NodeId, Position, PublicKey, RawPayload, Scheme, Slot, Term, VrfRequest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,13 @@ pub struct SignCall {
 pub struct SignReply {
     /// The signature: 64 bytes (sr25519, ed25519) or 65 (ECDSA, `r ‖ s ‖ v`).
     pub signature: HexBytes,
+    /// The signature of what is signed beside the payload and never alone, for kinds that have such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<HexBytes>,
+    /// What was signed in place of the payload's own bytes beside its statement: those of the first time, where they
+    /// were others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carry: Option<HexBytes>,
     /// What the ledger said.
     pub verdict: SignVerdict,
     /// What signing it used up; none for the free classes.
@@ -150,20 +157,6 @@ pub struct GenerateKeyReply {
     pub scheme: Scheme,
 }
 
-/// Where a key is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum KeyState {
-    /// Known, without floors: signs nothing yet.
-    Registered,
-    /// Signs.
-    Armed,
-    /// Switched off by an operator; arming it again needs floors.
-    Disabled,
-    /// Gone for ever; only its tombstone is left.
-    Removed,
-}
-
 /// One key as a client may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -198,56 +191,10 @@ pub struct WatermarkInfo {
     pub class: DutyClass,
     /// The lowest coordinate that may still be signed; none before the key is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub floor: Option<Coordinate>,
+    pub floor: Option<Position>,
     /// The highest coordinate signed; none if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub highest: Option<Coordinate>,
-}
-
-/// A place in the order of one class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Coordinate {
-    /// Of BABE and AURA blocks.
-    Slot {
-        /// The slot.
-        slot: Slot,
-    },
-    /// Of GRANDPA votes.
-    Round {
-        /// The authority set.
-        set_id: SetId,
-        /// The round within the set.
-        round: Round,
-    },
-    /// Of BEEFY votes.
-    Block {
-        /// The validator set.
-        set_id: SetId,
-        /// The block number.
-        block: BlockNumber,
-    },
-    /// Of sides on parachain candidates.
-    Session {
-        /// The session.
-        session: SessionIndex,
-    },
-}
-
-impl From<&Duty> for Coordinate {
-    fn from(duty: &Duty) -> Self {
-        match duty {
-            Duty::BabeBlock { slot } | Duty::AuraBlock { slot, collation: _ } => Self::Slot { slot: *slot },
-            Duty::GrandpaVote { set_id, round, stage: _, target: _ } => {
-                Self::Round { set_id: *set_id, round: *round }
-            }
-            Duty::BeefyVote { set_id, block } => Self::Block { set_id: *set_id, block: *block },
-            Duty::ParaSide { session, candidates: _, side: _ }
-            | Duty::ParaStatement { session, candidate: _, statement: _ } => {
-                Self::Session { session: *session }
-            }
-        }
-    }
+    pub highest: Option<Position>,
 }
 
 /// Answer of `signer_status`.

@@ -10,31 +10,32 @@
 //! On disk the marks of a session are split by their first byte: a record is rewritten with each side, and has some
 //! fifty marks on Polkadot.
 
-use super::{
-    Entry,
-    store::{JournalWriter, Row},
-};
-use crate::codec::CodecError;
-use parity_scale_codec::Encode;
-use signonce_protocol::{CandidateHash, Digest, KeyId, LogIndex, SessionIndex, StatementKind, blake2_256};
+use crate::{CandidateHash, SessionIndex, Side, StatementKind};
+use parity_scale_codec::{DecodeAll as _, Encode};
+use signonce_protocol::{Digest, Entry, KeyId, LogIndex, blake2_256, mark::Rows};
 use std::collections::{BTreeMap, VecDeque};
 
+/// The first byte of a row of marks; session and bucket follow, big-endian.
+const SIDES_ROW: u8 = 3;
+/// The first byte of a row of a remembered signature; its place in the ring follows.
+const RECENT_ROW: u8 = 4;
+
 /// Signatures of a key whose bytes are remembered: ten minutes of a validator's work on Polkadot.
-pub(super) const RECENT_KEPT: usize = if cfg!(signonce_sim) { 8 } else { 512 };
+pub(crate) const RECENT_KEPT: usize = if cfg!(signonce_sim) { 8 } else { 512 };
 
 const MARK_BYTES: usize = 6;
 const SAID_BITS: u8 = 0b11;
 
 /// Makes the tags of one key's candidates.
-pub(super) struct Tagger(Vec<u8>);
+pub(crate) struct Tagger(Vec<u8>);
 
 impl Tagger {
-    pub(super) fn of(key: KeyId) -> Self {
+    pub(crate) fn of(key: KeyId) -> Self {
         Self(key.encode())
     }
 
     /// What stands for a candidate: the first 46 bits of a hash over key and candidate.
-    pub(super) fn tag(&self, candidate: &CandidateHash) -> Tag {
+    pub(crate) fn tag(&self, candidate: &CandidateHash) -> Tag {
         let hash = blake2_256(&[&self.0[..], &candidate.0].concat());
         let mut tag = *hash.first_chunk::<MARK_BYTES>().expect("a hash is longer");
         tag[MARK_BYTES - 1] &= !SAID_BITS;
@@ -44,11 +45,11 @@ impl Tagger {
 
 /// Stands for a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Tag([u8; MARK_BYTES]);
+pub(crate) struct Tag([u8; MARK_BYTES]);
 
 /// What was said of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// It is valid, in approvals or disputes, not as a backer.
     Valid,
     /// It is valid, by a backing statement among others.
@@ -58,7 +59,25 @@ pub(super) enum Said {
 }
 
 impl Said {
-    const fn bits(self) -> u8 {
+    /// What a duty says: `statement` is a backer's, and of the valid side.
+    pub(crate) const fn new(side: Side, statement: Option<StatementKind>) -> Self {
+        match (side, statement) {
+            (Side::Valid, None) => Self::Valid,
+            (Side::Valid, Some(statement)) => Self::Backed(statement),
+            // No payload says so: a backer's statement is of the valid side.
+            (Side::Invalid, _) => Self::Invalid,
+        }
+    }
+
+    pub(crate) const fn parts(self) -> (Side, Option<StatementKind>) {
+        match self {
+            Self::Valid => (Side::Valid, None),
+            Self::Backed(statement) => (Side::Valid, Some(statement)),
+            Self::Invalid => (Side::Invalid, None),
+        }
+    }
+
+    pub(crate) const fn bits(self) -> u8 {
         match self {
             Self::Valid => 0,
             Self::Backed(StatementKind::Seconded) => 1,
@@ -67,7 +86,8 @@ impl Said {
         }
     }
 
-    const fn of_bits(bits: u8) -> Self {
+    /// What the two lowest bits stand for.
+    pub(crate) const fn of_bits(bits: u8) -> Self {
         match bits & SAID_BITS {
             0 => Self::Valid,
             1 => Self::Backed(StatementKind::Seconded),
@@ -101,7 +121,7 @@ impl Mark {
 
 /// The sides of one key: the marks of each session, and what was signed last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sides {
+pub(crate) struct Sides {
     /// Each in rising order, no tag twice, none empty.
     sessions: BTreeMap<SessionIndex, Vec<Mark>>,
     /// The signatures taken in last, each with its number. Numbers rise by one.
@@ -110,43 +130,43 @@ pub(super) struct Sides {
 
 impl Sides {
     /// What was said of a candidate.
-    pub(super) fn get(&self, session: SessionIndex, tag: Tag) -> Option<Said> {
+    pub(crate) fn get(&self, session: SessionIndex, tag: Tag) -> Option<Said> {
         let marks = self.sessions.get(&session)?;
         find(marks, tag).ok().map(|place| marks[place].said())
     }
 
     /// The entry that granted these bytes, while it is remembered.
-    pub(super) fn granted(&self, digest: &Digest) -> Option<LogIndex> {
+    pub(crate) fn granted(&self, digest: &Digest) -> Option<LogIndex> {
         self.recent.iter().rev().find(|(_, entry)| entry.digest == *digest).map(|(_, entry)| entry.at)
     }
 
     /// What was signed last.
-    pub(super) fn last(&self) -> Option<&Entry> {
+    pub(crate) fn last(&self) -> Option<&Entry> {
         self.recent.back().map(|(_, entry)| entry)
     }
 
     /// Candidates of a session.
-    pub(super) fn crowd(&self, session: SessionIndex) -> usize {
+    pub(crate) fn crowd(&self, session: SessionIndex) -> usize {
         self.sessions.get(&session).map_or(0, Vec::len)
     }
 
     /// The sessions with sides, in rising order.
-    pub(super) fn sessions(&self) -> impl DoubleEndedIterator<Item = SessionIndex> {
+    pub(crate) fn sessions(&self) -> impl DoubleEndedIterator<Item = SessionIndex> {
         self.sessions.keys().copied()
     }
 
     /// Candidates of all sessions.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sessions.values().map(Vec::len).sum()
     }
 
     /// Notes what is said of a candidate from now on.
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
         session: SessionIndex,
         tag: Tag,
         said: Said,
-        writer: &mut JournalWriter<'_>,
+        rows: &mut dyn Rows,
     ) {
         let marks = self.sessions.entry(session).or_default();
         let bucket = tag.0[0];
@@ -161,72 +181,71 @@ impl Sides {
         }
         let new = bytes_of(bucket_of(marks, bucket));
         let old = Some(old).filter(|old| !old.is_empty());
-        writer.packed(Row::Sides, &bucket_key(session, bucket), old.as_deref(), Some(&new));
+        rows.put(&bucket_key(session, bucket), old.as_deref(), Some(&new));
     }
 
     /// Remembers a signature's bytes, in the place of the oldest.
-    pub(super) fn remember(&mut self, entry: &Entry, writer: &mut JournalWriter<'_>) {
+    pub(crate) fn remember(&mut self, entry: &Entry, rows: &mut dyn Rows) {
         let number = self.recent.back().map_or(0, |(last, _)| last + 1);
         let full = self.recent.len() == RECENT_KEPT;
         let old = if full { self.recent.pop_front() } else { None };
         let new = (number, entry.clone());
-        writer.packed(
-            Row::Recent,
-            &recent_key(number),
-            old.map(|old| old.encode()).as_deref(),
-            Some(&new.encode()),
-        );
+        rows.put(&recent_key(number), old.map(|old| old.encode()).as_deref(), Some(&new.encode()));
         self.recent.push_back(new);
     }
 
     /// Forgets the sessions below the floor.
-    pub(super) fn raise(&mut self, floor: SessionIndex, writer: &mut JournalWriter<'_>) {
+    pub(crate) fn raise(&mut self, floor: SessionIndex, rows: &mut dyn Rows) {
         while let Some(lowest) = self.sessions.first_entry().filter(|session| *session.key() < floor) {
             let (session, marks) = lowest.remove_entry();
             for bucket in marks.chunk_by(|a, b| a.0[0] == b.0[0]) {
-                writer.packed(
-                    Row::Sides,
-                    &bucket_key(session, bucket[0].0[0]),
-                    Some(&bytes_of(bucket)),
-                    None,
-                );
+                rows.put(&bucket_key(session, bucket[0].0[0]), Some(&bytes_of(bucket)), None);
             }
         }
     }
 
-    /// The bodies of all records, with the key of each behind the key's own.
-    pub(super) fn records(&self) -> impl Iterator<Item = (Row, Vec<u8>, Vec<u8>)> {
+    /// Every row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         let buckets = self.sessions.iter().flat_map(|(session, marks)| {
             let buckets = marks.chunk_by(|a, b| a.0[0] == b.0[0]);
-            buckets.map(|bucket| (Row::Sides, bucket_key(*session, bucket[0].0[0]), bytes_of(bucket)))
+            buckets.map(|bucket| (bucket_key(*session, bucket[0].0[0]), bytes_of(bucket)))
         });
         let mut recent: Vec<_> = self.recent.iter().collect();
         recent.sort_unstable_by_key(|(number, _)| place(*number));
-        let recent =
-            recent.into_iter().map(|numbered| (Row::Recent, recent_key(numbered.0), numbered.encode()));
+        let recent = recent.into_iter().map(|numbered| (recent_key(numbered.0), numbered.encode()));
         buckets.chain(recent)
     }
 
-    /// Takes stored marks in.
+    /// Takes a stored row in.
     ///
     /// # Errors
-    /// If they are no marks, or not those of that place, or do not follow those that were taken in before.
-    pub(super) fn restore_sides(&mut self, key: &[u8], body: &[u8]) -> Result<(), CodecError> {
-        let wrong = |why: &str| CodecError::Malformed { what: "record of sides", reason: why.into() };
-        let (session, bucket) = key.split_first_chunk::<4>().ok_or_else(|| wrong("its key is cut short"))?;
+    /// If it is no row of sides, or does not follow those that were taken in before.
+    pub(crate) fn restore(&mut self, row: &[u8], body: &[u8]) -> Result<(), String> {
+        match row.split_first() {
+            Some((&SIDES_ROW, key)) => self.restore_sides(key, body),
+            Some((&RECENT_ROW, _)) => {
+                let (number, entry) = <(u64, Entry)>::decode_all(&mut &*body).map_err(|e| e.to_string())?;
+                self.restore_recent(row, number, entry)
+            }
+            Some(_) | None => Err("a row that sides do not have".into()),
+        }
+    }
+
+    fn restore_sides(&mut self, key: &[u8], body: &[u8]) -> Result<(), String> {
+        let (session, bucket) = key.split_first_chunk::<4>().ok_or("its key is cut short")?;
         let session = SessionIndex(u32::from_be_bytes(*session));
-        let [bucket] = bucket else { return Err(wrong("its key has another length")) };
+        let [bucket] = bucket else { return Err("its key has another length".into()) };
         let (stored, rest) = body.as_chunks::<MARK_BYTES>();
         if stored.is_empty() || !rest.is_empty() {
-            return Err(wrong("it has no whole number of marks"));
+            return Err("it has no whole number of marks".into());
         }
         let marks = self.sessions.entry(session).or_default();
         for mark in stored.iter().copied().map(Mark) {
             if mark.0[0] != *bucket {
-                return Err(wrong("a mark of another record"));
+                return Err("a mark of another record".into());
             }
             if marks.last().is_some_and(|last| last.tag() >= mark.tag()) {
-                return Err(wrong("its marks do not rise"));
+                return Err("its marks do not rise".into());
             }
             make_room(marks);
             marks.push(mark);
@@ -234,14 +253,10 @@ impl Sides {
         Ok(())
     }
 
-    /// Takes a stored signature in. Whether none is missing, [`Self::is_whole`] says once all are there.
-    ///
-    /// # Errors
-    /// If its place is another's.
-    pub(super) fn restore_recent(&mut self, key: &[u8], number: u64, entry: Entry) -> Result<(), CodecError> {
-        if key != recent_key(number) || number == u64::MAX || self.recent.len() == RECENT_KEPT {
-            let reason = format!("signature {number} is in another's place");
-            return Err(CodecError::Malformed { what: "record of a signature", reason });
+    /// Whether none is missing, [`Self::is_whole`] says once all are there.
+    fn restore_recent(&mut self, row: &[u8], number: u64, entry: Entry) -> Result<(), String> {
+        if row != recent_key(number) || number == u64::MAX || self.recent.len() == RECENT_KEPT {
+            return Err(format!("signature {number} is in another's place"));
         }
         // Places come in rising order, numbers as well but for the one place where the ring is closed.
         let before = self.recent.partition_point(|(known, _)| *known < number);
@@ -250,7 +265,7 @@ impl Sides {
     }
 
     /// Whether the signatures taken in last are all there.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let mut pairs = self.recent.iter().zip(self.recent.iter().skip(1));
         pairs.all(|((a, _), (b, _))| a + 1 == *b)
     }
@@ -280,7 +295,7 @@ fn make_room(marks: &mut Vec<Mark>) {
 
 /// Big endian, so that records come in the order of their marks.
 fn bucket_key(session: SessionIndex, bucket: u8) -> Vec<u8> {
-    [&session.0.to_be_bytes()[..], &[bucket]].concat()
+    [&[SIDES_ROW][..], &session.0.to_be_bytes(), &[bucket]].concat()
 }
 
 /// Where in the ring a signature is.
@@ -289,5 +304,5 @@ fn place(number: u64) -> u16 {
 }
 
 fn recent_key(number: u64) -> Vec<u8> {
-    place(number).to_be_bytes().to_vec()
+    [&[RECENT_ROW][..], &place(number).to_be_bytes()].concat()
 }

@@ -3,8 +3,9 @@
 //! All but bitfields start with four magic bytes (`polkadot_primitives::v9`, `polkadot_node_primitives::disputes`).
 //! Sessions and validator indexes are 32 bits little-endian.
 
-use super::{PayloadError, PayloadKind, reader::Reader};
-use crate::{CandidateHash, Hash, SessionIndex, Side, StatementKind};
+use super::{PayloadError, Kind, reader::Reader};
+use crate::{CandidateHash, SessionIndex, Side, StatementKind};
+use signonce_protocol::{Hash};
 use parity_scale_codec::{Compact, Encode};
 
 /// Candidates of one approval at most (`MAX_COALESCE_APPROVALS` of the approval-voting subsystem).
@@ -12,7 +13,7 @@ const MAX_APPROVED: u64 = 16;
 /// Availability cores of a bitfield at most; Polkadot has about a hundred.
 const MAX_CORES: u64 = 4096;
 
-fn start(kind: PayloadKind, bytes: &[u8]) -> Result<Reader<'_>, PayloadError> {
+fn start(kind: Kind, bytes: &[u8]) -> Result<Reader<'_>, PayloadError> {
     let mut reader = Reader::new(kind, bytes);
     // That it is the right magic was checked before any decoder ran.
     reader.array::<4>("magic")?;
@@ -51,7 +52,7 @@ impl Statement {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
-        let mut reader = start(PayloadKind::Statement, bytes)?;
+        let mut reader = start(Kind::Statement, bytes)?;
         let statement = match reader.u8("statement kind")? {
             1 => StatementKind::Seconded,
             2 => StatementKind::Valid,
@@ -84,7 +85,7 @@ impl Approval {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
-        const KIND: PayloadKind = PayloadKind::Approval;
+        const KIND: Kind = Kind::Approval;
         let mut reader = start(KIND, bytes)?;
         // The two forms cannot have the same length: 40 bytes against 9 + 32 n.
         let count = match reader.left() {
@@ -129,7 +130,7 @@ impl Dispute {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
-        let mut reader = start(PayloadKind::Dispute, bytes)?;
+        let mut reader = start(Kind::Dispute, bytes)?;
         let side = if reader.flag("valid")? { Side::Valid } else { Side::Invalid };
         let candidate = candidate(&mut reader)?;
         let session = session(&mut reader)?;
@@ -161,7 +162,7 @@ impl Bitfield {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
-        const KIND: PayloadKind = PayloadKind::Bitfield;
+        const KIND: Kind = Kind::Bitfield;
         let mut reader = Reader::new(KIND, bytes);
         let count = reader.compact("bit count")?;
         if count > MAX_CORES {
@@ -200,7 +201,7 @@ impl PvfCheck {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
-        let mut reader = start(PayloadKind::PvfCheck, bytes)?;
+        let mut reader = start(Kind::PvfCheck, bytes)?;
         let accept = reader.flag("accept")?;
         let code = reader.hash("code hash")?;
         let session = session(&mut reader)?;

@@ -1,10 +1,10 @@
 //! Payloads: the complete things a client asks to have signed, read strictly from bytes.
 //!
-//! A caller turns a [`RawPayload`] into a [`Payload`] with [`RawPayload::decode`] and takes everything else from it:
+//! A caller turns bytes into a [`Payload`] with [`Payload::decode`] and takes everything else from it:
 //! the duty, the digest, the bytes for the signature scheme. Coordinates that a client states beside the bytes do not
 //! exist. A decoder accepts exactly the bytes an honest node makes: right magic, exact length, canonical integers,
-//! bounded lists, nothing after the end. A new kind costs one file here and one variant in [`PayloadKind`],
-//! [`RawPayload`] and [`Content`].
+//! bounded lists, nothing after the end. A new kind costs one file here and one variant in [`Kind`] and
+//! [`Content`].
 
 mod authority;
 mod beefy;
@@ -27,11 +27,15 @@ pub use error::PayloadError;
 pub use grandpa::GrandpaVote;
 pub use header::{AURA_ENGINE, AuraHeader, BABE_ENGINE, BabeClaim, BabeHeader, DigestItem, Header};
 pub use heartbeat::Heartbeat;
-pub use kind::{PayloadKind, RawPayload};
+pub use kind::Kind;
 pub use ownership::OwnershipProof;
 pub use para::{Approval, Bitfield, Dispute, PvfCheck, Statement};
 
-use crate::{AuraMode, ChainFormat, Digest, Duty, DutyClass, KeyType, Side, ToSign, blake2_256, keccak_256};
+use crate::{AuraMode, ChainFormat, ChainSettings, Duty, Side, keccak_256};
+use signonce_protocol::{
+    Chain, Digest, DutyClass, KeyType, Message, Payload as AnyPayload, PayloadError as AnyError, RawPayload, ToSign,
+    blake2_256,
+};
 use kind::SigningForm;
 
 /// What a payload says, field by field. Anyone can make one and [`Content::encode`] it; only [`Payload::decode`]
@@ -66,20 +70,20 @@ pub enum Content {
 
 impl Content {
     /// The kind.
-    pub const fn kind(&self) -> PayloadKind {
+    pub const fn kind(&self) -> Kind {
         match self {
-            Self::BabeHeader(_) => PayloadKind::BabeHeader,
-            Self::AuraHeader(_) => PayloadKind::AuraHeader,
-            Self::GrandpaVote(_) => PayloadKind::GrandpaVote,
-            Self::BeefyCommitment(_) => PayloadKind::BeefyCommitment,
-            Self::Statement(_) => PayloadKind::Statement,
-            Self::Approval(_) => PayloadKind::Approval,
-            Self::Dispute(_) => PayloadKind::Dispute,
-            Self::Bitfield(_) => PayloadKind::Bitfield,
-            Self::PvfCheck(_) => PayloadKind::PvfCheck,
-            Self::AuthorityRecord(_) => PayloadKind::AuthorityRecord,
-            Self::Heartbeat(_) => PayloadKind::Heartbeat,
-            Self::OwnershipProof(_) => PayloadKind::OwnershipProof,
+            Self::BabeHeader(_) => Kind::BabeHeader,
+            Self::AuraHeader(_) => Kind::AuraHeader,
+            Self::GrandpaVote(_) => Kind::GrandpaVote,
+            Self::BeefyCommitment(_) => Kind::BeefyCommitment,
+            Self::Statement(_) => Kind::Statement,
+            Self::Approval(_) => Kind::Approval,
+            Self::Dispute(_) => Kind::Dispute,
+            Self::Bitfield(_) => Kind::Bitfield,
+            Self::PvfCheck(_) => Kind::PvfCheck,
+            Self::AuthorityRecord(_) => Kind::AuthorityRecord,
+            Self::Heartbeat(_) => Kind::Heartbeat,
+            Self::OwnershipProof(_) => Kind::OwnershipProof,
         }
     }
 
@@ -109,28 +113,28 @@ impl Content {
     /// # Panics
     /// As [`Content::encode`].
     pub fn to_raw(&self, format: &ChainFormat) -> RawPayload {
-        RawPayload::new(self.kind(), self.encode(format))
+        RawPayload::new(self.kind().into(), self.encode(format))
     }
 
     /// Reads `bytes` as `kind`, looking at no other kind.
-    fn read(kind: PayloadKind, bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+    fn read(kind: Kind, bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         check_magic(kind, bytes)?;
         if bytes.len() > kind.max_len() {
             return Err(PayloadError::TooLong { kind, got: bytes.len(), max: kind.max_len() });
         }
         let content = match kind {
-            PayloadKind::BabeHeader => BabeHeader::read(bytes, format).map(Self::BabeHeader),
-            PayloadKind::AuraHeader => AuraHeader::read(bytes, format).map(Self::AuraHeader),
-            PayloadKind::GrandpaVote => GrandpaVote::read(bytes, format).map(Self::GrandpaVote),
-            PayloadKind::BeefyCommitment => BeefyCommitment::read(bytes, format).map(Self::BeefyCommitment),
-            PayloadKind::Statement => Statement::read(bytes).map(Self::Statement),
-            PayloadKind::Approval => Approval::read(bytes).map(Self::Approval),
-            PayloadKind::Dispute => Dispute::read(bytes).map(Self::Dispute),
-            PayloadKind::Bitfield => Bitfield::read(bytes).map(Self::Bitfield),
-            PayloadKind::PvfCheck => PvfCheck::read(bytes).map(Self::PvfCheck),
-            PayloadKind::AuthorityRecord => AuthorityRecord::read(bytes).map(Self::AuthorityRecord),
-            PayloadKind::Heartbeat => Heartbeat::read(bytes, format).map(Self::Heartbeat),
-            PayloadKind::OwnershipProof => OwnershipProof::read(bytes).map(Self::OwnershipProof),
+            Kind::BabeHeader => BabeHeader::read(bytes, format).map(Self::BabeHeader),
+            Kind::AuraHeader => AuraHeader::read(bytes, format).map(Self::AuraHeader),
+            Kind::GrandpaVote => GrandpaVote::read(bytes, format).map(Self::GrandpaVote),
+            Kind::BeefyCommitment => BeefyCommitment::read(bytes, format).map(Self::BeefyCommitment),
+            Kind::Statement => Statement::read(bytes).map(Self::Statement),
+            Kind::Approval => Approval::read(bytes).map(Self::Approval),
+            Kind::Dispute => Dispute::read(bytes).map(Self::Dispute),
+            Kind::Bitfield => Bitfield::read(bytes).map(Self::Bitfield),
+            Kind::PvfCheck => PvfCheck::read(bytes).map(Self::PvfCheck),
+            Kind::AuthorityRecord => AuthorityRecord::read(bytes).map(Self::AuthorityRecord),
+            Kind::Heartbeat => Heartbeat::read(bytes, format).map(Self::Heartbeat),
+            Kind::OwnershipProof => OwnershipProof::read(bytes).map(Self::OwnershipProof),
         }?;
         // The decoders are strict by construction; this holds them to it, whatever is added later.
         if content.encode(format) != bytes {
@@ -142,7 +146,7 @@ impl Content {
 
 /// Magic first: bytes that start with a magic are of that kind or of none. Headers and commitments are exempt, as
 /// their bytes are never signed themselves (and a parent hash may start with anything).
-fn check_magic(kind: PayloadKind, bytes: &[u8]) -> Result<(), PayloadError> {
+fn check_magic(kind: Kind, bytes: &[u8]) -> Result<(), PayloadError> {
     let starts = |magic: &str| bytes.starts_with(magic.as_bytes());
     match kind.magic() {
         Some(expected) if starts(expected) => return Ok(()),
@@ -150,7 +154,7 @@ fn check_magic(kind: PayloadKind, bytes: &[u8]) -> Result<(), PayloadError> {
         None if kind.signing_form() != SigningForm::Verbatim => return Ok(()),
         None => {}
     }
-    let found = PayloadKind::ALL.into_iter().find(|k| k.magic().is_some_and(starts));
+    let found = Kind::ALL.into_iter().find(|k| k.magic().is_some_and(starts));
     match (found, kind.magic()) {
         (Some(found), _) => Err(PayloadError::OtherIntent { kind, found }),
         (None, None) => Ok(()),
@@ -163,8 +167,8 @@ fn check_magic(kind: PayloadKind, bytes: &[u8]) -> Result<(), PayloadError> {
 }
 
 /// Every kind that `bytes` could be, each judged on its own.
-pub fn possible_kinds(bytes: &[u8], format: &ChainFormat) -> Vec<PayloadKind> {
-    PayloadKind::ALL.into_iter().filter(|kind| Content::read(*kind, bytes, format).is_ok()).collect()
+pub fn possible_kinds(bytes: &[u8], format: &ChainFormat) -> Vec<Kind> {
+    Kind::ALL.into_iter().filter(|kind| Content::read(*kind, bytes, format).is_ok()).collect()
 }
 
 /// A payload that was read and may be signed if the ledger and the client's rights allow it.
@@ -175,30 +179,22 @@ pub struct Payload {
     duty: Option<Duty>,
 }
 
-/// What the scheme signs, by [`SigningForm`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Message {
-    Hash([u8; 32]),
-    Prehashed([u8; 32]),
-    Verbatim(Box<[u8]>),
-}
-
 impl Payload {
     /// Reads `bytes` as a payload of `kind` on a chain of this format.
     ///
     /// # Errors
     /// Anything but the one honest encoding of that kind, and bytes that a signature on them would also make valid
     /// as another kind.
-    pub fn decode(kind: PayloadKind, bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+    pub fn decode(kind: Kind, bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         let content = Content::read(kind, bytes, format)?;
         let message = match kind.signing_form() {
-            SigningForm::Blake2 => Message::Hash(blake2_256(bytes)),
+            SigningForm::Blake2 => Message::Bytes(blake2_256(bytes).into()),
             SigningForm::KeccakPrehashed => Message::Prehashed(keccak_256(bytes)),
             SigningForm::Verbatim if bytes.len() == 32 => return Err(PayloadError::LooksLikeHash { kind }),
-            SigningForm::Verbatim => Message::Verbatim(bytes.into()),
+            SigningForm::Verbatim => Message::Bytes(bytes.into()),
         };
         // Kinds of another form cannot end up in the same signed message, so only those of this form compete.
-        let also = PayloadKind::ALL
+        let also = Kind::ALL
             .into_iter()
             .filter(|other| *other != kind && other.signing_form() == kind.signing_form())
             .find(|other| Content::read(*other, bytes, format).is_ok());
@@ -220,21 +216,12 @@ impl Payload {
     }
 
     /// The kind it was read as.
-    pub const fn kind(&self) -> PayloadKind {
+    pub const fn kind(&self) -> Kind {
         self.content.kind()
     }
 
-    /// The duty as the ledger is asked for it: of a backing statement, which one it is.
-    pub fn claimed(&self) -> Option<Duty> {
-        let Content::Statement(Statement { statement, candidate, session, parent: _ }) = &self.content else {
-            return self.duty.clone();
-        };
-        let (session, candidate, statement) = (*session, *candidate, *statement);
-        Some(Duty::ParaStatement { session, candidate, statement })
-    }
-
     /// The class of duty, by which rights are granted.
-    pub const fn class(&self) -> DutyClass {
+    pub fn class(&self) -> DutyClass {
         self.kind().class()
     }
 
@@ -244,18 +231,14 @@ impl Payload {
     }
 
     /// The types of key that may sign it.
-    pub const fn key_types(&self) -> &'static [KeyType] {
+    pub fn key_types(&self) -> &'static [KeyType] {
         self.kind().key_types()
     }
 
     /// The bytes for the signature scheme: the header's hash as a message, the commitment's keccak hash as it is,
     /// everything else verbatim.
-    pub const fn to_sign(&self) -> ToSign<'_> {
-        match &self.message {
-            Message::Hash(hash) => ToSign::Message(hash),
-            Message::Prehashed(hash) => ToSign::Prehashed(*hash),
-            Message::Verbatim(bytes) => ToSign::Message(bytes),
-        }
+    pub fn to_sign(&self) -> ToSign<'_> {
+        self.message.to_sign()
     }
 
     /// What the duty is bound to: blake2b-256 of [`Payload::to_sign`].
@@ -269,25 +252,27 @@ impl Payload {
     }
 }
 
-impl RawPayload {
-    /// Reads the bytes as what they are said to be. See [`Payload::decode`].
-    ///
-    /// # Errors
-    /// As [`Payload::decode`].
-    pub fn decode(&self, format: &ChainFormat) -> Result<Payload, PayloadError> {
-        let (kind, bytes) = self.parts();
-        Payload::decode(kind, bytes, format)
+impl From<Payload> for AnyPayload {
+    fn from(payload: Payload) -> Self {
+        let summary = payload.summary();
+        let duty = payload.duty.as_ref().map(Into::into);
+        Self::new(payload.content.kind().into(), duty, payload.message, summary)
     }
+}
 
-    /// The digest that [`Payload::digest`] gives once the payload is read: it depends on the kind alone.
-    pub fn digest(&self) -> Digest {
-        let (kind, bytes) = self.parts();
-        match kind.signing_form() {
-            SigningForm::Blake2 => Digest::of(&blake2_256(bytes)),
-            SigningForm::KeccakPrehashed => Digest::of(&keccak_256(bytes)),
-            SigningForm::Verbatim => Digest::of(bytes),
-        }
+/// The digest that [`Payload::digest`] gives once the bytes are read: it depends on the kind alone.
+pub(crate) fn digest_of(kind: Kind, bytes: &[u8]) -> Digest {
+    match kind.signing_form() {
+        SigningForm::Blake2 => Digest::of(&blake2_256(bytes)),
+        SigningForm::KeccakPrehashed => Digest::of(&keccak_256(bytes)),
+        SigningForm::Verbatim => Digest::of(bytes),
     }
+}
+
+/// [`Payload::decode`] on a chain that a cluster has taken in.
+pub(crate) fn decode_on(kind: Kind, bytes: &[u8], chain: &Chain) -> Result<AnyPayload, AnyError> {
+    let payload = Payload::decode(kind, bytes, &ChainSettings::of(chain).format);
+    payload.map(AnyPayload::from).map_err(|error| AnyError(error.to_string()))
 }
 
 fn duty_of(content: &Content, format: &ChainFormat) -> Option<Duty> {
@@ -305,13 +290,18 @@ fn duty_of(content: &Content, format: &ChainFormat) -> Option<Duty> {
         }
         Content::BeefyCommitment(it) => Some(Duty::BeefyVote { set_id: it.set_id, block: it.block }),
         Content::Statement(it) => {
-            Some(Duty::ParaSide { session: it.session, candidates: vec![it.candidate], side: Side::Valid })
+            Some(Duty::ParaSide {
+                session: it.session,
+                candidates: vec![it.candidate],
+                side: Side::Valid,
+                statement: Some(it.statement),
+            })
         }
         Content::Approval(it) => {
-            Some(Duty::ParaSide { session: it.session, candidates: it.candidates.clone(), side: Side::Valid })
+            Some(Duty::ParaSide { session: it.session, candidates: it.candidates.clone(), side: Side::Valid, statement: None })
         }
         Content::Dispute(it) => {
-            Some(Duty::ParaSide { session: it.session, candidates: vec![it.candidate], side: it.side })
+            Some(Duty::ParaSide { session: it.session, candidates: vec![it.candidate], side: it.side, statement: None })
         }
         Content::Bitfield(_)
         | Content::PvfCheck(_)

@@ -1,7 +1,7 @@
 //! Heartbeats of `pallet-im-online`: `block number LE ‖ session ‖ authority index ‖ validator count`, 16 bytes
 //! (20 where block numbers have 64 bits).
 
-use super::{PayloadError, PayloadKind, grandpa::push_number, reader::Reader};
+use super::{PayloadError, Kind, grandpa::push_number, reader::Reader};
 use crate::{BlockNumber, ChainFormat, SessionIndex};
 
 /// A sign of life.
@@ -32,7 +32,7 @@ impl Heartbeat {
     }
 
     pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
-        let mut reader = Reader::new(PayloadKind::Heartbeat, bytes);
+        let mut reader = Reader::new(Kind::Heartbeat, bytes);
         let block = reader.number("block number", format.number_width)?;
         let session = SessionIndex(reader.u32("session")?);
         let authority_index = reader.u32("authority index")?;
@@ -41,7 +41,7 @@ impl Heartbeat {
         // The pallet drops heartbeats that fail this.
         if authority_index >= validators {
             return Err(PayloadError::OutOfRange {
-                kind: PayloadKind::Heartbeat,
+                kind: Kind::Heartbeat,
                 field: "authority index",
                 value: authority_index.into(),
                 allowed: "below the validator count",

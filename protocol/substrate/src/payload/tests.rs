@@ -1,7 +1,8 @@
 //! Payloads laid out by hand, byte by byte, and what is refused of each.
 
 use super::*;
-use crate::{BlockNumber, CandidateHash, GrandpaStage, Hash, NumberWidth, Round, SessionIndex, SetId, Slot};
+use crate::{BlockNumber, CandidateHash, GrandpaStage, NumberWidth, Round, SessionIndex, SetId};
+use signonce_protocol::{Hash, Slot};
 
 const U32: ChainFormat = ChainFormat { number_width: NumberWidth::U32, aura_mode: AuraMode::Slot };
 const U64: ChainFormat = ChainFormat { number_width: NumberWidth::U64, aura_mode: AuraMode::Slot };
@@ -36,11 +37,11 @@ fn vote(stage: u8, number: &[u8], round: u64) -> Vec<u8> {
     cat(&[&[stage], &[4; 32], number, &round.to_le_bytes(), &9u64.to_le_bytes()])
 }
 
-fn decode(kind: PayloadKind, bytes: &[u8]) -> Result<Payload, PayloadError> {
+fn decode(kind: Kind, bytes: &[u8]) -> Result<Payload, PayloadError> {
     Payload::decode(kind, bytes, &U32)
 }
 
-fn refusal(kind: PayloadKind, bytes: &[u8]) -> PayloadError {
+fn refusal(kind: Kind, bytes: &[u8]) -> PayloadError {
     decode(kind, bytes).expect_err("must be refused")
 }
 
@@ -50,7 +51,7 @@ fn a_babe_header_of_each_claim_gives_its_slot_and_is_signed_by_its_hash() {
     for (variant, claim) in claims {
         let bytes =
             header(&[&pre_runtime(b"BABE", &babe_digest(variant)), &[4, b'B', b'E', b'E', b'F', 4, 0xff]]);
-        let payload = decode(PayloadKind::BabeHeader, &bytes).unwrap();
+        let payload = decode(Kind::BabeHeader, &bytes).unwrap();
         let Content::BabeHeader(read) = payload.content() else { panic!("{payload:?}") };
         assert_eq!((read.slot, read.authority_index, read.claim), (Slot(77), 5, claim));
         assert_eq!((read.header.number, read.header.parent), (BlockNumber(74), Hash([1; 32])));
@@ -64,7 +65,7 @@ fn a_babe_header_of_each_claim_gives_its_slot_and_is_signed_by_its_hash() {
 #[test]
 fn an_aura_duty_has_the_number_and_parent_on_collators_only() {
     let bytes = header(&[&pre_runtime(b"aura", &77u64.to_le_bytes())]);
-    let duty = |format| Payload::decode(PayloadKind::AuraHeader, &bytes, format).unwrap().duty().cloned();
+    let duty = |format| Payload::decode(Kind::AuraHeader, &bytes, format).unwrap().duty().cloned();
     assert_eq!(duty(&U32), Some(Duty::AuraBlock { slot: Slot(77), collation: None }));
     let collation = Some((BlockNumber(74), Hash([1; 32])));
     assert_eq!(duty(&COLLATOR), Some(Duty::AuraBlock { slot: Slot(77), collation }));
@@ -72,7 +73,7 @@ fn an_aura_duty_has_the_number_and_parent_on_collators_only() {
 
 #[test]
 fn headers_that_no_honest_author_signs_are_refused() {
-    const KIND: PayloadKind = PayloadKind::BabeHeader;
+    const KIND: Kind = Kind::BabeHeader;
     let babe = pre_runtime(b"BABE", &babe_digest(2));
     let aura = pre_runtime(b"aura", &[0; 8]);
     let seal = cat(&[&[5], b"BABE", &compact(64), &[0; 64]]);
@@ -88,7 +89,7 @@ fn headers_that_no_honest_author_signs_are_refused() {
         (
             "both engines'",
             header(&[&babe, &aura]),
-            PayloadError::Ambiguous { kind: KIND, also: PayloadKind::AuraHeader },
+            PayloadError::Ambiguous { kind: KIND, also: Kind::AuraHeader },
         ),
         ("unknown item", header(&[&babe, &[7]]), PayloadError::UnknownDigestItem { kind: KIND, index: 7 }),
         (
@@ -133,19 +134,19 @@ fn a_header_number_wider_than_the_chain_is_refused() {
     let number = [0x07, 0, 0, 0, 0, 1]; // 2^32
     let bytes = cat(&[&[1; 32], &number, &[2; 64], &[4], &digest]);
     assert!(matches!(
-        refusal(PayloadKind::BabeHeader, &bytes),
+        refusal(Kind::BabeHeader, &bytes),
         PayloadError::OutOfRange { value: 0x1_0000_0000, .. }
     ));
-    assert!(Payload::decode(PayloadKind::BabeHeader, &bytes, &U64).is_ok());
+    assert!(Payload::decode(Kind::BabeHeader, &bytes, &U64).is_ok());
 }
 
 #[test]
 fn a_length_field_larger_than_the_payload_is_refused_without_reading_on() {
     let digest = cat(&[&[6], b"BABE", &[0x03, 0xff, 0xff, 0xff, 0xff]]);
     assert_eq!(
-        refusal(PayloadKind::BabeHeader, &header(&[&digest])),
+        refusal(Kind::BabeHeader, &header(&[&digest])),
         PayloadError::Truncated {
-            kind: PayloadKind::BabeHeader,
+            kind: Kind::BabeHeader,
             field: "digest data",
             need: 0xffff_ffff,
             left: 0
@@ -163,7 +164,7 @@ fn a_grandpa_vote_of_each_stage_gives_its_set_round_and_target() {
         for (format, number, len) in widths {
             let bytes = vote(byte, number, 8);
             assert_eq!(bytes.len(), len);
-            let payload = Payload::decode(PayloadKind::GrandpaVote, &bytes, format).unwrap();
+            let payload = Payload::decode(Kind::GrandpaVote, &bytes, format).unwrap();
             let expected =
                 Duty::GrandpaVote { set_id: SetId(9), round: Round(8), stage, target: BlockNumber(6) };
             assert_eq!(payload.duty(), Some(&expected));
@@ -174,7 +175,7 @@ fn a_grandpa_vote_of_each_stage_gives_its_set_round_and_target() {
 
 #[test]
 fn a_grandpa_vote_of_another_stage_round_zero_or_width_is_refused() {
-    const KIND: PayloadKind = PayloadKind::GrandpaVote;
+    const KIND: Kind = Kind::GrandpaVote;
     let number = 6u32.to_le_bytes();
     assert!(matches!(refusal(KIND, &vote(3, &number, 8)), PayloadError::OutOfRange { field: "stage", .. }));
     assert!(matches!(refusal(KIND, &vote(0, &number, 0)), PayloadError::OutOfRange { field: "round", .. }));
@@ -188,14 +189,14 @@ fn a_grandpa_vote_of_another_stage_round_zero_or_width_is_refused() {
 fn a_beefy_commitment_is_signed_by_its_keccak_hash() {
     let bytes = cat(&[&[4], b"mh", &[0x80], &[1; 32], &25u32.to_le_bytes(), &3u64.to_le_bytes()]);
     assert_eq!(bytes.len(), 48);
-    let payload = decode(PayloadKind::BeefyCommitment, &bytes).unwrap();
+    let payload = decode(Kind::BeefyCommitment, &bytes).unwrap();
     assert_eq!(payload.duty(), Some(&Duty::BeefyVote { set_id: SetId(3), block: BlockNumber(25) }));
     assert_eq!(payload.to_sign(), ToSign::Prehashed(keccak_256(&bytes)));
 }
 
 #[test]
 fn beefy_payload_entries_must_be_present_sorted_and_bounded() {
-    const KIND: PayloadKind = PayloadKind::BeefyCommitment;
+    const KIND: Kind = Kind::BeefyCommitment;
     let tail = cat(&[&25u32.to_le_bytes(), &3u64.to_le_bytes()]);
     let entries = |entries: &[&[u8]]| cat(&[&compact(entries.len()), &entries.concat(), &tail]);
     assert!(decode(KIND, &entries(&[b"aa\x04x", b"mh\x04y"])).is_ok());
@@ -214,13 +215,13 @@ fn beefy_payload_entries_must_be_present_sorted_and_bounded() {
 fn backing_approving_and_disputing_take_their_side() {
     let session = 5u32.to_le_bytes();
     let many = cat(&[b"APPR", &[8], &[1; 32], &[2; 32], &session]);
-    let table: &[(PayloadKind, Vec<u8>, &[u8], Side)] = &[
-        (PayloadKind::Statement, cat(&[b"BKNG", &[1], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid),
-        (PayloadKind::Statement, cat(&[b"BKNG", &[2], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid),
-        (PayloadKind::Approval, cat(&[b"APPR", &[1; 32], &session]), &[1], Side::Valid),
-        (PayloadKind::Approval, many, &[1, 2], Side::Valid),
-        (PayloadKind::Dispute, cat(&[b"DISP", &[1], &[1; 32], &session]), &[1], Side::Valid),
-        (PayloadKind::Dispute, cat(&[b"DISP", &[0], &[1; 32], &session]), &[1], Side::Invalid),
+    let table: &[(Kind, Vec<u8>, &[u8], Side)] = &[
+        (Kind::Statement, cat(&[b"BKNG", &[1], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid),
+        (Kind::Statement, cat(&[b"BKNG", &[2], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid),
+        (Kind::Approval, cat(&[b"APPR", &[1; 32], &session]), &[1], Side::Valid),
+        (Kind::Approval, many, &[1, 2], Side::Valid),
+        (Kind::Dispute, cat(&[b"DISP", &[1], &[1; 32], &session]), &[1], Side::Valid),
+        (Kind::Dispute, cat(&[b"DISP", &[0], &[1; 32], &session]), &[1], Side::Invalid),
     ];
     for (kind, bytes, candidates, side) in table {
         let payload = decode(*kind, bytes).unwrap();
@@ -236,7 +237,7 @@ fn backing_approving_and_disputing_take_their_side() {
 
 #[test]
 fn approvals_of_none_of_too_many_or_of_one_twice_are_refused() {
-    const KIND: PayloadKind = PayloadKind::Approval;
+    const KIND: Kind = Kind::Approval;
     let approval = |hashes: &[[u8; 32]]| cat(&[b"APPR", &compact(hashes.len()), &hashes.concat(), &[0; 4]]);
     let hashes: Vec<[u8; 32]> = (0..17).map(|n| [n; 32]).collect();
     assert!(decode(KIND, &approval(&hashes[..16])).is_ok());
@@ -250,10 +251,10 @@ fn approvals_of_none_of_too_many_or_of_one_twice_are_refused() {
 #[test]
 fn flags_and_tags_of_para_payloads_have_two_values() {
     for (kind, bytes) in [
-        (PayloadKind::Statement, cat(&[b"BKNG", &[0], &[0; 68]])),
-        (PayloadKind::Statement, cat(&[b"BKNG", &[3], &[0; 68]])),
-        (PayloadKind::Dispute, cat(&[b"DISP", &[2], &[0; 36]])),
-        (PayloadKind::PvfCheck, cat(&[b"VCPC", &[2], &[0; 40]])),
+        (Kind::Statement, cat(&[b"BKNG", &[0], &[0; 68]])),
+        (Kind::Statement, cat(&[b"BKNG", &[3], &[0; 68]])),
+        (Kind::Dispute, cat(&[b"DISP", &[2], &[0; 36]])),
+        (Kind::PvfCheck, cat(&[b"VCPC", &[2], &[0; 40]])),
     ] {
         assert!(matches!(refusal(kind, &bytes), PayloadError::OutOfRange { .. }), "{kind}");
     }
@@ -261,7 +262,7 @@ fn flags_and_tags_of_para_payloads_have_two_values() {
 
 #[test]
 fn a_bitfield_is_exactly_as_long_as_its_cores_and_padded_with_zeros() {
-    const KIND: PayloadKind = PayloadKind::Bitfield;
+    const KIND: Kind = Kind::Bitfield;
     let tail = [5; 36];
     let payload = decode(KIND, &cat(&[&compact(10), &[0b0000_0101, 0b10], &tail])).unwrap();
     let Content::Bitfield(read) = payload.content() else { panic!("{payload:?}") };
@@ -284,7 +285,7 @@ const ADDRESS: [u8; 8] = [4, 127, 0, 0, 1, 6, 0x76, 0x5f];
 
 #[test]
 fn authority_records_with_and_without_a_time_are_read() {
-    const KIND: PayloadKind = PayloadKind::AuthorityRecord;
+    const KIND: Kind = Kind::AuthorityRecord;
     let address = cat(&[&[0x0a, 8], &ADDRESS]);
     let time = cat(&[&[0x12, 18, 0x0a, 16], &1_700_000_000_000_000_000u128.to_le_bytes()]);
     for (bytes, addresses, time) in
@@ -316,9 +317,9 @@ fn no_verbatim_message_has_the_length_of_a_hash() {
     assert_eq!(record.len(), 32);
     // Made to parse: the second address is three protocols, the last of which is /ws twice.
     let record = cat(&[&record[..28], &[0xdd, 0x03, 0xdd, 0x03]]);
-    let kind = PayloadKind::AuthorityRecord;
+    let kind = Kind::AuthorityRecord;
     assert_eq!(refusal(kind, &record), PayloadError::LooksLikeHash { kind });
-    let kind = PayloadKind::OwnershipProof;
+    let kind = Kind::OwnershipProof;
     assert_eq!(refusal(kind, &cat(&[b"POP_", &[7; 28]])), PayloadError::LooksLikeHash { kind });
 }
 
@@ -327,21 +328,21 @@ fn heartbeats_and_ownership_proofs_are_read() {
     let fields = cat(&[&1u32.to_le_bytes(), &2u32.to_le_bytes(), &3u32.to_le_bytes()]);
     for (format, number) in [(&U32, &7u32.to_le_bytes()[..]), (&U64, &7u64.to_le_bytes())] {
         let bytes = cat(&[number, &fields]);
-        let payload = Payload::decode(PayloadKind::Heartbeat, &bytes, format).unwrap();
+        let payload = Payload::decode(Kind::Heartbeat, &bytes, format).unwrap();
         let expected =
             Heartbeat { block: BlockNumber(7), session: SessionIndex(1), authority_index: 2, validators: 3 };
         assert_eq!(payload.content(), &Content::Heartbeat(expected));
     }
     let outside = cat(&[&[0; 4], &[0; 4], &3u32.to_le_bytes(), &3u32.to_le_bytes()]);
-    assert!(matches!(refusal(PayloadKind::Heartbeat, &outside), PayloadError::OutOfRange { value: 3, .. }));
+    assert!(matches!(refusal(Kind::Heartbeat, &outside), PayloadError::OutOfRange { value: 3, .. }));
 
     for owner in [&[][..], &[7; 20], &[7; 32], &[7; 64]] {
-        let payload = decode(PayloadKind::OwnershipProof, &cat(&[b"POP_", owner])).unwrap();
+        let payload = decode(Kind::OwnershipProof, &cat(&[b"POP_", owner])).unwrap();
         assert_eq!(payload.content(), &Content::OwnershipProof(OwnershipProof { owner: owner.to_vec() }));
         assert_eq!(payload.key_types(), KeyType::ALL);
     }
     assert!(matches!(
-        refusal(PayloadKind::OwnershipProof, &cat(&[b"POP_", &[7; 65]])),
+        refusal(Kind::OwnershipProof, &cat(&[b"POP_", &[7; 65]])),
         PayloadError::TooLong { .. }
     ));
 }
@@ -351,17 +352,17 @@ fn bytes_with_a_magic_are_that_kind_or_none() {
     // Without magic first this proof would be a bitfield of 20 cores.
     let proof = cat(&[b"POP_", &[0; 36]]);
     assert!(Bitfield::read(&cat(&[b"PO\0\0", &[0; 36]])).is_ok());
-    assert_eq!(possible_kinds(&proof, &U32), [PayloadKind::OwnershipProof]);
+    assert_eq!(possible_kinds(&proof, &U32), [Kind::OwnershipProof]);
     let other = |kind, found| PayloadError::OtherIntent { kind, found };
-    for kind in [PayloadKind::Bitfield, PayloadKind::Dispute, PayloadKind::Heartbeat] {
-        assert_eq!(refusal(kind, &proof), other(kind, PayloadKind::OwnershipProof));
+    for kind in [Kind::Bitfield, Kind::Dispute, Kind::Heartbeat] {
+        assert_eq!(refusal(kind, &proof), other(kind, Kind::OwnershipProof));
     }
     let dispute = cat(&[b"DISP", &[1; 37]]);
-    assert_eq!(refusal(PayloadKind::Approval, &dispute), other(PayloadKind::Approval, PayloadKind::Dispute));
+    assert_eq!(refusal(Kind::Approval, &dispute), other(Kind::Approval, Kind::Dispute));
     assert_eq!(
-        refusal(PayloadKind::Dispute, &[0xff, 1, 2]),
+        refusal(Kind::Dispute, &[0xff, 1, 2]),
         PayloadError::WrongMagic {
-            kind: PayloadKind::Dispute,
+            kind: Kind::Dispute,
             got: "\\xff\\x01\\x02".into(),
             expected: "DISP"
         }
@@ -374,13 +375,13 @@ fn a_grandpa_vote_is_never_a_bitfield_of_the_same_length() {
     for bits in 113..=120u16 {
         let bytes = cat(&[&(bits << 2 | 1).to_le_bytes(), &[0; 15], &[0; 36]]);
         assert_eq!(bytes.len(), 53);
-        assert_eq!(possible_kinds(&bytes, &U32), [PayloadKind::Bitfield]);
+        assert_eq!(possible_kinds(&bytes, &U32), [Kind::Bitfield]);
     }
 }
 
 #[test]
 fn every_kind_has_one_class_whose_keys_may_sign_it() {
-    for kind in PayloadKind::ALL {
+    for kind in Kind::ALL {
         assert_eq!(kind.name().parse(), Ok(kind));
         assert!(!kind.key_types().is_empty());
         let raw = RawPayload::new(kind, vec![1, 2]);
@@ -393,7 +394,7 @@ fn every_kind_has_one_class_whose_keys_may_sign_it() {
 
 #[test]
 fn summaries_name_the_coordinates() {
-    let payload = decode(PayloadKind::GrandpaVote, &vote(1, &6u32.to_le_bytes(), 8)).unwrap();
+    let payload = decode(Kind::GrandpaVote, &vote(1, &6u32.to_le_bytes(), 8)).unwrap();
     let summary = payload.summary();
     for part in ["Precommit", "block 6", "set 9", "round 8"] {
         assert!(summary.contains(part), "{summary}");

@@ -3,7 +3,7 @@
 //! strictly: known fields only, in order, shortest varints, addresses that parse. Protobuf is loose enough that
 //! anything less would let other payloads pass as records.
 
-use super::{PayloadError, PayloadKind, multiaddr, reader::Reader};
+use super::{PayloadError, Kind, multiaddr, reader::Reader};
 
 /// Field 1, length-delimited.
 const TAG_ADDRESS: u8 = 1 << 3 | 2;
@@ -15,7 +15,7 @@ const TAG_TIMESTAMP: u8 = 1 << 3 | 2;
 const MAX_ADDRESSES: usize = 128;
 /// Bytes of one address at most.
 const MAX_ADDRESS_BYTES: u64 = 512;
-const KIND: PayloadKind = PayloadKind::AuthorityRecord;
+const KIND: Kind = Kind::AuthorityRecord;
 
 /// Where an authority can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Proofs of possession: `POP_ ‖ owner` (`sp_core::proof_of_possession`), made when session keys are registered.
 //! `author_rotateKeys` leaves the owner empty; `author_rotateKeysWithOwner` puts the stash account there.
 
-use super::{PayloadError, PayloadKind, reader::Reader};
+use super::{PayloadError, Kind, reader::Reader};
 
 /// Agreement of a key's holder to be registered by an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl OwnershipProof {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
-        let mut reader = Reader::new(PayloadKind::OwnershipProof, bytes);
+        let mut reader = Reader::new(Kind::OwnershipProof, bytes);
         reader.array::<4>("magic")?;
         // The length is bounded by the kind's limit; every owner is as good as any other.
         let owner = reader.bytes("owner", reader.left() as u64)?.to_vec();

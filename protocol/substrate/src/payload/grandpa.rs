@@ -2,8 +2,9 @@
 //! numbers have 64 bits), as `sp_consensus_grandpa::localized_payload` makes them. No genesis hash: a vote is not
 //! bound to its chain, which is why a key is.
 
-use super::{PayloadError, PayloadKind, reader::Reader};
-use crate::{BlockNumber, ChainFormat, GrandpaStage, Hash, NumberWidth, Round, SetId};
+use super::{PayloadError, Kind, reader::Reader};
+use crate::{BlockNumber, ChainFormat, GrandpaStage, NumberWidth, Round, SetId};
+use signonce_protocol::{Hash};
 
 /// A vote of a GRANDPA round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl GrandpaVote {
     }
 
     pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
-        let mut reader = Reader::new(PayloadKind::GrandpaVote, bytes);
+        let mut reader = Reader::new(Kind::GrandpaVote, bytes);
         let stage = match reader.u8("stage")? {
             0 => GrandpaStage::Prevote,
             1 => GrandpaStage::Precommit,

@@ -1,21 +1,22 @@
 //! A cursor over untrusted bytes. Each step names the field it reads, so that errors do too; nothing is copied or
 //! allocated on the word of a length field.
 
-use super::{PayloadError, PayloadKind};
-use crate::{BlockNumber, Hash, NumberWidth};
+use super::{PayloadError, Kind};
+use crate::{BlockNumber, NumberWidth};
+use signonce_protocol::{Hash};
 
 /// Reads one payload from front to back. Call [`Reader::end`] last.
 pub(super) struct Reader<'a> {
-    kind: PayloadKind,
+    kind: Kind,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(kind: PayloadKind, bytes: &'a [u8]) -> Self {
+    pub(super) fn new(kind: Kind, bytes: &'a [u8]) -> Self {
         Self { kind, rest: bytes }
     }
 
-    pub(super) fn kind(&self) -> PayloadKind {
+    pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 
@@ -129,7 +130,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8]) -> Result<u64, PayloadError> {
-        let mut reader = Reader::new(PayloadKind::Bitfield, bytes);
+        let mut reader = Reader::new(Kind::Bitfield, bytes);
         let value = reader.compact("bits")?;
         reader.end().map(|()| value)
     }
@@ -156,7 +157,7 @@ mod tests {
         ] {
             assert_eq!(
                 read(bytes),
-                Err(PayloadError::NotCanonical { kind: PayloadKind::Bitfield, field: "bits" }),
+                Err(PayloadError::NotCanonical { kind: Kind::Bitfield, field: "bits" }),
                 "{bytes:x?}"
             );
         }

@@ -1,8 +1,12 @@
 //! The kinds of payload: what a client says it wants to have signed, before anyone has read the bytes.
 
-use crate::{DutyClass, HexBytes, KeyType};
+use crate::{
+    AURA_BLOCK, AUTHORITY_RECORD, BABE_BLOCK, BEEFY_VOTE, BITFIELD, GRANDPA_VOTE, HEARTBEAT, OWNERSHIP_PROOF,
+    PARA_SIDE, PVF_CHECK,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use signonce_protocol::{DutyClass, KeyType, PayloadKind};
 use std::str::FromStr;
 use strum::{EnumCount as _, VariantArray as _};
 
@@ -26,7 +30,7 @@ use strum::{EnumCount as _, VariantArray as _};
 )]
 #[strum(serialize_all = "camelCase")]
 #[serde(rename_all = "camelCase")]
-pub enum PayloadKind {
+pub enum Kind {
     /// An unsealed header with a BABE pre-runtime digest.
     BabeHeader,
     /// An unsealed header with an AURA pre-runtime digest.
@@ -65,7 +69,7 @@ pub(crate) enum SigningForm {
     Verbatim,
 }
 
-impl PayloadKind {
+impl Kind {
     /// Every kind.
     pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
 
@@ -77,21 +81,21 @@ impl PayloadKind {
     /// The class of duty the kind belongs to; rights are granted by it.
     pub const fn class(self) -> DutyClass {
         match self {
-            Self::BabeHeader => DutyClass::BabeBlock,
-            Self::AuraHeader => DutyClass::AuraBlock,
-            Self::GrandpaVote => DutyClass::GrandpaVote,
-            Self::BeefyCommitment => DutyClass::BeefyVote,
-            Self::Statement | Self::Approval | Self::Dispute => DutyClass::ParaSide,
-            Self::Bitfield => DutyClass::Bitfield,
-            Self::PvfCheck => DutyClass::PvfCheck,
-            Self::AuthorityRecord => DutyClass::AuthorityRecord,
-            Self::Heartbeat => DutyClass::Heartbeat,
-            Self::OwnershipProof => DutyClass::OwnershipProof,
+            Self::BabeHeader => BABE_BLOCK,
+            Self::AuraHeader => AURA_BLOCK,
+            Self::GrandpaVote => GRANDPA_VOTE,
+            Self::BeefyCommitment => BEEFY_VOTE,
+            Self::Statement | Self::Approval | Self::Dispute => PARA_SIDE,
+            Self::Bitfield => BITFIELD,
+            Self::PvfCheck => PVF_CHECK,
+            Self::AuthorityRecord => AUTHORITY_RECORD,
+            Self::Heartbeat => HEARTBEAT,
+            Self::OwnershipProof => OWNERSHIP_PROOF,
         }
     }
 
     /// The types of key that sign this kind: one, save for ownership proofs, which every key gives.
-    pub const fn key_types(self) -> &'static [KeyType] {
+    pub fn key_types(self) -> &'static [KeyType] {
         self.class().key_types()
     }
 
@@ -148,7 +152,7 @@ impl PayloadKind {
     }
 }
 
-impl FromStr for PayloadKind {
+impl FromStr for Kind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|k| k.name() == text).ok_or_else(|| {
@@ -157,84 +161,16 @@ impl FromStr for PayloadKind {
     }
 }
 
-/// A payload as it travels: the intent and the bytes, unread. In JSON `{"babeHeader":"0x…"}`, one tag and no other.
-///
-/// Turn it into a [`Payload`](crate::Payload) with [`RawPayload::decode`] before doing anything with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum RawPayload {
-    /// SCALE `Header` without a seal.
-    BabeHeader(HexBytes),
-    /// SCALE `Header` without a seal.
-    AuraHeader(HexBytes),
-    /// `stage ‖ hash ‖ number ‖ round ‖ set id`.
-    GrandpaVote(HexBytes),
-    /// SCALE `Commitment`.
-    BeefyCommitment(HexBytes),
-    /// `BKNG ‖ 01 seconded / 02 valid ‖ candidate ‖ session ‖ parent`.
-    Statement(HexBytes),
-    /// `APPR ‖ candidate ‖ session`, or `APPR ‖ candidates ‖ session`.
-    Approval(HexBytes),
-    /// `DISP ‖ valid ‖ candidate ‖ session`.
-    Dispute(HexBytes),
-    /// `bits ‖ session ‖ relay parent`.
-    Bitfield(HexBytes),
-    /// `VCPC ‖ accept ‖ code hash ‖ session ‖ validator index`.
-    PvfCheck(HexBytes),
-    /// Protobuf `AuthorityRecord`.
-    AuthorityRecord(HexBytes),
-    /// SCALE `Heartbeat`.
-    Heartbeat(HexBytes),
-    /// `POP_ ‖ owner`.
-    OwnershipProof(HexBytes),
+impl From<Kind> for PayloadKind {
+    fn from(kind: Kind) -> Self {
+        Self::new(crate::ID, kind as u8)
+    }
 }
 
-impl RawPayload {
-    /// The payload of `kind` with these bytes.
-    pub fn new(kind: PayloadKind, bytes: impl Into<HexBytes>) -> Self {
-        let bytes = bytes.into();
-        match kind {
-            PayloadKind::BabeHeader => Self::BabeHeader(bytes),
-            PayloadKind::AuraHeader => Self::AuraHeader(bytes),
-            PayloadKind::GrandpaVote => Self::GrandpaVote(bytes),
-            PayloadKind::BeefyCommitment => Self::BeefyCommitment(bytes),
-            PayloadKind::Statement => Self::Statement(bytes),
-            PayloadKind::Approval => Self::Approval(bytes),
-            PayloadKind::Dispute => Self::Dispute(bytes),
-            PayloadKind::Bitfield => Self::Bitfield(bytes),
-            PayloadKind::PvfCheck => Self::PvfCheck(bytes),
-            PayloadKind::AuthorityRecord => Self::AuthorityRecord(bytes),
-            PayloadKind::Heartbeat => Self::Heartbeat(bytes),
-            PayloadKind::OwnershipProof => Self::OwnershipProof(bytes),
-        }
-    }
-
-    /// The intent and the bytes.
-    pub fn parts(&self) -> (PayloadKind, &[u8]) {
-        let (kind, bytes) = match self {
-            Self::BabeHeader(bytes) => (PayloadKind::BabeHeader, bytes),
-            Self::AuraHeader(bytes) => (PayloadKind::AuraHeader, bytes),
-            Self::GrandpaVote(bytes) => (PayloadKind::GrandpaVote, bytes),
-            Self::BeefyCommitment(bytes) => (PayloadKind::BeefyCommitment, bytes),
-            Self::Statement(bytes) => (PayloadKind::Statement, bytes),
-            Self::Approval(bytes) => (PayloadKind::Approval, bytes),
-            Self::Dispute(bytes) => (PayloadKind::Dispute, bytes),
-            Self::Bitfield(bytes) => (PayloadKind::Bitfield, bytes),
-            Self::PvfCheck(bytes) => (PayloadKind::PvfCheck, bytes),
-            Self::AuthorityRecord(bytes) => (PayloadKind::AuthorityRecord, bytes),
-            Self::Heartbeat(bytes) => (PayloadKind::Heartbeat, bytes),
-            Self::OwnershipProof(bytes) => (PayloadKind::OwnershipProof, bytes),
-        };
-        (kind, &bytes.0)
-    }
-
-    /// The intent.
-    pub fn kind(&self) -> PayloadKind {
-        self.parts().0
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        self.parts().1
+impl TryFrom<PayloadKind> for Kind {
+    type Error = PayloadKind;
+    /// The typed kind; what was given for a kind of another family.
+    fn try_from(kind: PayloadKind) -> Result<Self, PayloadKind> {
+        Self::ALL.into_iter().find(|own| PayloadKind::from(*own) == kind).ok_or(kind)
     }
 }

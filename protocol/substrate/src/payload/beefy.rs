@@ -1,7 +1,7 @@
 //! BEEFY commitments: SCALE `Commitment { payload: Vec<([u8; 2], Vec<u8>)>, block number LE, set id LE8 }`
 //! (`sp_consensus_beefy::Commitment`). The keccak-256 of the bytes is what ECDSA signs.
 
-use super::{PayloadError, PayloadKind, grandpa::push_number, reader::Reader};
+use super::{PayloadError, Kind, grandpa::push_number, reader::Reader};
 use crate::{BlockNumber, ChainFormat, SetId};
 use parity_scale_codec::{Compact, Encode};
 
@@ -38,7 +38,7 @@ impl BeefyCommitment {
     }
 
     pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
-        const KIND: PayloadKind = PayloadKind::BeefyCommitment;
+        const KIND: Kind = Kind::BeefyCommitment;
         let mut reader = Reader::new(KIND, bytes);
         let count = reader.compact("payload entry count")?;
         if !(1..=MAX_ENTRIES).contains(&count) {

@@ -3,8 +3,9 @@
 //! Layout (`sp_runtime::generic::Header`): `parent 32 ‖ compact number ‖ state root 32 ‖ extrinsics root 32 ‖ digest`,
 //! the digest a SCALE vector of items. The author signs the blake2b-256 of all that, *before* the seal is appended.
 
-use super::{PayloadError, PayloadKind, reader::Reader};
-use crate::{BlockNumber, ChainFormat, Hash, NumberWidth, Slot, blake2_256};
+use super::{PayloadError, Kind, reader::Reader};
+use crate::{BlockNumber, ChainFormat, NumberWidth};
+use signonce_protocol::{Hash, Slot, blake2_256};
 use parity_scale_codec::{Compact, Encode};
 
 /// The engine id of BABE in digests.
@@ -97,7 +98,7 @@ impl Header {
         Hash(blake2_256(&self.encode()))
     }
 
-    fn read(kind: PayloadKind, bytes: &[u8], width: NumberWidth) -> Result<Self, PayloadError> {
+    fn read(kind: Kind, bytes: &[u8], width: NumberWidth) -> Result<Self, PayloadError> {
         let mut reader = Reader::new(kind, bytes);
         let parent = reader.hash("parent hash")?;
         let number = reader.compact("block number")?;
@@ -116,7 +117,7 @@ impl Header {
     }
 
     /// The data of the only pre-runtime digest of `engine`, in a header without any seal.
-    fn pre_runtime(&self, kind: PayloadKind, engine: [u8; 4]) -> Result<&[u8], PayloadError> {
+    fn pre_runtime(&self, kind: Kind, engine: [u8; 4]) -> Result<&[u8], PayloadError> {
         let mut found = None;
         let mut count = 0;
         for item in &self.digest {
@@ -167,7 +168,7 @@ pub struct BabeHeader {
 
 impl BabeHeader {
     pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
-        const KIND: PayloadKind = PayloadKind::BabeHeader;
+        const KIND: Kind = Kind::BabeHeader;
         let header = Header::read(KIND, bytes, format.number_width)?;
         let data = header.pre_runtime(KIND, BABE_ENGINE)?;
         let mut reader = Reader::new(KIND, data);
@@ -198,7 +199,7 @@ pub struct AuraHeader {
 
 impl AuraHeader {
     pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
-        const KIND: PayloadKind = PayloadKind::AuraHeader;
+        const KIND: Kind = Kind::AuraHeader;
         let header = Header::read(KIND, bytes, format.number_width)?;
         let data = header.pre_runtime(KIND, AURA_ENGINE)?;
         let slot: [u8; 8] = data.try_into().map_err(|_| PayloadError::PreDigestLength {

@@ -1,6 +1,6 @@
 //! Why some bytes are not the payload they are said to be. Every message names the payload and the value at fault.
 
-use super::PayloadKind;
+use super::Kind;
 
 /// Why a payload was refused by its decoder. Final: the same bytes are refused on every node, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +9,7 @@ pub enum PayloadError {
     #[error("{kind}: {got} bytes, at most {max} are read")]
     TooLong {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// Bytes given.
         got: usize,
         /// Bytes allowed.
@@ -21,7 +21,7 @@ pub enum PayloadError {
     )]
     Truncated {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The field being read.
         field: &'static str,
         /// Bytes the field needs.
@@ -35,7 +35,7 @@ pub enum PayloadError {
     )]
     TrailingBytes {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// Bytes too many.
         extra: usize,
     },
@@ -43,7 +43,7 @@ pub enum PayloadError {
     #[error("{kind}: {field} is not in its canonical encoding")]
     NotCanonical {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The field at fault.
         field: &'static str,
     },
@@ -51,7 +51,7 @@ pub enum PayloadError {
     #[error("{kind}: {field} is {value}, allowed is {allowed}")]
     OutOfRange {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The field at fault.
         field: &'static str,
         /// What it is.
@@ -63,7 +63,7 @@ pub enum PayloadError {
     #[error("{kind}: starts with {got:?}, must start with {expected:?}")]
     WrongMagic {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// What it starts with, as text (escaped where it is none).
         got: String,
         /// What it must start with.
@@ -73,29 +73,29 @@ pub enum PayloadError {
     #[error("asked to sign a {kind}, but the bytes start as a {found}; send them as what they are")]
     OtherIntent {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// What the magic stands for.
-        found: PayloadKind,
+        found: Kind,
     },
     /// The bytes can be read in two ways, so a signature on them could be used for the other one.
     #[error("these bytes are a {kind} and also a {also}; what can be read in two ways is never signed")]
     Ambiguous {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The other reading.
-        also: PayloadKind,
+        also: Kind,
     },
     /// 32 bytes to be signed as they are: they could be the hash of a header.
     #[error("{kind}: a message of exactly 32 bytes could be a block hash and is never signed")]
     LooksLikeHash {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
     },
     /// The header carries a seal: it has been signed already, or is somebody else's.
     #[error("{kind}: the header carries a seal of {engine:?}; send it without")]
     Sealed {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The engine of the seal, as text.
         engine: String,
     },
@@ -103,7 +103,7 @@ pub enum PayloadError {
     #[error("{kind}: {found} pre-runtime digests of the engine, must be exactly one")]
     PreRuntimeDigests {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// How many there are.
         found: usize,
     },
@@ -111,7 +111,7 @@ pub enum PayloadError {
     #[error("{kind}: digest item of unknown index {index}; known are 0, 4, 5, 6 and 8")]
     UnknownDigestItem {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The index.
         index: u8,
     },
@@ -119,7 +119,7 @@ pub enum PayloadError {
     #[error("{kind}: pre-runtime digest of {got} bytes, its variant has {expected}")]
     PreDigestLength {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// Bytes given.
         got: usize,
         /// Bytes of the variant.
@@ -129,7 +129,7 @@ pub enum PayloadError {
     #[error("{kind}: {field} must be sorted and without repetition")]
     NotSorted {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The list.
         field: &'static str,
     },
@@ -137,7 +137,7 @@ pub enum PayloadError {
     #[error("{kind}: {field} names the same entry twice")]
     Duplicate {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// The list.
         field: &'static str,
     },
@@ -145,7 +145,7 @@ pub enum PayloadError {
     #[error("{kind}: address {index} is not a multiaddr: {reason}")]
     Multiaddr {
         /// What the bytes were said to be.
-        kind: PayloadKind,
+        kind: Kind,
         /// Which address, from 0.
         index: usize,
         /// What is wrong with it.

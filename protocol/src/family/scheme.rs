@@ -1,0 +1,58 @@
+//! Signature schemes, as a family names them.
+
+use super::handle;
+
+handle!(
+    /// A signature scheme of a family: an algorithm under the name that the family's people know.
+    Scheme,
+    SchemeSpec,
+    schemes,
+    "signature scheme"
+);
+
+/// What a family says of a scheme.
+pub struct SchemeSpec {
+    /// Its number.
+    pub id: Scheme,
+    /// Its name: `ed25519`.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// How it signs.
+    pub algorithm: Algorithm,
+}
+
+/// The algorithms that secrets are kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// Schnorr over Ristretto under the context `substrate`; 32-byte public keys, 64-byte signatures. Signed here without
+    /// randomness.
+    Sr25519,
+    /// Plain Ed25519; 32-byte public keys, 64-byte signatures.
+    Ed25519,
+    /// ECDSA over secp256k1 with RFC 6979 nonces over blake2b-256 or a given hash; 33-byte public keys, 65-byte
+    /// recoverable signatures.
+    Secp256k1Recoverable,
+}
+
+impl Algorithm {
+    /// Bytes of a public key.
+    pub const fn public_len(self) -> usize {
+        match self {
+            Self::Sr25519 | Self::Ed25519 => 32,
+            Self::Secp256k1Recoverable => 33,
+        }
+    }
+}
+
+impl Scheme {
+    /// How it signs.
+    pub fn algorithm(self) -> Algorithm {
+        self.spec().algorithm
+    }
+
+    /// Bytes of a public key.
+    pub fn public_len(self) -> usize {
+        self.algorithm().public_len()
+    }
+}

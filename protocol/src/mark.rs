@@ -1,0 +1,190 @@
+//! A key's watermark in one class, whatever its rule: the trait that the ledger keeps one of for every (key, class).
+//!
+//! `signonce-core` has the two that most classes need, a window of exact entries and the same over wall-clock slots. A
+//! family whose rule is another implements [`Mark`] itself and names it in [`Rule::Own`](crate::Rule::Own).
+//!
+//! A mark lives in memory and writes every change through [`Rows`] as it makes it; from its rows it is read back. It is
+//! deterministic: the same claims in the same order make the same rows on every node. It reads no clock.
+
+use crate::{
+    Chain, Claim, Digest, Duty, DutyClass, Entry, LogIndex, Position, SlotClock, Verdict,
+};
+use std::fmt;
+
+/// One key's watermark in one class.
+///
+/// The invariant that all rests on: *a coordinate at or above the floor without an entry was never signed.*
+pub trait Mark: fmt::Debug + Send + Sync {
+    /// A copy.
+    fn boxed(&self) -> Box<dyn Mark>;
+
+    /// The lowest position that may still be signed.
+    fn floor(&self) -> Position;
+
+    /// The highest position with a signature above the floor.
+    fn highest(&self) -> Option<Position>;
+
+    /// Exact entries kept.
+    fn entries(&self) -> u64;
+
+    /// The entry of the highest position.
+    fn last(&self) -> Option<&Entry>;
+
+    /// What was signed above the floor, in rising order, with what it said. Empty for marks that do not keep it.
+    fn votes(&self) -> Box<dyn DoubleEndedIterator<Item = Vote<'_>> + '_> {
+        Box::new(std::iter::empty())
+    }
+
+    /// The verdict on a claim. It changes nothing.
+    fn judge(&self, claim: &Claim, context: &Context<'_>) -> Verdict;
+
+    /// Records a claim that [`Self::judge`] has just granted.
+    ///
+    /// # Panics
+    /// If it was not granted: the node must not go on.
+    fn record(&mut self, claim: &Claim, entry: Entry, context: &Context<'_>, rows: &mut dyn Rows);
+
+    /// What is known of something that is said to have been signed.
+    fn covers(&self, claim: &Claim, context: &Context<'_>) -> Coverage;
+
+    /// Whether [`Self::raise`] would.
+    ///
+    /// # Errors
+    /// If the floor is higher already.
+    fn may_raise(&self, floor: Floor, context: &Context<'_>) -> Result<(), AlreadyHigher>;
+
+    /// Raises the floor, and forgets what is below. Raising it to where it is changes nothing.
+    ///
+    /// # Errors
+    /// If it is higher already. Nothing is changed then.
+    fn raise(
+        &mut self,
+        floor: Floor,
+        context: &Context<'_>,
+        rows: &mut dyn Rows,
+    ) -> Result<(), AlreadyHigher>;
+
+    /// Every duty above the floor, in rising order; `None` for marks that keep them in a form that does not tell.
+    fn signed(&self) -> Option<Vec<SignedDuty>>;
+
+    /// Every row but the floor's, in the order of their keys.
+    fn rows(&self) -> Box<dyn Iterator<Item = (Vec<u8>, Vec<u8>)> + '_>;
+
+    /// Takes a stored row in; the floor is there already.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn restore(&mut self, row: &[u8], body: &[u8]) -> Result<(), String>;
+
+    /// Whether what was read back can have been written.
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    /// The counting that its slots are of: see [`SlotClock`].
+    fn counting(&self) -> u32 {
+        0
+    }
+
+    /// Frees the duty of a claim: a fault for the simulator to find.
+    fn unburn(&mut self, claim: &Claim, rows: &mut dyn Rows);
+}
+
+impl Clone for Box<dyn Mark> {
+    fn clone(&self) -> Self {
+        self.boxed()
+    }
+}
+
+/// Where a floor goes. A slot is of a counting of its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// The position.
+    pub at: Position,
+    /// The counting that its slot is of; 0 for classes without slots.
+    pub counting: u32,
+}
+
+/// Why a floor cannot be raised: it is higher already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlreadyHigher;
+
+/// Something signed above the floor, as other rules see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Vote<'a> {
+    /// Where.
+    pub position: Position,
+    /// What tells it from others of its position.
+    pub within: &'a [u8],
+    /// What it says.
+    pub facts: &'a [u8],
+}
+
+/// What a mark judges by, besides itself.
+pub struct Context<'a> {
+    /// The chain of the key.
+    pub chain: &'a Chain,
+    /// How the chain counts its slots.
+    pub clock: SlotClock<'a>,
+    /// What the other keys of the group have signed.
+    pub siblings: &'a dyn Siblings,
+}
+
+/// The watermarks of the other armed keys of a key's group on its chain.
+pub trait Siblings {
+    /// Those of a class.
+    fn marks(&self, class: DutyClass) -> Vec<&dyn Mark>;
+}
+
+/// Nobody: for keys without a group, and where no rule may look at others.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Siblings for Alone {
+    fn marks(&self, _: DutyClass) -> Vec<&dyn Mark> {
+        Vec::new()
+    }
+}
+
+/// Where a mark writes its changes. A row is named by bytes that the mark chooses, the first of which is not zero (that
+/// is the floor's, which the ledger writes).
+pub trait Rows {
+    /// The floor was `old` and is now `new`.
+    fn floor(&mut self, old: Option<Position>, new: Position);
+
+    /// The row was `old` and is now `new`; `None` for no row.
+    fn put(&mut self, row: &[u8], old: Option<&[u8]>, new: Option<&[u8]>);
+}
+
+/// A duty that a key has signed, as the window above its floor has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedDuty {
+    /// The duty.
+    pub duty: Duty,
+    /// The digest of what was signed.
+    pub digest: Digest,
+    /// The log entry that granted it.
+    pub at: LogIndex,
+    /// When, in Unix milliseconds of the serving node.
+    pub time_ms: u64,
+}
+
+impl SignedDuty {
+    /// A duty and its entry.
+    pub fn of(duty: Duty, entry: &Entry) -> Self {
+        Self { duty, digest: entry.digest, at: entry.at, time_ms: entry.time_ms }
+    }
+}
+
+/// What a state knows of something that is said to have been signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// It can never sign anything else for that duty: it knows the very signature, or its floor is above.
+    Covered,
+    /// It knows nothing of it, and would sign something else.
+    Missing,
+    /// It has signed something else for that duty.
+    Contradicted,
+    /// The key has no such work, or was never armed.
+    Foreign,
+}

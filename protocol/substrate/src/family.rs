@@ -1,0 +1,282 @@
+//! The family itself: its numbers and its tables. Rows are in the order of their numbers, which never change.
+
+use crate::{
+    duty::Words, para, payload, payload::Kind, refusal::OwnRefusals, settings::ChainSettings, settings::Spec, shield,
+};
+use signonce_protocol::{
+    Algorithm, ClaimSpec, ClassSpec, DutyClass, Family, FamilyId, Jump, KeyType, KeyTypeSpec, KindSpec, Part, PayloadKind, Rule,
+    Scheme, SchemeSpec, Settings, SlotRule, WindowRule,
+};
+
+/// The family's number.
+pub const ID: FamilyId = FamilyId(1);
+
+/// Substrate chains: Polkadot, Kusama, their parachains, solochains.
+pub static FAMILY: Family = Family {
+    id: ID,
+    name: "substrate",
+    level: 1,
+    schemes: &SCHEMES,
+    key_types: &KEY_TYPES,
+    classes: &CLASSES,
+    kinds: &KINDS,
+    settings: &Spec,
+};
+
+/// Installs this family alone: for validators and tests. A signer lists all of its families.
+pub fn install() {
+    static ALONE: [&Family; 1] = [&FAMILY];
+    signonce_protocol::install(&ALONE);
+}
+
+/// sr25519.
+pub const SR25519: Scheme = Scheme::new(ID, 0);
+/// ed25519.
+pub const ED25519: Scheme = Scheme::new(ID, 1);
+/// ECDSA over secp256k1.
+pub const ECDSA: Scheme = Scheme::new(ID, 2);
+
+static SCHEMES: [SchemeSpec; 3] = [
+    SchemeSpec {
+        id: SR25519,
+        name: "sr25519",
+        about: "Schnorr over Ristretto; 32-byte public keys, 64-byte signatures. Signed here without randomness.",
+        algorithm: Algorithm::Sr25519,
+    },
+    SchemeSpec {
+        id: ED25519,
+        name: "ed25519",
+        about: "Plain Ed25519; 32-byte public keys, 64-byte signatures.",
+        algorithm: Algorithm::Ed25519,
+    },
+    SchemeSpec {
+        id: ECDSA,
+        name: "ecdsa",
+        about: "ECDSA over secp256k1 with RFC 6979 nonces; 33-byte public keys, 65-byte recoverable signatures.",
+        algorithm: Algorithm::Secp256k1Recoverable,
+    },
+];
+
+/// Block production with BABE.
+pub const BABE: KeyType = KeyType::new(ID, 0);
+/// Block production with AURA.
+pub const AURA: KeyType = KeyType::new(ID, 1);
+/// Finality.
+pub const GRANDPA: KeyType = KeyType::new(ID, 2);
+/// Bridge finality.
+pub const BEEFY: KeyType = KeyType::new(ID, 3);
+/// Parachain validation.
+pub const PARA: KeyType = KeyType::new(ID, 4);
+/// Authority discovery.
+pub const AUTHORITY_DISCOVERY: KeyType = KeyType::new(ID, 5);
+/// Heartbeats.
+pub const IM_ONLINE: KeyType = KeyType::new(ID, 6);
+
+/// The four characters in a keystore file's name. `asgn` is missing on purpose: approval assignment is not slashable and
+/// needs the secret in the node.
+static KEY_TYPES: [KeyTypeSpec; 7] = [
+    key_type(BABE, "babe", "Block production with BABE.", &[SR25519]),
+    key_type(AURA, "aura", "Block production with AURA.", &[SR25519, ED25519]),
+    key_type(GRANDPA, "gran", "Finality.", &[ED25519]),
+    key_type(BEEFY, "beef", "Bridge finality.", &[ECDSA]),
+    key_type(PARA, "para", "Parachain validation.", &[SR25519]),
+    key_type(AUTHORITY_DISCOVERY, "audi", "Authority discovery.", &[SR25519]),
+    key_type(IM_ONLINE, "imon", "Heartbeats.", &[SR25519]),
+];
+
+/// Every key type.
+pub const ALL_KEY_TYPES: [KeyType; 7] = [BABE, AURA, GRANDPA, BEEFY, PARA, AUTHORITY_DISCOVERY, IM_ONLINE];
+
+const fn key_type(
+    id: KeyType,
+    name: &'static str,
+    about: &'static str,
+    schemes: &'static [Scheme],
+) -> KeyTypeSpec {
+    KeyTypeSpec { id, name, about, schemes }
+}
+
+/// Sealing a BABE block. Claimed.
+pub const BABE_BLOCK: DutyClass = DutyClass::new(ID, 0);
+/// Sealing an AURA block. Claimed.
+pub const AURA_BLOCK: DutyClass = DutyClass::new(ID, 1);
+/// A GRANDPA prevote, precommit or primary proposal. Claimed.
+pub const GRANDPA_VOTE: DutyClass = DutyClass::new(ID, 2);
+/// A BEEFY vote. Claimed.
+pub const BEEFY_VOTE: DutyClass = DutyClass::new(ID, 3);
+/// Taking a side on a parachain candidate. Claimed.
+pub const PARA_SIDE: DutyClass = DutyClass::new(ID, 4);
+/// A BABE VRF output. Free.
+pub const BABE_VRF: DutyClass = DutyClass::new(ID, 5);
+/// An availability bitfield. Free.
+pub const BITFIELD: DutyClass = DutyClass::new(ID, 6);
+/// A vote on parachain code. Free.
+pub const PVF_CHECK: DutyClass = DutyClass::new(ID, 7);
+/// An authority-discovery record. Free.
+pub const AUTHORITY_RECORD: DutyClass = DutyClass::new(ID, 8);
+/// An im-online heartbeat. Free.
+pub const HEARTBEAT: DutyClass = DutyClass::new(ID, 9);
+/// A proof that the key's holder agrees to be registered by an owner. Free.
+pub const OWNERSHIP_PROOF: DutyClass = DutyClass::new(ID, 10);
+
+static CLASSES: [ClassSpec; 11] = [
+    ClassSpec {
+        id: BABE_BLOCK,
+        name: "babeBlock",
+        about: "Sealing a BABE block: one header per slot.",
+        key_types: &[BABE],
+        claim: Some(ClaimSpec {
+            parts: &[SLOT],
+            prefix: "",
+            mark: BABE_BLOCK,
+            slots: Some(SlotRule { may_be_retimed: false }),
+            rule: Rule::Window(WindowRule { fits: None, ..BLOCKS }),
+            words: &Words("babeBlock"),
+            refusals: None,
+        }),
+    },
+    ClassSpec {
+        id: AURA_BLOCK,
+        name: "auraBlock",
+        about: "Sealing an AURA block: one header per slot; for collators one per (slot, number, parent).",
+        key_types: &[AURA],
+        claim: Some(ClaimSpec {
+            parts: &[SLOT],
+            prefix: "",
+            mark: AURA_BLOCK,
+            slots: Some(SlotRule { may_be_retimed: true }),
+            rule: Rule::Window(WindowRule { fits: Some(shield::collation_fits), ..BLOCKS }),
+            words: &Words("auraBlock"),
+            refusals: None,
+        }),
+    },
+    ClassSpec {
+        id: GRANDPA_VOTE,
+        name: "grandpaVote",
+        about: "A GRANDPA prevote, precommit or primary proposal: one per (set, round, stage).",
+        key_types: &[GRANDPA],
+        claim: Some(ClaimSpec {
+            parts: &[SET, Part { name: "round", word: "round", max: u64::MAX }],
+            prefix: "GRANDPA ",
+            mark: GRANDPA_VOTE,
+            slots: None,
+            rule: Rule::Window(WindowRule {
+                // Rounds with entries, across sets: the last rounds of the previous set stay until the present one has
+                // come this far.
+                keep: 256,
+                per_step: None,
+                jumps: &[
+                    Jump { part: 0, limit: |of| limits(of).grandpa_sets, restarts: false },
+                    // Rounds restart at 1 with every set.
+                    Jump { part: 1, limit: |of| limits(of).grandpa_rounds, restarts: true },
+                ],
+                fits: None,
+                shield: None,
+            }),
+            words: &Words("grandpaVote"),
+            refusals: None,
+        }),
+    },
+    ClassSpec {
+        id: BEEFY_VOTE,
+        name: "beefyVote",
+        about: "A BEEFY vote: one per (set, block).",
+        key_types: &[BEEFY],
+        claim: Some(ClaimSpec {
+            parts: &[SET, Part { name: "block", word: "block", max: u64::MAX }],
+            prefix: "BEEFY ",
+            mark: BEEFY_VOTE,
+            slots: None,
+            rule: Rule::Window(WindowRule {
+                keep: 256,
+                per_step: None,
+                jumps: &[
+                    Jump { part: 0, limit: |of| limits(of).beefy_sets, restarts: false },
+                    // Block numbers go on across sets.
+                    Jump { part: 1, limit: |of| limits(of).beefy_blocks, restarts: false },
+                ],
+                fits: None,
+                shield: Some(shield::ahead_of_grandpa),
+            }),
+            words: &Words("beefyVote"),
+            refusals: Some(&OwnRefusals),
+        }),
+    },
+    ClassSpec {
+        id: PARA_SIDE,
+        name: "paraSide",
+        about: "Taking a side on a parachain candidate: one per (session, candidate), and one backing statement.",
+        key_types: &[PARA],
+        claim: Some(ClaimSpec {
+            parts: &[Part { name: "session", word: "session", max: u32::MAX as u64 }],
+            prefix: "",
+            mark: PARA_SIDE,
+            slots: None,
+            rule: Rule::Own(para::start),
+            words: &Words("paraSide"),
+            refusals: Some(&OwnRefusals),
+        }),
+    },
+    free(BABE_VRF, "babeVrf", "A BABE VRF output.", &[BABE]),
+    free(BITFIELD, "bitfield", "An availability bitfield.", &[PARA]),
+    free(PVF_CHECK, "pvfCheck", "A vote on parachain code.", &[PARA]),
+    free(AUTHORITY_RECORD, "authorityRecord", "An authority-discovery record.", &[AUTHORITY_DISCOVERY]),
+    free(HEARTBEAT, "heartbeat", "An im-online heartbeat.", &[IM_ONLINE]),
+    free(
+        OWNERSHIP_PROOF,
+        "ownershipProof",
+        "A proof that the key's holder agrees to be registered by an owner.",
+        &ALL_KEY_TYPES,
+    ),
+];
+
+const SLOT: Part = Part { name: "slot", word: "slot", max: u64::MAX };
+const SET: Part = Part { name: "setId", word: "set", max: u64::MAX };
+
+/// Blocks: no jump limit, as slots are bound to wall-clock time. Collators honestly seal several blocks in a slot: four
+/// times what cumulus allows.
+const BLOCKS: WindowRule = WindowRule { keep: 64, per_step: Some(64), jumps: &[], fits: None, shield: None };
+
+const fn free(
+    id: DutyClass,
+    name: &'static str,
+    about: &'static str,
+    key_types: &'static [KeyType],
+) -> ClassSpec {
+    ClassSpec { id, name, about, key_types, claim: None }
+}
+
+pub(crate) fn limits(settings: &Settings) -> crate::Limits {
+    ChainSettings::decode(settings).expect("settings were judged when the chain was added").limits
+}
+
+/// One row: reading goes to the typed decoders.
+macro_rules! kind {
+    ($kind:ident, $name:literal, $class:ident, $about:literal) => {
+        KindSpec {
+            id: PayloadKind::new(ID, Kind::$kind as u8),
+            name: $name,
+            about: $about,
+            class: $class,
+            max_len: Kind::$kind.max_len(),
+            digest: |bytes| payload::digest_of(Kind::$kind, bytes),
+            decode: |bytes, chain| payload::decode_on(Kind::$kind, bytes, chain),
+        }
+    };
+}
+
+/// The kinds, in the order of [`Kind`].
+static KINDS: [KindSpec; 12] = [
+    kind!(BabeHeader, "babeHeader", BABE_BLOCK, "SCALE `Header` without a seal, with a BABE pre-runtime digest"),
+    kind!(AuraHeader, "auraHeader", AURA_BLOCK, "SCALE `Header` without a seal, with an AURA pre-runtime digest"),
+    kind!(GrandpaVote, "grandpaVote", GRANDPA_VOTE, "`stage ‖ hash ‖ number ‖ round ‖ set id`"),
+    kind!(BeefyCommitment, "beefyCommitment", BEEFY_VOTE, "SCALE `Commitment`"),
+    kind!(Statement, "statement", PARA_SIDE, "`BKNG ‖ 01 seconded / 02 valid ‖ candidate ‖ session ‖ parent`"),
+    kind!(Approval, "approval", PARA_SIDE, "`APPR ‖ candidate ‖ session`, or `APPR ‖ candidates ‖ session`"),
+    kind!(Dispute, "dispute", PARA_SIDE, "`DISP ‖ valid ‖ candidate ‖ session`"),
+    kind!(Bitfield, "bitfield", BITFIELD, "`bits ‖ session ‖ relay parent`"),
+    kind!(PvfCheck, "pvfCheck", PVF_CHECK, "`VCPC ‖ accept ‖ code hash ‖ session ‖ validator index`"),
+    kind!(AuthorityRecord, "authorityRecord", AUTHORITY_RECORD, "Protobuf `AuthorityRecord`"),
+    kind!(Heartbeat, "heartbeat", HEARTBEAT, "SCALE `Heartbeat`"),
+    kind!(OwnershipProof, "ownershipProof", OWNERSHIP_PROOF, "`POP_ ‖ owner`"),
+];

@@ -1,0 +1,39 @@
+//! Substrate chains: Polkadot, Kusama, their parachains and solochains with BABE, AURA, GRANDPA or BEEFY.
+//!
+//! [`FAMILY`] is all that the rest of the house needs: a process lists it in `signonce_protocol::install` (or calls
+//! [`install`], where it is alone). Validators' keystores and tests also use the typed [`Duty`], [`Payload`] and
+//! [`Content`] of this crate, which turn into the house's own with `into`.
+//!
+//! | file | says |
+//! |---|---|
+//! | `family.rs` | the numbers and tables: schemes, key types, classes with their windows and limits, kinds of payload |
+//! | `payload/` | strict decoders, one file per kind |
+//! | `duty.rs` | what a key may sign once, typed |
+//! | `para.rs`, `sides.rs` | the rule of parachain sides, and how sides are stored |
+//! | `shield.rs` | the BEEFY shield, and which chains have collations |
+//! | `refusal.rs` | the refusals that only these classes have |
+//! | `settings.rs` | what is kept about a chain |
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod duty;
+mod family;
+mod ids;
+mod para;
+pub mod payload;
+mod refusal;
+mod settings;
+mod shield;
+mod sides;
+
+pub use duty::{Duty, GrandpaStage, Side, StatementKind};
+pub use family::{
+    ALL_KEY_TYPES, AURA, AURA_BLOCK, AUTHORITY_DISCOVERY, AUTHORITY_RECORD, BABE, BABE_BLOCK, BABE_VRF, BEEFY,
+    BEEFY_VOTE, BITFIELD, ECDSA, ED25519, FAMILY, GRANDPA, GRANDPA_VOTE, HEARTBEAT, ID, IM_ONLINE, OWNERSHIP_PROOF,
+    PARA, PARA_SIDE, PVF_CHECK, SR25519, install,
+};
+pub use ids::{BlockNumber, CandidateHash, Round, SessionIndex, SetId, keccak_256};
+pub use para::MAX_PER_SESSION;
+pub use payload::{Content, Kind, Payload, PayloadError, possible_kinds};
+pub use refusal::OwnRefusal;
+pub use settings::{AuraMode, ChainFormat, ChainSettings, Limits, NumberWidth};
