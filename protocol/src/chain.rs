@@ -1,6 +1,6 @@
 //! Chains that keys sign for: their family, its settings, and how their slots are counted.
 
-use crate::{Family, FamilyId, GenesisHash};
+use crate::{Family, FamilyId, GenesisHash, HexBytes};
 use parity_scale_codec::{Decode, Encode, Input, Output};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
@@ -32,6 +32,18 @@ impl Decode for Settings {
             return Err("settings longer than any there are".into());
         }
         Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        HexBytes(self.0.clone()).serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        HexBytes::deserialize(d).map(|bytes| Self(bytes.0))
     }
 }
 

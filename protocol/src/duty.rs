@@ -123,8 +123,7 @@ impl JsonSchema for Duty {
         "Duty".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let all: Vec<_> =
-            DutyClass::all().filter_map(|class| Some(class.claim()?.words.schema())).collect();
+        let all: Vec<_> = DutyClass::all().filter_map(|class| Some(class.claim()?.words.schema())).collect();
         schemars::json_schema!({
             "description": "What a key may sign once: the coordinate, with the facts its rule needs.",
             "oneOf": all

@@ -6,9 +6,7 @@
 //! A mark lives in memory and writes every change through [`Rows`] as it makes it; from its rows it is read back. It is
 //! deterministic: the same claims in the same order make the same rows on every node. It reads no clock.
 
-use crate::{
-    Chain, Claim, Digest, Duty, DutyClass, Entry, LogIndex, Position, SlotClock, Verdict,
-};
+use crate::{Chain, Claim, Digest, Duty, DutyClass, Entry, LogIndex, Position, SlotClock, Verdict};
 use std::fmt;
 
 /// One key's watermark in one class.
@@ -87,6 +85,7 @@ pub trait Mark: fmt::Debug + Send + Sync {
     }
 
     /// Frees the duty of a claim: a fault for the simulator to find.
+    #[cfg(signonce_sim)]
     fn unburn(&mut self, claim: &Claim, rows: &mut dyn Rows);
 }
 

@@ -51,7 +51,10 @@ impl RawPayload {
     pub fn decode(&self, chain: &Chain) -> Result<Payload, PayloadError> {
         let (kind, len) = (self.kind, self.bytes.0.len());
         if kind.family() != chain.family {
-            return Err(PayloadError(format!("a {kind} is not of chain {}: that is a {} chain", chain.name, chain.family)));
+            return Err(PayloadError(format!(
+                "a {kind} is not of chain {}: that is a {} chain",
+                chain.name, chain.family
+            )));
         }
         if len > kind.max_len() {
             return Err(PayloadError(format!("{kind}: {len} bytes, at most {} are read", kind.max_len())));

@@ -45,6 +45,11 @@ impl Position {
         &self.parts[..self.spec().len()]
     }
 
+    /// The numbers as they compare within a watermark, padded with zeros.
+    pub const fn order(&self) -> [u64; MAX_PARTS] {
+        self.parts
+    }
+
     fn spec(&self) -> &'static [Part] {
         self.class.claim().expect("positions are of claimed classes").parts
     }

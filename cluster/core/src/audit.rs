@@ -2,7 +2,7 @@
 //!
 //! Every node derives the same records from the same log: a claim with its verdict, a change with who wanted it, and
 //! what nodes note of requests that never reach the log ([`Change::RecordAudit`]). [`State::apply`](crate::State)
-//! makes them from feature level 2 on; the node stores what [`State::take_audit`](crate::State::take_audit) hands out
+//! makes them; the node stores what [`State::take_audit`](crate::State::take_audit) hands out
 //! in the batch of the entry that made it. Only the [`AuditHead`] is part of the replicated state (and so of its
 //! hash and of snapshots): the records themselves may be pruned, and a node that came by a snapshot lacks those
 //! before it.
@@ -20,7 +20,7 @@ use crate::{
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{Digest, Duty, Hash, KeyId, LogIndex, NodeId, blake2_256};
+use signonce_protocol::{Carry, Digest, Duty, Hash, KeyId, LogIndex, NodeId, blake2_256};
 
 /// The version of a record's bytes.
 const AUDIT_VERSION: u8 = 1;
@@ -64,8 +64,11 @@ pub enum AuditEvent {
         key: KeyId,
         /// What was to be signed once.
         duty: Duty,
-        /// Of the bytes that were to be signed.
+        /// Of the statement that was to be signed.
         digest: Digest,
+        /// What was to be signed beside it.
+        #[serde(default, skip_serializing_if = "Carry::is_empty")]
+        carry: Carry,
         /// The verdict.
         answer: Verdict,
     },
@@ -108,6 +111,7 @@ impl AuditRecord {
             key: claim.key,
             duty: claim.duty,
             digest: claim.digest,
+            carry: claim.carry,
             answer,
         };
         Self { at, time_ms: claim.time_ms, event }

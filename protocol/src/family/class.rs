@@ -23,6 +23,8 @@ pub struct ClassSpec {
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
+    /// The feature level from which on it is there.
+    pub level: u32,
     /// The key types that do work of this class.
     pub key_types: &'static [KeyType],
     /// What a claim of it is held to; `None` for free work.
@@ -172,6 +174,11 @@ impl DutyClass {
     /// The key types that do work of this class.
     pub fn key_types(self) -> &'static [KeyType] {
         self.spec().key_types
+    }
+
+    /// The feature level that a command about it needs.
+    pub fn level(self) -> u32 {
+        self.spec().level
     }
 
     /// The class whose watermark holds this one; `None` for free work.

@@ -18,11 +18,18 @@ pub struct KeyTypeSpec {
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
+    /// The feature level from which on it is there.
+    pub level: u32,
     /// Schemes a key of this type can have, the usual one first.
     pub schemes: &'static [Scheme],
 }
 
 impl KeyType {
+    /// The feature level that a command about it needs.
+    pub fn level(self) -> u32 {
+        self.spec().level
+    }
+
     /// Schemes a key of this type can have, the usual one first.
     pub fn schemes(self) -> &'static [Scheme] {
         self.spec().schemes

@@ -62,6 +62,9 @@ pub trait SettingsSpec: Sync {
     /// What must stay, for the operator.
     fn may_become(&self, old: &Settings, new: &Settings) -> Result<(), SettingsError>;
 
+    /// Whether `new` lets anything be signed that `old` stops: such a change takes a second officer.
+    fn lets_more_through(&self, old: &Settings, new: &Settings) -> bool;
+
     /// Milliseconds of a slot, for chains whose duties go by wall-clock slots.
     fn slot_duration_ms(&self, settings: &Settings) -> Option<u64>;
 
@@ -170,6 +173,11 @@ fn check(families: &[&Family]) {
         own(family.key_types.iter().map(|spec| spec.id.code()).collect());
         own(family.classes.iter().map(|spec| spec.id.code()).collect());
         own(family.kinds.iter().map(|spec| spec.id.code()).collect());
+    }
+    for family in families {
+        let levels = family.classes.iter().map(|spec| spec.level);
+        let mut levels = levels.chain(family.key_types.iter().map(|spec| spec.level));
+        assert!(levels.all(|level| level >= family.level), "something of {family} is older than the family");
     }
     unique("key types", families.iter().flat_map(|family| family.key_types).map(|spec| spec.name));
     unique("classes", families.iter().flat_map(|family| family.classes).map(|spec| spec.name));

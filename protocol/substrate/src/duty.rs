@@ -1,8 +1,8 @@
 //! Duties of Substrate chains as typed values, and how they stand in the ledger.
 
 use crate::{
-    AURA_BLOCK, BABE_BLOCK, BEEFY_VOTE, BlockNumber, CandidateHash, GRANDPA_VOTE, PARA_SIDE, Round, SessionIndex,
-    SetId, sides::Said,
+    AURA_BLOCK, BABE_BLOCK, BEEFY_VOTE, BlockNumber, CandidateHash, GRANDPA_VOTE, PARA_SIDE, Round,
+    SessionIndex, SetId, sides::Said,
 };
 use parity_scale_codec::{Decode, DecodeAll as _, Encode, MaxEncodedLen};
 use schemars::JsonSchema;
@@ -190,7 +190,8 @@ impl Duty {
                     [] => None,
                     within => Some(Decode::decode(&mut &*within).ok()?),
                 };
-                Some(Self::AuraBlock { slot: Slot(slot), collation }).filter(|_| matches!(within.len(), 0 | 40))
+                Some(Self::AuraBlock { slot: Slot(slot), collation })
+                    .filter(|_| matches!(within.len(), 0 | 40))
             }
             (GRANDPA_VOTE, &[set, round]) => {
                 let (set_id, round) = (SetId(set), Round(round));
@@ -299,7 +300,9 @@ impl DutyWords for Words {
             Some(Duty::ParaSide { session, candidates, side: _, statement: _ }) => {
                 Duty::ParaSide { session, candidates, side: Side::Valid, statement: None }.into()
             }
-            Some(Duty::BabeBlock { .. } | Duty::AuraBlock { .. } | Duty::BeefyVote { .. }) | None => duty.clone(),
+            Some(Duty::BabeBlock { .. } | Duty::AuraBlock { .. } | Duty::BeefyVote { .. }) | None => {
+                duty.clone()
+            }
         }
     }
 
@@ -311,7 +314,10 @@ impl DutyWords for Words {
                 Duty::ParaSide { session, candidates, side, statement }.into()
             }
             Some(
-                Duty::BabeBlock { .. } | Duty::AuraBlock { .. } | Duty::GrandpaVote { .. } | Duty::BeefyVote { .. },
+                Duty::BabeBlock { .. }
+                | Duty::AuraBlock { .. }
+                | Duty::GrandpaVote { .. }
+                | Duty::BeefyVote { .. },
             )
             | None => duty.clone(),
         }

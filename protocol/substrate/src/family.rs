@@ -1,21 +1,25 @@
 //! The family itself: its numbers and its tables. Rows are in the order of their numbers, which never change.
 
 use crate::{
-    duty::Words, para, payload, payload::Kind, refusal::OwnRefusals, settings::ChainSettings, settings::Spec, shield,
+    duty::Words, para, payload, payload::Kind, refusal::OwnRefusals, settings::ChainSettings, settings::Spec,
+    shield,
 };
 use signonce_protocol::{
-    Algorithm, ClaimSpec, ClassSpec, DutyClass, Family, FamilyId, Jump, KeyType, KeyTypeSpec, KindSpec, Part, PayloadKind, Rule,
-    Scheme, SchemeSpec, Settings, SlotRule, WindowRule,
+    Algorithm, ClaimSpec, ClassSpec, DutyClass, Family, FamilyId, Jump, KeyType, KeyTypeSpec, KindSpec, Part,
+    PayloadKind, Rule, Scheme, SchemeSpec, Settings, SlotRule, WindowRule,
 };
 
 /// The family's number.
 pub const ID: FamilyId = FamilyId(1);
 
+/// The feature level from which on a cluster has the family: its first.
+const LEVEL: u32 = 1;
+
 /// Substrate chains: Polkadot, Kusama, their parachains, solochains.
 pub static FAMILY: Family = Family {
     id: ID,
     name: "substrate",
-    level: 1,
+    level: LEVEL,
     schemes: &SCHEMES,
     key_types: &KEY_TYPES,
     classes: &CLASSES,
@@ -93,7 +97,7 @@ const fn key_type(
     about: &'static str,
     schemes: &'static [Scheme],
 ) -> KeyTypeSpec {
-    KeyTypeSpec { id, name, about, schemes }
+    KeyTypeSpec { id, name, about, level: LEVEL, schemes }
 }
 
 /// Sealing a BABE block. Claimed.
@@ -124,6 +128,7 @@ static CLASSES: [ClassSpec; 11] = [
         id: BABE_BLOCK,
         name: "babeBlock",
         about: "Sealing a BABE block: one header per slot.",
+        level: LEVEL,
         key_types: &[BABE],
         claim: Some(ClaimSpec {
             parts: &[SLOT],
@@ -139,6 +144,7 @@ static CLASSES: [ClassSpec; 11] = [
         id: AURA_BLOCK,
         name: "auraBlock",
         about: "Sealing an AURA block: one header per slot; for collators one per (slot, number, parent).",
+        level: LEVEL,
         key_types: &[AURA],
         claim: Some(ClaimSpec {
             parts: &[SLOT],
@@ -154,6 +160,7 @@ static CLASSES: [ClassSpec; 11] = [
         id: GRANDPA_VOTE,
         name: "grandpaVote",
         about: "A GRANDPA prevote, precommit or primary proposal: one per (set, round, stage).",
+        level: LEVEL,
         key_types: &[GRANDPA],
         claim: Some(ClaimSpec {
             parts: &[SET, Part { name: "round", word: "round", max: u64::MAX }],
@@ -181,6 +188,7 @@ static CLASSES: [ClassSpec; 11] = [
         id: BEEFY_VOTE,
         name: "beefyVote",
         about: "A BEEFY vote: one per (set, block).",
+        level: LEVEL,
         key_types: &[BEEFY],
         claim: Some(ClaimSpec {
             parts: &[SET, Part { name: "block", word: "block", max: u64::MAX }],
@@ -206,6 +214,7 @@ static CLASSES: [ClassSpec; 11] = [
         id: PARA_SIDE,
         name: "paraSide",
         about: "Taking a side on a parachain candidate: one per (session, candidate), and one backing statement.",
+        level: LEVEL,
         key_types: &[PARA],
         claim: Some(ClaimSpec {
             parts: &[Part { name: "session", word: "session", max: u32::MAX as u64 }],
@@ -243,7 +252,7 @@ const fn free(
     about: &'static str,
     key_types: &'static [KeyType],
 ) -> ClassSpec {
-    ClassSpec { id, name, about, key_types, claim: None }
+    ClassSpec { id, name, about, level: LEVEL, key_types, claim: None }
 }
 
 pub(crate) fn limits(settings: &Settings) -> crate::Limits {
@@ -267,11 +276,26 @@ macro_rules! kind {
 
 /// The kinds, in the order of [`Kind`].
 static KINDS: [KindSpec; 12] = [
-    kind!(BabeHeader, "babeHeader", BABE_BLOCK, "SCALE `Header` without a seal, with a BABE pre-runtime digest"),
-    kind!(AuraHeader, "auraHeader", AURA_BLOCK, "SCALE `Header` without a seal, with an AURA pre-runtime digest"),
+    kind!(
+        BabeHeader,
+        "babeHeader",
+        BABE_BLOCK,
+        "SCALE `Header` without a seal, with a BABE pre-runtime digest"
+    ),
+    kind!(
+        AuraHeader,
+        "auraHeader",
+        AURA_BLOCK,
+        "SCALE `Header` without a seal, with an AURA pre-runtime digest"
+    ),
     kind!(GrandpaVote, "grandpaVote", GRANDPA_VOTE, "`stage ‖ hash ‖ number ‖ round ‖ set id`"),
     kind!(BeefyCommitment, "beefyCommitment", BEEFY_VOTE, "SCALE `Commitment`"),
-    kind!(Statement, "statement", PARA_SIDE, "`BKNG ‖ 01 seconded / 02 valid ‖ candidate ‖ session ‖ parent`"),
+    kind!(
+        Statement,
+        "statement",
+        PARA_SIDE,
+        "`BKNG ‖ 01 seconded / 02 valid ‖ candidate ‖ session ‖ parent`"
+    ),
     kind!(Approval, "approval", PARA_SIDE, "`APPR ‖ candidate ‖ session`, or `APPR ‖ candidates ‖ session`"),
     kind!(Dispute, "dispute", PARA_SIDE, "`DISP ‖ valid ‖ candidate ‖ session`"),
     kind!(Bitfield, "bitfield", BITFIELD, "`bits ‖ session ‖ relay parent`"),

@@ -172,7 +172,9 @@ impl Mark for ParaMark {
 
     /// That the bytes of a signature are forgotten says nothing: sides are not.
     fn covers(&self, claim: &Claim, _: &Context<'_>) -> Coverage {
-        let Some(Stance { session, candidates, said }) = Stance::of(&claim.duty) else { return Coverage::Foreign };
+        let Some(Stance { session, candidates, said }) = Stance::of(&claim.duty) else {
+            return Coverage::Foreign;
+        };
         if session < self.floor {
             return Coverage::Covered;
         }
@@ -221,6 +223,7 @@ impl Mark for ParaMark {
     }
 
     /// Sides are never taken back, not even for the simulator: what it frees is a coordinate of a window.
+    #[cfg(signonce_sim)]
     fn unburn(&mut self, _: &Claim, _: &mut dyn Rows) {}
 }
 

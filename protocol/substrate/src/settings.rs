@@ -147,7 +147,8 @@ impl ChainSettings {
     /// # Errors
     /// If they are of another family or version.
     pub fn decode(settings: &Settings) -> Result<Self, SettingsError> {
-        let error = |what: &str| SettingsError(format!("the settings of the chain are not Substrate's: {what}"));
+        let error =
+            |what: &str| SettingsError(format!("the settings of the chain are not Substrate's: {what}"));
         match settings.as_bytes().split_first() {
             Some((&VERSION, body)) => Self::decode_all(&mut &*body).map_err(|e| error(&e.to_string())),
             Some((version, _)) => Err(error(&format!("version {version} is not known"))),
@@ -176,7 +177,9 @@ impl SettingsSpec for Spec {
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
         let read = ChainSettings::decode(settings)?;
         if read.slot_duration_ms == 0 {
-            return Err(SettingsError("slots of 0 ms: the slot duration is the chain's, in milliseconds".into()));
+            return Err(SettingsError(
+                "slots of 0 ms: the slot duration is the chain's, in milliseconds".into(),
+            ));
         }
         if read.encode() != *settings {
             return Err(SettingsError("the settings are not in their one encoding".into()));
@@ -191,9 +194,23 @@ impl SettingsSpec for Spec {
             return Err(SettingsError("how payloads are read is fixed when a chain is added".into()));
         }
         if old.slot_duration_ms != new.slot_duration_ms {
-            return Err(SettingsError("the length of slots changes from a moment on, by `chains retime`".into()));
+            return Err(SettingsError(
+                "the length of slots changes from a moment on, by `chains retime`".into(),
+            ));
         }
         Ok(())
+    }
+
+    fn lets_more_through(&self, old: &Settings, new: &Settings) -> bool {
+        let [old, new] = [old, new].map(|settings| ChainSettings::decode(settings).map(|read| read.limits));
+        let (Ok(old), Ok(new)) = (old, new) else { return false };
+        let shield = |limits: &Limits| limits.beefy_shield.unwrap_or(u64::MAX);
+        new.grandpa_rounds > old.grandpa_rounds
+            || new.grandpa_sets > old.grandpa_sets
+            || new.beefy_blocks > old.beefy_blocks
+            || new.beefy_sets > old.beefy_sets
+            || new.para_sessions > old.para_sessions
+            || shield(&new) > shield(&old)
     }
 
     fn slot_duration_ms(&self, settings: &Settings) -> Option<u64> {

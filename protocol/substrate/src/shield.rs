@@ -18,8 +18,8 @@ use signonce_protocol::{
 
 /// A header is a collation exactly on chains whose AURA mode says so.
 pub(crate) fn collation_fits(duty: &AnyDuty, settings: &Settings) -> bool {
-    let collator = ChainSettings::decode(settings)
-        .is_ok_and(|settings| settings.format.aura_mode == AuraMode::Collator);
+    let collator =
+        ChainSettings::decode(settings).is_ok_and(|settings| settings.format.aura_mode == AuraMode::Collator);
     matches!(Duty::of(duty), Some(Duty::AuraBlock { collation, .. }) if collation.is_some() == collator)
 }
 
@@ -30,8 +30,9 @@ pub(crate) fn ahead_of_grandpa(context: &ShieldContext<'_>) -> Option<Refusal> {
     let Some(Duty::BeefyVote { set_id, block: asked }) = Duty::of(context.duty) else { return None };
     let grandpa = context.siblings.marks(GRANDPA_VOTE);
     let precommitted = grandpa.into_iter().filter_map(highest_precommit).max()?;
-    (asked > precommitted.saturating_add(slack))
-        .then(|| refuse(context.duty.class(), &OwnRefusal::AheadOfGrandpa { set_id, asked, precommitted, slack }))
+    (asked > precommitted.saturating_add(slack)).then(|| {
+        refuse(context.duty.class(), &OwnRefusal::AheadOfGrandpa { set_id, asked, precommitted, slack })
+    })
 }
 
 /// The highest target among the precommits in the newest set; `None` if there is no precommit in it.

@@ -161,13 +161,7 @@ impl Sides {
     }
 
     /// Notes what is said of a candidate from now on.
-    pub(crate) fn put(
-        &mut self,
-        session: SessionIndex,
-        tag: Tag,
-        said: Said,
-        rows: &mut dyn Rows,
-    ) {
+    pub(crate) fn put(&mut self, session: SessionIndex, tag: Tag, said: Said, rows: &mut dyn Rows) {
         let marks = self.sessions.entry(session).or_default();
         let bucket = tag.0[0];
         let old = bytes_of(bucket_of(marks, bucket));

@@ -1,12 +1,12 @@
 //! What operators, and nodes about themselves, change: the registry, a watermark, the audit.
 
 use crate::model::{
-    AuditNote, AuditSignature, Chain, ClientId, ClientLimits, Envelope, Floors, GUARDED_LEVEL, JoinToken,
-    KeyAllowance, Limits, Member, PlacementChange, Resealed, RestoreStep, Right, Role,
+    AuditNote, AuditSignature, Chain, ClientId, ClientLimits, Envelope, FIRST_LEVEL, Floors, JoinToken,
+    KeyAllowance, KeySelector, Member, PlacementChange, Resealed, RestoreStep, Right, Role,
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme};
+use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme, Settings};
 
 /// A change of the registry or of a watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -15,13 +15,13 @@ pub enum Change {
     /// Adds a chain.
     #[codec(index = 0)]
     AddChain(Chain),
-    /// Sets the limits of a chain.
+    /// Gives a chain other settings, as far as its family lets them change: limits.
     #[codec(index = 1)]
-    SetLimits {
+    SetSettings {
         /// The chain.
         chain: GenesisHash,
-        /// Its new limits.
-        limits: Limits,
+        /// Its new settings, all of them.
+        settings: Settings,
     },
     /// Makes a key known. It signs nothing before it is armed.
     #[codec(index = 2)]
@@ -102,7 +102,7 @@ pub enum Change {
     /// A node says who and where it is.
     #[codec(index = 11)]
     AnnounceMember(Member),
-    /// Marks a member, or a node that was invited, as gone for ever. From feature level 2 on, raft's own configuration
+    /// Marks a member, or a node that was invited, as gone for ever. Raft's own configuration
     /// follows.
     #[codec(index = 12)]
     RemoveMember {
@@ -115,7 +115,7 @@ pub enum Change {
         /// The new level.
         level: u32,
     },
-    /// Lets an active client have keys made, or no longer. Feature level 1.
+    /// Lets an active client have keys made, or no longer.
     #[codec(index = 14)]
     SetKeyAllowance {
         /// The client's name.
@@ -124,7 +124,7 @@ pub enum Change {
         allowance: Option<KeyAllowance>,
     },
     /// Registers a key that a signer has just made for a client, arms it, and gives the client the right to all work
-    /// of its type: all of it or nothing. Feature level 1.
+    /// of its type: all of it or nothing.
     #[codec(index = 15)]
     AddGeneratedKey {
         /// Who asked for it.
@@ -140,8 +140,7 @@ pub enum Change {
         /// The floors of a key that never signed anything.
         floors: Floors,
     },
-    /// Invites a node to join as a learner. Its id is the index of this entry: no id is ever given twice. Feature
-    /// level 2.
+    /// Invites a node to join as a learner. Its id is the index of this entry: no id is ever given twice.
     #[codec(index = 16)]
     AddMember {
         /// Where it will be reached.
@@ -151,7 +150,7 @@ pub enum Change {
         /// The member it is to take the place of, for whoever goes on with the replacement.
         replaces: Option<NodeId>,
     },
-    /// An invited node says who it is. Its token works once; the same node may show it again. Feature level 2.
+    /// An invited node says who it is. Its token works once; the same node may show it again.
     #[codec(index = 17)]
     JoinMember {
         /// The node.
@@ -159,47 +158,47 @@ pub enum Change {
         /// What it was given.
         token: JoinToken,
     },
-    /// Wants a learner to become a voter. Feature level 2.
+    /// Wants a learner to become a voter.
     #[codec(index = 18)]
     PromoteMember {
         /// The learner.
         node: NodeId,
     },
-    /// The leader has sealed keys again, for exactly the present members. Feature level 2.
-    #[codec(index = 20)]
+    /// The leader has sealed keys again, for exactly the present members.
+    #[codec(index = 19)]
     ResealKeys {
         /// The keys and their new envelopes.
         keys: Vec<Resealed>,
         /// Whom the envelopes are for, by id.
         members: Vec<NodeId>,
     },
-    /// Where the leader should be. Feature level 2.
-    #[codec(index = 38)]
+    /// Where the leader should be.
+    #[codec(index = 20)]
     Place(PlacementChange),
-    /// A node tells what it answered without the log. Feature level 2.
-    #[codec(index = 34)]
+    /// A node tells what it answered without the log.
+    #[codec(index = 21)]
     RecordAudit {
         /// What it tells.
         notes: Vec<AuditNote>,
     },
-    /// A node signs the audit chain. Feature level 2.
-    #[codec(index = 35)]
+    /// A node signs the audit chain.
+    #[codec(index = 22)]
     SignAudit(AuditSignature),
     /// Raises the floors of many keys of one chain: all of them or none. A key that was only registered is disabled
-    /// from then on: its floor is known, and it signs once it is armed. Feature level 2.
-    #[codec(index = 30)]
+    /// from then on: its floor is known, and it signs once it is armed.
+    #[codec(index = 23)]
     ImportWatermarks {
         /// The chain all the keys belong to.
         chain: GenesisHash,
         /// Every key once.
         floors: Vec<(KeyId, Floors)>,
     },
-    /// A step of bringing a backup into an empty cluster. Feature level 2.
-    #[codec(index = 31)]
+    /// A step of bringing a backup into an empty cluster.
+    #[codec(index = 24)]
     Restore(RestoreStep),
     /// Stops a key for which a client has shown a signature that the state knows nothing of. Judged where it stands in
-    /// the log: a node that merely lags stops nothing. Feature level 2.
-    #[codec(index = 32)]
+    /// the log: a node that merely lags stops nothing.
+    #[codec(index = 25)]
     HaltKey {
         /// The key.
         key: KeyId,
@@ -213,8 +212,8 @@ pub enum Change {
         client: ClientId,
     },
     /// Ends a halt without a floor past what was shown: for something shown so far ahead that the key would be lost.
-    /// What was shown can never be signed all the same: its place is barred permanently. Feature level 4.
-    #[codec(index = 55)]
+    /// What was shown can never be signed all the same: its place is barred permanently.
+    #[codec(index = 26)]
     LiftHalt {
         /// The key.
         key: KeyId,
@@ -223,46 +222,46 @@ pub enum Change {
         /// The floors from which the key signs again: past all that it has signed, except for what was shown.
         floors: Floors,
     },
-    /// Sets how much a client may ask of one signer. Feature level 2.
-    #[codec(index = 23)]
+    /// Sets how much a client may ask of one signer.
+    #[codec(index = 27)]
     SetClientLimits {
         /// The client's name; `None` for every client without limits of its own.
         name: Option<String>,
         /// The limits; `None` for the default.
         limits: Option<ClientLimits>,
     },
-    /// Gives an active client a second certificate, which is to replace its first. Feature level 2.
-    #[codec(index = 24)]
+    /// Gives an active client a second certificate, which is to replace its first.
+    #[codec(index = 28)]
     RotateClient {
         /// Its name.
         name: String,
         /// SHA-256 of the new certificate's SubjectPublicKeyInfo.
         spki: [u8; 32],
     },
-    /// Ends a rotation: one of the two certificates stays, the other is never accepted again. Feature level 2.
-    #[codec(index = 25)]
+    /// Ends a rotation: one of the two certificates stays, the other is never accepted again.
+    #[codec(index = 29)]
     FinishRotation {
         /// The client's name.
         name: String,
         /// Whether the new one stays.
         keep_new: bool,
     },
-    /// Gives an operator a role, by the name in its certificate, or takes it away. Feature level 2.
-    #[codec(index = 27)]
+    /// Gives an operator a role, by the name in its certificate, or takes it away.
+    #[codec(index = 30)]
     SetOfficer {
         /// The name.
         name: String,
         /// The role; `None` for none.
         role: Option<Role>,
     },
-    /// From now on dangerous changes need two key officers, or no longer. Feature level 2.
-    #[codec(index = 28)]
+    /// From now on dangerous changes need two key officers, or no longer.
+    #[codec(index = 31)]
     RequireApproval {
         /// Whether they do.
         on: bool,
     },
-    /// A second key officer's word on a proposal. Feature level 2.
-    #[codec(index = 29)]
+    /// A second key officer's word on a proposal.
+    #[codec(index = 32)]
     DecideProposal {
         /// The log entry that proposed it.
         id: LogIndex,
@@ -271,7 +270,7 @@ pub enum Change {
     },
     /// From now on an officer is known by its name and this certificate key, and not by the name alone. Feature level
     /// 3.
-    #[codec(index = 40)]
+    #[codec(index = 33)]
     PinOfficer {
         /// The name.
         name: String,
@@ -280,24 +279,24 @@ pub enum Change {
         /// Its role from now on; `None` for the one it has.
         role: Option<Role>,
     },
-    /// Gives a pinned officer a second certificate key, which is to replace its first. Feature level 3.
-    #[codec(index = 41)]
+    /// Gives a pinned officer a second certificate key, which is to replace its first.
+    #[codec(index = 34)]
     RotateOfficer {
         /// The name.
         name: String,
         /// SHA-256 of the new certificate's SubjectPublicKeyInfo.
         certificate: HexArray<32>,
     },
-    /// Ends that: one of the two keys stays, the other is never accepted again. Feature level 3.
-    #[codec(index = 42)]
+    /// Ends that: one of the two keys stays, the other is never accepted again.
+    #[codec(index = 35)]
     FinishOfficerRotation {
         /// The name.
         name: String,
         /// Whether the new one stays.
         keep_new: bool,
     },
-    /// From a moment on the slots of a chain have another length, as its runtime was upgraded. Feature level 4.
-    #[codec(index = 50)]
+    /// From a moment on the slots of a chain have another length, as its runtime was upgraded.
+    #[codec(index = 36)]
     RetimeChain {
         /// The chain.
         chain: GenesisHash,
@@ -307,14 +306,14 @@ pub enum Change {
         slot_duration_ms: u64,
     },
     /// A signer is to take slots this far from its clock, as its configuration says. It does once this is applied.
-    /// Feature level 4.
-    #[codec(index = 52)]
+    ///
+    #[codec(index = 37)]
     WidenTolerance {
         /// How many slots, either way.
         slots: u64,
     },
-    /// Forgets the last change of a chain's slots, as long as no key has signed by it. Feature level 4.
-    #[codec(index = 51)]
+    /// Forgets the last change of a chain's slots, as long as no key has signed by it.
+    #[codec(index = 38)]
     TakeBackTiming {
         /// The chain.
         chain: GenesisHash,
@@ -322,50 +321,62 @@ pub enum Change {
 }
 
 impl Change {
-    /// The feature level the cluster must be at before this is proposed: an older member stops at what it cannot
-    /// read.
-    pub const fn feature_level(&self) -> u32 {
-        match self {
-            Self::LiftHalt { .. } | Self::Restore(RestoreStep::Bar { .. }) => GUARDED_LEVEL,
-            Self::RecordAudit { .. } | Self::SignAudit(_) => 2,
-            Self::SetKeyAllowance { .. } | Self::AddGeneratedKey { .. } => 1,
-            Self::PinOfficer { .. }
-            | Self::RotateOfficer { .. }
-            | Self::FinishOfficerRotation { .. }
-            | Self::Restore(RestoreStep::BuryOfficers { .. }) => 3,
-            Self::Restore(RestoreStep::Leave { .. } | RestoreStep::BeginDrill(_))
-            | Self::RetimeChain { .. }
-            | Self::WidenTolerance { .. }
-            | Self::TakeBackTiming { .. } => GUARDED_LEVEL,
-            Self::AddMember { .. }
+    /// The feature level the cluster must be at before this is proposed, by what is in it: an older member stops at what
+    /// it cannot read.
+    pub fn feature_level(&self) -> u32 {
+        let key = |id: &KeyId| id.key_type.level();
+        let floors = |floors: &Floors| floors.positions().map(|at| at.class().level()).max();
+        let rights = |rights: &[Right]| {
+            let classes = rights.iter().flat_map(|right| &right.classes);
+            let keys = rights.iter().filter_map(|right| match &right.keys {
+                KeySelector::Key(id) => Some(key(id)),
+                KeySelector::All | KeySelector::Group(_) => None,
+            });
+            classes.map(|class| class.level()).chain(keys).max()
+        };
+        let needed = match self {
+            Self::AddChain(chain) => Some(chain.family.level),
+            Self::RegisterKey { id, .. }
+            | Self::ResealKey { id, .. }
+            | Self::DisableKey { id }
+            | Self::RemoveKey { id }
+            | Self::LiftHalt { key: id, .. }
+            | Self::AddGeneratedKey { id, .. } => Some(key(id)),
+            Self::ArmKey { id, floors: to } | Self::RaiseWatermark { key: id, floors: to } => {
+                floors(to).max(Some(key(id)))
+            }
+            Self::HaltKey { key: id, duty, .. } => Some(key(id).max(duty.class().level())),
+            Self::ImportWatermarks { floors, .. } => floors.iter().map(|(id, _)| key(id)).max(),
+            Self::ResealKeys { keys, .. } => keys.iter().map(|resealed| key(&resealed.id)).max(),
+            Self::AddClient { rights: given, .. } => rights(given),
+            Self::UpdateClient { rights: given, .. } => rights(given.as_deref().unwrap_or_default()),
+            Self::RecordAudit { notes } => notes.iter().filter_map(AuditNote::family_level).max(),
+            Self::Restore(step) => step.family_level(),
+            Self::SetSettings { .. }
+            | Self::RemoveClient { .. }
+            | Self::AnnounceMember(_)
+            | Self::RemoveMember { .. }
+            | Self::RaiseFeatureLevel { .. }
+            | Self::SetKeyAllowance { .. }
+            | Self::AddMember { .. }
             | Self::JoinMember { .. }
             | Self::PromoteMember { .. }
-            | Self::ResealKeys { .. }
-            | Self::ImportWatermarks { .. }
-            | Self::Restore(RestoreStep::Begin(_) | RestoreStep::Bury { .. } | RestoreStep::Finish)
-            | Self::HaltKey { .. }
-            | Self::Place(_) => 2,
-            Self::SetClientLimits { .. }
+            | Self::Place(_)
+            | Self::SignAudit(_)
+            | Self::SetClientLimits { .. }
             | Self::RotateClient { .. }
             | Self::FinishRotation { .. }
             | Self::SetOfficer { .. }
             | Self::RequireApproval { .. }
-            | Self::DecideProposal { .. } => 2,
-            Self::AddChain(_)
-            | Self::SetLimits { .. }
-            | Self::RegisterKey { .. }
-            | Self::ResealKey { .. }
-            | Self::ArmKey { .. }
-            | Self::DisableKey { .. }
-            | Self::RemoveKey { .. }
-            | Self::RaiseWatermark { .. }
-            | Self::AddClient { .. }
-            | Self::UpdateClient { .. }
-            | Self::RemoveClient { .. }
-            | Self::AnnounceMember(_)
-            | Self::RemoveMember { .. }
-            | Self::RaiseFeatureLevel { .. } => 0,
-        }
+            | Self::DecideProposal { .. }
+            | Self::PinOfficer { .. }
+            | Self::RotateOfficer { .. }
+            | Self::FinishOfficerRotation { .. }
+            | Self::RetimeChain { .. }
+            | Self::WidenTolerance { .. }
+            | Self::TakeBackTiming { .. } => None,
+        };
+        needed.unwrap_or(FIRST_LEVEL).max(FIRST_LEVEL)
     }
 
     /// Puts their hashes in the place of sealed secrets and tokens: so the change enters the audit.
@@ -377,7 +388,7 @@ impl Change {
             Self::ResealKeys { keys, .. } => keys.iter_mut().for_each(|key| key.sealed.redact()),
             Self::JoinMember { token, .. } => *token = JoinToken::new(token.hash()),
             Self::AddChain(_)
-            | Self::SetLimits { .. }
+            | Self::SetSettings { .. }
             | Self::ArmKey { .. }
             | Self::DisableKey { .. }
             | Self::RemoveKey { .. }

@@ -3,29 +3,27 @@
 use super::Change;
 use crate::{
     codec::{CodecError, decode_record, encode_record},
-    model::{Claim, FEATURE_LEVEL, GUARDED_LEVEL, RequestId},
+    model::{Claim, FEATURE_LEVEL, FIRST_LEVEL, RequestId},
     records::StateHash,
 };
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::LogIndex;
 
-/// The newest version of the command format. A new kind of command or change is a new version, and waits for the
-/// feature level that says every member reads it; all else goes on to be written in the version it always had: one
-/// more than the feature level it needs.
-///
-/// 2: clients have keys made ([`Change::SetKeyAllowance`], [`Change::AddGeneratedKey`]).
-/// 3: everything that operating a cluster takes.
-/// 4: officers are pinned to the keys of their certificates.
-/// 5: what [`GUARDED_LEVEL`] brings.
+/// The newest version of the command format. What is new in a command is a new version, and waits for the feature level
+/// that says every member reads it; all else goes on to be written in the version it always had: the feature level it
+/// needs.
 pub const COMMAND_VERSION: u8 = version_at(FEATURE_LEVEL);
 
-/// The version of what needs no feature level.
-const COMMAND_VERSION_1: u8 = version_at(0);
+/// The version of what a cluster can do from its first day.
+const FIRST_VERSION: u8 = version_at(FIRST_LEVEL);
 
 /// The version of what needs a feature level. Every version is some level's, so that none can be forgotten here.
 const fn version_at(level: u32) -> u8 {
-    assert!(level <= FEATURE_LEVEL && FEATURE_LEVEL < u8::MAX as u32, "no version is that high");
-    1 + level as u8
+    assert!(
+        FIRST_LEVEL <= level && level <= FEATURE_LEVEL && FEATURE_LEVEL <= u8::MAX as u32,
+        "no such version"
+    );
+    level as u8
 }
 
 /// A claim and who waits for its verdict.
@@ -72,12 +70,16 @@ impl Command {
         encode_record(self.version(), self)
     }
 
-    /// The feature level that says every member reads it.
+    /// The feature level that says every member reads it: by what is in it.
     fn feature_level(&self) -> u32 {
         match self {
             Self::Change { change, .. } => change.feature_level(),
-            Self::Claims(claims) if claims.iter().any(|asked| asked.claim.is_guarded()) => GUARDED_LEVEL,
-            Self::Claims(_) | Self::Checkpoint { .. } => 0,
+            // The highest of their families, which were there before the keys.
+            Self::Claims(claims) => {
+                let levels = claims.iter().map(|asked| asked.claim.duty.class().level());
+                levels.max().unwrap_or(FIRST_LEVEL)
+            }
+            Self::Checkpoint { .. } => FIRST_LEVEL,
         }
     }
 
@@ -93,7 +95,7 @@ impl Command {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
         const WHAT: &str = "command";
         let version = match bytes.first() {
-            Some(version @ COMMAND_VERSION_1..=COMMAND_VERSION) => *version,
+            Some(version @ FIRST_VERSION..=COMMAND_VERSION) => *version,
             _ => COMMAND_VERSION,
         };
         let command: Self = decode_record(version, WHAT, bytes)?;

@@ -2,18 +2,18 @@
 //! it makes a change, so no race and no bypass on a serving node matters.
 
 use super::Change;
-use crate::model::{GUARDED_LEVEL, PlacementChange, Role};
+use crate::model::{PlacementChange, Role};
 
 /// Whether a second key officer has to agree to a change, where approval is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Second {
     /// No: it takes something away that can be given back, or moves nothing that keys depend on.
     Never,
-    /// Yes, from this feature level on: it cannot be taken back, gives somebody more than he had, or takes the word of
-    /// one person for where a key has signed before.
-    Always(u32),
-    /// From this feature level on, if this very change is like that: the state machine looks.
-    Depends(u32),
+    /// Yes: it cannot be taken back, gives somebody more than before, or takes the word of one person for where a key has
+    /// signed before.
+    Always,
+    /// If this very change is like that: the state machine looks.
+    Depends,
 }
 
 const SIGNERS: Option<Role> = None;
@@ -96,42 +96,41 @@ changes! {
     // Chains and keys. What is registered signs nothing before it is armed.
     AddChain = "addChain", KEY_OFFICER, Never;
     // Limits that stop a broken node from voting in a bogus future: wider is less of them.
-    SetLimits = "setLimits", KEY_OFFICER, Depends(3);
+    SetSettings = "setSettings", KEY_OFFICER, Depends;
     // By it numbers below every floor are signed.
-    RetimeChain = "retimeChain", KEY_OFFICER, Always(4);
-    TakeBackTiming = "takeBackTiming", KEY_OFFICER, Always(4);
+    RetimeChain = "retimeChain", KEY_OFFICER, Always;
+    TakeBackTiming = "takeBackTiming", KEY_OFFICER, Always;
     RegisterKey = "registerKey", KEY_OFFICER, Never;
     // A bad envelope is a lost key.
-    ResealKey = "resealKey", KEY_OFFICER, Always(3);
-    // A floor that somebody names is somebody's word, a key's own one too: it may have signed elsewhere since. (Below
-    // the guarded level one may arm a key from its own floor, and one without a watermark.)
-    ArmKey = "armKey", KEY_OFFICER, Always(2);
-    RemoveKey = "removeKey", KEY_OFFICER, Always(2);
+    ResealKey = "resealKey", KEY_OFFICER, Always;
+    // A floor that somebody names is somebody's word, a key's own one too: it may have signed elsewhere since.
+    ArmKey = "armKey", KEY_OFFICER, Always;
+    RemoveKey = "removeKey", KEY_OFFICER, Always;
     // No floor comes down again, and it ends a halt.
-    RaiseWatermark = "raiseWatermark", KEY_OFFICER, Always(3);
-    ImportWatermarks = "importWatermarks", KEY_OFFICER, Always(2);
+    RaiseWatermark = "raiseWatermark", KEY_OFFICER, Always;
+    ImportWatermarks = "importWatermarks", KEY_OFFICER, Always;
     // Their word for where the key has signed, against what was shown.
-    LiftHalt = "liftHalt", KEY_OFFICER, Always(GUARDED_LEVEL);
+    LiftHalt = "liftHalt", KEY_OFFICER, Always;
     // Clients. More rights, or the same for another certificate.
-    AddClient = "addClient", KEY_OFFICER, Depends(3);
-    UpdateClient = "updateClient", KEY_OFFICER, Depends(3);
-    RotateClient = "rotateClient", KEY_OFFICER, Always(3);
+    AddClient = "addClient", KEY_OFFICER, Depends;
+    UpdateClient = "updateClient", KEY_OFFICER, Depends;
+    RotateClient = "rotateClient", KEY_OFFICER, Always;
     // Of two certificates that were agreed to, one goes.
     FinishRotation = "finishRotation", KEY_OFFICER, Never;
-    // A key in a group counts for the BEEFY shield of the others.
-    SetKeyAllowance = "setKeyAllowance", KEY_OFFICER, Depends(3);
+    // A key in a group counts for the rules of the others.
+    SetKeyAllowance = "setKeyAllowance", KEY_OFFICER, Depends;
     // Members. Whoever joins gets every key, sealed to it.
-    AddMember = "addMember", KEY_OFFICER, Always(3);
+    AddMember = "addMember", KEY_OFFICER, Always;
     // Not for an invitation that nobody has used.
-    RemoveMember = "removeMember", KEY_OFFICER, Depends(2);
+    RemoveMember = "removeMember", KEY_OFFICER, Depends;
     // Refused anywhere but in an empty cluster, which has no officers yet.
     Restore = "restore", KEY_OFFICER, Never;
     // Officers.
-    SetOfficer = "setOfficer", KEY_OFFICER, Always(2);
-    PinOfficer = "pinOfficer", KEY_OFFICER, Always(3);
-    RotateOfficer = "rotateOfficer", KEY_OFFICER, Always(3);
+    SetOfficer = "setOfficer", KEY_OFFICER, Always;
+    PinOfficer = "pinOfficer", KEY_OFFICER, Always;
+    RotateOfficer = "rotateOfficer", KEY_OFFICER, Always;
     FinishOfficerRotation = "finishOfficerRotation", KEY_OFFICER, Never;
-    RequireApproval = "requireApproval", KEY_OFFICER, Always(2);
+    RequireApproval = "requireApproval", KEY_OFFICER, Always;
     // The second word itself.
     DecideProposal = "decideProposal", KEY_OFFICER, Never;
 }
@@ -154,7 +153,7 @@ mod tests {
 
     fn key() -> signonce_protocol::KeyId {
         let public = signonce_protocol::PublicKey::try_from(&[7; 32][..]).unwrap();
-        signonce_protocol::KeyId { key_type: signonce_protocol::KeyType::Babe, public }
+        signonce_protocol::KeyId { key_type: signonce_substrate::BABE, public }
     }
 
     #[test]

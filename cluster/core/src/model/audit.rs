@@ -49,6 +49,17 @@ pub enum NotedAnswer {
     },
 }
 
+impl AuditNote {
+    /// The feature level of the family whose work it tells of, if it says whose.
+    pub(crate) fn family_level(&self) -> Option<u32> {
+        let class = match &self.answer {
+            NotedAnswer::Refused { duty, .. } => duty.as_ref().map(Duty::class),
+            NotedAnswer::Free { class } => Some(*class),
+        };
+        class.map(|class| class.level())
+    }
+}
+
 /// A node's signature of the chain up to a record.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

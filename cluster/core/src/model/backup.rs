@@ -24,28 +24,41 @@ pub enum RestoreStep {
     /// Says that all is done.
     #[codec(index = 2)]
     Finish,
-    /// Brings the certificate keys that were taken from officers, each with the officer's name. Feature level 3.
+    /// Brings the certificate keys that were taken from officers, each with the officer's name.
     #[codec(index = 3)]
     BuryOfficers {
         /// Name and key.
         revoked: Vec<(String, HexArray<32>)>,
     },
-    /// Brings the places that are barred. Feature level 4.
-    #[codec(index = 8)]
+    /// Brings the places that are barred.
+    #[codec(index = 4)]
     Bar {
         /// Of every key that has any.
         barred: Vec<Barred>,
     },
     /// Says what the backup knows of keys that are not armed by the restore itself. The old cluster went on after the
-    /// backup was made, so keys with votes sign here from a higher floor only. Feature level 4.
-    #[codec(index = 4)]
+    /// backup was made, so keys with votes sign here from a higher floor only.
+    #[codec(index = 5)]
     Leave {
         /// The keys, registered already.
         keys: Vec<LeftKey>,
     },
-    /// [`Begin`](Self::Begin), for practice: no key can ever be armed in this cluster. Feature level 4.
-    #[codec(index = 5)]
+    /// [`Begin`](Self::Begin), for practice: no key can ever be armed in this cluster.
+    #[codec(index = 6)]
     BeginDrill(BackupName),
+}
+
+impl RestoreStep {
+    /// The highest feature level of the families that it speaks of, if it speaks of any.
+    pub(crate) fn family_level(&self) -> Option<u32> {
+        let level = |key: &KeyId| key.key_type.level();
+        match self {
+            Self::Bury { keys, .. } => keys.iter().map(|buried| level(&buried.id)).max(),
+            Self::Bar { barred } => barred.iter().map(|barred| level(&barred.key)).max(),
+            Self::Leave { keys } => keys.iter().map(|left| level(&left.id)).max(),
+            Self::Begin(_) | Self::BeginDrill(_) | Self::Finish | Self::BuryOfficers { .. } => None,
+        }
+    }
 }
 
 /// Which backup a cluster was restored from.
@@ -98,7 +111,7 @@ pub struct BuriedClient {
     pub spki: HexArray<32>,
 }
 
-/// The places at which a key signs nothing any more, although no floor is past them. Since feature level 4.
+/// The places at which a key signs nothing any more, although no floor is past them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Barred {

@@ -3,27 +3,13 @@
 use super::Key;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize, Serializer};
-use signonce_protocol::{DutyClass, GenesisHash, KeyId};
-use std::fmt;
+use signonce_protocol::{ClientId, DutyClass, GenesisHash, KeyId};
 
 /// The living keys a client may have had made, where the operator gives no number.
 pub const DEFAULT_KEY_LIMIT: u32 = 64;
 
 /// The most an operator can allow: each key may take a right, and half of all rights are left for others.
 pub const MAX_KEY_LIMIT: u32 = 500;
-
-/// A client of the cluster, by number. Numbers start at 1 and are never reused.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct ClientId(pub u32);
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {}", self.0)
-    }
-}
 
 /// Which keys a right is about.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]

@@ -1,37 +1,22 @@
-//! Floors as they are given, and the class of work that a key type has one for.
+//! Floors as they are given: where the watermarks of one key start or are raised to.
 
-use super::Position;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{
-    BlockNumber, DutyClass, GenesisHash, KeyId, KeyType, Round, SessionIndex, SetId, Slot,
-};
+use signonce_protocol::{DutyClass, GenesisHash, KeyId, Position, SlotTooFar};
 
-/// Where watermarks start or are raised to. Each is the lowest coordinate that may still be signed: one past the
-/// last that was (or may have been) signed elsewhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Floors {
-    /// For `babe` and `aura` keys: the first slot.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slot: Option<Slot>,
-    /// For `gran` keys: the first set and the first round in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grandpa: Option<(SetId, Round)>,
-    /// For `beef` keys: the first set and the first block in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beefy: Option<(SetId, BlockNumber)>,
-    /// For `para` keys: the first session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub para: Option<SessionIndex>,
-}
+/// Where the watermarks of a key start or are raised to. Each is the lowest position that may still be signed: one past
+/// the last that was (or may have been) signed elsewhere. A key has one for each class that it has a watermark of; keys
+/// whose work is all free have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Floors(Vec<Position>);
 
 /// Why a floor cannot be set. The log's errors say it in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FloorError {
     /// A key with claimed work needs an explicit one.
     Missing { key: KeyId, class: DutyClass },
-    /// It is about work that the key never does.
+    /// It is about work that the key never does, or there are two.
     Foreign { key: KeyId, floor: Position },
     /// Floors only rise.
     AlreadyHigher { key: KeyId, floor: Position, asked: Position },
@@ -41,62 +26,57 @@ pub(crate) enum FloorError {
     TooFar { chain: GenesisHash, why: String },
 }
 
-/// The class of a key type's claimed work; `None` for types whose work is all free.
-pub(crate) const fn claimed_class(key_type: KeyType) -> Option<DutyClass> {
-    match key_type {
-        KeyType::Babe => Some(DutyClass::BabeBlock),
-        KeyType::Aura => Some(DutyClass::AuraBlock),
-        KeyType::Grandpa => Some(DutyClass::GrandpaVote),
-        KeyType::Beefy => Some(DutyClass::BeefyVote),
-        KeyType::Para => Some(DutyClass::ParaSide),
-        KeyType::AuthorityDiscovery | KeyType::ImOnline => None,
+impl From<SlotTooFar> for FloorError {
+    fn from(SlotTooFar { chain, why }: SlotTooFar) -> Self {
+        Self::TooFar { chain, why }
     }
 }
 
 impl Floors {
-    /// The floors that are set.
+    /// The floors, in the order of their classes.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
-        let Self { slot, grandpa, beefy, para } = *self;
-        [
-            slot.map(|slot| Position::Slot { slot }),
-            grandpa.map(|(set_id, round)| Position::Grandpa { set_id, round }),
-            beefy.map(|(set_id, block)| Position::Beefy { set_id, block }),
-            para.map(|session| Position::Para { session }),
-        ]
-        .into_iter()
-        .flatten()
+        self.0.iter().copied()
     }
 
-    /// The one floor a key of this type has; `None` for types whose work is all free.
+    /// The floor of a class.
+    pub fn of(&self, class: DutyClass) -> Option<Position> {
+        self.positions().find(|floor| floor.class() == class)
+    }
+
+    /// Whether there is none: of a key whose work is all free.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The floors a key of this type has: one for each class that it has a watermark of.
     ///
     /// # Errors
-    /// If it is missing, or a floor of other work is set.
-    pub(crate) fn of_key(&self, key: KeyId) -> Result<Option<Position>, FloorError> {
-        let Self { slot, grandpa, beefy, para } = *self;
-        let class = claimed_class(key.key_type);
-        let own = match class {
-            Some(DutyClass::BabeBlock | DutyClass::AuraBlock) => slot.map(|slot| Position::Slot { slot }),
-            Some(DutyClass::GrandpaVote) => {
-                grandpa.map(|(set_id, round)| Position::Grandpa { set_id, round })
-            }
-            Some(DutyClass::BeefyVote) => beefy.map(|(set_id, block)| Position::Beefy { set_id, block }),
-            Some(DutyClass::ParaSide) => para.map(|session| Position::Para { session }),
-            Some(
-                DutyClass::BabeVrf
-                | DutyClass::Bitfield
-                | DutyClass::PvfCheck
-                | DutyClass::AuthorityRecord
-                | DutyClass::Heartbeat
-                | DutyClass::OwnershipProof,
-            )
-            | None => None,
-        };
-        if let Some(floor) = self.positions().find(|floor| Some(*floor) != own) {
-            return Err(FloorError::Foreign { key, floor });
+    /// If one is missing, is there twice, or is of other work.
+    pub(crate) fn of_key(&self, key: KeyId) -> Result<Vec<Position>, FloorError> {
+        let mut own = Vec::new();
+        for class in key.key_type.marks() {
+            own.push(self.of(class).ok_or(FloorError::Missing { key, class })?);
         }
-        match class {
-            Some(class) => own.map(Some).ok_or(FloorError::Missing { key, class }),
-            None => Ok(None),
+        let mut left = self.0.clone();
+        left.retain(|floor| !own.contains(floor));
+        let twice = (self.0.len() > own.len()).then(|| self.0.last().copied()).flatten();
+        match left.first().copied().or(twice) {
+            Some(floor) => Err(FloorError::Foreign { key, floor }),
+            None => Ok(own),
         }
+    }
+}
+
+impl FromIterator<Position> for Floors {
+    fn from_iter<I: IntoIterator<Item = Position>>(positions: I) -> Self {
+        let mut own: Vec<_> = positions.into_iter().collect();
+        own.sort_unstable();
+        Self(own)
+    }
+}
+
+impl From<Position> for Floors {
+    fn from(position: Position) -> Self {
+        Self(vec![position])
     }
 }

@@ -1,8 +1,8 @@
-//! Keys: their lives and their sealed secrets.
+//! Keys and their sealed secrets.
 
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use signonce_protocol::{GenesisHash, KeyId, LogIndex, Scheme, blake2_256};
+use signonce_protocol::{GenesisHash, KeyId, KeyState, LogIndex, Scheme, blake2_256};
 use std::fmt;
 
 /// The most bytes a sealed key may have.
@@ -51,25 +51,6 @@ impl<'de> Deserialize<'de> for Envelope {
     }
 }
 
-/// The life of a key: registered, armed, perhaps disabled and armed again, removed for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, strum::Display)]
-#[strum(serialize_all = "lowercase")]
-#[serde(rename_all = "camelCase")]
-pub enum KeyState {
-    /// Known, with its secret sealed; signs nothing before it is armed with explicit floors.
-    #[codec(index = 0)]
-    Registered,
-    /// Signs.
-    #[codec(index = 1)]
-    Armed,
-    /// Signs nothing until it is armed again.
-    #[codec(index = 2)]
-    Disabled,
-    /// A tombstone: the envelope is gone, the watermark stays, the public key can never come back.
-    #[codec(index = 3)]
-    Removed,
-}
-
 /// One session key.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,7 +61,7 @@ pub struct Key {
     pub scheme: Scheme,
     /// The one chain it signs for.
     pub chain: GenesisHash,
-    /// The keys of one validator share a group; the BEEFY shield and rights go by it.
+    /// The keys of one validator share a group; rights go by it, and rules that look at more than one key.
     pub group: Option<String>,
     /// Where it is in its life.
     pub state: KeyState,

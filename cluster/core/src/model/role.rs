@@ -5,7 +5,6 @@
 //! itself (`node:N`) or for a client (`client:NAME`). Signers have no role, and what is theirs to say no role may say for
 //! them.
 
-use super::PINNED_LEVEL;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::NodeId;
@@ -109,9 +108,8 @@ pub enum Actor<'a> {
 }
 
 impl<'a> Actor<'a> {
-    /// Reads what stands in a log entry of a cluster at this feature level. Below [`PINNED_LEVEL`](super::PINNED_LEVEL) everything after
-    /// the prefix is the name, as older programs read it.
-    pub fn of(actor: &'a str, level: u32) -> Self {
+    /// Reads what stands in a log entry.
+    pub fn of(actor: &'a str) -> Self {
         if let Some(user) = actor.strip_prefix(LOCAL_ACTOR) {
             return Self::Local { user };
         }
@@ -122,8 +120,7 @@ impl<'a> Actor<'a> {
             hex::decode_to_slice(digits.strip_prefix("0x")?, &mut certificate).ok()?;
             Some(Self::Admin { name, certificate: Some(certificate) })
         };
-        let with_key = if level >= PINNED_LEVEL { with_key() } else { None };
-        with_key.unwrap_or(Self::Admin { name, certificate: None })
+        with_key().unwrap_or(Self::Admin { name, certificate: None })
     }
 
     /// Whether both are one person, as far as the cluster can tell. One name is, whatever its certificates; and one
@@ -141,10 +138,7 @@ impl<'a> Actor<'a> {
 }
 
 /// What the log calls the operator who has shown a certificate with this name and key.
-pub fn admin_actor(name: &str, certificate: &[u8; 32], level: u32) -> String {
-    if level < PINNED_LEVEL {
-        return format!("{ADMIN_ACTOR}{name}");
-    }
+pub fn admin_actor(name: &str, certificate: &[u8; 32]) -> String {
     format!("{ADMIN_ACTOR}{name}{CERTIFICATE}0x{}", hex::encode(certificate))
 }
 
@@ -155,32 +149,26 @@ mod tests {
     const OWN: [u8; 32] = [0xab; 32];
 
     #[test]
-    fn an_admin_is_a_name_and_from_level_3_on_also_a_key() {
-        let old = admin_actor("alice", &OWN, 2);
-        let new = admin_actor("alice", &OWN, 3);
-        assert_eq!(old, "admin:alice");
-        assert_eq!(Actor::of(&old, 2), Actor::Admin { name: "alice", certificate: None });
-        assert_eq!(Actor::of(&new, 3), Actor::Admin { name: "alice", certificate: Some(OWN) });
-        // Whatever an older cluster has in its log is a name and nothing else.
-        let name = new.strip_prefix("admin:").unwrap();
-        assert_eq!(Actor::of(&new, 2), Actor::Admin { name, certificate: None });
-        for text in ["admin:alice#", "admin:alice#0x12", "admin:alice#0xzz"] {
-            assert!(matches!(Actor::of(text, 3), Actor::Admin { certificate: None, .. }), "{text}");
+    fn an_admin_is_a_name_and_a_key() {
+        let alice = admin_actor("alice", &OWN);
+        assert_eq!(Actor::of(&alice), Actor::Admin { name: "alice", certificate: Some(OWN) });
+        for text in ["admin:alice", "admin:alice#", "admin:alice#0x12", "admin:alice#0xzz"] {
+            assert!(matches!(Actor::of(text), Actor::Admin { certificate: None, .. }), "{text}");
         }
         // The last one counts: a name cannot bring its own.
-        let forged = admin_actor(name, &[1; 32], 3);
-        assert_eq!(Actor::of(&forged, 3), Actor::Admin { name, certificate: Some([1; 32]) });
+        let name = alice.strip_prefix("admin:").unwrap();
+        let forged = admin_actor(name, &[1; 32]);
+        assert_eq!(Actor::of(&forged), Actor::Admin { name, certificate: Some([1; 32]) });
     }
 
     #[test]
     fn one_person_is_one_name_one_key_or_the_sockets_of_all_signers() {
-        let same = |one: &str, other: &str, level| Actor::of(one, level).is_same(&Actor::of(other, level));
-        let [alice, bob] = ["alice", "bob"].map(|name| admin_actor(name, &OWN, 3));
-        assert!(same(&alice, &admin_actor("alice", &[1; 32], 3), 3), "one name, two keys");
-        assert!(same(&alice, "admin:alice", 3), "proposed before there were keys");
-        assert!(same(&alice, &bob, 3), "one key, two names");
-        assert!(!same(&alice, &admin_actor("bob", &[1; 32], 3), 3));
-        assert!(same("local:uid=0", "local:uid=1000", 3));
-        assert!(!same("local:uid=0", &alice, 3));
+        let same = |one: &str, other: &str| Actor::of(one).is_same(&Actor::of(other));
+        let [alice, bob] = ["alice", "bob"].map(|name| admin_actor(name, &OWN));
+        assert!(same(&alice, &admin_actor("alice", &[1; 32])), "one name, two keys");
+        assert!(same(&alice, &bob), "one key, two names");
+        assert!(!same(&alice, &admin_actor("bob", &[1; 32])));
+        assert!(same("local:uid=0", "local:uid=1000"));
+        assert!(!same("local:uid=0", &alice));
     }
 }

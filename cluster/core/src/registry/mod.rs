@@ -28,7 +28,8 @@ pub(crate) use terms::{ClientTerms, EVERYBODY};
 pub(crate) use timing::{LEAST_CHANGE, MAX_COUNTINGS, Timing, Tolerance};
 
 use crate::model::{
-    AuditHead, Barred, Chain, Client, ClientId, ClientState, Key, KeyAllowance, KeyState, Member, MemberState,
+    AuditHead, Barred, Chain, Client, ClientId, ClientState, FIRST_LEVEL, Key, KeyAllowance, KeyState,
+    Member, MemberState,
 };
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey};
@@ -51,7 +52,7 @@ pub(crate) struct MemberRecord {
 }
 
 /// The counters of the registry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Counters {
     /// Moves with every change, so that a server can notice one cheaply.
     pub(crate) registry_version: u64,
@@ -59,6 +60,12 @@ pub(crate) struct Counters {
     pub(crate) feature_level: u32,
     /// The number given to the last client.
     pub(crate) last_client: u32,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { registry_version: 0, feature_level: FIRST_LEVEL, last_client: 0 }
+    }
 }
 
 /// Everything replicated but the ledger.
@@ -95,8 +102,8 @@ struct Index {
     owner: BTreeMap<PublicKey, GenesisHash>,
     /// Certificate → the last client that had it, tombstones included.
     spki: BTreeMap<[u8; 32], ClientId>,
-    /// Chain → group → its GRANDPA keys, for the BEEFY shield.
-    grandpa: BTreeMap<GenesisHash, BTreeMap<String, Vec<KeyId>>>,
+    /// Chain → group → its keys, for rules that look at more than one key.
+    groups: BTreeMap<GenesisHash, BTreeMap<String, Vec<KeyId>>>,
 }
 
 impl Registry {
@@ -135,7 +142,7 @@ impl Registry {
 
     /// The keys of every type with this public key on this chain.
     pub fn keys_by_public(&self, chain: &GenesisHash, public: &PublicKey) -> impl Iterator<Item = &Key> {
-        let ids = KeyType::ALL.map(|key_type| KeyId { key_type, public: *public });
+        let ids = KeyType::all().map(|key_type| KeyId { key_type, public: *public });
         ids.into_iter().filter_map(|id| self.keys.get(&id)).filter(move |key| key.chain == *chain)
     }
 
@@ -144,13 +151,9 @@ impl Registry {
         self.index.owner.get(public)
     }
 
-    /// The armed GRANDPA keys of a group.
-    pub(crate) fn armed_grandpa_keys(
-        &self,
-        chain: &GenesisHash,
-        group: &str,
-    ) -> impl Iterator<Item = &KeyId> {
-        let ids = self.index.grandpa.get(chain).and_then(|groups| groups.get(group)).into_iter().flatten();
+    /// The armed keys of a group.
+    pub(crate) fn armed_keys(&self, chain: &GenesisHash, group: &str) -> impl Iterator<Item = &KeyId> {
+        let ids = self.index.groups.get(chain).and_then(|groups| groups.get(group)).into_iter().flatten();
         ids.filter(|id| self.keys.get(id).is_some_and(|key| key.state == KeyState::Armed))
     }
 

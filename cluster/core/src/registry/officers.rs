@@ -90,7 +90,7 @@ impl Registry {
     /// [`OfficerError::OfficerKey`] if the certificate has the right name and another key, or a key that is not that
     /// name's (any more).
     pub fn role_of(&self, actor: &str) -> Result<Option<Role>, OfficerError> {
-        let Actor::Admin { name, certificate } = Actor::of(actor, self.feature_level()) else {
+        let Actor::Admin { name, certificate } = Actor::of(actor) else {
             return Ok(Some(Role::KeyOfficer));
         };
         let known = match certificate {

@@ -2,7 +2,7 @@
 //! that a cluster was restored from.
 
 use super::Registry;
-use crate::model::{BackupName, Barred, BarredPlace, ClientId, Position};
+use crate::model::{BackupName, Barred, BarredPlace, ClientId, Floors};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{Digest, Duty, KeyId, LogIndex};
@@ -44,7 +44,7 @@ pub struct Origin {
 pub(crate) struct KnownByBackup {
     pub(crate) key: KeyId,
     /// The lowest that it knew not to be signed.
-    pub(crate) floor: Position,
+    pub(crate) floors: Floors,
 }
 
 /// That a cluster is for practice.
@@ -66,11 +66,11 @@ impl Registry {
         self.halts.values().filter(|halt| halt.lifted.is_none())
     }
 
-    /// What bars the place of a duty, if anything does. As floors go, by [`Position`]: the slot whatever the block, the
+    /// What bars the place of a duty, if anything does. As floors go, by [`Position`](crate::Position): the slot whatever the block, the
     /// round whatever the stage, the session whatever the candidate.
     pub fn bars(&self, key: &KeyId, duty: &Duty) -> Option<&BarredPlace> {
         let places = &self.barred.get(key)?.places;
-        places.iter().find(|place| Position::of(&place.duty) == Position::of(duty))
+        places.iter().find(|place| place.duty.position() == duty.position())
     }
 
     /// The barred places of every key that has any.
@@ -93,10 +93,10 @@ impl Registry {
         self.terms.get(&client).map_or(&[], |terms| &terms.revoked)
     }
 
-    /// The lowest position that the backup a key came with knew not to be signed; none for keys that came otherwise, or
+    /// The lowest positions that the backup a key came with knew not to be signed; none for keys that came otherwise, or
     /// were armed by the restore.
-    pub fn known_by_backup(&self, key: &KeyId) -> Option<Position> {
-        self.known_by_backup.get(key).map(|known| known.floor)
+    pub fn known_by_backup(&self, key: &KeyId) -> Option<&Floors> {
+        self.known_by_backup.get(key).map(|known| &known.floors)
     }
 
     pub(crate) fn all_known_by_backup(&self) -> impl Iterator<Item = &KnownByBackup> {

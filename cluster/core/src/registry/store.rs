@@ -11,7 +11,7 @@ use crate::{
     records::{Journal, RECORD_VERSION, Table},
 };
 use parity_scale_codec::{Decode, Encode};
-use signonce_protocol::{KeyType, LogIndex};
+use signonce_protocol::LogIndex;
 
 impl Registry {
     pub(crate) fn put_counters(&mut self, counters: Counters, journal: &mut Journal) {
@@ -159,8 +159,8 @@ impl Index {
     /// A key's chain and group never change, so this is done once.
     fn add_key(&mut self, key: &Key) {
         self.owner.insert(key.id.public, key.chain);
-        if let (KeyType::Grandpa, Some(group)) = (key.id.key_type, &key.group) {
-            self.grandpa.entry(key.chain).or_default().entry(group.clone()).or_default().push(key.id);
+        if let Some(group) = &key.group {
+            self.groups.entry(key.chain).or_default().entry(group.clone()).or_default().push(key.id);
         }
     }
 }
@@ -194,18 +194,15 @@ enum Kind {
     Client,
     #[codec(index = 4)]
     Member,
-    /// Since feature level 1.
     #[codec(index = 5)]
     MadeKeys,
-    /// Since feature level 2, as those up to 13.
     #[codec(index = 6)]
     Membership,
     #[codec(index = 7)]
     Sealing,
     #[codec(index = 8)]
     ClientTerms,
-    /// The officers under 0, each proposal under 1 and its number. The keys of each officer under 2 and its name, since
-    /// feature level 3.
+    /// The officers under 0, each proposal under 1 and its number. The keys of each officer under 2 and its name.
     #[codec(index = 9)]
     Officers,
     #[codec(index = 10)]
@@ -216,16 +213,15 @@ enum Kind {
     Placement,
     #[codec(index = 13)]
     Origin,
-    /// Since feature level 4, as all that follow.
-    #[codec(index = 15)]
+    #[codec(index = 14)]
     Barred,
-    #[codec(index = 50)]
+    #[codec(index = 15)]
     KnownByBackup,
-    #[codec(index = 51)]
+    #[codec(index = 16)]
     Drill,
-    #[codec(index = 52)]
+    #[codec(index = 17)]
     Timing,
-    #[codec(index = 53)]
+    #[codec(index = 18)]
     Tolerance,
 }
 

@@ -6,7 +6,6 @@ use super::ready::put_hard_state;
 use super::{Decided, Fatal, Output, Replica};
 use crate::codec::{decode_record, encode_record};
 use crate::log::Command;
-use crate::model::GUARDED_LEVEL;
 use crate::records::{RecordChange, StateHash, Table};
 use crate::state::{CHECKPOINT_EVERY, Outcome, RestoreError, SNAPSHOT_VERSION, State};
 use parity_scale_codec::{Decode, Encode};
@@ -20,8 +19,8 @@ const KEEP_ENTRIES: u64 = if cfg!(signonce_sim) { 16 } else { 1_000 };
 /// Unless they are larger than the log's limit, and this: with 256 claims of parachain work an entry has 160 KB.
 const KEEP_BYTES: usize = if cfg!(signonce_sim) { 4 << 10 } else { 1 << 20 };
 
-/// The version of what stands for a state whose records travel beside the snapshot: its hash. Since [`GUARDED_LEVEL`];
-/// the other versions are those of whole states.
+/// The version of what stands for a state whose records travel beside the snapshot: its hash. The
+/// other versions are those of whole states.
 const BESIDE_VERSION: u8 = 2;
 const _: () = assert!(BESIDE_VERSION != SNAPSHOT_VERSION);
 
@@ -194,8 +193,7 @@ impl Replica {
         if !self.raft.store().snapshot_wanted.get() {
             return;
         }
-        let beside = self.read_state().feature_level() >= GUARDED_LEVEL;
-        let state = if beside { self.capture() } else { self.read_state().snapshot() };
+        let state = self.capture();
         let store = self.raft.store();
         let point = store.point(self.applied).expect("the log reaches back to the applied entry");
         let configured = self.configured;

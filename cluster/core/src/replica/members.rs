@@ -280,8 +280,7 @@ impl Replica {
         let raft = &self.raft.raft;
         let waits = raft.state != StateRole::Leader
             || raft.has_pending_conf()
-            || self.applied < self.member_change_at
-            || self.read_state().feature_level() < 2;
+            || self.applied < self.member_change_at;
         if waits {
             return;
         }

@@ -9,11 +9,11 @@ use crate::{
     },
     model::{
         Chain, Client, ClientId, ClientState, Envelope, FEATURE_LEVEL, Floors, Key, KeyAllowance,
-        KeySelector, KeyState, Limits, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, Member, Right,
+        KeySelector, KeyState, MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, Member, Right,
     },
     registry::{Counters, Halt, MadeKeys},
 };
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
+use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme, Settings};
 
 // Far above what anyone runs, low enough that a runaway script cannot fill every node's memory.
 const MAX_CHAINS: usize = 1_000;
@@ -75,7 +75,7 @@ impl State {
             Change::RecordAudit { notes } => check_notes(&notes).map(|()| None),
             Change::SignAudit(signature) => check_signature(&signature).map(|()| None),
             Change::AddChain(chain) => self.add_chain(chain).map(|()| None),
-            Change::SetLimits { chain, limits } => self.set_limits(chain, limits).map(|()| None),
+            Change::SetSettings { chain, settings } => self.set_settings(chain, settings).map(|()| None),
             Change::RegisterKey { id, scheme, chain, group, sealed } => {
                 let key =
                     Key { id, scheme, chain, group, state: KeyState::Registered, sealed, registered_at: at };
@@ -163,17 +163,18 @@ impl State {
         if let Some(Chain { name, genesis, .. }) = self.registry.chains().find(same) {
             return Err(ChainError::ChainExists { name: name.clone(), genesis: *genesis }.into());
         }
-        if chain.slot_duration_ms == 0 {
-            return Err(ChainError::ZeroSlotDuration.into());
-        }
+        let judged = chain.family.settings.check(&chain.settings);
+        judged.map_err(|why| ChainError::BadSettings { name: chain.name.clone(), why: why.0 })?;
         check_room(self.registry.chains().count(), MAX_CHAINS, Counted::Chains)?;
         self.registry.put_chain(chain, &mut self.journal);
         Ok(())
     }
 
-    fn set_limits(&mut self, genesis: GenesisHash, limits: Limits) -> Result<(), ChangeError> {
+    fn set_settings(&mut self, genesis: GenesisHash, settings: Settings) -> Result<(), ChangeError> {
         let chain = self.registry.chain(&genesis).ok_or(ChainError::UnknownChain { genesis })?;
-        let chain = Chain { limits, ..chain.clone() };
+        let judged = chain.family.settings.may_become(&chain.settings, &settings);
+        judged.map_err(|why| ChainError::BadSettings { name: chain.name.clone(), why: why.0 })?;
+        let chain = Chain { settings, ..chain.clone() };
         self.registry.put_chain(chain, &mut self.journal);
         Ok(())
     }
@@ -432,8 +433,10 @@ impl State {
     /// The client with the right to all work of the key's type, in place of its rights to single keys that were
     /// removed. `None` if its rights permit all of that already.
     fn with_right_to(&self, id: ClientId, key: &Key) -> Result<Option<Client>, ChangeError> {
-        let of_type = |class: &DutyClass| class.key_types().contains(&key.id.key_type);
-        let classes: Vec<DutyClass> = DutyClass::ALL.into_iter().filter(of_type).collect();
+        // Those that the family has at this level: a member of another version makes the same of it.
+        let level = self.registry.feature_level();
+        let classes = key.id.key_type.classes().filter(|class| class.level() <= level);
+        let classes: Vec<DutyClass> = classes.collect();
         if classes.iter().all(|class| self.registry.allows(id, key, *class)) {
             return Ok(None);
         }

@@ -16,9 +16,6 @@ use crate::{
 use signonce_protocol::NodeId;
 use std::collections::BTreeSet;
 
-/// Since when a removal is also a step of raft's configuration, and is judged as one.
-const MEMBERSHIP_LEVEL: u32 = 2;
-
 /// Voters that a removal must leave.
 const FEWEST_VOTERS: usize = 3;
 
@@ -202,24 +199,21 @@ impl State {
         if self.registry.is_removed(node) {
             return Err(MemberError::MemberRemoved { node }.into());
         }
-        let follows = self.registry.feature_level() >= MEMBERSHIP_LEVEL;
         let known = self.registry.member(node).map(|(member, _)| member.clone());
-        if known.is_none() && !(follows && self.is_member(node)) {
+        if known.is_none() && !self.is_member(node) {
             return Err(MemberError::UnknownMember { node }.into());
         }
-        if follows {
-            self.check_voters_without(node)?;
-            let membership = self.registry.membership(node).cloned();
-            let membership = membership.unwrap_or_else(|| Membership {
-                node,
-                role: MemberRole::Voter,
-                standing: Standing::Removed,
-                peer_addr: known.as_ref().map(|member| member.peer_addr.clone()).unwrap_or_default(),
-                replaces: None,
-            });
-            let standing = Standing::Removed;
-            self.registry.put_membership(Membership { standing, ..membership }, &mut self.journal);
-        }
+        self.check_voters_without(node)?;
+        let membership = self.registry.membership(node).cloned();
+        let membership = membership.unwrap_or_else(|| Membership {
+            node,
+            role: MemberRole::Voter,
+            standing: Standing::Removed,
+            peer_addr: known.as_ref().map(|member| member.peer_addr.clone()).unwrap_or_default(),
+            replaces: None,
+        });
+        let standing = Standing::Removed;
+        self.registry.put_membership(Membership { standing, ..membership }, &mut self.journal);
         if let Some(member) = known {
             let record = MemberRecord { member, state: MemberState::Removed };
             self.registry.put_member(record, &mut self.journal);

@@ -23,19 +23,21 @@ pub use restore::{RestoreError, SNAPSHOT_VERSION, SnapshotWriter};
 use crate::mutation::{self, Mutation};
 use crate::{
     audit::{AuditRecord, AuditRow, Audited},
-    ledger::{Ceiling, Ledger, WatermarkView},
+    ledger::{Ledger, WatermarkView},
     log::{ChangeDone, ChangeError, ClaimRequest, Command, error::ClientError},
     model::{
-        AUDIT_LEVEL, AuditHead, Chain, Claim, Client, ClientId, ClientState, Configuration, FEATURE_LEVEL,
-        GUARDED_LEVEL, Key, KeyAllowance, KeyState, Member, MemberState, Position, Refusal, RequestId,
-        Verdict,
+        AuditHead, Chain, Claim, Client, ClientId, ClientState, Configuration, FEATURE_LEVEL, Key,
+        KeyAllowance, KeyState, Member, MemberState, Refusal, RequestId, Verdict,
     },
     records::{Journal, RecordChange, StateHash, Table, TableSize},
     registry::Registry,
 };
 use officers::Entry;
 use parity_scale_codec::{Decode, Encode};
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey};
+use signonce_protocol::{
+    DutyClass, GenesisHash, KeyId, LogIndex, NodeId, PublicKey,
+    mark::{Alone, Context, Mark, Siblings},
+};
 use std::collections::VecDeque;
 
 /// The state remembers its hash after every log entry whose index is a multiple of this.
@@ -110,6 +112,21 @@ pub struct State {
     checkpoints: VecDeque<(LogIndex, StateHash)>,
 }
 
+/// The other armed keys of a key's group on its chain.
+struct Group<'a> {
+    registry: &'a Registry,
+    ledger: &'a Ledger,
+    key: &'a Key,
+}
+
+impl Siblings for Group<'_> {
+    fn marks(&self, class: DutyClass) -> Vec<&dyn Mark> {
+        let Some((group, mark)) = self.key.group.as_deref().zip(class.mark()) else { return Vec::new() };
+        let others = self.registry.armed_keys(&self.key.chain, group).filter(|id| **id != self.key.id);
+        others.filter_map(|id| self.ledger.mark(id, mark)).collect()
+    }
+}
+
 impl State {
     /// The state before the first log entry.
     pub fn new() -> Self {
@@ -164,7 +181,7 @@ impl State {
 
     /// Puts records at the end of the audit chain.
     fn audit(&mut self, records: Vec<AuditRecord>) {
-        if records.is_empty() || self.registry.feature_level() < AUDIT_LEVEL {
+        if records.is_empty() {
             return;
         }
         let mut head = self.registry.audit_head();
@@ -183,8 +200,9 @@ impl State {
         if verdict == Verdict::Granted {
             let chain = self.registry.key(&claim.key).and_then(|key| self.registry.chain(&key.chain));
             let chain = chain.expect("a claim is granted to a key, which has a chain");
-            let guarded = self.is_guarded();
-            self.ledger.record(claim, self.registry.clock(chain), at, guarded, &mut self.journal);
+            // It was judged with its siblings; recording it looks at its own watermark alone.
+            let context = Context { chain, clock: self.registry.clock(chain), siblings: &Alone };
+            self.ledger.record(claim, at, &context, &mut self.journal);
         }
         verdict
     }
@@ -207,27 +225,12 @@ impl State {
             return Verdict::Refused(Refusal::KeyHalted { key: key.id, duty, at });
         }
         if let Some(place) = self.registry.bars(&key.id, &claim.duty) {
-            let (asked, at) = (Position::of(&claim.duty), place.at);
+            let (asked, at) = (claim.duty.position(), place.at);
             return Verdict::Refused(Refusal::Barred { key: key.id, asked, at });
         }
         let chain = self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
-        let (clock, ceiling) = (self.registry.clock(chain), self.ceiling(key, chain));
-        self.ledger.judge(claim, chain, clock, ceiling, self.is_guarded())
-    }
-
-    fn is_guarded(&self) -> bool {
-        self.registry.feature_level() >= GUARDED_LEVEL
-    }
-
-    /// The BEEFY shield for a key: what the armed GRANDPA keys of its group have precommitted.
-    fn ceiling(&self, key: &Key, chain: &Chain) -> Option<Ceiling> {
-        if key.id.key_type != KeyType::Beefy {
-            return None;
-        }
-        let slack = chain.limits.beefy_shield?;
-        let grandpa = self.registry.armed_grandpa_keys(&key.chain, key.group.as_deref()?);
-        let precommitted = grandpa.filter_map(|id| self.ledger.highest_precommit(id)).max()?;
-        Some(Ceiling { precommitted, slack })
+        let siblings = &Group { registry: &self.registry, ledger: &self.ledger, key };
+        self.ledger.judge(claim, &Context { chain, clock: self.registry.clock(chain), siblings })
     }
 
     /// The records changed since the last call, for the node's write batch.

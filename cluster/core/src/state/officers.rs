@@ -6,7 +6,7 @@ use crate::{
         Change, ChangeError,
         error::{Counted, OfficerError},
     },
-    model::{Actor, GUARDED_LEVEL, PlacementChange, Role, client_actor, node_actor},
+    model::{Actor, PlacementChange, Role, client_actor, node_actor},
     registry::{OfficerPin, Officers},
 };
 use signonce_protocol::{HexArray, LogIndex, NodeId};
@@ -32,15 +32,9 @@ impl State {
         if !self.is_operator(actor) {
             return Ok(());
         }
-        let guarded = self.registry.feature_level() >= GUARDED_LEVEL;
-        let needed = if guarded { change.least_role() } else { change.kind().least_role() };
-        let Some(needed) = needed else {
+        let Some(needed) = change.least_role() else {
             let (actor, change) = (actor.to_owned(), change.kind().name().to_owned());
-            return if guarded {
-                Err(ChangeError::Officer(OfficerError::NotForOfficers { actor, change }))
-            } else {
-                Ok(())
-            };
+            return Err(ChangeError::Officer(OfficerError::NotForOfficers { actor, change }));
         };
         let role = self.registry.role_of(actor)?;
         if role >= Some(needed) {
@@ -49,12 +43,9 @@ impl State {
         Err(ChangeError::Officer(OfficerError::RoleTooLow { actor: actor.to_owned(), role, needed }))
     }
 
-    /// Whether a signer speaks of itself, or for the client that it says it does. Judged from [`GUARDED_LEVEL`] on.
+    /// Whether a signer speaks of itself, or for the client that it says it does.
     pub(super) fn check_speaker(&self, entry: Entry<'_>, change: &Change) -> Result<(), ChangeError> {
-        if self.registry.feature_level() < GUARDED_LEVEL
-            || self.is_operator(entry.actor)
-            || self.is_own_word(entry, change)
-        {
+        if self.is_operator(entry.actor) || self.is_own_word(entry, change) {
             return Ok(());
         }
         let change = change.kind().name().to_owned();
@@ -85,7 +76,7 @@ impl State {
             | Change::RaiseFeatureLevel { .. }
             | Change::Place(PlacementChange::Pin(_))
             | Change::AddChain(_)
-            | Change::SetLimits { .. }
+            | Change::SetSettings { .. }
             | Change::RetimeChain { .. }
             | Change::TakeBackTiming { .. }
             | Change::RegisterKey { .. }
@@ -116,13 +107,8 @@ impl State {
         }
     }
 
-    /// Who the log means by `actor`.
-    pub(super) fn who<'a>(&self, actor: &'a str) -> Actor<'a> {
-        Actor::of(actor, self.registry.feature_level())
-    }
-
     pub(super) fn is_operator(&self, actor: &str) -> bool {
-        self.who(actor) != Actor::Signer
+        Actor::of(actor) != Actor::Signer
     }
 
     /// Gives an officer a role, or takes it away, with its certificate key.

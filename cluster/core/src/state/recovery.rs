@@ -10,11 +10,14 @@ use crate::{
     },
     model::{
         BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope,
-        Floors, Key, KeyState, LeftKey, Position, RestoreStep,
+        Floors, Key, KeyState, LeftKey, RestoreStep,
     },
     registry::{Drill, Halt, KnownByBackup, Origin},
 };
-use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex};
+use signonce_protocol::{
+    Carry, Claim, Digest, Duty, DutyClass, GenesisHash, HexArray, KeyId, LogIndex,
+    mark::{Alone, Context},
+};
 use std::collections::BTreeSet;
 
 /// Places of one key that may be barred: each took a halt, and two officers.
@@ -22,14 +25,14 @@ const MAX_BARRED: usize = 64;
 
 // What is read.
 impl State {
-    /// Every duty above the key's floor that was signed, in rising order. `None` for a para key whose sides are kept
-    /// without the candidates' hashes; nothing was signed above [`WatermarkView::highest`](crate::WatermarkView).
-    pub fn signed_duties(&self, key: &KeyId) -> Option<Vec<SignedDuty>> {
-        self.ledger.signed(key)
+    /// Every duty above the floor of one of the key's watermarks that was signed, in rising order. `None` for one whose
+    /// duties are kept in a form that does not tell them; nothing was signed above [`WatermarkView::highest`](crate::WatermarkView).
+    pub fn signed_duties(&self, key: &KeyId, class: DutyClass) -> Option<Vec<SignedDuty>> {
+        self.ledger.signed(key, class)
     }
 
     /// What the backup that a key came with knew of it: see [`crate::Registry::known_by_backup`].
-    pub fn known_by_backup(&self, key: &KeyId) -> Option<Position> {
+    pub fn known_by_backup(&self, key: &KeyId) -> Option<&Floors> {
         self.registry.known_by_backup(key)
     }
 
@@ -40,7 +43,12 @@ impl State {
         }
         let known = self.registry.key(key).zip(Some(()).filter(|()| self.ledger.has_mark(key)));
         match known.and_then(|(key, ())| self.registry.chain(&key.chain)) {
-            Some(chain) => self.ledger.covers(*key, duty, digest, chain, self.registry.clock(chain)),
+            Some(chain) => {
+                let (client, carry, time_ms) = (ClientId::default(), Carry::default(), 0);
+                let claim = Claim { key: *key, client, duty: duty.clone(), digest, carry, time_ms };
+                let clock = self.registry.clock(chain);
+                self.ledger.covers(&claim, &Context { chain, clock, siblings: &Alone })
+            }
             None => Coverage::Foreign,
         }
     }
@@ -197,16 +205,16 @@ impl State {
     /// What a backup knows of votes is stale: the cluster that it was made of went on. Of slots the floor that it left
     /// is not stale: whoever restored has put it past everything that the clock allowed.
     pub(super) fn check_above_backup(&self, key: KeyId, floors: &Floors) -> Result<(), ChangeError> {
-        let known = match self.registry.known_by_backup(&key) {
-            None | Some(Position::Slot { .. }) => return Ok(()),
-            Some(known) => known,
-        };
-        match floors.of_key(key)? {
-            Some(asked) if known.is_below(asked) != Some(true) => {
-                Err(ChangeError::Backup(BackupError::NotAboveBackup { key, known, asked }))
+        let Some(known) = self.registry.known_by_backup(&key) else { return Ok(()) };
+        for asked in floors.of_key(key)? {
+            match known.of(asked.class()).filter(|known| known.slot().is_none()) {
+                Some(known) if known.is_below(asked) != Some(true) => {
+                    return Err(ChangeError::Backup(BackupError::NotAboveBackup { key, known, asked }));
+                }
+                Some(_) | None => {}
             }
-            Some(_) | None => Ok(()),
         }
+        Ok(())
     }
 
     /// Keys that the restore does not arm keep what the backup knows. All of them or none.
@@ -226,8 +234,9 @@ impl State {
         }
         for LeftKey { id, floors, disabled } in keys {
             self.raise(*id, floors, given_ms).expect("it was judged before the first was raised");
-            if let Some(floor) = floors.of_key(*id)? {
-                self.registry.put_known_by_backup(KnownByBackup { key: *id, floor }, &mut self.journal);
+            if !floors.is_empty() {
+                let known = KnownByBackup { key: *id, floors: floors.clone() };
+                self.registry.put_known_by_backup(known, &mut self.journal);
             }
             if *disabled {
                 let key = self.living_key(*id)?.clone();

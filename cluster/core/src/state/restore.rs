@@ -7,7 +7,7 @@ use super::State;
 use crate::{
     codec::{CodecError, decode_record, encode_record},
     ledger::Ledger,
-    model::{ClientId, FEATURE_LEVEL, KeyState, claimed_class},
+    model::{ClientId, FEATURE_LEVEL, KeyState},
     records::{Journal, Sizes, StateHash, Table},
     registry::{EVERYBODY, Registry},
 };
@@ -242,9 +242,7 @@ fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
         let agrees = match key.state {
             // Or it has the one that its backup knew.
             KeyState::Registered => !ledger.has_mark(&key.id) || registry.known_by_backup(&key.id).is_some(),
-            KeyState::Armed | KeyState::Disabled => {
-                ledger.has_mark(&key.id) == claimed_class(key.id.key_type).is_some()
-            }
+            KeyState::Armed | KeyState::Disabled => ledger.has_all_marks(&key.id),
             KeyState::Removed => true,
         };
         if !agrees {

@@ -9,9 +9,6 @@ use crate::{
 };
 use signonce_protocol::{KeyId, NodeId};
 
-/// Since when it is kept.
-const SEALING_LEVEL: u32 = 2;
-
 impl State {
     /// A key that has just come in is sealed for those who are members now: whoever sealed it has asked for them.
     pub(super) fn sealed_now(&mut self, key: KeyId) {
@@ -25,9 +22,7 @@ impl State {
     }
 
     fn put_sealing(&mut self, sealing: Sealing) {
-        if self.registry.feature_level() >= SEALING_LEVEL {
-            self.registry.put_sealing(sealing, &mut self.journal);
-        }
+        self.registry.put_sealing(sealing, &mut self.journal);
     }
 
     /// New envelopes of some keys, all of them or none: a member that came or went in between makes them stale.

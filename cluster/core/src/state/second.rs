@@ -6,7 +6,7 @@ use crate::{
         Change, ChangeDone, ChangeError, Second,
         error::{Counted, InputError, MemberError, ProposalError},
     },
-    model::{Floors, GUARDED_LEVEL, KeyAllowance, KeySelector, Limits, PINNED_LEVEL, Retiming, Right},
+    model::{Actor, KeyAllowance, KeySelector, Retiming, Right},
     registry::{Proposal, ProposalDecision, Standing},
 };
 use signonce_protocol::{LogIndex, NodeId};
@@ -20,20 +20,20 @@ impl State {
         if !self.registry.officers().require_approval || !self.is_operator(actor) {
             return false;
         }
-        let level = self.registry.feature_level();
         match change.kind().second() {
             Second::Never => false,
-            Second::Always(since) => level >= since && !self.took_one_before(change),
-            Second::Depends(since) => level >= since && self.gives_more(change),
+            Second::Always => true,
+            Second::Depends => self.gives_more(change),
         }
     }
 
     /// Whether a change of a kind that may be harmless is not. What cannot be made at all waits for nobody either.
     fn gives_more(&self, change: &Change) -> bool {
         match change {
-            Change::SetLimits { chain, limits } => {
-                self.registry.chain(chain).is_some_and(|chain| are_wider(limits, &chain.limits))
-            }
+            Change::SetSettings { chain, settings } => self.registry.chain(chain).is_some_and(|chain| {
+                // What the family does not take waits for nobody.
+                chain.family.settings.lets_more_through(&chain.settings, settings)
+            }),
             Change::AddClient { rights, .. } => !rights.is_empty(),
             Change::UpdateClient { name, spki, rights } => {
                 self.registry.client_by_name(name).is_some_and(|client| {
@@ -103,25 +103,10 @@ impl State {
         keys && chain && new.classes.iter().all(|class| old.classes.contains(class))
     }
 
-    /// An invitation can be taken back by one, as it could not below the level that takes two for inviting.
+    /// An invitation that nobody has used can be taken back by one.
     fn is_unused_invitation(&self, node: NodeId) -> bool {
         let standing = self.registry.membership(node).map(|membership| membership.standing);
-        self.registry.feature_level() >= PINNED_LEVEL && matches!(standing, Some(Standing::Invited { .. }))
-    }
-
-    /// Below [`GUARDED_LEVEL`] one officer arms a key that continues from its own floor, and one whose work is not
-    /// claimed. That the key stood still since is his word too: a key that was disabled here may have signed elsewhere,
-    /// and the floor of one that was restored is its backup's.
-    fn took_one_before(&self, change: &Change) -> bool {
-        let Change::ArmKey { id, floors } = change else { return false };
-        if self.registry.feature_level() >= GUARDED_LEVEL {
-            return false;
-        }
-        if *floors == Floors::default() {
-            return true;
-        }
-        let stood = self.ledger.watermarks(id).first().map(|watermark| Floors::from(watermark.floor));
-        stood == Some(*floors)
+        matches!(standing, Some(Standing::Invited { .. }))
     }
 
     /// Keeps the change until another officer decides. Proposing the same again finds the first proposal.
@@ -187,7 +172,7 @@ impl State {
             | Change::Place(_)
             | Change::RaiseFeatureLevel { .. }
             | Change::AddChain(_)
-            | Change::SetLimits { .. }
+            | Change::SetSettings { .. }
             | Change::RegisterKey { .. }
             | Change::ResealKey { .. }
             | Change::ImportWatermarks { .. }
@@ -217,7 +202,7 @@ impl State {
             if proposal.has_expired(time_ms) {
                 return Err(ProposalError::ProposalExpired { id }.into());
             }
-            if self.are_one(&proposal.by, actor) {
+            if Self::are_one(&proposal.by, actor) {
                 return Err(ProposalError::OwnProposal { id, by: proposal.by }.into());
             }
             // Who proposed it may have lost the right since; what it is about may have changed.
@@ -229,12 +214,9 @@ impl State {
         Ok(made)
     }
 
-    /// Whether both are one person. Below the level at which certificates are known it goes by the whole text.
-    fn are_one(&self, one: &str, other: &str) -> bool {
-        if self.registry.feature_level() < PINNED_LEVEL {
-            return one == other;
-        }
-        self.who(one).is_same(&self.who(other))
+    /// Whether both are one person.
+    fn are_one(one: &str, other: &str) -> bool {
+        Actor::of(one).is_same(&Actor::of(other))
     }
 
     /// What a change that only waits answers.
@@ -242,15 +224,4 @@ impl State {
         let id = self.propose(entry, change)?;
         Ok(ChangeDone { proposed: Some(id), ..self.count_change(entry.at, Made::default()) })
     }
-}
-
-/// Whether any limit lets more through than it did.
-fn are_wider(new: &Limits, old: &Limits) -> bool {
-    let shield = |limits: &Limits| limits.beefy_shield.unwrap_or(u64::MAX);
-    new.grandpa_rounds > old.grandpa_rounds
-        || new.grandpa_sets > old.grandpa_sets
-        || new.beefy_blocks > old.beefy_blocks
-        || new.beefy_sets > old.beefy_sets
-        || new.para_sessions > old.para_sessions
-        || shield(new) > shield(old)
 }

@@ -10,9 +10,6 @@ use crate::{
 /// Certificates remembered as revoked, of one client. Whoever changes them more often forgets the oldest.
 const MAX_REVOKED: usize = 256;
 
-/// The feature level from which on a certificate that is taken from a client is never accepted again.
-const REVOKES: u32 = 2;
-
 impl State {
     /// `name` is a client, or nobody for everybody's default.
     pub(super) fn set_client_limits(
@@ -64,12 +61,9 @@ impl State {
 
     /// Notes that `old` was taken from the client at once, for another certificate.
     pub(super) fn revoke_certificate(&mut self, client: ClientId, old: [u8; 32]) {
-        // What older programs did with the same entry must stay what it was.
-        if self.registry.feature_level() >= REVOKES {
-            let mut terms = self.registry.terms_of(client);
-            revoke(&mut terms, old);
-            self.registry.put_terms(terms, &mut self.journal);
-        }
+        let mut terms = self.registry.terms_of(client);
+        revoke(&mut terms, old);
+        self.registry.put_terms(terms, &mut self.journal);
     }
 }
 

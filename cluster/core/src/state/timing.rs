@@ -6,7 +6,10 @@ use crate::{
     model::{Floors, Key, KeyState, MAX_SLOT_TOLERANCE, Retiming},
     registry::{LEAST_CHANGE, MAX_COUNTINGS, Timing, Tolerance},
 };
-use signonce_protocol::{GenesisHash, KeyId, KeyType, LogIndex};
+use signonce_protocol::{
+    GenesisHash, KeyId, KeyType, LogIndex,
+    mark::{Alone, Context},
+};
 
 impl State {
     /// From a moment on the slots of a chain have another length.
@@ -31,8 +34,15 @@ impl State {
     ) -> Result<Vec<Retiming>, ChangeError> {
         let Retiming { from_ms, slot_duration_ms, .. } = retiming;
         let known = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
+        let wrong = |why: String| Err(ChangeError::Chain(ChainError::BadTiming { chain, why }));
+        if known.slot_duration_ms().is_none() {
+            return wrong(
+                "it has none: only chains whose duties go by wall-clock slots have their length changed"
+                    .into(),
+            );
+        }
         if slot_duration_ms == 0 {
-            return Err(ChainError::ZeroSlotDuration.into());
+            return wrong("a slot of 0 ms is none: give the length of the chain's slots".into());
         }
         let clock = self.registry.clock(known);
         let (since, length) = (clock.since_ms(clock.newest()), clock.duration_ms(clock.newest()));
@@ -40,7 +50,6 @@ impl State {
         if clock.is_retimed() && (since, length) == (from_ms, slot_duration_ms) {
             return Ok(later);
         }
-        let wrong = |why: String| Err(ChangeError::Chain(ChainError::BadTiming { chain, why }));
         if from_ms <= since {
             return wrong(format!(
                 "they have lasted {length} ms since {since} (Unix milliseconds), which is not before {from_ms}: take that \
@@ -57,11 +66,14 @@ impl State {
         if later.len() >= MAX_COUNTINGS {
             return wrong(format!("they have changed {MAX_COUNTINGS} times, which is the most that is kept"));
         }
-        let babe = |key: &&Key| {
-            key.chain == chain && key.id.key_type == KeyType::Babe && key.state != KeyState::Removed
+        let fixed = |key: &&Key| {
+            key.chain == chain && key.state != KeyState::Removed && has_fixed_slots(key.id.key_type)
         };
-        if let Some(key) = self.registry.keys().find(babe) {
-            return wrong(format!("it has the BABE key {}, and the slots of BABE never change", key.id));
+        if let Some(key) = self.registry.keys().find(fixed) {
+            return wrong(format!(
+                "it has {}, and the slots of {} keys never change",
+                key.id, key.id.key_type
+            ));
         }
         later.push(retiming);
         Ok(later)
@@ -103,13 +115,12 @@ impl State {
         self.registry.put_tolerance(Tolerance { widest }, &mut self.journal);
     }
 
-    /// A chain whose slots have changed takes no BABE keys.
+    /// A chain whose slots have changed takes no keys whose slots never change.
     pub(super) fn check_slots_may_change(&self, key: &Key) -> Result<(), ChangeError> {
-        if key.id.key_type != KeyType::Babe || self.registry.retimings(&key.chain).is_empty() {
+        if !has_fixed_slots(key.id.key_type) || self.registry.retimings(&key.chain).is_empty() {
             return Ok(());
         }
-        let why =
-            format!("their length has changed, and the slots of BABE, which {} is for, never change", key.id);
+        let why = format!("their length has changed, and the slots of {} never do", key.id);
         Err(ChangeError::Chain(ChainError::BadTiming { chain: key.chain, why }))
     }
 
@@ -128,19 +139,26 @@ impl State {
         given_ms: u64,
     ) -> Result<(), ChangeError> {
         let chain = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
-        let clock = (self.registry.clock(chain), given_ms);
-        Ok(self.ledger.arm(id, floors, clock, &mut self.journal)?)
+        let clock = self.registry.clock(chain);
+        let context = Context { chain, clock, siblings: &Alone };
+        Ok(self.ledger.arm(id, floors, &context, given_ms, &mut self.journal)?)
     }
 
     /// Whether [`Self::raise`] would, and there is something to raise.
     pub(super) fn may_raise(&self, id: KeyId, floors: &Floors, given_ms: u64) -> Result<(), ChangeError> {
         let genesis = self.living_key(id)?.chain;
         let chain = self.registry.chain(&genesis).ok_or(ChainError::UnknownChain { genesis })?;
-        Ok(self.ledger.may_arm(id, floors, (self.registry.clock(chain), given_ms))?)
+        let context = Context { chain, clock: self.registry.clock(chain), siblings: &Alone };
+        Ok(self.ledger.may_arm(id, floors, &context, given_ms)?)
     }
 
     /// The counting that the slots of a key's watermark are of: see [`SlotClock`](crate::SlotClock).
     pub fn counting(&self, key: &KeyId) -> u32 {
         self.ledger.counting(key)
     }
+}
+
+/// Whether keys of this type do work that is bound to slots whose length no runtime upgrade changes.
+fn has_fixed_slots(key_type: KeyType) -> bool {
+    key_type.classes().filter_map(|class| class.claim()?.slots).any(|slots| !slots.may_be_retimed)
 }

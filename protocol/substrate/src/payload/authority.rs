@@ -3,7 +3,7 @@
 //! strictly: known fields only, in order, shortest varints, addresses that parse. Protobuf is loose enough that
 //! anything less would let other payloads pass as records.
 
-use super::{PayloadError, Kind, multiaddr, reader::Reader};
+use super::{Kind, PayloadError, multiaddr, reader::Reader};
 
 /// Field 1, length-delimited.
 const TAG_ADDRESS: u8 = 1 << 3 | 2;

@@ -1,7 +1,7 @@
 //! BEEFY commitments: SCALE `Commitment { payload: Vec<([u8; 2], Vec<u8>)>, block number LE, set id LE8 }`
 //! (`sp_consensus_beefy::Commitment`). The keccak-256 of the bytes is what ECDSA signs.
 
-use super::{PayloadError, Kind, grandpa::push_number, reader::Reader};
+use super::{Kind, PayloadError, grandpa::push_number, reader::Reader};
 use crate::{BlockNumber, ChainFormat, SetId};
 use parity_scale_codec::{Compact, Encode};
 

@@ -2,9 +2,9 @@
 //! numbers have 64 bits), as `sp_consensus_grandpa::localized_payload` makes them. No genesis hash: a vote is not
 //! bound to its chain, which is why a key is.
 
-use super::{PayloadError, Kind, reader::Reader};
+use super::{Kind, PayloadError, reader::Reader};
 use crate::{BlockNumber, ChainFormat, GrandpaStage, NumberWidth, Round, SetId};
-use signonce_protocol::{Hash};
+use signonce_protocol::Hash;
 
 /// A vote of a GRANDPA round.
 #[derive(Clone, Debug, PartialEq, Eq)]

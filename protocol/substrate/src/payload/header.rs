@@ -3,10 +3,10 @@
 //! Layout (`sp_runtime::generic::Header`): `parent 32 ‖ compact number ‖ state root 32 ‖ extrinsics root 32 ‖ digest`,
 //! the digest a SCALE vector of items. The author signs the blake2b-256 of all that, *before* the seal is appended.
 
-use super::{PayloadError, Kind, reader::Reader};
+use super::{Kind, PayloadError, reader::Reader};
 use crate::{BlockNumber, ChainFormat, NumberWidth};
-use signonce_protocol::{Hash, Slot, blake2_256};
 use parity_scale_codec::{Compact, Encode};
+use signonce_protocol::{Hash, Slot, blake2_256};
 
 /// The engine id of BABE in digests.
 pub const BABE_ENGINE: [u8; 4] = *b"BABE";

@@ -1,7 +1,7 @@
 //! Heartbeats of `pallet-im-online`: `block number LE ‖ session ‖ authority index ‖ validator count`, 16 bytes
 //! (20 where block numbers have 64 bits).
 
-use super::{PayloadError, Kind, grandpa::push_number, reader::Reader};
+use super::{Kind, PayloadError, grandpa::push_number, reader::Reader};
 use crate::{BlockNumber, ChainFormat, SessionIndex};
 
 /// A sign of life.

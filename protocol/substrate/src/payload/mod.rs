@@ -32,11 +32,11 @@ pub use ownership::OwnershipProof;
 pub use para::{Approval, Bitfield, Dispute, PvfCheck, Statement};
 
 use crate::{AuraMode, ChainFormat, ChainSettings, Duty, Side, keccak_256};
-use signonce_protocol::{
-    Chain, Digest, DutyClass, KeyType, Message, Payload as AnyPayload, PayloadError as AnyError, RawPayload, ToSign,
-    blake2_256,
-};
 use kind::SigningForm;
+use signonce_protocol::{
+    Chain, Digest, DutyClass, KeyType, Message, Payload as AnyPayload, PayloadError as AnyError, RawPayload,
+    ToSign, blake2_256,
+};
 
 /// What a payload says, field by field. Anyone can make one and [`Content::encode`] it; only [`Payload::decode`]
 /// makes something that is signed.
@@ -289,20 +289,24 @@ fn duty_of(content: &Content, format: &ChainFormat) -> Option<Duty> {
             Some(Duty::GrandpaVote { set_id: it.set_id, round: it.round, stage: it.stage, target: it.target })
         }
         Content::BeefyCommitment(it) => Some(Duty::BeefyVote { set_id: it.set_id, block: it.block }),
-        Content::Statement(it) => {
-            Some(Duty::ParaSide {
-                session: it.session,
-                candidates: vec![it.candidate],
-                side: Side::Valid,
-                statement: Some(it.statement),
-            })
-        }
-        Content::Approval(it) => {
-            Some(Duty::ParaSide { session: it.session, candidates: it.candidates.clone(), side: Side::Valid, statement: None })
-        }
-        Content::Dispute(it) => {
-            Some(Duty::ParaSide { session: it.session, candidates: vec![it.candidate], side: it.side, statement: None })
-        }
+        Content::Statement(it) => Some(Duty::ParaSide {
+            session: it.session,
+            candidates: vec![it.candidate],
+            side: Side::Valid,
+            statement: Some(it.statement),
+        }),
+        Content::Approval(it) => Some(Duty::ParaSide {
+            session: it.session,
+            candidates: it.candidates.clone(),
+            side: Side::Valid,
+            statement: None,
+        }),
+        Content::Dispute(it) => Some(Duty::ParaSide {
+            session: it.session,
+            candidates: vec![it.candidate],
+            side: it.side,
+            statement: None,
+        }),
         Content::Bitfield(_)
         | Content::PvfCheck(_)
         | Content::AuthorityRecord(_)

@@ -1,7 +1,7 @@
 //! Proofs of possession: `POP_ ‖ owner` (`sp_core::proof_of_possession`), made when session keys are registered.
 //! `author_rotateKeys` leaves the owner empty; `author_rotateKeysWithOwner` puts the stash account there.
 
-use super::{PayloadError, Kind, reader::Reader};
+use super::{Kind, PayloadError, reader::Reader};
 
 /// Agreement of a key's holder to be registered by an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 //! All but bitfields start with four magic bytes (`polkadot_primitives::v9`, `polkadot_node_primitives::disputes`).
 //! Sessions and validator indexes are 32 bits little-endian.
 
-use super::{PayloadError, Kind, reader::Reader};
+use super::{Kind, PayloadError, reader::Reader};
 use crate::{CandidateHash, SessionIndex, Side, StatementKind};
-use signonce_protocol::{Hash};
 use parity_scale_codec::{Compact, Encode};
+use signonce_protocol::Hash;
 
 /// Candidates of one approval at most (`MAX_COALESCE_APPROVALS` of the approval-voting subsystem).
 const MAX_APPROVED: u64 = 16;

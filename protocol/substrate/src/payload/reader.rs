@@ -1,9 +1,9 @@
 //! A cursor over untrusted bytes. Each step names the field it reads, so that errors do too; nothing is copied or
 //! allocated on the word of a length field.
 
-use super::{PayloadError, Kind};
+use super::{Kind, PayloadError};
 use crate::{BlockNumber, NumberWidth};
-use signonce_protocol::{Hash};
+use signonce_protocol::Hash;
 
 /// Reads one payload from front to back. Call [`Reader::end`] last.
 pub(super) struct Reader<'a> {

@@ -145,12 +145,7 @@ fn a_length_field_larger_than_the_payload_is_refused_without_reading_on() {
     let digest = cat(&[&[6], b"BABE", &[0x03, 0xff, 0xff, 0xff, 0xff]]);
     assert_eq!(
         refusal(Kind::BabeHeader, &header(&[&digest])),
-        PayloadError::Truncated {
-            kind: Kind::BabeHeader,
-            field: "digest data",
-            need: 0xffff_ffff,
-            left: 0
-        }
+        PayloadError::Truncated { kind: Kind::BabeHeader, field: "digest data", need: 0xffff_ffff, left: 0 }
     );
 }
 
@@ -361,11 +356,7 @@ fn bytes_with_a_magic_are_that_kind_or_none() {
     assert_eq!(refusal(Kind::Approval, &dispute), other(Kind::Approval, Kind::Dispute));
     assert_eq!(
         refusal(Kind::Dispute, &[0xff, 1, 2]),
-        PayloadError::WrongMagic {
-            kind: Kind::Dispute,
-            got: "\\xff\\x01\\x02".into(),
-            expected: "DISP"
-        }
+        PayloadError::WrongMagic { kind: Kind::Dispute, got: "\\xff\\x01\\x02".into(), expected: "DISP" }
     );
 }
 

@@ -9,7 +9,7 @@ use signonce_protocol::GenesisHash;
 #[serde(tag = "error", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ChainError {
     /// A chain with this name or genesis exists.
-    #[error("chain {name} with genesis {genesis} exists; only its limits can be changed")]
+    #[error("chain {name} with genesis {genesis} exists; only its settings can be changed")]
     #[codec(index = 3)]
     ChainExists {
         /// The name of the existing chain.
@@ -17,10 +17,15 @@ pub enum ChainError {
         /// The genesis hash of the existing chain.
         genesis: GenesisHash,
     },
-    /// Slots must last.
-    #[error("a slot of 0 ms is none: give the chain's slot duration (6000 on Polkadot)")]
+    /// The family does not take the settings.
+    #[error("the settings of chain {name} are refused: {why}")]
     #[codec(index = 4)]
-    ZeroSlotDuration,
+    BadSettings {
+        /// The chain.
+        name: String,
+        /// What is wrong, in the family's words.
+        why: String,
+    },
     /// No such chain.
     #[error("no chain has genesis {genesis}: add the chain first")]
     #[codec(index = 5)]
@@ -28,7 +33,7 @@ pub enum ChainError {
         /// The genesis hash asked for.
         genesis: GenesisHash,
     },
-    /// Slots cannot change like that. Feature level 4.
+    /// Slots cannot change like that.
     #[error("the slots of chain {chain} are left as they are: {why}")]
     #[codec(index = 79)]
     BadTiming {
