@@ -6,10 +6,8 @@ use jsonrpsee::{
     core::{SubscriptionResult, async_trait},
 };
 use signonce_core::{Change, Command};
-use signonce_protocol::{
-    AuraMode, ChainFormat, EpochIndex, GenesisHash, Hash, HexArray, KeyType, NodeId, NumberWidth, Payload,
-    PayloadKind, PublicKey, Slot, possible_kinds, rpc::*,
-};
+use signonce_protocol::{EpochIndex, GenesisHash, Hash, HexArray, KeyType, NodeId, PublicKey, Slot, rpc::*};
+use signonce_substrate::{AuraMode, ChainFormat, NumberWidth, Payload, Kind, possible_kinds};
 use std::cell::RefCell;
 
 /// A payload: the first byte is its kind, the second the chain's format, the rest the bytes to sign.
@@ -17,12 +15,12 @@ use std::cell::RefCell;
 /// What is accepted is the one encoding of what it says, and no other kind's signature covers the same bytes.
 pub fn payload(data: &[u8]) -> bool {
     let Some((&[kind, format], bytes)) = data.split_first_chunk() else { return false };
-    let kind = PayloadKind::ALL[usize::from(kind) % PayloadKind::ALL.len()];
+    let kind = Kind::ALL[usize::from(kind) % Kind::ALL.len()];
     let format = format_of(format);
     let Ok(payload) = Payload::decode(kind, bytes, &format) else { return false };
     assert_eq!(payload.content().encode(&format), bytes, "one payload, one encoding");
     assert!(possible_kinds(bytes, &format).contains(&kind));
-    for other in PayloadKind::ALL.into_iter().filter(|other| *other != kind) {
+    for other in Kind::ALL.into_iter().filter(|other| *other != kind) {
         if let Ok(also) = Payload::decode(other, bytes, &format) {
             assert_ne!(also.to_sign(), payload.to_sign(), "{kind:?} and {other:?} sign the same");
         }

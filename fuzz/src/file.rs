@@ -1,5 +1,6 @@
 //! What lies on disks and in operators' hands: the store's rows, keystores, sealed keys, the configuration.
 
+use signonce_substrate::{BABE};
 use crate::backup::manifest::Manifest;
 use crate::sealed;
 use crate::signer::{config::Config, interchange::Interchange};
@@ -8,7 +9,7 @@ use signonce_core::replica::disk::{DiskImage, DiskTable, HighWater};
 use signonce_core::replica::fence::{ClusterId, Life};
 use signonce_core::replica::{Replica, ReplicaConfig};
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey};
-use signonce_protocol::{GenesisHash, KeyId, KeyType, NodeId};
+use signonce_protocol::{GenesisHash, KeyId, NodeId};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -117,7 +118,7 @@ pub fn envelope(data: &[u8]) -> bool {
     }
     let Ok(sealed) = SealedKey::from_bytes(data.to_vec()) else { return false };
     let public = [1; 32][..].try_into().expect("32 bytes are a public key");
-    let id = KeyId { key_type: KeyType::Babe, public };
+    let id = KeyId { key_type: BABE, public };
     let opened = IDENTITY.with(|identity| signonce_keys::open(&sealed, identity, &id, &GenesisHash([1; 32])));
     match opened {
         Ok(_) => panic!("nobody sealed anything for this node"),

@@ -1,11 +1,13 @@
 //! The ledger against a map that remembers everything: the bytes say what is asked, in what order.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use crate::world::{BEGIN, CHAINS, KEYS, World, claim, duty, floors, key};
 use arbitrary::{Arbitrary, Unstructured};
 use signonce_core::{
     Change, Claim, ClaimRequest, Command, Outcome, Position, Refusal, RequestId, State, Verdict,
 };
-use signonce_protocol::{Digest, Duty, KeyType, NodeId, Side, StatementKind};
+use signonce_protocol::{Digest, KeyType, NodeId};
+use signonce_substrate::{Duty, Side, StatementKind};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What floors count in: slot, (set, round), (set, block), session.
@@ -110,15 +112,15 @@ impl Test {
         let back = u64::from(back) / if back > 200 { 1 } else { 50 };
         let (key_type, chain) = KEYS[n];
         let step = match key_type {
-            KeyType::Grandpa | KeyType::Beefy => (major, (minor + ahead).saturating_sub(back)),
+            GRANDPA | BEEFY => (major, (minor + ahead).saturating_sub(back)),
             // What is said goes by the digest, so that equal bytes say the same.
-            KeyType::Para => ((major + ahead).saturating_sub(back), u64::from(digest % 4)),
-            KeyType::Babe | KeyType::Aura | KeyType::AuthorityDiscovery | KeyType::ImOnline => {
+            PARA => ((major + ahead).saturating_sub(back), u64::from(digest % 4)),
+            BABE | AURA | AUTHORITY_DISCOVERY | IM_ONLINE => {
                 ((major + ahead).saturating_sub(back), 0)
             }
         };
         let duty = duty(key_type, step, within, CHAINS[chain].1).expect("a claimed class");
-        claim(key(n), duty, digest % if key_type == KeyType::Para { 8 } else { 4 })
+        claim(key(n), duty, digest % if key_type == PARA { 8 } else { 4 })
     }
 
     fn ask(&mut self, n: usize, claims: Vec<Claim>) {
@@ -139,7 +141,7 @@ impl Test {
         let (major, minor) = self.keys[n].now;
         let by = i64::from(by);
         let to = match key_type {
-            KeyType::Grandpa | KeyType::Beefy => (major, minor.saturating_add_signed(by)),
+            GRANDPA | BEEFY => (major, minor.saturating_add_signed(by)),
             _ => (major.saturating_add_signed(by), 0),
         };
         let floors = floors(key_type, to);
@@ -224,7 +226,7 @@ fn contrary(claim: &Claim) -> Claim {
 impl Known {
     fn new(key_type: KeyType) -> Self {
         let floor = match key_type {
-            KeyType::Grandpa | KeyType::Beefy => BEGIN,
+            GRANDPA | BEEFY => BEGIN,
             _ => (BEGIN.0, 0),
         };
         Self { now: BEGIN, floor, granted: BTreeMap::new(), claims: Vec::new(), latest: VecDeque::new() }
@@ -232,8 +234,8 @@ impl Known {
 
     fn advance(&mut self, n: usize, steps: u64) {
         match KEYS[n].0 {
-            KeyType::Grandpa | KeyType::Beefy => self.now.1 += steps,
-            KeyType::Para => self.now.0 += steps % 3,
+            GRANDPA | BEEFY => self.now.1 += steps,
+            PARA => self.now.0 += steps % 3,
             _ => self.now.0 += steps,
         }
     }
@@ -269,7 +271,7 @@ impl Known {
     /// Whether these bytes are none that the ledger remembers. Only a para key forgets: the others hold one payload
     /// at each place.
     fn forgot(&self, claim: &Claim) -> bool {
-        claim.key.key_type == KeyType::Para && !self.latest.contains(&claim.digest)
+        claim.key.key_type == PARA && !self.latest.contains(&claim.digest)
     }
 
     fn remember(&mut self, digest: Digest) {
@@ -284,12 +286,12 @@ impl Known {
         let steps = || self.granted.keys().map(|(step, _)| *step).chain([self.floor]);
         let highest = steps().max().unwrap_or_default();
         places.iter().any(|((step, _), _)| match key_type {
-            KeyType::Grandpa => {
+            GRANDPA => {
                 let in_set = steps().filter(|at| at.0 == step.0).map(|at| at.1).max().unwrap_or_default();
                 step.0 > highest.0 + 1_000 || step.1 > in_set + 100_000
             }
-            KeyType::Beefy => step.0 > highest.0 + 1_000 || step.1 > highest.1 + 1_000_000,
-            KeyType::Para => step.0 > highest.0 + 1_000,
+            BEEFY => step.0 > highest.0 + 1_000 || step.1 > highest.1 + 1_000_000,
+            PARA => step.0 > highest.0 + 1_000,
             _ => false,
         })
     }
@@ -297,8 +299,8 @@ impl Known {
     /// A key keeps so many steps; the lowest of a full window is its floor.
     fn slide(&mut self, key_type: KeyType) {
         let keep = match key_type {
-            KeyType::Para => 9,
-            KeyType::Babe | KeyType::Aura => 64,
+            PARA => 9,
+            BABE | AURA => 64,
             _ => 256,
         };
         let mut steps: Vec<Step> =

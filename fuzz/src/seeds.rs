@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p signonce-fuzz` in the workspace writes them to `fuzz/corpus`; a test holds the two together.
 
+use signonce_substrate::{BABE, BABE_BLOCK, ECDSA, ED25519, GRANDPA, SR25519};
 use crate::backup::manifest::{Counts, FileEntry, Manifest};
 use crate::world::{self, BEGIN, KEYS, World, claim, duty, floors, key};
 use parity_scale_codec::Encode;
@@ -9,16 +10,13 @@ use signonce_core::replica::disk::{DiskOp, DiskTable};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Witnessed};
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
 use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
-use signonce_core::{
-    Change, ClaimRequest, Command, KeyAllowance, KeySelector, Limits, Member, RequestId, Right, Role,
-};
+use signonce_core::{Change, ClaimRequest, Command, KeyAllowance, KeySelector, Member, RequestId, Right, Role};
+use signonce_substrate::{Limits};
 use signonce_driver::frame::{Frame, Purpose};
 use signonce_driver::{Decline, Request};
 use signonce_keys::{NodeIdentity, SecretKey, SecretString, seal};
-use signonce_protocol::{
-    AuraMode, ChainFormat, Content, DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, NodeId,
-    NumberWidth, PayloadKind, RawPayload, Scheme, payload::AuthorityRecord,
-};
+use signonce_protocol::{GenesisHash, HexArray, KeyId, LogIndex, NodeId, RawPayload, Scheme};
+use signonce_substrate::{AuraMode, ChainFormat, Content, NumberWidth, Kind, payload::AuthorityRecord};
 use std::collections::BTreeMap;
 
 /// Made from fixed seeds with Substrate's own crates.
@@ -62,7 +60,7 @@ fn vectors() -> Vec<serde_json::Value> {
 fn payloads() -> BTreeMap<String, Vec<u8>> {
     let mut payloads: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut add = |kind: PayloadKind, format: &ChainFormat, bytes: &[u8]| {
-        let index = PayloadKind::ALL.iter().position(|k| *k == kind).expect("every kind is in ALL");
+        let index = Kind::ALL.iter().position(|k| *k == kind).expect("every kind is in ALL");
         let wide = u8::from(format.number_width == NumberWidth::U64);
         let bits = wide + 2 * u8::from(format.aura_mode == AuraMode::Collator);
         payloads.entry(format!("{kind}-{bits}")).or_insert([&[index as u8, bits], bytes].concat());
@@ -78,7 +76,7 @@ fn payloads() -> BTreeMap<String, Vec<u8>> {
     let address = b"\x04\x7f\x00\x00\x01\x06\x75\x30".to_vec();
     let record =
         AuthorityRecord { addresses: vec![address], creation_time_ns: Some(1_700_000_000_000_000_000) };
-    add(PayloadKind::AuthorityRecord, &format, &Content::AuthorityRecord(record).encode(&format));
+    add(Kind::AuthorityRecord, &format, &Content::AuthorityRecord(record).encode(&format));
     payloads
 }
 
@@ -117,7 +115,7 @@ fn bodies() -> Vec<Vec<u8>> {
 
 fn changes() -> Vec<Change> {
     let (id, chain) = (key(0), GenesisHash([1; 32]));
-    let right = Right { keys: KeySelector::Key(id), chain: Some(chain), classes: vec![DutyClass::BabeBlock] };
+    let right = Right { keys: KeySelector::Key(id), chain: Some(chain), classes: vec![BABE_BLOCK] };
     let member = Member {
         node: NodeId(1),
         recipient: "age1node".into(),
@@ -127,12 +125,12 @@ fn changes() -> Vec<Change> {
     };
     let allowance = KeyAllowance { group: "validator".into(), chain: None, limit: 4 };
     let public = [8; 32][..].try_into().expect("32 bytes are a public key");
-    let fresh = KeyId { key_type: KeyType::Babe, public };
+    let fresh = KeyId { key_type: BABE, public };
     vec![
         Change::SetLimits { chain, limits: Limits::default() },
         Change::RegisterKey {
             id: fresh,
-            scheme: Scheme::Sr25519,
+            scheme: SR25519,
             chain,
             group: Some("validator".into()),
             sealed: vec![1; 20].into(),
@@ -140,8 +138,8 @@ fn changes() -> Vec<Change> {
         Change::ResealKey { id, sealed: vec![2; 20].into() },
         Change::DisableKey { id },
         Change::RemoveKey { id },
-        Change::RaiseWatermark { key: id, floors: floors(KeyType::Babe, (200, 0)) },
-        Change::RaiseWatermark { key: key(1), floors: floors(KeyType::Grandpa, (101, 5)) },
+        Change::RaiseWatermark { key: id, floors: floors(BABE, (200, 0)) },
+        Change::RaiseWatermark { key: key(1), floors: floors(GRANDPA, (101, 5)) },
         Change::AddClient { name: "other".into(), spki: [3; 32], rights: vec![right.clone()] },
         Change::UpdateClient { name: "validator".into(), spki: Some([4; 32]), rights: Some(vec![right]) },
         Change::RemoveClient { name: "validator".into() },
@@ -327,7 +325,7 @@ fn entries() -> Vec<Vec<u8>> {
 }
 
 fn keystores() -> Vec<Vec<u8>> {
-    let kinds = [("babe", Scheme::Sr25519), ("gran", Scheme::Ed25519), ("beef", Scheme::Ecdsa)];
+    let kinds = [("babe", SR25519), ("gran", ED25519), ("beef", ECDSA)];
     let file = |(key_type, scheme): (&str, Scheme), seed: u8| {
         let secret = SecretKey::from_seed(scheme, &[seed; 32]).expect("the seed is a sound one");
         let name = hex::encode([key_type.as_bytes(), secret.public().as_bytes()].concat());
@@ -335,15 +333,15 @@ fn keystores() -> Vec<Vec<u8>> {
     };
     let mut files: Vec<Vec<u8>> = kinds.into_iter().zip(1..).map(|(kind, seed)| file(kind, seed)).collect();
     let suri = SecretString::from("//Alice//stash/soft");
-    let secret = SecretKey::from_suri(Scheme::Sr25519, &suri, None).expect("a sound secret");
+    let secret = SecretKey::from_suri(SR25519, &suri, None).expect("a sound secret");
     let name = hex::encode([&b"para"[..], secret.public().as_bytes()].concat());
     files.push(format!("{name}\n\"//Alice//stash/soft\"").into_bytes());
     files
 }
 
 fn envelopes() -> Vec<Vec<u8>> {
-    let secret = SecretKey::from_seed(Scheme::Sr25519, &[1; 32]).expect("the seed is a sound one");
-    let id = KeyId { key_type: KeyType::Babe, public: secret.public() };
+    let secret = SecretKey::from_seed(SR25519, &[1; 32]).expect("the seed is a sound one");
+    let id = KeyId { key_type: BABE, public: secret.public() };
     let recipients = [NodeIdentity::generate().recipient(), NodeIdentity::generate().recipient()];
     let sealed = seal(&secret, &id, &GenesisHash([1; 32]), &recipients).expect("the key is sound");
     vec![sealed.into_bytes(), recipients[0].to_string().into_bytes()]

@@ -1,13 +1,10 @@
 //! A small cluster's state: three chains, a key of every claimed class, a client.
 
-use signonce_core::{
-    Chain, Change, Claim, ClientId, Command, FEATURE_LEVEL, Floors, KeyState, Limits, Outcome, RequestId,
-    State, Table,
-};
-use signonce_protocol::{
-    AuraMode, BlockNumber, ChainFormat, Digest, Duty, GenesisHash, GrandpaStage, KeyId, KeyType, LogIndex,
-    NodeId, Round, SessionIndex, SetId, Side, Slot, StatementKind,
-};
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
+use signonce_core::{Chain, Change, Claim, ClientId, Command, FEATURE_LEVEL, Floors, KeyState, Outcome, RequestId, State, Table};
+use signonce_substrate::{Limits};
+use signonce_protocol::{Digest, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Slot};
+use signonce_substrate::{AuraMode, BlockNumber, ChainFormat, Duty, GrandpaStage, Round, SessionIndex, SetId, Side, StatementKind};
 use std::collections::BTreeMap;
 
 /// A chain whose AURA blocks are one per slot, and one of a collator.
@@ -16,12 +13,12 @@ pub(crate) const CHAINS: [(GenesisHash, AuraMode); 2] =
 
 /// Keys of every claimed class, with the chain of each.
 pub(crate) const KEYS: [(KeyType, usize); 6] = [
-    (KeyType::Babe, 0),
-    (KeyType::Grandpa, 0),
-    (KeyType::Beefy, 0),
-    (KeyType::Para, 0),
-    (KeyType::Aura, 0),
-    (KeyType::Aura, 1),
+    (BABE, 0),
+    (GRANDPA, 0),
+    (BEEFY, 0),
+    (PARA, 0),
+    (AURA, 0),
+    (AURA, 1),
 ];
 
 /// Where all floors begin: slot, or set and round or block, or session.
@@ -138,19 +135,19 @@ pub(crate) fn duty(
 ) -> Option<Duty> {
     let stages = [GrandpaStage::Prevote, GrandpaStage::Precommit, GrandpaStage::PrimaryPropose];
     Some(match key_type {
-        KeyType::Babe => Duty::BabeBlock { slot: Slot(major) },
-        KeyType::Aura => {
+        BABE => Duty::BabeBlock { slot: Slot(major) },
+        AURA => {
             let block = (BlockNumber(u64::from(within)), signonce_protocol::Hash([within; 32]));
             Duty::AuraBlock { slot: Slot(major), collation: (aura == AuraMode::Collator).then_some(block) }
         }
-        KeyType::Grandpa => Duty::GrandpaVote {
+        GRANDPA => Duty::GrandpaVote {
             set_id: SetId(major),
             round: Round(minor),
             stage: stages[usize::from(within) % 3],
             target: BlockNumber(minor),
         },
-        KeyType::Beefy => Duty::BeefyVote { set_id: SetId(major), block: BlockNumber(minor) },
-        KeyType::Para => {
+        BEEFY => Duty::BeefyVote { set_id: SetId(major), block: BlockNumber(minor) },
+        PARA => {
             let session = SessionIndex(u32::try_from(major).unwrap_or(u32::MAX));
             let candidate = |n| signonce_protocol::CandidateHash([within / 3 + n; 32]);
             let side = |side| {
@@ -165,19 +162,19 @@ pub(crate) fn duty(
                 _ => backed(StatementKind::Valid),
             }
         }
-        KeyType::AuthorityDiscovery | KeyType::ImOnline => return None,
+        AUTHORITY_DISCOVERY | IM_ONLINE => return None,
     })
 }
 
 pub(crate) fn floors(key_type: KeyType, (major, minor): (u64, u64)) -> Floors {
     let none = Floors::default();
     match key_type {
-        KeyType::Babe | KeyType::Aura => Floors { slot: Some(Slot(major)), ..none },
-        KeyType::Grandpa => Floors { grandpa: Some((SetId(major), Round(minor))), ..none },
-        KeyType::Beefy => Floors { beefy: Some((SetId(major), BlockNumber(minor))), ..none },
-        KeyType::Para => {
+        BABE | AURA => Floors { slot: Some(Slot(major)), ..none },
+        GRANDPA => Floors { grandpa: Some((SetId(major), Round(minor))), ..none },
+        BEEFY => Floors { beefy: Some((SetId(major), BlockNumber(minor))), ..none },
+        PARA => {
             Floors { para: Some(SessionIndex(u32::try_from(major).unwrap_or(u32::MAX))), ..none }
         }
-        KeyType::AuthorityDiscovery | KeyType::ImOnline => none,
+        AUTHORITY_DISCOVERY | IM_ONLINE => none,
     }
 }

@@ -5,6 +5,7 @@
 //! key and bytes. The cluster makes such tokens from committed claims only; [`FreeDuty`] is the token for work that
 //! needs no claim.
 
+use signonce_substrate::{BABE, SR25519};
 use crate::{
     scheme::{SignError, Signature},
     secret::SecretKey,
@@ -194,16 +195,16 @@ impl fmt::Debug for Keyring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::KeyType;
+
 
     #[test]
     fn a_key_with_another_nonce_seed_is_not_taken_in_beside_the_first() {
-        let first = SecretKey::from_seed(Scheme::Sr25519, &[7; 32]).unwrap();
-        let id = KeyId { key_type: KeyType::Babe, public: first.public() };
+        let first = SecretKey::from_seed(SR25519, &[7; 32]).unwrap();
+        let id = KeyId { key_type: BABE, public: first.public() };
         let expected = first.sign(ToSign::Message(b"m")).unwrap();
         let mut material = first.with_material(<[u8]>::to_vec);
         material[40] ^= 1;
-        let other = SecretKey::from_material(Scheme::Sr25519, &material).unwrap();
+        let other = SecretKey::from_material(SR25519, &material).unwrap();
         assert_eq!(other.public(), id.public, "the nonce seed does not show in the public key");
         assert_ne!(other.sign(ToSign::Message(b"m")).unwrap(), expected);
 

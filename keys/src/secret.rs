@@ -1,5 +1,6 @@
 //! A secret key: a scheme, a public key, and material in locked memory.
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::{
     memory::LockedBytes,
     scheme::{SignError, Signature, ecdsa, ed25519, sr25519, verify},
@@ -46,11 +47,11 @@ impl SecretKey {
     /// The key of a 32-byte seed, as `sp_core` makes it. The caller wipes the seed.
     pub fn from_seed(scheme: Scheme, seed: &[u8; 32]) -> Result<Self, SecretError> {
         match scheme {
-            Scheme::Sr25519 => {
+            SR25519 => {
                 let material = sr25519::material_of_seed(seed).ok_or(SecretError::Invalid(scheme))?;
                 Self::from_material(scheme, material.as_slice())
             }
-            Scheme::Ed25519 | Scheme::Ecdsa => Self::from_material(scheme, seed),
+            ED25519 | ECDSA => Self::from_material(scheme, seed),
         }
     }
 
@@ -58,9 +59,9 @@ impl SecretKey {
     pub(crate) fn from_material(scheme: Scheme, material: &[u8]) -> Result<Self, SecretError> {
         let invalid = SecretError::Invalid(scheme);
         let public = match scheme {
-            Scheme::Sr25519 => sr25519::public(material).map(|p| PublicKey::try_from(&p[..])),
-            Scheme::Ed25519 => ed25519::public(material).map(|p| PublicKey::try_from(&p[..])),
-            Scheme::Ecdsa => ecdsa::public(material).map(|p| PublicKey::try_from(&p[..])),
+            SR25519 => sr25519::public(material).map(|p| PublicKey::try_from(&p[..])),
+            ED25519 => ed25519::public(material).map(|p| PublicKey::try_from(&p[..])),
+            ECDSA => ecdsa::public(material).map(|p| PublicKey::try_from(&p[..])),
         };
         match public {
             Some(Ok(public)) => Ok(Self { scheme, public, material: LockedBytes::new(material) }),
@@ -83,12 +84,12 @@ impl SecretKey {
     /// Servers sign through a [`crate::Keyring`], which holds the signature back until it may be released.
     pub fn sign(&self, to_sign: ToSign<'_>) -> Result<Signature, SignError> {
         let made = self.material.with(|material| match (self.scheme, to_sign) {
-            (Scheme::Sr25519, ToSign::Message(message)) => {
+            (SR25519, ToSign::Message(message)) => {
                 Ok(sr25519::sign(material, self.public.as_bytes(), message))
             }
-            (Scheme::Ed25519, ToSign::Message(message)) => Ok(ed25519::sign(material, message)),
-            (Scheme::Ecdsa, to_sign) => Ok(ecdsa::sign(material, ecdsa::hash(to_sign))),
-            (scheme @ (Scheme::Sr25519 | Scheme::Ed25519), ToSign::Prehashed(_)) => {
+            (ED25519, ToSign::Message(message)) => Ok(ed25519::sign(material, message)),
+            (ECDSA, to_sign) => Ok(ecdsa::sign(material, ecdsa::hash(to_sign))),
+            (scheme @ (SR25519 | ED25519), ToSign::Prehashed(_)) => {
                 Err(SignError::PrehashRefused(scheme))
             }
         })?;

@@ -4,6 +4,7 @@
 //! digits, then junctions `/soft` and `//hard`, then `///password`. Without a phrase, the public development phrase
 //! is meant. A password given beside the URI overrides the one inside; on a 0x-seed neither has any effect.
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::{
     scheme::{ecdsa, ed25519, sr25519},
     secret::{SecretError, SecretKey},
@@ -64,7 +65,7 @@ impl SecretKey {
         let password = password.map(|p| p.expose_secret()).or(parts.password).unwrap_or("");
         let seed = seed(parts.phrase, password)?;
         match scheme {
-            Scheme::Sr25519 => {
+            SR25519 => {
                 let invalid = SecretError::Invalid(scheme);
                 let mut material = sr25519::material_of_seed(&seed).ok_or(invalid.clone())?;
                 for junction in parts.junctions() {
@@ -76,8 +77,8 @@ impl SecretKey {
                 }
                 Ok(Self::from_material(scheme, material.as_slice())?)
             }
-            Scheme::Ed25519 => derive_hard_only(scheme, seed, &parts, ed25519::derive_hard),
-            Scheme::Ecdsa => derive_hard_only(scheme, seed, &parts, ecdsa::derive_hard),
+            ED25519 => derive_hard_only(scheme, seed, &parts, ed25519::derive_hard),
+            ECDSA => derive_hard_only(scheme, seed, &parts, ecdsa::derive_hard),
         }
     }
 }

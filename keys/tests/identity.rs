@@ -2,9 +2,10 @@
 
 mod common;
 
+use signonce_substrate::{ED25519, GRANDPA};
 use common::{CHAIN, id, key, secret};
 use signonce_keys::{IdentityError, NodeIdentity, Recipient, ScryptWork, open, seal};
-use signonce_protocol::{KeyType, Scheme};
+
 use std::{
     fs,
     io::Write as _,
@@ -29,8 +30,8 @@ fn an_identity_survives_its_file() {
     let (identity, path) = saved(dir.path());
     let loaded = load(&path).unwrap();
     assert_eq!(loaded.recipient(), identity.recipient());
-    let key = key(Scheme::Ed25519, "//Alice");
-    let id = id(KeyType::Grandpa, &key);
+    let key = key(ED25519, "//Alice");
+    let id = id(GRANDPA, &key);
     let sealed = seal(&key, &id, &CHAIN, &[identity.recipient()]).unwrap();
     assert_eq!(open(&sealed, &loaded, &id, &CHAIN).unwrap().public(), key.public());
 }

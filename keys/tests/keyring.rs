@@ -2,11 +2,11 @@
 
 mod common;
 
+use signonce_substrate::{ALL_KEY_TYPES, BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use common::{SCHEMES, id, key};
 use signonce_keys::{FreeDuty, InsertError, Keyring, ReleaseToken, SignError, verify, verify_babe_vrf};
-use signonce_protocol::{
-    ChainFormat, Digest, EpochIndex, KeyId, KeyType, Payload, PayloadKind, Scheme, Slot, ToSign,
-};
+use signonce_protocol::{Digest, EpochIndex, KeyId, Slot, ToSign};
+use signonce_substrate::{ChainFormat, Payload, Kind};
 use std::sync::Arc;
 
 /// What the cluster would give for a committed claim.
@@ -20,8 +20,8 @@ impl ReleaseToken for Grant {
 
 fn ring(suri: &str) -> (Keyring, KeyId) {
     let ring = Keyring::new();
-    let key = key(Scheme::Sr25519, suri);
-    let id = id(KeyType::Babe, &key);
+    let key = key(SR25519, suri);
+    let id = id(BABE, &key);
     ring.insert(id, key).unwrap();
     (ring, id)
 }
@@ -31,7 +31,7 @@ fn a_signature_comes_out_against_its_grant() {
     let (ring, id) = ring("//Alice");
     let held = ring.sign(&id, ToSign::Message(b"header")).unwrap();
     let signature = held.release(Grant(id, Digest::of(b"header")));
-    assert!(verify(Scheme::Sr25519, &id.public, ToSign::Message(b"header"), signature.as_bytes()));
+    assert!(verify(SR25519, &id.public, ToSign::Message(b"header"), signature.as_bytes()));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_grant_for_other_bytes_releases_nothing() {
 #[should_panic(expected = "without a grant")]
 fn a_grant_for_another_key_releases_nothing() {
     let (ring, id) = ring("//Alice");
-    let bob = KeyId { public: key(Scheme::Sr25519, "//Bob").public(), ..id };
+    let bob = KeyId { public: key(SR25519, "//Bob").public(), ..id };
     ring.sign(&id, ToSign::Message(b"header")).unwrap().release(Grant(bob, Digest::of(b"header")));
 }
 
@@ -60,7 +60,7 @@ fn payload(kind: PayloadKind, bytes: &[u8]) -> Payload {
 #[should_panic(expected = "without a grant")]
 fn free_work_of_another_key_type_releases_nothing() {
     let (ring, id) = ring("//Alice");
-    let free = FreeDuty::of(&payload(PayloadKind::Heartbeat, &HEARTBEAT)).unwrap();
+    let free = FreeDuty::of(&payload(Kind::Heartbeat, &HEARTBEAT)).unwrap();
     // The bytes are those of the heartbeat, and the key is BABE's.
     ring.sign(&id, ToSign::Message(&HEARTBEAT)).unwrap().release(free);
 }
@@ -69,7 +69,7 @@ fn free_work_of_another_key_type_releases_nothing() {
 #[should_panic(expected = "without a grant")]
 fn free_work_releases_its_own_bytes_only() {
     let (ring, id) = ring("//Alice");
-    let free = FreeDuty::of(&payload(PayloadKind::OwnershipProof, b"POP_owner")).unwrap();
+    let free = FreeDuty::of(&payload(Kind::OwnershipProof, b"POP_owner")).unwrap();
     ring.sign(&id, ToSign::Message(b"POP_other")).unwrap().release(free);
 }
 
@@ -78,7 +78,7 @@ fn a_duty_is_never_free() {
     let vote =
         [&[0][..], &[4; 32], &77_u32.to_le_bytes(), &5_u64.to_le_bytes(), &9_u64.to_le_bytes()].concat();
     let dispute = [&b"DISP\x00"[..], &[6; 32], &4_u32.to_le_bytes()].concat();
-    for (kind, bytes) in [(PayloadKind::GrandpaVote, vote), (PayloadKind::Dispute, dispute)] {
+    for (kind, bytes) in [(Kind::GrandpaVote, vote), (Kind::Dispute, dispute)] {
         let payload = payload(kind, &bytes);
         assert!(payload.duty().is_some());
         assert_eq!(FreeDuty::of(&payload), None, "{kind:?}");
@@ -87,9 +87,9 @@ fn a_duty_is_never_free() {
 
 #[test]
 fn an_ownership_proof_is_free_for_every_key_type() {
-    let proof_of = payload(PayloadKind::OwnershipProof, b"POP_");
+    let proof_of = payload(Kind::OwnershipProof, b"POP_");
     for (key_type, scheme) in
-        KeyType::ALL.into_iter().flat_map(|t| t.schemes().iter().map(move |scheme| (t, *scheme)))
+        ALL_KEY_TYPES.into_iter().flat_map(|t| t.schemes().iter().map(move |scheme| (t, *scheme)))
     {
         let ring = Keyring::new();
         let key = key(scheme, "//Alice");
@@ -124,22 +124,22 @@ fn a_key_is_here_from_insert_to_remove() {
 #[test]
 fn the_same_public_key_under_another_type_is_not_here() {
     let (ring, id) = ring("//Alice");
-    let para = KeyId { key_type: KeyType::Para, ..id };
+    let para = KeyId { key_type: PARA, ..id };
     assert_eq!(ring.sign(&para, ToSign::Message(b"x")).unwrap_err(), SignError::UnknownKey(para));
 }
 
 #[test]
 fn inserting_checks_name_scheme_and_material() {
     let (ring, id) = ring("//Alice");
-    let bob = key(Scheme::Sr25519, "//Bob");
+    let bob = key(SR25519, "//Bob");
     let found = bob.public();
     assert_eq!(ring.insert(id, bob), Err(InsertError::NotThatKey { id, found }));
-    let grandpa = KeyId { key_type: KeyType::Grandpa, ..id };
+    let grandpa = KeyId { key_type: GRANDPA, ..id };
     assert_eq!(
-        ring.insert(grandpa, key(Scheme::Sr25519, "//Alice")),
-        Err(InsertError::WrongScheme { id: grandpa, scheme: Scheme::Sr25519 })
+        ring.insert(grandpa, key(SR25519, "//Alice")),
+        Err(InsertError::WrongScheme { id: grandpa, scheme: SR25519 })
     );
-    assert_eq!(ring.insert(id, key(Scheme::Sr25519, "//Alice")), Ok(()), "again, the same");
+    assert_eq!(ring.insert(id, key(SR25519, "//Alice")), Ok(()), "again, the same");
     assert_eq!(ring.ids(), [id]);
 }
 
@@ -147,9 +147,9 @@ fn inserting_checks_name_scheme_and_material() {
 fn many_threads_get_the_same_bytes_while_keys_come_and_go() {
     for scheme in SCHEMES {
         let key_type = match scheme {
-            Scheme::Sr25519 => KeyType::Para,
-            Scheme::Ed25519 => KeyType::Grandpa,
-            Scheme::Ecdsa => KeyType::Beefy,
+            SR25519 => PARA,
+            ED25519 => GRANDPA,
+            ECDSA => BEEFY,
         };
         let ring = Arc::new(Keyring::new());
         let stable = key(scheme, "//stable");

@@ -2,23 +2,24 @@
 
 mod common;
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use common::{SCHEMES, bytes, key, public};
 use proptest::prelude::*;
 use signonce_keys::{SecretError, SecretKey, SignError, Signature, verify, verify_babe_vrf};
-use signonce_protocol::{EpochIndex, Scheme, Slot, ToSign, blake2_256};
+use signonce_protocol::{EpochIndex, Slot, ToSign, blake2_256};
 
 #[test]
 fn signatures_are_the_same_for_ever() {
     // Nodes of two versions must sign one header with the same bytes: these may never change.
     let table =
-        [(Scheme::Sr25519, SR25519_PINNED), (Scheme::Ed25519, ED25519_PINNED), (Scheme::Ecdsa, ECDSA_PINNED)];
+        [(SR25519, SR25519_PINNED), (ED25519, ED25519_PINNED), (ECDSA, ECDSA_PINNED)];
     for (scheme, pinned) in table {
         let signature = key(scheme, "//Alice").sign(ToSign::Message(b"signonce")).unwrap();
         assert_eq!(signature.to_string(), pinned, "{scheme}");
     }
-    let soft = key(Scheme::Sr25519, "//Alice/soft").sign(ToSign::Message(b"signonce")).unwrap();
+    let soft = key(SR25519, "//Alice/soft").sign(ToSign::Message(b"signonce")).unwrap();
     assert_eq!(soft.to_string(), SR25519_SOFT_PINNED);
-    let vrf = key(Scheme::Sr25519, "//Alice").babe_vrf(Slot(7), EpochIndex(3), &[9; 32]).unwrap();
+    let vrf = key(SR25519, "//Alice").babe_vrf(Slot(7), EpochIndex(3), &[9; 32]).unwrap();
     assert_eq!(hex::encode(vrf.pre_output), VRF_PRE_OUTPUT_PINNED);
     assert_eq!(hex::encode(vrf.proof), VRF_PROOF_PINNED);
 }
@@ -35,7 +36,7 @@ fn published_vectors_hold() {
     let seed: [u8; 32] =
         bytes("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").try_into().unwrap();
     // RFC 8032, 7.1, test 1.
-    let ed25519 = SecretKey::from_seed(Scheme::Ed25519, &seed).unwrap();
+    let ed25519 = SecretKey::from_seed(ED25519, &seed).unwrap();
     assert_eq!(
         ed25519.public(),
         public("0xd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
@@ -45,7 +46,7 @@ fn published_vectors_hold() {
         "0xe5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
     );
     // sp_core::ecdsa, `test_vector_should_work`.
-    let ecdsa = SecretKey::from_seed(Scheme::Ecdsa, &seed).unwrap();
+    let ecdsa = SecretKey::from_seed(ECDSA, &seed).unwrap();
     assert_eq!(
         ecdsa.public(),
         public("0x028db55b05db86c0b1786ca49f095d76344c9e6056b2f02701a7e7f3c20aabfd91")
@@ -55,7 +56,7 @@ fn published_vectors_hold() {
         "0x3dde91174bd9359027be59a428b8146513df80a2a3c7eda2194f64de04a69ab97b753169e94db6ffd50921a2668a48b94ca11e3d32c1ff19cfe88890aa7e8f3c00"
     );
     // sp_core::sr25519, `sr_test_vector_should_work`.
-    let sr25519 = SecretKey::from_seed(Scheme::Sr25519, &seed).unwrap();
+    let sr25519 = SecretKey::from_seed(SR25519, &seed).unwrap();
     assert_eq!(
         sr25519.public(),
         public("0x44a996beb1eef7bdcab976ab6d2ca26104834164ecf28fb375600576fcc6eb0f")
@@ -80,7 +81,7 @@ fn another_message_gives_an_unrelated_nonce() {
 #[test]
 fn two_keys_never_share_a_nonce() {
     let nonces: std::collections::BTreeSet<_> = ["//Alice", "//Bob", "//Alice/a", "//Alice/b", "//Alice//a"]
-        .map(|suri| key(Scheme::Sr25519, suri).sign(ToSign::Message(b"m")).unwrap().as_bytes()[..32].to_vec())
+        .map(|suri| key(SR25519, suri).sign(ToSign::Message(b"m")).unwrap().as_bytes()[..32].to_vec())
         .into();
     assert_eq!(nonces.len(), 5);
 }
@@ -91,12 +92,12 @@ fn a_bare_hash_is_signed_by_ecdsa_only() {
         let key = key(scheme, "//Alice");
         let signed = key.sign(ToSign::Prehashed([7; 32]));
         match scheme {
-            Scheme::Ecdsa => {
+            ECDSA => {
                 let signature = signed.unwrap();
                 assert!(verify(scheme, &key.public(), ToSign::Prehashed([7; 32]), signature.as_bytes()));
                 assert!(!verify(scheme, &key.public(), ToSign::Message(&[7; 32]), signature.as_bytes()));
             }
-            Scheme::Sr25519 | Scheme::Ed25519 => {
+            SR25519 | ED25519 => {
                 assert_eq!(signed.unwrap_err(), SignError::PrehashRefused(scheme));
                 let over_bytes = key.sign(ToSign::Message(&[7; 32])).unwrap();
                 assert!(!verify(scheme, &key.public(), ToSign::Prehashed([7; 32]), over_bytes.as_bytes()));
@@ -107,14 +108,14 @@ fn a_bare_hash_is_signed_by_ecdsa_only() {
 
 #[test]
 fn an_ecdsa_message_is_hashed_with_blake2b() {
-    let key = key(Scheme::Ecdsa, "//Alice");
+    let key = key(ECDSA, "//Alice");
     let as_message = key.sign(ToSign::Message(b"POP_")).unwrap();
     assert_eq!(as_message, key.sign(ToSign::Prehashed(blake2_256(b"POP_"))).unwrap());
 }
 
 #[test]
 fn only_sr25519_keys_have_a_vrf() {
-    for scheme in [Scheme::Ed25519, Scheme::Ecdsa] {
+    for scheme in [ED25519, ECDSA] {
         let refused = key(scheme, "//Alice").babe_vrf(Slot(1), EpochIndex(1), &[0; 32]).unwrap_err();
         assert_eq!(refused, SignError::NoVrf(scheme));
     }
@@ -122,8 +123,8 @@ fn only_sr25519_keys_have_a_vrf() {
 
 #[test]
 fn a_vrf_is_bound_to_key_slot_epoch_and_randomness() {
-    let alice = key(Scheme::Sr25519, "//Alice");
-    let bob = key(Scheme::Sr25519, "//Bob").public();
+    let alice = key(SR25519, "//Alice");
+    let bob = key(SR25519, "//Bob").public();
     let made = alice.babe_vrf(Slot(5), EpochIndex(2), &[1; 32]).unwrap();
     assert!(verify_babe_vrf(&alice.public(), Slot(5), EpochIndex(2), &[1; 32], &made));
     assert!(!verify_babe_vrf(&bob, Slot(5), EpochIndex(2), &[1; 32], &made));
@@ -141,7 +142,7 @@ fn a_vrf_is_bound_to_key_slot_epoch_and_randomness() {
 fn the_vrf_is_the_librarys_own_vrf() {
     // The output equals what schnorrkel's randomised VRF gives, and schnorrkel verifies our proof.
     let seed = [3; 32];
-    let key = SecretKey::from_seed(Scheme::Sr25519, &seed).unwrap();
+    let key = SecretKey::from_seed(SR25519, &seed).unwrap();
     let made = key.babe_vrf(Slot(11), EpochIndex(4), &[8; 32]).unwrap();
     let pair = schnorrkel::MiniSecretKey::from_bytes(&seed)
         .unwrap()
@@ -163,8 +164,8 @@ fn the_vrf_is_the_librarys_own_vrf() {
 #[test]
 fn an_impossible_scalar_is_no_ecdsa_key() {
     for seed in [[0; 32], [0xff; 32]] {
-        let refused = SecretKey::from_seed(Scheme::Ecdsa, &seed).unwrap_err();
-        assert_eq!(refused, SecretError::Invalid(Scheme::Ecdsa));
+        let refused = SecretKey::from_seed(ECDSA, &seed).unwrap_err();
+        assert_eq!(refused, SecretError::Invalid(ECDSA));
     }
 }
 
@@ -214,7 +215,7 @@ proptest! {
             (key.public(), key.sign(ToSign::Message(&message)).unwrap())
         };
 
-        let (public, signature) = ours(Scheme::Sr25519);
+        let (public, signature) = ours(SR25519);
         let pair = schnorrkel::MiniSecretKey::from_bytes(&seed)
             .unwrap()
             .expand_to_keypair(schnorrkel::ExpansionMode::Ed25519);
@@ -222,16 +223,16 @@ proptest! {
         let theirs = schnorrkel::Signature::from_bytes(signature.as_bytes()).unwrap();
         prop_assert!(pair.public.verify_simple(b"substrate", &message, &theirs).is_ok());
         let randomised = pair.sign_simple(b"substrate", &message).to_bytes();
-        prop_assert!(verify(Scheme::Sr25519, &public, ToSign::Message(&message), &randomised));
+        prop_assert!(verify(SR25519, &public, ToSign::Message(&message), &randomised));
 
-        let (public, signature) = ours(Scheme::Ed25519);
+        let (public, signature) = ours(ED25519);
         let theirs = ed25519_dalek::SigningKey::from_bytes(&seed);
         prop_assert_eq!(public.as_bytes(), &theirs.verifying_key().to_bytes()[..]);
         let expected = ed25519_dalek::Signer::sign(&theirs, &message).to_bytes();
         prop_assert_eq!(signature.as_bytes(), &expected[..]);
 
-        prop_assume!(SecretKey::from_seed(Scheme::Ecdsa, &seed).is_ok());
-        let (public, signature) = ours(Scheme::Ecdsa);
+        prop_assume!(SecretKey::from_seed(ECDSA, &seed).is_ok());
+        let (public, signature) = ours(ECDSA);
         let hash = secp256k1::Message::from_digest(blake2_256(&message));
         let theirs = secp256k1::SecretKey::from_secret_bytes(seed).unwrap();
         prop_assert_eq!(public.as_bytes(), &theirs.public_key().serialize()[..]);

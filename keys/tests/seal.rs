@@ -2,6 +2,7 @@
 
 mod common;
 
+use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use common::{CHAIN, SCHEMES, id, key};
 use proptest::prelude::*;
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey, SecretKey, open, reseal, seal};
@@ -10,16 +11,16 @@ use std::io::Write as _;
 
 fn usual_type(scheme: Scheme) -> KeyType {
     match scheme {
-        Scheme::Sr25519 => KeyType::Babe,
-        Scheme::Ed25519 => KeyType::Grandpa,
-        Scheme::Ecdsa => KeyType::Beefy,
+        SR25519 => BABE,
+        ED25519 => GRANDPA,
+        ECDSA => BEEFY,
     }
 }
 
 /// A BABE key, its name, and an envelope to one node.
 fn sealed() -> (SecretKey, KeyId, NodeIdentity, SealedKey) {
-    let key = key(Scheme::Sr25519, "//Alice");
-    let id = id(KeyType::Babe, &key);
+    let key = key(SR25519, "//Alice");
+    let id = id(BABE, &key);
     let node = NodeIdentity::generate();
     let sealed = seal(&key, &id, &CHAIN, &[node.recipient()]).unwrap();
     (key, id, node, sealed)
@@ -91,12 +92,12 @@ fn a_node_that_is_no_recipient_cannot_open() {
 #[test]
 fn an_envelope_in_the_place_of_another_is_refused() {
     let (key, id, node, sealed) = sealed();
-    let other = KeyId { public: common::key(Scheme::Sr25519, "//Bob").public(), ..id };
+    let other = KeyId { public: common::key(SR25519, "//Bob").public(), ..id };
     assert!(
         matches!(open(&sealed, &node, &other, &CHAIN), Err(SealError::AnotherKey { found, .. }) if found == id)
     );
     // The same public key under another key type is another key.
-    let para = KeyId { key_type: KeyType::Para, ..id };
+    let para = KeyId { key_type: PARA, ..id };
     assert!(matches!(open(&sealed, &node, &para, &CHAIN), Err(SealError::AnotherKey { .. })));
     let chain = GenesisHash([7; 32]);
     assert!(
@@ -109,9 +110,9 @@ fn an_envelope_in_the_place_of_another_is_refused() {
 fn sealing_checks_name_scheme_and_recipients() {
     let (key, id, node, _) = sealed();
     let to = [node.recipient()];
-    let bob = KeyId { public: common::key(Scheme::Sr25519, "//Bob").public(), ..id };
+    let bob = KeyId { public: common::key(SR25519, "//Bob").public(), ..id };
     assert!(matches!(seal(&key, &bob, &CHAIN, &to), Err(SealError::NotThatKey { .. })));
-    let gran = KeyId { key_type: KeyType::Grandpa, ..id };
+    let gran = KeyId { key_type: GRANDPA, ..id };
     assert!(matches!(seal(&key, &gran, &CHAIN, &to), Err(SealError::WrongScheme { .. })));
     assert!(matches!(seal(&key, &id, &CHAIN, &[]), Err(SealError::NoRecipients)));
 }
@@ -180,7 +181,7 @@ fn a_forged_plaintext_is_refused_for_what_is_wrong_with_it() {
     ));
     assert!(matches!(
         refusal(&plaintext(1, 0, &id.public, 1, CHAIN.0, &good[..32])),
-        SealError::WrongScheme { scheme: Scheme::Ed25519, .. }
+        SealError::WrongScheme { scheme: ED25519, .. }
     ));
 }
 

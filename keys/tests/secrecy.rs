@@ -2,12 +2,13 @@
 
 mod common;
 
+use signonce_substrate::{BABE, ECDSA, SR25519};
 use common::{CHAIN, id, key, secret};
 use signonce_keys::{
     ExposeSecret as _, Keyring, NodeIdentity, PassphraseSource, Recipient, ScryptWork, SecretKey, read_dir,
     seal,
 };
-use signonce_protocol::{KeyType, Scheme, ToSign};
+use signonce_protocol::{ToSign};
 use std::fs;
 
 /// The seed of `//Alice` on sr25519, the secrets' marker in these tests.
@@ -33,8 +34,8 @@ fn assert_clean(shown: String) {
 
 #[test]
 fn types_with_secrets_show_none() {
-    let alice = || key(Scheme::Sr25519, &format!("0x{SEED}"));
-    let id = id(KeyType::Babe, &alice());
+    let alice = || key(SR25519, &format!("0x{SEED}"));
+    let id = id(BABE, &alice());
     let node = NodeIdentity::generate();
     let sealed = seal(&alice(), &id, &CHAIN, &[node.recipient()]).unwrap();
     let ring = Keyring::new();
@@ -56,7 +57,7 @@ fn types_with_secrets_show_none() {
 #[test]
 fn entries_of_a_keystore_show_no_secret() {
     let dir = tempfile::tempdir().unwrap();
-    let alice = key(Scheme::Sr25519, &format!("0x{SEED}"));
+    let alice = key(SR25519, &format!("0x{SEED}"));
     let name = |public: &[u8]| format!("{}{}", hex::encode("babe"), hex::encode(public));
     fs::write(dir.path().join(name(alice.public().as_bytes())), format!("\"0x{SEED}\"")).unwrap();
     let contents = [
@@ -93,7 +94,7 @@ fn errors_of_uris_show_no_part_of_them() {
         MARKER.repeat(2000),
     ];
     for uri in uris {
-        let refused = SecretKey::from_suri(Scheme::Ecdsa, &secret(&uri), Some(&secret(MARKER))).unwrap_err();
+        let refused = SecretKey::from_suri(ECDSA, &secret(&uri), Some(&secret(MARKER))).unwrap_err();
         assert_clean(format!("{refused} {refused:?}"));
     }
 }

@@ -2,12 +2,13 @@
 
 mod common;
 
+use signonce_substrate::{AURA, BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
 use common::{key, secret};
 use signonce_keys::{
     ExposeSecret as _, KeystoreEntry, KeystoreError, KeystoreKey, KeystoreProblem, SecretKey, SuriError,
     read_dir, read_password_file,
 };
-use signonce_protocol::{KeyType, Scheme};
+use signonce_protocol::{Scheme};
 use std::{fs, path::Path};
 
 const PHRASE: &str = "legal winner thank year wave sausage worth useful legal winner thank yellow";
@@ -39,14 +40,14 @@ fn only(dir: &Path, password: Option<&str>) -> Result<KeystoreKey, KeystoreProbl
 fn the_keystore_of_a_validator_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let table = [
-        ("babe", Scheme::Sr25519, "//Alice"),
-        ("gran", Scheme::Ed25519, "//Alice"),
-        ("beef", Scheme::Ecdsa, "//Alice"),
-        ("para", Scheme::Sr25519, PHRASE),
-        ("audi", Scheme::Sr25519, "/soft//hard///pw"),
-        ("imon", Scheme::Sr25519, "0xe5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0b"),
-        ("aura", Scheme::Sr25519, "//Aura"),
-        ("aura", Scheme::Ed25519, "//Aura"),
+        ("babe", SR25519, "//Alice"),
+        ("gran", ED25519, "//Alice"),
+        ("beef", ECDSA, "//Alice"),
+        ("para", SR25519, PHRASE),
+        ("audi", SR25519, "/soft//hard///pw"),
+        ("imon", SR25519, "0xe5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0b"),
+        ("aura", SR25519, "//Aura"),
+        ("aura", ED25519, "//Aura"),
     ];
     for (key_type, scheme, suri) in table {
         put_key(dir.path(), key_type, scheme, suri, None);
@@ -74,7 +75,7 @@ fn an_empty_directory_has_no_keys_and_a_missing_one_is_an_error() {
 #[test]
 fn the_keystores_password_opens_phrases_and_is_hinted_at_when_wrong() {
     let dir = tempfile::tempdir().unwrap();
-    put_key(dir.path(), "babe", Scheme::Sr25519, PHRASE, Some("pw\n"));
+    put_key(dir.path(), "babe", SR25519, PHRASE, Some("pw\n"));
     only(dir.path(), Some("pw\n")).unwrap();
     let trimmed = only(dir.path(), Some("pw")).unwrap_err();
     assert!(matches!(trimmed, KeystoreProblem::Mismatch { with_password: true, raw_seed: false }));
@@ -88,7 +89,7 @@ fn the_keystores_password_opens_phrases_and_is_hinted_at_when_wrong() {
 fn a_password_does_not_matter_to_a_raw_seed() {
     let dir = tempfile::tempdir().unwrap();
     let seed = "0xe5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a";
-    put_key(dir.path(), "babe", Scheme::Sr25519, seed, None);
+    put_key(dir.path(), "babe", SR25519, seed, None);
     only(dir.path(), Some("anything")).unwrap();
 
     let dir = tempfile::tempdir().unwrap();
@@ -114,13 +115,13 @@ fn a_password_file_is_taken_verbatim() {
 #[test]
 fn keys_the_signer_does_not_hold_are_skipped_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
-    put_key(dir.path(), "asgn", Scheme::Sr25519, "//Alice", None);
+    put_key(dir.path(), "asgn", SR25519, "//Alice", None);
     let skipped = only(dir.path(), None).unwrap_err();
     assert!(matches!(&skipped, KeystoreProblem::UnheldType(t) if t == "asgn"));
     assert!(skipped.to_string().contains("stay on the node"));
 
     let dir = tempfile::tempdir().unwrap();
-    put_key(dir.path(), "acco", Scheme::Sr25519, "//Alice", None);
+    put_key(dir.path(), "acco", SR25519, "//Alice", None);
     assert!(only(dir.path(), None).unwrap_err().to_string().contains("\"acco\""));
 }
 
@@ -136,10 +137,10 @@ fn names_that_are_no_key_files_are_told_apart() {
 #[test]
 fn a_public_key_of_the_wrong_length_is_named() {
     for (key_type, len, expected) in [
-        ("babe", 33, KeyType::Babe),
-        ("beef", 32, KeyType::Beefy),
-        ("gran", 31, KeyType::Grandpa),
-        ("aura", 64, KeyType::Aura),
+        ("babe", 33, BABE),
+        ("beef", 32, BEEFY),
+        ("gran", 31, GRANDPA),
+        ("aura", 64, AURA),
     ] {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), key_type, &vec![1; len], "\"//Alice\"");
@@ -154,22 +155,22 @@ fn a_public_key_of_the_wrong_length_is_named() {
 #[test]
 fn a_file_of_another_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "babe", key(Scheme::Sr25519, "//Alice").public().as_bytes(), "\"//Bob\"");
+    put(dir.path(), "babe", key(SR25519, "//Alice").public().as_bytes(), "\"//Bob\"");
     assert!(matches!(only(dir.path(), None), Err(KeystoreProblem::Mismatch { .. })));
     // A soft junction is fine for one of AURA's schemes, so the problem is the mismatch.
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "aura", key(Scheme::Sr25519, "//Alice").public().as_bytes(), "\"/Bob\"");
+    put(dir.path(), "aura", key(SR25519, "//Alice").public().as_bytes(), "\"/Bob\"");
     assert!(matches!(only(dir.path(), None), Err(KeystoreProblem::Mismatch { .. })));
 }
 
 #[test]
 fn a_key_of_another_scheme_is_named_as_one() {
     for (key_type, found, kinds) in [
-        ("gran", Scheme::Sr25519, "gran keys are ed25519"),
-        ("babe", Scheme::Ed25519, "babe keys are sr25519"),
-        ("babe", Scheme::Ecdsa, "babe keys are sr25519"),
-        ("aura", Scheme::Ecdsa, "aura keys are sr25519 or ed25519"),
-        ("beef", Scheme::Ed25519, "beef keys are ecdsa"),
+        ("gran", SR25519, "gran keys are ed25519"),
+        ("babe", ED25519, "babe keys are sr25519"),
+        ("babe", ECDSA, "babe keys are sr25519"),
+        ("aura", ECDSA, "aura keys are sr25519 or ed25519"),
+        ("beef", ED25519, "beef keys are ecdsa"),
     ] {
         for password in [None, Some("pw")] {
             let dir = tempfile::tempdir().unwrap();
@@ -189,7 +190,7 @@ fn a_key_of_another_scheme_is_named_as_one() {
 #[test]
 fn a_name_that_a_tool_made_of_a_key_files_is_told_from_any_other() {
     let dir = tempfile::tempdir().unwrap();
-    put_key(dir.path(), "babe", Scheme::Sr25519, PHRASE, None);
+    put_key(dir.path(), "babe", SR25519, PHRASE, None);
     let right = read(dir.path(), None)[0].path.clone();
     let name = right.file_name().unwrap().to_str().unwrap();
     for (made, extra) in [
@@ -223,7 +224,7 @@ fn a_pipe_with_the_name_of_a_key_is_not_waited_for() {
 
 #[test]
 fn content_that_is_no_secret_is_named() {
-    let public = key(Scheme::Sr25519, "//Alice").public();
+    let public = key(SR25519, "//Alice").public();
     let not_json = ["", "//Alice", "\"//Alice", "7", "{\"a\":1}", "null", "\"//Alice\" x"];
     for content in not_json {
         let dir = tempfile::tempdir().unwrap();
@@ -244,16 +245,16 @@ fn content_that_is_no_secret_is_named() {
         );
     }
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "beef", key(Scheme::Ecdsa, "//Alice").public().as_bytes(), "\"/Alice\"");
+    put(dir.path(), "beef", key(ECDSA, "//Alice").public().as_bytes(), "\"/Alice\"");
     assert!(matches!(
         only(dir.path(), None),
-        Err(KeystoreProblem::Secret(SuriError::SoftJunction(Scheme::Ecdsa)))
+        Err(KeystoreProblem::Secret(SuriError::SoftJunction(ECDSA)))
     ));
 }
 
 #[test]
 fn a_huge_file_or_a_directory_is_not_read() {
-    let public = key(Scheme::Sr25519, "//Alice").public();
+    let public = key(SR25519, "//Alice").public();
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "babe", public.as_bytes(), &format!("\"{}\"", "a".repeat(20_000)));
     assert!(matches!(only(dir.path(), None), Err(KeystoreProblem::Unreadable(_))));
@@ -267,8 +268,8 @@ fn a_huge_file_or_a_directory_is_not_read() {
 #[test]
 fn one_bad_file_does_not_hide_the_good_ones() {
     let dir = tempfile::tempdir().unwrap();
-    put_key(dir.path(), "babe", Scheme::Sr25519, "//Alice", None);
-    put_key(dir.path(), "gran", Scheme::Ed25519, "//Alice", None);
+    put_key(dir.path(), "babe", SR25519, "//Alice", None);
+    put_key(dir.path(), "gran", ED25519, "//Alice", None);
     fs::write(dir.path().join("notes.txt"), "x").unwrap();
     let entries = read(dir.path(), None);
     assert_eq!(entries.iter().filter(|e| e.found.is_ok()).count(), 2);

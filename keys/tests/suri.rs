@@ -2,6 +2,7 @@
 
 mod common;
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use common::{SCHEMES, key, public, secret};
 use proptest::prelude::*;
 use signonce_keys::{SecretKey, SuriError};
@@ -19,18 +20,18 @@ fn from(scheme: Scheme, suri: &str, password: Option<&str>) -> Result<SecretKey,
 #[test]
 fn the_development_keys_are_substrates() {
     let table = [
-        (Scheme::Sr25519, "//Alice", "0xd43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d"),
-        (Scheme::Sr25519, "//Bob", "0x8eaf04151687736326c9fea17e25fc5287613693c912909cb226aa4794f26a48"),
+        (SR25519, "//Alice", "0xd43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d"),
+        (SR25519, "//Bob", "0x8eaf04151687736326c9fea17e25fc5287613693c912909cb226aa4794f26a48"),
         (
-            Scheme::Sr25519,
+            SR25519,
             "//Alice//stash",
             "0xbe5ddb1579b72e84524fc29e78609e3caf42e85aa118ebfe0b0ad404b5bdd25f",
         ),
-        (Scheme::Sr25519, "/Alice", "0xd6c71059dbbe9ad2b0ed3f289738b800836eb425544ce694825285b958ca755e"),
-        (Scheme::Ed25519, "//Alice", "0x88dc3417d5058ec4b4503e0c12ea1a0a89be200fe98922423d4334014fa6b0ee"),
-        (Scheme::Ed25519, "//Bob", "0xd17c2d7823ebf260fd138f2d7e27d114c0145d968b5ff5006125f2414fadae69"),
-        (Scheme::Ecdsa, "//Alice", "0x020a1091341fe5664bfa1782d5e04779689068c916b04cb365ec3153755684d9a1"),
-        (Scheme::Ecdsa, "//Charlie", "0x0389411795514af1627765eceffcbd002719f031604fadd7d188e2dc585b4e1afb"),
+        (SR25519, "/Alice", "0xd6c71059dbbe9ad2b0ed3f289738b800836eb425544ce694825285b958ca755e"),
+        (ED25519, "//Alice", "0x88dc3417d5058ec4b4503e0c12ea1a0a89be200fe98922423d4334014fa6b0ee"),
+        (ED25519, "//Bob", "0xd17c2d7823ebf260fd138f2d7e27d114c0145d968b5ff5006125f2414fadae69"),
+        (ECDSA, "//Alice", "0x020a1091341fe5664bfa1782d5e04779689068c916b04cb365ec3153755684d9a1"),
+        (ECDSA, "//Charlie", "0x0389411795514af1627765eceffcbd002719f031604fadd7d188e2dc585b4e1afb"),
     ];
     for (scheme, suri, expected) in table {
         assert_eq!(key(scheme, suri).public(), public(expected), "{scheme} {suri}");
@@ -73,17 +74,17 @@ fn phrases_of_every_length_are_read() {
             key(scheme, &phrase);
         }
         let one_less = phrase.rsplit_once(' ').unwrap().0;
-        assert_eq!(from(Scheme::Sr25519, one_less, None).unwrap_err(), SuriError::Phrase);
+        assert_eq!(from(SR25519, one_less, None).unwrap_err(), SuriError::Phrase);
     }
 }
 
 #[test]
 fn a_password_has_no_effect_on_a_raw_seed() {
     let seed = "0xe5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a";
-    let alice = key(Scheme::Sr25519, "//Alice").public();
+    let alice = key(SR25519, "//Alice").public();
     for suri in [seed.to_owned(), seed.to_uppercase().replace("0X", "0x"), format!("{seed}///password")] {
-        assert_eq!(from(Scheme::Sr25519, &suri, None).unwrap().public(), alice);
-        assert_eq!(from(Scheme::Sr25519, &suri, Some("other")).unwrap().public(), alice);
+        assert_eq!(from(SR25519, &suri, None).unwrap().public(), alice);
+        assert_eq!(from(SR25519, &suri, Some("other")).unwrap().public(), alice);
     }
 }
 
@@ -100,7 +101,7 @@ fn an_empty_password_is_no_password() {
 fn soft_junctions_are_for_sr25519() {
     for scheme in SCHEMES {
         match from(scheme, "//a/b", None) {
-            Ok(_) => assert_eq!(scheme, Scheme::Sr25519),
+            Ok(_) => assert_eq!(scheme, SR25519),
             Err(e) => assert_eq!(e, SuriError::SoftJunction(scheme)),
         }
     }
@@ -109,7 +110,7 @@ fn soft_junctions_are_for_sr25519() {
 #[test]
 fn importing_a_soft_key_twice_gives_one_signer() {
     use signonce_protocol::ToSign;
-    let sign = || key(Scheme::Sr25519, "//Alice/a/b").sign(ToSign::Message(b"m")).unwrap();
+    let sign = || key(SR25519, "//Alice/a/b").sign(ToSign::Message(b"m")).unwrap();
     assert_eq!(sign(), sign());
 }
 
@@ -130,7 +131,7 @@ fn what_is_no_uri_is_refused_with_its_reason() {
         ("hello-world", SuriError::Format),
     ];
     for (suri, expected) in table {
-        assert_eq!(from(Scheme::Sr25519, suri, None).unwrap_err(), expected, "{suri:?}");
+        assert_eq!(from(SR25519, suri, None).unwrap_err(), expected, "{suri:?}");
     }
 }
 
@@ -157,8 +158,8 @@ proptest! {
     #[test]
     fn numbers_are_the_same_junction_however_they_are_written(n: u64) {
         prop_assert_eq!(
-            key(Scheme::Sr25519, &format!("//{n}")).public(),
-            key(Scheme::Sr25519, &format!("//0{n}")).public()
+            key(SR25519, &format!("//{n}")).public(),
+            key(SR25519, &format!("//0{n}")).public()
         );
     }
 }

@@ -4,10 +4,12 @@
 
 mod common;
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use common::{SCHEMES, bytes, key, live_vectors, public, secret};
 use serde_json::Value;
 use signonce_keys::{SecretKey, VrfSignature, verify, verify_babe_vrf};
-use signonce_protocol::{EpochIndex, Scheme, Slot, ToSign, keccak_256};
+use signonce_protocol::{EpochIndex, Scheme, Slot, ToSign};
+use signonce_substrate::{keccak_256};
 use std::path::PathBuf;
 
 /// A committed file of the reference's vectors; never empty.
@@ -40,8 +42,8 @@ fn check_signature(vector: &Value, to_sign: ToSign<'_>) {
     let ours = key.sign(to_sign).unwrap();
     match scheme {
         // The reference's nonce is random; one signature on one message, for ever, is what ours is for.
-        Scheme::Sr25519 => assert_ne!(ours.as_bytes(), theirs, "{name}"),
-        Scheme::Ed25519 | Scheme::Ecdsa => assert_eq!(ours.as_bytes(), theirs, "{name}"),
+        SR25519 => assert_ne!(ours.as_bytes(), theirs, "{name}"),
+        ED25519 | ECDSA => assert_eq!(ours.as_bytes(), theirs, "{name}"),
     }
 }
 
@@ -72,7 +74,7 @@ fn the_references_vrfs_verify_and_have_our_output() {
             pre_output: bytes(text(&vector, "preOutput")).try_into().unwrap(),
             proof: bytes(text(&vector, "proof")).try_into().unwrap(),
         };
-        let key = key(Scheme::Sr25519, text(&vector, "suri"));
+        let key = key(SR25519, text(&vector, "suri"));
         assert_eq!(key.public(), public(text(&vector, "public")));
         assert!(verify_babe_vrf(&key.public(), slot, epoch, &randomness, &theirs), "{}", vector["name"]);
         assert_eq!(key.babe_vrf(slot, epoch, &randomness).unwrap().pre_output, theirs.pre_output);
@@ -102,11 +104,11 @@ fn development_keys_sign_a_finalised_beefy_commitment_with_the_very_bytes() {
     let signatures = vector["signatures"].as_array().unwrap();
     assert!(!signatures.is_empty());
     for entry in signatures {
-        let key = key(Scheme::Ecdsa, entry["suri"].as_str().unwrap());
+        let key = key(ECDSA, entry["suri"].as_str().unwrap());
         assert_eq!(key.public(), public(entry["public"].as_str().unwrap()));
         let expected = entry["signature"].as_str().unwrap();
         assert_eq!(key.sign(ToSign::Prehashed(hash)).unwrap().to_string(), expected);
-        assert!(verify(Scheme::Ecdsa, &key.public(), ToSign::Prehashed(hash), &bytes(expected)));
+        assert!(verify(ECDSA, &key.public(), ToSign::Prehashed(hash), &bytes(expected)));
     }
 }
 
@@ -119,8 +121,8 @@ fn seals_and_vrfs_of_finalised_babe_headers_verify() {
         let text = |name: &str| bytes(header[name].as_str().unwrap());
         let author = public(header["author"].as_str().unwrap());
         let pre_hash = text("pre_hash");
-        assert!(verify(Scheme::Sr25519, &author, ToSign::Message(&pre_hash), &text("seal")));
-        assert!(!verify(Scheme::Sr25519, &author, ToSign::Message(&text("hash")), &text("seal")));
+        assert!(verify(SR25519, &author, ToSign::Message(&pre_hash), &text("seal")));
+        assert!(!verify(SR25519, &author, ToSign::Message(&text("hash")), &text("seal")));
 
         let slot = Slot(header["slot"].as_u64().unwrap());
         let epoch = EpochIndex(header["epoch"]["index"].as_u64().unwrap());
@@ -143,8 +145,8 @@ fn precommits_of_a_grandpa_justification_verify() {
         let text = |name: &str| bytes(precommit[name].as_str().unwrap());
         let voter = public(precommit["voter"].as_str().unwrap());
         let mut payload = text("signed_payload");
-        assert!(verify(Scheme::Ed25519, &voter, ToSign::Message(&payload), &text("signature")));
+        assert!(verify(ED25519, &voter, ToSign::Message(&payload), &text("signature")));
         payload[0] ^= 1;
-        assert!(!verify(Scheme::Ed25519, &voter, ToSign::Message(&payload), &text("signature")));
+        assert!(!verify(ED25519, &voter, ToSign::Message(&payload), &text("signature")));
     }
 }

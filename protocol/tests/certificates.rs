@@ -2,6 +2,7 @@
 
 mod common;
 
+use signonce_substrate::{Kind};
 use common::*;
 use signonce_protocol::{
     client::{SignerClient, TlsSource, pem::Pem},
@@ -55,7 +56,7 @@ fn params() -> SignParams {
     SignParams {
         chain: ChainRef::Name("polkadot".into()),
         key: public(1),
-        payload: RawPayload::new(PayloadKind::BabeHeader, vec![1, 2, 3]),
+        payload: RawPayload::new(Kind::BabeHeader, vec![1, 2, 3]),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use signonce_substrate::{BABE, Kind, SR25519};
 use common::*;
 use signonce_protocol::{
     client::{ClientError, SignerClient},
@@ -15,7 +16,7 @@ fn params() -> SignParams {
     SignParams {
         chain: ChainRef::Name("polkadot".into()),
         key: public(1),
-        payload: RawPayload::new(PayloadKind::BabeHeader, vec![1, 2, 3]),
+        payload: RawPayload::new(Kind::BabeHeader, vec![1, 2, 3]),
     }
 }
 
@@ -140,11 +141,11 @@ async fn an_unknown_outcome_is_asked_for_again_with_the_very_same_payload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_asked_for_elsewhere_only_where_none_can_have_been_made() {
-    let params = GenerateKeyParams { chain: ChainRef::Name("polkadot".into()), key_type: KeyType::Babe };
+    let params = GenerateKeyParams { chain: ChainRef::Name("polkadot".into()), key_type: BABE };
     let not_ready = || Err(RpcError::not_ready("no quorum", None));
     let (signers, _served, client) = three([vec![not_ready()], vec![not_ready()], vec![]]).await;
     let made = client.generate_key(&params).await.unwrap();
-    assert_eq!((made.key_type, made.scheme), (KeyType::Babe, Scheme::Sr25519));
+    assert_eq!((made.key_type, made.scheme), (BABE, SR25519));
     assert_eq!(signers.iter().map(|s| s.asked().len()).collect::<Vec<_>>(), [1, 1, 1]);
 
     let unknown = Err(RpcError::unknown_outcome(None, None));
@@ -270,7 +271,7 @@ async fn a_hundred_requests_share_one_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_and_signature_of_the_last_answer_are_shown_to_a_signer_that_asks_for_them() {
     let first = params();
-    let second = SignParams { payload: RawPayload::new(PayloadKind::BabeHeader, vec![4, 5, 6]), ..params() };
+    let second = SignParams { payload: RawPayload::new(Kind::BabeHeader, vec![4, 5, 6]), ..params() };
     let unproved = || Err(RpcError::unproved("this node does not know of slot 7"));
     let script = vec![Ok(granted(7)), unproved(), Ok(granted(8))];
     let (signers, _served, client) = three([script, vec![Ok(granted(9))], vec![Ok(granted(9))]]).await;

@@ -1,8 +1,10 @@
 //! Payloads of running networks, where a folder of them lies beside the repository (`../shared/vectors` from its
 //! root); elsewhere these tests print that they did nothing.
 
+use signonce_substrate::{Kind};
 use serde_json::Value;
-use signonce_protocol::{payload::*, *};
+use signonce_protocol::{*};
+use signonce_substrate::{payload::*};
 use std::path::PathBuf;
 
 const FORMAT: ChainFormat = ChainFormat { number_width: NumberWidth::U32, aura_mode: AuraMode::Slot };
@@ -39,7 +41,7 @@ fn live_babe_headers_decode_to_their_slot_author_and_pre_hash() {
     let Some(file) = vectors("babe-headers.json") else { return };
     for vector in list(&file["headers"]) {
         let unsealed = bytes(&vector["unsealed_header"]);
-        let payload = Payload::decode(PayloadKind::BabeHeader, &unsealed, &FORMAT).expect("a live header");
+        let payload = Payload::decode(Kind::BabeHeader, &unsealed, &FORMAT).expect("a live header");
         let Content::BabeHeader(header) = payload.content() else { panic!("{payload:?}") };
         assert_eq!(header.slot, Slot(number(&vector["slot"])));
         assert_eq!(header.header.number, BlockNumber(number(&vector["number"])));
@@ -56,7 +58,7 @@ fn live_babe_headers_decode_to_their_slot_author_and_pre_hash() {
 
         let sealed = bytes(&vector["sealed_header"]);
         assert_eq!(blake2_256(&sealed).to_vec(), bytes(&vector["hash"]));
-        let error = Payload::decode(PayloadKind::BabeHeader, &sealed, &FORMAT).expect_err("it has a seal");
+        let error = Payload::decode(Kind::BabeHeader, &sealed, &FORMAT).expect_err("it has a seal");
         assert!(matches!(error, PayloadError::Sealed { .. }), "{error}");
     }
 }
@@ -66,14 +68,14 @@ fn live_grandpa_precommits_decode_to_their_round_set_and_target() {
     let Some(file) = vectors("grandpa-justification.json") else { return };
     for vector in list(&file["precommits"]) {
         let signed = bytes(&vector["signed_payload"]);
-        let payload = Payload::decode(PayloadKind::GrandpaVote, &signed, &FORMAT).expect("a live vote");
+        let payload = Payload::decode(Kind::GrandpaVote, &signed, &FORMAT).expect("a live vote");
         let Content::GrandpaVote(vote) = payload.content() else { panic!("{payload:?}") };
         assert_eq!(vote.stage, GrandpaStage::Precommit);
         assert_eq!(vote.round, Round(number(&file["round"])));
         assert_eq!(vote.set_id, SetId(number(&file["set_id"])));
         assert_eq!(vote.target, BlockNumber(number(&vector["target_number"])));
         assert_eq!(vote.target_hash.0.to_vec(), bytes(&vector["target_hash"]));
-        assert_eq!(possible_kinds(&signed, &FORMAT), [PayloadKind::GrandpaVote]);
+        assert_eq!(possible_kinds(&signed, &FORMAT), [Kind::GrandpaVote]);
     }
 }
 
@@ -82,7 +84,7 @@ fn a_live_beefy_commitment_decodes_to_its_block_and_hash() {
     let Some(file) = vectors("beefy-commitment.json") else { return };
     let commitment = bytes(&file["commitment"]);
     let payload =
-        Payload::decode(PayloadKind::BeefyCommitment, &commitment, &FORMAT).expect("a live commitment");
+        Payload::decode(Kind::BeefyCommitment, &commitment, &FORMAT).expect("a live commitment");
     assert_eq!(payload.to_sign().as_bytes(), bytes(&file["keccak256"]));
     let (set_id, block) =
         (SetId(number(&file["validator_set_id"])), BlockNumber(number(&file["block_number"])));

@@ -2,6 +2,7 @@
 
 mod common;
 
+use signonce_substrate::{Kind};
 use common::*;
 use serde_json::{Value, json};
 use signonce_protocol::{rpc::*, *};
@@ -109,7 +110,7 @@ fn every_reference_in_the_document_leads_somewhere() {
         assert_eq!(document["components"]["errors"][code.name()]["code"], code.json_rpc_code());
     }
     let kinds = document["components"]["schemas"]["RawPayload"]["oneOf"].as_array().unwrap();
-    assert_eq!(kinds.len(), PayloadKind::ALL.len());
+    assert_eq!(kinds.len(), Kind::ALL.len());
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Properties of the decoders, over payloads of every kind and over bytes that are none.
 
+use signonce_substrate::{Kind};
 use proptest::{collection::vec, option, prelude::*};
-use signonce_protocol::{payload::*, *};
+use signonce_protocol::{*};
+use signonce_substrate::{payload::*};
 
 fn hash() -> impl Strategy<Value = Hash> {
     any::<[u8; 32]>().prop_map(Hash)
@@ -185,7 +187,7 @@ proptest! {
         prop_assert!(possible_kinds(&bytes, &format).contains(&content.kind()));
         // Two kinds meet in one signed message only if both sign it verbatim, or both are headers.
         let verbatim = |payload: &Payload| payload.to_sign().as_bytes() == bytes;
-        for other in PayloadKind::ALL.into_iter().filter(|other| *other != content.kind()) {
+        for other in Kind::ALL.into_iter().filter(|other| *other != content.kind()) {
             if let Ok(other) = Payload::decode(other, &bytes, &format) {
                 prop_assert!(!(verbatim(&payload) && verbatim(&other)), "also a {}", other.kind());
                 prop_assert_ne!(payload.to_sign(), other.to_sign());
@@ -216,7 +218,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic_and_only_canonical_ones_are_read(
-        bytes in vec(any::<u8>(), 0..700), format in format(), kind in prop::sample::select(&PayloadKind::ALL[..]),
+        bytes in vec(any::<u8>(), 0..700), format in format(), kind in prop::sample::select(&Kind::ALL[..]),
     ) {
         assert_canonical(kind, &bytes, &format)?;
         for kind in possible_kinds(&bytes, &format) {

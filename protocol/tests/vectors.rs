@@ -2,7 +2,8 @@
 //! each is read as the reference means it, whether or not the oracle itself was built.
 
 use serde_json::Value;
-use signonce_protocol::{Payload, PayloadKind, RawPayload, ToSign};
+use signonce_protocol::{Payload, RawPayload, ToSign};
+use signonce_substrate::{Kind};
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// The committed payload vectors; never empty.
@@ -46,16 +47,16 @@ fn payloads_of_the_reference_are_read_as_it_means_them() {
 #[test]
 fn the_vectors_have_every_kind_but_authority_records() {
     let kinds: BTreeSet<_> = vectors().iter().map(|vector| raw(vector).kind()).collect();
-    let missing: Vec<_> = PayloadKind::ALL.into_iter().filter(|kind| !kinds.contains(kind)).collect();
+    let missing: Vec<_> = Kind::ALL.into_iter().filter(|kind| !kinds.contains(kind)).collect();
     // Their encoder is a networking crate, so the reference has no vector for them.
-    assert_eq!(missing, [PayloadKind::AuthorityRecord]);
+    assert_eq!(missing, [Kind::AuthorityRecord]);
 }
 
 #[test]
 fn a_payload_of_the_reference_is_refused_under_every_other_kind() {
     for vector in vectors() {
         let given = raw(&vector);
-        for kind in PayloadKind::ALL.into_iter().filter(|kind| *kind != given.kind()) {
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != given.kind()) {
             let misnamed = RawPayload::new(kind, given.bytes().to_vec());
             assert!(decode(&vector, &misnamed).is_err(), "{} as {kind}", vector["name"]);
         }

@@ -1,8 +1,10 @@
 //! What each client has asked of this node since it started: in memory, for `clients list`, not for the audit.
 
+use signonce_substrate::{BABE};
 use serde::{Deserialize, Serialize};
 use signonce_core::ClientId;
-use signonce_protocol::{Duty, HexArray, KeyId, rpc::ErrorCode};
+use signonce_protocol::{HexArray, KeyId, rpc::ErrorCode};
+use signonce_substrate::{Duty};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -81,14 +83,14 @@ impl Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{KeyType, PublicKey, Slot};
+    use signonce_protocol::{PublicKey, Slot};
 
     #[test]
     fn the_last_duty_stays_while_refusals_are_counted_by_reason() {
         let activity = Activity::default();
         let id = ClientId(3);
         assert_eq!(activity.of(id), None);
-        let key = KeyId { key_type: KeyType::Babe, public: PublicKey::try_from(&[1; 32][..]).unwrap() };
+        let key = KeyId { key_type: BABE, public: PublicKey::try_from(&[1; 32][..]).unwrap() };
         let duty = Duty::BabeBlock { slot: Slot(9) };
         activity.note(id, [1; 32], 10, RequestOutcome::Signed(Some((key, &duty))));
         activity.note(id, [1; 32], 20, RequestOutcome::Signed(None));

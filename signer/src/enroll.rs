@@ -4,13 +4,15 @@
 //! read or made it; the cluster only ever sees the envelope. A run that was interrupted is repeated: a key that is
 //! registered and not armed yet is armed.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use crate::admin::{
     api::MemberRow,
     client::{AdminClient, CallError},
 };
 use signonce_core::{Change, ChangeError, Floors, KeyError, KeyState, Member, SlotClock};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
-use signonce_protocol::{BlockNumber, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Round, SetId};
+use signonce_protocol::{GenesisHash, KeyId, KeyType, LogIndex, NodeId};
+use signonce_substrate::{BlockNumber, Round, SetId};
 use std::time::Duration;
 
 /// How long a member that has just started may take to announce itself.
@@ -132,10 +134,10 @@ fn existing_state(error: &CallError) -> Option<KeyState> {
 pub fn new_key_floors(key_type: KeyType, clock: SlotClock<'_>, unix_ms: u64) -> Floors {
     let none = Floors::default();
     match key_type {
-        KeyType::Babe | KeyType::Aura => Floors { slot: Some(clock.slots_after(unix_ms, 1)), ..none },
-        KeyType::Grandpa => Floors { grandpa: Some((SetId(0), Round(0))), ..none },
-        KeyType::Beefy => Floors { beefy: Some((SetId(0), BlockNumber(0))), ..none },
-        KeyType::Para => Floors { para: Some(0.into()), ..none },
-        KeyType::AuthorityDiscovery | KeyType::ImOnline => none,
+        BABE | AURA => Floors { slot: Some(clock.slots_after(unix_ms, 1)), ..none },
+        GRANDPA => Floors { grandpa: Some((SetId(0), Round(0))), ..none },
+        BEEFY => Floors { beefy: Some((SetId(0), BlockNumber(0))), ..none },
+        PARA => Floors { para: Some(0.into()), ..none },
+        AUTHORITY_DISCOVERY | IM_ONLINE => none,
     }
 }

@@ -10,6 +10,7 @@ pub mod requests;
 pub use connections::PortMetrics;
 pub use requests::{Method, Outcome};
 
+use signonce_substrate::{BABE_BLOCK};
 use crate::{readiness::Gate, telemetry};
 use connections::Connections;
 use prometheus_client::{
@@ -213,10 +214,10 @@ mod tests {
         let metrics = Metrics::new(&ClusterMetrics::default(), vec![]);
         let took = Duration::from_millis(1);
         let granted = Outcome::Signed(SignVerdict::Granted);
-        metrics.served(Method::Sign, Some(DutyClass::BabeBlock), granted, took);
+        metrics.served(Method::Sign, Some(BABE_BLOCK), granted, took);
         metrics.served(
             Method::Sign,
-            Some(DutyClass::BabeBlock),
+            Some(BABE_BLOCK),
             Outcome::Refused(ErrorCode::Equivocation),
             took,
         );

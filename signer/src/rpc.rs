@@ -1,6 +1,7 @@
 //! The clients' methods (`signer_*`): who asks comes from the TLS layer through the request's extensions, what they
 //! get from [`Signer`]. Every message is paid for: [`ClientToll`].
 
+use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 use crate::{
     limits::{Buckets, Rate},
     server::{
@@ -228,18 +229,18 @@ fn removed(key: &KeyInfo) -> KeyInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{DutyClass, GenesisHash, KeyType, LogIndex, Scheme};
+    use signonce_protocol::{GenesisHash, KeyType, LogIndex};
 
     fn key(n: u8, state: KeyState) -> KeyInfo {
         KeyInfo {
             chain: "polkadot".into(),
             genesis: GenesisHash([1; 32]),
-            key_type: KeyType::Babe,
-            scheme: Scheme::Sr25519,
+            key_type: BABE,
+            scheme: SR25519,
             public: PublicKey::try_from(&[n; 32][..]).unwrap(),
             state,
             group: None,
-            classes: vec![DutyClass::BabeBlock],
+            classes: vec![BABE_BLOCK],
             watermarks: vec![],
         }
     }

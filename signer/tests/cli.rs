@@ -3,6 +3,7 @@
 #[path = "cli/messages.rs"]
 mod messages;
 
+use signonce_substrate::{ECDSA};
 use signonce::dev::{LocalCluster, LocalOptions};
 use std::{
     fs,
@@ -325,7 +326,7 @@ async fn generated_keys_come_with_proofs_of_ownership_that_verify() {
     for key in said["keys"].as_array().unwrap() {
         let scheme: Scheme = serde_json::from_value(key["scheme"].clone()).unwrap();
         let public: PublicKey = serde_json::from_value(key["public"].clone()).unwrap();
-        let length = if scheme == Scheme::Ecdsa { 65 } else { 64 };
+        let length = if scheme == ECDSA { 65 } else { 64 };
         let proof: Vec<u8> = proofs.drain(..length).collect();
         assert!(signonce_keys::verify(scheme, &public, ToSign::Message(&statement), &proof), "{key}");
         blob.push_str(&hex::encode(public.as_bytes()));

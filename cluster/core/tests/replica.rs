@@ -1,13 +1,13 @@
 //! Three replicas without a driver: what each gives out, in which order, and what its disk then holds.
 
+use signonce_substrate::{BABE, PARA};
 use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable, KeptRecords};
 use signonce_core::replica::fence::{ClusterId, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
 use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, GUARDED_LEVEL, RequestId};
-use signonce_protocol::{
-    CandidateHash, Digest, Duty, KeyId, KeyType, NodeId, PublicKey, SessionIndex, Side, Slot,
-};
+use signonce_protocol::{Digest, KeyId, NodeId, PublicKey, Slot};
+use signonce_substrate::{CandidateHash, Duty, SessionIndex, Side};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -223,7 +223,7 @@ impl Cluster {
 fn claim(asked_at: NodeId, seq: u64) -> Command {
     let request = RequestId { node: asked_at, boot: 1, seq };
     let key = KeyId {
-        key_type: KeyType::Babe,
+        key_type: BABE,
         public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes are a public key"),
     };
     let duty = Duty::BabeBlock { slot: Slot(seq) };
@@ -240,7 +240,7 @@ fn change(asked_at: NodeId, seq: u64) -> Command {
 /// As large as an entry can be: all that fits into one, each about as many candidates as an approval can have.
 fn approvals(asked_at: NodeId, first: u64) -> Command {
     let key = KeyId {
-        key_type: KeyType::Para,
+        key_type: PARA,
         public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes are a public key"),
     };
     let one = |seq: u64| {

@@ -1,5 +1,6 @@
 //! Requests for the log, what may become of them, and how they share its entries.
 
+use signonce_substrate::{BABE};
 use crate::decision::Decision;
 use crate::driver::Moment;
 use parity_scale_codec::{Decode, Encode};
@@ -134,7 +135,8 @@ pub(crate) fn into_commands(
 pub(crate) mod tests {
     use super::*;
     use signonce_core::{Claim, ClientId};
-    use signonce_protocol::{Digest, Duty, KeyId, KeyType, PublicKey, Slot};
+    use signonce_protocol::{Digest, KeyId, PublicKey, Slot};
+    use signonce_substrate::{Duty};
 
     fn id(seq: u64) -> RequestId {
         RequestId { node: NodeId(1), boot: 1, seq }
@@ -148,7 +150,7 @@ pub(crate) mod tests {
     pub(crate) fn claim(seq: u64) -> Request {
         let public = PublicKey::try_from(&[1; 32][..]).unwrap();
         let claim = Claim {
-            key: KeyId { key_type: KeyType::Babe, public },
+            key: KeyId { key_type: BABE, public },
             client: ClientId(1),
             duty: Duty::BabeBlock { slot: Slot(seq) },
             digest: Digest([seq as u8; 32]),

@@ -1,20 +1,19 @@
 //! Three drivers without a shell: what each wants done, and in which order.
 
+use signonce_substrate::{BABE, SR25519};
 use signonce_core::replica::disk::{DiskImage, HighWater};
 use signonce_core::replica::fence::{ClusterId, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Replica, ReplicaConfig, Role};
-use signonce_core::{
-    Chain, Change, Claim, ClaimRequest, ClientId, Envelope, Floors, Limits, RequestId, Verdict,
-};
+use signonce_core::{Chain, Change, Claim, ClaimRequest, ClientId, Envelope, Floors, RequestId, Verdict};
+use signonce_substrate::{Limits};
 use signonce_driver::frame::Frame;
 use signonce_driver::{
     Answer, Decline, Driver, DriverConfig, ELECTION_TICKS, Effect, Event, HEARTBEAT_TICKS, Moment, Now,
     Observed, Request, Submission,
 };
-use signonce_protocol::{
-    ChainFormat, Digest, Duty, GenesisHash, KeyId, KeyType, NodeId, PublicKey, Scheme, Slot,
-};
+use signonce_protocol::{Digest, GenesisHash, KeyId, NodeId, PublicKey, Slot};
+use signonce_substrate::{ChainFormat, Duty};
 use std::collections::{BTreeMap, VecDeque};
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
@@ -229,7 +228,7 @@ impl Cluster {
 }
 
 fn key() -> KeyId {
-    KeyId { key_type: KeyType::Babe, public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes") }
+    KeyId { key_type: BABE, public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes") }
 }
 
 fn claim(slot: u64) -> Claim {
@@ -249,7 +248,7 @@ fn first_changes() -> [Change; 3] {
     let sealed = Envelope::from(vec![1; 64]);
     [
         Change::AddChain(chain),
-        Change::RegisterKey { id: key(), scheme: Scheme::Sr25519, chain: genesis, group: None, sealed },
+        Change::RegisterKey { id: key(), scheme: SR25519, chain: genesis, group: None, sealed },
         Change::ArmKey { id: key(), floors: Floors { slot: Some(Slot(SLOT - 10)), ..Floors::default() } },
     ]
 }

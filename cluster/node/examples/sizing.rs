@@ -5,6 +5,7 @@
 //! the three runs as a process of its own: two start from their stores, the third takes the state over from their
 //! leader. Printed is the most memory that each has had.
 
+use signonce_substrate::{PARA, PARA_SIDE, SR25519};
 use parity_scale_codec::Encode as _;
 use rand::RngExt as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -14,10 +15,8 @@ use signonce_cluster::identity::{self, Identity};
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, node_name};
 use signonce_core::replica::disk::AppliedRow;
 use signonce_core::replica::fence::ClusterId;
-use signonce_core::{
-    Chain, Change, Claim, ClientId, Envelope, Floors, GUARDED_LEVEL, Limits, RestoreError, State, StateHash,
-    Table, decode_record, encode_record, seal_record,
-};
+use signonce_core::{Chain, Change, Claim, ClientId, Envelope, Floors, GUARDED_LEVEL, RestoreError, State, StateHash, Table, decode_record, encode_record, seal_record};
+use signonce_substrate::{Limits};
 use signonce_protocol::*;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -105,7 +104,7 @@ async fn ready(handle: &Handle) {
 fn para_key(n: u32) -> KeyId {
     let mut public = [9; 32];
     public[..4].copy_from_slice(&n.to_be_bytes());
-    KeyId { key_type: KeyType::Para, public: PublicKey::try_from(&public[..]).expect("32 bytes") }
+    KeyId { key_type: PARA, public: PublicKey::try_from(&public[..]).expect("32 bytes") }
 }
 
 /// Three nodes, the keys of so many validators, and a log that the third, which is off, cannot catch up from.
@@ -136,7 +135,7 @@ async fn set_up(dir: &Path, validators: u32) {
     for n in 0..validators {
         let id = para_key(n);
         let sealed = Envelope::from(vec![1; 600]);
-        change(Change::RegisterKey { id, scheme: Scheme::Sr25519, chain: CHAIN, group: None, sealed }).await;
+        change(Change::RegisterKey { id, scheme: SR25519, chain: CHAIN, group: None, sealed }).await;
         change(Change::ArmKey { id, floors: Floors { para: Some(SessionIndex(1)), ..Floors::default() } })
             .await;
     }
@@ -170,7 +169,7 @@ fn fill(path: &Path) {
         .map(|key| parity_scale_codec::Decode::decode(&mut &key[..]).expect("a floor's key"))
         .collect();
     for key in keys {
-        let prefix = (key, DutyClass::ParaSide).encode();
+        let prefix = (key, PARA_SIDE).encode();
         let mut batch = WriteBatch::default();
         for session in 2..=SESSIONS + 1 {
             let mut marks: Vec<[u8; 6]> = (0..CANDIDATES).map(|_| rng.random()).collect();

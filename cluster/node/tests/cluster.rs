@@ -2,12 +2,13 @@
 
 mod common;
 
+use signonce_substrate::{ED25519, GRANDPA};
 use common::*;
 use signonce_cluster::{Handle, NotReady, StartError, StoreError, SubmitError};
 use signonce_core::replica::NotMember;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::{Change, GUARDED_LEVEL, Refusal, Verdict};
-use signonce_protocol::{GenesisHash, KeyId, KeyType, PublicKey, Scheme};
+use signonce_protocol::{GenesisHash, KeyId, PublicKey};
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,8 +177,8 @@ async fn a_snapshot_travels_as_records_into_a_file_and_leaves_none_behind() {
 fn large_key(n: u8) -> Change {
     let public = PublicKey::try_from(&[n.wrapping_add(100); 32][..]).unwrap();
     Change::RegisterKey {
-        id: KeyId { key_type: KeyType::Grandpa, public },
-        scheme: Scheme::Ed25519,
+        id: KeyId { key_type: GRANDPA, public },
+        scheme: ED25519,
         chain: GenesisHash([3; 32]),
         group: None,
         sealed: signonce_core::Envelope::from(vec![n; 8 << 10]),

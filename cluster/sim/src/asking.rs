@@ -11,7 +11,8 @@ use signonce_core::node_actor;
 use signonce_core::{Change, Claim, ClaimRequest, RequestId, Verdict};
 use signonce_driver::clock::check_slot;
 use signonce_driver::{Answer, Event as Input, Request, Submission, decision};
-use signonce_protocol::{Duty, NodeId, SetId};
+use signonce_protocol::{NodeId};
+use signonce_substrate::{Duty, SetId};
 use std::time::Duration;
 
 /// Who waits for the answer to a request.

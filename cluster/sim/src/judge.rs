@@ -4,11 +4,13 @@
 //! Beside the rules on logs and leaders it keeps a naive ledger of its own (every digest ever granted, no window that
 //! forgets) and holds each verdict of the real one against it.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use signonce_core::replica::Decided;
 use signonce_core::{
     Change, Claim, Floors, KeyState, Outcome, Refusal, RequestId, State, StateHash, Verdict,
 };
-use signonce_protocol::{Digest, Duty, KeyId, KeyType, NodeId};
+use signonce_protocol::{Digest, KeyId, KeyType, NodeId};
+use signonce_substrate::{Duty};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a floor counts in: slot, (set, round), (set, block) or session.
@@ -272,7 +274,7 @@ impl Mark {
 fn contrary(claim: &Claim) -> Claim {
     let mut other = Claim { digest: Digest([0xee; 32]), ..claim.clone() };
     if let Duty::ParaSide { side, .. } = &mut other.duty {
-        use signonce_protocol::Side;
+        use signonce_substrate::{Side};
         *side = if *side == Side::Valid { Side::Invalid } else { Side::Valid };
     }
     other
@@ -281,10 +283,10 @@ fn contrary(claim: &Claim) -> Claim {
 /// Steps that the window of a key type keeps.
 fn keep(key_type: KeyType) -> usize {
     match key_type {
-        KeyType::Babe | KeyType::Aura => 64,
-        KeyType::Grandpa | KeyType::Beefy => 256,
-        KeyType::Para => 9,
-        KeyType::AuthorityDiscovery | KeyType::ImOnline => usize::MAX,
+        BABE | AURA => 64,
+        GRANDPA | BEEFY => 256,
+        PARA => 9,
+        AUTHORITY_DISCOVERY | IM_ONLINE => usize::MAX,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Signatures. A few duties of each run are signed for real, with the code of production; the others get a stand-in
 //! that is as unique as their digest. Real ones take a tenth of a millisecond each.
 
+use signonce_substrate::{SR25519};
 use crate::work::KEYS;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schnorrkel::context::attach_rng;
 use schnorrkel::{ExpansionMode, MiniSecretKey, signing_context};
 use signonce_core::Claim;
-use signonce_protocol::{Digest, Scheme, ToSign};
+use signonce_protocol::{Digest, ToSign};
 use std::collections::BTreeSet;
 
 /// sr25519 duties of a run that are signed for real.
@@ -29,7 +30,7 @@ impl Signer {
 
     /// The signature of what was claimed.
     pub fn sign(&mut self, claim: &Claim) -> Vec<u8> {
-        let Some(key) = KEYS.iter().find(|key| key.id == claim.key && key.scheme == Scheme::Sr25519) else {
+        let Some(key) = KEYS.iter().find(|key| key.id == claim.key && key.scheme == SR25519) else {
             return claim.digest.0.to_vec();
         };
         if self.real.len() < REAL {

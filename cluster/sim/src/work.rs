@@ -1,15 +1,15 @@
 //! What validators and administrators want: duties of every claimed class, equal and conflicting payloads for them,
 //! and changes of keys and floors.
 
+use signonce_substrate::{AURA, BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use crate::setup::{MS, Micros, SECOND, chance, pick};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use signonce_core::{Chain, Change, Claim, ClientId, Envelope, Floors, Limits};
+use signonce_core::{Chain, Change, Claim, ClientId, Envelope, Floors};
+use signonce_substrate::{Limits};
 use signonce_keys::SecretKey;
-use signonce_protocol::{
-    AuraMode, BlockNumber, CandidateHash, ChainFormat, Digest, Duty, GenesisHash, GrandpaStage, Hash, KeyId,
-    KeyType, NodeId, Round, Scheme, SessionIndex, SetId, Side, Slot, blake2_256,
-};
+use signonce_protocol::{Digest, GenesisHash, Hash, KeyId, KeyType, NodeId, Scheme, Slot, blake2_256};
+use signonce_substrate::{AuraMode, BlockNumber, CandidateHash, ChainFormat, Duty, GrandpaStage, Round, SessionIndex, SetId, Side};
 use std::sync::LazyLock;
 
 /// How often the chain comes to a new duty. Slots last as long.
@@ -69,19 +69,19 @@ impl Kind {
 
     fn scheme(self) -> Scheme {
         match self {
-            Self::Babe | Self::Para | Self::Aura | Self::Collator => Scheme::Sr25519,
-            Self::Grandpa => Scheme::Ed25519,
-            Self::Beefy => Scheme::Ecdsa,
+            Self::Babe | Self::Para | Self::Aura | Self::Collator => SR25519,
+            Self::Grandpa => ED25519,
+            Self::Beefy => ECDSA,
         }
     }
 
     fn key_type(self) -> KeyType {
         match self {
-            Self::Babe => KeyType::Babe,
-            Self::Grandpa => KeyType::Grandpa,
-            Self::Beefy => KeyType::Beefy,
-            Self::Para => KeyType::Para,
-            Self::Aura | Self::Collator => KeyType::Aura,
+            Self::Babe => BABE,
+            Self::Grandpa => GRANDPA,
+            Self::Beefy => BEEFY,
+            Self::Para => PARA,
+            Self::Aura | Self::Collator => AURA,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The judge is judged: every fault is committed once and must be named, and honest histories must pass.
 
+use signonce_substrate::{ED25519};
 use super::*;
 use ed25519_dalek::{Signer as _, SigningKey};
 use signonce_protocol::{Slot, rpc::ErrorCode};
@@ -15,7 +16,7 @@ impl World {
     fn new() -> Self {
         let key = SigningKey::from_bytes(&[3; 32]);
         let public = key.verifying_key().to_bytes().to_vec();
-        let facts = KeyFacts { name: "gran".into(), scheme: Scheme::Ed25519, public };
+        let facts = KeyFacts { name: "gran".into(), scheme: ED25519, public };
         Self { checker: Checker::new(vec![facts], false), key }
     }
 

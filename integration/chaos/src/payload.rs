@@ -4,7 +4,8 @@
 //! `polkadot_primitives`, and not by the product's encoders: the checker knows the duty of every payload because it
 //! was made for it, not because somebody's decoder said so.
 
-use signonce_protocol::{PayloadKind, RawPayload, blake2_256, keccak_256};
+use signonce_protocol::{RawPayload, blake2_256};
+use signonce_substrate::{Kind, keccak_256};
 use std::fmt;
 
 /// Where a key speaks at most once.
@@ -109,15 +110,15 @@ impl Place {
     pub fn signed_bytes(&self, side: u8) -> Vec<u8> {
         let (kind, bytes) = self.bytes(side);
         match kind {
-            PayloadKind::BabeHeader => blake2_256(&bytes).to_vec(),
-            PayloadKind::BeefyCommitment => keccak_256(&bytes).to_vec(),
+            Kind::BabeHeader => blake2_256(&bytes).to_vec(),
+            Kind::BeefyCommitment => keccak_256(&bytes).to_vec(),
             _ => bytes,
         }
     }
 
     fn bytes(&self, side: u8) -> (PayloadKind, Vec<u8>) {
         match *self {
-            Self::Slot(slot) => (PayloadKind::BabeHeader, header(slot, side)),
+            Self::Slot(slot) => (Kind::BabeHeader, header(slot, side)),
             Self::Vote { set, round, stage } => {
                 let mut bytes = vec![stage];
                 bytes.extend(hash("block", &[set, round, side.into()]));
@@ -125,7 +126,7 @@ impl Place {
                 bytes.extend(target.to_le_bytes());
                 bytes.extend(round.to_le_bytes());
                 bytes.extend(set.to_le_bytes());
-                (PayloadKind::GrandpaVote, bytes)
+                (Kind::GrandpaVote, bytes)
             }
             Self::Commitment { set, block } => {
                 let mut bytes = compact(1);
@@ -134,7 +135,7 @@ impl Place {
                 bytes.extend(hash("mmr", &[block.into(), side.into()]));
                 bytes.extend(block.to_le_bytes());
                 bytes.extend(set.to_le_bytes());
-                (PayloadKind::BeefyCommitment, bytes)
+                (Kind::BeefyCommitment, bytes)
             }
             Self::Candidate { session, number } => candidate(session, number, side),
         }
@@ -152,10 +153,10 @@ fn candidate(session: u32, number: u32, side: u8) -> (PayloadKind, Vec<u8>) {
         let valid = 2;
         let mut bytes = [b"BKNG".as_slice(), &[valid], &about, &session.to_le_bytes()].concat();
         bytes.extend(hash("relay parent", &[number.into()]));
-        return (PayloadKind::Statement, bytes);
+        return (Kind::Statement, bytes);
     }
     let valid = u8::from(side != AGAINST);
-    (PayloadKind::Dispute, [b"DISP".as_slice(), &[valid], &about, &session.to_le_bytes()].concat())
+    (Kind::Dispute, [b"DISP".as_slice(), &[valid], &about, &session.to_le_bytes()].concat())
 }
 
 /// An approval of several of a session's candidates at once.
@@ -163,7 +164,7 @@ pub fn approval(session: u32, numbers: &[u32]) -> RawPayload {
     let count = compact(u32::try_from(numbers.len()).unwrap_or_default());
     let candidates = numbers.iter().flat_map(|number| hash("candidate", &[session.into(), (*number).into()]));
     let bytes = b"APPR".iter().copied().chain(count).chain(candidates).chain(session.to_le_bytes());
-    RawPayload::new(PayloadKind::Approval, bytes.collect::<Vec<u8>>())
+    RawPayload::new(Kind::Approval, bytes.collect::<Vec<u8>>())
 }
 
 /// A header with a primary BABE pre-digest; the sides differ in the state root.
@@ -215,7 +216,7 @@ impl fmt::Display for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{ChainFormat, Duty};
+    use signonce_substrate::{ChainFormat, Duty};
 
     const PLACES: [Place; 4] = [
         Place::Slot(1_700_000_123),

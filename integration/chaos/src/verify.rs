@@ -1,5 +1,6 @@
 //! Signatures verified as chains verify them, by the schemes' own libraries and none of the signer's code.
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use secp256k1::{
     Message,
     ecdsa::{RecoverableSignature, RecoveryId},
@@ -9,9 +10,9 @@ use signonce_protocol::Scheme;
 /// Whether `signature` is `public`'s over `signed`: a message, or for ECDSA the hash of one.
 pub fn verify(scheme: Scheme, public: &[u8], signed: &[u8], signature: &[u8]) -> bool {
     match scheme {
-        Scheme::Sr25519 => sr25519(public, signed, signature),
-        Scheme::Ed25519 => ed25519(public, signed, signature),
-        Scheme::Ecdsa => ecdsa(public, signed, signature),
+        SR25519 => sr25519(public, signed, signature),
+        ED25519 => ed25519(public, signed, signature),
+        ECDSA => ecdsa(public, signed, signature),
     }
 }
 
@@ -52,16 +53,16 @@ mod tests {
         let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
         let public = key.verifying_key().to_bytes();
         let signature = key.sign(b"vote").to_bytes();
-        assert!(verify(Scheme::Ed25519, &public, b"vote", &signature));
-        assert!(!verify(Scheme::Ed25519, &public, b"veto", &signature));
-        assert!(!verify(Scheme::Ed25519, &public, b"vote", &signature[1..]));
-        assert!(!verify(Scheme::Sr25519, &public, b"vote", &signature));
+        assert!(verify(ED25519, &public, b"vote", &signature));
+        assert!(!verify(ED25519, &public, b"veto", &signature));
+        assert!(!verify(ED25519, &public, b"vote", &signature[1..]));
+        assert!(!verify(SR25519, &public, b"vote", &signature));
         let key = secp256k1::SecretKey::from_secret_bytes([9; 32]).unwrap();
         let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest([1; 32]), &key);
         let (recovery, compact) = signature.serialize_compact();
         let bytes = [compact.as_slice(), &[recovery.to_u8()]].concat();
         let public = key.public_key().serialize();
-        assert!(verify(Scheme::Ecdsa, &public, &[1; 32], &bytes));
-        assert!(!verify(Scheme::Ecdsa, &public, &[2; 32], &bytes));
+        assert!(verify(ECDSA, &public, &[1; 32], &bytes));
+        assert!(!verify(ECDSA, &public, &[2; 32], &bytes));
     }
 }

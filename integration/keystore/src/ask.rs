@@ -4,6 +4,7 @@
 //! that they can read for themselves what it says. Where the node hands over a mere hash, [`NodeSide`] knows what is
 //! behind it; where it does not, nothing is asked.
 
+use signonce_substrate::{ALL_KEY_TYPES, AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, Kind, PARA};
 use codec::{Compact, Decode};
 use futures::future::BoxFuture;
 use signonce_protocol::{
@@ -152,27 +153,27 @@ pub(crate) fn payload_for(
     node: &dyn NodeSide,
 ) -> Result<RawPayload, Unclear> {
     let bytes = match to_sign {
-        ToSign::Prehashed(hash) if key.key_type == KeyType::Beefy => return commitment(&hash, node),
+        ToSign::Prehashed(hash) if key.key_type == BEEFY => return commitment(&hash, node),
         ToSign::Prehashed(_) => return Err(Unclear::NoPayload(32)),
         ToSign::Message(bytes) => bytes,
     };
     // A header that is known wins over anything its hash may look like.
-    if matches!(key.key_type, KeyType::Babe | KeyType::Aura)
+    if matches!(key.key_type, BABE | AURA)
         && let Ok(hash) = <&[u8; 32]>::try_from(bytes)
         && let Some(header) = node.header(hash)
     {
         return Ok(RawPayload::new(header_kind(key.key_type), header));
     }
     if bytes.starts_with(b"POP_") {
-        return Ok(RawPayload::new(PayloadKind::OwnershipProof, bytes.to_vec()));
+        return Ok(RawPayload::new(Kind::OwnershipProof, bytes.to_vec()));
     }
     let kind = match key.key_type {
-        KeyType::Babe | KeyType::Aura if bytes.len() == 32 => return Err(Unclear::NoPreimage(NO_HEADER)),
-        KeyType::Grandpa if vote_place(bytes).is_some() => PayloadKind::GrandpaVote,
-        KeyType::Para => para_kind(bytes).ok_or(Unclear::NoPayload(bytes.len()))?,
-        KeyType::AuthorityDiscovery => PayloadKind::AuthorityRecord,
-        KeyType::ImOnline => PayloadKind::Heartbeat,
-        KeyType::Babe | KeyType::Aura | KeyType::Grandpa | KeyType::Beefy => {
+        BABE | AURA if bytes.len() == 32 => return Err(Unclear::NoPreimage(NO_HEADER)),
+        GRANDPA if vote_place(bytes).is_some() => Kind::GrandpaVote,
+        PARA => para_kind(bytes).ok_or(Unclear::NoPayload(bytes.len()))?,
+        AUTHORITY_DISCOVERY => Kind::AuthorityRecord,
+        IM_ONLINE => Kind::Heartbeat,
+        BABE | AURA | GRANDPA | BEEFY => {
             return Err(Unclear::NoPayload(bytes.len()));
         }
     };
@@ -186,13 +187,13 @@ const NO_COMMITMENT: &str = "this hash is of no BEEFY commitment that this node 
 
 fn commitment(hash: &[u8; 32], node: &dyn NodeSide) -> Result<RawPayload, Unclear> {
     let bytes = node.commitment(hash).ok_or(Unclear::NoPreimage(NO_COMMITMENT))?;
-    Ok(RawPayload::new(PayloadKind::BeefyCommitment, bytes))
+    Ok(RawPayload::new(Kind::BeefyCommitment, bytes))
 }
 
 const fn header_kind(key_type: KeyType) -> PayloadKind {
     match key_type {
-        KeyType::Aura => PayloadKind::AuraHeader,
-        _ => PayloadKind::BabeHeader,
+        AURA => Kind::AuraHeader,
+        _ => Kind::BabeHeader,
     }
 }
 
@@ -209,8 +210,8 @@ pub(crate) fn vote_place(bytes: &[u8]) -> Option<Place> {
 /// Magic first; only what has none can be a bitfield.
 fn para_kind(bytes: &[u8]) -> Option<PayloadKind> {
     let has = |magic: &str| bytes.starts_with(magic.as_bytes());
-    let by_magic = PayloadKind::ALL.into_iter().find(|kind| kind.magic().is_some_and(has));
-    by_magic.or_else(|| is_bitfield(bytes).then_some(PayloadKind::Bitfield))
+    let by_magic = Kind::ALL.into_iter().find(|kind| kind.magic().is_some_and(has));
+    by_magic.or_else(|| is_bitfield(bytes).then_some(Kind::Bitfield))
 }
 
 /// `compact count ‖ bits ‖ session 4 ‖ relay parent 32`, by its length.
@@ -226,20 +227,20 @@ fn is_bitfield(bytes: &[u8]) -> bool {
 /// delays finality.
 pub(crate) const fn deadline(kind: PayloadKind, votes: UnsignedVotes) -> Option<Duration> {
     match kind {
-        PayloadKind::BabeHeader | PayloadKind::AuraHeader => Some(Duration::from_secs(1)),
-        PayloadKind::GrandpaVote => match votes {
+        Kind::BabeHeader | Kind::AuraHeader => Some(Duration::from_secs(1)),
+        Kind::GrandpaVote => match votes {
             UnsignedVotes::EndTheVoter => None,
             UnsignedVotes::AreAskedForAgain => Some(Duration::from_secs(2)),
         },
-        PayloadKind::BeefyCommitment
-        | PayloadKind::Statement
-        | PayloadKind::Approval
-        | PayloadKind::Dispute
-        | PayloadKind::Bitfield
-        | PayloadKind::PvfCheck
-        | PayloadKind::AuthorityRecord
-        | PayloadKind::Heartbeat
-        | PayloadKind::OwnershipProof => Some(Duration::from_secs(2)),
+        Kind::BeefyCommitment
+        | Kind::Statement
+        | Kind::Approval
+        | Kind::Dispute
+        | Kind::Bitfield
+        | Kind::PvfCheck
+        | Kind::AuthorityRecord
+        | Kind::Heartbeat
+        | Kind::OwnershipProof => Some(Duration::from_secs(2)),
     }
 }
 
@@ -273,10 +274,8 @@ pub(crate) fn vrf_params(chain: GenesisHash, key: &KeyId, request: VrfRequest) -
 mod tests {
     use super::*;
     use crate::testing::FakeNode;
-    use signonce_protocol::{
-        BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Hash, Round, SessionIndex, SetId, blake2_256,
-        payload::{Bitfield, Content, GrandpaVote, Heartbeat, OwnershipProof},
-    };
+    use signonce_protocol::{Hash, blake2_256};
+    use signonce_substrate::{BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Round, SessionIndex, SetId, payload::{Bitfield, Content, GrandpaVote, Heartbeat, OwnershipProof}};
 
     fn key(key_type: KeyType) -> KeyId {
         let len = key_type.schemes()[0].public_len();
@@ -290,19 +289,19 @@ mod tests {
     #[test]
     fn a_hash_is_only_asked_for_with_what_is_behind_it() {
         let node = FakeNode::default();
-        for key_type in [KeyType::Babe, KeyType::Aura] {
+        for key_type in [BABE, AURA] {
             assert!(matches!(ask(key_type, &[7; 32], &node), Err(Unclear::NoPreimage(_))));
         }
-        let prehashed = |node: &FakeNode| payload_for(&key(KeyType::Beefy), ToSign::Prehashed([7; 32]), node);
+        let prehashed = |node: &FakeNode| payload_for(&key(BEEFY), ToSign::Prehashed([7; 32]), node);
         assert!(matches!(prehashed(&node), Err(Unclear::NoPreimage(_))));
         node.remember_header([7; 32], b"header".to_vec());
         node.remember_commitment([7; 32], b"commitment".to_vec());
-        let payload = ask(KeyType::Babe, &[7; 32], &node).unwrap();
-        assert_eq!(payload, RawPayload::new(PayloadKind::BabeHeader, b"header".to_vec()));
-        assert_eq!(ask(KeyType::Aura, &[7; 32], &node).unwrap().kind(), PayloadKind::AuraHeader);
+        let payload = ask(BABE, &[7; 32], &node).unwrap();
+        assert_eq!(payload, RawPayload::new(Kind::BabeHeader, b"header".to_vec()));
+        assert_eq!(ask(AURA, &[7; 32], &node).unwrap().kind(), Kind::AuraHeader);
         assert_eq!(
             prehashed(&node).unwrap(),
-            RawPayload::new(PayloadKind::BeefyCommitment, b"commitment".to_vec())
+            RawPayload::new(Kind::BeefyCommitment, b"commitment".to_vec())
         );
     }
 
@@ -310,20 +309,20 @@ mod tests {
     fn a_known_header_wins_over_a_hash_that_looks_like_a_proof() {
         let node = FakeNode::default();
         let hash = *b"POP_567890123456789012345678901_";
-        assert_eq!(ask(KeyType::Babe, &hash, &node).unwrap().kind(), PayloadKind::OwnershipProof);
+        assert_eq!(ask(BABE, &hash, &node).unwrap().kind(), Kind::OwnershipProof);
         node.remember_header(hash, b"header".to_vec());
-        assert_eq!(ask(KeyType::Babe, &hash, &node).unwrap().kind(), PayloadKind::BabeHeader);
+        assert_eq!(ask(BABE, &hash, &node).unwrap().kind(), Kind::BabeHeader);
     }
 
     #[test]
     fn every_key_type_gives_proofs_of_ownership() {
         let node = FakeNode::default();
-        for key_type in KeyType::ALL {
+        for key_type in ALL_KEY_TYPES {
             for owner in [vec![], vec![9; 32]] {
                 let bytes = Content::OwnershipProof(OwnershipProof { owner }).encode(&ChainFormat::default());
                 assert_eq!(
                     ask(key_type, &bytes, &node).unwrap().kind(),
-                    PayloadKind::OwnershipProof,
+                    Kind::OwnershipProof,
                     "{key_type}"
                 );
             }
@@ -341,25 +340,25 @@ mod tests {
         };
         let bytes = vote.encode(&ChainFormat::default());
         let node = FakeNode::default();
-        assert_eq!(ask(KeyType::Grandpa, &bytes, &node).unwrap().kind(), PayloadKind::GrandpaVote);
+        assert_eq!(ask(GRANDPA, &bytes, &node).unwrap().kind(), Kind::GrandpaVote);
         assert_eq!(vote_place(&bytes), Some(Place { set_id: 2, round: 7 }));
-        assert_eq!(ask(KeyType::Grandpa, &bytes[1..], &node), Err(Unclear::NoPayload(52)));
+        assert_eq!(ask(GRANDPA, &bytes[1..], &node), Err(Unclear::NoPayload(52)));
         let mut unknown_stage = bytes;
         unknown_stage[0] = 3;
-        assert_eq!(ask(KeyType::Grandpa, &unknown_stage, &node), Err(Unclear::NoPayload(53)));
+        assert_eq!(ask(GRANDPA, &unknown_stage, &node), Err(Unclear::NoPayload(53)));
     }
 
     #[test]
     fn para_payloads_are_known_by_magic_and_bitfields_by_length() {
         let node = FakeNode::default();
         for (magic, kind) in [
-            (b"BKNG", PayloadKind::Statement),
-            (b"APPR", PayloadKind::Approval),
-            (b"DISP", PayloadKind::Dispute),
-            (b"VCPC", PayloadKind::PvfCheck),
+            (b"BKNG", Kind::Statement),
+            (b"APPR", Kind::Approval),
+            (b"DISP", Kind::Dispute),
+            (b"VCPC", Kind::PvfCheck),
         ] {
             let bytes = [magic.as_slice(), CandidateHash([1; 32]).0.as_slice()].concat();
-            assert_eq!(ask(KeyType::Para, &bytes, &node).unwrap().kind(), kind);
+            assert_eq!(ask(PARA, &bytes, &node).unwrap().kind(), kind);
         }
         let bitfield = Content::Bitfield(Bitfield {
             bits: vec![true; 20],
@@ -367,17 +366,17 @@ mod tests {
             parent: Hash([2; 32]),
         })
         .encode(&ChainFormat::default());
-        assert_eq!(ask(KeyType::Para, &bitfield, &node).unwrap().kind(), PayloadKind::Bitfield);
-        assert_eq!(ask(KeyType::Para, &bitfield[..bitfield.len() - 1], &node), Err(Unclear::NoPayload(39)));
-        assert_eq!(ask(KeyType::Para, &[], &node), Err(Unclear::NoPayload(0)));
+        assert_eq!(ask(PARA, &bitfield, &node).unwrap().kind(), Kind::Bitfield);
+        assert_eq!(ask(PARA, &bitfield[..bitfield.len() - 1], &node), Err(Unclear::NoPayload(39)));
+        assert_eq!(ask(PARA, &[], &node), Err(Unclear::NoPayload(0)));
     }
 
     #[test]
     fn the_rest_is_what_its_key_type_says() {
         let node = FakeNode::default();
         assert_eq!(
-            ask(KeyType::AuthorityDiscovery, &[10, 0], &node).unwrap().kind(),
-            PayloadKind::AuthorityRecord
+            ask(AUTHORITY_DISCOVERY, &[10, 0], &node).unwrap().kind(),
+            Kind::AuthorityRecord
         );
         let heartbeat = Content::Heartbeat(Heartbeat {
             block: BlockNumber(1),
@@ -386,11 +385,11 @@ mod tests {
             validators: 1,
         })
         .encode(&ChainFormat::default());
-        assert_eq!(ask(KeyType::ImOnline, &heartbeat, &node).unwrap().kind(), PayloadKind::Heartbeat);
+        assert_eq!(ask(IM_ONLINE, &heartbeat, &node).unwrap().kind(), Kind::Heartbeat);
         let hash = blake2_256(b"message");
-        assert_eq!(ask(KeyType::Beefy, &hash, &node), Err(Unclear::NoPayload(32)));
+        assert_eq!(ask(BEEFY, &hash, &node), Err(Unclear::NoPayload(32)));
         assert_eq!(
-            payload_for(&key(KeyType::Babe), ToSign::Prehashed(hash), &node),
+            payload_for(&key(BABE), ToSign::Prehashed(hash), &node),
             Err(Unclear::NoPayload(32))
         );
     }

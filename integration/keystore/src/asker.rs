@@ -5,6 +5,7 @@
 //! voter would end without a signature: it is asked for until it is answered, refused for good, or the node stops.
 //! Whatever denies a vote is told to the gate, wherever the denial comes from.
 
+use signonce_substrate::{BABE_VRF, GRANDPA};
 use crate::{
     LOG,
     ask::{
@@ -21,14 +22,10 @@ use crate::{
     worker::{NoResult, Worker},
 };
 use codec::Decode;
-use signonce_protocol::{
-    Digest, DutyClass, GenesisHash, KeyId, KeyType, PayloadKind, PublicKey, RawPayload, Scheme, ToSign,
-    VrfRequest,
-    client::ClientError,
-    rpc::{
+use signonce_protocol::{Digest, DutyClass, GenesisHash, KeyId, KeyType, PublicKey, RawPayload, Scheme, ToSign, VrfRequest, client::ClientError, rpc::{
         ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, RpcError, SignParams, SignReply, VrfReply,
-    },
-};
+    }};
+use signonce_substrate::{Kind};
 use sp_core::sr25519::{
     self,
     vrf::{VrfSignData, VrfSignature},
@@ -157,7 +154,7 @@ impl Asker {
     /// A verified signature of the key over the bytes.
     pub(crate) fn sign(&self, mine: &Mine, to_sign: ToSign<'_>) -> Result<Vec<u8>, Denial> {
         let result = self.signed(mine, to_sign);
-        if mine.id.key_type == KeyType::Grandpa
+        if mine.id.key_type == GRANDPA
             && let Some(at) = vote_place(to_sign.as_bytes())
         {
             match &result {
@@ -393,7 +390,7 @@ impl Asker {
         data: &VrfSignData,
     ) -> Result<VrfSignature, Denial> {
         let key = mine.id;
-        self.check_right(mine, DutyClass::BabeVrf, VRF_INTENT)?;
+        self.check_right(mine, BABE_VRF, VRF_INTENT)?;
         let Some(request) = self.node.vrf(data) else {
             self.metrics.request(VRF_INTENT, Outcome::NoPreimage);
             let denial = Denial::UnknownEpoch { key };
@@ -456,12 +453,12 @@ impl Asker {
 
     /// Whether the signers give their signature to a vote that the database says was cast. For the gate's thread.
     pub(crate) fn preflight(&self, public: &PublicKey, vote: Vec<u8>) -> Preflight {
-        let key = KeyId { key_type: KeyType::Grandpa, public: *public };
+        let key = KeyId { key_type: GRANDPA, public: *public };
         let Some(mine) = self.keys.find(&key).filter(|_| !self.link.is_out()) else {
             return Preflight::Unknown;
         };
-        let params = sign_params(self.chain, &key, RawPayload::new(PayloadKind::GrandpaVote, vote.clone()));
-        let intent = PayloadKind::GrandpaVote.name();
+        let params = sign_params(self.chain, &key, RawPayload::new(Kind::GrandpaVote, vote.clone()));
+        let intent = Kind::GrandpaVote.name();
         let asking = self.signers.sign(params, PREFLIGHT_WITHIN);
         let (result, took) = self.wait(intent, Some(PREFLIGHT_WITHIN), asking);
         let signature = match self.judge(key, intent, Digest::of(&vote), result, took) {

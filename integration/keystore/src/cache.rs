@@ -1,6 +1,7 @@
 //! The keys of this node as the signers list them, kept fresh by their events. Every "is it mine?" is answered from
 //! here: BABE asks it for each authority of the chain in each slot.
 
+use signonce_substrate::{ALL_KEY_TYPES, AURA, AURA_BLOCK, AUTHORITY_DISCOVERY, AUTHORITY_RECORD, BABE, BABE_BLOCK, BABE_VRF, BEEFY, BEEFY_VOTE, ECDSA, ED25519, GRANDPA, GRANDPA_VOTE, HEARTBEAT, IM_ONLINE, OWNERSHIP_PROOF, PARA, PARA_SIDE, SR25519};
 use crate::{
     LOG,
     ask::{NodeSide, Place},
@@ -52,13 +53,13 @@ impl Mine {
 /// The class without which a key is of no use to a validator, and so not its own.
 pub(crate) const fn main_class(key_type: KeyType) -> DutyClass {
     match key_type {
-        KeyType::Babe => DutyClass::BabeBlock,
-        KeyType::Aura => DutyClass::AuraBlock,
-        KeyType::Grandpa => DutyClass::GrandpaVote,
-        KeyType::Beefy => DutyClass::BeefyVote,
-        KeyType::Para => DutyClass::ParaSide,
-        KeyType::AuthorityDiscovery => DutyClass::AuthorityRecord,
-        KeyType::ImOnline => DutyClass::Heartbeat,
+        BABE => BABE_BLOCK,
+        AURA => AURA_BLOCK,
+        GRANDPA => GRANDPA_VOTE,
+        BEEFY => BEEFY_VOTE,
+        PARA => PARA_SIDE,
+        AUTHORITY_DISCOVERY => AUTHORITY_RECORD,
+        IM_ONLINE => HEARTBEAT,
     }
 }
 
@@ -238,7 +239,7 @@ impl Keys {
             changed |= held.insert(mine);
         }
         let gone =
-            |public: &PublicKey| !named.contains(&KeyId { key_type: KeyType::Grandpa, public: *public });
+            |public: &PublicKey| !named.contains(&KeyId { key_type: GRANDPA, public: *public });
         let gone: Vec<_> = held.voters.extract_if(gone).collect();
         drop(held);
         gone.iter().for_each(|public| self.node.key_gone(public));
@@ -268,7 +269,7 @@ impl Keys {
             self.tell_watermark(info);
         } else {
             self.report.forget(|condition| condition.key() == Some(&id));
-            if id.key_type == KeyType::Grandpa && self.write().voters.remove(&id.public) {
+            if id.key_type == GRANDPA && self.write().voters.remove(&id.public) {
                 self.node.key_gone(&id.public);
             }
         }
@@ -316,10 +317,10 @@ impl Keys {
     }
 
     fn tell_watermark(&self, info: &KeyInfo) {
-        if info.key_type != KeyType::Grandpa {
+        if info.key_type != GRANDPA {
             return;
         }
-        let votes = info.watermarks.iter().find(|mark| mark.class == DutyClass::GrandpaVote);
+        let votes = info.watermarks.iter().find(|mark| mark.class == GRANDPA_VOTE);
         if let Some(votes) = votes {
             self.write().voters.insert(info.public);
             self.node.watermark(&info.public, place(votes.floor), place(votes.highest));
@@ -328,7 +329,7 @@ impl Keys {
 
     fn count(&self) {
         let held = self.read();
-        for key_type in KeyType::ALL {
+        for key_type in ALL_KEY_TYPES {
             self.metrics.keys(key_type.name(), held.counts.get(&key_type).copied().unwrap_or_default());
         }
     }
@@ -349,7 +350,8 @@ fn place(coordinate: Option<Coordinate>) -> Option<Place> {
 mod tests {
     use super::*;
     use crate::testing::{FakeNode, GENESIS, info, keys_with};
-    use signonce_protocol::{LogIndex, Round, SetId, rpc::WatermarkInfo};
+    use signonce_protocol::{LogIndex, rpc::WatermarkInfo};
+    use signonce_substrate::{Round, SetId};
 
     fn all(keys: Vec<KeyInfo>) -> KeysEvent {
         KeysEvent::All { applied: LogIndex(1), keys }
@@ -362,16 +364,16 @@ mod tests {
     #[test]
     fn keys_that_are_not_armed_or_lack_the_right_or_belong_to_another_chain_are_not_ours() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let good = info(KeyType::Babe, Scheme::Sr25519, [1; 32]);
+        let good = info(BABE, SR25519, [1; 32]);
         let unarmed =
-            KeyInfo { state: KeyState::Registered, ..info(KeyType::Babe, Scheme::Sr25519, [2; 32]) };
-        let disabled = KeyInfo { state: KeyState::Disabled, ..info(KeyType::Babe, Scheme::Sr25519, [3; 32]) };
+            KeyInfo { state: KeyState::Registered, ..info(BABE, SR25519, [2; 32]) };
+        let disabled = KeyInfo { state: KeyState::Disabled, ..info(BABE, SR25519, [3; 32]) };
         let rightless =
-            KeyInfo { classes: vec![DutyClass::BabeVrf], ..info(KeyType::Babe, Scheme::Sr25519, [4; 32]) };
+            KeyInfo { classes: vec![BABE_VRF], ..info(BABE, SR25519, [4; 32]) };
         let foreign =
-            KeyInfo { genesis: GenesisHash([9; 32]), ..info(KeyType::Babe, Scheme::Sr25519, [5; 32]) };
+            KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
         keys.apply(all(vec![good.clone(), unarmed, disabled, rightless, foreign]));
-        assert_eq!(keys.publics(KeyType::Babe, None), [good.public]);
+        assert_eq!(keys.publics(BABE, None), [good.public]);
         assert!(keys.has(&id_of(&good)));
     }
 
@@ -379,39 +381,39 @@ mod tests {
     fn a_list_replaces_and_a_change_changes_one_key() {
         let keys = keys_with(Arc::new(FakeNode::default()));
         let (a, b) =
-            (info(KeyType::Babe, Scheme::Sr25519, [1; 32]), info(KeyType::Babe, Scheme::Sr25519, [2; 32]));
+            (info(BABE, SR25519, [1; 32]), info(BABE, SR25519, [2; 32]));
         keys.apply(all(vec![a.clone()]));
         keys.apply(changed(b.clone()));
-        assert_eq!(keys.publics(KeyType::Babe, Some(Scheme::Sr25519)), [a.public, b.public]);
+        assert_eq!(keys.publics(BABE, Some(SR25519)), [a.public, b.public]);
         keys.apply(changed(KeyInfo { state: KeyState::Disabled, ..a.clone() }));
-        assert_eq!(keys.publics(KeyType::Babe, None), [b.public]);
+        assert_eq!(keys.publics(BABE, None), [b.public]);
         keys.apply(changed(KeyInfo { state: KeyState::Removed, classes: vec![], ..b }));
         keys.apply(all(vec![a.clone()]));
-        assert_eq!(keys.publics(KeyType::Babe, None), [a.public]);
+        assert_eq!(keys.publics(BABE, None), [a.public]);
         keys.apply(all(vec![]));
-        assert!(keys.publics(KeyType::Babe, None).is_empty());
+        assert!(keys.publics(BABE, None).is_empty());
     }
 
     #[test]
     fn keys_are_told_apart_by_type_and_scheme() {
         let keys = keys_with(Arc::new(FakeNode::default()));
         keys.apply(all(vec![
-            info(KeyType::Aura, Scheme::Ed25519, [1; 32]),
-            info(KeyType::AuthorityDiscovery, Scheme::Sr25519, [1; 32]),
+            info(AURA, ED25519, [1; 32]),
+            info(AUTHORITY_DISCOVERY, SR25519, [1; 32]),
         ]));
-        assert_eq!(keys.publics(KeyType::Aura, Some(Scheme::Ed25519)).len(), 1);
-        assert!(keys.publics(KeyType::Aura, Some(Scheme::Sr25519)).is_empty());
-        assert!(keys.publics(KeyType::Babe, None).is_empty());
+        assert_eq!(keys.publics(AURA, Some(ED25519)).len(), 1);
+        assert!(keys.publics(AURA, Some(SR25519)).is_empty());
+        assert!(keys.publics(BABE, None).is_empty());
     }
 
     #[test]
     fn the_gate_hears_of_every_grandpa_watermark() {
         let node = Arc::new(FakeNode::default());
         let keys = keys_with(node.clone());
-        let mut gran = info(KeyType::Grandpa, Scheme::Ed25519, [1; 32]);
+        let mut gran = info(GRANDPA, ED25519, [1; 32]);
         let round = |set_id, round| Some(Coordinate::Round { set_id: SetId(set_id), round: Round(round) });
         gran.watermarks =
-            vec![WatermarkInfo { class: DutyClass::GrandpaVote, floor: round(1, 0), highest: None }];
+            vec![WatermarkInfo { class: GRANDPA_VOTE, floor: round(1, 0), highest: None }];
         keys.apply(all(vec![gran.clone()]));
         gran.watermarks[0].highest = round(2, 7);
         keys.apply(changed(gran.clone()));
@@ -427,9 +429,9 @@ mod tests {
         let node = Arc::new(FakeNode::default());
         let keys = keys_with(node.clone());
         let gran = |byte| {
-            let mut gran = info(KeyType::Grandpa, Scheme::Ed25519, [byte; 32]);
+            let mut gran = info(GRANDPA, ED25519, [byte; 32]);
             gran.watermarks =
-                vec![WatermarkInfo { class: DutyClass::GrandpaVote, floor: None, highest: None }];
+                vec![WatermarkInfo { class: GRANDPA_VOTE, floor: None, highest: None }];
             gran
         };
         let [a, b, c] = [1, 2, 3].map(gran);
@@ -450,7 +452,7 @@ mod tests {
         let many = |n: u32| {
             let mut public = [7; 32];
             public[..4].copy_from_slice(&n.to_le_bytes());
-            info(if n % 2 == 0 { KeyType::Babe } else { KeyType::Para }, Scheme::Sr25519, public)
+            info(if n % 2 == 0 { BABE } else { PARA }, SR25519, public)
         };
         keys.apply(all((0..10_000).map(many).collect()));
         assert_eq!(keys.summary(), "5000 babe, 5000 para; `signonce keys list` names them");
@@ -460,7 +462,7 @@ mod tests {
             keys.apply(changed(KeyInfo { state: KeyState::Removed, classes: vec![], ..many(2 * n) }));
             keys.apply(changed(many(2 * n + 1)));
         }
-        keys.apply(changed(info(KeyType::Beefy, Scheme::Ecdsa, [1; 33])));
+        keys.apply(changed(info(BEEFY, ECDSA, [1; 33])));
         assert_eq!(keys.summary(), "4990 babe, 1 beef, 5000 para; `signonce keys list` names them");
         keys.apply(all((0..4).map(many).collect()));
         assert_eq!(keys.read().counts.values().sum::<usize>(), 4);
@@ -470,26 +472,26 @@ mod tests {
     #[test]
     fn remembered_keys_are_ours_until_the_signers_list_others() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let [known, other] = [1, 2].map(|byte| info(KeyType::Babe, Scheme::Sr25519, [byte; 32]));
+        let [known, other] = [1, 2].map(|byte| info(BABE, SR25519, [byte; 32]));
         let remembered = Mine::listed(id_of(&known), known.scheme, known.classes.clone());
         keys.remember(vec![remembered.clone()]);
         assert_eq!(keys.find(&id_of(&known)), Some(remembered));
         assert!(!keys.wait_for_list(Duration::ZERO), "that is no list of the signers");
         keys.apply(all(vec![other.clone()]));
-        assert_eq!(keys.publics(KeyType::Babe, None), [other.public]);
+        assert_eq!(keys.publics(BABE, None), [other.public]);
     }
 
     #[test]
     fn a_key_just_made_is_ours_at_once_and_survives_a_list_that_is_older() {
         let keys = keys_with(Arc::new(FakeNode::default()));
         let made =
-            KeyId { key_type: KeyType::Babe, public: PublicKey::try_from([7; 32].as_slice()).unwrap() };
-        keys.made(made, Scheme::Sr25519);
-        assert!(keys.find(&made).unwrap().may(DutyClass::OwnershipProof));
+            KeyId { key_type: BABE, public: PublicKey::try_from([7; 32].as_slice()).unwrap() };
+        keys.made(made, SR25519);
+        assert!(keys.find(&made).unwrap().may(OWNERSHIP_PROOF));
         keys.apply(all(vec![]));
         assert!(keys.has(&made));
         // Named once, it lives by the lists again.
-        keys.apply(all(vec![info(KeyType::Babe, Scheme::Sr25519, [7; 32])]));
+        keys.apply(all(vec![info(BABE, SR25519, [7; 32])]));
         keys.apply(all(vec![]));
         assert!(!keys.has(&made));
     }
@@ -498,10 +500,10 @@ mod tests {
     fn keys_of_another_chain_only_are_told_once() {
         let keys = keys_with(Arc::new(FakeNode::default()));
         let foreign =
-            KeyInfo { genesis: GenesisHash([9; 32]), ..info(KeyType::Babe, Scheme::Sr25519, [5; 32]) };
+            KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
         keys.apply(all(vec![foreign.clone()]));
         assert!(keys.report.holds(&Condition::OtherChain));
-        let ours = info(KeyType::Babe, Scheme::Sr25519, [1; 32]);
+        let ours = info(BABE, SR25519, [1; 32]);
         assert_eq!(ours.genesis, GENESIS);
         keys.apply(all(vec![foreign, ours]));
         assert!(!keys.report.holds(&Condition::OtherChain));

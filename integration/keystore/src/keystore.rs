@@ -1,5 +1,6 @@
 //! The keystore the node sees. Lists and "is it mine?" come from the cache, signatures from the cluster.
 
+use signonce_substrate::{BABE, ECDSA, ED25519, GRANDPA, SR25519};
 use crate::{LOG, asker::Asker, cache::Mine, rotate::FailedGenerations};
 use signonce_protocol::{KeyId, KeyType, PublicKey, Scheme, ToSign};
 use sp_core::{
@@ -118,7 +119,7 @@ impl RemoteKeystore {
         let Some(key) = key_id(key_type, public) else { return false };
         let waits = || {
             self.asked_by == AskedBy::Consensus
-                && key.key_type == KeyType::Grandpa
+                && key.key_type == GRANDPA
                 && !self.asker.node.may_vote(&key.public)
         };
         self.asker.keys.has(&key) && !waits()
@@ -140,7 +141,7 @@ fn name(key_type: KeyTypeId) -> String {
 
 impl Keystore for RemoteKeystore {
     fn sr25519_public_keys(&self, key_type: KeyTypeId) -> Vec<sr25519::Public> {
-        self.publics(key_type, Scheme::Sr25519)
+        self.publics(key_type, SR25519)
     }
 
     fn sr25519_generate_new(
@@ -148,7 +149,7 @@ impl Keystore for RemoteKeystore {
         key_type: KeyTypeId,
         seed: Option<&str>,
     ) -> Result<sr25519::Public, Error> {
-        self.generate(key_type, Scheme::Sr25519, seed, || sr25519::Pair::generate().0.public())
+        self.generate(key_type, SR25519, seed, || sr25519::Pair::generate().0.public())
     }
 
     fn sr25519_sign(
@@ -157,7 +158,7 @@ impl Keystore for RemoteKeystore {
         public: &sr25519::Public,
         msg: &[u8],
     ) -> Result<Option<sr25519::Signature>, Error> {
-        self.sign(key_type, public.as_ref(), Scheme::Sr25519, ToSign::Message(msg))
+        self.sign(key_type, public.as_ref(), SR25519, ToSign::Message(msg))
     }
 
     fn sr25519_vrf_sign(
@@ -166,8 +167,8 @@ impl Keystore for RemoteKeystore {
         public: &sr25519::Public,
         data: &sr25519::vrf::VrfSignData,
     ) -> Result<Option<sr25519::vrf::VrfSignature>, Error> {
-        let Some(mine) = self.mine(key_type, public.as_ref(), Scheme::Sr25519) else { return Ok(None) };
-        if mine.id.key_type != KeyType::Babe {
+        let Some(mine) = self.mine(key_type, public.as_ref(), SR25519) else { return Ok(None) };
+        if mine.id.key_type != BABE {
             return Err(Error::KeyNotSupported(key_type));
         }
         Ok(Some(self.asker.vrf(&mine, public, data)?))
@@ -185,7 +186,7 @@ impl Keystore for RemoteKeystore {
     }
 
     fn ed25519_public_keys(&self, key_type: KeyTypeId) -> Vec<ed25519::Public> {
-        self.publics(key_type, Scheme::Ed25519)
+        self.publics(key_type, ED25519)
     }
 
     fn ed25519_generate_new(
@@ -193,7 +194,7 @@ impl Keystore for RemoteKeystore {
         key_type: KeyTypeId,
         seed: Option<&str>,
     ) -> Result<ed25519::Public, Error> {
-        self.generate(key_type, Scheme::Ed25519, seed, || ed25519::Pair::generate().0.public())
+        self.generate(key_type, ED25519, seed, || ed25519::Pair::generate().0.public())
     }
 
     fn ed25519_sign(
@@ -202,15 +203,15 @@ impl Keystore for RemoteKeystore {
         public: &ed25519::Public,
         msg: &[u8],
     ) -> Result<Option<ed25519::Signature>, Error> {
-        self.sign(key_type, public.as_ref(), Scheme::Ed25519, ToSign::Message(msg))
+        self.sign(key_type, public.as_ref(), ED25519, ToSign::Message(msg))
     }
 
     fn ecdsa_public_keys(&self, key_type: KeyTypeId) -> Vec<ecdsa::Public> {
-        self.publics(key_type, Scheme::Ecdsa)
+        self.publics(key_type, ECDSA)
     }
 
     fn ecdsa_generate_new(&self, key_type: KeyTypeId, seed: Option<&str>) -> Result<ecdsa::Public, Error> {
-        self.generate(key_type, Scheme::Ecdsa, seed, || ecdsa::Pair::generate().0.public())
+        self.generate(key_type, ECDSA, seed, || ecdsa::Pair::generate().0.public())
     }
 
     fn ecdsa_sign(
@@ -219,7 +220,7 @@ impl Keystore for RemoteKeystore {
         public: &ecdsa::Public,
         msg: &[u8],
     ) -> Result<Option<ecdsa::Signature>, Error> {
-        self.sign(key_type, public.as_ref(), Scheme::Ecdsa, ToSign::Message(msg))
+        self.sign(key_type, public.as_ref(), ECDSA, ToSign::Message(msg))
     }
 
     fn ecdsa_sign_prehashed(
@@ -228,7 +229,7 @@ impl Keystore for RemoteKeystore {
         public: &ecdsa::Public,
         msg: &[u8; 32],
     ) -> Result<Option<ecdsa::Signature>, Error> {
-        self.sign(key_type, public.as_ref(), Scheme::Ecdsa, ToSign::Prehashed(*msg))
+        self.sign(key_type, public.as_ref(), ECDSA, ToSign::Prehashed(*msg))
     }
 
     fn insert(&self, key_type: KeyTypeId, _suri: &str, _public: &[u8]) -> Result<(), ()> {

@@ -1,6 +1,7 @@
 //! What the signers refused, or did not answer a moment ago: asked again, it is answered from here. BEEFY asks for the
 //! same vote on every event, and a block that was refused stays refused.
 
+use signonce_substrate::{BEEFY};
 use signonce_protocol::{Digest, KeyId};
 use std::{
     collections::{HashMap, VecDeque},
@@ -99,10 +100,10 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{KeyType, PublicKey};
+    use signonce_protocol::{PublicKey};
 
     fn key(byte: u8) -> KeyId {
-        KeyId { key_type: KeyType::Beefy, public: PublicKey::try_from([byte; 33].as_slice()).unwrap() }
+        KeyId { key_type: BEEFY, public: PublicKey::try_from([byte; 33].as_slice()).unwrap() }
     }
 
     #[test]

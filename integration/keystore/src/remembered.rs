@@ -5,6 +5,7 @@
 //! its gate until they have told how far it has signed. A file that is damaged, of another version or of another chain is
 //! left alone with a line in the log. It is replaced whole, so that a crash leaves the old one or the new one.
 
+use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, BEEFY, BEEFY_VOTE, ECDSA, SR25519};
 use crate::{LOG, cache::Mine};
 use signonce_protocol::{DutyClass, GenesisHash, HexArray, KeyId, PublicKey, Scheme, blake2_256};
 use std::{
@@ -127,16 +128,16 @@ fn parse(line: &str) -> Option<Mine> {
 mod tests {
     use super::*;
     use crate::testing::{GENESIS, TempDir, id};
-    use signonce_protocol::KeyType;
+
 
     fn keys() -> Vec<Mine> {
         vec![
             Mine::listed(
-                id(KeyType::Babe, [1; 32]),
-                Scheme::Sr25519,
-                vec![DutyClass::BabeBlock, DutyClass::BabeVrf],
+                id(BABE, [1; 32]),
+                SR25519,
+                vec![BABE_BLOCK, BABE_VRF],
             ),
-            Mine::listed(id(KeyType::Beefy, [2; 33]), Scheme::Ecdsa, vec![DutyClass::BeefyVote]),
+            Mine::listed(id(BEEFY, [2; 33]), ECDSA, vec![BEEFY_VOTE]),
         ]
     }
 

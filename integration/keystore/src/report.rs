@@ -1,6 +1,7 @@
 //! Lines in the log: one when a condition begins, one when it ends, none in between. A node makes a signature every
 //! second; a log with a line for each failed one hides the line that says why.
 
+use signonce_substrate::{AURA, BABE, GRANDPA};
 use crate::LOG;
 use signonce_protocol::{DutyClass, KeyId, KeyType, rpc::ErrorCode};
 use std::{
@@ -120,7 +121,7 @@ impl Report {
             let active = self.active();
             let of_key = |condition: &&Condition| match condition {
                 Condition::Denied(of, _) | Condition::BadSignature(of) => of == key,
-                Condition::ClockSkew => matches!(key.key_type, KeyType::Babe | KeyType::Aura),
+                Condition::ClockSkew => matches!(key.key_type, BABE | AURA),
                 Condition::NoPreimage(key_type) => *key_type == key.key_type,
                 _ => false,
             };
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn a_good_seal_ends_what_it_disproves_of_its_own_key() {
         let report = Report::default();
-        let (babe, gran) = (key(KeyType::Babe), key(KeyType::Grandpa));
+        let (babe, gran) = (key(BABE), key(GRANDPA));
         report.begin(Condition::ClockSkew, String::new);
         report.begin(Condition::BadSignature(babe), String::new);
         report.begin(Condition::BadSignature(gran), String::new);

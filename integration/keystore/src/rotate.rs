@@ -10,6 +10,7 @@
 //! A runtime older than version 2 of the `SessionKeys` API asks for no proofs, so there the RPC answers a set with the
 //! useless key. The log says so at once, and `author_hasSessionKeys` answers false for the set.
 
+use signonce_substrate::{BABE};
 use signonce_protocol::KeyId;
 use std::{
     collections::VecDeque,
@@ -73,10 +74,10 @@ impl FailedGenerations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{KeyType, PublicKey};
+    use signonce_protocol::{PublicKey};
 
     fn key(byte: u8) -> KeyId {
-        KeyId { key_type: KeyType::Babe, public: PublicKey::try_from([byte; 32].as_slice()).unwrap() }
+        KeyId { key_type: BABE, public: PublicKey::try_from([byte; 32].as_slice()).unwrap() }
     }
 
     #[test]

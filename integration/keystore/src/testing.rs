@@ -1,6 +1,7 @@
 //! Stand-ins for unit tests: a signer cluster with real keys that behaves as told, and a node that knows what it is
 //! told.
 
+use signonce_substrate::{BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use crate::{
     ask::{Events, Later, NodeSide, Place, Signers, UnsignedVotes},
     asker::Asker,
@@ -12,16 +13,11 @@ use crate::{
 };
 use codec::Encode;
 use futures::future::BoxFuture;
-use signonce_protocol::{
-    DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, PayloadKind, PublicKey, Scheme, VrfRequest,
-    blake2_256,
-    client::{CertificateStatus, ClientError},
-    keccak_256,
-    rpc::{
+use signonce_protocol::{DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, PublicKey, Scheme, VrfRequest, blake2_256, client::{CertificateStatus, ClientError}, rpc::{
         ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, Readiness, RpcError,
         SignParams, SignReply, SignVerdict, VrfParams, VrfReply,
-    },
-};
+    }};
+use signonce_substrate::{Kind, keccak_256};
 use sp_consensus_babe::make_vrf_transcript;
 use sp_core::{Pair as _, crypto::VrfSecret as _, ecdsa, ed25519, sr25519, sr25519::vrf::VrfSignData};
 use std::{
@@ -189,15 +185,15 @@ impl FakeSigners {
         self
     }
     pub(crate) fn with_sr25519(self, key_type: KeyType, pair: &sr25519::Pair) -> Self {
-        let info = info(key_type, Scheme::Sr25519, pair.public());
+        let info = info(key_type, SR25519, pair.public());
         self.with(info, Secret::Sr25519(pair.clone()))
     }
     pub(crate) fn with_grandpa(self, pair: &ed25519::Pair) -> Self {
-        let info = info(KeyType::Grandpa, Scheme::Ed25519, pair.public());
+        let info = info(GRANDPA, ED25519, pair.public());
         self.with(info, Secret::Ed25519(*pair))
     }
     pub(crate) fn with_beefy(self, pair: &ecdsa::Pair) -> Self {
-        let info = info(KeyType::Beefy, Scheme::Ecdsa, pair.public());
+        let info = info(BEEFY, ECDSA, pair.public());
         self.with(info, Secret::Ecdsa(pair.clone()))
     }
     /// Takes a right to the last key away.
@@ -252,8 +248,8 @@ impl Signers for FakeSigners {
         let (kind, bytes) = (kind, bytes.to_vec());
         self.answer(kind.name(), move |state, wrong| {
             let mut message = match kind {
-                PayloadKind::BabeHeader | PayloadKind::AuraHeader => blake2_256(&bytes).to_vec(),
-                PayloadKind::BeefyCommitment => keccak_256(&bytes).to_vec(),
+                Kind::BabeHeader | Kind::AuraHeader => blake2_256(&bytes).to_vec(),
+                Kind::BeefyCommitment => keccak_256(&bytes).to_vec(),
                 _ => bytes,
             };
             if wrong {
@@ -262,7 +258,7 @@ impl Signers for FakeSigners {
             let signature: Vec<u8> = match (&state.secrets[&params.key], kind) {
                 (Secret::Sr25519(pair), _) => pair.sign(&message).0.to_vec(),
                 (Secret::Ed25519(pair), _) => pair.sign(&message).0.to_vec(),
-                (Secret::Ecdsa(pair), PayloadKind::BeefyCommitment) => {
+                (Secret::Ecdsa(pair), Kind::BeefyCommitment) => {
                     pair.sign_prehashed(&message.try_into().unwrap()).0.to_vec()
                 }
                 (Secret::Ecdsa(pair), _) => pair.sign(&message).0.to_vec(),
@@ -297,9 +293,9 @@ impl Signers for FakeSigners {
         let GenerateKeyParams { chain: _, key_type } = params;
         self.answer(crate::ask::GENERATE_INTENT, move |state, wrong| {
             let secret = match key_type.schemes()[0] {
-                Scheme::Sr25519 => Secret::Sr25519(sr25519::Pair::generate().0),
-                Scheme::Ed25519 => Secret::Ed25519(ed25519::Pair::generate().0),
-                Scheme::Ecdsa => Secret::Ecdsa(ecdsa::Pair::generate().0),
+                SR25519 => Secret::Sr25519(sr25519::Pair::generate().0),
+                ED25519 => Secret::Ed25519(ed25519::Pair::generate().0),
+                ECDSA => Secret::Ecdsa(ecdsa::Pair::generate().0),
             };
             let public = match &secret {
                 Secret::Sr25519(pair) => PublicKey::try_from(pair.public().as_ref()),
@@ -308,7 +304,7 @@ impl Signers for FakeSigners {
             };
             let public = public.unwrap();
             state.secrets.insert(public, secret);
-            let key_type = if wrong { KeyType::Para } else { key_type };
+            let key_type = if wrong { PARA } else { key_type };
             GenerateKeyReply { public, key_type, scheme: key_type.schemes()[0] }
         })
     }

@@ -1,6 +1,7 @@
 //! The last check before a signature is used: it must be the key's own, over the very bytes that were to be signed.
 //! A signer that is wrong, or a machine in between, can cost a duty but never get a bad signature into the chain.
 
+use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
 use signonce_protocol::{KeyId, Scheme, ToSign};
 use sp_core::{Pair as _, crypto::VrfPublic as _, ecdsa, ed25519, sr25519};
 
@@ -8,15 +9,15 @@ use sp_core::{Pair as _, crypto::VrfPublic as _, ecdsa, ed25519, sr25519};
 pub(crate) fn signature_holds(key: &KeyId, scheme: Scheme, to_sign: ToSign<'_>, signature: &[u8]) -> bool {
     let public = key.public.as_bytes();
     match (scheme, to_sign) {
-        (Scheme::Sr25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
+        (SR25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
             (Ok(public), Ok(signature)) => sr25519::Pair::verify(&signature, message, &public),
             _ => false,
         },
-        (Scheme::Ed25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
+        (ED25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
             (Ok(public), Ok(signature)) => ed25519::Pair::verify(&signature, message, &public),
             _ => false,
         },
-        (Scheme::Ecdsa, to_sign) => match (public.try_into(), signature.try_into()) {
+        (ECDSA, to_sign) => match (public.try_into(), signature.try_into()) {
             (Ok(public), Ok(signature)) => match to_sign {
                 ToSign::Message(message) => ecdsa::Pair::verify(&signature, message, &public),
                 ToSign::Prehashed(hash) => ecdsa::Pair::verify_prehashed(&signature, &hash, &public),
@@ -24,7 +25,7 @@ pub(crate) fn signature_holds(key: &KeyId, scheme: Scheme, to_sign: ToSign<'_>, 
             _ => false,
         },
         // Only ECDSA signs hashes as they are.
-        (Scheme::Sr25519 | Scheme::Ed25519, ToSign::Prehashed(_)) => false,
+        (SR25519 | ED25519, ToSign::Prehashed(_)) => false,
     }
 }
 
@@ -63,22 +64,22 @@ mod tests {
     #[test]
     fn a_signature_holds_for_its_own_key_and_message_only() {
         let (one, other) = (sr25519::Pair::from_seed(&[1; 32]), sr25519::Pair::from_seed(&[2; 32]));
-        let keys = [&one, &other].map(|pair| key(KeyType::Babe, pair.public().as_ref()));
-        check(keys[0], keys[1], Scheme::Sr25519, one.sign(b"message").as_ref());
+        let keys = [&one, &other].map(|pair| key(BABE, pair.public().as_ref()));
+        check(keys[0], keys[1], SR25519, one.sign(b"message").as_ref());
         let (one, other) = (ed25519::Pair::from_seed(&[1; 32]), ed25519::Pair::from_seed(&[2; 32]));
-        let keys = [&one, &other].map(|pair| key(KeyType::Grandpa, pair.public().as_ref()));
-        check(keys[0], keys[1], Scheme::Ed25519, one.sign(b"message").as_ref());
+        let keys = [&one, &other].map(|pair| key(GRANDPA, pair.public().as_ref()));
+        check(keys[0], keys[1], ED25519, one.sign(b"message").as_ref());
         let (one, other) = (ecdsa::Pair::from_seed(&[1; 32]), ecdsa::Pair::from_seed(&[2; 32]));
-        let keys = [&one, &other].map(|pair| key(KeyType::Beefy, pair.public().as_ref()));
-        check(keys[0], keys[1], Scheme::Ecdsa, one.sign(b"message").as_ref());
+        let keys = [&one, &other].map(|pair| key(BEEFY, pair.public().as_ref()));
+        check(keys[0], keys[1], ECDSA, one.sign(b"message").as_ref());
     }
 
     #[test]
     fn a_signature_on_a_hash_is_not_one_on_a_message() {
         let pair = ecdsa::Pair::from_seed(&[1; 32]);
-        let id = key(KeyType::Beefy, pair.public().as_ref());
+        let id = key(BEEFY, pair.public().as_ref());
         let signature = pair.sign_prehashed(&[7; 32]);
-        assert!(signature_holds(&id, Scheme::Ecdsa, ToSign::Prehashed([7; 32]), signature.as_ref()));
-        assert!(!signature_holds(&id, Scheme::Ecdsa, ToSign::Message(&[7; 32]), signature.as_ref()));
+        assert!(signature_holds(&id, ECDSA, ToSign::Prehashed([7; 32]), signature.as_ref()));
+        assert!(!signature_holds(&id, ECDSA, ToSign::Message(&[7; 32]), signature.as_ref()));
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod ecdsa;
 pub(crate) mod ed25519;
 pub(crate) mod sr25519;
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use signonce_protocol::{KeyId, PublicKey, Scheme, ToSign};
 use std::fmt;
 
@@ -123,9 +124,9 @@ impl serde::Serialize for Signature {
 pub fn verify(scheme: Scheme, public: &PublicKey, to_sign: ToSign<'_>, signature: &[u8]) -> bool {
     let public = public.as_bytes();
     match (scheme, to_sign) {
-        (Scheme::Sr25519, ToSign::Message(message)) => sr25519::verify(public, message, signature),
-        (Scheme::Ed25519, ToSign::Message(message)) => ed25519::verify(public, message, signature),
-        (Scheme::Ecdsa, to_sign) => ecdsa::verify(public, ecdsa::hash(to_sign), signature),
-        (Scheme::Sr25519 | Scheme::Ed25519, ToSign::Prehashed(_)) => false,
+        (SR25519, ToSign::Message(message)) => sr25519::verify(public, message, signature),
+        (ED25519, ToSign::Message(message)) => ed25519::verify(public, message, signature),
+        (ECDSA, to_sign) => ecdsa::verify(public, ecdsa::hash(to_sign), signature),
+        (SR25519 | ED25519, ToSign::Prehashed(_)) => false,
     }
 }

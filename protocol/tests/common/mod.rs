@@ -1,6 +1,7 @@
 //! A signer that answers what a test told it to, behind real mutual TLS.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 use jsonrpsee::{
     Extensions, PendingSubscriptionSink,
     core::{SubscriptionResult, async_trait},
@@ -70,14 +71,14 @@ impl FakeSigner {
         KeyInfo {
             chain: "polkadot".into(),
             genesis: GenesisHash([1; 32]),
-            key_type: KeyType::Babe,
-            scheme: Scheme::Sr25519,
+            key_type: BABE,
+            scheme: SR25519,
             public: public(1),
             state: KeyState::Armed,
             group: Some(format!("seen by {}", self.node)),
-            classes: vec![DutyClass::BabeBlock],
+            classes: vec![BABE_BLOCK],
             watermarks: vec![WatermarkInfo {
-                class: DutyClass::BabeBlock,
+                class: BABE_BLOCK,
                 floor: Some(Coordinate::Slot { slot: Slot(7) }),
                 highest: None,
             }],

@@ -9,11 +9,10 @@
 //! there is room again. So whoever floods a node gets a few records a minute that say how often, and takes nothing from
 //! the others.
 
+use signonce_substrate::{BABE_VRF};
 use signonce_core::{AuditNote, ClientId, MAX_NOTE_TEXT, NotedAnswer, RequestId};
-use signonce_protocol::{
-    Digest, Duty, DutyClass, PublicKey,
-    rpc::{ErrorCode, RpcError},
-};
+use signonce_protocol::{Digest, DutyClass, PublicKey, rpc::{ErrorCode, RpcError}};
+use signonce_substrate::{Duty};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -328,8 +327,8 @@ mod tests {
     fn not_ready_is_no_refusal_and_free_work_is_counted_for_a_minute() {
         let notes = Notebook::default();
         notes.refused(asked(1, 1), &RpcError::not_ready("no leader", None), None, 5);
-        notes.free(asked(1, 2), DutyClass::BabeVrf, 10);
-        notes.free(asked(1, 3), DutyClass::BabeVrf, 20);
+        notes.free(asked(1, 2), BABE_VRF, 10);
+        notes.free(asked(1, 3), BABE_VRF, 20);
         assert!(notes.take(FREE_EVERY_MS).is_empty());
         assert_eq!(notes.take(FREE_EVERY_MS + 10)[0].count, 2);
     }
@@ -380,7 +379,7 @@ mod tests {
             for key in 0..200u8 {
                 let key = PublicKey::try_from(&[key; 32][..]).ok();
                 let asked = Asked { key, ..asked(1, minute) };
-                notes.free(asked, DutyClass::BabeVrf, minute * 60_000);
+                notes.free(asked, BABE_VRF, minute * 60_000);
             }
             records += notes.take(minute * 60_000 + FREE_EVERY_MS).len();
         }

@@ -4,7 +4,8 @@ use super::words;
 use serde::{Deserialize, Serialize};
 use signonce_cluster::{AuditError, AuditStore};
 use signonce_core::{AuditEvent, AuditRecord, AuditRow, ClientId, NotedAnswer, State, audit::chain_after};
-use signonce_protocol::{BlockNumber, Duty, Hash, NodeId, PublicKey, Round, SessionIndex, SetId, Slot};
+use signonce_protocol::{Hash, NodeId, PublicKey, Slot};
+use signonce_substrate::{BlockNumber, Duty, Round, SessionIndex, SetId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Records in one page at most.
@@ -257,7 +258,7 @@ pub struct Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::GrandpaStage;
+    use signonce_substrate::{GrandpaStage};
 
     #[test]
     fn coordinates_that_are_given_must_all_agree() {

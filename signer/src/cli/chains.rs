@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{admin::api::ChainRow, audit::words::time};
 use clap::{Subcommand, ValueEnum};
-use signonce_core::{Chain, Change, Limits, Retiming};
-use signonce_protocol::{AuraMode, ChainFormat, GenesisHash, NumberWidth};
+use signonce_core::{Chain, Change, Retiming};
+use signonce_substrate::{Limits};
+use signonce_protocol::{GenesisHash};
+use signonce_substrate::{AuraMode, ChainFormat, NumberWidth};
 use std::process::ExitCode;
 
 /// GRANDPA rounds of one set that a key of a new chain may have been away. A chain with few validators has one set for

@@ -2,6 +2,7 @@
 //!
 //! For trying a cluster of one's own before real keys are on it, and for watching it during an upgrade or a drain.
 
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use super::common::{Done, Output};
 use super::demo::{
     chain::Flavour,
@@ -11,11 +12,8 @@ use super::demo::{
 };
 use anyhow::Context as _;
 use serde_json::json;
-use signonce_protocol::{
-    KeyType, SessionIndex, SetId,
-    client::{ClientConfig, SignerClient, Timeouts, TlsSource},
-    rpc::{Coordinate, KeyInfo},
-};
+use signonce_protocol::{KeyType, client::{ClientConfig, SignerClient, Timeouts, TlsSource}, rpc::{Coordinate, KeyInfo}};
+use signonce_substrate::{SessionIndex, SetId};
 use std::{
     path::PathBuf,
     process::ExitCode,
@@ -70,10 +68,10 @@ pub(super) async fn run(args: Args) -> Done {
     let genesis =
         mine.first().with_context(|| format!("no key of chain {} may be used", args.chain))?.genesis;
     let keys = Keys {
-        babe: of_type(&mine, KeyType::Babe)?,
-        grandpa: of_type(&mine, KeyType::Grandpa)?,
-        beefy: of_type(&mine, KeyType::Beefy)?,
-        para: of_type(&mine, KeyType::Para)?,
+        babe: of_type(&mine, BABE)?,
+        grandpa: of_type(&mine, GRANDPA)?,
+        beefy: of_type(&mine, BEEFY)?,
+        para: of_type(&mine, PARA)?,
     };
     let (receipts, inbox) = mpsc::channel();
     let judge = thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! `signonce watermarks`: what was signed, and from where on signing continues.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::{
     common::{Confirm, Done, Reach, Usage, table},
     interchange,
@@ -9,7 +10,8 @@ use clap::Subcommand;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Change, Floors, Halt, Position, SlotClock};
-use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
+use signonce_protocol::{KeyType, Slot};
+use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
 use std::{fmt::Write as _, process::ExitCode};
 
 /// Clocks of all who have to do with it differ by less.
@@ -188,11 +190,11 @@ fn has_come(place: Position, clock: SlotClock<'_>, now_ms: u64) -> bool {
 pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floors, Usage> {
     let none = Floors::default();
     let form = match key_type {
-        KeyType::Babe | KeyType::Aura => "SLOT",
-        KeyType::Grandpa => "SET:ROUND",
-        KeyType::Beefy => "SET:BLOCK",
-        KeyType::Para => "SESSION",
-        KeyType::AuthorityDiscovery | KeyType::ImOnline => {
+        BABE | AURA => "SLOT",
+        GRANDPA => "SET:ROUND",
+        BEEFY => "SET:BLOCK",
+        PARA => "SESSION",
+        AUTHORITY_DISCOVERY | IM_ONLINE => {
             return Err(Usage(format!("a {key_type} key signs nothing that has a watermark")));
         }
     };
@@ -203,15 +205,15 @@ pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floo
         Ok((number(set)?, number(at)?))
     };
     Ok(match key_type {
-        KeyType::Grandpa => {
+        GRANDPA => {
             let (set, round) = pair()?;
             Floors { grandpa: Some((SetId(set), Round(round))), ..none }
         }
-        KeyType::Beefy => {
+        BEEFY => {
             let (set, block) = pair()?;
             Floors { beefy: Some((SetId(set), BlockNumber(block))), ..none }
         }
-        KeyType::Para => {
+        PARA => {
             let session = u32::try_from(number(text)?).map_err(|_| wrong())?;
             Floors { para: Some(SessionIndex(session)), ..none }
         }
@@ -222,17 +224,19 @@ pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Chain, Limits, Retiming};
-    use signonce_protocol::{ChainFormat, GenesisHash, LogIndex};
+    use signonce_core::{Chain, Retiming};
+    use signonce_substrate::{Limits};
+    use signonce_protocol::{GenesisHash, LogIndex};
+    use signonce_substrate::{ChainFormat};
 
     #[test]
     fn a_coordinate_is_read_in_the_form_of_the_key_type() {
         let none = Floors::default();
         for (key_type, text, expected) in [
-            (KeyType::Babe, "12", Floors { slot: Some(Slot(12)), ..none }),
-            (KeyType::Grandpa, "3:4", Floors { grandpa: Some((SetId(3), Round(4))), ..none }),
-            (KeyType::Beefy, "3:4", Floors { beefy: Some((SetId(3), BlockNumber(4))), ..none }),
-            (KeyType::Para, "5", Floors { para: Some(SessionIndex(5)), ..none }),
+            (BABE, "12", Floors { slot: Some(Slot(12)), ..none }),
+            (GRANDPA, "3:4", Floors { grandpa: Some((SetId(3), Round(4))), ..none }),
+            (BEEFY, "3:4", Floors { beefy: Some((SetId(3), BlockNumber(4))), ..none }),
+            (PARA, "5", Floors { para: Some(SessionIndex(5)), ..none }),
         ] {
             assert_eq!(floors(key_type, "--to", text).unwrap(), expected);
         }
@@ -262,11 +266,11 @@ mod tests {
     #[test]
     fn another_form_is_wrong_usage() {
         for (key_type, text) in [
-            (KeyType::Babe, "1:2"),
-            (KeyType::Grandpa, "12"),
-            (KeyType::Beefy, "a:b"),
-            (KeyType::Para, "4294967296"),
-            (KeyType::ImOnline, "1"),
+            (BABE, "1:2"),
+            (GRANDPA, "12"),
+            (BEEFY, "a:b"),
+            (PARA, "4294967296"),
+            (IM_ONLINE, "1"),
         ] {
             assert!(floors(key_type, "--to", text).is_err(), "{key_type} {text}");
         }

@@ -1,5 +1,6 @@
 //! Fills a local cluster: its chain, a set of session keys for every validator, clients with every right.
 
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::{DevKey, LocalCluster};
 use crate::{
     admin::{
@@ -12,20 +13,22 @@ use crate::{
 use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use signonce_cluster::clock::unix_ms;
-use signonce_core::{Chain, Change, ClientState, KeySelector, KeyState, Limits, Right};
+use signonce_core::{Chain, Change, ClientState, KeySelector, KeyState, Right};
+use signonce_substrate::{Limits};
 use signonce_keys::{Recipient, SecretKey};
-use signonce_protocol::{ChainFormat, DutyClass, KeyId, KeyType};
+use signonce_protocol::{DutyClass, KeyId, KeyType};
+use signonce_substrate::{ChainFormat};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// The session keys of a validator, in Polkadot's order but for BEEFY, which Polkadot has last.
 const SESSION: [KeyType; 6] = [
-    KeyType::Babe,
-    KeyType::Grandpa,
-    KeyType::Beefy,
-    KeyType::Para,
-    KeyType::AuthorityDiscovery,
-    KeyType::ImOnline,
+    BABE,
+    GRANDPA,
+    BEEFY,
+    PARA,
+    AUTHORITY_DISCOVERY,
+    IM_ONLINE,
 ];
 
 /// Keys on their way at a time; the cluster commits those that come together with one sync.
@@ -118,8 +121,8 @@ fn missing(cluster: &LocalCluster, rows: &[KeyRow]) -> Vec<(KeyType, String)> {
         let types = SESSION.into_iter().filter(|key_type| count(*key_type, &group) == 0);
         missing.extend(types.map(|key_type| (key_type, group.clone())));
     }
-    let there = count(KeyType::Babe, EXTRA);
-    missing.extend((there..cluster.options().extra_keys).map(|_| (KeyType::Babe, EXTRA.to_owned())));
+    let there = count(BABE, EXTRA);
+    missing.extend((there..cluster.options().extra_keys).map(|_| (BABE, EXTRA.to_owned())));
     missing
 }
 

@@ -12,9 +12,8 @@ mod tests;
 use crate::sign::coordinate::coordinate;
 use serde::{Deserialize, Serialize};
 use signonce_core::{Position, SignedDuty, State, WatermarkView};
-use signonce_protocol::{
-    Digest, Duty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey, rpc::Coordinate,
-};
+use signonce_protocol::{Digest, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey, rpc::Coordinate};
+use signonce_substrate::{Duty};
 use std::collections::BTreeSet;
 
 /// The name of the format.

@@ -1,11 +1,10 @@
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use super::*;
 use proptest::{prelude::*, sample::Index};
-use signonce_core::{
-    Chain, Change, Claim, ClaimRequest, ClientId, Command, Floors, Limits, Outcome, RequestId, Verdict,
-};
-use signonce_protocol::{
-    BlockNumber, CandidateHash, ChainFormat, GrandpaStage, NodeId, Round, SessionIndex, SetId, Side, Slot,
-};
+use signonce_core::{Chain, Change, Claim, ClaimRequest, ClientId, Command, Floors, Outcome, RequestId, Verdict};
+use signonce_substrate::{Limits};
+use signonce_protocol::{NodeId, Slot};
+use signonce_substrate::{BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Round, SessionIndex, SetId, Side};
 use std::{fs, path::Path};
 
 const GENESIS: GenesisHash = GenesisHash([1; 32]);
@@ -96,10 +95,10 @@ fn keys() -> Vec<(KeyId, Floors)> {
         KeyId { key_type, public: public.as_slice().try_into().unwrap() }
     };
     vec![
-        (key(KeyType::Babe), Floors { slot: Some(Slot(1)), ..none }),
-        (key(KeyType::Grandpa), Floors { grandpa: Some((SetId(0), Round(1))), ..none }),
-        (key(KeyType::Beefy), Floors { beefy: Some((SetId(0), BlockNumber(1))), ..none }),
-        (key(KeyType::Para), Floors { para: Some(SessionIndex(1)), ..none }),
+        (key(BABE), Floors { slot: Some(Slot(1)), ..none }),
+        (key(GRANDPA), Floors { grandpa: Some((SetId(0), Round(1))), ..none }),
+        (key(BEEFY), Floors { beefy: Some((SetId(0), BlockNumber(1))), ..none }),
+        (key(PARA), Floors { para: Some(SessionIndex(1)), ..none }),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! What a scrape says of the keys: how many, how far each has signed, and which are silent while others sign. Read
 //! from the applied state at each scrape; the operators' registry bounds the series.
 
+use signonce_substrate::{BABE_BLOCK, BEEFY_VOTE, GRANDPA_VOTE};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -65,7 +66,7 @@ pub(crate) fn signed(state: &State) -> Vec<Signed> {
 /// or has no other to be compared with, is not in it.
 pub(crate) fn silent_ms(keys: &[Signed]) -> Vec<(usize, u64)> {
     let mut newest: BTreeMap<(GenesisHash, DutyClass), u64> = BTreeMap::new();
-    let voting = |key: &Signed| matches!(key.class, DutyClass::GrandpaVote | DutyClass::BeefyVote);
+    let voting = |key: &Signed| matches!(key.class, GRANDPA_VOTE | BEEFY_VOTE);
     let mut number: BTreeMap<(GenesisHash, DutyClass), usize> = BTreeMap::new();
     for key in keys.iter().filter(|key| voting(key)) {
         let Some(last) = key.last_ms else { continue };
@@ -139,7 +140,8 @@ impl Collector for Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{Round, SetId, Slot};
+    use signonce_protocol::{Slot};
+    use signonce_substrate::{Round, SetId};
 
     fn key(chain: u8, class: DutyClass, last_ms: Option<u64>) -> Signed {
         Signed {
@@ -156,16 +158,16 @@ mod tests {
 
     #[test]
     fn a_vote_is_missed_only_while_another_key_of_the_chain_votes() {
-        let vote = DutyClass::GrandpaVote;
+        let vote = GRANDPA_VOTE;
         let keys = [key(1, vote, Some(1_000)), key(1, vote, Some(61_000)), key(1, vote, None)];
         assert_eq!(silent_ms(&keys), [(0, 60_000), (1, 0)]);
         assert_eq!(silent_ms(&[key(1, vote, Some(1_000)), key(2, vote, Some(61_000))]), []);
-        assert_eq!(silent_ms(&[key(1, vote, Some(1_000)), key(1, DutyClass::BeefyVote, Some(61_000))]), []);
+        assert_eq!(silent_ms(&[key(1, vote, Some(1_000)), key(1, BEEFY_VOTE, Some(61_000))]), []);
     }
 
     #[test]
     fn nobody_expects_a_block_of_every_validator() {
-        let block = DutyClass::BabeBlock;
+        let block = BABE_BLOCK;
         assert_eq!(silent_ms(&[key(1, block, Some(1_000)), key(1, block, Some(61_000))]), []);
     }
 

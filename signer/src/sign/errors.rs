@@ -8,10 +8,8 @@ use signonce_core::{
     Refusal,
 };
 use signonce_keys::SignError;
-use signonce_protocol::{
-    Duty, DutyClass, KeyId, PublicKey, SetId,
-    rpc::{Coordinate, ErrorCode, LeaderHint, RpcError},
-};
+use signonce_protocol::{DutyClass, KeyId, PublicKey, rpc::{Coordinate, ErrorCode, LeaderHint, RpcError}};
+use signonce_substrate::{Duty, SetId};
 
 /// The ledger refuses `claim`. `name_of` gives the names of clients, for the evidence.
 pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> String) -> RpcError {

@@ -1,5 +1,6 @@
 //! The way of a VRF request: as a sign request, without a claim. Showing a VRF output twice harms nobody.
 
+use signonce_substrate::{BABE_VRF};
 use super::{
     Signer, errors,
     lookup::{self, ClientView},
@@ -19,7 +20,7 @@ use signonce_protocol::{
 use std::time::Instant;
 use tracing::Instrument as _;
 
-const CLASS: DutyClass = DutyClass::BabeVrf;
+const CLASS: DutyClass = BABE_VRF;
 
 impl Signer {
     /// Evaluates the BABE VRF of a slot.

@@ -1,5 +1,6 @@
 //! What was asked and answered: recorded, explained, exported, and checked without any node.
 
+use signonce_substrate::{BEEFY, GRANDPA};
 use crate::common::{PATIENCE, World, code, run, until};
 use serde_json::Value;
 use signonce::{
@@ -8,11 +9,8 @@ use signonce::{
     dev::{LocalCluster, LocalOptions, Signal},
 };
 use signonce_core::{AuditEvent, AuditSignature, Change, FEATURE_LEVEL, NotedAnswer, Refusal, Verdict};
-use signonce_protocol::{
-    Duty, GrandpaStage, Hash, KeyId, KeyType, NodeId, PayloadKind, RawPayload, Round, SetId,
-    client::ClientError,
-    rpc::{ErrorCode, SignParams},
-};
+use signonce_protocol::{Hash, KeyId, NodeId, RawPayload, client::ClientError, rpc::{ErrorCode, SignParams}};
+use signonce_substrate::{Duty, GrandpaStage, Kind, Round, SetId};
 use std::{fs, path::Path, process::Output};
 
 fn at(cluster: &LocalCluster, node: u64) -> String {
@@ -63,7 +61,7 @@ async fn world(clients: &[&str]) -> World {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attempt_at_a_duty_is_explained_whoever_asked_whichever_node() {
     let world = world(&["v1", "v2"]).await;
-    let gran = |payload: &RawPayload| world.params(KeyType::Grandpa, payload);
+    let gran = |payload: &RawPayload| world.params(GRANDPA, payload);
     world.client_of("v1", 1).sign(&gran(&vote(7, 0))).await.unwrap();
     let refused = world.client_of("v2", 2).sign(&gran(&vote(7, 1))).await;
     assert_eq!(code(&refused), ErrorCode::Equivocation);
@@ -75,7 +73,7 @@ async fn every_attempt_at_a_duty_is_explained_whoever_asked_whichever_node() {
     })
     .await;
 
-    let key = world.key(KeyType::Grandpa).public.to_string();
+    let key = world.key(GRANDPA).public.to_string();
     let told = audit(&world, 3, &["explain", "--key", &key, "--set", "1", "--round", "7"]);
     assert!(told.contains("v1 (client 1) asked node 1 for the GRANDPA Precommit in set 1 round 7"), "{told}");
     assert!(told.contains(": granted, digest 0x"), "{told}");
@@ -96,9 +94,9 @@ async fn every_attempt_at_a_duty_is_explained_whoever_asked_whichever_node() {
 async fn refusals_before_the_log_are_merged_and_free_work_is_counted() {
     let world = world(&["v1"]).await;
     let client = world.client_of("v1", 1);
-    let nonsense = RawPayload::new(PayloadKind::GrandpaVote, vec![9; 53]);
+    let nonsense = RawPayload::new(Kind::GrandpaVote, vec![9; 53]);
     for _ in 0..3 {
-        let refused = client.sign(&world.params(KeyType::Grandpa, &nonsense)).await;
+        let refused = client.sign(&world.params(GRANDPA, &nonsense)).await;
         assert_eq!(code(&refused), ErrorCode::MalformedPayload);
     }
     let count = |event: &AuditEvent| match event {
@@ -116,7 +114,7 @@ async fn refusals_before_the_log_are_merged_and_free_work_is_counted() {
         (events.map(count).sum::<u64>() == 3).then_some(())
     })
     .await;
-    let key = world.key(KeyType::Beefy);
+    let key = world.key(BEEFY);
     let id = KeyId { key_type: key.key_type, public: key.public };
     world.cluster.admin(3).change(&Change::DisableKey { id }).await.unwrap();
     let told = audit(&world, 3, &["tail", "-n", "1000"]);
@@ -130,9 +128,9 @@ async fn what_would_be_refused_is_counted_by_the_node_that_is_asked_and_not_clai
     const ASKED: u64 = 200;
     let world = world(&["v1", "v2"]).await;
     let client = world.client_of("v1", 1);
-    client.sign(&world.params(KeyType::Grandpa, &vote(1, 0))).await.unwrap();
+    client.sign(&world.params(GRANDPA, &vote(1, 0))).await.unwrap();
     for n in 0..ASKED {
-        let far = world.params(KeyType::Grandpa, &vote(1_000_000 + n, 0));
+        let far = world.params(GRANDPA, &vote(1_000_000 + n, 0));
         assert_eq!(code(&client.sign(&far).await), ErrorCode::JumpTooFar);
     }
     let of_this = |event: &AuditEvent| match event {
@@ -156,8 +154,8 @@ async fn what_would_be_refused_is_counted_by_the_node_that_is_asked_and_not_clai
     let told = audit(&world, 3, &["tail", "-n", "100"]);
     assert!(told.contains("v1 (client 1) asked node 1") && told.contains("REFUSED (jumpTooFar)"), "{told}");
     // The log is still asked for what may pass.
-    client.sign(&world.params(KeyType::Grandpa, &vote(2, 0))).await.unwrap();
-    world.client_of("v2", 1).sign(&world.params(KeyType::Grandpa, &vote(3, 0))).await.unwrap();
+    client.sign(&world.params(GRANDPA, &vote(2, 0))).await.unwrap();
+    world.client_of("v2", 1).sign(&world.params(GRANDPA, &vote(3, 0))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +207,7 @@ async fn an_export_is_verified_without_a_node_and_whatever_is_done_to_it_is_foun
     )
     .await;
     for round in 1..=5 {
-        world.client("v1").sign(&world.params(KeyType::Grandpa, &vote(round, 0))).await.unwrap();
+        world.client("v1").sign(&world.params(GRANDPA, &vote(round, 0))).await.unwrap();
     }
     // Records are written after the answer, and node 1, which may not lead, hears of the commit a little later.
     recorded(
@@ -338,7 +336,7 @@ async fn no_log_line_and_no_output_ever_holds_a_secret_at_the_most_talkative_lev
     typed(&["audit", "tail", "-n", "1000"]);
     typed(&["audit", "export"]);
     let client = crate::common::client(&cluster.client_tls("v1"), cluster.urls());
-    let gran = keys.iter().find(|key| key.key_type == KeyType::Grandpa).unwrap();
+    let gran = keys.iter().find(|key| key.key_type == GRANDPA).unwrap();
     for view in [0, 1, 0] {
         let chain = signonce_protocol::rpc::ChainRef::Genesis(cluster.genesis());
         let _ = client.sign(&SignParams { chain, key: gran.public, payload: vote(3, view) }).await;

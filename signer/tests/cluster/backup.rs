@@ -1,5 +1,6 @@
 //! Backups: what is made can be verified, and what was touched cannot.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, World, run, until};
 use signonce::{
     backup::{self, folder},
@@ -9,7 +10,8 @@ use signonce::{
     dev::Signal,
 };
 use signonce_core::replica::fence::ClusterId;
-use signonce_protocol::{GrandpaStage, KeyType, NodeId, Round, SetId};
+use signonce_protocol::{NodeId};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -39,7 +41,7 @@ fn create(world: &World, node: u64, out: &Path) -> (bool, String) {
 
 async fn sign(world: &World, round: u64) {
     let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0));
-    world.client("v1").sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
+    world.client("v1").sign(&world.params(GRANDPA, &vote)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Bad input gets a named error, and nothing is lost or burnt by it.
 
+use signonce_substrate::{BABE, BEEFY, BEEFY_VOTE, GRANDPA, PARA};
 use crate::common::{PATIENCE, World, client, code, post, run, until};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
@@ -10,11 +11,8 @@ use signonce::{
     server::tls::read_certificates,
 };
 use signonce_core::{Change, KeySelector, Right};
-use signonce_protocol::{
-    DutyClass, GrandpaStage, KeyType, PayloadKind, RawPayload, Round, SetId, Slot,
-    client::tls_from_pem,
-    rpc::{ErrorCode, SignVerdict},
-};
+use signonce_protocol::{KeyType, RawPayload, Slot, client::tls_from_pem, rpc::{ErrorCode, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Kind, Round, SetId};
 use std::fs;
 
 fn vote(set: u64, round: u64) -> RawPayload {
@@ -44,16 +42,16 @@ fn with(mut request: Value, pointer: &str, value: Value) -> Value {
 
 /// What is wrong, the request, and the name of the error it must get.
 fn bad_requests(world: &World) -> Vec<(&'static str, Value, &'static str)> {
-    let good = request(world, KeyType::Grandpa, &vote(1, 2));
-    let grandpa = |payload: RawPayload| request(world, KeyType::Grandpa, &payload);
+    let good = request(world, GRANDPA, &vote(1, 2));
+    let grandpa = |payload: RawPayload| request(world, GRANDPA, &payload);
     let raw = |kind, bytes: &[u8]| RawPayload::new(kind, bytes.to_vec());
     let payload = |value| with(good.clone(), "/params/payload", value);
     let spoilt = |change: fn(&mut Vec<u8>)| {
         let mut bytes = vote(1, 2).bytes().to_vec();
         change(&mut bytes);
-        grandpa(raw(PayloadKind::GrandpaVote, &bytes))
+        grandpa(raw(Kind::GrandpaVote, &bytes))
     };
-    let babe = |payload: RawPayload| request(world, KeyType::Babe, &payload);
+    let babe = |payload: RawPayload| request(world, BABE, &payload);
     let now = world.next_slot();
     vec![
         ("hex without 0x", payload(json!({"grandpaVote": "00ff"})), "malformedPayload"),
@@ -72,10 +70,10 @@ fn bad_requests(world: &World) -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("a vote with a byte too many", spoilt(|bytes| bytes.push(0)), "malformedPayload"),
         ("a stage there is not", spoilt(|bytes| bytes[0] = 3), "malformedPayload"),
-        ("a bare hash as a header", babe(raw(PayloadKind::BabeHeader, &[7; 32])), "malformedPayload"),
+        ("a bare hash as a header", babe(raw(Kind::BabeHeader, &[7; 32])), "malformedPayload"),
         (
             "a vote as a commitment",
-            request(world, KeyType::Beefy, &raw(PayloadKind::BeefyCommitment, vote(1, 2).bytes())),
+            request(world, BEEFY, &raw(Kind::BeefyCommitment, vote(1, 2).bytes())),
             "malformedPayload",
         ),
         (
@@ -111,7 +109,7 @@ async fn every_bad_request_gets_its_named_error_and_burns_nothing() {
     let world = World::start(&["v1"]).await;
     let client = world.client("v1");
     // A first vote says where the chain is: jumps are measured from it.
-    client.sign(&world.params(KeyType::Grandpa, &vote(1, 1))).await.unwrap();
+    client.sign(&world.params(GRANDPA, &vote(1, 1))).await.unwrap();
     for url in world.cluster.urls() {
         for (what, request, name) in bad_requests(&world) {
             let body = serde_json::to_vec(&request).unwrap();
@@ -128,9 +126,9 @@ async fn every_bad_request_gets_its_named_error_and_burns_nothing() {
         }
     }
     for (key_type, payload) in [
-        (KeyType::Grandpa, vote(1, 2)),
-        (KeyType::Babe, header(world.next_slot())),
-        (KeyType::Beefy, chain::commitment(SetId(1), 7, Flavour(0))),
+        (GRANDPA, vote(1, 2)),
+        (BABE, header(world.next_slot())),
+        (BEEFY, chain::commitment(SetId(1), 7, Flavour(0))),
     ] {
         let reply = client.sign(&world.params(key_type, &payload)).await.unwrap();
         assert_eq!(reply.verdict, SignVerdict::Granted, "{key_type}: no duty was consumed");
@@ -144,13 +142,13 @@ async fn what_is_no_request_and_what_is_too_large_is_answered_and_the_node_goes_
     let ask =
         async |body: &[u8]| post(url, tls(&world.cluster.client_tls("v1")), body.to_vec()).await.unwrap();
 
-    let big = RawPayload::new(PayloadKind::BabeHeader, vec![0; 600_000]);
-    let body = serde_json::to_vec(&request(&world, KeyType::Babe, &big)).unwrap();
+    let big = RawPayload::new(Kind::BabeHeader, vec![0; 600_000]);
+    let body = serde_json::to_vec(&request(&world, BABE, &big)).unwrap();
     assert!(body.len() > 1 << 20);
     assert_eq!(ask(&body).await.0, 413);
     // Below the limit it is read, and refused for what it is.
-    let big = RawPayload::new(PayloadKind::BabeHeader, vec![0; 500_000]);
-    let body = serde_json::to_vec(&request(&world, KeyType::Babe, &big)).unwrap();
+    let big = RawPayload::new(Kind::BabeHeader, vec![0; 500_000]);
+    let body = serde_json::to_vec(&request(&world, BABE, &big)).unwrap();
     assert!(ask(&body).await.1.contains("malformedPayload"));
 
     for (body, number) in [
@@ -162,7 +160,7 @@ async fn what_is_no_request_and_what_is_too_large_is_answered_and_the_node_goes_
         let (_, answer) = ask(body).await;
         assert!(answer.contains(&number.to_string()), "{}: {answer}", body.escape_ascii());
     }
-    world.client("v1").sign(&world.params(KeyType::Grandpa, &vote(1, 1))).await.unwrap();
+    world.client("v1").sign(&world.params(GRANDPA, &vote(1, 1))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +169,7 @@ async fn only_known_certificates_with_the_right_are_served() {
     let url = world.cluster.urls()[0].clone();
     let known = world.cluster.client_tls("v1");
     let certs = known.ca.parent().unwrap();
-    let body = || serde_json::to_vec(&request(&world, KeyType::Grandpa, &vote(1, 1))).unwrap();
+    let body = || serde_json::to_vec(&request(&world, GRANDPA, &vote(1, 1))).unwrap();
 
     let mut roots = RootCertStore::empty();
     roots.add(read_certificates(&known.ca).unwrap().remove(0)).unwrap();
@@ -193,25 +191,25 @@ async fn only_known_certificates_with_the_right_are_served() {
     let issued = authority.issue(&world.scratch("strangers"), &Subject::Client("v9".into()), 1).unwrap();
     let stranger = ClientFiles { ca: known.ca.clone(), cert: issued.cert, key: issued.key };
     let answer =
-        client(&stranger, world.cluster.urls()).sign(&world.params(KeyType::Grandpa, &vote(1, 1))).await;
+        client(&stranger, world.cluster.urls()).sign(&world.params(GRANDPA, &vote(1, 1))).await;
     assert_eq!(code(&answer), ErrorCode::Forbidden, "a client nobody added");
 
     let chain = Some(world.cluster.genesis());
-    let rights = vec![Right { keys: KeySelector::All, chain, classes: vec![DutyClass::BeefyVote] }];
+    let rights = vec![Right { keys: KeySelector::All, chain, classes: vec![BEEFY_VOTE] }];
     let change = Change::UpdateClient { name: "v2".into(), spki: None, rights: Some(rights) };
     world.cluster.admin(1).change(&change).await.unwrap();
     let limited = world.client("v2");
     let forbidden = until("the new rights are known", async || {
-        let answer = limited.sign(&world.params(KeyType::Para, &chain::dispute(1.into(), 1, true))).await;
+        let answer = limited.sign(&world.params(PARA, &chain::dispute(1.into(), 1, true))).await;
         answer.is_err().then_some(answer)
     })
     .await;
     assert_eq!(code(&forbidden), ErrorCode::Forbidden);
-    let vote_answer = limited.sign(&world.params(KeyType::Grandpa, &vote(1, 1))).await;
+    let vote_answer = limited.sign(&world.params(GRANDPA, &vote(1, 1))).await;
     assert_eq!(code(&vote_answer), ErrorCode::Forbidden, "no right to this class");
     let commitment = chain::commitment(SetId(1), 7, Flavour(0));
-    limited.sign(&world.params(KeyType::Beefy, &commitment)).await.expect("the one right it has");
-    let reply = world.client("v1").sign(&world.params(KeyType::Grandpa, &vote(1, 1))).await.unwrap();
+    limited.sign(&world.params(BEEFY, &commitment)).await.expect("the one right it has");
+    let reply = world.client("v1").sign(&world.params(GRANDPA, &vote(1, 1))).await.unwrap();
     assert_eq!(reply.verdict, SignVerdict::Granted, "what was forbidden burnt nothing");
 }
 

@@ -1,5 +1,6 @@
 //! Tenants: their limits, their certificates, and what operators see of them. And the nodes' own certificates.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, World, client, code, code_of, run, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
@@ -7,11 +8,8 @@ use signonce::{
     cli::demo::chain::{self, Flavour},
     dev::ClientFiles,
 };
-use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
-    client::{ClientError, SignerClient},
-    rpc::{ErrorCode, SignReply},
-};
+use signonce_protocol::{RawPayload, client::{ClientError, SignerClient}, rpc::{ErrorCode, SignReply}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,7 +21,7 @@ fn vote(round: u64) -> RawPayload {
 }
 
 async fn sign(world: &World, client: &SignerClient, round: u64) -> Result<SignReply, ClientError> {
-    client.sign(&world.params(KeyType::Grandpa, &vote(round))).await
+    client.sign(&world.params(GRANDPA, &vote(round))).await
 }
 
 /// What an operator types at a node; what it says on both streams.

@@ -1,6 +1,7 @@
 //! Strangers at the doors, and clients who want more than their share: others notice nothing, and everybody who asks
 //! gets an answer.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{World, client, code, get, post, run, run_program, until};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
@@ -14,11 +15,8 @@ use signonce::{
     dev::ClientFiles,
 };
 use signonce_core::{Change, ClientLimits};
-use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
-    client::tls_from_pem,
-    rpc::{ErrorCode, SignVerdict},
-};
+use signonce_protocol::{RawPayload, client::tls_from_pem, rpc::{ErrorCode, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use soketto::{Receiver, Sender, handshake::Client};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};
@@ -69,14 +67,14 @@ async fn sample(world: &World, node: u64, series: &str) -> Option<u64> {
 async fn silent_connections_keep_nobody_from_the_client_port_or_the_metrics() {
     let mut world = World::start(&["v1", "v2"]).await;
     let before = world.client_of("v2", 1);
-    before.sign(&world.params(KeyType::Grandpa, &vote(1))).await.unwrap();
+    before.sign(&world.params(GRANDPA, &vote(1))).await.unwrap();
     let port: SocketAddr = world.cluster.urls()[0].strip_prefix("https://").unwrap().parse().unwrap();
     let flood = silent(port, 1_200).await;
     let probes = silent(world.cluster.metrics_address(1), 100).await;
     let fresh = world.client_of("v1", 1);
-    let reply = fresh.sign(&world.params(KeyType::Grandpa, &vote(2))).await.unwrap();
+    let reply = fresh.sign(&world.params(GRANDPA, &vote(2))).await.unwrap();
     assert_eq!(reply.verdict, SignVerdict::Granted, "a new connection");
-    before.sign(&world.params(KeyType::Grandpa, &vote(3))).await.expect("an old one");
+    before.sign(&world.params(GRANDPA, &vote(3))).await.expect("an old one");
     for (port, least) in [("client", 900), ("metrics", 50)] {
         let series = format!("signonce_connections_dropped_total{{port=\"{port}\",reason=\"crowded\"}}");
         let gave_way = async || sample(&world, 1, &series).await.filter(|count| *count >= least);
@@ -219,7 +217,7 @@ async fn whoever_asks_to_join_a_hundred_times_writes_a_few_lines_and_is_sent_awa
     let ca = world.cluster.client_tls("v1").ca;
     let stranger = ClientFiles { ca, cert: issued.cert, key: issued.key };
     let forbidden =
-        client(&stranger, vec![url.clone()]).sign(&world.params(KeyType::Grandpa, &vote(1))).await;
+        client(&stranger, vec![url.clone()]).sign(&world.params(GRANDPA, &vote(1))).await;
     assert_eq!(code(&forbidden), ErrorCode::Forbidden);
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "signer_keys"}).to_string();
     let batch = format!("[{}]", vec![body; 64].join(","));

@@ -1,5 +1,6 @@
 //! Keys that the cluster makes for a client: as `author_rotateKeys` on a validator asks for them.
 
+use signonce_substrate::{BABE, BEEFY, GRANDPA};
 use crate::common::{PATIENCE, World, code_of, run, until};
 use signonce::{
     cli::demo::chain::{self, Flavour},
@@ -7,14 +8,11 @@ use signonce::{
 };
 use signonce_core::{Change, KeyState};
 use signonce_keys::verify;
-use signonce_protocol::{
-    ChainFormat, GrandpaStage, KeyType, PayloadKind, PublicKey, RawPayload, Round, SetId,
-    client::{ClientError, SignerClient},
-    rpc::{
+use signonce_protocol::{KeyType, PublicKey, RawPayload, client::{ClientError, SignerClient}, rpc::{
         ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, RpcError, SignParams,
         SignVerdict,
-    },
-};
+    }};
+use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
 use std::{collections::BTreeSet, time::Duration};
 
 /// A cluster whose clients have no right at all.
@@ -71,7 +69,7 @@ async fn signs(
 
 /// `POP_` and an account, which the key signs to show that it agrees to be that account's.
 fn ownership_proof() -> RawPayload {
-    RawPayload::new(PayloadKind::OwnershipProof, [&b"POP_"[..], &[0xaa; 32]].concat())
+    RawPayload::new(Kind::OwnershipProof, [&b"POP_"[..], &[0xaa; 32]].concat())
 }
 
 fn publics(keys: &[KeyInfo]) -> BTreeSet<PublicKey> {
@@ -82,18 +80,18 @@ fn publics(keys: &[KeyInfo]) -> BTreeSet<PublicKey> {
 async fn a_client_has_keys_made_only_with_leave_and_is_told_how_to_get_it() {
     let world = world(&["v1"]).await;
     for node in world.cluster.node_ids() {
-        let refused = refusal(world.client_of("v1", node).generate_key(&ask(&world, KeyType::Babe)).await);
+        let refused = refusal(world.client_of("v1", node).generate_key(&ask(&world, BABE)).await);
         assert_eq!(refused.code, ErrorCode::Forbidden);
         assert!(refused.message.contains("signonce clients update v1 --may-generate"), "{refused}");
     }
     operate(&world, 2, &["clients", "update", "v1", "--may-generate"]);
-    let elsewhere = GenerateKeyParams { chain: ChainRef::Name("nowhere".into()), key_type: KeyType::Babe };
+    let elsewhere = GenerateKeyParams { chain: ChainRef::Name("nowhere".into()), key_type: BABE };
     let client = world.client("v1");
     assert_eq!(refusal(client.generate_key(&elsewhere).await).code, ErrorCode::WrongChain);
-    client.generate_key(&ask(&world, KeyType::Babe)).await.unwrap();
+    client.generate_key(&ask(&world, BABE)).await.unwrap();
     operate(&world, 3, &["clients", "update", "v1", "--no-generate"]);
     let again =
-        until("every node knows", async || client.generate_key(&ask(&world, KeyType::Babe)).await.err())
+        until("every node knows", async || client.generate_key(&ask(&world, BABE)).await.err())
             .await;
     assert_eq!(code_of(&again), Some(ErrorCode::Forbidden));
 }
@@ -111,11 +109,11 @@ async fn a_key_made_through_any_node_signs_through_every_node_for_its_client_alo
     for (round, node) in (1..).zip(&nodes) {
         let asked = world.client_of("v1", *node);
         until("the node knows of the leave", async || {
-            let made = asked.generate_key(&ask(&world, KeyType::Beefy)).await;
+            let made = asked.generate_key(&ask(&world, BEEFY)).await;
             made.inspect_err(|error| assert_eq!(code_of(error), Some(ErrorCode::Forbidden))).ok()
         })
         .await;
-        let key = asked.generate_key(&ask(&world, KeyType::Grandpa)).await.unwrap();
+        let key = asked.generate_key(&ask(&world, GRANDPA)).await.unwrap();
         assert!(seen.insert(key.public), "each call makes another key");
         assert!(
             publics(&asked.keys().await.unwrap()).contains(&key.public),
@@ -152,7 +150,7 @@ async fn the_quota_holds_until_the_operator_makes_room() {
     operate(&world, 1, &["clients", "update", "v1", "--may-generate", "--key-limit", "2"]);
     let leader = world.leader_other_than(None).await;
     let client = world.client_of("v1", leader);
-    let babe = ask(&world, KeyType::Babe);
+    let babe = ask(&world, BABE);
     let made = client.generate_key(&babe).await.unwrap();
     client.generate_key(&babe).await.unwrap();
     let refused = refusal(client.generate_key(&babe).await);
@@ -170,7 +168,7 @@ async fn whatever_dies_while_keys_are_made_every_key_is_whole_and_those_told_of_
     let mut world = world(&["v1"]).await;
     operate(&world, 1, &["clients", "update", "v1", "--may-generate"]);
     let client = world.client("v1").with_deadline(Duration::from_secs(5));
-    let gran = ask(&world, KeyType::Grandpa);
+    let gran = ask(&world, GRANDPA);
     let mut told = Vec::new();
     for _ in 0..3 {
         let leader = world.leader_other_than(None).await;
@@ -217,7 +215,7 @@ async fn without_a_quorum_no_key_is_made() {
         world.cluster.wait_exit(*node, PATIENCE).unwrap();
     }
     let client = world.client_of("v1", leader).with_deadline(Duration::from_secs(20));
-    let babe = ask(&world, KeyType::Babe);
+    let babe = ask(&world, BABE);
     // A leader that has not noticed yet proposes it and cannot say what became of it.
     until("the leader steps down", async || match client.generate_key(&babe).await {
         Err(ClientError::NotReady { .. }) => Some(()),

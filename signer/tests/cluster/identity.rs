@@ -1,9 +1,11 @@
 //! A node that has lost its memory, and a node that exists twice, are kept out.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, Stray, World, copy_dir, free_address, readyz, until};
 use signonce::{cli::demo::chain, config::IDENTITY_FILE, dev::Signal};
 use signonce_cluster::identity;
-use signonce_protocol::{GrandpaStage, KeyType, Round, SetId, rpc::SignVerdict};
+use signonce_protocol::{rpc::SignVerdict};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{fs, time::Duration};
 
 /// Has some duties signed, from `first` on.
@@ -11,7 +13,7 @@ async fn sign_some(world: &World, first: u64) {
     let client = world.client("v1");
     for round in first..first + 20 {
         let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Precommit, round, chain::Flavour(0));
-        let reply = client.sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
+        let reply = client.sign(&world.params(GRANDPA, &vote)).await.unwrap();
         assert_eq!(reply.verdict, SignVerdict::Granted);
     }
 }

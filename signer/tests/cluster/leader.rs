@@ -1,5 +1,6 @@
 //! Where the leader is, and what it does by itself.
 
+use signonce_substrate::{ED25519, GRANDPA};
 use crate::common::{PATIENCE, World, run, until};
 use signonce::{
     cli::demo::chain,
@@ -8,10 +9,8 @@ use signonce::{
 };
 use signonce_core::{Change, KeyState};
 use signonce_keys::{Recipient, SecretKey, seal};
-use signonce_protocol::{
-    GrandpaStage, KeyId, KeyType, Round, Scheme, SetId,
-    rpc::{SignParams, SignVerdict},
-};
+use signonce_protocol::{KeyId, rpc::{SignParams, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::process::Output;
 
 fn operate(world: &World, node: u64, arguments: &[&str]) -> Output {
@@ -86,14 +85,14 @@ async fn a_key_sealed_for_too_few_is_sealed_again_and_signs_the_same_bytes_on_ev
     let own = rows.iter().find(|row| row.node.0 == leader).unwrap().announced.as_ref().unwrap();
     let recipient: Recipient = own.recipient.parse().unwrap();
     let chain_row = admin.chains().await.unwrap().remove(0);
-    let secret = SecretKey::generate(Scheme::Ed25519).unwrap();
-    let id = KeyId { key_type: KeyType::Grandpa, public: secret.public() };
+    let secret = SecretKey::generate(ED25519).unwrap();
+    let id = KeyId { key_type: GRANDPA, public: secret.public() };
     let sealed = seal(&secret, &id, &chain_row.genesis, &[recipient]).unwrap().into_bytes().into();
     let group = Some("late".to_owned());
     let register =
-        Change::RegisterKey { id, scheme: Scheme::Ed25519, chain: chain_row.genesis, group, sealed };
+        Change::RegisterKey { id, scheme: ED25519, chain: chain_row.genesis, group, sealed };
     admin.change(&register).await.unwrap();
-    let floors = new_key_floors(KeyType::Grandpa, chain_row.clock(), 0);
+    let floors = new_key_floors(GRANDPA, chain_row.clock(), 0);
     admin.change(&Change::ArmKey { id, floors }).await.unwrap();
 
     for node in world.cluster.node_ids() {
@@ -108,14 +107,14 @@ async fn a_key_sealed_for_too_few_is_sealed_again_and_signs_the_same_bytes_on_ev
     }
     let vote = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0));
     let key = DevKey {
-        key_type: KeyType::Grandpa,
-        scheme: Scheme::Ed25519,
+        key_type: GRANDPA,
+        scheme: ED25519,
         public: id.public,
         group: "late".into(),
     };
     let mut signatures = Vec::new();
     for node in world.cluster.node_ids() {
-        let params = SignParams { key: key.public, ..world.params(KeyType::Grandpa, &vote) };
+        let params = SignParams { key: key.public, ..world.params(GRANDPA, &vote) };
         let reply = world.client_of("v1", node).sign(&params).await.unwrap();
         assert!(matches!(reply.verdict, SignVerdict::Granted | SignVerdict::Repeated));
         signatures.push(reply.signature.0.clone());

@@ -1,6 +1,7 @@
 //! A log does not decide whether something is signed: neither where its reader has stopped or died, nor where it has no
 //! room.
 
+use signonce_substrate::{GRANDPA};
 use crate::{
     common::{BINARY, PATIENCE, World, code_of, get, run_program, until},
     seeing::Scrape,
@@ -10,10 +11,8 @@ use signonce::{
     cli::demo::chain::{self, Flavour},
     dev::{LocalOptions, Signal},
 };
-use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
-    rpc::{ErrorCode, SignVerdict},
-};
+use signonce_protocol::{RawPayload, rpc::{ErrorCode, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write as _},
@@ -75,9 +74,9 @@ impl FullPipe {
 async fn all_go_on(world: &World, round: u64) {
     for (node, round) in world.cluster.node_ids().into_iter().zip(round..) {
         let client = world.client_of("v1", node);
-        let signed = client.sign(&world.params(KeyType::Grandpa, &vote(round, 0))).await.unwrap();
+        let signed = client.sign(&world.params(GRANDPA, &vote(round, 0))).await.unwrap();
         assert_eq!(signed.verdict, SignVerdict::Granted, "node {node}");
-        let refused = client.sign(&world.params(KeyType::Grandpa, &vote(round, 1))).await.unwrap_err();
+        let refused = client.sign(&world.params(GRANDPA, &vote(round, 1))).await.unwrap_err();
         assert_eq!(code_of(&refused), Some(ErrorCode::Equivocation), "node {node}: {refused}");
         let alive = get(world.cluster.metrics_address(node), "/livez").await;
         assert_eq!(alive, Some((200, "alive\n".into())), "node {node}");
@@ -142,7 +141,7 @@ async fn a_signer_that_must_stop_stops_though_nobody_takes_its_last_words() {
     world.cluster.wait_ready(PATIENCE).await.unwrap();
     let client = world.client("v1");
     for round in 1.. {
-        client.sign(&world.params(KeyType::Grandpa, &vote(round, 0))).await.unwrap();
+        client.sign(&world.params(GRANDPA, &vote(round, 0))).await.unwrap();
         if world.cluster.pid(node).is_none() {
             break;
         }

@@ -1,12 +1,10 @@
 //! A client that floods a signer fills neither its log nor hides what is counted.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{World, code_of, get, until};
 use signonce::cli::demo::chain::{self, Flavour};
-use signonce_protocol::{
-    GrandpaStage, KeyType, Round, SetId,
-    client::ClientError,
-    rpc::{ErrorCode, SignVerdict},
-};
+use signonce_protocol::{client::ClientError, rpc::{ErrorCode, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{fs, time::Instant};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -28,14 +26,14 @@ async fn refusals_and_broken_handshakes_by_the_hundred_are_a_few_lines_and_all_c
     let world = World::start(&["v1"]).await;
     let client = world.client_of("v1", 1);
     let vote = |flavour| chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 7, Flavour(flavour));
-    let first = client.sign(&world.params(KeyType::Grandpa, &vote(0))).await.unwrap();
+    let first = client.sign(&world.params(GRANDPA, &vote(0))).await.unwrap();
     assert_eq!(first.verdict, SignVerdict::Granted);
 
     let started = Instant::now();
     for _ in 0..FLOOD {
-        let refused = client.sign(&world.params(KeyType::Grandpa, &vote(1))).await.unwrap_err();
+        let refused = client.sign(&world.params(GRANDPA, &vote(1))).await.unwrap_err();
         assert_eq!(code_of(&refused), Some(ErrorCode::Equivocation), "{refused}");
-        let mut unknown = world.params(KeyType::Grandpa, &vote(1));
+        let mut unknown = world.params(GRANDPA, &vote(1));
         unknown.key = "0x7777777777777777777777777777777777777777777777777777777777777777".parse().unwrap();
         assert!(matches!(client.sign(&unknown).await, Err(ClientError::Refused(_))));
     }

@@ -1,5 +1,6 @@
 //! Signers that come, take the place of others, and go: through the command line, against real processes.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{BINARY, PATIENCE, World, free_address, readyz, run, run_program, until};
 use signonce::{
     admin::{api::MemberRow, client::AdminClient, join::Joined},
@@ -9,7 +10,8 @@ use signonce::{
 };
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::NodeIdentity;
-use signonce_protocol::{GrandpaStage, KeyType, NodeId, Round, SetId, rpc::SignVerdict};
+use signonce_protocol::{NodeId, rpc::SignVerdict};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fmt::Write as _,
     fs,
@@ -236,7 +238,7 @@ async fn a_signer_is_added_signs_the_same_bytes_and_a_removed_one_never_comes_ba
         rows.iter().all(|row| row.unlocked && row.not_sealed_for.is_empty()).then_some(())
     })
     .await;
-    let params = world.params(KeyType::Grandpa, &vote(1));
+    let params = world.params(GRANDPA, &vote(1));
     let first = world.client_of("v1", 1).sign(&params).await.unwrap();
     let own = crate::common::client(&world.cluster.client_tls("v1"), vec![format!("https://{}", new.client)]);
     let second = own.sign(&params).await.unwrap();
@@ -246,7 +248,7 @@ async fn a_signer_is_added_signs_the_same_bytes_and_a_removed_one_never_comes_ba
     // One of the first three goes; what it has seen is named.
     let gone = world.cluster.node_ids().into_iter().find(|node| *node != 1).unwrap();
     let report = done(&operate(&world, 1, &["members", "remove", &gone.to_string()]));
-    let key = world.key(KeyType::Grandpa).public;
+    let key = world.key(GRANDPA).public;
     assert!(report.contains("rotate them on chain") && report.contains(&key.to_string()), "{report}");
     refused(
         &operate(&world, 1, &["members", "remove", &gone.to_string()]),
@@ -262,7 +264,7 @@ async fn a_signer_is_added_signs_the_same_bytes_and_a_removed_one_never_comes_ba
     .await;
     assert!(why.contains("members add"), "with advice: {why}");
     assert_eq!(
-        world.client_of("v1", 1).sign(&world.params(KeyType::Grandpa, &vote(2))).await.unwrap().verdict,
+        world.client_of("v1", 1).sign(&world.params(GRANDPA, &vote(2))).await.unwrap().verdict,
         SignVerdict::Granted
     );
 }
@@ -443,6 +445,6 @@ async fn a_dead_signer_is_replaced_however_often_the_command_is_interrupted() {
     let rows = world.cluster.admin(leads).members().await.unwrap();
     let voters: Vec<u64> = rows.iter().filter(|row| row.voter).map(|row| row.node.0).collect();
     assert!(voters.contains(&id) && !voters.contains(&dead) && voters.len() == 3, "{voters:?}");
-    let reply = world.client_of("v1", leads).sign(&world.params(KeyType::Grandpa, &vote(1))).await.unwrap();
+    let reply = world.client_of("v1", leads).sign(&world.params(GRANDPA, &vote(1))).await.unwrap();
     assert_eq!(reply.verdict, SignVerdict::Granted);
 }

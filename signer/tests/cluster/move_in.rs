@@ -1,5 +1,6 @@
 //! `keys move-in` with made-up nodes: the old validator's, which can be stopped, and another one of the chain.
 
+use signonce_substrate::{GRANDPA};
 use crate::{
     common::{BINARY, World, code, run, until},
     fake_node::FakeNode,
@@ -8,10 +9,8 @@ use crate::{
 use serde_json::{Value, json};
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_core::KeyState;
-use signonce_protocol::{
-    ChainFormat, GrandpaStage, KeyId, KeyType, PublicKey, Round, SetId, Slot,
-    rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
-};
+use signonce_protocol::{KeyId, PublicKey, Slot, rpc::{ChainRef, ErrorCode, SignParams, SignVerdict}};
+use signonce_substrate::{ChainFormat, GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::PathBuf,
@@ -65,7 +64,7 @@ impl Bench {
 
 fn gran() -> KeyId {
     let public: PublicKey = format!("0x{GRAN}").parse().unwrap();
-    KeyId { key_type: KeyType::Grandpa, public }
+    KeyId { key_type: GRANDPA, public }
 }
 
 fn said(output: &Output) -> String {

@@ -1,9 +1,10 @@
 //! Operators: roles by name, and changes that take two of them.
 
+use signonce_substrate::{BABE};
 use crate::common::{World, run};
 use serde_json::Value;
 use signonce::dev::LocalCluster;
-use signonce_protocol::KeyType;
+
 
 /// An admin with a certificate, who asks node 1 over HTTPS.
 pub struct Admin {
@@ -90,7 +91,7 @@ async fn roles_go_by_name_and_dangerous_changes_take_two_officers() {
     }
 
     // Each role does what it may.
-    let key = world.key(KeyType::Babe);
+    let key = world.key(BABE);
     let key = format!("babe:{}", key.public);
     vera.does(0, &["clients", "list"]);
     vera.does(1, &["keys", "disable", &key, "--yes"]);

@@ -4,6 +4,7 @@
 //! Real processes of both programs. Where both support the same feature level, nothing is ever too old, and the tests
 //! then hold that. `make upgrade-test` builds the old program and says if it cannot.
 
+use signonce_substrate::{GRANDPA};
 use crate::{
     common::{BINARY, PATIENCE, World, client, code, run, run_program, start_of_program_fails, until},
     members::{done, invited, leader, operate, refused, row, said},
@@ -17,10 +18,8 @@ use signonce::{
     dev::{ClientFiles, Signal},
 };
 use signonce_core::FEATURE_LEVEL;
-use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
-    rpc::{ErrorCode, SignVerdict},
-};
+use signonce_protocol::{RawPayload, rpc::{ErrorCode, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -118,7 +117,7 @@ fn vote(round: u64) -> RawPayload {
 
 async fn signs(world: &World, node: u64, round: u64) {
     let reply =
-        world.client_of("v1", node).sign(&world.params(KeyType::Grandpa, &vote(round))).await.unwrap();
+        world.client_of("v1", node).sign(&world.params(GRANDPA, &vote(round))).await.unwrap();
     assert_eq!(reply.verdict, SignVerdict::Granted, "node {node}, round {round}");
 }
 
@@ -324,7 +323,7 @@ async fn signers_come_and_go_between_the_last_release_and_this_one() {
     world.cluster.wait_exit(3, PATIENCE).unwrap();
 
     // Every node signs the same bytes, and none contradicts another.
-    let params = world.params(KeyType::Grandpa, &vote(1));
+    let params = world.params(GRANDPA, &vote(1));
     let first = world.client_of("v1", 1).sign(&params).await.unwrap();
     let other = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(1));
     let urls = machines.iter().map(|new| format!("https://{}", new.client));
@@ -332,7 +331,7 @@ async fn signers_come_and_go_between_the_last_release_and_this_one() {
         let node = client(&world.cluster.client_tls("v1"), vec![url]);
         let again = node.sign(&params).await.unwrap();
         assert_eq!((again.verdict, &again.signature), (SignVerdict::Repeated, &first.signature));
-        let refused = node.sign(&world.params(KeyType::Grandpa, &other)).await;
+        let refused = node.sign(&world.params(GRANDPA, &other)).await;
         assert_eq!(code(&refused), ErrorCode::Equivocation);
     }
     // The level waits for those who came, as for those who were there.
@@ -382,7 +381,7 @@ async fn what_the_last_release_wrote_is_restored_and_imported_by_this_one() {
     world.cluster.start_all().unwrap();
     world.cluster.wait_ready(PATIENCE).await.unwrap();
     done(&run(&["watermarks", "import", &marks, "--yes", "--admin", &admin]));
-    let answer = world.client("v1").sign(&world.params(KeyType::Grandpa, &vote(5))).await;
+    let answer = world.client("v1").sign(&world.params(GRANDPA, &vote(5))).await;
     assert_eq!(code(&answer), ErrorCode::BelowWatermark, "the file raised the floor to behind the vote");
     signs(&world, 1, 6).await;
 }
@@ -420,8 +419,8 @@ async fn restored(world: &World, backup: &str, old_id: &str) {
     assert!(output.status.success(), "{}", said(&output));
     let ClientFiles { cert, key, .. } = world.cluster.client_tls("v1");
     let validator = client(&ClientFiles { ca: new.admin_tls().ca, cert, key }, new.urls());
-    let below = validator.sign(&world.params(KeyType::Grandpa, &vote(6))).await;
+    let below = validator.sign(&world.params(GRANDPA, &vote(6))).await;
     assert_eq!(code(&below), ErrorCode::BelowWatermark);
     let above = chain::vote(SetId(2), Round(1), GrandpaStage::Prevote, 9, chain::Flavour(0));
-    validator.sign(&world.params(KeyType::Grandpa, &above)).await.unwrap();
+    validator.sign(&world.params(GRANDPA, &above)).await.unwrap();
 }

@@ -1,11 +1,12 @@
 //! A node is ready while it gets things done: what it waits for without end makes it say no, and what.
 
+use signonce_substrate::{GRANDPA};
 use crate::{
     common::{PATIENCE, World, get, until},
     seeing::Scrape,
 };
 use signonce::{cli::demo::chain, dev::Signal};
-use signonce_protocol::{GrandpaStage, KeyType, Round, SetId};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_has_lost_its_followers_is_not_ready_and_names_them() {
@@ -40,5 +41,5 @@ async fn a_leader_that_has_lost_its_followers_is_not_ready_and_names_them() {
     }
     world.cluster.wait_ready(PATIENCE).await.unwrap();
     let vote = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0));
-    world.client_of("v1", leader).sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
+    world.client_of("v1", leader).sign(&world.params(GRANDPA, &vote)).await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! A majority is lost: the last machine's backup comes into a new cluster.
 
+use signonce_substrate::{BABE, BEEFY, GRANDPA, IM_ONLINE};
 use crate::{
     common::{BINARY, PATIENCE, World, client, code, run, until},
     members::at_newest_level,
@@ -11,10 +12,8 @@ use signonce::{
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
 use signonce_core::{Change, ChangeError, GUARDED_LEVEL, KeyError, KeyState, OfficerPin, Role};
-use signonce_protocol::{
-    GrandpaStage, HexArray, KeyType, RawPayload, Round, SetId,
-    rpc::{ChainRef, ErrorCode, SignParams},
-};
+use signonce_protocol::{HexArray, RawPayload, rpc::{ChainRef, ErrorCode, SignParams}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -54,10 +53,10 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     let old_id = old.cluster.admin(1).status().await.unwrap().cluster;
     let client_v1 = old.client("v1");
     for round in 1..=5 {
-        client_v1.sign(&old.params(KeyType::Grandpa, &vote(1, round))).await.unwrap();
+        client_v1.sign(&old.params(GRANDPA, &vote(1, round))).await.unwrap();
     }
     at_newest_level(&old).await;
-    let buried = old.key(KeyType::ImOnline).public;
+    let buried = old.key(IM_ONLINE).public;
     let rows = old.cluster.admin(1).keys().await.unwrap();
     let buried = rows.iter().find(|row| row.id.public == buried).unwrap().id;
     old.cluster.admin(1).change(&Change::RemoveKey { id: buried }).await.unwrap();
@@ -186,12 +185,12 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
         payload: payload.clone(),
     };
     for round in [1, 5, 6, 99] {
-        let answer = validator.sign(&params(KeyType::Grandpa, &vote(1, round))).await;
+        let answer = validator.sign(&params(GRANDPA, &vote(1, round))).await;
         assert_eq!(code(&answer), ErrorCode::BelowWatermark);
     }
-    validator.sign(&params(KeyType::Grandpa, &vote(2, 1))).await.unwrap();
+    validator.sign(&params(GRANDPA, &vote(2, 1))).await.unwrap();
     let beefy = chain::commitment(SetId(2), 100, chain::Flavour(0));
-    assert_eq!(code(&validator.sign(&params(KeyType::Beefy, &beefy)).await), ErrorCode::KeyNotArmed);
+    assert_eq!(code(&validator.sign(&params(BEEFY, &beefy)).await), ErrorCode::KeyNotArmed);
 
     // Officers have the keys they had, and the key that was taken away never comes back.
     let officers = new.admin(1).officers().await.unwrap();
@@ -204,7 +203,7 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     assert_eq!(error.data.change, Some(ChangeError::Key(KeyError::KeyRemoved { key: buried })));
     let v2 = old.cluster.client_tls("v2");
     let v2 = client(&ClientFiles { ca: new.admin_tls().ca, ..v2 }, new.urls());
-    assert_eq!(code(&v2.sign(&params(KeyType::Grandpa, &vote(2, 2))).await), ErrorCode::Forbidden);
+    assert_eq!(code(&v2.sign(&params(GRANDPA, &vote(2, 2))).await), ErrorCode::Forbidden);
 
     // The same command again goes on where it ended: here, with what the operator knows by now.
     let more = ["--confirm", &old_id, "--beefy-floor", "2:100", "--para-floor", "7"];
@@ -214,7 +213,7 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     for (key_type, expected) in [("gran", "armedBefore"), ("beef", "armed"), ("para", "armed")] {
         assert_eq!(outcome(&report, key_type).unwrap().0, expected);
     }
-    validator.sign(&params(KeyType::Beefy, &beefy)).await.unwrap();
+    validator.sign(&params(BEEFY, &beefy)).await.unwrap();
     let rows = new.admin(1).keys().await.unwrap();
     assert_eq!(rows.iter().filter(|row| row.state == KeyState::Armed).count(), 5);
 
@@ -288,7 +287,7 @@ async fn one_officer_alone_cannot_arm_a_restored_key_where_its_backup_stood() {
     }
     alice.does(0, &["officers", "require-approval", "--on", "--yes"]);
     let validator = old.client("v1");
-    validator.sign(&old.params(KeyType::Grandpa, &precommit(3, 7, 70))).await.unwrap();
+    validator.sign(&old.params(GRANDPA, &precommit(3, 7, 70))).await.unwrap();
     let at = old.cluster.admin(1).status().await.unwrap().applied;
     until("node 2 has it too", async || {
         (old.cluster.admin(2).status().await.ok()?.applied >= at).then_some(())
@@ -296,13 +295,13 @@ async fn one_officer_alone_cannot_arm_a_restored_key_where_its_backup_stood() {
     .await;
     let backup = Backup::of(&old).await;
     // The old cluster continues.
-    validator.sign(&old.params(KeyType::Grandpa, &precommit(3, 8, 80))).await.unwrap();
+    validator.sign(&old.params(GRANDPA, &precommit(3, 8, 80))).await.unwrap();
 
     let new = new_cluster(&old.scratch("new"), &backup.ca).await;
     let done = backup.restore(&new, &["--confirm", &backup.cluster]);
     assert!(done.status.success(), "{}", said(&done));
     let [alice, bob] = [alice, bob].map(|admin| admin.at(&new));
-    let public = old.key(KeyType::Grandpa).public;
+    let public = old.key(GRANDPA).public;
     let key = format!("gran:{public}");
     let row = new.admin(1).keys().await.unwrap().into_iter().find(|row| row.id.public == public).unwrap();
     assert_eq!(row.state, KeyState::Registered);
@@ -352,7 +351,7 @@ async fn a_restore_is_practised_beside_the_cluster_that_runs_and_arms_nothing() 
     })
     .await;
     let admin = format!("unix:{}", drill.admin_socket(1).display());
-    for (key_type, from) in [(KeyType::Babe, "999999999"), (KeyType::Grandpa, "9:0")] {
+    for (key_type, from) in [(BABE, "999999999"), (GRANDPA, "9:0")] {
         let key = format!("{}:{}", key_type, old.key(key_type).public);
         let armed = run(&["keys", "arm", &key, "--from", from, "--yes", "--admin", &admin]);
         assert!(armed.status.code() == Some(1) && said(&armed).contains("is a drill"), "{}", said(&armed));
@@ -360,5 +359,5 @@ async fn a_restore_is_practised_beside_the_cluster_that_runs_and_arms_nothing() 
     let earnest = backup.restore(&drill, &["--confirm", &backup.cluster]);
     assert!(earnest.status.code() == Some(1) && said(&earnest).contains("is a drill"), "{}", said(&earnest));
     // The cluster that runs has noticed nothing.
-    old.client("v1").sign(&old.params(KeyType::Grandpa, &vote(1, 1))).await.unwrap();
+    old.client("v1").sign(&old.params(GRANDPA, &vote(1, 1))).await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! A cluster whose machines were all set back to yesterday: only a client that was there can tell.
 
+use signonce_substrate::{BEEFY, ED25519, GRANDPA};
 use crate::common::{PATIENCE, World, code, copy_dir, run, until};
 use signonce::{
     cli::demo::chain,
@@ -9,10 +10,8 @@ use signonce::{
 };
 use signonce_core::{FEATURE_LEVEL, Floors, KeyState};
 use signonce_keys::SecretKey;
-use signonce_protocol::{
-    ChainFormat, GrandpaStage, KeyId, KeyType, LogIndex, PayloadKind, RawPayload, Round, Scheme, SetId,
-    rpc::{ChainRef, ErrorCode, LastSigned, SignParams, SignReply, SignVerdict, Signed},
-};
+use signonce_protocol::{KeyId, LogIndex, RawPayload, rpc::{ChainRef, ErrorCode, LastSigned, SignParams, SignReply, SignVerdict, Signed}};
+use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
 use std::time::Duration;
 
 fn vote(round: u64, view: u64) -> RawPayload {
@@ -41,7 +40,7 @@ async fn a_rolled_back_cluster_halts_the_key_that_a_client_has_later_signatures_
     level_2(&world).await;
     let client = world.client("v1");
     for round in 1..=5 {
-        client.sign(&world.params(KeyType::Grandpa, &vote(round, 0))).await.unwrap();
+        client.sign(&world.params(GRANDPA, &vote(round, 0))).await.unwrap();
     }
     let slot = world.next_slot();
     stop_all(&mut world);
@@ -51,7 +50,7 @@ async fn a_rolled_back_cluster_halts_the_key_that_a_client_has_later_signatures_
     world.cluster.start_all().unwrap();
     world.cluster.wait_ready(PATIENCE).await.unwrap();
     for round in 6..=10 {
-        client.sign(&world.params(KeyType::Grandpa, &vote(round, 0))).await.unwrap();
+        client.sign(&world.params(GRANDPA, &vote(round, 0))).await.unwrap();
     }
 
     stop_all(&mut world);
@@ -65,36 +64,36 @@ async fn a_rolled_back_cluster_halts_the_key_that_a_client_has_later_signatures_
     world.cluster.wait_ready(PATIENCE).await.unwrap();
 
     // Even for what the old state would sign again: the client has a signature that it does not know.
-    let refused = client.sign(&world.params(KeyType::Grandpa, &vote(8, 1))).await;
+    let refused = client.sign(&world.params(GRANDPA, &vote(8, 1))).await;
     assert_eq!(code(&refused), ErrorCode::KeyHalted);
     let told = refused.unwrap_err().to_string();
     assert!(told.contains("rolled back") && told.contains("watermarks raise"), "{told}");
     // From then on for everybody, on every node, and for this key alone.
     for node in world.cluster.node_ids() {
-        let answer = world.client_of("v2", node).sign(&world.params(KeyType::Grandpa, &vote(11, 0))).await;
+        let answer = world.client_of("v2", node).sign(&world.params(GRANDPA, &vote(11, 0))).await;
         assert_eq!(code(&answer), ErrorCode::KeyHalted, "node {node}");
     }
     let beefy = chain::commitment(SetId(1), slot.0, chain::Flavour(0));
-    client.sign(&world.params(KeyType::Beefy, &beefy)).await.expect("other keys sign");
+    client.sign(&world.params(BEEFY, &beefy)).await.expect("other keys sign");
     let admin = format!("unix:{}", world.cluster.admin_socket(1).display());
     let listed = run(&["keys", "list", "--admin", &admin]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("HALTED"), "{listed:?}");
 
     // A raise that is not past what was forgotten changes nothing; one that is lifts the halt.
-    let key = format!("gran:{}", world.key(KeyType::Grandpa).public);
+    let key = format!("gran:{}", world.key(GRANDPA).public);
     let raise = |to: &str| {
         let done = run(&["watermarks", "raise", &key, "--to", to, "--yes", "--admin", &admin]);
         assert!(done.status.success(), "{done:?}");
     };
     raise("1:10");
-    let answer = client.sign(&world.params(KeyType::Grandpa, &vote(12, 0))).await;
+    let answer = client.sign(&world.params(GRANDPA, &vote(12, 0))).await;
     assert_eq!(code(&answer), ErrorCode::KeyHalted);
     raise("1:11");
-    let answer = client.sign(&world.params(KeyType::Grandpa, &vote(8, 1))).await;
+    let answer = client.sign(&world.params(GRANDPA, &vote(8, 1))).await;
     assert_eq!(code(&answer), ErrorCode::BelowWatermark);
-    client.sign(&world.params(KeyType::Grandpa, &vote(12, 0))).await.unwrap();
+    client.sign(&world.params(GRANDPA, &vote(12, 0))).await.unwrap();
     let row = world.cluster.admin(1).keys().await.unwrap();
-    let row = row.into_iter().find(|row| row.id.key_type == KeyType::Grandpa).unwrap();
+    let row = row.into_iter().find(|row| row.id.key_type == GRANDPA).unwrap();
     assert_eq!((row.state, row.halted), (KeyState::Armed, None));
 }
 
@@ -112,14 +111,14 @@ async fn a_node_that_merely_lags_halts_nothing() {
     let mut last = None;
     for round in 1..=30 {
         let payload = vote(round, 0);
-        let reply = client.sign(&world.params(KeyType::Grandpa, &payload)).await.unwrap();
+        let reply = client.sign(&world.params(GRANDPA, &payload)).await.unwrap();
         assert_eq!(reply.verdict, SignVerdict::Granted);
         let (log_index, duty) = (reply.log_index.unwrap(), reply.duty.unwrap());
         let signed = Some(Signed { payload: payload.clone(), signature: reply.signature });
         last = Some(LastSigned { log_index, duty, digest: payload.digest(), signed });
     }
     world.cluster.signal(node, Signal::Cont).unwrap();
-    let params = world.params(KeyType::Grandpa, &vote(31, 0));
+    let params = world.params(GRANDPA, &vote(31, 0));
     let request = serde_json::json!({
         "jsonrpc": "2.0", "id": 1, "method": "signer_sign",
         "params": { "chain": params.chain, "key": params.key, "payload": params.payload, "lastSigned": last },
@@ -162,11 +161,11 @@ async fn ask(
 
 /// A GRANDPA key of the cluster whose secret is elsewhere too, armed from set 1 round 1.
 async fn leaked_key(world: &World) -> SecretKey {
-    let secret = || SecretKey::from_seed(Scheme::Ed25519, &[7; 32]).unwrap();
+    let secret = || SecretKey::from_seed(ED25519, &[7; 32]).unwrap();
     let admin = world.cluster.admin(1);
     let genesis = world.cluster.genesis();
     let recipients = recipients(&admin).await.unwrap();
-    let id = KeyId { key_type: KeyType::Grandpa, public: secret().public() };
+    let id = KeyId { key_type: GRANDPA, public: secret().public() };
     let floors = Floors { grandpa: Some((SetId(1), Round(1))), ..Floors::default() };
     let key = NewKey { id, secret: secret(), group: Some("leaked".into()), floors };
     enroll(&admin, genesis, &recipients, &key).await.unwrap();
@@ -211,13 +210,13 @@ async fn a_lie_halts_nobody_and_a_halt_at_the_end_of_all_numbers_ends() {
     assert_eq!(answer["error"]["data"]["code"], "notReady", "{answer}");
     assert_eq!(answer["error"]["data"]["showSigned"], true, "{answer}");
     // Said with a signature that is another key's, or over other bytes, or with the duty of other bytes.
-    let other = SecretKey::from_seed(Scheme::Ed25519, &[8; 32]).unwrap();
+    let other = SecretKey::from_seed(ED25519, &[8; 32]).unwrap();
     let forged = shown_of(&other, &end);
     let mut moved = shown_of(&secret, &vote_at(1, 3));
     moved.signed.as_mut().unwrap().payload = end.clone();
     (moved.duty, moved.digest) = (proof.duty.clone(), proof.digest);
     let mut nonsense = proof.clone();
-    nonsense.signed.as_mut().unwrap().payload = RawPayload::new(PayloadKind::GrandpaVote, vec![9; 53]);
+    nonsense.signed.as_mut().unwrap().payload = RawPayload::new(Kind::GrandpaVote, vec![9; 53]);
     let mut foreign = proof.clone();
     foreign.signed.as_mut().unwrap().payload = chain::commitment(SetId(1), 1, chain::Flavour(0));
     for lie in [forged, moved, nonsense, foreign] {

@@ -1,5 +1,6 @@
 //! `keys generate --for-set-keys` and `keys rotate`: sets of session keys, and their change on a made-up chain.
 
+use signonce_substrate::{ECDSA, GRANDPA};
 use crate::{
     common::{World, code, run, until},
     fake_node::FakeNode,
@@ -8,10 +9,8 @@ use serde_json::Value;
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_core::KeyState;
 use signonce_keys::verify;
-use signonce_protocol::{
-    ChainFormat, GrandpaStage, KeyId, KeyType, PayloadKind, PublicKey, RawPayload, Round, Scheme, SetId,
-    rpc::{ChainRef, ErrorCode, SignParams},
-};
+use signonce_protocol::{KeyId, KeyType, PublicKey, RawPayload, rpc::{ChainRef, ErrorCode, SignParams}};
+use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
 use std::process::Output;
 
 const OWNER: [u8; 32] = [0xaa; 32];
@@ -39,7 +38,7 @@ fn checked(set: &Value, order: &[&str]) -> Vec<KeyId> {
     let (blob, proofs) = (bytes("sessionKeys"), bytes("ownershipProof"));
     let (mut blob, mut proofs) = (blob.as_slice(), proofs.as_slice());
     let mut ids = Vec::new();
-    let statement = RawPayload::new(PayloadKind::OwnershipProof, [&b"POP_"[..], &OWNER].concat());
+    let statement = RawPayload::new(Kind::OwnershipProof, [&b"POP_"[..], &OWNER].concat());
     let statement = statement.decode(&ChainFormat::default()).unwrap();
     for name in order {
         let Ok(key_type) = name.parse::<KeyType>() else {
@@ -49,7 +48,7 @@ fn checked(set: &Value, order: &[&str]) -> Vec<KeyId> {
         };
         let scheme = key_type.schemes()[0];
         let (public, rest) = blob.split_at(scheme.public_len());
-        let (proof, more) = proofs.split_at(if scheme == Scheme::Ecdsa { 65 } else { 64 });
+        let (proof, more) = proofs.split_at(if scheme == ECDSA { 65 } else { 64 });
         let public = PublicKey::try_from(public).unwrap();
         assert!(verify(scheme, &public, statement.to_sign(), proof), "{name}");
         ids.push(KeyId { key_type, public });
@@ -89,14 +88,14 @@ async fn a_set_for_set_keys_has_the_order_of_the_runtime_and_proofs_that_verify(
 #[tokio::test(flavor = "multi_thread")]
 async fn old_keys_sign_until_the_chain_has_changed_over_and_then_never_again() {
     let world = World::start(&["v1"]).await;
-    let group = world.key(KeyType::Grandpa).group.clone();
+    let group = world.key(GRANDPA).group.clone();
     let old: Vec<KeyId> = world
         .keys
         .iter()
         .filter(|key| key.group == group)
         .map(|key| KeyId { key_type: key.key_type, public: key.public })
         .collect();
-    let old_gran = *old.iter().find(|id| id.key_type == KeyType::Grandpa).unwrap();
+    let old_gran = *old.iter().find(|id| id.key_type == GRANDPA).unwrap();
     let record = world.scratch("rotate.json");
     let base = ["keys", "rotate", "--group", &group, "--record", record.to_str().unwrap()];
     let rotate = |more: &[&str]| operate(&world, &[&base[..], more].concat());
@@ -116,7 +115,7 @@ async fn old_keys_sign_until_the_chain_has_changed_over_and_then_never_again() {
     let set = told(&rotate(&begin));
     let new = checked(&set, &order);
     assert_eq!(told(&rotate(&begin)), set, "the same set again");
-    let new_gran = *new.iter().find(|id| id.key_type == KeyType::Grandpa).unwrap();
+    let new_gran = *new.iter().find(|id| id.key_type == GRANDPA).unwrap();
 
     // Both sign.
     let client = world.client("v1");

@@ -1,5 +1,6 @@
 //! What operators see of a cluster: metrics and their table, `status`, `top`.
 
+use signonce_substrate::{BABE, GRANDPA};
 use crate::common::{World, code, get, post, run, until};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -9,11 +10,8 @@ use signonce::{
     dev::{LocalOptions, Signal},
     server::tls,
 };
-use signonce_protocol::{
-    GrandpaStage, KeyType, PayloadKind, PublicKey, RawPayload, Round, SetId,
-    client::SignerClient,
-    rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams, VrfParams},
-};
+use signonce_protocol::{PublicKey, RawPayload, client::SignerClient, rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams, VrfParams}};
+use signonce_substrate::{GrandpaStage, Kind, Round, SetId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -134,7 +132,7 @@ pub async fn two_validators() -> World {
 
 /// Votes of GRANDPA for both validators, in a round.
 pub async fn vote(world: &World, client: &SignerClient, round: u64) {
-    for key in world.keys.iter().filter(|key| key.key_type == KeyType::Grandpa) {
+    for key in world.keys.iter().filter(|key| key.key_type == GRANDPA) {
         let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, 5, Flavour(0));
         let chain = ChainRef::Genesis(world.cluster.genesis());
         client.sign(&SignParams { chain, key: key.public, payload: vote }).await.unwrap();
@@ -147,13 +145,13 @@ pub async fn ask_everything(world: &World, client: &SignerClient) {
     vote(world, client, 1).await;
     vote(world, client, 1).await;
     let other = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 6, Flavour(1));
-    assert_eq!(code(&client.sign(&world.params(KeyType::Grandpa, &other)).await), ErrorCode::Equivocation);
-    let proof = RawPayload::new(PayloadKind::OwnershipProof, b"POP_owner".to_vec());
-    client.sign(&world.params(KeyType::Babe, &proof)).await.unwrap();
+    assert_eq!(code(&client.sign(&world.params(GRANDPA, &other)).await), ErrorCode::Equivocation);
+    let proof = RawPayload::new(Kind::OwnershipProof, b"POP_owner".to_vec());
+    client.sign(&world.params(BABE, &proof)).await.unwrap();
     let slot = world.next_slot();
     let epoch_index = chain::epoch_of(slot);
     let genesis = ChainRef::Genesis(world.cluster.genesis());
-    let key = world.key(KeyType::Babe).public;
+    let key = world.key(BABE).public;
     let randomness = chain::randomness(epoch_index);
     client.vrf(&VrfParams { chain: genesis.clone(), key, slot, epoch_index, randomness }).await.unwrap();
     let unknown = SignParams {
@@ -163,7 +161,7 @@ pub async fn ask_everything(world: &World, client: &SignerClient) {
     };
     assert_eq!(code(&client.sign(&unknown).await), ErrorCode::UnknownKey);
     // Granted or not: it is counted.
-    let _ = client.generate_key(&GenerateKeyParams { chain: genesis, key_type: KeyType::Grandpa }).await;
+    let _ = client.generate_key(&GenerateKeyParams { chain: genesis, key_type: GRANDPA }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,8 +219,8 @@ async fn a_key_is_silent_while_the_other_validator_votes_and_only_then() {
     until("the key that votes alone leaves the other behind", async || {
         let next = Round(round.fetch_add(1, Ordering::Relaxed));
         let vote = chain::vote(SetId(1), next, GrandpaStage::Prevote, 5, Flavour(0));
-        client.sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
-        let own = world.key(KeyType::Grandpa).group.clone();
+        client.sign(&world.params(GRANDPA, &vote)).await.unwrap();
+        let own = world.key(GRANDPA).group.clone();
         let others = ["validator-1", "validator-2"].into_iter().find(|group| *group != own).unwrap();
         assert_eq!(silence(&own).await, Some(0.0));
         silence(others).await.filter(|seconds| *seconds > 0.0)

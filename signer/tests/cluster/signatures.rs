@@ -1,16 +1,14 @@
 //! Signatures are the same bytes whichever node makes them.
 
+use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use crate::common::{World, code_of, until};
 use crate::members::at_newest_level;
 use signonce::audit::query::{AuditLine, AuditQuery, DutyQuery};
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_core::{AuditEvent, Verdict};
 use signonce_keys::{VrfSignature, verify, verify_babe_vrf};
-use signonce_protocol::{
-    ChainFormat, Digest, Duty, GrandpaStage, KeyType, PayloadKind, RawPayload, Round, Scheme, SessionIndex,
-    SetId,
-    rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams},
-};
+use signonce_protocol::{Digest, RawPayload, rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams}};
+use signonce_substrate::{ChainFormat, Duty, GrandpaStage, Kind, Round, SessionIndex, SetId};
 use std::collections::BTreeSet;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +20,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
     let slot = world.next_slot();
     let epoch_index = chain::epoch_of(slot);
     let randomness = chain::randomness(epoch_index);
-    let key = world.key(KeyType::Babe).public;
+    let key = world.key(BABE).public;
     let asked =
         VrfParams { chain: ChainRef::Genesis(world.cluster.genesis()), key, slot, epoch_index, randomness };
     let mut vrfs = Vec::new();
@@ -33,15 +31,15 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
     let vrf = VrfSignature { pre_output: vrfs[0].pre_output.0, proof: vrfs[0].proof.0 };
     assert!(verify_babe_vrf(&key, slot, epoch_index, &randomness.0, &vrf));
 
-    let proof = RawPayload::new(PayloadKind::OwnershipProof, b"POP_owner".to_vec());
+    let proof = RawPayload::new(Kind::OwnershipProof, b"POP_owner".to_vec());
     let payloads = [
-        (KeyType::Babe, chain::header(world.next_slot(), &vrf.pre_output, &vrf.proof, Flavour(0))),
-        (KeyType::Grandpa, chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 5, Flavour(0))),
-        (KeyType::Beefy, chain::commitment(SetId(1), 5, Flavour(0))),
-        (KeyType::Para, chain::dispute(SessionIndex(1), 5, true)),
-        (KeyType::Babe, proof.clone()),
-        (KeyType::Grandpa, proof.clone()),
-        (KeyType::Beefy, proof),
+        (BABE, chain::header(world.next_slot(), &vrf.pre_output, &vrf.proof, Flavour(0))),
+        (GRANDPA, chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 5, Flavour(0))),
+        (BEEFY, chain::commitment(SetId(1), 5, Flavour(0))),
+        (PARA, chain::dispute(SessionIndex(1), 5, true)),
+        (BABE, proof.clone()),
+        (GRANDPA, proof.clone()),
+        (BEEFY, proof),
     ];
     let mut schemes = BTreeSet::new();
     for (key_type, payload) in payloads {
@@ -51,7 +49,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
         for (nth, client) in clients.iter().enumerate() {
             let reply = client.sign(&world.params(key_type, &payload)).await.unwrap();
             let expected = match (payload.kind(), nth) {
-                (PayloadKind::OwnershipProof, _) => SignVerdict::Free,
+                (Kind::OwnershipProof, _) => SignVerdict::Free,
                 (_, 0) => SignVerdict::Granted,
                 _ => SignVerdict::Repeated,
             };
@@ -62,7 +60,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
         let decoded = payload.decode(&ChainFormat::default()).unwrap();
         assert!(verify(key.scheme, &key.public, decoded.to_sign(), signatures.first().unwrap()));
     }
-    assert_eq!(schemes, BTreeSet::from([Scheme::Sr25519, Scheme::Ed25519, Scheme::Ecdsa]));
+    assert_eq!(schemes, BTreeSet::from([SR25519, ED25519, ECDSA]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +71,7 @@ async fn every_signature_about_a_candidate_is_on_record_and_seconded_beside_vali
     let session = SessionIndex(1);
     let payloads = [chain::backing(session, 5), chain::dispute(session, 5, true)];
     for payload in &payloads {
-        let params = world.params(KeyType::Para, payload);
+        let params = world.params(PARA, payload);
         let reply = client.sign(&params).await.unwrap();
         assert_eq!(reply.verdict, SignVerdict::Granted, "{payload:?} has bytes of its own");
         assert!(matches!(reply.duty, Some(Duty::ParaSide { .. })), "as every client knows it");
@@ -82,8 +80,8 @@ async fn every_signature_about_a_candidate_is_on_record_and_seconded_beside_vali
     // `Seconded` of the candidate that was called `Valid`.
     let mut bytes = payloads[0].bytes().to_vec();
     assert_eq!(std::mem::replace(&mut bytes[4], 1), 2);
-    let seconded = RawPayload::new(PayloadKind::Statement, bytes);
-    let refused = client.sign(&world.params(KeyType::Para, &seconded)).await.unwrap_err();
+    let seconded = RawPayload::new(Kind::Statement, bytes);
+    let refused = client.sign(&world.params(PARA, &seconded)).await.unwrap_err();
     assert_eq!(code_of(&refused), Some(ErrorCode::Equivocation), "{refused}");
     assert!(refused.to_string().contains("second statement"), "{refused}");
 

@@ -4,11 +4,8 @@ use crate::{
     common::{World, code, run, until},
     members::at_newest_level,
 };
-use signonce_protocol::{
-    BlockNumber, Hash, PayloadKind, PublicKey, RawPayload, Slot,
-    payload::{AURA_ENGINE, DigestItem, Header},
-    rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
-};
+use signonce_protocol::{Hash, PublicKey, RawPayload, Slot, rpc::{ChainRef, ErrorCode, SignParams, SignVerdict}};
+use signonce_substrate::{BlockNumber, Kind, payload::{AURA_ENGINE, DigestItem, Header}};
 use std::{
     fs,
     process::Output,
@@ -31,7 +28,7 @@ fn block(slot: u64, view: u8) -> RawPayload {
         extrinsics_root: Hash([2; 32]),
         digest: vec![DigestItem::PreRuntime(AURA_ENGINE, Slot(slot).0.to_le_bytes().to_vec())],
     };
-    RawPayload::new(PayloadKind::AuraHeader, header.encode())
+    RawPayload::new(Kind::AuraHeader, header.encode())
 }
 
 fn said(output: &Output) -> String {

@@ -1,13 +1,11 @@
 //! Clients with a key each that ask for one vote after the other and never want the same duty: every request of theirs
 //! must be signed, whatever happens to single nodes meanwhile.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{World, until};
 use signonce::{cli::demo::chain, dev::LocalOptions};
-use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SetId,
-    client::SignerClient,
-    rpc::{SignParams, SignVerdict},
-};
+use signonce_protocol::{RawPayload, client::SignerClient, rpc::{SignParams, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -33,9 +31,9 @@ impl Steady {
         })
         .await;
         let mut steady = Self { stop: Arc::default(), served: Arc::default(), tasks: JoinSet::new() };
-        let keys = world.keys.iter().filter(|key| key.key_type == KeyType::Grandpa);
+        let keys = world.keys.iter().filter(|key| key.key_type == GRANDPA);
         for (name, key) in CLIENTS.into_iter().zip(keys) {
-            let params = SignParams { key: key.public, ..world.params(KeyType::Grandpa, &vote(1)) };
+            let params = SignParams { key: key.public, ..world.params(GRANDPA, &vote(1)) };
             let (stop, served) = (Arc::clone(&steady.stop), Arc::clone(&steady.served));
             steady.tasks.spawn(ask_on(world.client(name), params, stop, served));
         }

@@ -1,8 +1,9 @@
 //! A damaged store is found when a node starts, and named.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{BINARY, PATIENCE, World, copy_dir, start_fails};
 use signonce::{cli::demo::chain, dev::Signal};
-use signonce_protocol::{GrandpaStage, KeyType, Round, SetId};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -32,7 +33,7 @@ async fn a_wal_bit_flip_and_a_truncated_wal_are_detected_at_start() {
     let mut votes = Vec::new();
     for round in 1..=100 {
         let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0));
-        let params = world.params(KeyType::Grandpa, &vote);
+        let params = world.params(GRANDPA, &vote);
         votes.push((client.sign(&params).await.unwrap().signature, params));
     }
     let leader = world.leader_other_than(None).await;
@@ -117,7 +118,7 @@ async fn a_power_cut_that_takes_a_page_behind_the_last_fsync_of_every_disk_ends_
                 round += 1;
                 let vote =
                     chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0));
-                let (client, params) = (world.client("v1"), world.params(KeyType::Grandpa, &vote));
+                let (client, params) = (world.client("v1"), world.params(GRANDPA, &vote));
                 together.spawn(async move { (client.sign(&params).await.unwrap().signature, params) });
             }
             votes.extend(together.join_all().await);
@@ -148,7 +149,7 @@ async fn a_power_cut_that_takes_a_page_behind_the_last_fsync_of_every_disk_ends_
     world.cluster.start_all().unwrap();
     world.cluster.wait_ready(PATIENCE).await.unwrap();
     let vote = chain::vote(SetId(1), Round(round + 1), GrandpaStage::Prevote, 1, chain::Flavour(0));
-    world.client("v1").sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
+    world.client("v1").sign(&world.params(GRANDPA, &vote)).await.unwrap();
     for node in nodes {
         let client = world.client_of("v1", node);
         for (signature, params) in votes.iter().rev().take(100) {
@@ -187,7 +188,7 @@ async fn a_missing_store_and_a_store_of_another_cluster_are_named_at_start() {
 
     // The other two go on.
     let vote = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0));
-    world.client("v1").sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
+    world.client("v1").sign(&world.params(GRANDPA, &vote)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +213,7 @@ async fn a_node_whose_disk_is_full_stops_with_a_named_error_and_loses_nothing() 
     let mut votes = Vec::new();
     for round in 1..=1_500 {
         let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0));
-        let params = world.params(KeyType::Grandpa, &vote);
+        let params = world.params(GRANDPA, &vote);
         votes.push((client.sign(&params).await.unwrap().signature, params));
     }
     let status = world.cluster.wait_exit(node, PATIENCE).unwrap();

@@ -1,5 +1,6 @@
 //! Many clients with conflicting requests, and a leader that dies among them.
 
+use signonce_substrate::{BEEFY, GRANDPA, PARA};
 use crate::common::{Answer, World, code, receipt};
 use signonce::{
     cli::demo::{
@@ -8,11 +9,8 @@ use signonce::{
     },
     dev::Signal,
 };
-use signonce_protocol::{
-    GrandpaStage, KeyType, RawPayload, Round, SessionIndex, SetId,
-    client::ClientError,
-    rpc::{ErrorCode, SignVerdict},
-};
+use signonce_protocol::{KeyType, RawPayload, client::ClientError, rpc::{ErrorCode, SignVerdict}};
+use signonce_substrate::{GrandpaStage, Round, SessionIndex, SetId};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -39,7 +37,7 @@ pub fn duels(count: u64) -> Vec<Duel> {
         let votes = views.map(|view| chain::vote(SetId(1), Round(n), GrandpaStage::Prevote, n, view));
         let commitments = views.map(|view| chain::commitment(SetId(1), n, view));
         let disputes = [true, false].map(|valid| chain::dispute(SessionIndex(1), n, valid));
-        [(KeyType::Grandpa, votes), (KeyType::Beefy, commitments), (KeyType::Para, disputes)]
+        [(GRANDPA, votes), (BEEFY, commitments), (PARA, disputes)]
     });
     each.map(|(key_type, payloads)| Duel { key_type, payloads }).collect()
 }

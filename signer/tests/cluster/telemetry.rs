@@ -1,5 +1,6 @@
 //! Traces: a small collector receives the spans of one request, and nothing that is secret.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, World, until};
 use axum::{
     Router,
@@ -10,7 +11,7 @@ use axum::{
 };
 use serde_json::Value;
 use signonce::{cli::demo::chain, dev::Signal};
-use signonce_protocol::{GrandpaStage, KeyType, Round, SetId};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     collections::BTreeSet,
     fs,
@@ -98,10 +99,10 @@ async fn a_collector_gets_the_stages_of_a_request_and_no_secret() {
     .await;
 
     let vote = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0));
-    let params = world.params(KeyType::Grandpa, &vote);
+    let params = world.params(GRANDPA, &vote);
     let signed = world.client_of("v1", node).sign(&params).await.unwrap();
     let other = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(1));
-    let refused = world.params(KeyType::Grandpa, &other);
+    let refused = world.params(GRANDPA, &other);
     world.client_of("v1", node).sign(&refused).await.unwrap_err();
 
     let roots = until("the spans of both requests are there", async || {
@@ -140,7 +141,7 @@ async fn a_collector_gets_the_stages_of_a_request_and_no_secret() {
     collector.abort();
     for round in 2..6 {
         let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, 1, chain::Flavour(0));
-        let asked = world.params(KeyType::Grandpa, &vote);
+        let asked = world.params(GRANDPA, &vote);
         world.client_of("v1", node).sign(&asked).await.expect("a collector that is away holds nothing up");
     }
 }

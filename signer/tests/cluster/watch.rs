@@ -1,6 +1,7 @@
 //! `audit watch` against a made-up chain that shows what it is told to: signatures that the cluster granted, and
 //! those of a copy of a key.
 
+use signonce_substrate::{BABE, GRANDPA, SR25519};
 use crate::common::{BINARY, PATIENCE, World, free_address, run, until};
 use axum::{Router, extract::State, routing::post};
 use jsonrpsee::{
@@ -11,11 +12,8 @@ use parity_scale_codec::Encode as _;
 use serde_json::{Value, json};
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_keys::{Keyring, ReleaseToken, SecretKey, SecretString};
-use signonce_protocol::{
-    ChainFormat, Content, Digest, GrandpaStage, KeyId, KeyType, Payload, RawPayload, Round, Scheme, SetId,
-    payload::DigestItem,
-    rpc::{ChainRef, SignParams},
-};
+use signonce_protocol::{Digest, KeyId, Payload, RawPayload, rpc::{ChainRef, SignParams}};
+use signonce_substrate::{ChainFormat, Content, GrandpaStage, Round, SetId, payload::DigestItem};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -124,8 +122,8 @@ impl ReleaseToken for AnyWay {
 
 impl Copied {
     pub fn alice() -> Self {
-        let secret = SecretKey::from_suri(Scheme::Sr25519, &SecretString::from("//Alice"), None).unwrap();
-        let id = KeyId { key_type: KeyType::Babe, public: secret.public() };
+        let secret = SecretKey::from_suri(SR25519, &SecretString::from("//Alice"), None).unwrap();
+        let id = KeyId { key_type: BABE, public: secret.public() };
         let ring = Keyring::new();
         ring.insert(id, secret).unwrap();
         Self { id, ring }
@@ -245,8 +243,8 @@ async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raise
     // A precommit of the validator's GRANDPA key, in a set that only its signature and the runtime tell.
     *fake.set.lock().unwrap() = 41;
     let vote = chain::vote(SetId(40), Round(3), GrandpaStage::Precommit, 6, Flavour(0));
-    let gran = world.key(KeyType::Grandpa);
-    let reply = client.sign(&world.params(KeyType::Grandpa, &vote)).await.unwrap();
+    let gran = world.key(GRANDPA);
+    let reply = client.sign(&world.params(GRANDPA, &vote)).await.unwrap();
     let Content::GrandpaVote(content) = vote.decode(&format).unwrap().content().clone() else { panic!() };
     let target = (content.target_hash, 6u32);
     let precommit =

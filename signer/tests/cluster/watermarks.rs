@@ -1,9 +1,11 @@
 //! Watermarks out to a file and in again.
 
+use signonce_substrate::{GRANDPA};
 use crate::common::{World, code, run, until};
 use serde_json::Value;
 use signonce::{cli::demo::chain, interchange::Interchange};
-use signonce_protocol::{GrandpaStage, KeyType, RawPayload, Round, SetId, rpc::ErrorCode};
+use signonce_protocol::{RawPayload, rpc::ErrorCode};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::Path,
@@ -29,7 +31,7 @@ async fn a_file_of_watermarks_raises_and_never_lowers() {
     .await;
     let client = world.client("v1");
     for round in 1..=5 {
-        client.sign(&world.params(KeyType::Grandpa, &vote(round))).await.unwrap();
+        client.sign(&world.params(GRANDPA, &vote(round))).await.unwrap();
     }
     let admin = format!("unix:{}", world.cluster.admin_socket(2).display());
     let file = |name: &str| world.scratch(name).display().to_string();
@@ -84,14 +86,14 @@ async fn a_file_of_watermarks_raises_and_never_lowers() {
     let (status, text) = import("complete.json", &["--json"]);
     assert!(status.success(), "{text}");
     // Even the same vote: what was signed below the floor is not told apart any more.
-    let answer = client.sign(&world.params(KeyType::Grandpa, &vote(5))).await;
+    let answer = client.sign(&world.params(GRANDPA, &vote(5))).await;
     assert_eq!(code(&answer), ErrorCode::BelowWatermark);
-    client.sign(&world.params(KeyType::Grandpa, &vote(6))).await.unwrap();
+    client.sign(&world.params(GRANDPA, &vote(6))).await.unwrap();
     let (status, text) = import("complete.json", &[]);
     assert!(status.success() && text.contains("Nothing to do"), "{text}");
 
     // The cluster went on: yesterday's file would lower a floor.
-    let key = format!("gran:{}", world.key(KeyType::Grandpa).public);
+    let key = format!("gran:{}", world.key(GRANDPA).public);
     assert!(run(&["watermarks", "raise", &key, "--to", "2:1", "--yes", "--admin", &admin]).status.success());
     let (status, text) = import("complete.json", &[]);
     assert!(status.code() == Some(1) && text.contains("higher than the file's"), "{text}");

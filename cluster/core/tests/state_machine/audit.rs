@@ -1,5 +1,6 @@
 //! The audit chain: every node makes the same records of the same log, and none is made up or lost.
 
+use signonce_substrate::{BABE, BABE_VRF, GRANDPA};
 use crate::world::{World, babe, change_command, claim, from_slot, key, precommit, register, request};
 use parity_scale_codec::Encode as _;
 use proptest::prelude::*;
@@ -7,7 +8,7 @@ use signonce_core::{
     AuditEvent, AuditHead, AuditNote, AuditRecord, AuditRow, Change, ChangeError, ClaimRequest, ClientId,
     Command, InputError, MAX_NOTES, Member, NotedAnswer, State, Verdict, audit::chain_after,
 };
-use signonce_protocol::{DutyClass, Hash, KeyType, LogIndex, NodeId};
+use signonce_protocol::{Hash, LogIndex, NodeId};
 
 /// A world at the level from which records are made.
 fn world() -> World {
@@ -49,7 +50,7 @@ fn assert_chain(before: AuditHead, rows: &[AuditRow], head: AuditHead) {
 fn claims_with_their_verdicts_and_changes_with_their_actors_are_recorded_in_order() {
     let mut world = world();
     let first = world.state.take_audit();
-    let babe_key = world.armed(KeyType::Babe, from_slot(1));
+    let babe_key = world.armed(BABE, from_slot(1));
     world.claim(babe_key, babe(5), 1);
     world.claim(babe_key, babe(5), 1);
     world.claim(babe_key, babe(5), 2);
@@ -80,7 +81,7 @@ fn claims_with_their_verdicts_and_changes_with_their_actors_are_recorded_in_orde
 fn envelopes_do_not_enter_the_audit() {
     let mut world = world();
     world.state.take_audit();
-    let id = key(KeyType::Babe, 1);
+    let id = key(BABE, 1);
     let change = register(id, crate::world::CHAIN, None);
     let Change::RegisterKey { sealed, .. } = &change else { panic!() };
     let sealed = sealed.as_bytes().to_vec();
@@ -114,7 +115,7 @@ fn notes_become_records_and_change_nothing_else() {
     let (version, events) = (world.state.registry_version(), world.state.audit_head().events);
     let notes = vec![
         note("no".into()),
-        AuditNote { answer: NotedAnswer::Free { class: DutyClass::BabeVrf }, ..note(String::new()) },
+        AuditNote { answer: NotedAnswer::Free { class: BABE_VRF }, ..note(String::new()) },
     ];
     world.change(Change::RecordAudit { notes }).unwrap();
     assert_eq!(world.state.registry_version(), version);
@@ -139,7 +140,7 @@ fn the_head_is_part_of_the_state_that_members_compare() {
 
 /// A few commands, good ones and bad ones.
 fn command() -> impl Strategy<Value = Command> {
-    let (slot_key, vote_key) = (key(KeyType::Babe, 1), key(KeyType::Grandpa, 1));
+    let (slot_key, vote_key) = (key(BABE, 1), key(GRANDPA, 1));
     let one = (0u64..6, 0u8..3, any::<bool>()).prop_map(move |(n, digest, block)| {
         let claim = if block {
             claim(slot_key, babe(n), digest)
@@ -164,8 +165,8 @@ proptest! {
         commands in prop::collection::vec(command(), 1..30), at in any::<prop::sample::Index>()
     ) {
         let mut world = world();
-        world.armed(KeyType::Babe, from_slot(1));
-        world.armed(KeyType::Grandpa, crate::world::from_round(1, 1));
+        world.armed(BABE, from_slot(1));
+        world.armed(GRANDPA, crate::world::from_round(1, 1));
         world.state.take_audit();
         let before = world.state.audit_head();
         let at = at.index(commands.len());

@@ -1,14 +1,17 @@
 //! BEEFY votes and the shield.
 
+use signonce_substrate::{BEEFY, GRANDPA};
 use crate::world::*;
-use signonce_core::{Change, Limits, Refusal, Verdict};
-use signonce_protocol::{BlockNumber, GrandpaStage, KeyId, KeyType};
+use signonce_core::{Change, Refusal, Verdict};
+use signonce_substrate::{Limits};
+use signonce_protocol::{KeyId};
+use signonce_substrate::{BlockNumber, GrandpaStage};
 
 /// A validator's GRANDPA and BEEFY keys, both at work.
 fn validator() -> (World, KeyId, KeyId) {
     let mut world = World::new();
-    let grandpa = world.armed(KeyType::Grandpa, from_round(5, 1));
-    let beefy = world.armed(KeyType::Beefy, from_block(3, 1_000));
+    let grandpa = world.armed(GRANDPA, from_round(5, 1));
+    let beefy = world.armed(BEEFY, from_block(3, 1_000));
     (world, grandpa, beefy)
 }
 
@@ -99,7 +102,7 @@ fn the_shield_goes_by_the_highest_precommit_of_the_present_set() {
 #[test]
 fn the_shield_follows_the_group_and_the_newest_of_its_keys() {
     let (mut world, _, key) = validator();
-    let stranger = crate::world::key(KeyType::Grandpa, 2);
+    let stranger = crate::world::key(GRANDPA, 2);
     world.change(register(stranger, CHAIN, Some("validator-2"))).unwrap();
     world.change(Change::ArmKey { id: stranger, floors: from_round(5, 1) }).unwrap();
     world.claim(stranger, precommit(5, 1, 1_100), 1);
@@ -108,7 +111,7 @@ fn the_shield_follows_the_group_and_the_newest_of_its_keys() {
         Verdict::Granted,
         "another validator's key says nothing"
     );
-    let rotated = crate::world::key(KeyType::Grandpa, 3);
+    let rotated = crate::world::key(GRANDPA, 3);
     world.register(rotated, CHAIN);
     world.change(Change::ArmKey { id: rotated, floors: from_round(5, 1) }).unwrap();
     world.claim(rotated, precommit(5, 1, 1_200), 1);

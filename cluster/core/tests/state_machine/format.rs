@@ -1,15 +1,16 @@
 //! The bytes on disk and in the log are a promise: these tests fail when a format changes by accident.
 //! A change on purpose gets a new version, and a reader for the old one.
 
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use crate::world::*;
 use signonce_core::{
     Change, Claim, ClaimRequest, CodecError, Command, GUARDED_LEVEL, Refusal, Table, Verdict, seal_record,
 };
-use signonce_protocol::{BlockNumber, KeyType};
+use signonce_substrate::{BlockNumber};
 
 #[test]
 fn a_command_has_the_bytes_it_always_had() {
-    let claim = Claim { time_ms: 3, ..claim(key(KeyType::Babe, 1), babe(5), 0xdd) };
+    let claim = Claim { time_ms: 3, ..claim(key(BABE, 1), babe(5), 0xdd) };
     let command = Command::Claims(vec![ClaimRequest { request: request(2), claim }]);
     let public = [&[0][..], &[1; 31]].concat();
     let body = [
@@ -29,7 +30,7 @@ fn a_command_has_the_bytes_it_always_had() {
 #[test]
 fn a_ledger_record_has_the_bytes_it_always_had() {
     let mut world = World::new();
-    let key = world.armed(KeyType::Babe, from_slot(5));
+    let key = world.armed(BABE, from_slot(5));
     world.claim(key, babe(6), 0xdd);
     let records: Vec<_> = world.state.records().filter(|(table, _, _)| *table == Table::Ledger).collect();
     let prefix = [&[0, 32, 0][..], &[1; 31], &[0]].concat(); // babe, public key, class BABE block
@@ -52,10 +53,10 @@ fn a_ledger_record_has_the_bytes_it_always_had() {
 fn a_state_has_the_hash_it_always_had() {
     let mut world = World::new();
     for (key_type, floors, duty) in [
-        (KeyType::Babe, from_slot(5), babe(6)),
-        (KeyType::Grandpa, from_round(5, 1), precommit(5, 6, 7)),
-        (KeyType::Beefy, from_block(5, 1), beefy(5, 6)),
-        (KeyType::Para, from_session(5), side(5, &[1], signonce_protocol::Side::Valid)),
+        (BABE, from_slot(5), babe(6)),
+        (GRANDPA, from_round(5, 1), precommit(5, 6, 7)),
+        (BEEFY, from_block(5, 1), beefy(5, 6)),
+        (PARA, from_session(5), side(5, &[1], signonce_protocol::Side::Valid)),
     ] {
         let key = world.armed(key_type, floors);
         assert_eq!(world.claim(key, duty, 1), Verdict::Granted);
@@ -83,7 +84,7 @@ fn refusals_and_watermarks_are_plain_json() {
     assert_eq!(serde_json::to_value(&refusal).unwrap(), json);
     assert_eq!(serde_json::from_value::<Refusal>(json).unwrap(), refusal);
     let mut world = World::new();
-    let key = world.armed(KeyType::Beefy, from_block(1, 2));
+    let key = world.armed(BEEFY, from_block(1, 2));
     let view = serde_json::to_value(world.state.watermarks(&key)).unwrap();
     let expected = serde_json::json!([
         { "class": "beefyVote", "floor": { "setId": 1, "block": 2 }, "highest": null, "entries": 0 }
@@ -102,7 +103,7 @@ fn a_refusal_tells_a_person_what_to_do() {
 #[test]
 fn a_key_shows_the_length_of_its_envelope_and_not_the_bytes() {
     let mut world = World::new();
-    let id = world.armed(KeyType::Babe, from_slot(1));
+    let id = world.armed(BABE, from_slot(1));
     let key = world.state.key(&id).unwrap();
     assert!(format!("{key:?}").contains("Envelope(200 bytes)"));
     assert!(serde_json::to_value(key).unwrap().get("sealed").is_none());

@@ -1,12 +1,14 @@
 //! GRANDPA votes.
 
+use signonce_substrate::{GRANDPA};
 use crate::world::*;
 use signonce_core::{Floors, Refusal, Verdict};
-use signonce_protocol::{GrandpaStage, KeyId, KeyType};
+use signonce_protocol::{KeyId};
+use signonce_substrate::{GrandpaStage};
 
 fn world(floors: Floors) -> (World, KeyId) {
     let mut world = World::new();
-    let key = world.armed(KeyType::Grandpa, floors);
+    let key = world.armed(GRANDPA, floors);
     (world, key)
 }
 

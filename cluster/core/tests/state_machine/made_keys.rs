@@ -1,11 +1,12 @@
 //! Keys that clients have made: who may, what one command does, and what it costs an older program.
 
+use signonce_substrate::{BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, ECDSA, GRANDPA, GRANDPA_VOTE, OWNERSHIP_PROOF};
 use crate::world::*;
 use signonce_core::{
     ChainError, Change, ChangeError, ClientError, ClientId, CodecError, Command, FeatureError, Floors,
     InputError, KeyAllowance, KeySelector, KeyState, Right, State, Verdict, decode_record, seal_record,
 };
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, Scheme};
+use signonce_protocol::{DutyClass, GenesisHash, KeyId};
 
 fn allowance(limit: u32) -> KeyAllowance {
     KeyAllowance { group: "validator-a".into(), chain: None, limit }
@@ -42,15 +43,15 @@ fn may(world: &World, client: ClientId, id: KeyId, class: DutyClass) -> bool {
 fn one_command_registers_arms_and_grants_the_key_to_the_client_and_to_nobody_else() {
     let (mut world, client) = world(64);
     let other = add(&mut world, "b", 2, vec![]);
-    let id = key(KeyType::Grandpa, 1);
+    let id = key(GRANDPA, 1);
     world.change(made(client, id, from_round(0, 0))).unwrap();
     let made = world.state.key(&id).unwrap();
     assert_eq!((made.state, made.group.as_deref()), (KeyState::Armed, Some("validator-a")));
-    for class in [DutyClass::GrandpaVote, DutyClass::OwnershipProof] {
+    for class in [GRANDPA_VOTE, OWNERSHIP_PROOF] {
         assert!(may(&world, client, id, class));
         assert!(!may(&world, other, id, class));
     }
-    assert!(!may(&world, client, id, DutyClass::BabeBlock));
+    assert!(!may(&world, client, id, BABE_BLOCK));
     assert_eq!(world.claim(id, prevote(40_000, 7), 1), Verdict::Granted, "wherever the chain is");
     assert_eq!(world.state.registry().keys_made_for(client).count(), 1);
 }
@@ -59,7 +60,7 @@ fn one_command_registers_arms_and_grants_the_key_to_the_client_and_to_nobody_els
 fn a_client_without_leave_gets_nothing_and_leave_can_be_taken_away() {
     let (mut world, client) = world(64);
     let other = add(&mut world, "b", 2, vec![]);
-    let id = key(KeyType::Babe, 1);
+    let id = key(BABE, 1);
     let denied = |name: &str| {
         Err(ChangeError::Client(ClientError::MayNotGenerate { name: name.into(), chain: CHAIN }))
     };
@@ -67,11 +68,11 @@ fn a_client_without_leave_gets_nothing_and_leave_can_be_taken_away() {
     assert_eq!(world.change(made(ClientId(77), id, from_slot(1))), denied("client 77"));
     world.change(made(client, id, from_slot(1))).unwrap();
     world.change(allow(None)).unwrap();
-    assert_eq!(world.change(made(client, key(KeyType::Babe, 2), from_slot(1))), denied("a"));
-    assert!(may(&world, client, id, DutyClass::BabeBlock), "what was made stays");
+    assert_eq!(world.change(made(client, key(BABE, 2), from_slot(1))), denied("a"));
+    assert!(may(&world, client, id, BABE_BLOCK), "what was made stays");
     world.change(allow(Some(allowance(64)))).unwrap();
     world.change(Change::RemoveClient { name: "a".into() }).unwrap();
-    assert_eq!(world.change(made(client, key(KeyType::Babe, 3), from_slot(1))), denied("a"));
+    assert_eq!(world.change(made(client, key(BABE, 3), from_slot(1))), denied("a"));
 }
 
 #[test]
@@ -80,14 +81,14 @@ fn leave_for_one_chain_is_none_for_another() {
     world.change(allow(Some(KeyAllowance { chain: Some(COLLATOR_CHAIN), ..allowance(64) }))).unwrap();
     let refused = ChangeError::Client(ClientError::MayNotGenerate { name: "a".into(), chain: CHAIN });
     assert_eq!(world.state.may_generate(client, &CHAIN), Err(refused.clone()));
-    assert_eq!(world.change(made(client, key(KeyType::Babe, 1), from_slot(1))), Err(refused));
+    assert_eq!(world.change(made(client, key(BABE, 1), from_slot(1))), Err(refused));
     assert!(world.state.may_generate(client, &COLLATOR_CHAIN).is_ok());
 }
 
 #[test]
 fn the_quota_counts_keys_that_were_not_removed() {
     let (mut world, client) = world(2);
-    let ids = [1, 2, 3].map(|n| key(KeyType::Babe, n));
+    let ids = [1, 2, 3].map(|n| key(BABE, n));
     for id in &ids[..2] {
         world.change(made(client, *id, from_slot(1))).unwrap();
     }
@@ -97,7 +98,7 @@ fn the_quota_counts_keys_that_were_not_removed() {
     assert_eq!(world.change(made(client, ids[2], from_slot(1))), full(), "a disabled key may come back");
     world.change(Change::RemoveKey { id: ids[0] }).unwrap();
     world.change(made(client, ids[2], from_slot(1))).unwrap();
-    assert_eq!(world.change(made(client, key(KeyType::Babe, 4), from_slot(1))), full());
+    assert_eq!(world.change(made(client, key(BABE, 4), from_slot(1))), full());
     let rights = &world.state.client(client).unwrap().rights;
     let named: Vec<_> = rights.iter().map(|right| right.keys.clone()).collect();
     assert_eq!(named, [KeySelector::Key(ids[1]), KeySelector::Key(ids[2])], "no right to what was removed");
@@ -110,17 +111,17 @@ fn a_client_whose_rights_cover_the_key_gets_no_other_right() {
     let all = Right { keys: group, chain: None, classes: DutyClass::ALL.to_vec() };
     let client = add(&mut world, "c", 3, vec![all.clone()]);
     world.change(Change::SetKeyAllowance { name: "c".into(), allowance: Some(allowance(64)) }).unwrap();
-    let id = key(KeyType::Beefy, 1);
+    let id = key(BEEFY, 1);
     world.change(made(client, id, from_block(0, 0))).unwrap();
     assert_eq!(world.state.client(client).unwrap().rights, [all]);
-    assert!(may(&world, client, id, DutyClass::BeefyVote));
+    assert!(may(&world, client, id, BEEFY_VOTE));
 }
 
 #[test]
 fn a_key_that_cannot_be_added_leaves_nothing_behind() {
     let (mut world, client) = world(64);
-    let taken = world.armed(KeyType::Babe, from_slot(1));
-    let id = key(KeyType::Babe, 9);
+    let taken = world.armed(BABE, from_slot(1));
+    let id = key(BABE, 9);
     world.state.take_changes();
     let before = world.state.hash();
     let nowhere = GenesisHash([9; 32]);
@@ -139,7 +140,7 @@ fn a_key_that_cannot_be_added_leaves_nothing_behind() {
             _ => unreachable!(),
         }),
         changed(&mut |it| match it {
-            Change::AddGeneratedKey { scheme, .. } => *scheme = Scheme::Ecdsa,
+            Change::AddGeneratedKey { scheme, .. } => *scheme = ECDSA,
             _ => unreachable!(),
         }),
         changed(&mut |it| match it {
@@ -185,7 +186,7 @@ fn an_allowance_is_for_a_known_chain_a_usable_group_and_a_sane_number() {
 fn below_the_feature_level_the_changes_are_refused() {
     let mut world = World::new();
     let client = add(&mut world, "a", 1, vec![]);
-    for change in [allow(Some(allowance(1))), made(client, key(KeyType::Babe, 1), from_slot(1))] {
+    for change in [allow(Some(allowance(1))), made(client, key(BABE, 1), from_slot(1))] {
         assert_eq!(change.feature_level(), 1);
         assert_eq!(
             world.change(change),
@@ -198,7 +199,7 @@ fn below_the_feature_level_the_changes_are_refused() {
 fn made_keys_survive_a_restart_and_are_missed_where_they_are_missing() {
     let (mut world, client) = world(2);
     for n in [1, 2] {
-        world.change(made(client, key(KeyType::Babe, n), from_slot(1))).unwrap();
+        world.change(made(client, key(BABE, n), from_slot(1))).unwrap();
     }
     let again = State::from_snapshot(&world.state.snapshot()).unwrap();
     assert_eq!(again.hash(), world.state.hash());

@@ -3,6 +3,7 @@
 //! The same log goes to two states: one runs through, the other is reloaded again and again from its snapshot or
 //! from the records it had a node write. Both must agree with each other and with the model, always.
 
+use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA, PARA};
 use crate::world::*;
 use parity_scale_codec::Encode as _;
 use proptest::prelude::*;
@@ -10,14 +11,12 @@ use signonce_core::{
     Change, Claim, ClaimRequest, Command, Floors, Outcome, Position, RecordChange, Refusal, State, Table,
     TableSize, Verdict,
 };
-use signonce_protocol::{
-    BlockNumber, Digest, Duty, GrandpaStage, KeyId, KeyType, LogIndex, Round, SetId, Side, StatementKind,
-    blake2_256,
-};
+use signonce_protocol::{Digest, KeyId, KeyType, LogIndex, blake2_256};
+use signonce_substrate::{BlockNumber, Duty, GrandpaStage, Round, SetId, Side, StatementKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 const KEY_TYPES: [KeyType; 5] =
-    [KeyType::Babe, KeyType::Aura, KeyType::Grandpa, KeyType::Beefy, KeyType::Para];
+    [BABE, AURA, GRANDPA, BEEFY, PARA];
 
 /// Marks the coordinate of a backing statement beside that of its side.
 const STATEMENT: u8 = 0xff;
@@ -90,8 +89,8 @@ struct Modelled {
 impl Modelled {
     fn keep(&self) -> usize {
         match self.id.key_type {
-            KeyType::Para => 9,
-            KeyType::Babe | KeyType::Aura => 64,
+            PARA => 9,
+            BABE | AURA => 64,
             _ => 256,
         }
     }
@@ -101,17 +100,17 @@ impl Modelled {
         let (major, minor) = self.now;
         let far = if *far { 2_000_000 } else { 0 };
         match self.id.key_type {
-            KeyType::Babe => babe((major + far).saturating_sub(*back)),
-            KeyType::Aura => {
+            BABE => babe((major + far).saturating_sub(*back)),
+            AURA => {
                 collation((major + far).saturating_sub(*back), u64::from(variant % 3), variant % 2)
             }
-            KeyType::Grandpa => {
+            GRANDPA => {
                 let stages = [GrandpaStage::Prevote, GrandpaStage::Precommit, GrandpaStage::PrimaryPropose];
                 let (set, round) = (major - u64::from(*variant > 200), (minor + far).saturating_sub(*back));
                 vote(set, round, stages[usize::from(variant % 3)])
             }
-            KeyType::Beefy => beefy(major - u64::from(*variant > 200), (minor + far).saturating_sub(*back)),
-            KeyType::Para if self.guarded && variant % 5 == 0 => {
+            BEEFY => beefy(major - u64::from(*variant > 200), (minor + far).saturating_sub(*back)),
+            PARA if self.guarded && variant % 5 == 0 => {
                 let session = u32::try_from((major + far).saturating_sub(*back / 4)).unwrap();
                 let kind = if *digest == 1 { StatementKind::Seconded } else { StatementKind::Valid };
                 statement(session, variant % 20, kind)
@@ -151,7 +150,7 @@ impl Modelled {
 
     /// Whether new bytes of what was said are one more signature on record.
     fn counts_bytes(&self) -> bool {
-        self.guarded && self.id.key_type == KeyType::Para
+        self.guarded && self.id.key_type == PARA
     }
 
     /// Compares a verdict with what is remembered, and remembers.
@@ -189,12 +188,12 @@ impl Modelled {
         let steps = || self.signed.keys().map(|(step, _)| *step).chain([self.floor]);
         let highest = steps().max().unwrap();
         said.iter().any(|((step, _), _)| match self.id.key_type {
-            KeyType::Grandpa => {
+            GRANDPA => {
                 let reached = steps().filter(|s| s.0 == step.0).map(|s| s.1).max().unwrap_or(0);
                 step.0 > highest.0 + 1_000 || step.1 > reached + 100_000
             }
-            KeyType::Beefy => step.0 > highest.0 + 1_000 || step.1 > highest.1 + 1_000_000,
-            KeyType::Para => step.0 > highest.0 + 1_000,
+            BEEFY => step.0 > highest.0 + 1_000 || step.1 > highest.1 + 1_000_000,
+            PARA => step.0 > highest.0 + 1_000,
             _ => false,
         })
     }
@@ -210,25 +209,25 @@ impl Modelled {
 
     fn floors(&self, (major, minor): Step) -> Floors {
         match self.id.key_type {
-            KeyType::Babe | KeyType::Aura => from_slot(major),
-            KeyType::Grandpa => from_round(major, minor),
-            KeyType::Beefy => from_block(major, minor),
+            BABE | AURA => from_slot(major),
+            GRANDPA => from_round(major, minor),
+            BEEFY => from_block(major, minor),
             _ => from_session(u32::try_from(major).unwrap()),
         }
     }
 
     fn back(&self, back: u64) -> Step {
         match self.id.key_type {
-            KeyType::Grandpa | KeyType::Beefy => (self.now.0, self.now.1.saturating_sub(back)),
-            KeyType::Para => (self.now.0.saturating_sub(back / 40), 0),
+            GRANDPA | BEEFY => (self.now.0, self.now.1.saturating_sub(back)),
+            PARA => (self.now.0.saturating_sub(back / 40), 0),
             _ => (self.now.0.saturating_sub(back), 0),
         }
     }
 
     fn advance(&mut self, steps: u64) {
         match self.id.key_type {
-            KeyType::Grandpa | KeyType::Beefy => self.now.1 += steps,
-            KeyType::Para => self.now.0 += steps.min(2),
+            GRANDPA | BEEFY => self.now.1 += steps,
+            PARA => self.now.0 += steps.min(2),
             _ => self.now.0 += steps,
         }
     }
@@ -269,11 +268,11 @@ impl Test {
         let mut keys = Vec::new();
         for key_type in KEY_TYPES {
             let id = key(key_type, 1);
-            let chain = if key_type == KeyType::Aura { COLLATOR_CHAIN } else { CHAIN };
+            let chain = if key_type == AURA { COLLATOR_CHAIN } else { CHAIN };
             // No group: the shield has tests of its own.
             world.change(register(id, chain, None)).unwrap();
             let now = match key_type {
-                KeyType::Grandpa | KeyType::Beefy => (10, 500),
+                GRANDPA | BEEFY => (10, 500),
                 _ => (500, 0),
             };
             let (signed, bytes) = Default::default();
@@ -347,7 +346,7 @@ impl Test {
             }
             Op::Advance { key, steps } => self.keys[*key].advance(*steps),
             Op::NextSet { key } => match &mut self.keys[*key].now {
-                now if KEY_TYPES[*key] == KeyType::Grandpa => *now = (now.0 + 1, 1),
+                now if KEY_TYPES[*key] == GRANDPA => *now = (now.0 + 1, 1),
                 now => now.0 += 1,
             },
             Op::Raise { key, back } => {
@@ -412,7 +411,7 @@ proptest! {
 
 #[test]
 fn the_model_catches_a_second_grant() {
-    let id = key(KeyType::Babe, 1);
+    let id = key(BABE, 1);
     let (signed, bytes) = Default::default();
     let mut modelled = Modelled { id, now: (500, 0), floor: (500, 0), signed, guarded: false, bytes };
     modelled.judge(&claim(id, babe(500), 1), &Verdict::Granted);

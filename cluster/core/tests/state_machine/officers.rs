@@ -1,14 +1,10 @@
 //! Roles, and changes that take two.
 
+use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, GRANDPA, IM_ONLINE};
 use crate::world::*;
-use signonce_core::{
-    AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind,
-    ClientId, Command, FeatureError, Floors, GUARDED_LEVEL, InputError, JoinToken, KeyAllowance, KeyError,
-    KeySelector, KeyState, Limits, Member, MemberError, NodeNote, NotedAnswer, OfficerError, Outcome,
-    PINNED_LEVEL, PROPOSAL_LIFE_MS, PlacementChange, ProposalError, RequestId, Right, Role, Standing, State,
-    admin_actor,
-};
-use signonce_protocol::{Digest, DutyClass, Hash, HexArray, KeyId, KeyType, LogIndex, NodeId};
+use signonce_core::{AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind, ClientId, Command, FeatureError, Floors, GUARDED_LEVEL, InputError, JoinToken, KeyAllowance, KeyError, KeySelector, KeyState, Member, MemberError, NodeNote, NotedAnswer, OfficerError, Outcome, PINNED_LEVEL, PROPOSAL_LIFE_MS, PlacementChange, ProposalError, RequestId, Right, Role, Standing, State, admin_actor};
+use signonce_substrate::{Limits};
+use signonce_protocol::{Digest, DutyClass, Hash, HexArray, KeyId, LogIndex, NodeId};
 use std::collections::BTreeSet;
 
 /// A world in which `k1` and `k2` are key officers, `o` operates and `v` looks.
@@ -26,7 +22,7 @@ fn world() -> World {
 /// The same with approval required, and an armed key to remove.
 fn strict() -> (World, KeyId) {
     let mut world = world();
-    let id = world.armed(KeyType::Babe, from_slot(5));
+    let id = world.armed(BABE, from_slot(5));
     by(&mut world, "admin:k1", Change::RequireApproval { on: true }).unwrap();
     (world, id)
 }
@@ -81,7 +77,7 @@ fn every_admin_may_all_until_there_are_officers_and_then_nobody_else_may_anythin
 #[test]
 fn a_change_takes_its_role_and_signers_are_not_judged() {
     let mut world = world();
-    let id = world.armed(KeyType::Babe, from_slot(5));
+    let id = world.armed(BABE, from_slot(5));
     for actor in ["admin:v", "admin:o"] {
         let refused = by(&mut world, actor, Change::RemoveKey { id });
         assert!(
@@ -221,7 +217,7 @@ fn a_keys_own_floor_is_one_persons_word_as_well() {
     assert_eq!(state_of(&world, key), KeyState::Armed);
 
     // After an import, and without a watermark.
-    let (imported, free) = (self::key(KeyType::Grandpa, 7), self::key(KeyType::ImOnline, 7));
+    let (imported, free) = (self::key(GRANDPA, 7), self::key(IM_ONLINE, 7));
     world.register(imported, CHAIN);
     world.register(free, CHAIN);
     world
@@ -330,7 +326,7 @@ fn pinned() -> World {
 /// The same with approval required, and an armed key to remove.
 fn pinned_strict() -> (World, KeyId) {
     let mut world = pinned();
-    let id = world.armed(KeyType::Babe, from_slot(5));
+    let id = world.armed(BABE, from_slot(5));
     by(&mut world, &with_key("k1", KEY_1), Change::RequireApproval { on: true }).unwrap();
     (world, id)
 }
@@ -477,7 +473,7 @@ fn everything() -> Right {
 fn more_than_there_was_takes_two_and_less_takes_one() {
     let (mut world, key) = pinned_strict();
     let one = with_key("k1", KEY_1);
-    let babe = |keys| Right { keys, chain: None, classes: vec![DutyClass::BabeBlock] };
+    let babe = |keys| Right { keys, chain: None, classes: vec![BABE_BLOCK] };
     let update =
         |rights: Vec<Right>| Change::UpdateClient { name: "c".into(), spki: None, rights: Some(rights) };
     let add = |rights| Change::AddClient { name: "c".into(), spki: [5; 32], rights };
@@ -569,7 +565,7 @@ fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
     let note = AuditNote {
         client: None,
         key: None,
-        answer: NotedAnswer::Free { class: DutyClass::BabeVrf },
+        answer: NotedAnswer::Free { class: BABE_VRF },
         count: 1,
         first_ms: 1,
         last_ms: 2,
@@ -585,11 +581,11 @@ fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
     };
     let (digest, log_index, client) = (Digest([1; 32]), LogIndex(7), ClientId(1));
     let halt = Change::HaltKey { key, duty: babe(9), digest, log_index, client };
-    let id = crate::world::key(KeyType::Babe, 9);
+    let id = crate::world::key(BABE, 9);
     let generated = Change::AddGeneratedKey {
         client,
         id,
-        scheme: KeyType::Babe.schemes()[0],
+        scheme: BABE.schemes()[0],
         chain: CHAIN,
         sealed: vec![7; 200].into(),
         floors: from_slot(1),
@@ -611,7 +607,7 @@ fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
 #[test]
 fn what_signers_say_of_themselves_no_officer_may_say_for_them() {
     let mut world = guarded();
-    let id = world.armed(KeyType::Babe, from_slot(5));
+    let id = world.armed(BABE, from_slot(5));
     let kinds = of_signers(id).into_iter().map(|(change, _)| change.kind());
     let theirs: BTreeSet<ChangeKind> = kinds.collect();
     let table = ChangeKind::ALL.iter().filter(|kind| kind.least_role().is_none());
@@ -643,7 +639,7 @@ fn what_signers_say_of_themselves_no_officer_may_say_for_them() {
 #[test]
 fn an_older_cluster_judges_them_as_it_did() {
     let mut world = world();
-    let id = world.armed(KeyType::Babe, from_slot(5));
+    let id = world.armed(BABE, from_slot(5));
     for (change, _) in of_signers(id) {
         let name = change.kind().name();
         for actor in ["admin:k1", "node:9"] {
@@ -662,7 +658,7 @@ fn an_older_cluster_judges_them_as_it_did() {
 #[test]
 fn a_signer_speaks_for_itself_and_its_clients_alone() {
     let mut world = guarded();
-    let id = world.armed(KeyType::Babe, from_slot(5));
+    let id = world.armed(BABE, from_slot(5));
     let add = |name: &str, n| Change::AddClient { name: name.into(), spki: [n; 32], rights: vec![] };
     world.change(add("v1", 1)).unwrap();
     for (change, speaker) in of_signers(id) {

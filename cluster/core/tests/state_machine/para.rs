@@ -1,16 +1,16 @@
 //! Sides on parachain candidates.
 
+use signonce_substrate::{PARA};
 use crate::world::*;
 use signonce_core::{
     Claim, ClaimRequest, ClientId, Command, Coverage, Outcome, Refusal, State, Table, Verdict,
 };
-use signonce_protocol::{
-    CandidateHash, Digest, Duty, KeyId, KeyType, LogIndex, SessionIndex, Side, Side::*, StatementKind,
-};
+use signonce_protocol::{Digest, KeyId, LogIndex};
+use signonce_substrate::{CandidateHash, Duty, SessionIndex, Side, Side::*, StatementKind};
 
 fn world() -> (World, KeyId) {
     let mut world = World::new();
-    let key = world.armed(KeyType::Para, from_session(50));
+    let key = world.armed(PARA, from_session(50));
     (world, key)
 }
 
@@ -129,7 +129,7 @@ mod guarded {
 
     fn world() -> (World, KeyId) {
         let mut world = World::guarded();
-        let key = world.armed(KeyType::Para, from_session(50));
+        let key = world.armed(PARA, from_session(50));
         world.state.take_audit();
         (world, key)
     }
@@ -219,7 +219,7 @@ mod guarded {
     #[test]
     fn what_was_signed_before_the_level_rose_is_held_to() {
         let mut world = World::new();
-        let key = world.armed(KeyType::Para, from_session(50));
+        let key = world.armed(PARA, from_session(50));
         world.claim(key, side(50, &[1], Valid), 1);
         world.claim(key, side(50, &[2], Invalid), 2);
         let first = LogIndex(world.at - 1);

@@ -1,12 +1,14 @@
 //! Imported watermarks, halted keys, and what a restored cluster begins with.
 
+use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use crate::world::*;
 use signonce_core::{
     BackupError, BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Change, ChangeError, ClientError,
     ClientId, Coverage, Floors, GUARDED_LEVEL, HaltError, KeyError, KeyState, LeftKey, Refusal, RestoreStep,
     State, Verdict,
 };
-use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId, Side};
+use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId};
+use signonce_substrate::{Side};
 
 fn world() -> World {
     let mut world = World::new();
@@ -32,8 +34,8 @@ fn backup(n: u8) -> BackupName {
 #[test]
 fn watermarks_of_many_keys_rise_together_or_not_at_all() {
     let mut world = world();
-    let babe_key = world.armed(KeyType::Babe, from_slot(5));
-    let vote_key = world.armed(KeyType::Grandpa, from_round(7, 3));
+    let babe_key = world.armed(BABE, from_slot(5));
+    let vote_key = world.armed(GRANDPA, from_round(7, 3));
     let before = (world.floor(babe_key), world.floor(vote_key));
     for (floors, refused) in [
         (
@@ -45,8 +47,8 @@ fn watermarks_of_many_keys_rise_together_or_not_at_all() {
             }),
         ),
         (
-            vec![(babe_key, from_slot(9)), (key(KeyType::Para, 9), from_session(1))],
-            ChangeError::Key(KeyError::UnknownKey { key: key(KeyType::Para, 9) }),
+            vec![(babe_key, from_slot(9)), (key(PARA, 9), from_session(1))],
+            ChangeError::Key(KeyError::UnknownKey { key: key(PARA, 9) }),
         ),
         (
             vec![(babe_key, from_slot(9)), (babe_key, from_slot(10))],
@@ -67,13 +69,13 @@ fn watermarks_of_many_keys_rise_together_or_not_at_all() {
 #[test]
 fn a_key_of_another_chain_and_free_work_take_no_imported_watermark() {
     let mut world = world();
-    let id = world.armed(KeyType::Babe, from_slot(5));
+    let id = world.armed(BABE, from_slot(5));
     let change = Change::ImportWatermarks { chain: COLLATOR_CHAIN, floors: vec![(id, from_slot(9))] };
     assert_eq!(
         world.change(change),
         Err(ChangeError::Key(KeyError::KeyOnOtherChain { key: id, chain: CHAIN }))
     );
-    let free = world.armed(KeyType::ImOnline, Floors::default());
+    let free = world.armed(IM_ONLINE, Floors::default());
     let refused = import(&mut world, &[(free, Floors::default())]);
     assert_eq!(refused, Err(ChangeError::Halt(HaltError::NoWatermark { key: free })));
 }
@@ -81,7 +83,7 @@ fn a_key_of_another_chain_and_free_work_take_no_imported_watermark() {
 #[test]
 fn a_key_that_was_only_registered_keeps_its_imported_floor_and_waits_to_be_armed() {
     let mut world = world();
-    let id = key(KeyType::Grandpa, 1);
+    let id = key(GRANDPA, 1);
     world.register(id, CHAIN);
     import(&mut world, &[(id, from_round(4, 4))]).unwrap();
     assert_eq!(world.state.key(&id).unwrap().state, KeyState::Disabled);
@@ -98,11 +100,11 @@ fn a_key_that_was_only_registered_keeps_its_imported_floor_and_waits_to_be_armed
 fn what_was_signed_is_told_duty_by_duty() {
     let mut world = world();
     for (key_type, floors, duty) in [
-        (KeyType::Babe, from_slot(1), babe(5)),
-        (KeyType::Aura, from_slot(1), aura(5)),
-        (KeyType::Grandpa, from_round(1, 1), precommit(1, 5, 7)),
-        (KeyType::Beefy, from_block(1, 1), beefy(1, 5)),
-        (KeyType::Para, from_session(1), side(5, &[1], Side::Invalid)),
+        (BABE, from_slot(1), babe(5)),
+        (AURA, from_slot(1), aura(5)),
+        (GRANDPA, from_round(1, 1), precommit(1, 5, 7)),
+        (BEEFY, from_block(1, 1), beefy(1, 5)),
+        (PARA, from_session(1), side(5, &[1], Side::Invalid)),
     ] {
         let id = world.armed(key_type, floors);
         assert_eq!(world.claim(id, duty.clone(), 7), Verdict::Granted);
@@ -116,7 +118,7 @@ fn what_was_signed_is_told_duty_by_duty() {
 #[test]
 fn a_key_halts_for_a_signature_the_state_does_not_know_and_for_no_other() {
     let mut world = world();
-    let id = world.armed(KeyType::Grandpa, from_round(1, 1));
+    let id = world.armed(GRANDPA, from_round(1, 1));
     assert_eq!(world.claim(id, prevote(1, 5), 1), Verdict::Granted);
     // Known, and below the floor: whoever asked was behind, or all is well.
     for (duty, digest) in [(prevote(1, 5), 1), (prevote(0, 99), 3)] {
@@ -146,7 +148,7 @@ fn a_key_halts_for_a_signature_the_state_does_not_know_and_for_no_other() {
 #[test]
 fn only_a_floor_past_what_was_forgotten_lifts_a_halt() {
     let mut world = world();
-    let id = world.armed(KeyType::Grandpa, from_round(1, 1));
+    let id = world.armed(GRANDPA, from_round(1, 1));
     halt(&mut world, id, prevote(1, 9), 1).unwrap();
     world.raise(id, from_round(1, 9)).unwrap();
     assert!(matches!(world.refusal(id, prevote(1, 10), 1), Refusal::KeyHalted { .. }), "not past it");
@@ -161,7 +163,7 @@ fn only_a_floor_past_what_was_forgotten_lifts_a_halt() {
 #[test]
 fn a_contradiction_halts_as_well() {
     let mut world = world();
-    let id = world.armed(KeyType::Babe, from_slot(1));
+    let id = world.armed(BABE, from_slot(1));
     assert_eq!(world.claim(id, babe(5), 1), Verdict::Granted);
     halt(&mut world, id, babe(5), 2).unwrap();
     world.change(Change::ImportWatermarks { chain: CHAIN, floors: vec![(id, from_slot(6))] }).unwrap();
@@ -187,11 +189,11 @@ fn lift(key: KeyId, halted: LogIndex, floors: Floors) -> Change {
 fn a_halt_at_the_end_of_all_numbers_can_be_ended_and_what_was_shown_is_never_signed() {
     let end = u64::MAX;
     for (key_type, floors, shown, beside, onward) in [
-        (KeyType::Babe, from_slot(5), babe(end), babe(end), babe(6)),
-        (KeyType::Grandpa, from_round(7, 3), prevote(end, end), precommit(end, end, 9), prevote(7, 4)),
-        (KeyType::Beefy, from_block(7, 3), beefy(end, end), beefy(end, end), beefy(7, 4)),
+        (BABE, from_slot(5), babe(end), babe(end), babe(6)),
+        (GRANDPA, from_round(7, 3), prevote(end, end), precommit(end, end, 9), prevote(7, 4)),
+        (BEEFY, from_block(7, 3), beefy(end, end), beefy(end, end), beefy(7, 4)),
         (
-            KeyType::Para,
+            PARA,
             from_session(4),
             side(u32::MAX, &[1, 2], Side::Valid),
             side(u32::MAX, &[3], Side::Invalid),
@@ -244,7 +246,7 @@ fn a_halt_at_the_end_of_all_numbers_can_be_ended_and_what_was_shown_is_never_sig
 
 #[test]
 fn ending_a_halt_takes_two_officers_and_only_rises() {
-    let (mut world, id, halted) = halted_at_the_end(KeyType::Grandpa, from_round(7, 3), prevote(9, 9));
+    let (mut world, id, halted) = halted_at_the_end(GRANDPA, from_round(7, 3), prevote(9, 9));
     for name in ["k1", "k2"] {
         let role = Some(signonce_core::Role::KeyOfficer);
         world.by("local:uid=0", Change::SetOfficer { name: name.into(), role }).unwrap();
@@ -271,7 +273,7 @@ fn ending_a_halt_takes_two_officers_and_only_rises() {
 fn barred_places_come_along_with_a_backup() {
     let mut world = World { state: State::new(), at: 0 };
     world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
-    let id = key(KeyType::Grandpa, 1);
+    let id = key(GRANDPA, 1);
     let bar = |round| {
         let place = BarredPlace { duty: prevote(1, round), digest: Digest([1; 32]), at: LogIndex(77) };
         Change::Restore(RestoreStep::Bar { barred: vec![Barred { key: id, places: vec![place] }] })
@@ -312,9 +314,9 @@ fn a_backup_comes_into_an_empty_cluster_once() {
     let other = world.change(begin(2));
     assert!(matches!(other, Err(ChangeError::Backup(BackupError::OtherBackup { .. }))), "{other:?}");
 
-    let id = key(KeyType::Babe, 3);
+    let id = key(BABE, 3);
     let bury = || {
-        let keys = vec![BuriedKey { id, scheme: KeyType::Babe.schemes()[0], chain: CHAIN, group: None }];
+        let keys = vec![BuriedKey { id, scheme: BABE.schemes()[0], chain: CHAIN, group: None }];
         let clients = vec![BuriedClient { name: "gone".into(), spki: HexArray([4; 32]) }];
         Change::Restore(RestoreStep::Bury { keys, clients })
     };
@@ -343,7 +345,7 @@ fn restoring(begin: RestoreStep) -> (World, KeyId, KeyId) {
     world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
     world.change(Change::Restore(begin)).unwrap();
     world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
-    let (votes, blocks) = (key(KeyType::Grandpa, 1), key(KeyType::Babe, 1));
+    let (votes, blocks) = (key(GRANDPA, 1), key(BABE, 1));
     world.register(votes, CHAIN);
     world.register(blocks, CHAIN);
     (world, votes, blocks)
@@ -404,7 +406,7 @@ fn a_vote_key_that_came_with_a_backup_is_armed_above_what_the_backup_knew_and_ne
 #[test]
 fn what_is_left_is_left_whole_or_not_at_all() {
     let (mut world, votes, blocks) = restoring(RestoreStep::Begin(backup(1)));
-    let free = key(KeyType::ImOnline, 1);
+    let free = key(IM_ONLINE, 1);
     world.register(free, CHAIN);
     for (wrong, refused) in [
         (vec![(votes, from_round(3, 8), false), (votes, from_round(3, 9), false)], "twice"),

@@ -1,11 +1,11 @@
 //! Chains, keys, clients, members.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BABE_BLOCK, BABE_VRF, BEEFY, ED25519, GRANDPA, GRANDPA_VOTE, IM_ONLINE, OWNERSHIP_PROOF, PARA, SR25519};
 use crate::world::*;
-use signonce_core::{
-    ChainError, Change, ChangeError, ClientError, ClientId, FeatureError, Floors, InputError, KeyError,
-    KeySelector, KeyState, Limits, Member, MemberError, Position, Refusal, Right, Verdict,
-};
-use signonce_protocol::{AuraMode, DutyClass, GenesisHash, KeyId, KeyType, NodeId, Scheme, Slot};
+use signonce_core::{ChainError, Change, ChangeError, ClientError, ClientId, FeatureError, Floors, InputError, KeyError, KeySelector, KeyState, Member, MemberError, Position, Refusal, Right, Verdict};
+use signonce_substrate::{Limits};
+use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, NodeId, Slot};
+use signonce_substrate::{AuraMode};
 
 fn right(keys: KeySelector, classes: &[DutyClass]) -> Right {
     Right { keys, chain: None, classes: classes.to_vec() }
@@ -59,7 +59,7 @@ fn names_that_mislead_are_refused() {
             ),
             "{name:?}"
         );
-        let key = register(key(KeyType::Babe, 1), CHAIN, Some(name));
+        let key = register(key(BABE, 1), CHAIN, Some(name));
         assert!(matches!(world.change(key), Err(ChangeError::Input(InputError::BadName { .. }))), "{name:?}");
     }
 }
@@ -75,10 +75,10 @@ fn a_slot_must_last() {
 #[test]
 fn a_public_key_belongs_to_one_chain_for_ever_whatever_its_type() {
     let mut world = World::new();
-    let babe_key = key(KeyType::Babe, 1);
+    let babe_key = key(BABE, 1);
     world.register(babe_key, CHAIN);
     world.change(Change::RemoveKey { id: babe_key }).unwrap();
-    let same_public = KeyId { key_type: KeyType::Aura, public: babe_key.public };
+    let same_public = KeyId { key_type: AURA, public: babe_key.public };
     let refused = ChangeError::Key(KeyError::KeyOnOtherChain { key: same_public, chain: CHAIN });
     assert_eq!(world.change(register(same_public, COLLATOR_CHAIN, None)), Err(refused));
     world.change(register(same_public, CHAIN, None)).unwrap();
@@ -90,7 +90,7 @@ fn a_public_key_belongs_to_one_chain_for_ever_whatever_its_type() {
 #[test]
 fn a_removed_key_never_comes_back_and_keeps_its_watermark() {
     let mut world = World::new();
-    let id = world.armed(KeyType::Babe, from_slot(100));
+    let id = world.armed(BABE, from_slot(100));
     world.claim(id, babe(100), 1);
     world.change(Change::RemoveKey { id }).unwrap();
     let tombstone = world.state.key(&id).unwrap();
@@ -109,7 +109,7 @@ fn a_removed_key_never_comes_back_and_keeps_its_watermark() {
 #[test]
 fn a_key_signs_nothing_before_it_is_armed_or_while_it_is_disabled() {
     let mut world = World::new();
-    let id = key(KeyType::Babe, 1);
+    let id = key(BABE, 1);
     assert_eq!(world.refusal(id, babe(100), 1), Refusal::UnknownKey { key: id });
     world.register(id, CHAIN);
     assert_eq!(
@@ -127,7 +127,7 @@ fn a_key_signs_nothing_before_it_is_armed_or_while_it_is_disabled() {
 #[test]
 fn arming_again_never_lowers_a_floor() {
     let mut world = World::new();
-    let id = world.armed(KeyType::Grandpa, from_round(5, 10));
+    let id = world.armed(GRANDPA, from_round(5, 10));
     world.change(Change::DisableKey { id }).unwrap();
     let refused =
         ChangeError::Key(KeyError::AlreadyHigher { key: id, floor: at_round(5, 10), asked: at_round(5, 9) });
@@ -141,12 +141,12 @@ fn arming_again_never_lowers_a_floor() {
 #[test]
 fn arming_takes_exactly_the_floor_of_the_keys_work() {
     let wrong: [(KeyType, Floors); 6] = [
-        (KeyType::Babe, Floors::default()),
-        (KeyType::Aura, from_round(1, 1)),
-        (KeyType::Grandpa, from_slot(1)),
-        (KeyType::Beefy, Floors { slot: Some(Slot(1)), ..from_block(1, 1) }),
-        (KeyType::Para, Floors::default()),
-        (KeyType::ImOnline, from_slot(1)),
+        (BABE, Floors::default()),
+        (AURA, from_round(1, 1)),
+        (GRANDPA, from_slot(1)),
+        (BEEFY, Floors { slot: Some(Slot(1)), ..from_block(1, 1) }),
+        (PARA, Floors::default()),
+        (IM_ONLINE, from_slot(1)),
     ];
     for (key_type, floors) in wrong {
         let mut world = World::new();
@@ -160,7 +160,7 @@ fn arming_takes_exactly_the_floor_of_the_keys_work() {
         assert!(world.state.watermarks(&id).is_empty());
     }
     let mut world = World::new();
-    let free = world.armed(KeyType::AuthorityDiscovery, Floors::default());
+    let free = world.armed(AUTHORITY_DISCOVERY, Floors::default());
     assert_eq!(world.state.key(&free).unwrap().state, KeyState::Armed);
     assert!(matches!(world.refusal(free, babe(1), 1), Refusal::WrongDuty { .. }));
 }
@@ -168,7 +168,7 @@ fn arming_takes_exactly_the_floor_of_the_keys_work() {
 #[test]
 fn a_key_is_armed_once_and_raised_only_when_it_was_armed() {
     let mut world = World::new();
-    let id = key(KeyType::Babe, 1);
+    let id = key(BABE, 1);
     world.register(id, CHAIN);
     assert!(matches!(world.raise(id, from_slot(1)), Err(ChangeError::Key(KeyError::WrongState { .. }))));
     assert!(matches!(
@@ -185,7 +185,7 @@ fn a_key_is_armed_once_and_raised_only_when_it_was_armed() {
 #[test]
 fn a_key_must_fit_its_chain_scheme_and_envelope() {
     let mut world = World::new();
-    let id = key(KeyType::Grandpa, 1);
+    let id = key(GRANDPA, 1);
     let with = |scheme, chain, sealed: Vec<u8>| {
         let sealed = sealed.into();
         Change::RegisterKey { id, scheme, chain, group: None, sealed }
@@ -193,19 +193,19 @@ fn a_key_must_fit_its_chain_scheme_and_envelope() {
     let nowhere = GenesisHash([9; 32]);
     let cases = [
         (
-            with(Scheme::Ed25519, nowhere, vec![1]),
+            with(ED25519, nowhere, vec![1]),
             ChangeError::Chain(ChainError::UnknownChain { genesis: nowhere }),
         ),
         (
-            with(Scheme::Sr25519, CHAIN, vec![1]),
-            ChangeError::Key(KeyError::WrongScheme { key: id, scheme: Scheme::Sr25519 }),
+            with(SR25519, CHAIN, vec![1]),
+            ChangeError::Key(KeyError::WrongScheme { key: id, scheme: SR25519 }),
         ),
         (
-            with(Scheme::Ed25519, CHAIN, vec![]),
+            with(ED25519, CHAIN, vec![]),
             ChangeError::Key(KeyError::BadEnvelope { key: id, len: 0, limit: 16_384 }),
         ),
         (
-            with(Scheme::Ed25519, CHAIN, vec![1; 16_385]),
+            with(ED25519, CHAIN, vec![1; 16_385]),
             ChangeError::Key(KeyError::BadEnvelope { key: id, len: 16_385, limit: 16_384 }),
         ),
     ];
@@ -222,11 +222,11 @@ fn a_key_must_fit_its_chain_scheme_and_envelope() {
 #[test]
 fn a_client_may_do_what_a_right_names_and_nothing_else() {
     let mut world = World::new();
-    let babe_key = world.armed(KeyType::Babe, from_slot(1));
-    let gran_key = world.armed(KeyType::Grandpa, from_round(1, 1));
+    let babe_key = world.armed(BABE, from_slot(1));
+    let gran_key = world.armed(GRANDPA, from_round(1, 1));
     let rights = vec![
-        right(KeySelector::Key(babe_key), &[DutyClass::BabeBlock]),
-        right(KeySelector::Group("validator-1".into()), &[DutyClass::GrandpaVote]),
+        right(KeySelector::Key(babe_key), &[BABE_BLOCK]),
+        right(KeySelector::Group("validator-1".into()), &[GRANDPA_VOTE]),
         right(KeySelector::Group("validator-2".into()), &DutyClass::ALL),
         Right { chain: Some(COLLATOR_CHAIN), ..right(KeySelector::All, &DutyClass::ALL) },
         right(KeySelector::All, &[]),
@@ -234,14 +234,14 @@ fn a_client_may_do_what_a_right_names_and_nothing_else() {
     let client = world.change(add_client("node-a", 1, rights)).unwrap().client.unwrap();
     let may =
         |world: &World, id: KeyId, class| world.state.allows(client, world.state.key(&id).unwrap(), class);
-    assert!(may(&world, babe_key, DutyClass::BabeBlock));
-    assert!(!may(&world, babe_key, DutyClass::BabeVrf));
-    assert!(may(&world, gran_key, DutyClass::GrandpaVote));
-    assert!(!may(&world, gran_key, DutyClass::OwnershipProof));
+    assert!(may(&world, babe_key, BABE_BLOCK));
+    assert!(!may(&world, babe_key, BABE_VRF));
+    assert!(may(&world, gran_key, GRANDPA_VOTE));
+    assert!(!may(&world, gran_key, OWNERSHIP_PROOF));
     let stranger = ClientId(77);
-    assert!(!world.state.allows(stranger, world.state.key(&babe_key).unwrap(), DutyClass::BabeBlock));
+    assert!(!world.state.allows(stranger, world.state.key(&babe_key).unwrap(), BABE_BLOCK));
     world.change(Change::RemoveClient { name: "node-a".into() }).unwrap();
-    assert!(!may(&world, babe_key, DutyClass::BabeBlock));
+    assert!(!may(&world, babe_key, BABE_BLOCK));
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn the_feature_level_rises_when_every_member_supports_it_and_never_falls() {
 #[test]
 fn the_registry_version_moves_with_changes_and_not_with_claims_or_refused_changes() {
     let mut world = World::new();
-    let id = world.armed(KeyType::Babe, from_slot(1));
+    let id = world.armed(BABE, from_slot(1));
     let version = world.state.registry_version();
     world.claim(id, babe(1), 1);
     world.change(register(id, CHAIN, None)).unwrap_err();
@@ -346,7 +346,7 @@ fn the_registry_version_moves_with_changes_and_not_with_claims_or_refused_change
 #[test]
 fn a_change_that_is_refused_leaves_nothing_behind() {
     let mut world = World::new();
-    let id = world.armed(KeyType::Babe, from_slot(10));
+    let id = world.armed(BABE, from_slot(10));
     world.state.take_changes();
     let before = world.state.hash();
     world.raise(id, from_slot(9)).unwrap_err();

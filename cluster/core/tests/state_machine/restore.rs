@@ -1,5 +1,6 @@
 //! Records, snapshots, hashes and checkpoints.
 
+use signonce_substrate::{AURA, BABE, BABE_BLOCK, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use crate::world::*;
 use proptest::prelude::*;
 use signonce_core::{
@@ -7,7 +8,8 @@ use signonce_core::{
     SnapshotWriter, State, StateHash, Table, Verdict, seal_record,
 };
 use signonce_core::{Change, KeySelector, Right};
-use signonce_protocol::{DutyClass, KeyType, LogIndex, Side};
+use signonce_protocol::{LogIndex};
+use signonce_substrate::{Side};
 
 type Records = Vec<(Table, Vec<u8>, Vec<u8>)>;
 
@@ -15,19 +17,19 @@ type Records = Vec<(Table, Vec<u8>, Vec<u8>)>;
 fn busy() -> World {
     let mut world = World::new();
     let keys = [
-        (KeyType::Babe, from_slot(1), babe(5)),
-        (KeyType::Aura, from_slot(1), aura(5)),
-        (KeyType::Grandpa, from_round(1, 1), precommit(1, 5, 7)),
-        (KeyType::Beefy, from_block(1, 1), beefy(1, 5)),
-        (KeyType::Para, from_session(1), side(5, &[1, 2], Side::Valid)),
+        (BABE, from_slot(1), babe(5)),
+        (AURA, from_slot(1), aura(5)),
+        (GRANDPA, from_round(1, 1), precommit(1, 5, 7)),
+        (BEEFY, from_block(1, 1), beefy(1, 5)),
+        (PARA, from_session(1), side(5, &[1, 2], Side::Valid)),
     ];
     for (key_type, floors, duty) in keys {
         let key = world.armed(key_type, floors);
         assert_eq!(world.claim(key, duty, 1), Verdict::Granted);
     }
-    world.armed(KeyType::ImOnline, Floors::default());
-    world.register(key(KeyType::Babe, 2), CHAIN);
-    let rights = vec![Right { keys: KeySelector::All, chain: None, classes: vec![DutyClass::BabeBlock] }];
+    world.armed(IM_ONLINE, Floors::default());
+    world.register(key(BABE, 2), CHAIN);
+    let rights = vec![Right { keys: KeySelector::All, chain: None, classes: vec![BABE_BLOCK] }];
     world.change(Change::AddClient { name: "node-a".into(), spki: [1; 32], rights }).unwrap();
     world
 }
@@ -130,7 +132,7 @@ fn a_key_without_its_chain_is_noticed() {
 #[test]
 fn a_claim_writes_its_entry_and_nothing_else() {
     let mut world = World::new();
-    let key = world.armed(KeyType::Babe, from_slot(1));
+    let key = world.armed(BABE, from_slot(1));
     world.state.take_changes();
     world.claim(key, babe(1), 1);
     let changes = world.state.take_changes();
@@ -144,7 +146,7 @@ fn a_claim_writes_its_entry_and_nothing_else() {
 #[test]
 fn a_claim_into_a_full_window_writes_entry_floor_and_the_entry_that_goes() {
     let mut world = World::new();
-    let key = world.armed(KeyType::Babe, from_slot(1));
+    let key = world.armed(BABE, from_slot(1));
     for slot in 1..=64 {
         world.claim(key, babe(slot), 1);
     }
@@ -157,7 +159,7 @@ fn a_claim_into_a_full_window_writes_entry_floor_and_the_entry_that_goes() {
 #[test]
 fn conflicting_claims_of_one_command_are_judged_in_order() {
     let mut world = World::new();
-    let key = world.armed(KeyType::Babe, from_slot(1));
+    let key = world.armed(BABE, from_slot(1));
     let requests = [1, 2, 1].into_iter().zip(10..);
     let requests = requests
         .map(|(digest, seq)| ClaimRequest { request: request(seq), claim: claim(key, babe(1), digest) });

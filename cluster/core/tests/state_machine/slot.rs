@@ -1,18 +1,19 @@
 //! BABE and AURA blocks.
 
+use signonce_substrate::{AURA, AURA_BLOCK, BABE, BABE_BLOCK};
 use crate::world::*;
 use signonce_core::{Change, ClientId, Refusal, Verdict};
-use signonce_protocol::{Digest, DutyClass, KeyId, KeyType, LogIndex};
+use signonce_protocol::{Digest, KeyId, LogIndex};
 
 fn babe_world() -> (World, KeyId) {
     let mut world = World::new();
-    let key = world.armed(KeyType::Babe, from_slot(100));
+    let key = world.armed(BABE, from_slot(100));
     (world, key)
 }
 
 fn collator_world() -> (World, KeyId) {
     let mut world = World::new();
-    let id = key(KeyType::Aura, 1);
+    let id = key(AURA, 1);
     world.register(id, COLLATOR_CHAIN);
     world.change(Change::ArmKey { id, floors: from_slot(100) }).unwrap();
     (world, id)
@@ -97,7 +98,7 @@ fn raising_the_watermark_refuses_what_lies_below() {
     let view = &world.state.watermarks(&key)[0];
     assert_eq!(
         (view.class, view.floor, view.highest),
-        (DutyClass::BabeBlock, at_slot(150), Some(at_slot(200)))
+        (BABE_BLOCK, at_slot(150), Some(at_slot(200)))
     );
     assert_eq!(view.entries, 2);
 }
@@ -141,9 +142,9 @@ fn the_floor_passes_all_blocks_of_a_slot_at_once() {
 #[test]
 fn the_form_of_an_aura_duty_follows_the_chain() {
     let (mut world, collator) = collator_world();
-    let refused = Refusal::WrongDuty { key: collator, class: DutyClass::AuraBlock };
+    let refused = Refusal::WrongDuty { key: collator, class: AURA_BLOCK };
     assert_eq!(world.refusal(collator, aura(100), 1), refused);
-    let solo = key(KeyType::Aura, 2);
+    let solo = key(AURA, 2);
     world.register(solo, CHAIN);
     world.change(Change::ArmKey { id: solo, floors: from_slot(0) }).unwrap();
     assert!(matches!(world.refusal(solo, collation(100, 1, 1), 1), Refusal::WrongDuty { .. }));

@@ -1,12 +1,14 @@
 //! Chains whose slots get another length: numbers fall or jump, and nothing is signed twice.
 
+use signonce_substrate::{AURA, BABE};
 use crate::world::*;
 use proptest::prelude::*;
 use signonce_core::{
     Change, ChangeDone, ChangeError, Command, Floors, GUARDED_LEVEL, KeyError, KeyState, Outcome, Refusal,
     State, Verdict,
 };
-use signonce_protocol::{AuraMode, GenesisHash, KeyId, KeyType, Slot};
+use signonce_protocol::{GenesisHash, KeyId, Slot};
+use signonce_substrate::{AuraMode};
 
 const NEW: GenesisHash = GenesisHash([9; 32]);
 /// When the last slot of before the change begins, in the cases of the field.
@@ -19,7 +21,7 @@ fn world(slot_duration_ms: u64, floor: u64) -> (World, KeyId) {
     let mut solo = chain(NEW, "solo", AuraMode::Slot);
     solo.slot_duration_ms = slot_duration_ms;
     world.change(Change::AddChain(solo)).unwrap();
-    let id = key(KeyType::Aura, 1);
+    let id = key(AURA, 1);
     world.register(id, NEW);
     world.change(Change::ArmKey { id, floors: from_slot(floor) }).unwrap();
     (world, id)
@@ -130,12 +132,12 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     }
     let counted = world.state.records().count();
     // BABE counts epochs by its slots, which never change.
-    let babe_key = world.armed(KeyType::Babe, from_slot(5));
+    let babe_key = world.armed(BABE, from_slot(5));
     let relay = Change::RetimeChain { chain: CHAIN, from_ms: 1, slot_duration_ms: 9_000 };
     assert!(world.change(relay.clone()).unwrap_err().to_string().contains("never change"));
     world.change(Change::RemoveKey { id: babe_key }).unwrap();
     world.change(relay).unwrap();
-    let late = world.change(register(key(KeyType::Babe, 2), CHAIN, None)).unwrap_err().to_string();
+    let late = world.change(register(key(BABE, 2), CHAIN, None)).unwrap_err().to_string();
     assert!(late.contains("never change"), "{late}");
     assert!(world.state.records().count() > counted && world.state.hash() != before);
     assert_eq!(world.state.key(&id).unwrap().state, KeyState::Armed);
@@ -166,7 +168,7 @@ fn a_floor_is_a_slot_of_when_it_is_given_and_never_lower_in_time() {
     assert!(is_past(&world.refusal(id, aura(74_825_002), 1)));
     assert_eq!(world.claim(id, aura(74_825_003), 1), Verdict::Granted);
     // A key that comes later starts where its numbers are.
-    let late = key(KeyType::Aura, 2);
+    let late = key(AURA, 2);
     world.register(late, NEW);
     at(&mut world, LAST_MS + 120_000, Change::ArmKey { id: late, floors: from_slot(74_825_005) }).unwrap();
     assert_eq!(world.state.counting(&late), 1);

@@ -1,12 +1,13 @@
 //! What the leader does by itself: keys sealed again, and where the leader should be.
 
+use signonce_substrate::{GRANDPA};
 use crate::world::*;
 use signonce_core::{
     ApplyError, Change, ChangeError, Envelope, FEATURE_LEVEL, FeatureError, InputError, JoinToken, KeyError,
     KeyState, LeaderPin, Member, MemberError, NodeNote, Outcome, PlacementChange, Resealed, RestoreError,
     State, Table, replica::OpenError, seal_record,
 };
-use signonce_protocol::{KeyId, KeyType, LogIndex, NodeId};
+use signonce_protocol::{KeyId, LogIndex, NodeId};
 
 fn member(node: u64) -> Member {
     Member {
@@ -74,7 +75,7 @@ fn nodes(ids: &[u64]) -> Vec<NodeId> {
 }
 
 fn registered(world: &mut World, n: u8) -> KeyId {
-    let id = key(KeyType::Grandpa, n);
+    let id = key(GRANDPA, n);
     world.change(register(id, CHAIN, None)).unwrap();
     id
 }

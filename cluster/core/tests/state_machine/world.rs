@@ -1,13 +1,9 @@
 //! A small cluster's state to test on. Every command goes through its bytes, as in a real log.
 
-use signonce_core::{
-    Chain, Change, ChangeDone, ChangeError, Claim, ClaimRequest, ClientId, Command, Floors, GUARDED_LEVEL,
-    Limits, Outcome, Position, Refusal, RequestId, State, Verdict,
-};
-use signonce_protocol::{
-    AuraMode, BlockNumber, CandidateHash, ChainFormat, Digest, Duty, GenesisHash, GrandpaStage, Hash, KeyId,
-    KeyType, LogIndex, NodeId, Round, SessionIndex, SetId, Side, Slot, StatementKind,
-};
+use signonce_core::{Chain, Change, ChangeDone, ChangeError, Claim, ClaimRequest, ClientId, Command, Floors, GUARDED_LEVEL, Outcome, Position, Refusal, RequestId, State, Verdict};
+use signonce_substrate::{Limits};
+use signonce_protocol::{Digest, GenesisHash, Hash, KeyId, KeyType, LogIndex, NodeId, Slot};
+use signonce_substrate::{AuraMode, BlockNumber, CandidateHash, ChainFormat, Duty, GrandpaStage, Round, SessionIndex, SetId, Side, StatementKind};
 
 pub const CHAIN: GenesisHash = GenesisHash([1; 32]);
 pub const COLLATOR_CHAIN: GenesisHash = GenesisHash([2; 32]);

@@ -1,12 +1,14 @@
 //! Three nodes in one process, on loopback, with certificates of a throwaway authority.
 
+use signonce_substrate::{ED25519, GRANDPA};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use signonce_cluster::identity::{self, Identity};
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, StartError, node_name};
 use signonce_core::replica::ReplicaStatus;
 use signonce_core::replica::fence::ClusterId;
-use signonce_core::{Chain, Change, Claim, ClientId, Floors, Limits};
+use signonce_core::{Chain, Change, Claim, ClientId, Floors};
+use signonce_substrate::{Limits};
 use signonce_protocol::*;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -132,7 +134,7 @@ impl TestCluster {
 }
 
 pub fn grandpa_key() -> KeyId {
-    KeyId { key_type: KeyType::Grandpa, public: PublicKey::try_from(&[5; 32][..]).unwrap() }
+    KeyId { key_type: GRANDPA, public: PublicKey::try_from(&[5; 32][..]).unwrap() }
 }
 
 pub fn vote(round: u64, target: u8) -> Claim {
@@ -163,7 +165,7 @@ pub async fn provision(handle: &Handle) {
     let id = grandpa_key();
     let register = Change::RegisterKey {
         id,
-        scheme: Scheme::Ed25519,
+        scheme: ED25519,
         chain: genesis,
         group: None,
         sealed: signonce_core::Envelope::from(vec![1; 64]),

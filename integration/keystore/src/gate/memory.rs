@@ -16,7 +16,8 @@
 
 use super::Place;
 use codec::{Decode, DecodeAll, Encode, Error, Input};
-use signonce_protocol::{GrandpaStage, PublicKey};
+use signonce_protocol::{PublicKey};
+use signonce_substrate::{GrandpaStage};
 use std::collections::BTreeMap;
 
 type Target = ([u8; 32], u32);
@@ -140,7 +141,8 @@ fn own_votes<I: Input>(input: &mut I) -> Result<Vec<(GrandpaStage, Target)>, Err
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use signonce_protocol::{BlockNumber, Hash, Round, SetId};
+    use signonce_protocol::{Hash};
+    use signonce_substrate::{BlockNumber, Round, SetId};
     use sp_consensus_grandpa as grandpa;
     use sp_core::H256;
     use sp_runtime::{generic, traits::BlakeTwo256};

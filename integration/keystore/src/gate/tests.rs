@@ -1,5 +1,6 @@
 //! The rules of the gate, with made-up time: tables of what must happen, and two nodes with one key on a chain.
 
+use signonce_substrate::{GRANDPA};
 use super::{
     memory::tests::{LastVote, Record},
     *,
@@ -700,7 +701,7 @@ fn a_vote_that_is_refused_from_memory_closes_the_gate_again_and_the_pauses_grow(
     use std::sync::{Arc, Mutex};
 
     let pair = ed25519::Pair::from_seed(&[1; 32]);
-    let key = id(signonce_protocol::KeyType::Grandpa, pair.public()).public;
+    let key = id(signonce_substrate::GRANDPA, pair.public()).public;
     let signers = Arc::new(FakeSigners::default().with_grandpa(&pair));
     signers.behave(Behaviour::Refuse(signonce_protocol::rpc::ErrorCode::Equivocation));
     let node = Arc::new(Together { rules: Mutex::default(), now: Mutex::new(Instant::now()) });

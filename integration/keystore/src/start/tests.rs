@@ -1,8 +1,9 @@
 //! Starting: what is refused, what is survived, and that dropping the shutdown future frees everybody.
 
+use signonce_substrate::{PARA};
 use super::*;
 use crate::testing::{Behaviour, FakeSigners, GENESIS, TempDir, vote};
-use signonce_protocol::KeyType;
+
 use sp_core::{Pair as _, ed25519, sr25519};
 use sp_keystore::Keystore as _;
 
@@ -77,7 +78,7 @@ fn a_node_that_starts_without_signers_knows_the_keys_they_listed_last() {
     let para = sr25519::Pair::from_seed(&[2; 32]);
     let para_key = (para.public().0.to_vec(), sp_core::crypto::KeyTypeId(*b"para"));
     let gran_key = (gran.public().0.to_vec(), sp_core::crypto::key_types::GRANDPA);
-    let there = Arc::new(FakeSigners::default().with_grandpa(&gran).with_sr25519(KeyType::Para, &para));
+    let there = Arc::new(FakeSigners::default().with_grandpa(&gran).with_sr25519(PARA, &para));
     let signer = RemoteSigner::with_signers(there, setup).unwrap();
     assert!(signer.0.asker.keys.wait_for_list(Duration::from_secs(60)));
     let began = Instant::now();

@@ -1,13 +1,13 @@
 //! Our decoders against the reference's encoders and decoders.
 
+use signonce_substrate::{Kind};
 use crate::{
     cases::{Case, MAKERS, babe_header, babe_session_change, formats, hex},
     random::Random,
 };
 use parity_scale_codec::Encode as _;
-use signonce_protocol::{
-    ChainFormat, Digest, HexBytes, Payload, PayloadError, PayloadKind, RawPayload, possible_kinds,
-};
+use signonce_protocol::{Digest, HexBytes, PayloadKind, RawPayload};
+use signonce_substrate::{ChainFormat, Payload, PayloadError, possible_kinds};
 use sp_runtime::DigestItem;
 
 /// Cases of each kind and format.
@@ -50,8 +50,8 @@ fn what_the_reference_encodes_is_read_as_it_means_it() {
 /// may well have the bytes of a commitment (seed 9 makes one), but no commitment's bytes are ever signed themselves.
 fn hash_of(kind: PayloadKind) -> Option<&'static str> {
     match kind {
-        PayloadKind::BabeHeader | PayloadKind::AuraHeader => Some("blake2"),
-        PayloadKind::BeefyCommitment => Some("keccak"),
+        Kind::BabeHeader | Kind::AuraHeader => Some("blake2"),
+        Kind::BeefyCommitment => Some("keccak"),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The reference verifies what our keys sign, payload by payload, by the interface its own nodes and runtimes use.
 
+use signonce_substrate::{ECDSA, ED25519, Kind, SR25519};
 use crate::{
     cases::{Case, Header32, Header64, MAKERS, RefMessage, formats},
     random::Random,
@@ -11,7 +12,8 @@ use polkadot_primitives::{
     ValidatorSignature,
 };
 use signonce_keys::{SecretKey, Signature, verify};
-use signonce_protocol::{ChainFormat, NumberWidth, Payload, PayloadKind, Scheme, ToSign, payload::Content};
+use signonce_protocol::{PayloadKind, Scheme, ToSign};
+use signonce_substrate::{ChainFormat, NumberWidth, Payload, payload::Content};
 use sp_application_crypto::RuntimeAppPublic as _;
 use sp_consensus_aura::digests::CompatibleDigestItem as AuraItem;
 use sp_consensus_babe::digests::CompatibleDigestItem as BabeItem;
@@ -56,18 +58,18 @@ pub fn ec_signature(signature: &Signature) -> ecdsa::Signature {
 /// The schemes that sign a kind on real chains.
 fn schemes(kind: PayloadKind) -> &'static [Scheme] {
     match kind {
-        PayloadKind::BabeHeader
-        | PayloadKind::Statement
-        | PayloadKind::Approval
-        | PayloadKind::Dispute
-        | PayloadKind::Bitfield
-        | PayloadKind::PvfCheck
-        | PayloadKind::AuthorityRecord
-        | PayloadKind::Heartbeat => &[Scheme::Sr25519],
-        PayloadKind::AuraHeader => &[Scheme::Sr25519, Scheme::Ed25519],
-        PayloadKind::GrandpaVote => &[Scheme::Ed25519],
-        PayloadKind::BeefyCommitment => &[Scheme::Ecdsa],
-        PayloadKind::OwnershipProof => &[Scheme::Sr25519, Scheme::Ed25519, Scheme::Ecdsa],
+        Kind::BabeHeader
+        | Kind::Statement
+        | Kind::Approval
+        | Kind::Dispute
+        | Kind::Bitfield
+        | Kind::PvfCheck
+        | Kind::AuthorityRecord
+        | Kind::Heartbeat => &[SR25519],
+        Kind::AuraHeader => &[SR25519, ED25519],
+        Kind::GrandpaVote => &[ED25519],
+        Kind::BeefyCommitment => &[ECDSA],
+        Kind::OwnershipProof => &[SR25519, ED25519, ECDSA],
     }
 }
 
@@ -127,7 +129,7 @@ fn seal_verifies<H: Header<Hash = sp_core::H256> + DecodeAll>(
     let babe = matches!(case.content, Content::BabeHeader(_));
     header.digest_mut().push(match (babe, key.scheme()) {
         (true, _) => DigestItem::babe_seal(sr_signature(signature).into()),
-        (false, Scheme::Ed25519) => AuraItem::<sp_consensus_aura::ed25519::AuthoritySignature>::aura_seal(
+        (false, ED25519) => AuraItem::<sp_consensus_aura::ed25519::AuthoritySignature>::aura_seal(
             ed_signature(signature).into(),
         ),
         (false, _) => AuraItem::<sp_consensus_aura::sr25519::AuthoritySignature>::aura_seal(
@@ -142,7 +144,7 @@ fn seal_verifies<H: Header<Hash = sp_core::H256> + DecodeAll>(
         (true, _) => seal.as_babe_seal().is_some_and(|seal| {
             sp_consensus_babe::AuthorityId::from(sr_public(key)).verify(&pre_hash.as_ref(), &seal)
         }),
-        (false, Scheme::Ed25519) => AuraItem::as_aura_seal(&seal).is_some_and(|seal| {
+        (false, ED25519) => AuraItem::as_aura_seal(&seal).is_some_and(|seal| {
             sp_consensus_aura::ed25519::AuthorityId::from(ed_public(key)).verify(&pre_hash.as_ref(), &seal)
         }),
         (false, _) => AuraItem::as_aura_seal(&seal).is_some_and(|seal| {
@@ -170,13 +172,13 @@ fn beefy_verifies<N: Codec + Clone + PartialEq>(
 
 fn possession_verifies(owner: &[u8], key: &SecretKey, signature: &Signature) -> bool {
     match key.scheme() {
-        Scheme::Sr25519 => {
+        SR25519 => {
             sr25519::Pair::verify_proof_of_possession(owner, &sr_signature(signature), &sr_public(key))
         }
-        Scheme::Ed25519 => {
+        ED25519 => {
             ed25519::Pair::verify_proof_of_possession(owner, &ed_signature(signature), &ed_public(key))
         }
-        Scheme::Ecdsa => {
+        ECDSA => {
             ecdsa::Pair::verify_proof_of_possession(owner, &ec_signature(signature), &ec_public(key))
         }
     }
@@ -249,22 +251,22 @@ fn the_reference_verifies_our_signatures_on_any_message_and_we_verify_theirs() {
         let verifies =
             |scheme, theirs: &[u8]| verify(scheme, &key(scheme, &secret).public(), to_sign, theirs);
 
-        let (pair, ours) = (sr25519::Pair::from_seed(&secret), sign(Scheme::Sr25519));
+        let (pair, ours) = (sr25519::Pair::from_seed(&secret), sign(SR25519));
         assert!(sr25519::Pair::verify(&sr_signature(&ours), &message, &pair.public()));
-        assert!(verifies(Scheme::Sr25519, pair.sign(&message).as_ref()));
+        assert!(verifies(SR25519, pair.sign(&message).as_ref()));
 
-        let (pair, ours) = (ed25519::Pair::from_seed(&secret), sign(Scheme::Ed25519));
+        let (pair, ours) = (ed25519::Pair::from_seed(&secret), sign(ED25519));
         assert!(ed25519::Pair::verify(&ed_signature(&ours), &message, &pair.public()));
-        assert!(verifies(Scheme::Ed25519, pair.sign(&message).as_ref()));
+        assert!(verifies(ED25519, pair.sign(&message).as_ref()));
         assert_eq!(ed_signature(&ours), pair.sign(&message), "ed25519 has one signature");
 
-        let (pair, ours) = (ecdsa::Pair::from_seed(&secret), sign(Scheme::Ecdsa));
+        let (pair, ours) = (ecdsa::Pair::from_seed(&secret), sign(ECDSA));
         assert!(ecdsa::Pair::verify(&ec_signature(&ours), &message, &pair.public()));
-        assert!(verifies(Scheme::Ecdsa, pair.sign(&message).as_ref()));
+        assert!(verifies(ECDSA, pair.sign(&message).as_ref()));
         assert_eq!(ec_signature(&ours), pair.sign(&message), "RFC 6979 has one signature");
 
         let hash = random.block();
-        let ours = key(Scheme::Ecdsa, &secret).sign(ToSign::Prehashed(hash)).expect("any hash");
+        let ours = key(ECDSA, &secret).sign(ToSign::Prehashed(hash)).expect("any hash");
         assert!(ecdsa::Pair::verify_prehashed(&ec_signature(&ours), &hash, &pair.public()));
         assert_eq!(ec_signature(&ours), pair.sign_prehashed(&hash));
     }
@@ -275,7 +277,7 @@ fn a_damaged_signature_is_refused_by_both() {
     for seed in 0..40 {
         let mut random = Random::new(seed);
         let (secret, message) = (random.block(), random.bytes(50));
-        for scheme in [Scheme::Sr25519, Scheme::Ed25519, Scheme::Ecdsa] {
+        for scheme in [SR25519, ED25519, ECDSA] {
             let key = key(scheme, &secret);
             let mut bytes = key.sign(ToSign::Message(&message)).expect("any message").as_bytes().to_vec();
             let at = random.below(bytes.len() as u64) as usize;
@@ -286,9 +288,9 @@ fn a_damaged_signature_is_refused_by_both() {
             );
             let damaged = Signature::try_from(bytes.as_slice()).expect("still as long");
             assert!(!match scheme {
-                Scheme::Sr25519 => sr25519::Pair::verify(&sr_signature(&damaged), &message, &sr_public(&key)),
-                Scheme::Ed25519 => ed25519::Pair::verify(&ed_signature(&damaged), &message, &ed_public(&key)),
-                Scheme::Ecdsa => ecdsa::Pair::verify(&ec_signature(&damaged), &message, &ec_public(&key)),
+                SR25519 => sr25519::Pair::verify(&sr_signature(&damaged), &message, &sr_public(&key)),
+                ED25519 => ed25519::Pair::verify(&ed_signature(&damaged), &message, &ed_public(&key)),
+                ECDSA => ecdsa::Pair::verify(&ec_signature(&damaged), &message, &ec_public(&key)),
             });
         }
     }
@@ -301,7 +303,7 @@ fn a_vote_of_the_set_before_is_told_apart_by_the_reference() {
     let case = crate::cases::grandpa_vote(&mut Random::new(5), format);
     let (message, round, set) =
         <(RefMessage<u32>, u64, u64)>::decode_all(&mut &case.bytes[..]).expect("the reference made it");
-    let key = key(Scheme::Ed25519, &[5; 32]);
+    let key = key(ED25519, &[5; 32]);
     let signature = key.sign(case.signed.to_sign()).expect("a vote");
     let (id, signature) = (ed_public(&key).into(), ed_signature(&signature).into());
     let next = set.checked_add(1).expect("seed 5 does not give the last set");

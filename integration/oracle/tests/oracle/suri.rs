@@ -1,11 +1,12 @@
 //! Secret URIs give the keys that `sp_core::Pair::from_string_with_seed` gives, and are refused where it refuses.
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::random::Random;
 use signonce_keys::{SecretKey, SecretString};
 use signonce_protocol::Scheme;
 use sp_core::{Pair, ecdsa, ed25519, sr25519};
 
-const SCHEMES: [Scheme; 3] = [Scheme::Sr25519, Scheme::Ed25519, Scheme::Ecdsa];
+const SCHEMES: [Scheme; 3] = [SR25519, ED25519, ECDSA];
 
 /// The public key the reference derives, if it does.
 pub fn theirs(scheme: Scheme, suri: &str, password: Option<&str>) -> Option<Vec<u8>> {
@@ -15,9 +16,9 @@ pub fn theirs(scheme: Scheme, suri: &str, password: Option<&str>) -> Option<Vec<
         Some(public.to_vec())
     }
     match scheme {
-        Scheme::Sr25519 => public::<sr25519::Pair>(suri, password),
-        Scheme::Ed25519 => public::<ed25519::Pair>(suri, password),
-        Scheme::Ecdsa => public::<ecdsa::Pair>(suri, password),
+        SR25519 => public::<sr25519::Pair>(suri, password),
+        ED25519 => public::<ed25519::Pair>(suri, password),
+        ECDSA => public::<ecdsa::Pair>(suri, password),
     }
 }
 

@@ -4,6 +4,7 @@
 //! `SIGNONCE_WRITE_VECTORS=1` writes them; otherwise they must be what the reference still makes. The reference's
 //! sr25519 signatures and VRF proofs are random: those in the files are kept for as long as they verify.
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::{
     cases::{Case, MAKERS, Signed, approval, babe_session_change, formats, hex},
     random::Random,
@@ -11,7 +12,8 @@ use crate::{
 };
 use parity_scale_codec::{Decode as _, Encode as _};
 use serde_json::{Value, json};
-use signonce_protocol::{AuraMode, ChainFormat, NumberWidth, PayloadKind, Scheme};
+use signonce_protocol::{Scheme};
+use signonce_substrate::{AuraMode, ChainFormat, NumberWidth, Kind};
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{
     Pair as _,
@@ -104,9 +106,9 @@ fn mode(format: &ChainFormat) -> &'static str {
 fn payload_vector(name: String, case: &Case, present: &Value) -> Value {
     let kind = case.content.kind();
     let scheme = match kind {
-        PayloadKind::GrandpaVote => Scheme::Ed25519,
-        PayloadKind::BeefyCommitment => Scheme::Ecdsa,
-        _ => Scheme::Sr25519,
+        Kind::GrandpaVote => ED25519,
+        Kind::BeefyCommitment => ECDSA,
+        _ => SR25519,
     };
     let suri = SURIS[case.bytes.len() % SURIS.len()];
     let form = match case.signed {
@@ -131,16 +133,16 @@ fn payload_vector(name: String, case: &Case, present: &Value) -> Value {
 /// The reference's signature; a random one is kept where it still verifies.
 fn signature(scheme: Scheme, suri: &str, signed: &Signed, present: &Value) -> String {
     match (scheme, signed) {
-        (Scheme::Sr25519, _) => {
+        (SR25519, _) => {
             let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
             let kept = bytes(&present["signature"]).and_then(|it| sr25519::Signature::try_from(&it[..]).ok());
             let kept = kept.filter(|it| sr25519::Pair::verify(it, signed.bytes(), &pair.public()));
             hex(kept.unwrap_or_else(|| pair.sign(signed.bytes())))
         }
-        (Scheme::Ed25519, _) => {
+        (ED25519, _) => {
             hex(ed25519::Pair::from_string(suri, None).expect("a development key").sign(signed.bytes()))
         }
-        (Scheme::Ecdsa, signed) => {
+        (ECDSA, signed) => {
             let pair = ecdsa::Pair::from_string(suri, None).expect("a development key");
             hex(match signed {
                 Signed::Message(message) => pair.sign(message),
@@ -158,7 +160,7 @@ fn bytes(value: &Value) -> Option<Vec<u8>> {
 fn the_committed_signatures_on_messages_are_the_references() {
     judge("signatures.json", |present| {
         let mut vectors = Vec::new();
-        for scheme in [Scheme::Sr25519, Scheme::Ed25519, Scheme::Ecdsa] {
+        for scheme in [SR25519, ED25519, ECDSA] {
             for (at, len) in [0usize, 1, 31, 33, 73, 200].into_iter().enumerate() {
                 let name = format!("{scheme}, {len} bytes");
                 let signed = Signed::Message(Random::new(len as u64).bytes(len));
@@ -218,9 +220,9 @@ fn the_committed_keys_are_the_references() {
                 let public = |scheme, password| theirs(scheme, &suri, password).map(hex);
                 let publics = |password| {
                     json!({
-                        "sr25519": public(Scheme::Sr25519, password),
-                        "ed25519": public(Scheme::Ed25519, password),
-                        "ecdsa": public(Scheme::Ecdsa, password),
+                        "sr25519": public(SR25519, password),
+                        "ed25519": public(ED25519, password),
+                        "ecdsa": public(ECDSA, password),
                     })
                 };
                 json!({ "name": suri, "public": publics(None), "publicWithPassword": publics(Some("override")) })

@@ -1,12 +1,13 @@
 //! The BABE VRF: the reference verifies ours and we verify theirs, over its own transcript.
 
+use signonce_substrate::{SR25519};
 use crate::{
     random::Random,
     sign::{key, sr_public},
 };
 use parity_scale_codec::{Decode as _, Encode as _};
 use signonce_keys::{VrfSignature, verify_babe_vrf};
-use signonce_protocol::{EpochIndex, Scheme, Slot};
+use signonce_protocol::{EpochIndex, Slot};
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{
     Pair as _,
@@ -37,7 +38,7 @@ fn both_make_the_same_output_and_accept_each_others_proof() {
         let (secret, randomness) = (random.block(), random.block());
         let (slot, epoch) = (random.number(u64::MAX), random.number(u64::MAX));
         let data = make_vrf_sign_data(&randomness, slot.into(), epoch);
-        let key = key(Scheme::Sr25519, &secret);
+        let key = key(SR25519, &secret);
         let made = key.babe_vrf(Slot(slot), EpochIndex(epoch), &randomness).expect("an sr25519 key");
         assert_eq!(key.babe_vrf(Slot(slot), EpochIndex(epoch), &randomness), Ok(made), "deterministic");
         assert!(sr_public(&key).vrf_verify(&data, &theirs(&made)), "seed {seed}");

@@ -1,6 +1,7 @@
 //! A validator's session keys, known before the chain is: their public parts go into the chain's genesis, whose hash
 //! the signers need before they take the keys.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use signonce_protocol::{KeyType, PublicKey};
@@ -69,13 +70,13 @@ impl ValidatorKeys {
 
     fn bytes(&self, key_type: KeyType) -> &[u8] {
         match key_type {
-            KeyType::Grandpa => &self.ed25519,
-            KeyType::Beefy => &self.ecdsa,
-            KeyType::Babe
-            | KeyType::Aura
-            | KeyType::Para
-            | KeyType::AuthorityDiscovery
-            | KeyType::ImOnline => &self.sr25519,
+            GRANDPA => &self.ed25519,
+            BEEFY => &self.ecdsa,
+            BABE
+            | AURA
+            | PARA
+            | AUTHORITY_DISCOVERY
+            | IM_ONLINE => &self.sr25519,
         }
     }
 
@@ -88,11 +89,11 @@ impl ValidatorKeys {
     pub fn genesis(&self) -> Value {
         let hex = |key_type| format!("0x{}", hex::encode(self.bytes(key_type)));
         json!({
-            "babe": hex(KeyType::Babe),
-            "grandpa": hex(KeyType::Grandpa),
-            "beefy": hex(KeyType::Beefy),
-            "authorityDiscovery": hex(KeyType::AuthorityDiscovery),
-            "imOnline": hex(KeyType::ImOnline),
+            "babe": hex(BABE),
+            "grandpa": hex(GRANDPA),
+            "beefy": hex(BEEFY),
+            "authorityDiscovery": hex(AUTHORITY_DISCOVERY),
+            "imOnline": hex(IM_ONLINE),
         })
     }
 
@@ -121,7 +122,7 @@ impl ValidatorKeys {
 
 /// The types of a validator of the test chain.
 pub const TYPES: [KeyType; 5] =
-    [KeyType::Babe, KeyType::Grandpa, KeyType::Beefy, KeyType::AuthorityDiscovery, KeyType::ImOnline];
+    [BABE, GRANDPA, BEEFY, AUTHORITY_DISCOVERY, IM_ONLINE];
 
 #[cfg(test)]
 mod tests {
@@ -142,6 +143,6 @@ mod tests {
     fn no_two_validators_share_a_key() {
         let keys = [(); 2].map(|()| ValidatorKeys::generate("v").unwrap());
         assert_ne!(keys[0].genesis(), keys[1].genesis());
-        assert_eq!(keys[0].public(KeyType::Beefy).unwrap().as_bytes(), keys[0].ecdsa);
+        assert_eq!(keys[0].public(BEEFY).unwrap().as_bytes(), keys[0].ecdsa);
     }
 }

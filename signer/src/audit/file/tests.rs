@@ -1,14 +1,13 @@
 //! Whatever is done to an export, the verifier says so, and where.
 
+use signonce_substrate::{BABE, BABE_VRF, GRANDPA};
 use super::*;
 use proptest::prelude::*;
 use signonce_core::{
     AuditNote, Change, ChangeError, ClientError, ClientId, NotedAnswer, Position, Refusal, RequestId, Verdict,
 };
-use signonce_protocol::{
-    BlockNumber, CandidateHash, Digest, Duty, DutyClass, GrandpaStage, KeyId, KeyType, LogIndex, PublicKey,
-    Round, SessionIndex, SetId, Side, Slot,
-};
+use signonce_protocol::{Digest, KeyId, LogIndex, PublicKey, Slot};
+use signonce_substrate::{BlockNumber, CandidateHash, Duty, GrandpaStage, Round, SessionIndex, SetId, Side};
 
 const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
 
@@ -72,7 +71,7 @@ fn event() -> impl Strategy<Value = AuditEvent> {
         |(request, client, public, duty, digest, answer)| AuditEvent::Claim {
             request,
             client: ClientId(client),
-            key: KeyId { key_type: KeyType::Grandpa, public },
+            key: KeyId { key_type: GRANDPA, public },
             duty,
             digest: Digest(digest),
             answer,
@@ -82,13 +81,13 @@ fn event() -> impl Strategy<Value = AuditEvent> {
         |(request, actor, public, refused)| AuditEvent::Change {
             request,
             actor,
-            change: Box::new(Change::DisableKey { id: KeyId { key_type: KeyType::Babe, public } }),
+            change: Box::new(Change::DisableKey { id: KeyId { key_type: BABE, public } }),
             refused: refused
                 .map(|limit| ChangeError::Client(ClientError::KeyQuota { name: "a".into(), limit })),
         },
     );
     let answer = prop_oneof![
-        Just(NotedAnswer::Free { class: DutyClass::BabeVrf }),
+        Just(NotedAnswer::Free { class: BABE_VRF }),
         (prop::option::of(duty()), any::<Option<[u8; 32]>>(), ".{0,40}").prop_map(|(duty, digest, why)| {
             NotedAnswer::Refused { code: "forbidden".into(), duty, digest: digest.map(Digest), why }
         }),

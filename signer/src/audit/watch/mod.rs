@@ -22,7 +22,8 @@ use serde::Serialize;
 use sighting::{JsonHeader, Precommit, Sighting, WatchedKey, beefy_votes, precommits};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{AuditEvent, KeyState};
-use signonce_protocol::{ChainFormat, Digest, Duty, Hash, PublicKey, SetId};
+use signonce_protocol::{Digest, Hash, PublicKey};
+use signonce_substrate::{ChainFormat, Duty, SetId};
 use std::{
     collections::{HashSet, VecDeque},
     time::{Duration, Instant},

@@ -1,13 +1,12 @@
 //! What a chain shows of our keys: pure functions from headers and justifications to the signatures of registered
 //! keys in them. Each is verified here, so that no endpoint can make up a signature of ours.
 
+use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA};
 use parity_scale_codec::{Compact, Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_keys::verify;
-use signonce_protocol::{
-    BlockNumber, ChainFormat, Digest, Duty, GrandpaStage, Hash, HexBytes, KeyId, KeyType, NumberWidth,
-    Payload, PayloadKind, Round, Scheme, SetId, Slot, blake2_256, payload::GrandpaVote,
-};
+use signonce_protocol::{Digest, Hash, HexBytes, KeyId, Scheme, Slot, blake2_256};
+use signonce_substrate::{BlockNumber, ChainFormat, Duty, GrandpaStage, NumberWidth, Payload, Kind, Round, SetId, payload::GrandpaVote};
 
 /// A key to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +90,8 @@ impl JsonHeader {
         let (last, others) = self.digest.logs.split_last()?;
         let (index, engine, seal) = <(u8, [u8; 4], Vec<u8>)>::decode(&mut &last.0[..]).ok()?;
         let (key_type, kind) = match (index, &engine) {
-            (5, b"BABE") => (KeyType::Babe, PayloadKind::BabeHeader),
-            (5, b"aura") => (KeyType::Aura, PayloadKind::AuraHeader),
+            (5, b"BABE") => (BABE, Kind::BabeHeader),
+            (5, b"aura") => (AURA, Kind::AuraHeader),
             _ => return None,
         };
         let mut of_type = keys.iter().filter(|key| key.id.key_type == key_type).peekable();
@@ -140,7 +139,7 @@ pub fn precommits(mut bytes: &[u8], keys: &[WatchedKey], width: NumberWidth) -> 
         let target = (Hash::decode(input).ok()?, BlockNumber(number(input)?));
         let (signature, voter) = <([u8; 64], [u8; 32])>::decode(input).ok()?;
         let is_it =
-            |key: &&WatchedKey| key.id.key_type == KeyType::Grandpa && key.id.public.as_bytes() == &voter[..];
+            |key: &&WatchedKey| key.id.key_type == GRANDPA && key.id.public.as_bytes() == &voter[..];
         ours.extend(keys.iter().find(is_it).map(|key| Precommit { key: *key, target, round, signature }));
     }
     Some(ours)
@@ -157,7 +156,7 @@ impl Precommit {
         let (target_hash, target, round) = (*target_hash, *target, *round);
         sets.into_iter().find_map(|set_id| {
             let vote = GrandpaVote { stage: GrandpaStage::Precommit, target_hash, target, round, set_id };
-            let payload = Payload::decode(PayloadKind::GrandpaVote, &vote.encode(format), format).ok()?;
+            let payload = Payload::decode(Kind::GrandpaVote, &vote.encode(format), format).ok()?;
             let seen_in = format!("a GRANDPA justification of block {target}");
             let found = signed_by(std::iter::once(key), &payload, signature, seen_in)?;
             Some((set_id, found))
@@ -181,8 +180,8 @@ pub fn beefy_votes(bytes: &[u8], keys: &[WatchedKey], format: &ChainFormat) -> O
     rest = rest.get(number_bytes + 8..)?;
     let commitment = &body[..body.len() - rest.len()];
     let (_from, _set_len, signatures) = <(Vec<u8>, u32, Vec<[u8; 65]>)>::decode(&mut rest).ok()?;
-    let payload = Payload::decode(PayloadKind::BeefyCommitment, commitment, format).ok()?;
-    let of_type = || keys.iter().filter(|key| key.id.key_type == KeyType::Beefy);
+    let payload = Payload::decode(Kind::BeefyCommitment, commitment, format).ok()?;
+    let of_type = || keys.iter().filter(|key| key.id.key_type == BEEFY);
     let Some(Duty::BeefyVote { block, .. }) = payload.duty() else { return None };
     let seen_in = format!("a BEEFY justification of block {block}");
     let ours = signatures.iter().filter_map(|one| signed_by(of_type(), &payload, one, seen_in.clone()));

@@ -9,7 +9,8 @@ use crate::{
     cli::common::{Done, Reach},
 };
 use signonce_core::{AuditEvent, Verdict};
-use signonce_protocol::{BlockNumber, Digest, KeyId, PublicKey, Round, SessionIndex, SetId, Slot};
+use signonce_protocol::{Digest, KeyId, PublicKey, Slot};
+use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 /// Tells who asked for a duty, when, and what was answered, refused attempts included.

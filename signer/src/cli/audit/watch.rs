@@ -1,5 +1,6 @@
 //! `signonce audit watch`
 
+use signonce_substrate::{ECDSA, SR25519};
 use super::usage;
 use crate::{
     audit::{
@@ -277,14 +278,14 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::Scheme;
+
 
     #[test]
     fn keys_are_read_by_type_and_length() {
         let babe = format!("babe:0x{}", "07".repeat(32));
-        assert_eq!(key(&babe).unwrap().scheme, Scheme::Sr25519);
+        assert_eq!(key(&babe).unwrap().scheme, SR25519);
         let beef = format!("beef:0x02{}", "07".repeat(32));
-        assert_eq!(key(&beef).unwrap().scheme, Scheme::Ecdsa);
+        assert_eq!(key(&beef).unwrap().scheme, ECDSA);
         assert!(key("babe:0x07").is_none() && key("nothing").is_none());
     }
 }

@@ -1,8 +1,10 @@
 //! The bare costs: appending some bytes to a file and syncing it, and making one signature in this process.
 
+use signonce_substrate::{ED25519, GRANDPA};
 use signonce_core::{Claim, ClaimRequest, ClientId, Command, RequestId};
 use signonce_keys::SecretKey;
-use signonce_protocol::{Duty, GrandpaStage, KeyId, KeyType, NodeId, Payload, Round, Scheme, SetId};
+use signonce_protocol::{KeyId, NodeId, Payload};
+use signonce_substrate::{Duty, GrandpaStage, Round, SetId};
 use std::{
     fs::File,
     io::Write as _,
@@ -79,7 +81,7 @@ pub struct BareKey {
 impl BareKey {
     /// An ed25519 key, as GRANDPA has.
     pub fn generate() -> anyhow::Result<Self> {
-        Ok(Self { secret: SecretKey::generate(Scheme::Ed25519)? })
+        Ok(Self { secret: SecretKey::generate(ED25519)? })
     }
 
     /// Signs, and verifies what it made, as a signer does.
@@ -93,7 +95,7 @@ impl BareKey {
 
     /// The log entry of a claim of this payload: the bytes that a signer must have on disk for it.
     pub fn log_entry(&self, payload: &Payload) -> Vec<u8> {
-        let key = KeyId { key_type: KeyType::Grandpa, public: self.secret.public() };
+        let key = KeyId { key_type: GRANDPA, public: self.secret.public() };
         let request = RequestId { node: NodeId(1), boot: u64::MAX, seq: 1 };
         let duty = payload.duty().cloned().unwrap_or(Duty::GrandpaVote {
             set_id: SetId(1),

@@ -8,10 +8,8 @@ use super::{
 use crate::cli::demo::chain::{self, Flavour};
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
-use signonce_protocol::{
-    ChainFormat, EpochIndex, GrandpaStage, RawPayload, Round, SetId, Slot,
-    rpc::{ChainRef, SignParams, SignVerdict, VrfParams},
-};
+use signonce_protocol::{EpochIndex, RawPayload, Slot, rpc::{ChainRef, SignParams, SignVerdict, VrfParams}};
+use signonce_substrate::{ChainFormat, GrandpaStage, Round, SetId};
 use std::{
     path::Path,
     sync::{

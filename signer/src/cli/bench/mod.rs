@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod report;
 
+use signonce_substrate::{BABE, GRANDPA};
 use crate::cli::common::say;
 use crate::{
     dev::{DevKey, LocalCluster, LocalOptions, rss_mib},
@@ -21,10 +22,7 @@ use crate::{
 use anyhow::Context as _;
 use report::{Machine, Report};
 use signonce_core::{Change, ClientLimits, MAX_CLIENT_LIMIT};
-use signonce_protocol::{
-    KeyType,
-    client::{SignerClient, Timeouts},
-};
+use signonce_protocol::{client::{SignerClient, Timeouts}};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 /// Milliseconds of a slot; see the module.
@@ -129,8 +127,8 @@ async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) 
         ClientLimits { per_second: MAX_CLIENT_LIMIT, burst: MAX_CLIENT_LIMIT, in_flight: MAX_CLIENT_LIMIT };
     let unlimited = Change::SetClientLimits { name: Some(CLIENT.into()), limits: Some(limits) };
     cluster.admin(1).change(&unlimited).await?;
-    let grandpa = keys.iter().find(|key| key.key_type == KeyType::Grandpa).context("no gran key was made")?;
-    let babe: Vec<DevKey> = keys.iter().filter(|key| key.key_type == KeyType::Babe).cloned().collect();
+    let grandpa = keys.iter().find(|key| key.key_type == GRANDPA).context("no gran key was made")?;
+    let babe: Vec<DevKey> = keys.iter().filter(|key| key.key_type == BABE).cloned().collect();
     let bench = Arc::new(Bench { plan: Plan::of(args), grandpa: grandpa.clone(), babe, cluster });
     say!("measuring latencies");
     let latency = latency::measure(&bench, dir).await?;

@@ -3,10 +3,8 @@
 //! Complete and of the real layouts, so that the signer's strict decoders read them. Two validators that see another
 //! state of the chain have another [`Flavour`]: their payloads for the same duty conflict.
 
-use signonce_protocol::{
-    BlockNumber, CandidateHash, ChainFormat, EpochIndex, GrandpaStage, Hash, PayloadKind, RawPayload, Round,
-    SessionIndex, SetId, Side, Slot, blake2_256, payload,
-};
+use signonce_protocol::{EpochIndex, Hash, RawPayload, Slot, blake2_256};
+use signonce_substrate::{BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Kind, Round, SessionIndex, SetId, Side, payload};
 
 /// Slots of an epoch: few, so that a short demo sees the randomness change.
 const EPOCH_SLOTS: u64 = 10;
@@ -47,14 +45,14 @@ pub fn header(slot: Slot, vrf_output: &[u8; 32], vrf_proof: &[u8; 64], view: Fla
         extrinsics_root: hash("extrinsics", &[slot.0]),
         digest: vec![payload::DigestItem::PreRuntime(payload::BABE_ENGINE, claim)],
     };
-    RawPayload::new(PayloadKind::BabeHeader, header.encode())
+    RawPayload::new(Kind::BabeHeader, header.encode())
 }
 
 /// A GRANDPA vote for the block of number `target` in this view.
 pub fn vote(set_id: SetId, round: Round, stage: GrandpaStage, target: u64, view: Flavour) -> RawPayload {
     let target_hash = hash("block", &[target, view.0]);
     let vote = payload::GrandpaVote { stage, target_hash, target: BlockNumber(target), round, set_id };
-    RawPayload::new(PayloadKind::GrandpaVote, vote.encode(&ChainFormat::default()))
+    RawPayload::new(Kind::GrandpaVote, vote.encode(&ChainFormat::default()))
 }
 
 /// A BEEFY commitment to this view's Merkle mountain range at `block`.
@@ -62,7 +60,7 @@ pub fn commitment(set_id: SetId, block: u64, view: Flavour) -> RawPayload {
     let root = hash("mmr", &[block, view.0]).0.to_vec();
     let commitment =
         payload::BeefyCommitment { payload: vec![(*b"mh", root)], block: BlockNumber(block), set_id };
-    RawPayload::new(PayloadKind::BeefyCommitment, commitment.encode(&ChainFormat::default()))
+    RawPayload::new(Kind::BeefyCommitment, commitment.encode(&ChainFormat::default()))
 }
 
 fn candidate(session: SessionIndex, number: u64) -> CandidateHash {
@@ -73,7 +71,7 @@ fn candidate(session: SessionIndex, number: u64) -> CandidateHash {
 pub fn dispute(session: SessionIndex, number: u64, valid: bool) -> RawPayload {
     let side = if valid { Side::Valid } else { Side::Invalid };
     let dispute = payload::Dispute { side, candidate: candidate(session, number), session };
-    RawPayload::new(PayloadKind::Dispute, dispute.encode())
+    RawPayload::new(Kind::Dispute, dispute.encode())
 }
 
 /// A backing statement on the same candidate: `Valid`.
@@ -84,13 +82,13 @@ pub fn backing(session: SessionIndex, number: u64) -> RawPayload {
         session,
         parent: hash("block", &[number]),
     };
-    RawPayload::new(PayloadKind::Statement, statement.encode())
+    RawPayload::new(Kind::Statement, statement.encode())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::Duty;
+    use signonce_substrate::{Duty};
 
     #[test]
     fn every_payload_decodes_and_the_two_views_conflict_on_one_duty() {

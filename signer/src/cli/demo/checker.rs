@@ -9,7 +9,8 @@
 //!    a candidate);
 //! 3. no payload has two different signatures (a block sealed twice over one header is an equivocation on chain).
 
-use signonce_protocol::{PayloadKind, PublicKey, Scheme, ToSign, blake2_256, keccak_256};
+use signonce_protocol::{PublicKey, Scheme, ToSign, blake2_256};
+use signonce_substrate::{Kind, keccak_256};
 use std::{collections::HashMap, fmt};
 
 /// One signature that a client received, with what it had asked for.
@@ -200,11 +201,11 @@ pub fn check(receipts: &[Receipt]) -> Findings {
 fn verifies(scheme: Scheme, public: &PublicKey, kind: PayloadKind, payload: &[u8], signature: &[u8]) -> bool {
     let hash;
     let to_sign = match kind {
-        PayloadKind::BabeHeader | PayloadKind::AuraHeader => {
+        Kind::BabeHeader | Kind::AuraHeader => {
             hash = blake2_256(payload);
             ToSign::Message(&hash)
         }
-        PayloadKind::BeefyCommitment => ToSign::Prehashed(keccak_256(payload)),
+        Kind::BeefyCommitment => ToSign::Prehashed(keccak_256(payload)),
         _ => ToSign::Message(payload),
     };
     signonce_keys::verify(scheme, public, to_sign, signature)
@@ -221,15 +222,15 @@ fn read(kind: PayloadKind, payload: &[u8]) -> Result<Statement, &'static str> {
     let whole = |place| Statement { place, content: blake2_256(payload) };
     let mut bytes = Bytes(payload);
     let statement = match kind {
-        PayloadKind::BabeHeader => return babe_slot(&mut bytes).map(|slot| whole(Place::Slot(slot))),
-        PayloadKind::GrandpaVote => {
+        Kind::BabeHeader => return babe_slot(&mut bytes).map(|slot| whole(Place::Slot(slot))),
+        Kind::GrandpaVote => {
             let stage = bytes.u8()?;
             bytes.take(32)?;
             bytes.u32()?;
             let (round, set) = (bytes.u64()?, bytes.u64()?);
             whole(Place::Vote { set, round, stage })
         }
-        PayloadKind::BeefyCommitment => {
+        Kind::BeefyCommitment => {
             for _ in 0..bytes.compact()? {
                 bytes.take(2)?;
                 let length = bytes.compact()?;
@@ -238,19 +239,19 @@ fn read(kind: PayloadKind, payload: &[u8]) -> Result<Statement, &'static str> {
             let block = bytes.u32()?;
             whole(Place::Commitment { set: bytes.u64()?, block })
         }
-        PayloadKind::Dispute => {
+        Kind::Dispute => {
             bytes.magic(b"DISP")?;
             let valid = bytes.u8()?;
             candidate(&mut bytes, valid == 1)?
         }
-        PayloadKind::Statement => {
+        Kind::Statement => {
             bytes.magic(b"BKNG")?;
             bytes.u8()?;
             let backed = candidate(&mut bytes, true)?;
             bytes.take(32)?;
             backed
         }
-        PayloadKind::Approval if payload.len() == 40 => {
+        Kind::Approval if payload.len() == 40 => {
             bytes.magic(b"APPR")?;
             candidate(&mut bytes, true)?
         }

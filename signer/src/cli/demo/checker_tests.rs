@@ -1,9 +1,11 @@
 //! A checker that finds nothing is worth nothing: each fault it is there for is made, and must be found.
 
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use super::*;
 use crate::cli::demo::chain::{self, Flavour};
 use signonce_keys::SecretKey;
-use signonce_protocol::{ChainFormat, GrandpaStage, RawPayload, VrfRequest};
+use signonce_protocol::{RawPayload, VrfRequest};
+use signonce_substrate::{ChainFormat, GrandpaStage};
 
 struct Signer {
     secret: SecretKey,
@@ -30,7 +32,7 @@ impl Signer {
 
 /// Two conflicting payloads of each kind the demo asks for, with the key that signs them.
 fn conflicts() -> Vec<(Signer, RawPayload, RawPayload)> {
-    let babe = Signer::new(Scheme::Sr25519);
+    let babe = Signer::new(SR25519);
     let request =
         VrfRequest { slot: 9.into(), epoch_index: 1.into(), randomness: chain::randomness(1.into()) };
     let vrf = babe.secret.babe_vrf(request.slot, request.epoch_index, &request.randomness.0).unwrap();
@@ -40,9 +42,9 @@ fn conflicts() -> Vec<(Signer, RawPayload, RawPayload)> {
     let dispute = |valid| chain::dispute(3.into(), 4, valid);
     vec![
         (babe, header(Flavour(0)), header(Flavour(1))),
-        (Signer::new(Scheme::Ed25519), vote(Flavour(0)), vote(Flavour(1))),
-        (Signer::new(Scheme::Ecdsa), commitment(Flavour(0)), commitment(Flavour(1))),
-        (Signer::new(Scheme::Sr25519), dispute(true), dispute(false)),
+        (Signer::new(ED25519), vote(Flavour(0)), vote(Flavour(1))),
+        (Signer::new(ECDSA), commitment(Flavour(0)), commitment(Flavour(1))),
+        (Signer::new(SR25519), dispute(true), dispute(false)),
     ]
 }
 
@@ -91,7 +93,7 @@ fn a_signature_that_does_not_verify_is_found() {
 
 #[test]
 fn backing_and_disputing_one_candidate_is_found_but_backing_and_vouching_is_not() {
-    let signer = Signer::new(Scheme::Sr25519);
+    let signer = Signer::new(SR25519);
     let backed = chain::backing(3.into(), 4);
     for (valid, violations) in [(true, 0), (false, 1)] {
         let dispute = chain::dispute(3.into(), 4, valid);
@@ -102,7 +104,7 @@ fn backing_and_disputing_one_candidate_is_found_but_backing_and_vouching_is_not(
 
 #[test]
 fn a_signature_over_bytes_that_mean_nothing_is_found() {
-    let signer = Signer::new(Scheme::Ed25519);
+    let signer = Signer::new(ED25519);
     let mut receipt = signer.receipt(&conflicts()[1].1, "a");
     receipt.payload.push(0);
     assert!(matches!(check(&[receipt]).violations[..], [Violation::Unreadable { .. }]));

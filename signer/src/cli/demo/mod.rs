@@ -12,6 +12,7 @@ mod trouble;
 pub mod validator;
 mod view;
 
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use crate::dev::{DevKey, LocalCluster, LocalOptions};
 use anyhow::Context as _;
 use checker::{Checker, Findings};
@@ -241,9 +242,9 @@ fn keys(made: &[DevKey]) -> anyhow::Result<Keys> {
         anyhow::Ok(DemoKey { scheme, public })
     };
     Ok(Keys {
-        babe: of(KeyType::Babe)?,
-        grandpa: of(KeyType::Grandpa)?,
-        beefy: of(KeyType::Beefy)?,
-        para: of(KeyType::Para)?,
+        babe: of(BABE)?,
+        grandpa: of(GRANDPA)?,
+        beefy: of(BEEFY)?,
+        para: of(PARA)?,
     })
 }

@@ -1,9 +1,11 @@
 //! The floors of keys that come in: from which slot, round, block or session on they sign.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::place::Place;
 use crate::{admin::api::ChainRow, cli::common::Usage, enroll::new_key_floors};
 use signonce_core::Floors;
-use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId};
+use signonce_protocol::{KeyType};
+use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
 
 /// Where imported keys start. Each is the lowest coordinate that may be signed here: one past the last that the key
 /// signed, or may have signed, elsewhere.
@@ -46,12 +48,12 @@ impl FloorArgs {
     pub fn of(&self, key_type: KeyType, chain: &ChainRow, unix_ms: u64) -> Result<Floors, Usage> {
         match key_type {
             // Slots are wall-clock time, and the past is gone: the next slot is safe once the old copy is stopped.
-            KeyType::Babe | KeyType::Aura => {
+            BABE | AURA => {
                 let slot = Some(chain.clock().slots_after(unix_ms, 1));
                 return Ok(Floors { slot, ..Floors::default() });
             }
-            KeyType::AuthorityDiscovery | KeyType::ImOnline => return Ok(Floors::default()),
-            KeyType::Grandpa | KeyType::Beefy | KeyType::Para => {}
+            AUTHORITY_DISCOVERY | IM_ONLINE => return Ok(Floors::default()),
+            GRANDPA | BEEFY | PARA => {}
         }
         match self.votes.given(key_type) {
             Some(floors) => Ok(floors),
@@ -66,15 +68,15 @@ impl VoteFloors {
     fn given(&self, key_type: KeyType) -> Option<Floors> {
         let none = Floors::default();
         match key_type {
-            KeyType::Grandpa => {
+            GRANDPA => {
                 let floor = self.grandpa_floor.map(|(set, round)| (SetId(set), Round(round)));
                 floor.map(|floor| Floors { grandpa: Some(floor), ..none })
             }
-            KeyType::Beefy => {
+            BEEFY => {
                 let floor = self.beefy_floor.map(|(set, block)| (SetId(set), BlockNumber(block)));
                 floor.map(|floor| Floors { beefy: Some(floor), ..none })
             }
-            KeyType::Para => self.para_floor.map(|at| Floors { para: Some(SessionIndex(at)), ..none }),
+            PARA => self.para_floor.map(|at| Floors { para: Some(SessionIndex(at)), ..none }),
             _ => None,
         }
     }
@@ -133,14 +135,14 @@ impl Reached {
             (_, now) => now,
         };
         match key_type {
-            KeyType::Babe | KeyType::Aura => {
+            BABE | AURA => {
                 // The clock that is furthest, of this machine then and now: numbers do not compare where slots change.
                 let seen_ms = seen.or(self.old).map_or(0, |place| place.at_ms);
                 let slot = chain.clock().slots_after(unix_ms.max(seen_ms), 1 + SLOTS);
                 Some(Floors { slot: Some(slot), ..none })
             }
-            KeyType::AuthorityDiscovery | KeyType::ImOnline => Some(none),
-            KeyType::Grandpa => {
+            AUTHORITY_DISCOVERY | IM_ONLINE => Some(none),
+            GRANDPA => {
                 let near = seen.and_then(|place| place.grandpa);
                 let near =
                     near.map(|(set, round)| (set, round.saturating_add(self.rounds.saturating_add(1))));
@@ -148,13 +150,13 @@ impl Reached {
                 let floor = if seen.is_some() { near } else { far() };
                 floor.map(|floor| Floors { grandpa: Some(floor), ..none })
             }
-            KeyType::Beefy => {
+            BEEFY => {
                 let near = seen.and_then(|place| Some((place.beefy_set?, place.best.saturating_add(1))));
                 let far = || Some((self.old?.beefy_set?.saturating_add(2), BlockNumber(0)));
                 let floor = if seen.is_some() { near } else { far() };
                 floor.map(|floor| Floors { beefy: Some(floor), ..none })
             }
-            KeyType::Para => {
+            PARA => {
                 let near = seen.and_then(|place| Some(place.session?.saturating_add(1)));
                 let far = || Some(self.old?.session?.saturating_add(2));
                 let floor = if seen.is_some() { near } else { far() };
@@ -187,8 +189,8 @@ fn missing(key_type: KeyType) -> String {
 
 fn option(key_type: KeyType) -> (&'static str, &'static str) {
     match key_type {
-        KeyType::Beefy => ("--beefy-floor SET:BLOCK", "block"),
-        KeyType::Para => ("--para-floor SESSION", "session"),
+        BEEFY => ("--beefy-floor SET:BLOCK", "block"),
+        PARA => ("--para-floor SESSION", "session"),
         _ => ("--grandpa-floor SET:ROUND", "round"),
     }
 }
@@ -202,8 +204,10 @@ pub(super) fn describe(floors: &Floors) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Chain, Limits};
-    use signonce_protocol::{ChainFormat, GenesisHash, Slot};
+    use signonce_core::{Chain};
+    use signonce_substrate::{Limits};
+    use signonce_protocol::{GenesisHash, Slot};
+    use signonce_substrate::{ChainFormat};
 
     fn chain() -> ChainRow {
         let chain = Chain {
@@ -222,21 +226,21 @@ mod tests {
 
     #[test]
     fn a_slot_key_starts_at_the_next_slot() {
-        let floors = args(false).of(KeyType::Babe, &chain(), 12_000_000_001).unwrap();
+        let floors = args(false).of(BABE, &chain(), 12_000_000_001).unwrap();
         assert_eq!(floors, Floors { slot: Some(Slot(2_000_001)), ..Floors::default() });
     }
 
     #[test]
     fn a_floor_that_was_given_goes_before_new_key() {
         for new_key in [false, true] {
-            let floors = args(new_key).of(KeyType::Grandpa, &chain(), 0).unwrap();
+            let floors = args(new_key).of(GRANDPA, &chain(), 0).unwrap();
             assert_eq!(floors.grandpa, Some((SetId(7), Round(9))));
         }
     }
 
     #[test]
     fn a_vote_key_without_a_floor_is_refused_unless_it_is_new() {
-        for (key_type, option) in [(KeyType::Beefy, "--beefy-floor"), (KeyType::Para, "--para-floor")] {
+        for (key_type, option) in [(BEEFY, "--beefy-floor"), (PARA, "--para-floor")] {
             let error = args(false).of(key_type, &chain(), 0).unwrap_err();
             assert!(error.to_string().contains(option) && error.to_string().contains("--new-key"), "{error}");
             assert!(args(true).of(key_type, &chain(), 0).is_ok());
@@ -261,7 +265,7 @@ mod tests {
         let of = |key_type, old, now| {
             votes.above(key_type, &chain(), &Reached { old, now, rounds: 50 }, 12_000_000_001)
         };
-        let grandpa = |old, now| of(KeyType::Grandpa, old, now).unwrap().grandpa.unwrap();
+        let grandpa = |old, now| of(GRANDPA, old, now).unwrap().grandpa.unwrap();
         assert_eq!(grandpa(Some(place(4, 80)), Some(place(4, 90))), (SetId(4), Round(141)));
         assert_eq!(
             grandpa(Some(place(4, 95)), Some(place(4, 90))),
@@ -271,13 +275,13 @@ mod tests {
         assert_eq!(grandpa(Some(place(4, 95)), Some(place(5, 2))), (SetId(5), Round(53)));
         assert_eq!(grandpa(None, Some(place(4, 90))), (SetId(4), Round(141)));
         assert_eq!(grandpa(Some(place(4, 95)), None), (SetId(6), Round(0)), "it may have seen the next set");
-        let beefy = |old, now| of(KeyType::Beefy, old, now).unwrap().beefy.unwrap();
+        let beefy = |old, now| of(BEEFY, old, now).unwrap().beefy.unwrap();
         assert_eq!(beefy(None, Some(place(4, 1))), (SetId(4), BlockNumber(901)));
         assert_eq!(beefy(Some(place(4, 1)), None), (SetId(6), BlockNumber(0)));
-        assert_eq!(of(KeyType::Para, None, Some(place(4, 1))).unwrap().para, Some(SessionIndex(51)));
-        assert_eq!(of(KeyType::Para, Some(place(4, 1)), None).unwrap().para, Some(SessionIndex(52)));
-        assert_eq!(of(KeyType::Babe, None, None).unwrap().slot, Some(Slot(2_000_003)));
-        for key_type in [KeyType::Grandpa, KeyType::Beefy, KeyType::Para] {
+        assert_eq!(of(PARA, None, Some(place(4, 1))).unwrap().para, Some(SessionIndex(51)));
+        assert_eq!(of(PARA, Some(place(4, 1)), None).unwrap().para, Some(SessionIndex(52)));
+        assert_eq!(of(BABE, None, None).unwrap().slot, Some(Slot(2_000_003)));
+        for key_type in [GRANDPA, BEEFY, PARA] {
             assert!(of(key_type, None, None).unwrap_err().to_string().contains("--chain-url"));
         }
     }
@@ -286,7 +290,7 @@ mod tests {
     fn a_floor_below_what_a_node_said_is_refused() {
         let given = |set, round| VoteFloors { grandpa_floor: Some((set, round)), ..VoteFloors::default() };
         let reached = Reached { old: Some(place(4, 80)), now: None, rounds: 50 };
-        let above = |votes: VoteFloors| votes.above(KeyType::Grandpa, &chain(), &reached, 0);
+        let above = |votes: VoteFloors| votes.above(GRANDPA, &chain(), &reached, 0);
         assert!(above(given(4, 500)).unwrap_err().to_string().contains("too low"));
         assert_eq!(above(given(7, 1)).unwrap().grandpa, Some((SetId(7), Round(1))));
     }

@@ -1,5 +1,6 @@
 //! `signonce keys list|disable|arm|remove`.
 
+use signonce_substrate::{AUTHORITY_DISCOVERY, IM_ONLINE};
 use super::{find_key, floors::describe as describe_floors};
 use crate::{
     admin::api::KeyRow,
@@ -10,7 +11,7 @@ use crate::{
 };
 use serde_json::json;
 use signonce_core::{Change, Floors, KeyState};
-use signonce_protocol::KeyType;
+
 use std::process::ExitCode;
 
 /// Lists the keys with their watermarks.
@@ -150,7 +151,7 @@ pub(super) async fn arm(args: Arm) -> Done {
 /// Where the key is to start. Keys of free work only have no floor.
 fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
     let key_type = row.id.key_type;
-    let is_free = matches!(key_type, KeyType::AuthorityDiscovery | KeyType::ImOnline);
+    let is_free = matches!(key_type, AUTHORITY_DISCOVERY | IM_ONLINE);
     match (&args.from, args.unchanged) {
         (Some(from), _) => watermarks::floors(key_type, "--from", from),
         (None, _) if is_free => Ok(Floors::default()),

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::SlotClock;
-use signonce_protocol::{BlockNumber, Hash, HexBytes, KeyId, Round, SessionIndex, SetId, Slot};
+use signonce_protocol::{Hash, HexBytes, KeyId, Slot};
+use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
 use std::{fmt, path::Path};
 
 /// Where a chain is, as a node of it says.

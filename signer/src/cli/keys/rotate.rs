@@ -4,6 +4,7 @@
 //! Between `session.setKeys` and the session in which it counts the validator signs with the old keys, so both sets
 //! are armed. What belongs to which set is in the record, a file with public facts only.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::{
     find_chain,
     generate::POLKADOT,
@@ -284,7 +285,7 @@ async fn changed_over(node: &Node, record: &Record) -> anyhow::Result<String> {
     for key in &record.made.keys {
         let id = key.id;
         let old = record.old.iter().find(|old| old.key_type == id.key_type);
-        let at = if id.key_type == KeyType::Beefy { finalized_by_beefy } else { finalized };
+        let at = if id.key_type == BEEFY { finalized_by_beefy } else { finalized };
         let authorities = match authorities_of(id.key_type) {
             Some(function) => node.runtime_at(function, at).await.ok(),
             None => None,
@@ -328,13 +329,13 @@ async fn changed_over(node: &Node, record: &Record) -> anyhow::Result<String> {
 /// The runtime's function that tells who holds an office now.
 fn authorities_of(key_type: KeyType) -> Option<&'static str> {
     match key_type {
-        KeyType::Grandpa => Some("GrandpaApi_grandpa_authorities"),
-        KeyType::Babe => Some("BabeApi_current_epoch"),
-        KeyType::Aura => Some("AuraApi_authorities"),
-        KeyType::Beefy => Some("BeefyApi_validator_set"),
-        KeyType::Para => Some("ParachainHost_validators"),
-        KeyType::AuthorityDiscovery => Some("AuthorityDiscoveryApi_authorities"),
-        KeyType::ImOnline => None,
+        GRANDPA => Some("GrandpaApi_grandpa_authorities"),
+        BABE => Some("BabeApi_current_epoch"),
+        AURA => Some("AuraApi_authorities"),
+        BEEFY => Some("BeefyApi_validator_set"),
+        PARA => Some("ParachainHost_validators"),
+        AUTHORITY_DISCOVERY => Some("AuthorityDiscoveryApi_authorities"),
+        IM_ONLINE => None,
     }
 }
 

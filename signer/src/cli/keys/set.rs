@@ -2,6 +2,7 @@
 //! runtime, and the proofs that their holders agree. Most of a set is made here; keys of types that signers do not
 //! hold stay on the validator and are put in at their places.
 
+use signonce_substrate::{BABE, GRANDPA};
 use super::floors::describe;
 use crate::{
     admin::{
@@ -15,10 +16,8 @@ use serde::{Deserialize, Serialize};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors};
 use signonce_keys::SecretKey;
-use signonce_protocol::{
-    HexBytes, KeyId, KeyType, Payload, PayloadKind, Scheme,
-    payload::{Content, OwnershipProof},
-};
+use signonce_protocol::{HexBytes, KeyId, KeyType, Scheme};
+use signonce_substrate::{Payload, Kind, payload::{Content, OwnershipProof}};
 use std::str::FromStr;
 
 /// A key of the set that is made and held elsewhere: `TYPE:0xPUBLIC`, with `:0xPROOF` behind it.
@@ -125,7 +124,7 @@ pub(super) struct Fresh {
 pub(super) fn statement(owner: &HexBytes, chain: &Chain) -> Result<Payload, Usage> {
     let content = Content::OwnershipProof(OwnershipProof { owner: owner.0.clone() });
     let bytes = content.encode(&chain.format);
-    Payload::decode(PayloadKind::OwnershipProof, &bytes, &chain.format)
+    Payload::decode(Kind::OwnershipProof, &bytes, &chain.format)
         .map_err(|error| Usage(format!("--owner: {error}")))
 }
 
@@ -224,7 +223,7 @@ mod tests {
         let theirs: Elsewhere = text.parse().unwrap();
         let made = entries(&order, std::slice::from_ref(&theirs)).unwrap();
         let expected =
-            [Entry::Ours(KeyType::Grandpa), Entry::Theirs(theirs.clone()), Entry::Ours(KeyType::Babe)];
+            [Entry::Ours(GRANDPA), Entry::Theirs(theirs.clone()), Entry::Ours(BABE)];
         assert_eq!(made, expected);
         assert!(entries(&order, &[]).unwrap_err().to_string().contains("--elsewhere asgn:0xPUBLIC:0xPROOF"));
         assert!(entries(&order[..1], &[theirs]).unwrap_err().to_string().contains("does not have"));

@@ -4,11 +4,13 @@
 //! signer took a slot further from its clock than its tolerance. For votes nothing here does, so the operator says it,
 //! from the chain.
 
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, ED25519, GRANDPA, IM_ONLINE, PARA};
 use super::KeyLine;
 use crate::{admin::api::KeyRow, backup::Manifest, cli::common::Usage};
 use serde::Serialize;
 use signonce_core::{Chain, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State};
-use signonce_protocol::{BlockNumber, KeyType, Round, SessionIndex, SetId, Slot};
+use signonce_protocol::{KeyType, Slot};
+use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
 use std::fmt;
 
 /// How far the clocks of the old cluster may have been ahead of those that are asked now. Signers have no bound on how
@@ -156,10 +158,10 @@ impl FloorArgs {
     ) -> Option<LeftKey> {
         let known = match (line.outcome, key.id.key_type) {
             (Outcome::Removed | Outcome::ArmedBefore, _) => return None,
-            (_, KeyType::AuthorityDiscovery | KeyType::ImOnline) => return None,
-            (Outcome::Armed, KeyType::Babe | KeyType::Aura) => return None,
+            (_, AUTHORITY_DISCOVERY | IM_ONLINE) => return None,
+            (Outcome::Armed, BABE | AURA) => return None,
             // The old cluster may have armed it after the backup.
-            (_, KeyType::Babe | KeyType::Aura) => self.slot_floor(state, key, chain, line.from, bounds),
+            (_, BABE | AURA) => self.slot_floor(state, key, chain, line.from, bounds),
             (_, vote) => line.from.unwrap_or_else(|| nothing_signed(vote)),
         };
         let disabled = key.state == KeyState::Disabled;
@@ -200,9 +202,9 @@ impl FloorArgs {
             (KeyState::Armed, _) => {}
         }
         let to = match key.id.key_type {
-            KeyType::Babe | KeyType::Aura => Some(self.slot_floor(state, key, chain, from, bounds)),
-            KeyType::AuthorityDiscovery | KeyType::ImOnline => return Ok(line(Outcome::Armed, None, None)),
-            KeyType::Grandpa | KeyType::Beefy | KeyType::Para => {
+            BABE | AURA => Some(self.slot_floor(state, key, chain, from, bounds)),
+            AUTHORITY_DISCOVERY | IM_ONLINE => return Ok(line(Outcome::Armed, None, None)),
+            GRANDPA | BEEFY | PARA => {
                 let own = given.iter().find(|(name, at)| *name == chain.name && at.fits(key.id.key_type));
                 own.map(|(_, at)| *at)
             }
@@ -288,7 +290,7 @@ impl FloorArgs {
 
 /// Whether no clock says how far keys of this type have signed.
 const fn needs_a_word(key_type: KeyType) -> bool {
-    matches!(key_type, KeyType::Grandpa | KeyType::Beefy | KeyType::Para)
+    matches!(key_type, GRANDPA | BEEFY | PARA)
 }
 
 /// The lowest position that the key has not signed at, by the backup.
@@ -314,10 +316,10 @@ fn unsigned_from(state: &State, key: &Key) -> Result<Option<Position>, Usage> {
 /// The position that all others of a vote are above.
 fn nothing_signed(vote: KeyType) -> Position {
     match vote {
-        KeyType::Grandpa => Position::Grandpa { set_id: SetId(0), round: Round(0) },
-        KeyType::Beefy => Position::Beefy { set_id: SetId(0), block: BlockNumber(0) },
-        KeyType::Para => Position::Para { session: SessionIndex(0) },
-        KeyType::Babe | KeyType::Aura | KeyType::AuthorityDiscovery | KeyType::ImOnline => {
+        GRANDPA => Position::Grandpa { set_id: SetId(0), round: Round(0) },
+        BEEFY => Position::Beefy { set_id: SetId(0), block: BlockNumber(0) },
+        PARA => Position::Para { session: SessionIndex(0) },
+        BABE | AURA | AUTHORITY_DISCOVERY | IM_ONLINE => {
             Position::Slot { slot: Slot(0) }
         }
     }
@@ -333,10 +335,10 @@ fn too_low(floor: Position, from: Position) -> String {
 fn arm_hint(key: &Key, why: &str) -> String {
     let id = key.id;
     let form = match id.key_type {
-        KeyType::Beefy => "SET:BLOCK",
-        KeyType::Para => "SESSION",
-        KeyType::Grandpa => "SET:ROUND",
-        KeyType::Babe | KeyType::Aura | KeyType::AuthorityDiscovery | KeyType::ImOnline => "SLOT",
+        BEEFY => "SET:BLOCK",
+        PARA => "SESSION",
+        GRANDPA => "SET:ROUND",
+        BABE | AURA | AUTHORITY_DISCOVERY | IM_ONLINE => "SLOT",
     };
     format!("it signs nothing yet, {why}; once the chain tells: signonce keys arm {id} --from {form}")
 }
@@ -382,8 +384,10 @@ fn para(text: &str) -> Option<Position> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Change, ClientId, Command, Floors, Limits, RequestId};
-    use signonce_protocol::{ChainFormat, Digest, Duty, GenesisHash, KeyId, LogIndex, NodeId, Scheme};
+    use signonce_core::{Change, ClientId, Command, Floors, RequestId};
+    use signonce_substrate::{Limits};
+    use signonce_protocol::{Digest, GenesisHash, KeyId, LogIndex, NodeId};
+    use signonce_substrate::{ChainFormat, Duty};
 
     const NOW: Bounds = Bounds { now_ms: 6_000 * 1_000_000, tolerance: MAX_SLOT_TOLERANCE };
 
@@ -412,9 +416,9 @@ mod tests {
             limits: Limits::default(),
         }));
         for (key_type, floors) in [
-            (KeyType::Babe, Floors { slot: Some(Slot(100)), ..Floors::default() }),
-            (KeyType::Grandpa, Floors { grandpa: Some((SetId(5), Round(100))), ..Floors::default() }),
-            (KeyType::ImOnline, Floors::default()),
+            (BABE, Floors { slot: Some(Slot(100)), ..Floors::default() }),
+            (GRANDPA, Floors { grandpa: Some((SetId(5), Round(100))), ..Floors::default() }),
+            (IM_ONLINE, Floors::default()),
         ] {
             let (id, scheme) = (key(key_type), key_type.schemes()[0]);
             change(Change::RegisterKey { id, scheme, chain: genesis, group: None, sealed: vec![1].into() });
@@ -441,14 +445,14 @@ mod tests {
 
     #[test]
     fn slots_begin_some_after_now_and_never_below_the_backup() {
-        let line = planned(&args(&[]), KeyType::Babe);
+        let line = planned(&args(&[]), BABE);
         assert_eq!(line.outcome, Outcome::Armed);
         // Thirty for the tolerance, ten for a minute of clocks, and one more.
         assert_eq!(line.to, Some(Position::Slot { slot: Slot(1_000_041) }));
         let floor = |args: FloorArgs, from, bounds| {
             let state = state();
             let chain = state.chains().next().unwrap().clone();
-            let key = state.key(&key(KeyType::Babe)).unwrap().clone();
+            let key = state.key(&key(BABE)).unwrap().clone();
             let from = Some(Position::Slot { slot: Slot(from) });
             let Position::Slot { slot } = args.slot_floor(&state, &key, &chain, from, bounds) else {
                 panic!()
@@ -486,7 +490,7 @@ mod tests {
     #[test]
     fn a_change_of_the_slots_that_is_near_is_left_out_in_time() {
         let mut state = state();
-        let babe = key(KeyType::Babe);
+        let babe = key(BABE);
         let genesis = GenesisHash([1; 32]);
         for (at, change) in [
             (100, Change::RaiseFeatureLevel { level: 4 }),
@@ -511,23 +515,23 @@ mod tests {
 
     #[test]
     fn a_voting_key_stays_disarmed_until_somebody_says_where_it_may_vote() {
-        let line = planned(&args(&[]), KeyType::Grandpa);
+        let line = planned(&args(&[]), GRANDPA);
         let known = Position::Grandpa { set_id: SetId(5), round: Round(100) };
         assert_eq!((line.outcome, line.from, line.to), (Outcome::Disarmed, Some(known), None));
         assert!(line.next.unwrap().contains("keys arm gran:"));
         for text in ["6:0", "polkadot=6:0"] {
-            let line = planned(&args(&[text]), KeyType::Grandpa);
+            let line = planned(&args(&[text]), GRANDPA);
             assert_eq!(line.outcome, Outcome::Armed);
             assert_eq!(line.to, Some(Position::Grandpa { set_id: SetId(6), round: Round(0) }));
         }
-        assert_eq!(planned(&args(&[]), KeyType::ImOnline).outcome, Outcome::Armed);
+        assert_eq!(planned(&args(&[]), IM_ONLINE).outcome, Outcome::Armed);
     }
 
     #[test]
     fn one_key_with_signatures_far_ahead_keeps_nobody_else_from_being_restored() {
         let (mut state, far) =
-            (state(), KeyId { public: [9; 32].as_slice().try_into().unwrap(), ..key(KeyType::Grandpa) });
-        let (babe, genesis) = (key(KeyType::Babe), GenesisHash([1; 32]));
+            (state(), KeyId { public: [9; 32].as_slice().try_into().unwrap(), ..key(GRANDPA) });
+        let (babe, genesis) = (key(BABE), GenesisHash([1; 32]));
         let floors = Floors { grandpa: Some((SetId(900), Round(0))), ..Floors::default() };
         let duty = Duty::BabeBlock { slot: Slot(u64::MAX) };
         let (digest, log_index, client) = (Digest([1; 32]), LogIndex(1), ClientId(1));
@@ -537,7 +541,7 @@ mod tests {
                 101,
                 Change::RegisterKey {
                     id: far,
-                    scheme: Scheme::Ed25519,
+                    scheme: ED25519,
                     chain: genesis,
                     group: None,
                     sealed: vec![1].into(),
@@ -558,7 +562,7 @@ mod tests {
             Some(Position::Slot { slot: Slot(1_000_041) }),
             "by the clock, as without the halt"
         );
-        assert_eq!(line(key(KeyType::Grandpa)).outcome, Outcome::Armed);
+        assert_eq!(line(key(GRANDPA)).outcome, Outcome::Armed);
         assert_eq!(line(far).outcome, Outcome::Disarmed);
         assert!(line(far).next.as_ref().unwrap().contains("must be above"), "{:?}", line(far).next);
     }

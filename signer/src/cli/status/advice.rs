@@ -230,7 +230,7 @@ mod tests {
             (
                 with(1, |r| {
                     let public = signonce_protocol::PublicKey::try_from(&[7; 32][..]).unwrap();
-                    let key = signonce_protocol::KeyId { key_type: signonce_protocol::KeyType::Babe, public };
+                    let key = signonce_protocol::KeyId { key_type: signonce_substrate::BABE, public };
                     r.status.locked = vec![LockedKey { key, why: "sealed to others".into() }];
                 }),
                 vec!["node 2 cannot open 1", "sealed to others"],

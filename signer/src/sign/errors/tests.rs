@@ -1,11 +1,10 @@
+use signonce_substrate::{BABE, BABE_BLOCK, BEEFY, GRANDPA, PARA};
 use super::*;
 use signonce_cluster::{NotReady, clock::SlotOutOfRange};
 use signonce_core::Counted;
 use signonce_core::{ChainError, ClientError, InputError};
-use signonce_protocol::{
-    BlockNumber, CandidateHash, Digest, GrandpaStage, KeyType, LogIndex, NodeId, Round, SessionIndex, Side,
-    Slot, rpc::ErrorKind,
-};
+use signonce_protocol::{Digest, KeyType, LogIndex, NodeId, Slot, rpc::ErrorKind};
+use signonce_substrate::{BlockNumber, CandidateHash, GrandpaStage, Round, SessionIndex, Side};
 
 const KEY: [u8; 32] = [0xab; 32];
 
@@ -18,24 +17,24 @@ fn claim(key_type: KeyType, duty: Duty) -> Claim {
 }
 
 fn babe() -> Claim {
-    claim(KeyType::Babe, Duty::BabeBlock { slot: Slot(9) })
+    claim(BABE, Duty::BabeBlock { slot: Slot(9) })
 }
 
 fn gran() -> Claim {
     let stage = GrandpaStage::Prevote;
     claim(
-        KeyType::Grandpa,
+        GRANDPA,
         Duty::GrandpaVote { set_id: SetId(3), round: Round(900), stage, target: BlockNumber(1) },
     )
 }
 
 fn beef() -> Claim {
-    claim(KeyType::Beefy, Duty::BeefyVote { set_id: SetId(3), block: BlockNumber(900) })
+    claim(BEEFY, Duty::BeefyVote { set_id: SetId(3), block: BlockNumber(900) })
 }
 
 fn para() -> Claim {
     let candidates = vec![CandidateHash([4; 32])];
-    claim(KeyType::Para, Duty::ParaSide { session: SessionIndex(8), candidates, side: Side::Invalid })
+    claim(PARA, Duty::ParaSide { session: SessionIndex(8), candidates, side: Side::Invalid })
 }
 
 fn told(claim: &Claim, refusal: &Refusal) -> RpcError {
@@ -152,7 +151,7 @@ fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
         (babe(), Refusal::KeyRemoved { key: babe().key }, ErrorCode::KeyNotArmed, None),
         (
             babe(),
-            Refusal::WrongDuty { key: babe().key, class: DutyClass::BabeBlock },
+            Refusal::WrongDuty { key: babe().key, class: BABE_BLOCK },
             ErrorCode::WrongKeyType,
             None,
         ),

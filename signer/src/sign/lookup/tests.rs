@@ -1,6 +1,9 @@
+use signonce_substrate::{ALL_KEY_TYPES, BABE, BABE_BLOCK, BABE_VRF, OWNERSHIP_PROOF, PARA, PARA_SIDE, SR25519};
 use super::*;
-use signonce_core::{Change, Command, Floors, KeySelector, Limits, Outcome, RequestId, Right};
-use signonce_protocol::{ChainFormat, LogIndex, NodeId, Scheme, Slot};
+use signonce_core::{Change, Command, Floors, KeySelector, Outcome, RequestId, Right};
+use signonce_substrate::{Limits};
+use signonce_protocol::{LogIndex, NodeId, Slot};
+use signonce_substrate::{ChainFormat};
 
 const POLKADOT: GenesisHash = GenesisHash([1; 32]);
 const KUSAMA: GenesisHash = GenesisHash([2; 32]);
@@ -30,15 +33,15 @@ fn state() -> State {
         })
     };
     let register = |n, chain, group: &str| Change::RegisterKey {
-        id: id(KeyType::Babe, n),
-        scheme: Scheme::Sr25519,
+        id: id(BABE, n),
+        scheme: SR25519,
         chain,
         group: Some(group.into()),
         sealed: vec![1].into(),
     };
     let floors = Floors { slot: Some(Slot(1)), ..Floors::default() };
-    let arm = |n| Change::ArmKey { id: id(KeyType::Babe, n), floors };
-    let classes = vec![DutyClass::BabeBlock, DutyClass::OwnershipProof];
+    let arm = |n| Change::ArmKey { id: id(BABE, n), floors };
+    let classes = vec![BABE_BLOCK, OWNERSHIP_PROOF];
     let right = Right { keys: KeySelector::Group("a".into()), chain: None, classes };
     let client = |n: u8, rights| Change::AddClient { name: format!("validator-{n}"), spki: [n; 32], rights };
     let changes = [
@@ -51,7 +54,7 @@ fn state() -> State {
         register(5, KUSAMA, "a"),
         arm(1),
         arm(3),
-        Change::RemoveKey { id: id(KeyType::Babe, 4) },
+        Change::RemoveKey { id: id(BABE, 4) },
         client(1, vec![right]),
         client(2, vec![]),
     ];
@@ -96,13 +99,13 @@ fn a_chain_is_found_by_name_and_by_genesis() {
 fn the_first_thing_that_is_wrong_with_a_key_is_told() {
     use ErrorCode::*;
     let state = state();
-    let babe = (DutyClass::BabeBlock, &[KeyType::Babe][..]);
-    let para = (DutyClass::ParaSide, &[KeyType::Para][..]);
-    let owner = (DutyClass::OwnershipProof, &KeyType::ALL[..]);
-    let free = (DutyClass::BabeVrf, &[KeyType::Babe][..]);
+    let babe = (BABE_BLOCK, &[BABE][..]);
+    let para = (PARA_SIDE, &[PARA][..]);
+    let owner = (OWNERSHIP_PROOF, &ALL_KEY_TYPES[..]);
+    let free = (BABE_VRF, &[BABE][..]);
     for (who, chain, n, work, wanted) in [
-        (1, POLKADOT, 1, babe, Ok(id(KeyType::Babe, 1))),
-        (1, POLKADOT, 1, owner, Ok(id(KeyType::Babe, 1))),
+        (1, POLKADOT, 1, babe, Ok(id(BABE, 1))),
+        (1, POLKADOT, 1, owner, Ok(id(BABE, 1))),
         (1, POLKADOT, 1, free, Err(Forbidden)),
         (2, POLKADOT, 1, babe, Err(Forbidden)),
         (1, POLKADOT, 3, babe, Err(Forbidden)),

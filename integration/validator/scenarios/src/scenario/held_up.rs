@@ -2,6 +2,7 @@
 //! calls are made here, each kind on a thread of its own, as BABE, GRANDPA, BEEFY, the parachain subsystems and authority
 //! discovery make them.
 
+use signonce_substrate::{PARA};
 use crate::{
     cluster::Cluster,
     keys::{TYPES, ValidatorKeys},
@@ -11,7 +12,7 @@ use crate::{
 use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
 use signonce_keystore::{RemoteSigner, RemoteSignerParams, Setup, UnsignedVotes};
-use signonce_protocol::KeyType;
+
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{
     crypto::{KeyTypeId, key_types},
@@ -63,7 +64,7 @@ impl Bench {
         let genesis: [u8; 32] = rand::random();
         cluster.add_chain_named("held-up", &format!("0x{}", hex::encode(genesis)), SLOT_MS).await?;
         let keys = ValidatorKeys::generate("held-up")?;
-        let types = [&TYPES[..], &[KeyType::Para]].concat();
+        let types = [&TYPES[..], &[PARA]].concat();
         let files = cluster.add_validator_with(&types, "held-up", &keys).await?;
         let params = RemoteSignerParams {
             remote_signer: cluster.urls(),

@@ -1,6 +1,7 @@
 //! `signonce keys move-in` for a validator that runs with keys on its disk: what may not be done with it, how it is
 //! done, and that it goes on with a remote signer, above everything it has signed before.
 
+use signonce_substrate::{BABE, BEEFY, GRANDPA};
 use super::set::{Network, PATIENCE, new_keys};
 use crate::{
     chain::Chain,
@@ -16,7 +17,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use signonce_protocol::KeyType;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -74,7 +75,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     destroy(&mut report, &receipt, &this.keystore)?;
     network.restart(stage, &chain, 0)?;
 
-    for key_type in [KeyType::Babe, KeyType::Grandpa, KeyType::Beefy] {
+    for key_type in [BABE, GRANDPA, BEEFY] {
         let what = format!("the {key_type} key signs in the cluster");
         let signed = async || this.cluster.highest(&files, &keys[0], key_type).await.ok().flatten();
         report.check_result(&what, until(&what, SIGNS, signed).await);

@@ -1,6 +1,7 @@
 //! New session keys by `author_rotateKeys`: refused without leave, made in the cluster with it, registered on chain
 //! with their proofs of ownership, and then the chain is authored and finalised with them, without a restart.
 
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE};
 use super::set::{Guarded, Network, PATIENCE};
 use crate::{
     report::Report,
@@ -19,11 +20,11 @@ pub(super) const OWNER: (&str, &str) =
 const IN_USE: Duration = Duration::from_secs(240);
 /// The keys in the order of the runtime's `SessionKeys`.
 const ORDER: [(KeyType, usize); 5] = [
-    (KeyType::Babe, 32),
-    (KeyType::Grandpa, 32),
-    (KeyType::Beefy, 33),
-    (KeyType::AuthorityDiscovery, 32),
-    (KeyType::ImOnline, 32),
+    (BABE, 32),
+    (GRANDPA, 32),
+    (BEEFY, 33),
+    (AUTHORITY_DISCOVERY, 32),
+    (IM_ONLINE, 32),
 ];
 
 pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
@@ -98,7 +99,7 @@ pub(super) fn split(keys: &str) -> anyhow::Result<Vec<(KeyType, PublicKey)>> {
 
 /// Whether keys of this type have watermarks.
 pub(super) fn duties(key_type: KeyType) -> bool {
-    matches!(key_type, KeyType::Babe | KeyType::Grandpa | KeyType::Beefy)
+    matches!(key_type, BABE | GRANDPA | BEEFY)
 }
 
 pub(super) fn has_signed(keys: &[KeyInfo], public: &PublicKey) -> Option<()> {

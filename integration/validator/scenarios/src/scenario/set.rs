@@ -1,6 +1,7 @@
 //! What most stories begin with: a chain, a signer cluster with the keys of its validators, and nodes that know each
 //! other.
 
+use signonce_substrate::{BABE, GRANDPA};
 use crate::{
     chain::Chain,
     cluster::{ClientFiles, Cluster},
@@ -10,7 +11,7 @@ use crate::{
     report::Report,
     stage::{Stage, until},
 };
-use signonce_protocol::{KeyType, rpc::Coordinate};
+use signonce_protocol::{rpc::Coordinate};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How long anything may take that must come about. Generous: the machine may be busy.
@@ -74,8 +75,8 @@ impl Guarded {
     pub async fn signed(&self, at: usize) -> anyhow::Result<Signed> {
         let (keys, files) = &self.validators[at];
         Ok(Signed {
-            slot: self.cluster.highest(files, keys, KeyType::Babe).await?,
-            round: self.cluster.highest(files, keys, KeyType::Grandpa).await?,
+            slot: self.cluster.highest(files, keys, BABE).await?,
+            round: self.cluster.highest(files, keys, GRANDPA).await?,
         })
     }
 

@@ -1,14 +1,12 @@
 //! Four validators share a signer cluster, each with a certificate and rights to its own keys. The chain changes its
 //! authority sets meanwhile, and no certificate opens another's keys.
 
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, GRANDPA};
 use super::set::{Guarded, Network, PATIENCE};
 use crate::{report::Report, stage::Stage};
 use serde_json::json;
-use signonce_protocol::{
-    EpochIndex, GenesisHash, Hash, KeyType, PayloadKind, PublicKey, RawPayload, Slot,
-    client::{ClientError, SignerClient},
-    rpc::{ChainRef, ErrorCode, SignParams, VrfParams},
-};
+use signonce_protocol::{EpochIndex, GenesisHash, Hash, PublicKey, RawPayload, Slot, client::{ClientError, SignerClient}, rpc::{ChainRef, ErrorCode, SignParams, VrfParams}};
+use signonce_substrate::{Kind};
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -66,16 +64,16 @@ async fn others_keys_are_closed(set: &Guarded, report: &mut Report) -> anyhow::R
         let asking =
             Asking { client, chain: GenesisHash(set.chain.genesis_bytes()?), slot_ms: set.chain.slot_ms };
         let own = [
-            asking.vrf(keys.public(KeyType::Babe)?).await,
-            asking.record(keys.public(KeyType::AuthorityDiscovery)?).await,
+            asking.vrf(keys.public(BABE)?).await,
+            asking.record(keys.public(AUTHORITY_DISCOVERY)?).await,
         ];
         let signed = own.iter().all(Result::is_ok);
         report.check(format!("{} may use its own keys", keys.name), signed, said(&own));
         let mut others = Vec::new();
         for (other, _) in set.validators.iter().filter(|(other, _)| other.name != keys.name) {
-            others.push(asking.vrf(other.public(KeyType::Babe)?).await);
-            others.push(asking.record(other.public(KeyType::AuthorityDiscovery)?).await);
-            others.push(asking.vote(other.public(KeyType::Grandpa)?).await);
+            others.push(asking.vrf(other.public(BABE)?).await);
+            others.push(asking.record(other.public(AUTHORITY_DISCOVERY)?).await);
+            others.push(asking.vote(other.public(GRANDPA)?).await);
         }
         let refused = others.iter().all(is_refused);
         report.check(format!("{} may use no other's", keys.name), refused, said(&others));
@@ -127,13 +125,13 @@ impl Asking {
     async fn record(&self, key: PublicKey) -> Result<(), ClientError> {
         // `AuthorityRecord { addresses: ["/ip4/127.0.0.1/tcp/1"] }` of authority discovery, in protobuf.
         let address = [4, 127, 0, 0, 1, 6, 0, 1];
-        self.sign(key, PayloadKind::AuthorityRecord, [&[0x0a, 8][..], &address[..]].concat()).await
+        self.sign(key, Kind::AuthorityRecord, [&[0x0a, 8][..], &address[..]].concat()).await
     }
 
     async fn vote(&self, key: PublicKey) -> Result<(), ClientError> {
         // A prevote for block 1 in round 1 of set 0.
         let numbers = [&1_u32.to_le_bytes()[..], &1_u64.to_le_bytes()[..], &0_u64.to_le_bytes()[..]].concat();
-        self.sign(key, PayloadKind::GrandpaVote, [&[0][..], &[7; 32][..], &numbers[..]].concat()).await
+        self.sign(key, Kind::GrandpaVote, [&[0][..], &[7; 32][..], &numbers[..]].concat()).await
     }
 
     async fn sign(&self, key: PublicKey, kind: PayloadKind, bytes: Vec<u8>) -> Result<(), ClientError> {

@@ -1,5 +1,6 @@
 //! Signatures of development keys in made headers and justifications, and what is none of them.
 
+use signonce_substrate::{BABE, BEEFY, GRANDPA, Kind};
 use super::*;
 use serde_json::json;
 use signonce_keys::{Keyring, ReleaseToken, SecretKey, SecretString};
@@ -39,12 +40,12 @@ fn header(seal: Option<Vec<u8>>) -> JsonHeader {
 #[test]
 fn a_seal_of_ours_is_found_with_slot_and_the_digest_that_the_audit_has() {
     let format = ChainFormat::default();
-    let alice = key("//Alice", KeyType::Babe);
+    let alice = key("//Alice", BABE);
     let bare = header(None);
     let payload =
-        Payload::decode(PayloadKind::BabeHeader, &bare.encode(&bare.digest.logs).unwrap(), &format).unwrap();
+        Payload::decode(Kind::BabeHeader, &bare.encode(&bare.digest.logs).unwrap(), &format).unwrap();
     let sealed = header(Some(sign(&alice, &payload)));
-    let bob = key("//Bob", KeyType::Babe).0;
+    let bob = key("//Bob", BABE).0;
     let sighting = sealed.sighting(&[bob, alice.0], &format).unwrap();
     assert_eq!(sighting.key, alice.0.id);
     assert_eq!(sighting.duty, Duty::BabeBlock { slot: signonce_protocol::Slot(77) });
@@ -58,12 +59,12 @@ fn a_seal_of_ours_is_found_with_slot_and_the_digest_that_the_audit_has() {
 #[test]
 fn precommits_of_ours_are_found_in_the_set_their_signature_is_for() {
     let format = ChainFormat::default();
-    let (alice, bob) = (key("//Alice", KeyType::Grandpa), key("//Bob", KeyType::Grandpa));
+    let (alice, bob) = (key("//Alice", GRANDPA), key("//Bob", GRANDPA));
     let (target_hash, target) = (Hash([3; 32]), BlockNumber(12));
     let vote = |set: u64| {
         let stage = GrandpaStage::Precommit;
         let vote = GrandpaVote { stage, target_hash, target, round: Round(9), set_id: SetId(set) };
-        Payload::decode(PayloadKind::GrandpaVote, &vote.encode(&format), &format).unwrap()
+        Payload::decode(Kind::GrandpaVote, &vote.encode(&format), &format).unwrap()
     };
     let one = |who: &(WatchedKey, Keyring)| {
         let signature: [u8; 64] = sign(who, &vote(4)).try_into().unwrap();
@@ -83,9 +84,9 @@ fn precommits_of_ours_are_found_in_the_set_their_signature_is_for() {
 #[test]
 fn votes_of_ours_are_found_in_a_beefy_proof() {
     let format = ChainFormat::default();
-    let (alice, bob) = (key("//Alice", KeyType::Beefy), key("//Bob", KeyType::Beefy));
+    let (alice, bob) = (key("//Alice", BEEFY), key("//Bob", BEEFY));
     let commitment = (vec![(*b"mh", vec![5u8; 32])], 25u32, 3u64).encode();
-    let payload = Payload::decode(PayloadKind::BeefyCommitment, &commitment, &format).unwrap();
+    let payload = Payload::decode(Kind::BeefyCommitment, &commitment, &format).unwrap();
     let signatures: Vec<[u8; 65]> =
         [&bob, &alice].map(|who| sign(who, &payload).try_into().unwrap()).to_vec();
     let proof = [&[1][..], &commitment, &(vec![0xc0u8], 4u32, signatures).encode()].concat();
@@ -95,6 +96,6 @@ fn votes_of_ours_are_found_in_a_beefy_proof() {
     assert_eq!(seen[0].duty, Duty::BeefyVote { set_id: SetId(3), block: BlockNumber(25) });
     assert_eq!(beefy_votes(&proof[..40], &[alice.0], &format), None);
     let stranger = PublicKey::try_from(&[2; 33][..]).unwrap();
-    let stranger = WatchedKey { id: KeyId { key_type: KeyType::Beefy, public: stranger }, ..alice.0 };
+    let stranger = WatchedKey { id: KeyId { key_type: BEEFY, public: stranger }, ..alice.0 };
     assert_eq!(beefy_votes(&proof, &[stranger], &format), Some(vec![]));
 }
