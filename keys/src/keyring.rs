@@ -2,16 +2,15 @@
 //!
 //! A [`Keyring`] signs as soon as it is asked, so that signing may overlap replication; what it gives is
 //! [`Unreleased`], which has no way out but [`Unreleased::release`], and that takes a [`ReleaseToken`] for the very
-//! key and bytes. The cluster makes such tokens from committed claims only; [`FreeDuty`] is the token for work that
-//! needs no claim.
+//! key and payload. The cluster makes such tokens from committed claims only; [`FreeDuty`] is the token for work that
+//! needs no claim. Nothing is signed but a [`Payload`], so nothing that nobody decoded.
 
-use signonce_substrate::{BABE, SR25519};
 use crate::{
     scheme::{SignError, Signature},
     secret::SecretKey,
     vrf::VrfSignature,
 };
-use signonce_protocol::{Digest, DutyClass, EpochIndex, KeyId, Payload, PublicKey, Scheme, Slot, ToSign};
+use signonce_protocol::{Carry, Digest, DutyClass, EpochIndex, KeyId, Payload, PublicKey, Scheme, Slot};
 use std::{
     collections::BTreeMap,
     collections::btree_map::Entry,
@@ -19,21 +18,23 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// Leave to release one signature.
+/// Leave to release the signature of one payload.
 ///
 /// Only two kinds of type may implement this: the cluster's grant, which exists for a claim that the ledger of a
 /// committed log has granted or repeated, and [`FreeDuty`]. Implementing it for anything else undoes the product.
 pub trait ReleaseToken {
-    /// Whether this token is for the signature of `key` over the bytes with this digest.
-    fn covers(&self, key: &KeyId, digest: &Digest) -> bool;
+    /// Whether this token is for the signature of `key` over the payload whose statement has this digest, with this
+    /// beside it. A repeat is for what was beside the statement the first time, and for nothing else.
+    fn covers(&self, key: &KeyId, digest: &Digest, carry: &Carry) -> bool;
 }
 
 /// Leave to release work that needs no claim: bitfields, PVF checks, authority records, heartbeats, ownership
 /// proofs. Made from a decoded payload alone, so that bytes nobody understood can never be called free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreeDuty {
     class: DutyClass,
     digest: Digest,
+    carry: Carry,
 }
 
 impl FreeDuty {
@@ -41,35 +42,45 @@ impl FreeDuty {
     pub fn of(payload: &Payload) -> Option<Self> {
         match payload.duty() {
             Some(_) => None,
-            None => Some(Self { class: payload.class(), digest: payload.digest() }),
+            None => Some(Self { class: payload.class(), digest: payload.digest(), carry: payload.carry() }),
         }
     }
 }
 
 impl ReleaseToken for FreeDuty {
-    fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
-        self.class.key_types().contains(&key.key_type) && self.digest == *digest
+    fn covers(&self, key: &KeyId, digest: &Digest, carry: &Carry) -> bool {
+        self.class.key_types().contains(&key.key_type) && self.digest == *digest && self.carry == *carry
     }
 }
 
-/// A signature that must not leave yet. Dropping it is always safe.
-#[must_use = "dropped, the signature is gone; it can be made again"]
-pub struct Unreleased<T> {
-    key: KeyId,
-    digest: Digest,
-    held: T,
+/// What signing a payload gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The signature over the payload's message.
+    pub signature: Signature,
+    /// The one over what is signed beside it, if anything is: it never leaves alone.
+    pub beside: Option<Signature>,
 }
 
-impl<T> Unreleased<T> {
-    /// The signature, against leave to release it. Consumes the token.
+/// Signatures that must not leave yet. Dropping them is always safe.
+#[must_use = "dropped, the signature is gone; it can be made again"]
+pub struct Unreleased {
+    key: KeyId,
+    digest: Digest,
+    carry: Carry,
+    held: Signed,
+}
+
+impl Unreleased {
+    /// The signature, with what was signed beside it, against leave to release it. Consumes the token.
     ///
     /// # Panics
     ///
-    /// Where the token is for another key or other bytes: a defect in the caller that would otherwise let a
-    /// signature out whose claim was never committed.
-    pub fn release<R: ReleaseToken>(self, token: R) -> T {
+    /// Where the token is for another key or payload: a defect in the caller that would otherwise let a signature out
+    /// whose claim was never committed.
+    pub fn release<R: ReleaseToken>(self, token: R) -> Signed {
         assert!(
-            token.covers(&self.key, &self.digest),
+            token.covers(&self.key, &self.digest, &self.carry),
             "a signature of {} over {} was to be released without a grant for it",
             self.key,
             self.digest
@@ -78,7 +89,7 @@ impl<T> Unreleased<T> {
     }
 }
 
-impl<T> fmt::Debug for Unreleased<T> {
+impl fmt::Debug for Unreleased {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Unreleased")
     }
@@ -153,10 +164,13 @@ impl Keyring {
         self.read().keys().copied().collect()
     }
 
-    /// Signs, and holds the signature back.
-    pub fn sign(&self, id: &KeyId, to_sign: ToSign<'_>) -> Result<Unreleased<Signature>, SignError> {
-        let held = self.get(id)?.sign(to_sign)?;
-        Ok(Unreleased { key: *id, digest: Digest::of(to_sign.as_bytes()), held })
+    /// Signs a payload, and what is signed beside it, and holds the signatures back.
+    pub fn sign(&self, id: &KeyId, payload: &Payload) -> Result<Unreleased, SignError> {
+        let key = self.get(id)?;
+        let signature = key.sign(payload.to_sign())?;
+        let beside = payload.beside().map(|message| key.sign(message.to_sign())).transpose()?;
+        let held = Signed { signature, beside };
+        Ok(Unreleased { key: *id, digest: payload.digest(), carry: payload.carry(), held })
     }
 
     /// The BABE VRF of a key. Free by nature (one output per key and input, nothing to equivocate), so it is not
@@ -195,22 +209,26 @@ impl fmt::Debug for Keyring {
 #[cfg(test)]
 mod tests {
     use super::*;
-
+    use signonce_substrate::{BABE, ChainFormat, Kind, SR25519};
 
     #[test]
     fn a_key_with_another_nonce_seed_is_not_taken_in_beside_the_first() {
+        signonce_substrate::install();
+        let proof =
+            signonce_substrate::Payload::decode(Kind::OwnershipProof, b"POP_owner", &ChainFormat::default());
+        let proof = Payload::from(proof.unwrap());
         let first = SecretKey::from_seed(SR25519, &[7; 32]).unwrap();
         let id = KeyId { key_type: BABE, public: first.public() };
-        let expected = first.sign(ToSign::Message(b"m")).unwrap();
+        let expected = first.sign(proof.to_sign()).unwrap();
         let mut material = first.with_material(<[u8]>::to_vec);
         material[40] ^= 1;
         let other = SecretKey::from_material(SR25519, &material).unwrap();
         assert_eq!(other.public(), id.public, "the nonce seed does not show in the public key");
-        assert_ne!(other.sign(ToSign::Message(b"m")).unwrap(), expected);
+        assert_ne!(other.sign(proof.to_sign()).unwrap(), expected);
 
         let ring = Keyring::new();
         ring.insert(id, first).unwrap();
         assert_eq!(ring.insert(id, other), Err(InsertError::DifferentMaterial(id)));
-        assert_eq!(ring.sign(&id, ToSign::Message(b"m")).unwrap().held, expected);
+        assert_eq!(ring.sign(&id, &proof).unwrap().held, Signed { signature: expected, beside: None });
     }
 }

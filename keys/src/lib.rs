@@ -1,4 +1,4 @@
-//! Where secrets live: key material in locked memory, the three signature schemes, `age` envelopes, node
+//! Where secrets live: key material in locked memory, the signature algorithms, `age` envelopes, node
 //! identities, the keyring, and the reader of Substrate keystores.
 //!
 //! No other crate of Signonce sees a secret. Keys come in through [`SecretKey::generate`],
@@ -24,7 +24,7 @@ mod suri;
 mod vrf;
 
 pub use identity::{IdentityError, NodeIdentity, Recipient, RecipientError, ScryptWork};
-pub use keyring::{FreeDuty, InsertError, Keyring, ReleaseToken, Unreleased};
+pub use keyring::{FreeDuty, InsertError, Keyring, ReleaseToken, Signed, Unreleased};
 pub use memory::{HardeningReport, LockedMemory, Measure, harden_process, locked_memory};
 pub use passphrase::{CREDENTIAL_NAME, PassphraseError, PassphraseSource};
 pub use scheme::{SignError, Signature, SignatureError, verify};

@@ -1,12 +1,11 @@
 //! A secret key: a scheme, a public key, and material in locked memory.
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::{
     memory::LockedBytes,
     scheme::{SignError, Signature, ecdsa, ed25519, sr25519, verify},
 };
 use rand::TryRng as _;
-use signonce_protocol::{PublicKey, Scheme, ToSign};
+use signonce_protocol::{Algorithm, PublicKey, Scheme, ToSign};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -46,22 +45,22 @@ impl SecretKey {
 
     /// The key of a 32-byte seed, as `sp_core` makes it. The caller wipes the seed.
     pub fn from_seed(scheme: Scheme, seed: &[u8; 32]) -> Result<Self, SecretError> {
-        match scheme {
-            SR25519 => {
+        match scheme.algorithm() {
+            Algorithm::Sr25519 => {
                 let material = sr25519::material_of_seed(seed).ok_or(SecretError::Invalid(scheme))?;
                 Self::from_material(scheme, material.as_slice())
             }
-            ED25519 | ECDSA => Self::from_material(scheme, seed),
+            Algorithm::Ed25519 | Algorithm::Secp256k1Recoverable => Self::from_material(scheme, seed),
         }
     }
 
     /// The key of its scheme's material (see [`crate::scheme`]).
     pub(crate) fn from_material(scheme: Scheme, material: &[u8]) -> Result<Self, SecretError> {
         let invalid = SecretError::Invalid(scheme);
-        let public = match scheme {
-            SR25519 => sr25519::public(material).map(|p| PublicKey::try_from(&p[..])),
-            ED25519 => ed25519::public(material).map(|p| PublicKey::try_from(&p[..])),
-            ECDSA => ecdsa::public(material).map(|p| PublicKey::try_from(&p[..])),
+        let public = match scheme.algorithm() {
+            Algorithm::Sr25519 => sr25519::public(material).map(|p| PublicKey::try_from(&p[..])),
+            Algorithm::Ed25519 => ed25519::public(material).map(|p| PublicKey::try_from(&p[..])),
+            Algorithm::Secp256k1Recoverable => ecdsa::public(material).map(|p| PublicKey::try_from(&p[..])),
         };
         match public {
             Some(Ok(public)) => Ok(Self { scheme, public, material: LockedBytes::new(material) }),
@@ -83,14 +82,14 @@ impl SecretKey {
     ///
     /// Servers sign through a [`crate::Keyring`], which holds the signature back until it may be released.
     pub fn sign(&self, to_sign: ToSign<'_>) -> Result<Signature, SignError> {
-        let made = self.material.with(|material| match (self.scheme, to_sign) {
-            (SR25519, ToSign::Message(message)) => {
+        let made = self.material.with(|material| match (self.scheme.algorithm(), to_sign) {
+            (Algorithm::Sr25519, ToSign::Message(message)) => {
                 Ok(sr25519::sign(material, self.public.as_bytes(), message))
             }
-            (ED25519, ToSign::Message(message)) => Ok(ed25519::sign(material, message)),
-            (ECDSA, to_sign) => Ok(ecdsa::sign(material, ecdsa::hash(to_sign))),
-            (scheme @ (SR25519 | ED25519), ToSign::Prehashed(_)) => {
-                Err(SignError::PrehashRefused(scheme))
+            (Algorithm::Ed25519, ToSign::Message(message)) => Ok(ed25519::sign(material, message)),
+            (Algorithm::Secp256k1Recoverable, to_sign) => Ok(ecdsa::sign(material, ecdsa::hash(to_sign))),
+            (Algorithm::Sr25519 | Algorithm::Ed25519, ToSign::Prehashed(_)) => {
+                Err(SignError::PrehashRefused(self.scheme))
             }
         })?;
         let signature = made.ok_or(self.damaged())?;

@@ -12,6 +12,7 @@ use crate::{
 };
 use secrecy::SecretString;
 use signonce_protocol::{KeyId, KeyType, PublicKey, Scheme};
+use signonce_substrate::FAMILY;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -195,7 +196,7 @@ fn read_key(path: &Path, password: Option<&SecretString>) -> Result<KeystoreKey,
     let gives = |scheme: &Scheme| {
         SecretKey::from_suri(*scheme, &suri, password).is_ok_and(|secret| secret.public() == id.public)
     };
-    if let Some(found) = fitting(&Scheme::ALL, &id.public).find(gives) {
+    if let Some(found) = fitting(&all_schemes(), &id.public).find(gives) {
         return Err(KeystoreProblem::AnotherScheme { key_type: id.key_type, found });
     }
     Err(match unread {
@@ -209,6 +210,15 @@ fn read_key(path: &Path, password: Option<&SecretString>) -> Result<KeystoreKey,
     })
 }
 
+fn all_schemes() -> Vec<Scheme> {
+    FAMILY.schemes.iter().map(|spec| spec.id).collect()
+}
+
+/// The key type of Substrate chains with this name.
+fn type_named(name: &[u8]) -> Option<KeyType> {
+    FAMILY.key_types.iter().find(|spec| spec.name.as_bytes() == name).map(|spec| spec.id)
+}
+
 /// Those of `schemes` whose public keys are as long as this one.
 fn fitting(schemes: &[Scheme], public: &PublicKey) -> impl Iterator<Item = Scheme> {
     let len = public.as_bytes().len();
@@ -219,9 +229,9 @@ fn fitting(schemes: &[Scheme], public: &PublicKey) -> impl Iterator<Item = Schem
 fn parse_name(path: &Path) -> Result<KeyId, KeystoreProblem> {
     let name = path.file_name().and_then(|n| n.to_str()).ok_or(KeystoreProblem::NotAKeyFile)?;
     let (key_type, public) = split_name(name).ok_or_else(|| almost(name))?;
-    let key_type = match std::str::from_utf8(&key_type).ok().map(str::parse::<KeyType>) {
-        Some(Ok(key_type)) => key_type,
-        _ => return Err(KeystoreProblem::UnheldType(String::from_utf8_lossy(&key_type).into_owned())),
+    let key_type = match type_named(&key_type) {
+        Some(key_type) => key_type,
+        None => return Err(KeystoreProblem::UnheldType(String::from_utf8_lossy(&key_type).into_owned())),
     };
     let public = PublicKey::try_from(public.as_slice())
         .map_err(|_| KeystoreProblem::PublicKeyLength { key_type, found: public.len() })?;
@@ -239,9 +249,7 @@ fn split_name(name: &str) -> Option<(Vec<u8>, Vec<u8>)> {
 fn almost(name: &str) -> KeystoreProblem {
     let (bare, ending) = name.split_once('.').unwrap_or((name, ""));
     let hex = bare.strip_prefix("0x").or_else(|| bare.strip_prefix("0X")).unwrap_or(bare);
-    let of_held_type = |(key_type, _): &(Vec<u8>, Vec<u8>)| {
-        std::str::from_utf8(key_type).is_ok_and(|text| text.parse::<KeyType>().is_ok())
-    };
+    let of_held_type = |(key_type, _): &(Vec<u8>, Vec<u8>)| type_named(key_type).is_some();
     if split_name(hex).filter(of_held_type).is_none() {
         return KeystoreProblem::NotAKeyFile;
     }

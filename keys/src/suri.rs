@@ -4,14 +4,13 @@
 //! digits, then junctions `/soft` and `//hard`, then `///password`. Without a phrase, the public development phrase
 //! is meant. A password given beside the URI overrides the one inside; on a 0x-seed neither has any effect.
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::{
     scheme::{ecdsa, ed25519, sr25519},
     secret::{SecretError, SecretKey},
 };
 use parity_scale_codec::Encode as _;
 use secrecy::{ExposeSecret as _, SecretString};
-use signonce_protocol::{Scheme, blake2_256};
+use signonce_protocol::{Algorithm, Scheme, blake2_256};
 use zeroize::Zeroizing;
 
 /// The phrase everyone knows; what a URI means that starts with a slash.
@@ -64,8 +63,8 @@ impl SecretKey {
         let parts = Parts::parse(suri.expose_secret())?;
         let password = password.map(|p| p.expose_secret()).or(parts.password).unwrap_or("");
         let seed = seed(parts.phrase, password)?;
-        match scheme {
-            SR25519 => {
+        match scheme.algorithm() {
+            Algorithm::Sr25519 => {
                 let invalid = SecretError::Invalid(scheme);
                 let mut material = sr25519::material_of_seed(&seed).ok_or(invalid.clone())?;
                 for junction in parts.junctions() {
@@ -77,8 +76,8 @@ impl SecretKey {
                 }
                 Ok(Self::from_material(scheme, material.as_slice())?)
             }
-            ED25519 => derive_hard_only(scheme, seed, &parts, ed25519::derive_hard),
-            ECDSA => derive_hard_only(scheme, seed, &parts, ecdsa::derive_hard),
+            Algorithm::Ed25519 => derive_hard_only(scheme, seed, &parts, ed25519::derive_hard),
+            Algorithm::Secp256k1Recoverable => derive_hard_only(scheme, seed, &parts, ecdsa::derive_hard),
         }
     }
 }

@@ -4,14 +4,16 @@
 //! `sp-consensus-babe`): any Substrate node verifies what is made here. The pre-output is unique by construction;
 //! the proof is made without randomness, like the signatures of [`crate::scheme`].
 
-use signonce_substrate::{SR25519};
 use crate::{
     scheme::{SignError, sr25519},
     secret::SecretKey,
 };
 use merlin::Transcript;
 use schnorrkel::vrf::{VRFPreOut, VRFProof};
-use signonce_protocol::{EpochIndex, Hash, PublicKey, Slot, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_TRANSCRIPT_LABEL, VrfRequest};
+use signonce_protocol::{
+    Algorithm, EpochIndex, Hash, PublicKey, Slot, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_TRANSCRIPT_LABEL,
+    VrfRequest,
+};
 use std::fmt;
 
 /// Substrate keeps the order of commitments that Kusama started with.
@@ -43,7 +45,7 @@ impl SecretKey {
         epoch: EpochIndex,
         randomness: &[u8; 32],
     ) -> Result<VrfSignature, SignError> {
-        if self.scheme() != SR25519 {
+        if self.scheme().algorithm() != Algorithm::Sr25519 {
             return Err(SignError::NoVrf(self.scheme()));
         }
         let public = self.public();

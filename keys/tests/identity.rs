@@ -2,9 +2,9 @@
 
 mod common;
 
-use signonce_substrate::{ED25519, GRANDPA};
 use common::{CHAIN, id, key, secret};
 use signonce_keys::{IdentityError, NodeIdentity, Recipient, ScryptWork, open, seal};
+use signonce_substrate::{ED25519, GRANDPA};
 
 use std::{
     fs,

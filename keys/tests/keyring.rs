@@ -2,11 +2,11 @@
 
 mod common;
 
-use signonce_substrate::{ALL_KEY_TYPES, BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use common::{SCHEMES, id, key};
 use signonce_keys::{FreeDuty, InsertError, Keyring, ReleaseToken, SignError, verify, verify_babe_vrf};
 use signonce_protocol::{Digest, EpochIndex, KeyId, Slot, ToSign};
-use signonce_substrate::{ChainFormat, Payload, Kind};
+use signonce_substrate::{ALL_KEY_TYPES, BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
+use signonce_substrate::{ChainFormat, Kind, Payload};
 use std::sync::Arc;
 
 /// What the cluster would give for a committed claim.

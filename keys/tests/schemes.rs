@@ -2,17 +2,16 @@
 
 mod common;
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use common::{SCHEMES, bytes, key, public};
 use proptest::prelude::*;
 use signonce_keys::{SecretError, SecretKey, SignError, Signature, verify, verify_babe_vrf};
 use signonce_protocol::{EpochIndex, Slot, ToSign, blake2_256};
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 
 #[test]
 fn signatures_are_the_same_for_ever() {
     // Nodes of two versions must sign one header with the same bytes: these may never change.
-    let table =
-        [(SR25519, SR25519_PINNED), (ED25519, ED25519_PINNED), (ECDSA, ECDSA_PINNED)];
+    let table = [(SR25519, SR25519_PINNED), (ED25519, ED25519_PINNED), (ECDSA, ECDSA_PINNED)];
     for (scheme, pinned) in table {
         let signature = key(scheme, "//Alice").sign(ToSign::Message(b"signonce")).unwrap();
         assert_eq!(signature.to_string(), pinned, "{scheme}");

@@ -2,11 +2,11 @@
 
 mod common;
 
-use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use common::{CHAIN, SCHEMES, id, key};
 use proptest::prelude::*;
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey, SecretKey, open, reseal, seal};
 use signonce_protocol::{GenesisHash, KeyId, KeyType, PublicKey, Scheme, ToSign};
+use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use std::io::Write as _;
 
 fn usual_type(scheme: Scheme) -> KeyType {

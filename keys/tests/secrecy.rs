@@ -2,13 +2,13 @@
 
 mod common;
 
-use signonce_substrate::{BABE, ECDSA, SR25519};
 use common::{CHAIN, id, key, secret};
 use signonce_keys::{
     ExposeSecret as _, Keyring, NodeIdentity, PassphraseSource, Recipient, ScryptWork, SecretKey, read_dir,
     seal,
 };
-use signonce_protocol::{ToSign};
+use signonce_protocol::ToSign;
+use signonce_substrate::{BABE, ECDSA, SR25519};
 use std::fs;
 
 /// The seed of `//Alice` on sr25519, the secrets' marker in these tests.

@@ -2,13 +2,13 @@
 
 mod common;
 
-use signonce_substrate::{AURA, BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
 use common::{key, secret};
 use signonce_keys::{
     ExposeSecret as _, KeystoreEntry, KeystoreError, KeystoreKey, KeystoreProblem, SecretKey, SuriError,
     read_dir, read_password_file,
 };
-use signonce_protocol::{Scheme};
+use signonce_protocol::Scheme;
+use signonce_substrate::{AURA, BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
 use std::{fs, path::Path};
 
 const PHRASE: &str = "legal winner thank year wave sausage worth useful legal winner thank yellow";
@@ -136,12 +136,9 @@ fn names_that_are_no_key_files_are_told_apart() {
 
 #[test]
 fn a_public_key_of_the_wrong_length_is_named() {
-    for (key_type, len, expected) in [
-        ("babe", 33, BABE),
-        ("beef", 32, BEEFY),
-        ("gran", 31, GRANDPA),
-        ("aura", 64, AURA),
-    ] {
+    for (key_type, len, expected) in
+        [("babe", 33, BABE), ("beef", 32, BEEFY), ("gran", 31, GRANDPA), ("aura", 64, AURA)]
+    {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), key_type, &vec![1; len], "\"//Alice\"");
         let problem = only(dir.path(), None).unwrap_err();
@@ -246,10 +243,7 @@ fn content_that_is_no_secret_is_named() {
     }
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "beef", key(ECDSA, "//Alice").public().as_bytes(), "\"/Alice\"");
-    assert!(matches!(
-        only(dir.path(), None),
-        Err(KeystoreProblem::Secret(SuriError::SoftJunction(ECDSA)))
-    ));
+    assert!(matches!(only(dir.path(), None), Err(KeystoreProblem::Secret(SuriError::SoftJunction(ECDSA)))));
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 mod common;
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use common::{SCHEMES, key, public, secret};
 use proptest::prelude::*;
 use signonce_keys::{SecretKey, SuriError};
 use signonce_protocol::Scheme;
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 
 const PHRASE: &str = "bottom drive obey lake curtain smoke basket hold race lonely fit walk";
 const ABANDON: &str =
@@ -22,11 +22,7 @@ fn the_development_keys_are_substrates() {
     let table = [
         (SR25519, "//Alice", "0xd43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d"),
         (SR25519, "//Bob", "0x8eaf04151687736326c9fea17e25fc5287613693c912909cb226aa4794f26a48"),
-        (
-            SR25519,
-            "//Alice//stash",
-            "0xbe5ddb1579b72e84524fc29e78609e3caf42e85aa118ebfe0b0ad404b5bdd25f",
-        ),
+        (SR25519, "//Alice//stash", "0xbe5ddb1579b72e84524fc29e78609e3caf42e85aa118ebfe0b0ad404b5bdd25f"),
         (SR25519, "/Alice", "0xd6c71059dbbe9ad2b0ed3f289738b800836eb425544ce694825285b958ca755e"),
         (ED25519, "//Alice", "0x88dc3417d5058ec4b4503e0c12ea1a0a89be200fe98922423d4334014fa6b0ee"),
         (ED25519, "//Bob", "0xd17c2d7823ebf260fd138f2d7e27d114c0145d968b5ff5006125f2414fadae69"),

@@ -146,3 +146,13 @@ pub enum Verdict {
     #[codec(index = 2)]
     Refused(Refusal),
 }
+
+impl Verdict {
+    /// Whether the signature may leave.
+    pub const fn may_sign(&self) -> bool {
+        match self {
+            Self::Granted | Self::Repeated { .. } => true,
+            Self::Refused(_) => false,
+        }
+    }
+}

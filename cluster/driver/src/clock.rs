@@ -3,7 +3,7 @@
 //! It keeps a bogus far slot from burning a key's floor, and makes a lost watermark harmless after a few slots. The
 //! serving node checks before it asks and the leader before it proposes; never the log, which knows no clock.
 
-use signonce_core::{Claim, GUARDED_LEVEL, State};
+use signonce_core::{Claim, State};
 use signonce_protocol::Slot;
 
 /// A slot that is not now.
@@ -25,13 +25,12 @@ pub struct SlotOutOfRange {
 pub fn check_slot(state: &State, claim: &Claim, now_ms: u64, tolerance: u64) -> Result<(), SlotOutOfRange> {
     let Some(slot) = claim.duty.slot() else { return Ok(()) };
     let chain = state.key(&claim.key).and_then(|key| state.registry().chain(&key.chain));
-    let Some(chain) = chain.filter(|chain| chain.slot_duration_ms > 0) else { return Ok(()) };
+    let Some(chain) = chain.filter(|chain| chain.slot_duration_ms().is_some_and(|ms| ms > 0)) else {
+        return Ok(());
+    };
     let clock = state.registry().clock(chain);
     // No further than the log knows of: a backup has it, and a restore leaves out as much.
-    let tolerance = match state.feature_level() >= GUARDED_LEVEL {
-        true => tolerance.min(state.registry().slot_tolerance()),
-        false => tolerance,
-    };
+    let tolerance = tolerance.min(state.registry().slot_tolerance());
     if clock.is_near(slot, now_ms, tolerance) {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 #[cfg(signonce_sim)]
 use signonce_core::mutation::{self, Mutation};
 use signonce_core::{Claim, State, Verdict};
-use signonce_protocol::{Digest, KeyId, LogIndex};
+use signonce_protocol::{Carry, Digest, KeyId, LogIndex};
 
 /// Proof that a claim was committed by a majority, or had been before: a signature may leave.
 ///
@@ -12,12 +12,19 @@ use signonce_protocol::{Digest, KeyId, LogIndex};
 pub struct Grant {
     key: KeyId,
     digest: Digest,
+    carry: Carry,
 }
 
 impl Grant {
-    /// Whether the signature of exactly these bytes by this key may leave.
-    pub fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
-        self.key == *key && self.digest == *digest
+    /// Whether the signature by this key of exactly this statement, with this beside it, may leave.
+    pub fn covers(&self, key: &KeyId, digest: &Digest, carry: &Carry) -> bool {
+        self.key == *key && self.digest == *digest && self.carry == *carry
+    }
+
+    /// What is signed beside the statement: what was the first time, whatever is asked now. The payload to sign is
+    /// `Payload::as_first_signed` with it.
+    pub fn carry(&self) -> &Carry {
+        &self.carry
     }
 }
 
@@ -35,7 +42,13 @@ pub struct Decision {
 impl Decision {
     /// What an applied entry decided of `claim`.
     pub(crate) fn from_log(at: LogIndex, verdict: Verdict, claim: &Claim) -> Self {
-        let grant = verdict.may_sign().then_some(Grant { key: claim.key, digest: claim.digest });
+        let carry = match &verdict {
+            Verdict::Granted => Some(&claim.carry),
+            Verdict::Repeated { at: _, carry } => Some(carry),
+            Verdict::Refused(_) => None,
+        };
+        let (key, digest) = (claim.key, claim.digest);
+        let grant = carry.map(|carry| Grant { key, digest, carry: carry.clone() });
         Self { at, verdict, grant }
     }
 }
@@ -44,7 +57,7 @@ impl Decision {
 /// or a refusal that nothing can change. Only a member may give it.
 pub fn known(state: &State, applied: LogIndex, claim: &Claim) -> Option<Decision> {
     match state.check(claim) {
-        repeat @ Verdict::Repeated { at } => Some(Decision::from_log(at, repeat, claim)),
+        repeat @ Verdict::Repeated { at, carry: _ } => Some(Decision::from_log(at, repeat, claim)),
         Verdict::Refused(refusal) if refusal.is_final() => {
             Some(Decision::from_log(applied, Verdict::Refused(refusal), claim))
         }

@@ -1,6 +1,5 @@
 //! Requests for the log, what may become of them, and how they share its entries.
 
-use signonce_substrate::{BABE};
 use crate::decision::Decision;
 use crate::driver::Moment;
 use parity_scale_codec::{Decode, Encode};
@@ -136,7 +135,7 @@ pub(crate) mod tests {
     use super::*;
     use signonce_core::{Claim, ClientId};
     use signonce_protocol::{Digest, KeyId, PublicKey, Slot};
-    use signonce_substrate::{Duty};
+    use signonce_substrate::Duty;
 
     fn id(seq: u64) -> RequestId {
         RequestId { node: NodeId(1), boot: 1, seq }

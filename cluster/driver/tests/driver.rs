@@ -1,18 +1,18 @@
 //! Three drivers without a shell: what each wants done, and in which order.
 
-use signonce_substrate::{BABE, SR25519};
 use signonce_core::replica::disk::{DiskImage, HighWater};
 use signonce_core::replica::fence::{ClusterId, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Replica, ReplicaConfig, Role};
 use signonce_core::{Chain, Change, Claim, ClaimRequest, ClientId, Envelope, Floors, RequestId, Verdict};
-use signonce_substrate::{Limits};
 use signonce_driver::frame::Frame;
 use signonce_driver::{
     Answer, Decline, Driver, DriverConfig, ELECTION_TICKS, Effect, Event, HEARTBEAT_TICKS, Moment, Now,
     Observed, Request, Submission,
 };
 use signonce_protocol::{Digest, GenesisHash, KeyId, NodeId, PublicKey, Slot};
+use signonce_substrate::Limits;
+use signonce_substrate::{BABE, SR25519};
 use signonce_substrate::{ChainFormat, Duty};
 use std::collections::{BTreeMap, VecDeque};
 

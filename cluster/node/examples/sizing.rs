@@ -5,7 +5,6 @@
 //! the three runs as a process of its own: two start from their stores, the third takes the state over from their
 //! leader. Printed is the most memory that each has had.
 
-use signonce_substrate::{PARA, PARA_SIDE, SR25519};
 use parity_scale_codec::Encode as _;
 use rand::RngExt as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -15,9 +14,13 @@ use signonce_cluster::identity::{self, Identity};
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, node_name};
 use signonce_core::replica::disk::AppliedRow;
 use signonce_core::replica::fence::ClusterId;
-use signonce_core::{Chain, Change, Claim, ClientId, Envelope, Floors, GUARDED_LEVEL, RestoreError, State, StateHash, Table, decode_record, encode_record, seal_record};
-use signonce_substrate::{Limits};
+use signonce_core::{
+    Chain, Change, Claim, ClientId, Envelope, Floors, GUARDED_LEVEL, RestoreError, State, StateHash, Table,
+    decode_record, encode_record, seal_record,
+};
 use signonce_protocol::*;
+use signonce_substrate::Limits;
+use signonce_substrate::{PARA, PARA_SIDE, SR25519};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

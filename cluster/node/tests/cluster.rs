@@ -2,13 +2,13 @@
 
 mod common;
 
-use signonce_substrate::{ED25519, GRANDPA};
 use common::*;
 use signonce_cluster::{Handle, NotReady, StartError, StoreError, SubmitError};
 use signonce_core::replica::NotMember;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::{Change, GUARDED_LEVEL, Refusal, Verdict};
 use signonce_protocol::{GenesisHash, KeyId, PublicKey};
+use signonce_substrate::{ED25519, GRANDPA};
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]

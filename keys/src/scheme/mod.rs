@@ -1,6 +1,6 @@
-//! The three signature schemes behind one [`Signature`], one [`verify`] and one [`SignError`].
+//! The signature algorithms behind one [`Signature`], one [`verify`] and one [`SignError`].
 //!
-//! One file per scheme: how a seed becomes key material, how material signs, how a signature is checked, how a
+//! One file per algorithm: how a seed becomes key material, how material signs, how a signature is checked, how a
 //! junction derives. Material is the scheme's canonical secret: 64 bytes for sr25519 (scalar, then nonce seed), 32
 //! for ed25519 (seed) and ecdsa (scalar, big-endian).
 
@@ -8,8 +8,7 @@ pub(crate) mod ecdsa;
 pub(crate) mod ed25519;
 pub(crate) mod sr25519;
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
-use signonce_protocol::{KeyId, PublicKey, Scheme, ToSign};
+use signonce_protocol::{Algorithm, KeyId, PublicKey, Scheme, ToSign};
 use std::fmt;
 
 /// Why a key did not sign. Never holds anything secret.
@@ -123,10 +122,10 @@ impl serde::Serialize for Signature {
 /// also refuses signatures and keys with small-order parts, which no honest signer makes.
 pub fn verify(scheme: Scheme, public: &PublicKey, to_sign: ToSign<'_>, signature: &[u8]) -> bool {
     let public = public.as_bytes();
-    match (scheme, to_sign) {
-        (SR25519, ToSign::Message(message)) => sr25519::verify(public, message, signature),
-        (ED25519, ToSign::Message(message)) => ed25519::verify(public, message, signature),
-        (ECDSA, to_sign) => ecdsa::verify(public, ecdsa::hash(to_sign), signature),
-        (SR25519 | ED25519, ToSign::Prehashed(_)) => false,
+    match (scheme.algorithm(), to_sign) {
+        (Algorithm::Sr25519, ToSign::Message(message)) => sr25519::verify(public, message, signature),
+        (Algorithm::Ed25519, ToSign::Message(message)) => ed25519::verify(public, message, signature),
+        (Algorithm::Secp256k1Recoverable, to_sign) => ecdsa::verify(public, ecdsa::hash(to_sign), signature),
+        (Algorithm::Sr25519 | Algorithm::Ed25519, ToSign::Prehashed(_)) => false,
     }
 }

@@ -1,9 +1,9 @@
 //! What the tests of this crate share: keys by URI, and the live vectors beside the repository.
 #![allow(dead_code)]
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use signonce_keys::{SecretKey, SecretString};
 use signonce_protocol::{GenesisHash, KeyId, KeyType, PublicKey, Scheme};
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use std::path::PathBuf;
 
 pub const SCHEMES: [Scheme; 3] = [SR25519, ED25519, ECDSA];

@@ -1,6 +1,5 @@
 //! Three nodes in one process, on loopback, with certificates of a throwaway authority.
 
-use signonce_substrate::{ED25519, GRANDPA};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use signonce_cluster::identity::{self, Identity};
@@ -8,8 +7,9 @@ use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, StartError, node
 use signonce_core::replica::ReplicaStatus;
 use signonce_core::replica::fence::ClusterId;
 use signonce_core::{Chain, Change, Claim, ClientId, Floors};
-use signonce_substrate::{Limits};
 use signonce_protocol::*;
+use signonce_substrate::Limits;
+use signonce_substrate::{ED25519, GRANDPA};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
