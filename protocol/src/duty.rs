@@ -62,6 +62,11 @@ impl Duty {
         self.words().coordinate(self)
     }
 
+    /// Its numbers by what they count.
+    pub fn numbers(&self) -> Vec<(&'static str, u64)> {
+        self.words().numbers(self)
+    }
+
     /// A duty that stands for this one where a signature is shown again.
     #[must_use]
     pub fn short(&self) -> Self {

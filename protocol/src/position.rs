@@ -94,16 +94,21 @@ impl Position {
         (self.class.mark() == other.class.mark()).then(|| self.parts < other.parts)
     }
 
+    /// How people write a position of a class: `SET:ROUND`. Empty for free work.
+    pub fn form(class: DutyClass) -> String {
+        let parts = class.claim().map_or(&[][..], |claim| claim.parts);
+        parts.iter().map(|part| part.word.to_uppercase()).collect::<Vec<_>>().join(":")
+    }
+
     /// Reads a position as people write it: the numbers with colons between, as in `4021:17`.
     ///
     /// # Errors
     /// What is expected instead.
     pub fn parse(class: DutyClass, text: &str) -> Result<Self, String> {
-        let Some(claim) = class.claim() else { return Err(format!("{class} work has no watermark")) };
-        let wrong = || {
-            let words: Vec<_> = claim.parts.iter().map(|part| part.word.to_uppercase()).collect();
-            format!("{text:?} is not {} of {class}", words.join(":"))
-        };
+        if class.claim().is_none() {
+            return Err(format!("{class} work has no watermark"));
+        }
+        let wrong = || format!("{text:?} is not {} of {class}", Self::form(class));
         let parts: Option<Vec<u64>> = text.split(':').map(|number| number.parse().ok()).collect();
         parts.and_then(|parts| Self::new(class, &parts)).ok_or_else(wrong)
     }

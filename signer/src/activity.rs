@@ -1,10 +1,8 @@
 //! What each client has asked of this node since it started: in memory, for `clients list`, not for the audit.
 
-use signonce_substrate::{BABE};
 use serde::{Deserialize, Serialize};
 use signonce_core::ClientId;
-use signonce_protocol::{HexArray, KeyId, rpc::ErrorCode};
-use signonce_substrate::{Duty};
+use signonce_protocol::{Duty, HexArray, KeyId, rpc::ErrorCode};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -84,14 +82,16 @@ impl Activity {
 mod tests {
     use super::*;
     use signonce_protocol::{PublicKey, Slot};
+    use signonce_substrate::BABE;
 
     #[test]
     fn the_last_duty_stays_while_refusals_are_counted_by_reason() {
+        signonce_substrate::install();
         let activity = Activity::default();
         let id = ClientId(3);
         assert_eq!(activity.of(id), None);
         let key = KeyId { key_type: BABE, public: PublicKey::try_from(&[1; 32][..]).unwrap() };
-        let duty = Duty::BabeBlock { slot: Slot(9) };
+        let duty = signonce_substrate::Duty::BabeBlock { slot: Slot(9) }.to_any();
         activity.note(id, [1; 32], 10, RequestOutcome::Signed(Some((key, &duty))));
         activity.note(id, [1; 32], 20, RequestOutcome::Signed(None));
         activity.note(id, [2; 32], 30, RequestOutcome::Refused(ErrorCode::Forbidden));

@@ -4,15 +4,13 @@
 //! read or made it; the cluster only ever sees the envelope. A run that was interrupted is repeated: a key that is
 //! registered and not armed yet is armed.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use crate::admin::{
     api::MemberRow,
     client::{AdminClient, CallError},
 };
-use signonce_core::{Change, ChangeError, Floors, KeyError, KeyState, Member, SlotClock};
+use signonce_core::{Change, ChangeError, Floors, KeyError, KeyState, Member, Position, SlotClock};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
 use signonce_protocol::{GenesisHash, KeyId, KeyType, LogIndex, NodeId};
-use signonce_substrate::{BlockNumber, Round, SetId};
 use std::time::Duration;
 
 /// How long a member that has just started may take to announce itself.
@@ -132,12 +130,10 @@ fn existing_state(error: &CallError) -> Option<KeyState> {
 /// The floors of a key that never signed anything: everything from the next slot on, and from the very beginning of
 /// votes. At zero the first vote says where the chain is; from 1 on, a chain that is far along would be a jump.
 pub fn new_key_floors(key_type: KeyType, clock: SlotClock<'_>, unix_ms: u64) -> Floors {
-    let none = Floors::default();
-    match key_type {
-        BABE | AURA => Floors { slot: Some(clock.slots_after(unix_ms, 1)), ..none },
-        GRANDPA => Floors { grandpa: Some((SetId(0), Round(0))), ..none },
-        BEEFY => Floors { beefy: Some((SetId(0), BlockNumber(0))), ..none },
-        PARA => Floors { para: Some(0.into()), ..none },
-        AUTHORITY_DISCOVERY | IM_ONLINE => none,
-    }
+    let zero = key_type.marks().filter_map(Position::zero);
+    zero.map(|zero| match zero.slot() {
+        Some(_) => zero.with_slot(clock.slots_after(unix_ms, 1)),
+        None => zero,
+    })
+    .collect()
 }

@@ -10,7 +10,6 @@ pub mod requests;
 pub use connections::PortMetrics;
 pub use requests::{Method, Outcome};
 
-use signonce_substrate::{BABE_BLOCK};
 use crate::{readiness::Gate, telemetry};
 use connections::Connections;
 use prometheus_client::{
@@ -22,6 +21,7 @@ use prometheus_client::{
 use requests::{Durations, Requests};
 use signonce_cluster::{ClusterMetrics, Latency, Stage, Stages};
 use signonce_protocol::{DutyClass, NodeId, rpc::ErrorCode};
+use signonce_substrate::BABE_BLOCK;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
@@ -215,12 +215,7 @@ mod tests {
         let took = Duration::from_millis(1);
         let granted = Outcome::Signed(SignVerdict::Granted);
         metrics.served(Method::Sign, Some(BABE_BLOCK), granted, took);
-        metrics.served(
-            Method::Sign,
-            Some(BABE_BLOCK),
-            Outcome::Refused(ErrorCode::Equivocation),
-            took,
-        );
+        metrics.served(Method::Sign, Some(BABE_BLOCK), Outcome::Refused(ErrorCode::Equivocation), took);
         metrics.served(Method::Sign, None, Outcome::Refused(ErrorCode::MalformedPayload), took);
         metrics.key_asked(Ok(()), took);
         metrics.key_asked(Err(ErrorCode::Forbidden), took);

@@ -1,7 +1,6 @@
 //! The clients' methods (`signer_*`): who asks comes from the TLS layer through the request's extensions, what they
 //! get from [`Signer`]. Every message is paid for: [`ClientToll`].
 
-use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 use crate::{
     limits::{Buckets, Rate},
     server::{
@@ -26,6 +25,7 @@ use signonce_protocol::{
         PayloadParam, RpcError, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply,
     },
 };
+use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 use std::{
     sync::Arc,
     time::{Duration, Instant},

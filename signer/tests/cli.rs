@@ -3,8 +3,8 @@
 #[path = "cli/messages.rs"]
 mod messages;
 
-use signonce_substrate::{ECDSA};
 use signonce::dev::{LocalCluster, LocalOptions};
+use signonce_substrate::ECDSA;
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -43,6 +43,9 @@ pub struct ClaimSpec {
     pub slots: Option<SlotRule>,
     /// What may be signed above the floor.
     pub rule: Rule,
+    /// Whether every validator of the active set does such work all the time: one that does not while another does is
+    /// behind.
+    pub by_everyone: bool,
     /// How duties of this class print and parse.
     pub words: &'static dyn DutyWords,
     /// The refusals that only this class has.
@@ -125,6 +128,11 @@ pub trait DutyWords: Sync {
 
     /// The duty without what the vote says: two duties of one coordinate are then equal.
     fn coordinate(&self, duty: &Duty) -> Duty;
+
+    /// Its numbers by what they count, for whoever looks for a duty: those of the position, and what else a family has.
+    fn numbers(&self, duty: &Duty) -> Vec<(&'static str, u64)> {
+        duty.position().named().map(|(part, number)| (part.word, number)).collect()
+    }
 
     /// A duty that stands for this one where a signature is shown again: as little of it as tells whether it is known.
     fn short(&self, duty: &Duty) -> Duty {

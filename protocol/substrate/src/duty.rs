@@ -306,6 +306,23 @@ impl DutyWords for Words {
         }
     }
 
+    fn numbers(&self, duty: &AnyDuty) -> Vec<(&'static str, u64)> {
+        let mut numbers: Vec<_> =
+            duty.position().named().map(|(part, number)| (part.word, number)).collect();
+        match Duty::of(duty) {
+            Some(Duty::GrandpaVote { target: block, .. })
+            | Some(Duty::AuraBlock { collation: Some((block, _)), .. }) => numbers.push(("block", block.0)),
+            Some(
+                Duty::BabeBlock { .. }
+                | Duty::AuraBlock { collation: None, .. }
+                | Duty::BeefyVote { .. }
+                | Duty::ParaSide { .. },
+            )
+            | None => {}
+        }
+        numbers
+    }
+
     /// Of a side on several candidates, the first will do.
     fn short(&self, duty: &AnyDuty) -> AnyDuty {
         match Duty::of(duty) {

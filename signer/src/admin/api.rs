@@ -272,7 +272,7 @@ pub struct KeyRow {
     pub barred: Vec<BarredPlace>,
     /// What the backup that it came with knew, if it waits for a floor above that.
     #[serde(default)]
-    pub known_by_backup: Option<Position>,
+    pub known_by_backup: Option<Floors>,
 }
 
 /// One client.

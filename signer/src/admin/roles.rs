@@ -94,7 +94,7 @@ fn actor(state: &State, extensions: &Extensions) -> Result<String, AdminError> {
                     "{name:?} is not a name for an admin: use 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front"
                 ),
             )),
-            Some(name) => Ok(admin_actor(name, &peer.spki.0, state.feature_level())),
+            Some(name) => Ok(admin_actor(name, &peer.spki.0)),
             None => Err(AdminError::new(
                 AdminErrorCode::Forbidden,
                 format!(

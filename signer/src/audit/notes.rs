@@ -9,10 +9,13 @@
 //! there is room again. So whoever floods a node gets a few records a minute that say how often, and takes nothing from
 //! the others.
 
-use signonce_substrate::{BABE_VRF};
 use signonce_core::{AuditNote, ClientId, MAX_NOTE_TEXT, NotedAnswer, RequestId};
-use signonce_protocol::{Digest, DutyClass, PublicKey, rpc::{ErrorCode, RpcError}};
-use signonce_substrate::{Duty};
+use signonce_protocol::{
+    Digest, DutyClass, PublicKey,
+    rpc::{ErrorCode, RpcError},
+};
+use signonce_substrate::BABE_VRF;
+use signonce_substrate::Duty;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},

@@ -4,8 +4,7 @@ use super::words;
 use serde::{Deserialize, Serialize};
 use signonce_cluster::{AuditError, AuditStore};
 use signonce_core::{AuditEvent, AuditRecord, AuditRow, ClientId, NotedAnswer, State, audit::chain_after};
-use signonce_protocol::{Hash, NodeId, PublicKey, Slot};
-use signonce_substrate::{BlockNumber, Duty, Round, SessionIndex, SetId};
+use signonce_protocol::{Duty, Hash, NodeId, PublicKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Records in one page at most.
@@ -35,60 +34,22 @@ pub struct AuditQuery {
     pub hashes: bool,
 }
 
-/// The coordinates of a duty; those that are given must all agree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct DutyQuery {
-    /// Of a BABE or AURA block.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slot: Option<Slot>,
-    /// Of a GRANDPA or BEEFY vote.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub set: Option<SetId>,
-    /// Of a GRANDPA vote.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub round: Option<Round>,
-    /// Of a BEEFY vote; the target of a GRANDPA vote.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub block: Option<BlockNumber>,
-    /// Of a side on parachain candidates.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<SessionIndex>,
-}
+/// The coordinates of a duty by what they count (`slot`; `set`, `round`; `height`, …); those that are given must all
+/// agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DutyQuery(pub BTreeMap<String, u64>);
 
 impl DutyQuery {
     /// Whether nothing is given.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.0.is_empty()
     }
 
     /// Whether the duty has all coordinates that are given.
     pub fn matches(&self, duty: &Duty) -> bool {
-        let Self { slot, set, round, block, session } = *self;
-        let has = match duty {
-            Duty::BabeBlock { slot } => Self { slot: Some(*slot), ..Self::default() },
-            Duty::AuraBlock { slot, collation } => {
-                let block = collation.map(|(number, _)| number);
-                Self { slot: Some(*slot), block, ..Self::default() }
-            }
-            Duty::GrandpaVote { set_id, round, stage: _, target } => {
-                Self { set: Some(*set_id), round: Some(*round), block: Some(*target), ..Self::default() }
-            }
-            Duty::BeefyVote { set_id, block } => {
-                Self { set: Some(*set_id), block: Some(*block), ..Self::default() }
-            }
-            Duty::ParaSide { session, .. } | Duty::ParaStatement { session, .. } => {
-                Self { session: Some(*session), ..Self::default() }
-            }
-        };
-        fn agrees<T: PartialEq>(asked: Option<T>, has: Option<T>) -> bool {
-            asked.is_none() || asked == has
-        }
-        agrees(slot, has.slot)
-            && agrees(set, has.set)
-            && agrees(round, has.round)
-            && agrees(block, has.block)
-            && agrees(session, has.session)
+        let numbers = duty.numbers();
+        self.0.iter().all(|(word, asked)| numbers.iter().any(|(has, number)| has == word && number == asked))
     }
 }
 
@@ -163,7 +124,7 @@ impl Filter {
             key: query.key,
             clients,
             client: query.client.clone(),
-            duty: query.duty,
+            duty: query.duty.clone(),
             hashes: query.hashes,
             names,
         }
@@ -178,16 +139,16 @@ impl Filter {
             AuditEvent::Claim { client, key: of, duty: what, .. } => {
                 key.is_none_or(|key| key == of.public)
                     && of_client(Some(*client))
-                    && duty.is_none_or(|duty| duty.matches(what))
+                    && duty.as_ref().is_none_or(|duty| duty.matches(what))
             }
             AuditEvent::Noted { note, .. } => {
-                let of_duty = |asked: DutyQuery| match &note.answer {
+                let of_duty = |asked: &DutyQuery| match &note.answer {
                     NotedAnswer::Refused { duty: Some(what), .. } => asked.matches(what),
                     NotedAnswer::Refused { duty: None, .. } | NotedAnswer::Free { .. } => false,
                 };
                 key.is_none_or(|key| note.key == Some(key))
                     && of_client(note.client)
-                    && duty.is_none_or(of_duty)
+                    && duty.as_ref().is_none_or(of_duty)
             }
             AuditEvent::Change { change, .. } => {
                 // Changes name keys and clients in many places; as text they are found in all of them.
@@ -258,21 +219,25 @@ pub struct Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::{GrandpaStage};
+    use signonce_substrate::{BlockNumber, Duty, GrandpaStage, Round, SetId};
 
     #[test]
     fn coordinates_that_are_given_must_all_agree() {
+        signonce_substrate::install();
         let vote = Duty::GrandpaVote {
             set_id: SetId(2),
             round: Round(5),
             stage: GrandpaStage::Prevote,
             target: BlockNumber(40),
         };
-        let none = DutyQuery::default();
-        assert!(DutyQuery { round: Some(Round(5)), ..none }.matches(&vote));
-        assert!(DutyQuery { round: Some(Round(5)), set: Some(SetId(2)), ..none }.matches(&vote));
-        assert!(DutyQuery { block: Some(BlockNumber(40)), ..none }.matches(&vote));
-        assert!(!DutyQuery { round: Some(Round(5)), set: Some(SetId(3)), ..none }.matches(&vote));
-        assert!(!DutyQuery { slot: Some(Slot(5)), ..none }.matches(&vote));
+        let matches = |asked: &[(&str, u64)]| {
+            let asked = asked.iter().map(|(word, number)| ((*word).to_owned(), *number));
+            DutyQuery(asked.collect()).matches(&vote.to_any())
+        };
+        assert!(matches(&[("round", 5)]));
+        assert!(matches(&[("round", 5), ("set", 2)]));
+        assert!(matches(&[("block", 40)]));
+        assert!(!matches(&[("round", 5), ("set", 3)]));
+        assert!(!matches(&[("slot", 5)]));
     }
 }

@@ -19,11 +19,11 @@ pub fn says(record: &AuditRecord, name_of: impl Fn(ClientId) -> Option<String>) 
         None => id.to_string(),
     };
     match &record.event {
-        AuditEvent::Claim { request, client, key, duty, digest, answer } => {
+        AuditEvent::Claim { request, client, key, duty, digest, answer, carry: _ } => {
             let asked = format!("{} asked node {} for the {duty} with {key}", name(*client), request.node);
             match answer {
                 Verdict::Granted => format!("{asked}: granted, digest {digest}"),
-                Verdict::Repeated { at } => {
+                Verdict::Repeated { at, carry: _ } => {
                     format!("{asked}: the same bytes as granted in log entry {at}, signed again")
                 }
                 Verdict::Refused(refusal) => format!("{asked} with digest {digest}: REFUSED: {refusal}"),

@@ -21,7 +21,7 @@ use crate::{config::TlsFiles, server::tls::TlsError};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::{Handle, NotReady, clock::unix_ms};
 use signonce_core::{
-    BackupName, GUARDED_LEVEL, KeyState, RestoreError, State, Table, replica::fence::ClusterId,
+    BackupName, KeyState, RestoreError, State, Table, replica::fence::ClusterId,
 };
 use signonce_protocol::HexArray;
 use std::{
@@ -151,7 +151,7 @@ pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str, dir: &Path) -> Resul
     let look = move |state: &State| {
         let applied = state.last_command().unwrap_or_else(|| node.status().applied);
         let level = state.feature_level();
-        let tolerance = (level >= GUARDED_LEVEL).then(|| state.registry().slot_tolerance());
+        let tolerance = Some(state.registry().slot_tolerance());
         (applied, state.hash(), level, tolerance, count(state), rows_and_bytes(state))
     };
     let (mut capture, (applied, hash, level, slot_tolerance, counts, (rows, bytes))) =

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{admin::api::ChainRow, audit::words::time};
 use clap::{Subcommand, ValueEnum};
-use signonce_core::{Chain, Change, Retiming};
-use signonce_substrate::{Limits};
-use signonce_protocol::{GenesisHash};
-use signonce_substrate::{AuraMode, ChainFormat, NumberWidth};
+use serde_json::Value;
+use signonce_core::{Change, Retiming};
+use signonce_protocol::GenesisHash;
+use signonce_substrate::{AuraMode, ChainFormat, ChainSettings, Limits, NumberWidth};
 use std::process::ExitCode;
 
 /// GRANDPA rounds of one set that a key of a new chain may have been away. A chain with few validators has one set for
@@ -155,9 +155,7 @@ async fn add(args: Add) -> anyhow::Result<()> {
         Aura::Slot => AuraMode::Slot,
         Aura::Collator => AuraMode::Collator,
     };
-    let chain = Chain {
-        genesis: args.genesis,
-        name: args.name,
+    let settings = ChainSettings {
         format: ChainFormat { number_width, aura_mode },
         slot_duration_ms: args.slot_duration,
         limits: Limits {
@@ -166,6 +164,7 @@ async fn add(args: Add) -> anyhow::Result<()> {
             ..Limits::default()
         },
     };
+    let chain = settings.chain(args.genesis, args.name);
     let admin = args.reach.client()?;
     args.confirm.ask(format!("Will add this chain:\n{}", describe(&[chain.clone().into()])))?;
     let done = admin.change(&Change::AddChain(chain.clone())).await?;
@@ -175,7 +174,8 @@ async fn add(args: Add) -> anyhow::Result<()> {
 async fn set_limits(args: SetLimits) -> anyhow::Result<()> {
     let admin = args.reach.client()?;
     let chain = find_chain(&admin, &args.chain).await?;
-    let old = chain.limits;
+    let settings = ChainSettings::decode(&chain.settings).map_err(|why| Usage(why.to_string()))?;
+    let old = settings.limits;
     let limits = Limits {
         grandpa_rounds: args.grandpa_rounds.unwrap_or(old.grandpa_rounds),
         grandpa_sets: args.grandpa_sets.unwrap_or(old.grandpa_sets),
@@ -188,7 +188,7 @@ async fn set_limits(args: SetLimits) -> anyhow::Result<()> {
         return Err(Usage("these are its limits already: say which one is to change".into()).into());
     }
     args.confirm.ask(format!("Will change the limits of {}:\n{}", chain.name, compare(&old, &limits)))?;
-    let done = admin.change(&Change::SetLimits { chain: chain.genesis, limits }).await?;
+    let done = admin.change(&Change::SetSettings { chain: chain.genesis, settings: ChainSettings { limits, ..settings }.encode() }).await?;
     args.reach.output.done(&done, format!("Changed the limits of {} (log entry {}).", chain.name, done.at))
 }
 
@@ -212,7 +212,30 @@ fn slots(chain: &ChainRow) -> String {
         let Retiming { from_ms, slot_duration_ms, .. } = later;
         format!(", {slot_duration_ms} ms from {} on", time(*from_ms))
     });
-    format!("{} ms{}", chain.slot_duration_ms, later.collect::<String>())
+    let first = chain.slot_duration_ms().map_or_else(|| "none".to_owned(), |length| format!("{length} ms"));
+    format!("{first}{}", later.collect::<String>())
+}
+
+/// What the family keeps about a chain, in one line: `format.numberWidth=u32, limits.beefyShield=16`.
+fn settings(chain: &ChainRow) -> String {
+    fn flat(prefix: &str, value: &Value, into: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    flat(&name, value, into);
+                }
+            }
+            Value::Null => into.push(format!("{prefix}=off")),
+            Value::String(text) => into.push(format!("{prefix}={text}")),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) => into.push(format!("{prefix}={value}")),
+        }
+    }
+    let mut all = Vec::new();
+    let mut shown = chain.family.settings.show(&chain.settings);
+    shown.remove("slotDurationMs");
+    flat("", &Value::Object(shown), &mut all);
+    all.join(", ")
 }
 
 fn describe(chains: &[ChainRow]) -> String {
@@ -220,11 +243,10 @@ fn describe(chains: &[ChainRow]) -> String {
         [
             chain.name.clone(),
             chain.genesis.to_string(),
+            chain.family.name.to_owned(),
             slots(chain),
-            format!("{:?}", chain.format.number_width).to_lowercase(),
-            format!("{:?}", chain.format.aura_mode).to_lowercase(),
-            chain.limits.beefy_shield.map_or_else(|| "off".to_owned(), |slack| slack.to_string()),
+            settings(chain),
         ]
     });
-    table(["NAME", "GENESIS", "SLOT", "NUMBERS", "AURA", "BEEFY SHIELD"], rows)
+    table(["NAME", "GENESIS", "FAMILY", "SLOT", "SETTINGS"], rows)
 }

@@ -160,7 +160,7 @@ fn right(text: &str) -> Result<Right, String> {
             let classes = classes.split(',').map(str::parse).collect::<Result<Vec<DutyClass>, _>>()?;
             (keys, classes)
         }
-        None => (text, DutyClass::ALL.to_vec()),
+        None => (text, DutyClass::all().collect()),
     };
     Ok(Right { keys: selector(keys)?, chain: None, classes })
 }
@@ -296,7 +296,7 @@ fn describe_right(right: &Right) -> String {
         KeySelector::Key(id) => format!("key {id}"),
     };
     let chain = right.chain.map_or_else(String::new, |chain| format!(" on chain {chain}"));
-    let classes = if right.classes.len() == DutyClass::ALL.len() {
+    let classes = if right.classes.len() == DutyClass::all().count() {
         "every class of work".to_owned()
     } else {
         right.classes.iter().map(|class| class.name()).collect::<Vec<_>>().join(", ")

@@ -6,14 +6,15 @@ use super::{
 };
 use crate::{
     admin::api::KeyRow,
-    interchange::{Interchange, InterchangeError, MAX_BYTES},
+    interchange::{Interchange, MAX_BYTES},
 };
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 use signonce_core::{Change, Floors, KeyState, Position};
-use signonce_protocol::KeyId;
+use signonce_protocol::{DutyClass, KeyId};
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -102,6 +103,7 @@ pub(super) async fn export(args: Export) -> Done {
 #[serde(rename_all = "camelCase")]
 struct Raise {
     key: KeyId,
+    class: DutyClass,
     from: Option<Position>,
     to: Position,
     /// It was registered only.
@@ -120,7 +122,8 @@ pub(super) async fn import(args: Import) -> Done {
             file.metadata.chain
         );
     };
-    let raises = plan(&file, &admin.keys().await?, args.only_higher)?;
+    let rows = admin.keys().await?;
+    let raises = plan(&file, &rows, args.only_higher)?;
     if raises.is_empty() {
         let text = "Nothing to do: every key of the file has its floor here already.";
         args.reach.output.print(&json!({ "raised": raises }), text)?;
@@ -132,7 +135,7 @@ pub(super) async fn import(args: Import) -> Done {
         chain.name,
         describe(&raises)
     ))?;
-    let floors = raises.iter().map(|raise| (raise.key, Floors::from(raise.to))).collect();
+    let floors = floors(&raises, &rows);
     let done = admin.change(&Change::ImportWatermarks { chain: genesis, floors }).await?;
     let value = json!({ "raised": raises, "logIndex": done.at });
     let text = format!("Raised the watermarks of {} keys (log entry {}).", raises.len(), done.at);
@@ -148,16 +151,31 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The floors of each key that has something to raise; what its other watermarks have stays as it is.
+fn floors(raises: &[Raise], rows: &[KeyRow]) -> Vec<(KeyId, Floors)> {
+    let mut all: BTreeMap<KeyId, BTreeMap<DutyClass, Position>> = BTreeMap::new();
+    for row in rows {
+        let own = row.watermarks.iter().map(|mark| (mark.class, mark.floor)).collect();
+        all.insert(row.id, own);
+    }
+    for raise in raises {
+        all.entry(raise.key).or_default().insert(raise.class, raise.to);
+    }
+    all.retain(|key, _| raises.iter().any(|raise| raise.key == *key));
+    all.into_iter().map(|(key, floors)| (key, floors.into_values().collect())).collect()
+}
+
 /// What to raise, or everything that is in the way.
 fn plan(file: &Interchange, rows: &[KeyRow], only_higher: bool) -> anyhow::Result<Vec<Raise>> {
     let (mut raises, mut wrong) = (Vec::new(), Vec::new());
-    let floors: Result<Vec<(KeyId, Position)>, InterchangeError> = file.floors();
-    for (key, to) in floors? {
+    let floors: Vec<(KeyId, Floors)> = file.floors()?;
+    for (key, to) in floors.iter().flat_map(|(key, floors)| floors.positions().map(|to| (*key, to))) {
+        let class = to.class();
         let Some(row) = rows.iter().find(|row| row.id == key) else {
             wrong.push(format!("{key}: this cluster does not have it; import the key first"));
             continue;
         };
-        let from = row.watermarks.first().map(|mark| mark.floor);
+        let from = row.watermarks.iter().find(|mark| mark.class == class).map(|mark| mark.floor);
         let lower = from.is_some_and(|from| to.is_below(from) == Some(true));
         match row.state {
             KeyState::Removed => wrong.push(format!("{key}: it was removed here and never signs again")),
@@ -171,7 +189,7 @@ fn plan(file: &Interchange, rows: &[KeyRow], only_higher: bool) -> anyhow::Resul
             )),
             _ if lower || from == Some(to) => {}
             state => {
-                raises.push(Raise { key, from, to, becomes_disabled: state == KeyState::Registered });
+                raises.push(Raise { key, class, from, to, becomes_disabled: state == KeyState::Registered });
             }
         }
     }
@@ -182,7 +200,7 @@ fn plan(file: &Interchange, rows: &[KeyRow], only_higher: bool) -> anyhow::Resul
 }
 
 fn describe(raises: &[Raise]) -> String {
-    let cells = raises.iter().map(|Raise { key, from, to, becomes_disabled }| {
+    let cells = raises.iter().map(|Raise { key, class: _, from, to, becomes_disabled }| {
         [
             key.to_string(),
             from.map_or_else(|| "none".to_owned(), |from| from.to_string()),

@@ -11,7 +11,7 @@ use crate::{
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
-use signonce_core::{Actor, Change, PINNED_LEVEL, Role};
+use signonce_core::{Actor, Change, Role};
 use signonce_protocol::{HexArray, LogIndex};
 use std::{
     path::{Path, PathBuf},
@@ -235,8 +235,7 @@ fn known_by(
 }
 
 fn is_you(report: &OfficersReport, name: &str) -> bool {
-    let level = PINNED_LEVEL; // names have no # in older clusters either
-    matches!(Actor::of(&report.you, level), Actor::Admin { name: you, .. } if you == name)
+    matches!(Actor::of(&report.you), Actor::Admin { name: you, .. } if you == name)
 }
 
 /// The key of an officer's certificate.

@@ -2,7 +2,6 @@
 //!
 //! For trying a cluster of one's own before real keys are on it, and for watching it during an upgrade or a drain.
 
-use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use super::common::{Done, Output};
 use super::demo::{
     chain::Flavour,
@@ -12,7 +11,12 @@ use super::demo::{
 };
 use anyhow::Context as _;
 use serde_json::json;
-use signonce_protocol::{KeyType, client::{ClientConfig, SignerClient, Timeouts, TlsSource}, rpc::{Coordinate, KeyInfo}};
+use signonce_protocol::{
+    KeyType,
+    client::{ClientConfig, SignerClient, Timeouts, TlsSource},
+    rpc::{Coordinate, KeyInfo},
+};
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use signonce_substrate::{SessionIndex, SetId};
 use std::{
     path::PathBuf,

@@ -1,6 +1,5 @@
 //! `signonce watermarks`: what was signed, and from where on signing continues.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::{
     common::{Confirm, Done, Reach, Usage, table},
     interchange,
@@ -10,8 +9,7 @@ use clap::Subcommand;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Change, Floors, Halt, Position, SlotClock};
-use signonce_protocol::{KeyType, Slot};
-use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
+use signonce_protocol::KeyType;
 use std::{fmt::Write as _, process::ExitCode};
 
 /// Clocks of all who have to do with it differ by less.
@@ -119,7 +117,7 @@ async fn show(args: Show) -> anyhow::Result<()> {
     });
     let mut text = table(["GROUP", "KEY", "CLASS", "FLOOR", "HIGHEST SIGNED", "ENTRIES KEPT"], cells);
     for (row, place) in rows.iter().flat_map(|row| row.barred.iter().map(move |place| (row, place))) {
-        let position = Position::of(&place.duty);
+        let position = place.duty.position();
         let _ = writeln!(text, "{}: {position} is barred (log entry {})", row.id, place.at);
     }
     args.reach.output.print(&value, text)
@@ -149,7 +147,7 @@ async fn lift(args: Lift) -> anyhow::Result<()> {
         return Err(Usage(format!("key {id} is not halted")).into());
     };
     let floors = floors(id.key_type, "--from", &args.from)?;
-    let place = Position::of(&shown);
+    let place = shown.position();
     let chains = admin.chains().await?;
     let chain = chains.iter().find(|chain| chain.genesis == row.genesis);
     let past = floors.positions().any(|floor| place.is_below(floor) == Some(true));
@@ -177,81 +175,75 @@ async fn lift(args: Lift) -> anyhow::Result<()> {
 
 /// Whether a slot is not in the future. Of other positions a clock knows nothing.
 fn has_come(place: Position, clock: SlotClock<'_>, now_ms: u64) -> bool {
-    match place {
-        Position::Slot { slot } => {
-            let begin = clock.read(slot, now_ms).map(|(_, begin_ms)| begin_ms);
-            begin.is_some_and(|begin_ms| begin_ms <= now_ms.saturating_add(A_DAY_MS))
+    let Some(slot) = place.slot() else { return false };
+    let begin = clock.read(slot, now_ms).map(|(_, begin_ms)| begin_ms);
+    begin.is_some_and(|begin_ms| begin_ms <= now_ms.saturating_add(A_DAY_MS))
+}
+
+/// The floors of a key of this type, as `option` gives them: a position, or `CLASS=POSITION,…` for keys with several
+/// watermarks.
+pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floors, Usage> {
+    let marks: Vec<_> = key_type.marks().collect();
+    let read = |class, text| {
+        Position::parse(class, text)
+            .map_err(|_| Usage(format!("{option} {text:?}: a {key_type} key needs {}", form(key_type))))
+    };
+    match marks[..] {
+        [] => Err(Usage(format!("a {key_type} key signs nothing that has a watermark"))),
+        [class] => read(class, text).map(Floors::from),
+        [..] => {
+            let one = |text: &str| {
+                let (class, at) = text.split_once('=').unwrap_or_default();
+                let class = marks.iter().find(|mark| mark.name() == class);
+                let wrong = || Usage(format!("{option} {text:?}: a {key_type} key needs {}", form(key_type)));
+                read(*class.ok_or_else(wrong)?, at)
+            };
+            text.split(',').map(one).collect()
         }
-        Position::Grandpa { .. } | Position::Beefy { .. } | Position::Para { .. } => false,
     }
 }
 
-/// The coordinate of a key of this type, as `option` gives it.
-pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floors, Usage> {
-    let none = Floors::default();
-    let form = match key_type {
-        BABE | AURA => "SLOT",
-        GRANDPA => "SET:ROUND",
-        BEEFY => "SET:BLOCK",
-        PARA => "SESSION",
-        AUTHORITY_DISCOVERY | IM_ONLINE => {
-            return Err(Usage(format!("a {key_type} key signs nothing that has a watermark")));
-        }
-    };
-    let wrong = || Usage(format!("{option} {text:?}: a {key_type} key needs {form}"));
-    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
-    let pair = || -> Result<(u64, u64), Usage> {
-        let (set, at) = text.split_once(':').ok_or_else(wrong)?;
-        Ok((number(set)?, number(at)?))
-    };
-    Ok(match key_type {
-        GRANDPA => {
-            let (set, round) = pair()?;
-            Floors { grandpa: Some((SetId(set), Round(round))), ..none }
-        }
-        BEEFY => {
-            let (set, block) = pair()?;
-            Floors { beefy: Some((SetId(set), BlockNumber(block))), ..none }
-        }
-        PARA => {
-            let session = u32::try_from(number(text)?).map_err(|_| wrong())?;
-            Floors { para: Some(SessionIndex(session)), ..none }
-        }
-        _ => Floors { slot: Some(Slot(number(text)?)), ..none },
-    })
+/// How the floors of a key of this type are written.
+pub(super) fn form(key_type: KeyType) -> String {
+    let marks: Vec<_> = key_type.marks().collect();
+    match marks[..] {
+        [class] => Position::form(class),
+        _ => marks.iter().map(|class| format!("{class}={}", Position::form(*class))).collect::<Vec<_>>().join(","),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Chain, Retiming};
-    use signonce_substrate::{Limits};
+    use signonce_core::Retiming;
     use signonce_protocol::{GenesisHash, LogIndex};
-    use signonce_substrate::{ChainFormat};
+    use signonce_substrate::{
+        BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, ChainFormat, ChainSettings, GRANDPA, GRANDPA_VOTE, IM_ONLINE, Limits, PARA,
+        PARA_SIDE,
+    };
 
     #[test]
     fn a_coordinate_is_read_in_the_form_of_the_key_type() {
-        let none = Floors::default();
-        for (key_type, text, expected) in [
-            (BABE, "12", Floors { slot: Some(Slot(12)), ..none }),
-            (GRANDPA, "3:4", Floors { grandpa: Some((SetId(3), Round(4))), ..none }),
-            (BEEFY, "3:4", Floors { beefy: Some((SetId(3), BlockNumber(4))), ..none }),
-            (PARA, "5", Floors { para: Some(SessionIndex(5)), ..none }),
+        signonce_substrate::install();
+        for (key_type, text, class, parts) in [
+            (BABE, "12", BABE_BLOCK, &[12][..]),
+            (GRANDPA, "3:4", GRANDPA_VOTE, &[3, 4]),
+            (BEEFY, "3:4", BEEFY_VOTE, &[3, 4]),
+            (PARA, "5", PARA_SIDE, &[5]),
         ] {
-            assert_eq!(floors(key_type, "--to", text).unwrap(), expected);
+            let expected = Position::new(class, parts).unwrap();
+            assert_eq!(floors(key_type, "--to", text).unwrap(), Floors::from(expected));
         }
     }
 
     #[test]
     fn a_halt_for_a_slot_that_can_have_come_is_lifted_by_a_watermark_alone() {
-        let chain = |slot_duration_ms| Chain {
-            genesis: GenesisHash([1; 32]),
-            name: "c".into(),
-            format: ChainFormat::default(),
-            slot_duration_ms,
-            limits: Limits::default(),
+        signonce_substrate::install();
+        let chain = |slot_duration_ms| {
+            let (format, limits) = (ChainFormat::default(), Limits::default());
+            ChainSettings { format, slot_duration_ms, limits }.chain(GenesisHash([1; 32]), "c")
         };
-        let slot = |slot| Position::Slot { slot: Slot(slot) };
+        let slot = |slot| Position::new(BABE_BLOCK, &[slot]).unwrap();
         let (chain, longer, now) = (chain(6_000), chain(12_000), 1_000 * 6_000);
         let has_come = |place| has_come(place, SlotClock::new(&chain, &[]), now);
         assert!(has_come(slot(1_000)) && has_come(slot(1_000 + A_DAY_MS / 6_000)));
@@ -265,13 +257,10 @@ mod tests {
 
     #[test]
     fn another_form_is_wrong_usage() {
-        for (key_type, text) in [
-            (BABE, "1:2"),
-            (GRANDPA, "12"),
-            (BEEFY, "a:b"),
-            (PARA, "4294967296"),
-            (IM_ONLINE, "1"),
-        ] {
+        signonce_substrate::install();
+        for (key_type, text) in
+            [(BABE, "1:2"), (GRANDPA, "12"), (BEEFY, "a:b"), (PARA, "4294967296"), (IM_ONLINE, "1")]
+        {
             assert!(floors(key_type, "--to", text).is_err(), "{key_type} {text}");
         }
     }

@@ -1,6 +1,5 @@
 //! Fills a local cluster: its chain, a set of session keys for every validator, clients with every right.
 
-use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::{DevKey, LocalCluster};
 use crate::{
     admin::{
@@ -14,22 +13,15 @@ use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Change, ClientState, KeySelector, KeyState, Right};
-use signonce_substrate::{Limits};
 use signonce_keys::{Recipient, SecretKey};
 use signonce_protocol::{DutyClass, KeyId, KeyType};
-use signonce_substrate::{ChainFormat};
+use signonce_substrate::{ChainFormat, ChainSettings, Limits};
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// The session keys of a validator, in Polkadot's order but for BEEFY, which Polkadot has last.
-const SESSION: [KeyType; 6] = [
-    BABE,
-    GRANDPA,
-    BEEFY,
-    PARA,
-    AUTHORITY_DISCOVERY,
-    IM_ONLINE,
-];
+const SESSION: [KeyType; 6] = [BABE, GRANDPA, BEEFY, PARA, AUTHORITY_DISCOVERY, IM_ONLINE];
 
 /// Keys on their way at a time; the cluster commits those that come together with one sync.
 const AT_A_TIME: usize = 64;
@@ -99,13 +91,9 @@ async fn chain(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<Ch
     if let Some(chain) = admin.chains().await?.into_iter().find(|chain| chain.genesis == cluster.genesis()) {
         return Ok(chain);
     }
-    let chain = Chain {
-        genesis: cluster.genesis(),
-        name: options.chain_name.clone(),
-        format: ChainFormat::default(),
-        slot_duration_ms: options.slot_duration_ms,
-        limits: Limits::default(),
-    };
+    let (format, limits) = (ChainFormat::default(), Limits::default());
+    let settings = ChainSettings { format, slot_duration_ms: options.slot_duration_ms, limits };
+    let chain = settings.chain(cluster.genesis(), options.chain_name.clone());
     admin.change(&Change::AddChain(chain.clone())).await?;
     Ok(chain.into())
 }
@@ -150,7 +138,7 @@ async fn clients(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<
         |name: &str| there.iter().any(|row: &ClientRow| row.state == ClientState::Active && row.name == name);
     for name in cluster.options().clients.iter().filter(|name| !is_there(name)) {
         let spki = PeerIdentity::of_file(&cluster.client_tls(name).cert)?.spki.0;
-        let every = Right { keys: KeySelector::All, chain: None, classes: DutyClass::ALL.to_vec() };
+        let every = Right { keys: KeySelector::All, chain: None, classes: DutyClass::all().collect() };
         admin.change(&Change::AddClient { name: name.clone(), spki, rights: vec![every] }).await?;
     }
     Ok(())

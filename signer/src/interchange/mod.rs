@@ -2,19 +2,18 @@
 //! complete form) every signature above them. In the manner of EIP-3076;
 //! `docs/reference/watermarks.md` describes the format.
 //!
-//! [`Interchange::read`] is total: any bytes give a file or an error. What a file comes to is one floor for each key
+//! [`Interchange::read`] is total: any bytes give a file or an error. What a file comes to is one floor for each key and class
 //! ([`Interchange::floors`]): past its own floor and past everything that was signed. Nothing above is remembered by
 //! the importer, since a floor above an entry refuses all that the entry would.
 
 #[cfg(test)]
 mod tests;
 
-use crate::sign::coordinate::coordinate;
 use serde::{Deserialize, Serialize};
-use signonce_core::{Position, SignedDuty, State, WatermarkView};
-use signonce_protocol::{Digest, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey, rpc::Coordinate};
-use signonce_substrate::{Duty};
-use std::collections::BTreeSet;
+use signonce_core::{Floors, Position, SignedDuty, State, WatermarkView};
+use serde_json::{Map, Value};
+use signonce_protocol::{Digest, Duty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the format.
 pub const FORMAT: &str = "signonce-watermarks";
@@ -152,8 +151,8 @@ pub struct KeyMarks {
     pub public: PublicKey,
     /// The class of work it is about.
     pub class: DutyClass,
-    /// The lowest coordinate that may be signed.
-    pub floor: Coordinate,
+    /// The lowest position that may be signed: the numbers of the class by name.
+    pub floor: Map<String, Value>,
     /// What was signed at or above the floor.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signed: Vec<Signed>,
@@ -175,13 +174,19 @@ impl KeyMarks {
         KeyId { key_type: self.key_type, public: self.public }
     }
 
+    /// The floor that is listed.
+    fn listed_floor(&self) -> Result<Position, InterchangeError> {
+        let key = self.id();
+        Position::read(self.class, &self.floor).map_err(|what| InterchangeError::WrongCoordinate { key, what })
+    }
+
     /// The lowest floor that refuses all that the key has signed or may have signed.
     fn floor_past_all(&self) -> Result<Position, InterchangeError> {
-        let mut floor = as_position(self.floor);
+        let mut floor = self.listed_floor()?;
         for Signed { duty, .. } in &self.signed {
             let key = self.id();
             let nothing_above = || InterchangeError::NothingAbove { key, duty: duty.clone() };
-            let past = Position::of(duty).next().ok_or_else(nothing_above)?;
+            let past = duty.position().next().ok_or_else(nothing_above)?;
             if floor.is_below(past) == Some(true) {
                 floor = past;
             }
@@ -200,22 +205,23 @@ impl Interchange {
         time_ms: u64,
     ) -> Option<Self> {
         let chain = state.registry().chain(&genesis)?;
-        let marks = |id: KeyId| {
-            let mark = state.watermarks(&id).into_iter().next()?;
-            let (floor, signed) = match state.signed_duties(&id) {
+        let marks = |(id, mark): (KeyId, WatermarkView)| {
+            let (floor, signed) = match state.signed_duties(&id, mark.class) {
                 Some(signed) => (mark.floor, signed),
                 None => (past_all(&mark), Vec::new()),
             };
             let signed = signed.into_iter().map(|SignedDuty { duty, digest, .. }| Signed { duty, digest });
-            Some(KeyMarks {
+            KeyMarks {
                 key_type: id.key_type,
                 public: id.public,
                 class: mark.class,
-                floor: coordinate(floor),
+                floor: floor.show(),
                 signed: signed.collect(),
-            })
+            }
         };
-        let keys = state.keys().filter(|key| key.chain == genesis).filter_map(|key| marks(key.id)).collect();
+        let of_chain = state.keys().filter(|key| key.chain == genesis);
+        let all = of_chain.flat_map(|key| state.watermarks(&key.id).into_iter().map(|mark| (key.id, mark)));
+        let keys = all.map(marks).collect();
         let metadata = Metadata {
             format: FORMAT.into(),
             version: VERSION,
@@ -267,7 +273,7 @@ impl Interchange {
         }
         let mut seen = BTreeSet::new();
         for marks in &self.keys {
-            if !seen.insert(marks.id()) {
+            if !seen.insert((marks.id(), marks.class)) {
                 return Err(InterchangeError::KeyTwice(marks.id()));
             }
             check_marks(marks)?;
@@ -278,12 +284,16 @@ impl Interchange {
         self.floors().map(drop)
     }
 
-    /// One floor for each key: past everything that the file says was, or may have been, signed.
+    /// The floors of each key: past everything that the file says was, or may have been, signed.
     ///
     /// # Errors
     /// If nothing is past it.
-    pub fn floors(&self) -> Result<Vec<(KeyId, Position)>, InterchangeError> {
-        self.keys.iter().map(|marks| Ok((marks.id(), marks.floor_past_all()?))).collect()
+    pub fn floors(&self) -> Result<Vec<(KeyId, Floors)>, InterchangeError> {
+        let mut all: BTreeMap<KeyId, Vec<Position>> = BTreeMap::new();
+        for marks in &self.keys {
+            all.entry(marks.id()).or_default().push(marks.floor_past_all()?);
+        }
+        Ok(all.into_iter().map(|(key, floors)| (key, floors.into_iter().collect())).collect())
     }
 
     /// The same with floors alone.
@@ -293,7 +303,7 @@ impl Interchange {
     pub fn minimal(self) -> Result<Self, InterchangeError> {
         let Self { metadata, keys } = self;
         let minimal = |marks: KeyMarks| {
-            let floor = coordinate(marks.floor_past_all()?);
+            let floor = marks.floor_past_all()?.show();
             Ok(KeyMarks { floor, signed: Vec::new(), ..marks })
         };
         let keys = keys.into_iter().map(minimal).collect::<Result<_, _>>()?;
@@ -303,27 +313,24 @@ impl Interchange {
 
 fn check_marks(marks: &KeyMarks) -> Result<(), InterchangeError> {
     let key = marks.id();
-    let KeyMarks { key_type, public, class, floor, signed } = marks;
+    let KeyMarks { key_type, public, class, floor: _, signed } = marks;
     if key_type.schemes().iter().all(|scheme| scheme.public_len() != public.as_bytes().len()) {
         return Err(InterchangeError::NoKey(key));
     }
-    if !class.is_claimed() || !class.key_types().contains(key_type) {
+    if !key_type.marks().any(|mark| mark == *class) {
         return Err(InterchangeError::WrongClass { key, class: *class });
     }
-    let floor = as_position(*floor);
-    if !floor.fits(*key_type) {
-        return Err(InterchangeError::WrongCoordinate { key, what: floor.to_string() });
-    }
+    let floor = marks.listed_floor()?;
     let mut seen = BTreeSet::new();
     for Signed { duty, .. } in signed {
         let duty = || duty.clone();
-        if duty().class() != *class {
+        if duty().class().mark() != Some(*class) {
             return Err(InterchangeError::WrongCoordinate { key, what: duty().to_string() });
         }
-        if Position::of(&duty()).is_below(floor) != Some(false) {
+        if duty().position().is_below(floor) != Some(false) {
             return Err(InterchangeError::BelowFloor { key, duty: duty() });
         }
-        if !seen.insert(coordinate_of(duty())) {
+        if !seen.insert(duty().coordinate()) {
             return Err(InterchangeError::DutyTwice { key, duty: duty() });
         }
     }
@@ -335,24 +342,4 @@ fn past_all(mark: &WatermarkView) -> Position {
     let highest = mark.highest.unwrap_or(mark.floor);
     // The last of all numbers is past everything but itself; no honest chain comes there.
     highest.next().unwrap_or(highest)
-}
-
-/// The duty without what a vote says: two duties of one coordinate are one.
-fn coordinate_of(mut duty: Duty) -> Duty {
-    match &mut duty {
-        Duty::GrandpaVote { target, .. } => *target = 0.into(),
-        Duty::ParaSide { side, .. } => *side = signonce_protocol::Side::Valid,
-        Duty::ParaStatement { statement, .. } => *statement = signonce_protocol::StatementKind::Valid,
-        Duty::BabeBlock { .. } | Duty::AuraBlock { .. } | Duty::BeefyVote { .. } => {}
-    }
-    duty
-}
-
-const fn as_position(coordinate: Coordinate) -> Position {
-    match coordinate {
-        Coordinate::Slot { slot } => Position::Slot { slot },
-        Coordinate::Round { set_id, round } => Position::Grandpa { set_id, round },
-        Coordinate::Block { set_id, block } => Position::Beefy { set_id, block },
-        Coordinate::Session { session } => Position::Para { session },
-    }
 }

@@ -1,10 +1,14 @@
-use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use super::*;
 use proptest::{prelude::*, sample::Index};
-use signonce_core::{Chain, Change, Claim, ClaimRequest, ClientId, Command, Floors, Outcome, RequestId, Verdict};
-use signonce_substrate::{Limits};
+use signonce_core::{
+    Chain, Change, Claim, ClaimRequest, ClientId, Command, Floors, Outcome, RequestId, Verdict,
+};
 use signonce_protocol::{NodeId, Slot};
-use signonce_substrate::{BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Round, SessionIndex, SetId, Side};
+use signonce_substrate::Limits;
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
+use signonce_substrate::{
+    BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Round, SessionIndex, SetId, Side,
+};
 use std::{fs, path::Path};
 
 const GENESIS: GenesisHash = GenesisHash([1; 32]);

@@ -1,14 +1,13 @@
 //! What a scrape says of the keys: how many, how far each has signed, and which are silent while others sign. Read
 //! from the applied state at each scrape; the operators' registry bounds the series.
 
-use signonce_substrate::{BABE_BLOCK, BEEFY_VOTE, GRANDPA_VOTE};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, gauge::ConstGauge},
 };
 use signonce_cluster::Handle;
-use signonce_core::{KeyState, Position, State};
+use signonce_core::{KeyState, Position, State, WatermarkView};
 use signonce_protocol::{DutyClass, GenesisHash};
 use std::{collections::BTreeMap, fmt};
 
@@ -29,7 +28,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// An armed key that has a watermark.
+/// An armed key and one of its watermarks.
 pub(crate) struct Signed {
     pub key: String,
     pub chain: String,
@@ -42,12 +41,11 @@ pub(crate) struct Signed {
 }
 
 /// Every armed key with claimed work.
-pub(crate) fn signed(state: &State) -> Vec<Signed> {
+pub(crate) fn signed<'a>(state: &'a State) -> Vec<Signed> {
     let armed = state.keys().filter(|key| key.state == KeyState::Armed);
-    let one = |key: &signonce_core::Key| {
-        let mark = state.watermarks(&key.id).pop()?;
+    let one = |(key, mark): (&signonce_core::Key, WatermarkView)| {
         let chain = state.registry().chain(&key.chain);
-        Some(Signed {
+        Signed {
             key: key.id.to_string(),
             chain: chain.map_or_else(|| key.chain.to_string(), |chain| chain.name.clone()),
             genesis: key.chain,
@@ -56,9 +54,10 @@ pub(crate) fn signed(state: &State) -> Vec<Signed> {
             floor: mark.floor,
             highest: mark.highest,
             last_ms: state.last_signed_ms(&key.id),
-        })
+        }
     };
-    armed.filter_map(one).collect()
+    let marks = |key: &'a signonce_core::Key| state.watermarks(&key.id).into_iter().map(move |mark| (key, mark));
+    armed.flat_map(marks).map(one).collect()
 }
 
 /// How long each key has not signed while another armed key of its chain did the same work. Only for votes, which
@@ -66,7 +65,7 @@ pub(crate) fn signed(state: &State) -> Vec<Signed> {
 /// or has no other to be compared with, is not in it.
 pub(crate) fn silent_ms(keys: &[Signed]) -> Vec<(usize, u64)> {
     let mut newest: BTreeMap<(GenesisHash, DutyClass), u64> = BTreeMap::new();
-    let voting = |key: &Signed| matches!(key.class, GRANDPA_VOTE | BEEFY_VOTE);
+    let voting = |key: &Signed| key.class.claim().is_some_and(|claim| claim.by_everyone);
     let mut number: BTreeMap<(GenesisHash, DutyClass), usize> = BTreeMap::new();
     for key in keys.iter().filter(|key| voting(key)) {
         let Some(last) = key.last_ms else { continue };
@@ -85,12 +84,7 @@ pub(crate) fn silent_ms(keys: &[Signed]) -> Vec<(usize, u64)> {
 
 /// The numbers of a position, named.
 pub(crate) fn parts(position: Position) -> Vec<(&'static str, u64)> {
-    match position {
-        Position::Slot { slot } => vec![("slot", slot.0)],
-        Position::Grandpa { set_id, round } => vec![("set", set_id.0), ("round", round.0)],
-        Position::Beefy { set_id, block } => vec![("set", set_id.0), ("block", block.0)],
-        Position::Para { session } => vec![("session", u64::from(session.0))],
-    }
+    position.named().map(|(part, number)| (part.word, number)).collect()
 }
 
 type Labels<'a> = [(&'static str, &'a str); 4];
@@ -140,8 +134,7 @@ impl Collector for Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{Slot};
-    use signonce_substrate::{Round, SetId};
+    use signonce_substrate::{BABE_BLOCK, BEEFY_VOTE, GRANDPA_VOTE};
 
     fn key(chain: u8, class: DutyClass, last_ms: Option<u64>) -> Signed {
         Signed {
@@ -150,7 +143,7 @@ mod tests {
             genesis: GenesisHash([chain; 32]),
             group: String::new(),
             class,
-            floor: Position::Slot { slot: Slot(0) },
+            floor: Position::zero(class).unwrap(),
             highest: None,
             last_ms,
         }
@@ -158,6 +151,7 @@ mod tests {
 
     #[test]
     fn a_vote_is_missed_only_while_another_key_of_the_chain_votes() {
+        signonce_substrate::install();
         let vote = GRANDPA_VOTE;
         let keys = [key(1, vote, Some(1_000)), key(1, vote, Some(61_000)), key(1, vote, None)];
         assert_eq!(silent_ms(&keys), [(0, 60_000), (1, 0)]);
@@ -167,13 +161,15 @@ mod tests {
 
     #[test]
     fn nobody_expects_a_block_of_every_validator() {
+        signonce_substrate::install();
         let block = BABE_BLOCK;
         assert_eq!(silent_ms(&[key(1, block, Some(1_000)), key(1, block, Some(61_000))]), []);
     }
 
     #[test]
     fn a_position_is_shown_in_its_parts() {
-        let vote = Position::Grandpa { set_id: SetId(3), round: Round(7) };
+        signonce_substrate::install();
+        let vote = Position::new(GRANDPA_VOTE, &[3, 7]).unwrap();
         assert_eq!(parts(vote), [("set", 3), ("round", 7)]);
     }
 }

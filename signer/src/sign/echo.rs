@@ -85,10 +85,10 @@ impl Signer {
         };
         let known = self.handle.read(|state| {
             let found = state.key(&key)?;
-            Some((found.scheme, state.registry().chain(&found.chain)?.format))
+            Some((found.scheme, state.registry().chain(&found.chain)?.clone()))
         });
-        let (scheme, format) = known.ok_or_else(|| wrong("the key is gone".into()))?;
-        let payload = payload.decode(&format).map_err(|error| wrong(error.to_string()))?;
+        let (scheme, chain) = known.ok_or_else(|| wrong("the key is gone".into()))?;
+        let payload = payload.decode(&chain).map_err(|error| wrong(error.to_string()))?;
         let Some(duty) = payload.duty().filter(|_| payload.key_types().contains(&key.key_type)) else {
             return Err(wrong(format!("a {} is not claimed work of this key", payload.class())));
         };

@@ -1,104 +1,55 @@
 //! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
 
-use super::{coordinate::coordinate, lookup::ClientView};
+use super::lookup::ClientView;
 use crate::limits::{Share, TooMuch};
 use signonce_cluster::SubmitError;
 use signonce_core::{
-    ChangeError, Claim, ClientError, ClientId, FeatureError, InputError, KeyState, MAX_KEY_LIMIT, Position,
-    Refusal,
+    ChangeError, Claim, ClientError, ClientId, FeatureError, InputError, KeyState, MAX_KEY_LIMIT, Refusal,
 };
 use signonce_keys::SignError;
-use signonce_protocol::{DutyClass, KeyId, PublicKey, rpc::{Coordinate, ErrorCode, LeaderHint, RpcError}};
-use signonce_substrate::{Duty, SetId};
+use signonce_protocol::{
+    Digest, Duty, DutyClass, KeyId, PublicKey,
+    rpc::{ErrorCode, LeaderHint, RpcError},
+};
 
 /// The ledger refuses `claim`. `name_of` gives the names of clients, for the evidence.
 pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> String) -> RpcError {
     let Claim { key, duty, digest, .. } = claim;
-    let plain = |code: ErrorCode| RpcError::new(code, format!("{duty}: {refusal}"));
+    let plain = || RpcError::new(refusal.code(), format!("{duty}: {refusal}"));
     let mut error = match refusal {
         Refusal::Equivocation { duty, signed, asked, at, time_ms, client } => {
             RpcError::equivocation(duty.clone(), *signed, *asked, *at, *time_ms, name_of(*client))
         }
-        Refusal::CrossedSides {
-            session: _,
-            candidate: _,
-            signed: _,
-            asked: _,
-            digest: signed,
-            at,
-            time_ms,
-            client,
-        } => {
-            let mut error = plain(ErrorCode::Equivocation);
-            error.data.digest_signed = Some(*signed);
-            error.data.digest_asked = Some(*digest);
-            error.data.log_index = Some(*at);
-            error.data.time_ms = Some(*time_ms);
-            error.data.client = Some(name_of(*client));
-            error
-        }
-        Refusal::OtherSide { session, .. } | Refusal::OtherStatement { session, .. } => {
-            let mut error = plain(ErrorCode::Equivocation);
-            error.message += &format!(" (`signonce audit explain --session {session}`)");
-            error.data.digest_asked = Some(*digest);
-            error
-        }
-        Refusal::BelowWatermark { asked: _, floor } => {
-            plain(ErrorCode::BelowWatermark).with_bound(coordinate(*floor))
-        }
+        Refusal::BelowWatermark { asked: _, floor } => plain().with_bound(*floor),
         Refusal::PastCounting { asked: _, floor, slot_duration_ms: _ } => {
-            plain(ErrorCode::BelowWatermark).with_bound(Coordinate::Slot { slot: *floor })
+            plain().with_bound(duty.position().with_slot(*floor))
         }
         // Not below the floor: places further on are free, and the bound says which one is full.
-        Refusal::Crowded { position, limit: _ } => {
-            plain(ErrorCode::RateLimited).with_bound(coordinate(*position))
-        }
-        Refusal::JumpTooFar { asked, reference, limit } => {
-            plain(ErrorCode::JumpTooFar).with_bound(farthest(*asked, *reference, *limit))
-        }
-        Refusal::BeefyAheadOfGrandpa { asked: _, precommitted, slack } => {
-            let error = plain(ErrorCode::BeefyAheadOfGrandpa);
-            match duty {
-                Duty::BeefyVote { set_id, block: _ } => error.with_bound(Coordinate::Block {
-                    set_id: *set_id,
-                    block: precommitted.saturating_add(*slack),
-                }),
-                _ => error,
-            }
-        }
-        Refusal::UnknownKey { .. } => plain(ErrorCode::UnknownKey),
-        Refusal::KeyNotArmed { .. } | Refusal::KeyRemoved { .. } => plain(ErrorCode::KeyNotArmed),
-        Refusal::WrongDuty { .. } => plain(ErrorCode::WrongKeyType),
-        Refusal::KeyHalted { .. } => plain(ErrorCode::KeyHalted),
-        Refusal::Barred { .. } => plain(ErrorCode::BelowWatermark),
+        Refusal::Crowded { position, limit: _ } => plain().with_bound(*position),
+        Refusal::JumpTooFar { asked: _, reference: _, limit: _, bound } => plain().with_bound(*bound),
+        Refusal::Rule(_) => of_rule(plain(), duty, *digest, refusal),
+        Refusal::UnknownKey { .. }
+        | Refusal::KeyNotArmed { .. }
+        | Refusal::KeyRemoved { .. }
+        | Refusal::WrongDuty { .. }
+        | Refusal::KeyHalted { .. }
+        | Refusal::Barred { .. } => plain(),
     };
     error.message = format!("key {key}: {}", error.message);
-    error.with_duty(duty.clone().for_clients())
+    error.with_duty(duty.clone())
 }
 
-/// The highest position a claim may have now, in the unit that jumped.
-fn farthest(asked: Position, reference: Position, limit: u64) -> Coordinate {
-    let next_set = |set_id: SetId, asked: SetId| asked.0.saturating_sub(set_id.0) > limit;
-    match (reference, asked) {
-        (Position::Slot { slot }, _) => Coordinate::Slot { slot: slot.saturating_add(limit) },
-        (Position::Grandpa { set_id, round: _ }, Position::Grandpa { set_id: to, round }) if set_id != to => {
-            Coordinate::Round { set_id: set_id.saturating_add(limit), round }
-        }
-        (Position::Grandpa { set_id, round }, _) => {
-            Coordinate::Round { set_id, round: round.saturating_add(limit) }
-        }
-        (Position::Beefy { set_id, block: _ }, Position::Beefy { set_id: to, block })
-            if next_set(set_id, to) =>
-        {
-            Coordinate::Block { set_id: set_id.saturating_add(limit), block }
-        }
-        (Position::Beefy { set_id, block }, _) => {
-            Coordinate::Block { set_id, block: block.saturating_add(limit) }
-        }
-        (Position::Para { session }, _) => {
-            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            Coordinate::Session { session: session.saturating_add(limit) }
-        }
+/// A refusal that only this class has. Where the evidence is in the audit, the message says how to find it.
+fn of_rule(mut error: RpcError, duty: &Duty, asked: Digest, refusal: &Refusal) -> RpcError {
+    let Refusal::Rule(rule) = refusal else { return error };
+    if refusal.contradicts() {
+        let coordinates = duty.position().named().map(|(part, number)| format!(" --at {}={number}", part.word));
+        error.message += &format!(" (`signonce audit explain{}`)", coordinates.collect::<String>());
+        error.data.digest_asked = Some(asked);
+    }
+    match rule.tell().and_then(|told| told.bound) {
+        Some(bound) => error.with_bound(bound),
+        None => error,
     }
 }
 

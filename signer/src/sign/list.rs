@@ -3,7 +3,7 @@
 //! A list may be long and many may want it, so it is made once for each log position and each set of rights, and
 //! shared ([`Lists`]).
 
-use super::{classes_of, coordinate::coordinate};
+use super::{coordinate::coordinate};
 use parity_scale_codec::Encode as _;
 use serde_json::value::{RawValue, to_raw_value};
 use signonce_cluster::Handle;
@@ -146,7 +146,7 @@ fn visible_keys(state: &State, client: ClientId) -> Vec<KeyInfo> {
 }
 
 fn key_info(state: &State, client: ClientId, key: &Key) -> Option<KeyInfo> {
-    let classes: Vec<_> = classes_of(&key.id).filter(|class| state.allows(client, key, *class)).collect();
+    let classes: Vec<_> = key.id.key_type.classes().filter(|class| state.allows(client, key, *class)).collect();
     if classes.is_empty() {
         return None;
     }
@@ -158,12 +158,7 @@ fn key_info(state: &State, client: ClientId, key: &Key) -> Option<KeyInfo> {
         key_type: key.id.key_type,
         scheme: key.scheme,
         public: key.id.public,
-        state: match key.state {
-            KeyState::Registered => rpc::KeyState::Registered,
-            KeyState::Armed => rpc::KeyState::Armed,
-            KeyState::Disabled => rpc::KeyState::Disabled,
-            KeyState::Removed => rpc::KeyState::Removed,
-        },
+        state: key.state,
         group: key.group.clone(),
         classes,
         watermarks: watermarks(state, key),
@@ -176,13 +171,13 @@ fn watermarks(state: &State, key: &Key) -> Vec<WatermarkInfo> {
     if !marks.is_empty() {
         return marks.into_iter().map(watermark).collect();
     }
-    let claimed = classes_of(&key.id).filter(|class| class.is_claimed());
+    let claimed = key.id.key_type.classes().filter(|class| class.is_claimed());
     claimed.map(|class| WatermarkInfo { class, floor: None, highest: None }).collect()
 }
 
 fn watermark(view: WatermarkView) -> WatermarkInfo {
     let WatermarkView { class, floor, highest, entries: _ } = view;
-    WatermarkInfo { class, floor: Some(coordinate(floor)), highest: highest.map(coordinate) }
+    WatermarkInfo { class, floor: Some(floor), highest }
 }
 
 #[cfg(test)]

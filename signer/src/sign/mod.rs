@@ -5,7 +5,6 @@
 //! payload's own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made
 //! while its claim is replicated and leaves only through `Committed`.
 
-pub mod coordinate;
 mod echo;
 pub mod errors;
 mod generate;
@@ -27,10 +26,10 @@ use crate::{
 };
 use lookup::ClientView;
 use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms, sparing::Sparing};
-use signonce_core::{Claim, ClientId, GUARDED_LEVEL, RequestId, State, Verdict};
-use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signature, Unreleased};
+use signonce_core::{Claim, ClientId, RequestId, Verdict};
+use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signatures, Unreleased};
 use signonce_protocol::{
-    Digest, Duty, DutyClass, KeyId, KeyType, LogIndex, Payload, PublicKey,
+    Carry, Digest, Duty, KeyId, KeyType, LogIndex, Payload, PublicKey,
     rpc::{ChainRef, ErrorCode, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply, SignVerdict},
 };
 use std::{
@@ -292,17 +291,17 @@ impl Signer {
         let SignRequest { chain, key: public, payload, last_signed: _ } = request;
         let began = Instant::now();
         let known =
-            self.handle.read(|state| lookup::chain(state, chain).map(|chain| (chain.genesis, chain.format)));
-        let (genesis, format) = known.map_err(|error| self.if_caught_up(error))?;
+            self.handle.read(|state| lookup::chain(state, chain).cloned());
+        let chain = known.map_err(|error| self.if_caught_up(error))?;
         let looked = began.elapsed();
         // A header may have a megabyte: it is read with the registry unlocked.
         let payload = self.metrics.timed(Stage::Decode, || {
             let raw = payload.read().map_err(|error| errors::malformed(public, error.message))?;
-            raw.decode(&format).map_err(|error| errors::malformed(public, error))
+            raw.decode(&chain).map_err(|error| errors::malformed(public, error))
         })?;
         let began = Instant::now();
         let work = (payload.class(), payload.key_types());
-        let key = self.handle.read(|state| lookup::key(state, &client, genesis, public, work));
+        let key = self.handle.read(|state| lookup::key(state, &client, chain.genesis, public, work));
         self.metrics.stage(Stage::Rights).observe(looked + began.elapsed());
         telemetry::note(Stage::Rights, began);
         let key = key.map_err(|error| self.if_caught_up(error))?;
@@ -326,17 +325,14 @@ impl Signer {
     /// A duty: one digest, for ever.
     async fn sign_duty(&self, work: &Work, duty: Duty) -> Result<SignReply, RpcError> {
         let Work { request, client, key, payload } = work;
-        let duty = self.claimed(payload, duty);
-        let claim =
-            Claim { key: *key, client: client.id, duty, digest: payload.digest(), time_ms: unix_ms() };
+        let (digest, carry) = (payload.digest(), payload.carry());
+        let claim = Claim { key: *key, client: client.id, duty, digest, carry, time_ms: unix_ms() };
         if let Some(decision) = self.handle.known(&claim) {
             // A repeat gives out what is in the audit already. A refusal is another attempt, which the log does not
             // get to see.
             let granted = self.judge(&claim, decision).inspect_err(|error| self.note(work, error))?;
             self.open(*key).await?;
-            self.check_form(payload, &claim)?;
-            let signature = self.make(key, payload);
-            return self.release(claim, signature, granted);
+            return self.sign_granted(work, claim, granted, None);
         }
         self.gate.check()?;
         if claim.duty.slot().is_some() {
@@ -365,8 +361,7 @@ impl Signer {
             .inspect_err(|error| self.note(work, error))?;
         self.metrics.timed(Stage::Reply, || {
             let granted = self.judge(&claim, decision)?;
-            self.check_form(payload, &claim)?;
-            self.release(claim, signature, granted)
+            self.sign_granted(work, claim, granted, Some(signature))
         })
     }
 
@@ -392,36 +387,39 @@ impl Signer {
         place.map_err(|too_much| errors::too_much(client, too_much))
     }
 
-    /// The duty in the form in which the log judges it at the cluster's present level.
-    fn claimed(&self, payload: &Payload, duty: Duty) -> Duty {
-        match self.handle.read(State::feature_level) {
-            GUARDED_LEVEL.. => payload.claimed().unwrap_or(duty),
-            _ => duty,
-        }
-    }
-
-    /// A claim that was made just before the level rose may be judged just after, where a statement in its old form
-    /// passes for an approval. Nothing is released then; asked again, it is judged for what it is.
-    fn check_form(&self, payload: &Payload, claim: &Claim) -> Result<(), RpcError> {
-        if self.claimed(payload, claim.duty.clone()) == claim.duty {
-            return Ok(());
-        }
-        let why = format!("key {}: the cluster's feature level has just risen; ask again", claim.key);
-        Err(RpcError::not_ready(why, self.gate.leader_hint()).with_duty(claim.duty.clone()))
-    }
-
     /// The signature, which nothing can read before its duty is granted.
-    fn make(&self, key: &KeyId, payload: &Payload) -> Result<Unreleased<Signature>, SignError> {
-        self.metrics.timed(Stage::Sign, || self.keyring.sign(key, payload.to_sign()))
+    fn make(&self, key: &KeyId, payload: &Payload) -> Result<Unreleased<Signatures>, SignError> {
+        self.metrics.timed(Stage::Sign, || self.keyring.sign(key, payload))
+    }
+
+    /// Signs what was granted and lets it out: the payload as it was signed the first time. `made` is the signature of
+    /// the payload as it came, where it was made meanwhile.
+    fn sign_granted(
+        &self,
+        work: &Work,
+        claim: Claim,
+        granted: Granted,
+        made: Option<Result<Unreleased<Signatures>, SignError>>,
+    ) -> Result<SignReply, RpcError> {
+        let Work { key, payload, .. } = work;
+        if granted.carry == claim.carry {
+            let signature = made.unwrap_or_else(|| self.make(key, payload));
+            return self.release(claim, signature, granted);
+        }
+        let first = payload.as_first_signed(&granted.carry).map_err(|error| {
+            RpcError::new(ErrorCode::Internal, format!("key {key}, {}: {error}", claim.duty))
+        })?;
+        let signature = self.make(key, &first);
+        self.release(claim, signature, granted)
     }
 
     /// What a decision means for its claim: leave to release, with verdict and place, or a refusal.
     fn judge(&self, claim: &Claim, decision: Decision) -> Result<Granted, RpcError> {
         let Decision { at, verdict, grant } = decision;
         telemetry::fact("signonce.log_index", at);
-        let (verdict, at) = match verdict {
-            Verdict::Granted => (SignVerdict::Granted, at),
-            Verdict::Repeated { at } => (SignVerdict::Repeated, at),
+        let (verdict, at, carry) = match verdict {
+            Verdict::Granted => (SignVerdict::Granted, at, claim.carry.clone()),
+            Verdict::Repeated { at, carry } => (SignVerdict::Repeated, at, carry),
             Verdict::Refused(refusal) => {
                 let name_of = |id| self.client_name(id);
                 return Err(errors::refused(claim, &refusal, name_of));
@@ -433,21 +431,24 @@ impl Signer {
                 format!("key {}, {}: a verdict without grant", claim.key, claim.duty),
             )
         })?;
-        Ok(Granted { verdict, at, leave: Committed(grant) })
+        Ok(Granted { verdict, at, carry, leave: Committed(grant) })
     }
 
     fn release(
         &self,
         claim: Claim,
-        signature: Result<Unreleased<Signature>, SignError>,
+        signature: Result<Unreleased<Signatures>, SignError>,
         granted: Granted,
     ) -> Result<SignReply, RpcError> {
-        let Granted { verdict, at, leave } = granted;
-        let signature = signature.map_err(|error| errors::not_signed(&claim.key, &error))?.release(leave);
+        let Granted { verdict, at, carry, leave } = granted;
+        let signed = signature.map_err(|error| errors::not_signed(&claim.key, &error))?.release(leave);
+        let other = (carry != claim.carry).then(|| carry.as_bytes().to_vec().into());
         Ok(SignReply {
-            signature: signature.as_bytes().to_vec().into(),
+            signature: signed.signature.as_bytes().to_vec().into(),
+            beside: signed.beside.map(|beside| beside.as_bytes().to_vec().into()),
+            carry: other,
             verdict,
-            duty: Some(claim.duty.for_clients()),
+            duty: Some(claim.duty),
             log_index: Some(at),
             leader: self.gate.leader_hint(),
         })
@@ -463,11 +464,13 @@ impl Signer {
             RpcError::new(ErrorCode::Internal, format!("key {key}: {} is not free", payload.class()))
         })?;
         let signature = self.make(key, payload);
-        let signature = signature.map_err(|error| errors::not_signed(key, &error))?.release(leave);
+        let signed = signature.map_err(|error| errors::not_signed(key, &error))?.release(leave);
         let asked = Asked { client: Some(client.id), key: Some(key.public), request: *request };
         self.notes.free(asked, payload.class(), unix_ms());
         Ok(SignReply {
-            signature: signature.as_bytes().to_vec().into(),
+            signature: signed.signature.as_bytes().to_vec().into(),
+            beside: signed.beside.map(|beside| beside.as_bytes().to_vec().into()),
+            carry: None,
             verdict: SignVerdict::Free,
             duty: None,
             log_index: None,
@@ -508,6 +511,8 @@ impl Signer {
 struct Granted {
     verdict: SignVerdict,
     at: LogIndex,
+    /// What is signed beside the statement: that of the first time.
+    carry: Carry,
     leave: Committed,
 }
 
@@ -522,10 +527,4 @@ fn log_refusal(work: &Work, error: &RpcError) {
             tracing::info!(client, %key, code, left_out, "not signed: {}", error.message);
         }
     });
-}
-
-/// The classes of work that keys of a type do.
-fn classes_of(key: &KeyId) -> impl Iterator<Item = DutyClass> {
-    let key_type = key.key_type;
-    DutyClass::ALL.into_iter().filter(move |class| class.key_types().contains(&key_type))
 }

@@ -1,6 +1,5 @@
 //! The way of a VRF request: as a sign request, without a claim. Showing a VRF output twice harms nobody.
 
-use signonce_substrate::{BABE_VRF};
 use super::{
     Signer, errors,
     lookup::{self, ClientView},
@@ -17,6 +16,7 @@ use signonce_protocol::{
     DutyClass,
     rpc::{RpcError, SignVerdict, VrfParams, VrfReply},
 };
+use signonce_substrate::BABE_VRF;
 use std::time::Instant;
 use tracing::Instrument as _;
 

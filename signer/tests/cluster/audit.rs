@@ -1,6 +1,5 @@
 //! What was asked and answered: recorded, explained, exported, and checked without any node.
 
-use signonce_substrate::{BEEFY, GRANDPA};
 use crate::common::{PATIENCE, World, code, run, until};
 use serde_json::Value;
 use signonce::{
@@ -9,7 +8,12 @@ use signonce::{
     dev::{LocalCluster, LocalOptions, Signal},
 };
 use signonce_core::{AuditEvent, AuditSignature, Change, FEATURE_LEVEL, NotedAnswer, Refusal, Verdict};
-use signonce_protocol::{Hash, KeyId, NodeId, RawPayload, client::ClientError, rpc::{ErrorCode, SignParams}};
+use signonce_protocol::{
+    Hash, KeyId, NodeId, RawPayload,
+    client::ClientError,
+    rpc::{ErrorCode, SignParams},
+};
+use signonce_substrate::{BEEFY, GRANDPA};
 use signonce_substrate::{Duty, GrandpaStage, Kind, Round, SetId};
 use std::{fs, path::Path, process::Output};
 

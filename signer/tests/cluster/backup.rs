@@ -1,6 +1,5 @@
 //! Backups: what is made can be verified, and what was touched cannot.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, World, run, until};
 use signonce::{
     backup::{self, folder},
@@ -10,7 +9,8 @@ use signonce::{
     dev::Signal,
 };
 use signonce_core::replica::fence::ClusterId;
-use signonce_protocol::{NodeId};
+use signonce_protocol::NodeId;
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,

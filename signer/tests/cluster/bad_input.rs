@@ -1,6 +1,5 @@
 //! Bad input gets a named error, and nothing is lost or burnt by it.
 
-use signonce_substrate::{BABE, BEEFY, BEEFY_VOTE, GRANDPA, PARA};
 use crate::common::{PATIENCE, World, client, code, post, run, until};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
@@ -11,7 +10,12 @@ use signonce::{
     server::tls::read_certificates,
 };
 use signonce_core::{Change, KeySelector, Right};
-use signonce_protocol::{KeyType, RawPayload, Slot, client::tls_from_pem, rpc::{ErrorCode, SignVerdict}};
+use signonce_protocol::{
+    KeyType, RawPayload, Slot,
+    client::tls_from_pem,
+    rpc::{ErrorCode, SignVerdict},
+};
+use signonce_substrate::{BABE, BEEFY, BEEFY_VOTE, GRANDPA, PARA};
 use signonce_substrate::{GrandpaStage, Kind, Round, SetId};
 use std::fs;
 
@@ -190,8 +194,7 @@ async fn only_known_certificates_with_the_right_are_served() {
     let authority = Authority::open(certs).unwrap();
     let issued = authority.issue(&world.scratch("strangers"), &Subject::Client("v9".into()), 1).unwrap();
     let stranger = ClientFiles { ca: known.ca.clone(), cert: issued.cert, key: issued.key };
-    let answer =
-        client(&stranger, world.cluster.urls()).sign(&world.params(GRANDPA, &vote(1, 1))).await;
+    let answer = client(&stranger, world.cluster.urls()).sign(&world.params(GRANDPA, &vote(1, 1))).await;
     assert_eq!(code(&answer), ErrorCode::Forbidden, "a client nobody added");
 
     let chain = Some(world.cluster.genesis());

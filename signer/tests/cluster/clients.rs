@@ -1,6 +1,5 @@
 //! Tenants: their limits, their certificates, and what operators see of them. And the nodes' own certificates.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, World, client, code, code_of, run, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
@@ -8,7 +7,12 @@ use signonce::{
     cli::demo::chain::{self, Flavour},
     dev::ClientFiles,
 };
-use signonce_protocol::{RawPayload, client::{ClientError, SignerClient}, rpc::{ErrorCode, SignReply}};
+use signonce_protocol::{
+    RawPayload,
+    client::{ClientError, SignerClient},
+    rpc::{ErrorCode, SignReply},
+};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,

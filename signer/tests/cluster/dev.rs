@@ -8,7 +8,7 @@ use signonce::{
     cli::demo::chain,
     dev::{ClientFiles, LocalCluster, rss_mib},
 };
-use signonce_protocol::{rpc::{SignParams, SignVerdict}};
+use signonce_protocol::rpc::{SignParams, SignVerdict};
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,

@@ -1,7 +1,6 @@
 //! Strangers at the doors, and clients who want more than their share: others notice nothing, and everybody who asks
 //! gets an answer.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{World, client, code, get, post, run, run_program, until};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
@@ -15,7 +14,12 @@ use signonce::{
     dev::ClientFiles,
 };
 use signonce_core::{Change, ClientLimits};
-use signonce_protocol::{RawPayload, client::tls_from_pem, rpc::{ErrorCode, SignVerdict}};
+use signonce_protocol::{
+    RawPayload,
+    client::tls_from_pem,
+    rpc::{ErrorCode, SignVerdict},
+};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use soketto::{Receiver, Sender, handshake::Client};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
@@ -216,8 +220,7 @@ async fn whoever_asks_to_join_a_hundred_times_writes_a_few_lines_and_is_sent_awa
     let issued = authority.issue(&world.scratch("strangers"), &Subject::Client("v9".into()), 1).unwrap();
     let ca = world.cluster.client_tls("v1").ca;
     let stranger = ClientFiles { ca, cert: issued.cert, key: issued.key };
-    let forbidden =
-        client(&stranger, vec![url.clone()]).sign(&world.params(GRANDPA, &vote(1))).await;
+    let forbidden = client(&stranger, vec![url.clone()]).sign(&world.params(GRANDPA, &vote(1))).await;
     assert_eq!(code(&forbidden), ErrorCode::Forbidden);
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "signer_keys"}).to_string();
     let batch = format!("[{}]", vec![body; 64].join(","));

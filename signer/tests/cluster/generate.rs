@@ -1,6 +1,5 @@
 //! Keys that the cluster makes for a client: as `author_rotateKeys` on a validator asks for them.
 
-use signonce_substrate::{BABE, BEEFY, GRANDPA};
 use crate::common::{PATIENCE, World, code_of, run, until};
 use signonce::{
     cli::demo::chain::{self, Flavour},
@@ -8,10 +7,15 @@ use signonce::{
 };
 use signonce_core::{Change, KeyState};
 use signonce_keys::verify;
-use signonce_protocol::{KeyType, PublicKey, RawPayload, client::{ClientError, SignerClient}, rpc::{
+use signonce_protocol::{
+    KeyType, PublicKey, RawPayload,
+    client::{ClientError, SignerClient},
+    rpc::{
         ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, RpcError, SignParams,
         SignVerdict,
-    }};
+    },
+};
+use signonce_substrate::{BABE, BEEFY, GRANDPA};
 use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -90,9 +94,7 @@ async fn a_client_has_keys_made_only_with_leave_and_is_told_how_to_get_it() {
     assert_eq!(refusal(client.generate_key(&elsewhere).await).code, ErrorCode::WrongChain);
     client.generate_key(&ask(&world, BABE)).await.unwrap();
     operate(&world, 3, &["clients", "update", "v1", "--no-generate"]);
-    let again =
-        until("every node knows", async || client.generate_key(&ask(&world, BABE)).await.err())
-            .await;
+    let again = until("every node knows", async || client.generate_key(&ask(&world, BABE)).await.err()).await;
     assert_eq!(code_of(&again), Some(ErrorCode::Forbidden));
 }
 

@@ -1,10 +1,10 @@
 //! A node that has lost its memory, and a node that exists twice, are kept out.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, Stray, World, copy_dir, free_address, readyz, until};
 use signonce::{cli::demo::chain, config::IDENTITY_FILE, dev::Signal};
 use signonce_cluster::identity;
-use signonce_protocol::{rpc::SignVerdict};
+use signonce_protocol::rpc::SignVerdict;
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{fs, time::Duration};
 

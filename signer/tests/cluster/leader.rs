@@ -1,6 +1,5 @@
 //! Where the leader is, and what it does by itself.
 
-use signonce_substrate::{ED25519, GRANDPA};
 use crate::common::{PATIENCE, World, run, until};
 use signonce::{
     cli::demo::chain,
@@ -9,7 +8,11 @@ use signonce::{
 };
 use signonce_core::{Change, KeyState};
 use signonce_keys::{Recipient, SecretKey, seal};
-use signonce_protocol::{KeyId, rpc::{SignParams, SignVerdict}};
+use signonce_protocol::{
+    KeyId,
+    rpc::{SignParams, SignVerdict},
+};
+use signonce_substrate::{ED25519, GRANDPA};
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::process::Output;
 
@@ -89,8 +92,7 @@ async fn a_key_sealed_for_too_few_is_sealed_again_and_signs_the_same_bytes_on_ev
     let id = KeyId { key_type: GRANDPA, public: secret.public() };
     let sealed = seal(&secret, &id, &chain_row.genesis, &[recipient]).unwrap().into_bytes().into();
     let group = Some("late".to_owned());
-    let register =
-        Change::RegisterKey { id, scheme: ED25519, chain: chain_row.genesis, group, sealed };
+    let register = Change::RegisterKey { id, scheme: ED25519, chain: chain_row.genesis, group, sealed };
     admin.change(&register).await.unwrap();
     let floors = new_key_floors(GRANDPA, chain_row.clock(), 0);
     admin.change(&Change::ArmKey { id, floors }).await.unwrap();
@@ -106,12 +108,7 @@ async fn a_key_sealed_for_too_few_is_sealed_again_and_signs_the_same_bytes_on_ev
         assert!(admin.status().await.unwrap().locked.is_empty());
     }
     let vote = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 1, chain::Flavour(0));
-    let key = DevKey {
-        key_type: GRANDPA,
-        scheme: ED25519,
-        public: id.public,
-        group: "late".into(),
-    };
+    let key = DevKey { key_type: GRANDPA, scheme: ED25519, public: id.public, group: "late".into() };
     let mut signatures = Vec::new();
     for node in world.cluster.node_ids() {
         let params = SignParams { key: key.public, ..world.params(GRANDPA, &vote) };

@@ -1,7 +1,6 @@
 //! A log does not decide whether something is signed: neither where its reader has stopped or died, nor where it has no
 //! room.
 
-use signonce_substrate::{GRANDPA};
 use crate::{
     common::{BINARY, PATIENCE, World, code_of, get, run_program, until},
     seeing::Scrape,
@@ -11,7 +10,11 @@ use signonce::{
     cli::demo::chain::{self, Flavour},
     dev::{LocalOptions, Signal},
 };
-use signonce_protocol::{RawPayload, rpc::{ErrorCode, SignVerdict}};
+use signonce_protocol::{
+    RawPayload,
+    rpc::{ErrorCode, SignVerdict},
+};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,9 +1,12 @@
 //! A client that floods a signer fills neither its log nor hides what is counted.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{World, code_of, get, until};
 use signonce::cli::demo::chain::{self, Flavour};
-use signonce_protocol::{client::ClientError, rpc::{ErrorCode, SignVerdict}};
+use signonce_protocol::{
+    client::ClientError,
+    rpc::{ErrorCode, SignVerdict},
+};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{fs, time::Instant};
 use tokio::{

@@ -1,6 +1,5 @@
 //! Signers that come, take the place of others, and go: through the command line, against real processes.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{BINARY, PATIENCE, World, free_address, readyz, run, run_program, until};
 use signonce::{
     admin::{api::MemberRow, client::AdminClient, join::Joined},
@@ -11,6 +10,7 @@ use signonce::{
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::NodeIdentity;
 use signonce_protocol::{NodeId, rpc::SignVerdict};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fmt::Write as _,

@@ -1,6 +1,5 @@
 //! `keys move-in` with made-up nodes: the old validator's, which can be stopped, and another one of the chain.
 
-use signonce_substrate::{GRANDPA};
 use crate::{
     common::{BINARY, World, code, run, until},
     fake_node::FakeNode,
@@ -9,7 +8,11 @@ use crate::{
 use serde_json::{Value, json};
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_core::KeyState;
-use signonce_protocol::{KeyId, PublicKey, Slot, rpc::{ChainRef, ErrorCode, SignParams, SignVerdict}};
+use signonce_protocol::{
+    KeyId, PublicKey, Slot,
+    rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
+};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{ChainFormat, GrandpaStage, Round, SetId};
 use std::{
     fs,

@@ -1,10 +1,9 @@
 //! Operators: roles by name, and changes that take two of them.
 
-use signonce_substrate::{BABE};
 use crate::common::{World, run};
 use serde_json::Value;
 use signonce::dev::LocalCluster;
-
+use signonce_substrate::BABE;
 
 /// An admin with a certificate, who asks node 1 over HTTPS.
 pub struct Admin {

@@ -4,7 +4,6 @@
 //! Real processes of both programs. Where both support the same feature level, nothing is ever too old, and the tests
 //! then hold that. `make upgrade-test` builds the old program and says if it cannot.
 
-use signonce_substrate::{GRANDPA};
 use crate::{
     common::{BINARY, PATIENCE, World, client, code, run, run_program, start_of_program_fails, until},
     members::{done, invited, leader, operate, refused, row, said},
@@ -18,7 +17,11 @@ use signonce::{
     dev::{ClientFiles, Signal},
 };
 use signonce_core::FEATURE_LEVEL;
-use signonce_protocol::{RawPayload, rpc::{ErrorCode, SignVerdict}};
+use signonce_protocol::{
+    RawPayload,
+    rpc::{ErrorCode, SignVerdict},
+};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,
@@ -116,8 +119,7 @@ fn vote(round: u64) -> RawPayload {
 }
 
 async fn signs(world: &World, node: u64, round: u64) {
-    let reply =
-        world.client_of("v1", node).sign(&world.params(GRANDPA, &vote(round))).await.unwrap();
+    let reply = world.client_of("v1", node).sign(&world.params(GRANDPA, &vote(round))).await.unwrap();
     assert_eq!(reply.verdict, SignVerdict::Granted, "node {node}, round {round}");
 }
 

@@ -1,11 +1,11 @@
 //! A node is ready while it gets things done: what it waits for without end makes it say no, and what.
 
-use signonce_substrate::{GRANDPA};
 use crate::{
     common::{PATIENCE, World, get, until},
     seeing::Scrape,
 };
 use signonce::{cli::demo::chain, dev::Signal};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,5 @@
 //! A majority is lost: the last machine's backup comes into a new cluster.
 
-use signonce_substrate::{BABE, BEEFY, GRANDPA, IM_ONLINE};
 use crate::{
     common::{BINARY, PATIENCE, World, client, code, run, until},
     members::at_newest_level,
@@ -12,7 +11,11 @@ use signonce::{
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
 use signonce_core::{Change, ChangeError, GUARDED_LEVEL, KeyError, KeyState, OfficerPin, Role};
-use signonce_protocol::{HexArray, RawPayload, rpc::{ChainRef, ErrorCode, SignParams}};
+use signonce_protocol::{
+    HexArray, RawPayload,
+    rpc::{ChainRef, ErrorCode, SignParams},
+};
+use signonce_substrate::{BABE, BEEFY, GRANDPA, IM_ONLINE};
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,

@@ -1,6 +1,5 @@
 //! A cluster whose machines were all set back to yesterday: only a client that was there can tell.
 
-use signonce_substrate::{BEEFY, ED25519, GRANDPA};
 use crate::common::{PATIENCE, World, code, copy_dir, run, until};
 use signonce::{
     cli::demo::chain,
@@ -10,7 +9,11 @@ use signonce::{
 };
 use signonce_core::{FEATURE_LEVEL, Floors, KeyState};
 use signonce_keys::SecretKey;
-use signonce_protocol::{KeyId, LogIndex, RawPayload, rpc::{ChainRef, ErrorCode, LastSigned, SignParams, SignReply, SignVerdict, Signed}};
+use signonce_protocol::{
+    KeyId, LogIndex, RawPayload,
+    rpc::{ChainRef, ErrorCode, LastSigned, SignParams, SignReply, SignVerdict, Signed},
+};
+use signonce_substrate::{BEEFY, ED25519, GRANDPA};
 use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! `keys generate --for-set-keys` and `keys rotate`: sets of session keys, and their change on a made-up chain.
 
-use signonce_substrate::{ECDSA, GRANDPA};
 use crate::{
     common::{World, code, run, until},
     fake_node::FakeNode,
@@ -9,8 +8,12 @@ use serde_json::Value;
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_core::KeyState;
 use signonce_keys::verify;
-use signonce_protocol::{KeyId, KeyType, PublicKey, RawPayload, rpc::{ChainRef, ErrorCode, SignParams}};
+use signonce_protocol::{
+    KeyId, KeyType, PublicKey, RawPayload,
+    rpc::{ChainRef, ErrorCode, SignParams},
+};
 use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
+use signonce_substrate::{ECDSA, GRANDPA};
 use std::process::Output;
 
 const OWNER: [u8; 32] = [0xaa; 32];

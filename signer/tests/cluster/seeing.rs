@@ -1,6 +1,5 @@
 //! What operators see of a cluster: metrics and their table, `status`, `top`.
 
-use signonce_substrate::{BABE, GRANDPA};
 use crate::common::{World, code, get, post, run, until};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -10,7 +9,12 @@ use signonce::{
     dev::{LocalOptions, Signal},
     server::tls,
 };
-use signonce_protocol::{PublicKey, RawPayload, client::SignerClient, rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams, VrfParams}};
+use signonce_protocol::{
+    PublicKey, RawPayload,
+    client::SignerClient,
+    rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams, VrfParams},
+};
+use signonce_substrate::{BABE, GRANDPA};
 use signonce_substrate::{GrandpaStage, Kind, Round, SetId};
 use std::{
     collections::{BTreeMap, BTreeSet},

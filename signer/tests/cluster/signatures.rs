@@ -1,13 +1,16 @@
 //! Signatures are the same bytes whichever node makes them.
 
-use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use crate::common::{World, code_of, until};
 use crate::members::at_newest_level;
 use signonce::audit::query::{AuditLine, AuditQuery, DutyQuery};
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_core::{AuditEvent, Verdict};
 use signonce_keys::{VrfSignature, verify, verify_babe_vrf};
-use signonce_protocol::{Digest, RawPayload, rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams}};
+use signonce_protocol::{
+    Digest, RawPayload,
+    rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams},
+};
+use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use signonce_substrate::{ChainFormat, Duty, GrandpaStage, Kind, Round, SessionIndex, SetId};
 use std::collections::BTreeSet;
 

@@ -4,8 +4,14 @@ use crate::{
     common::{World, code, run, until},
     members::at_newest_level,
 };
-use signonce_protocol::{Hash, PublicKey, RawPayload, Slot, rpc::{ChainRef, ErrorCode, SignParams, SignVerdict}};
-use signonce_substrate::{BlockNumber, Kind, payload::{AURA_ENGINE, DigestItem, Header}};
+use signonce_protocol::{
+    Hash, PublicKey, RawPayload, Slot,
+    rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
+};
+use signonce_substrate::{
+    BlockNumber, Kind,
+    payload::{AURA_ENGINE, DigestItem, Header},
+};
 use std::{
     fs,
     process::Output,

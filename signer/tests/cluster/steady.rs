@@ -1,10 +1,14 @@
 //! Clients with a key each that ask for one vote after the other and never want the same duty: every request of theirs
 //! must be signed, whatever happens to single nodes meanwhile.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{World, until};
 use signonce::{cli::demo::chain, dev::LocalOptions};
-use signonce_protocol::{RawPayload, client::SignerClient, rpc::{SignParams, SignVerdict}};
+use signonce_protocol::{
+    RawPayload,
+    client::SignerClient,
+    rpc::{SignParams, SignVerdict},
+};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::sync::{
     Arc,

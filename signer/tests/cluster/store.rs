@@ -1,8 +1,8 @@
 //! A damaged store is found when a node starts, and named.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{BINARY, PATIENCE, World, copy_dir, start_fails};
 use signonce::{cli::demo::chain, dev::Signal};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,

@@ -1,6 +1,5 @@
 //! Many clients with conflicting requests, and a leader that dies among them.
 
-use signonce_substrate::{BEEFY, GRANDPA, PARA};
 use crate::common::{Answer, World, code, receipt};
 use signonce::{
     cli::demo::{
@@ -9,7 +8,12 @@ use signonce::{
     },
     dev::Signal,
 };
-use signonce_protocol::{KeyType, RawPayload, client::ClientError, rpc::{ErrorCode, SignVerdict}};
+use signonce_protocol::{
+    KeyType, RawPayload,
+    client::ClientError,
+    rpc::{ErrorCode, SignVerdict},
+};
+use signonce_substrate::{BEEFY, GRANDPA, PARA};
 use signonce_substrate::{GrandpaStage, Round, SessionIndex, SetId};
 use std::{
     collections::BTreeMap,

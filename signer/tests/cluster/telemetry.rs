@@ -1,6 +1,5 @@
 //! Traces: a small collector receives the spans of one request, and nothing that is secret.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{PATIENCE, World, until};
 use axum::{
     Router,
@@ -11,6 +10,7 @@ use axum::{
 };
 use serde_json::Value;
 use signonce::{cli::demo::chain, dev::Signal};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     collections::BTreeSet,

@@ -1,7 +1,6 @@
 //! `audit watch` against a made-up chain that shows what it is told to: signatures that the cluster granted, and
 //! those of a copy of a key.
 
-use signonce_substrate::{BABE, GRANDPA, SR25519};
 use crate::common::{BINARY, PATIENCE, World, free_address, run, until};
 use axum::{Router, extract::State, routing::post};
 use jsonrpsee::{
@@ -12,7 +11,11 @@ use parity_scale_codec::Encode as _;
 use serde_json::{Value, json};
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_keys::{Keyring, ReleaseToken, SecretKey, SecretString};
-use signonce_protocol::{Digest, KeyId, Payload, RawPayload, rpc::{ChainRef, SignParams}};
+use signonce_protocol::{
+    Digest, KeyId, Payload, RawPayload,
+    rpc::{ChainRef, SignParams},
+};
+use signonce_substrate::{BABE, GRANDPA, SR25519};
 use signonce_substrate::{ChainFormat, Content, GrandpaStage, Round, SetId, payload::DigestItem};
 use std::{
     fs,

@@ -1,10 +1,10 @@
 //! Watermarks out to a file and in again.
 
-use signonce_substrate::{GRANDPA};
 use crate::common::{World, code, run, until};
 use serde_json::Value;
 use signonce::{cli::demo::chain, interchange::Interchange};
 use signonce_protocol::{RawPayload, rpc::ErrorCode};
+use signonce_substrate::GRANDPA;
 use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     fs,

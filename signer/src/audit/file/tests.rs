@@ -1,12 +1,12 @@
 //! Whatever is done to an export, the verifier says so, and where.
 
-use signonce_substrate::{BABE, BABE_VRF, GRANDPA};
 use super::*;
 use proptest::prelude::*;
 use signonce_core::{
     AuditNote, Change, ChangeError, ClientError, ClientId, NotedAnswer, Position, Refusal, RequestId, Verdict,
 };
 use signonce_protocol::{Digest, KeyId, LogIndex, PublicKey, Slot};
+use signonce_substrate::{BABE, BABE_VRF, GRANDPA};
 use signonce_substrate::{BlockNumber, CandidateHash, Duty, GrandpaStage, Round, SessionIndex, SetId, Side};
 
 const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";

@@ -1,12 +1,15 @@
 //! What a chain shows of our keys: pure functions from headers and justifications to the signatures of registered
 //! keys in them. Each is verified here, so that no endpoint can make up a signature of ours.
 
-use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA};
 use parity_scale_codec::{Compact, Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_keys::verify;
 use signonce_protocol::{Digest, Hash, HexBytes, KeyId, Scheme, Slot, blake2_256};
-use signonce_substrate::{BlockNumber, ChainFormat, Duty, GrandpaStage, NumberWidth, Payload, Kind, Round, SetId, payload::GrandpaVote};
+use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA};
+use signonce_substrate::{
+    BlockNumber, ChainFormat, Duty, GrandpaStage, Kind, NumberWidth, Payload, Round, SetId,
+    payload::GrandpaVote,
+};
 
 /// A key to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +141,7 @@ pub fn precommits(mut bytes: &[u8], keys: &[WatchedKey], width: NumberWidth) -> 
     for _ in 0..count {
         let target = (Hash::decode(input).ok()?, BlockNumber(number(input)?));
         let (signature, voter) = <([u8; 64], [u8; 32])>::decode(input).ok()?;
-        let is_it =
-            |key: &&WatchedKey| key.id.key_type == GRANDPA && key.id.public.as_bytes() == &voter[..];
+        let is_it = |key: &&WatchedKey| key.id.key_type == GRANDPA && key.id.public.as_bytes() == &voter[..];
         ours.extend(keys.iter().find(is_it).map(|key| Precommit { key: *key, target, round, signature }));
     }
     Some(ours)

@@ -9,8 +9,7 @@ use crate::{
     cli::common::{Done, Reach},
 };
 use signonce_core::{AuditEvent, Verdict};
-use signonce_protocol::{Digest, KeyId, PublicKey, Slot};
-use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
+use signonce_protocol::{Digest, KeyId, PublicKey};
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 /// Tells who asked for a duty, when, and what was answered, refused attempts included.
@@ -36,6 +35,9 @@ pub struct Args {
     /// A parachain session.
     #[arg(long)]
     session: Option<u32>,
+    /// Any other coordinate by what it counts, of any family: `--at round=5`. Repeatable.
+    #[arg(long, value_name = "WHAT=NUMBER", value_parser = named)]
+    at: Vec<(String, u64)>,
     /// Look at nothing older, in the forms of `audit export --since`: faster in a long log.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
@@ -44,15 +46,17 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Done {
-    let duty = DutyQuery {
-        slot: args.slot.map(Slot),
-        set: args.set.map(SetId),
-        round: args.round.map(Round),
-        block: args.block.map(BlockNumber),
-        session: args.session.map(SessionIndex),
-    };
+    let given = [
+        ("slot", args.slot),
+        ("set", args.set),
+        ("round", args.round),
+        ("block", args.block),
+        ("session", args.session.map(u64::from)),
+    ];
+    let given = given.into_iter().filter_map(|(word, number)| Some((word.to_owned(), number?)));
+    let duty = DutyQuery(given.chain(args.at).collect());
     if duty.is_empty() {
-        return Err(usage("say which duty: --slot N, --set S --round R, --block N or --session N"));
+        return Err(usage("say which duty: --slot N, --set S --round R, --block N, --session N or --at WHAT=N"));
     }
     let admin = args.reach.client()?;
     let query = AuditQuery { since_ms: args.since, key: args.key, duty: Some(duty), ..AuditQuery::default() };
@@ -65,6 +69,11 @@ pub(super) async fn run(args: Args) -> Done {
     .await?;
     args.reach.output.print(&lines, describe(&lines, first))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn named(text: &str) -> Result<(String, u64), String> {
+    let (word, number) = text.split_once('=').ok_or("it is WHAT=NUMBER, as in round=5")?;
+    Ok((word.to_owned(), number.parse().map_err(|_| format!("{number:?} is not a number"))?))
 }
 
 fn describe(lines: &[AuditLine], first: Option<u64>) -> String {

@@ -1,6 +1,5 @@
 //! `signonce audit watch`
 
-use signonce_substrate::{ECDSA, SR25519};
 use super::usage;
 use crate::{
     audit::{
@@ -20,6 +19,7 @@ use prometheus_client::{
 };
 use signonce_cluster::places::PlaceCounts;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
+use signonce_substrate::{ECDSA, SR25519};
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
@@ -278,7 +278,6 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
 
     #[test]
     fn keys_are_read_by_type_and_length() {

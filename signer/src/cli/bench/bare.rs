@@ -1,10 +1,10 @@
 //! The bare costs: appending some bytes to a file and syncing it, and making one signature in this process.
 
-use signonce_substrate::{ED25519, GRANDPA};
 use signonce_core::{Claim, ClaimRequest, ClientId, Command, RequestId};
 use signonce_keys::SecretKey;
 use signonce_protocol::{KeyId, NodeId, Payload};
 use signonce_substrate::{Duty, GrandpaStage, Round, SetId};
+use signonce_substrate::{ED25519, GRANDPA};
 use std::{
     fs::File,
     io::Write as _,

@@ -8,7 +8,10 @@ use super::{
 use crate::cli::demo::chain::{self, Flavour};
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
-use signonce_protocol::{EpochIndex, RawPayload, Slot, rpc::{ChainRef, SignParams, SignVerdict, VrfParams}};
+use signonce_protocol::{
+    EpochIndex, RawPayload, Slot,
+    rpc::{ChainRef, SignParams, SignVerdict, VrfParams},
+};
 use signonce_substrate::{ChainFormat, GrandpaStage, Round, SetId};
 use std::{
     path::Path,

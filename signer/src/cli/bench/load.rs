@@ -7,8 +7,12 @@ use super::{
 };
 use crate::cli::demo::chain::{self, Flavour};
 use anyhow::ensure;
-use signonce_protocol::{PublicKey, RawPayload, Slot, client::{ClientError, SignerClient}, rpc::{ChainRef, ErrorCode, SignParams, SignVerdict}};
-use signonce_substrate::{SetId};
+use signonce_protocol::{
+    PublicKey, RawPayload, Slot,
+    client::{ClientError, SignerClient},
+    rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
+};
+use signonce_substrate::SetId;
 use std::{
     sync::{
         Arc,

@@ -13,7 +13,6 @@ mod latency;
 mod load;
 mod report;
 
-use signonce_substrate::{BABE, GRANDPA};
 use crate::cli::common::say;
 use crate::{
     dev::{DevKey, LocalCluster, LocalOptions, rss_mib},
@@ -22,7 +21,8 @@ use crate::{
 use anyhow::Context as _;
 use report::{Machine, Report};
 use signonce_core::{Change, ClientLimits, MAX_CLIENT_LIMIT};
-use signonce_protocol::{client::{SignerClient, Timeouts}};
+use signonce_protocol::client::{SignerClient, Timeouts};
+use signonce_substrate::{BABE, GRANDPA};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 /// Milliseconds of a slot; see the module.

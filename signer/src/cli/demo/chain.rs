@@ -4,7 +4,9 @@
 //! state of the chain have another [`Flavour`]: their payloads for the same duty conflict.
 
 use signonce_protocol::{EpochIndex, Hash, RawPayload, Slot, blake2_256};
-use signonce_substrate::{BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Kind, Round, SessionIndex, SetId, Side, payload};
+use signonce_substrate::{
+    BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Kind, Round, SessionIndex, SetId, Side, payload,
+};
 
 /// Slots of an epoch: few, so that a short demo sees the randomness change.
 const EPOCH_SLOTS: u64 = 10;
@@ -88,7 +90,7 @@ pub fn backing(session: SessionIndex, number: u64) -> RawPayload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::{Duty};
+    use signonce_substrate::Duty;
 
     #[test]
     fn every_payload_decodes_and_the_two_views_conflict_on_one_duty() {

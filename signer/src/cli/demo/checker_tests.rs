@@ -1,11 +1,11 @@
 //! A checker that finds nothing is worth nothing: each fault it is there for is made, and must be found.
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use super::*;
 use crate::cli::demo::chain::{self, Flavour};
 use signonce_keys::SecretKey;
 use signonce_protocol::{RawPayload, VrfRequest};
 use signonce_substrate::{ChainFormat, GrandpaStage};
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 
 struct Signer {
     secret: SecretKey,

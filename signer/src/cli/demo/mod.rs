@@ -12,7 +12,6 @@ mod trouble;
 pub mod validator;
 mod view;
 
-use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use crate::dev::{DevKey, LocalCluster, LocalOptions};
 use anyhow::Context as _;
 use checker::{Checker, Findings};
@@ -21,6 +20,7 @@ use signonce_protocol::{
     KeyType,
     client::{ClientConfig, SignerClient, Timeouts, TlsSource},
 };
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use std::{
     path::PathBuf,
     process::ExitCode,
@@ -241,10 +241,5 @@ fn keys(made: &[DevKey]) -> anyhow::Result<Keys> {
         let DevKey { scheme, public, .. } = *key.with_context(|| format!("no {key_type} key was made"))?;
         anyhow::Ok(DemoKey { scheme, public })
     };
-    Ok(Keys {
-        babe: of(BABE)?,
-        grandpa: of(GRANDPA)?,
-        beefy: of(BEEFY)?,
-        para: of(PARA)?,
-    })
+    Ok(Keys { babe: of(BABE)?, grandpa: of(GRANDPA)?, beefy: of(BEEFY)?, para: of(PARA)? })
 }

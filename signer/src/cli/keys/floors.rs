@@ -1,11 +1,10 @@
 //! The floors of keys that come in: from which slot, round, block or session on they sign.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::place::Place;
 use crate::{admin::api::ChainRow, cli::common::Usage, enroll::new_key_floors};
-use signonce_core::Floors;
-use signonce_protocol::{KeyType};
-use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
+use signonce_core::{Floors, Position};
+use signonce_protocol::{DutyClass, KeyType};
+use signonce_substrate::{BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
 
 /// Where imported keys start. Each is the lowest coordinate that may be signed here: one past the last that the key
 /// signed, or may have signed, elsewhere.
@@ -24,20 +23,28 @@ pub(super) struct FloorArgs {
 pub(super) struct VoteFloors {
     /// For gran keys: the first authority set and round this cluster votes in. Take a round that the old validator
     /// has not reached and cannot reach any more: after it was stopped, the round of the best finalized state plus 2.
-    #[arg(long, value_name = "SET:ROUND", value_parser = pair)]
-    grandpa_floor: Option<(u64, u64)>,
+    #[arg(long, value_name = "SET:ROUND", value_parser = at(GRANDPA_VOTE))]
+    grandpa_floor: Option<Position>,
     /// For beef keys: the first validator set and block number this cluster votes for.
-    #[arg(long, value_name = "SET:BLOCK", value_parser = pair)]
-    beefy_floor: Option<(u64, u64)>,
+    #[arg(long, value_name = "SET:BLOCK", value_parser = at(BEEFY_VOTE))]
+    beefy_floor: Option<Position>,
     /// For para keys: the first session this cluster takes sides in.
-    #[arg(long, value_name = "SESSION")]
-    para_floor: Option<u32>,
+    #[arg(long, value_name = "SESSION", value_parser = at(PARA_SIDE))]
+    para_floor: Option<Position>,
+    /// For keys of any kind of chain: the first position of a class of duty that this cluster signs. Repeatable.
+    #[arg(long = "floor", value_name = "CLASS=POSITION", value_parser = of_class)]
+    floors: Vec<Position>,
 }
 
-fn pair(text: &str) -> Result<(u64, u64), String> {
-    let wrong = || format!("{text:?} is not two numbers with a colon between, as in 4021:17");
-    let (set, at) = text.split_once(':').ok_or_else(wrong)?;
-    Ok((set.parse().map_err(|_| wrong())?, at.parse().map_err(|_| wrong())?))
+/// Reads a position of a class.
+fn at(class: DutyClass) -> impl Fn(&str) -> Result<Position, String> + Clone {
+    move |text: &str| Position::parse(class, text)
+}
+
+/// Reads a position with its class before it.
+pub(in crate::cli) fn of_class(text: &str) -> Result<Position, String> {
+    let (class, at) = text.split_once('=').ok_or("it is CLASS=POSITION, as in grandpaVote=4021:17")?;
+    Position::parse(class.parse()?, at)
 }
 
 impl FloorArgs {
@@ -46,39 +53,24 @@ impl FloorArgs {
     /// # Errors
     /// If they are not safe to guess, and were not given: says which option gives them.
     pub fn of(&self, key_type: KeyType, chain: &ChainRow, unix_ms: u64) -> Result<Floors, Usage> {
-        match key_type {
-            // Slots are wall-clock time, and the past is gone: the next slot is safe once the old copy is stopped.
-            BABE | AURA => {
-                let slot = Some(chain.clock().slots_after(unix_ms, 1));
-                return Ok(Floors { slot, ..Floors::default() });
-            }
-            AUTHORITY_DISCOVERY | IM_ONLINE => return Ok(Floors::default()),
-            GRANDPA | BEEFY | PARA => {}
-        }
-        match self.votes.given(key_type) {
-            Some(floors) => Ok(floors),
-            None if self.new_key => Ok(new_key_floors(key_type, chain.clock(), unix_ms)),
-            None => Err(Usage(missing(key_type))),
-        }
+        // Slots are wall-clock time, and the past is gone: the next slot is safe once the old copy is stopped.
+        let new = new_key_floors(key_type, chain.clock(), unix_ms);
+        let one = |new: Position| match (new.slot(), self.votes.given(new.class())) {
+            (Some(_), _) => Ok(new),
+            (None, Some(given)) => Ok(given),
+            (None, None) if self.new_key => Ok(new),
+            (None, None) => Err(Usage(missing(key_type, new.class()))),
+        };
+        new.positions().map(one).collect()
     }
 }
 
 impl VoteFloors {
-    /// What was given for keys of this type.
-    fn given(&self, key_type: KeyType) -> Option<Floors> {
-        let none = Floors::default();
-        match key_type {
-            GRANDPA => {
-                let floor = self.grandpa_floor.map(|(set, round)| (SetId(set), Round(round)));
-                floor.map(|floor| Floors { grandpa: Some(floor), ..none })
-            }
-            BEEFY => {
-                let floor = self.beefy_floor.map(|(set, block)| (SetId(set), BlockNumber(block)));
-                floor.map(|floor| Floors { beefy: Some(floor), ..none })
-            }
-            PARA => self.para_floor.map(|at| Floors { para: Some(SessionIndex(at)), ..none }),
-            _ => None,
-        }
+    /// What was given for work of this class.
+    fn given(&self, class: DutyClass) -> Option<Position> {
+        let Self { grandpa_floor, beefy_floor, para_floor, floors } = self;
+        let named = [grandpa_floor, beefy_floor, para_floor].into_iter().flatten();
+        named.chain(floors).copied().find(|floor| floor.class() == class)
     }
 
     /// The floors of a key that was used on a validator which has been stopped: above whatever it may have signed.
@@ -92,18 +84,16 @@ impl VoteFloors {
         reach: &Reached,
         unix_ms: u64,
     ) -> Result<Floors, Usage> {
-        let least = reach.floors(key_type, chain, unix_ms);
-        match (self.given(key_type), least) {
-            (Some(given), Some(least)) if !at_least(&given, &least) => Err(Usage(format!(
-                "the floor given for {key_type} keys ({}) is too low: the old validator may have signed up to there; \
-                 take {} or later",
-                describe(&given),
-                describe(&least)
+        let one = |class: DutyClass| match (self.given(class), reach.floor(class, chain, unix_ms)) {
+            (Some(given), Some(least)) if given.is_below(least) == Some(true) => Err(Usage(format!(
+                "the floor given for {key_type} keys (from {given}) is too low: the old validator may have signed up to \
+                 there; take from {least} or later",
             ))),
             (Some(given), _) => Ok(given),
             (None, Some(least)) => Ok(least),
-            (None, None) => Err(Usage(unknown(key_type))),
-        }
+            (None, None) => Err(Usage(unknown(key_type, class))),
+        };
+        key_type.marks().map(one).collect()
     }
 }
 
@@ -128,70 +118,60 @@ impl Reached {
     /// one before; the margin is for the rest. Without such a node there is only what the old validator said before it
     /// went on for a while. It may have gone on into the next set, but not further (see `move_in`): the one after
     /// that is safe from its beginning.
-    fn floors(&self, key_type: KeyType, chain: &ChainRow, unix_ms: u64) -> Option<Floors> {
-        let none = Floors::default();
+    fn floor(&self, class: DutyClass, chain: &ChainRow, unix_ms: u64) -> Option<Position> {
         let seen = match (self.old, self.now) {
             (Some(old), Some(now)) => Some(now.raised_by(old)),
             (_, now) => now,
         };
-        match key_type {
-            BABE | AURA => {
+        let parts: Option<[u64; 2]> = match class {
+            GRANDPA_VOTE => match seen {
+                Some(seen) => seen.grandpa.map(|(set, round)| {
+                    [set.0, round.0.saturating_add(self.rounds.saturating_add(1))]
+                }),
+                None => self.old?.grandpa.map(|(set, _)| [set.0.saturating_add(2), 0]),
+            },
+            BEEFY_VOTE => match seen {
+                Some(seen) => seen.beefy_set.map(|set| [set.0, seen.best.0.saturating_add(1)]),
+                None => self.old?.beefy_set.map(|set| [set.0.saturating_add(2), 0]),
+            },
+            PARA_SIDE => {
+                let (session, more) = seen.map_or_else(|| (self.old?.session, 2), |seen| (seen.session, 1));
+                return Position::new(class, &[u64::from(session?.saturating_add(more).0)]);
+            }
+            class => {
                 // The clock that is furthest, of this machine then and now: numbers do not compare where slots change.
+                let zero = Position::zero(class).filter(|zero| zero.slot().is_some())?;
                 let seen_ms = seen.or(self.old).map_or(0, |place| place.at_ms);
-                let slot = chain.clock().slots_after(unix_ms.max(seen_ms), 1 + SLOTS);
-                Some(Floors { slot: Some(slot), ..none })
+                return Some(zero.with_slot(chain.clock().slots_after(unix_ms.max(seen_ms), 1 + SLOTS)));
             }
-            AUTHORITY_DISCOVERY | IM_ONLINE => Some(none),
-            GRANDPA => {
-                let near = seen.and_then(|place| place.grandpa);
-                let near =
-                    near.map(|(set, round)| (set, round.saturating_add(self.rounds.saturating_add(1))));
-                let far = || Some((self.old?.grandpa?.0.saturating_add(2), Round(0)));
-                let floor = if seen.is_some() { near } else { far() };
-                floor.map(|floor| Floors { grandpa: Some(floor), ..none })
-            }
-            BEEFY => {
-                let near = seen.and_then(|place| Some((place.beefy_set?, place.best.saturating_add(1))));
-                let far = || Some((self.old?.beefy_set?.saturating_add(2), BlockNumber(0)));
-                let floor = if seen.is_some() { near } else { far() };
-                floor.map(|floor| Floors { beefy: Some(floor), ..none })
-            }
-            PARA => {
-                let near = seen.and_then(|place| Some(place.session?.saturating_add(1)));
-                let far = || Some(self.old?.session?.saturating_add(2));
-                let floor = if seen.is_some() { near } else { far() };
-                floor.map(|floor| Floors { para: Some(floor), ..none })
-            }
-        }
+        };
+        Position::new(class, &parts?)
     }
 }
 
-fn at_least(given: &Floors, least: &Floors) -> bool {
-    let Floors { slot, grandpa, beefy, para } = given;
-    *slot >= least.slot && *grandpa >= least.grandpa && *beefy >= least.beefy && *para >= least.para
-}
-
-fn unknown(key_type: KeyType) -> String {
-    let (option, unit) = option(key_type);
+fn unknown(key_type: KeyType, class: DutyClass) -> String {
     format!(
-        "no node says how far the votes of {key_type} keys are: give --chain-url with a node that does, or {option}, \
-         one {unit} past the last that the old validator may have voted in"
+        "no node says how far the votes of {key_type} keys are: give --chain-url with a node that does, or {}, \
+         one past the last that the old validator may have voted in",
+        option(class)
     )
 }
 
-fn missing(key_type: KeyType) -> String {
-    let (option, unit) = option(key_type);
+fn missing(key_type: KeyType, class: DutyClass) -> String {
     format!(
-        "a {key_type} key needs a floor that no clock tells: give {option}, one {unit} past the last that the key \
-         may have voted in, or --new-key if it never voted anywhere"
+        "a {key_type} key needs a floor that no clock tells: give {}, one past the last that the key may have voted in, \
+         or --new-key if it never voted anywhere",
+        option(class)
     )
 }
 
-fn option(key_type: KeyType) -> (&'static str, &'static str) {
-    match key_type {
-        BEEFY => ("--beefy-floor SET:BLOCK", "block"),
-        PARA => ("--para-floor SESSION", "session"),
-        _ => ("--grandpa-floor SET:ROUND", "round"),
+/// The option that gives the floor of a class.
+fn option(class: DutyClass) -> String {
+    match class {
+        GRANDPA_VOTE => "--grandpa-floor SET:ROUND".into(),
+        BEEFY_VOTE => "--beefy-floor SET:BLOCK".into(),
+        PARA_SIDE => "--para-floor SESSION".into(),
+        class => format!("--floor {class}={}", Position::form(class)),
     }
 }
 
@@ -204,37 +184,37 @@ pub(super) fn describe(floors: &Floors) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Chain};
-    use signonce_substrate::{Limits};
+    use signonce_core::Chain;
     use signonce_protocol::{GenesisHash, Slot};
-    use signonce_substrate::{ChainFormat};
+    use signonce_substrate::{
+        BABE, BABE_BLOCK, BEEFY, BlockNumber, ChainFormat, ChainSettings, GRANDPA, Limits, PARA, Round, SessionIndex, SetId,
+    };
 
     fn chain() -> ChainRow {
-        let chain = Chain {
-            genesis: GenesisHash([1; 32]),
-            name: "polkadot".into(),
-            format: ChainFormat::default(),
-            slot_duration_ms: 6_000,
-            limits: Limits::default(),
-        };
-        chain.into()
+        signonce_substrate::install();
+        let (format, limits) = (ChainFormat::default(), Limits::default());
+        ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "polkadot").into()
+    }
+
+    fn grandpa(set: u64, round: u64) -> Position {
+        Position::new(GRANDPA_VOTE, &[set, round]).unwrap()
     }
 
     fn args(new_key: bool) -> FloorArgs {
-        FloorArgs { votes: VoteFloors { grandpa_floor: Some((7, 9)), ..VoteFloors::default() }, new_key }
+        FloorArgs { votes: VoteFloors { grandpa_floor: Some(grandpa(7, 9)), ..VoteFloors::default() }, new_key }
     }
 
     #[test]
     fn a_slot_key_starts_at_the_next_slot() {
         let floors = args(false).of(BABE, &chain(), 12_000_000_001).unwrap();
-        assert_eq!(floors, Floors { slot: Some(Slot(2_000_001)), ..Floors::default() });
+        assert_eq!(floors, Floors::from(Position::new(BABE_BLOCK, &[2_000_001]).unwrap()));
     }
 
     #[test]
     fn a_floor_that_was_given_goes_before_new_key() {
         for new_key in [false, true] {
             let floors = args(new_key).of(GRANDPA, &chain(), 0).unwrap();
-            assert_eq!(floors.grandpa, Some((SetId(7), Round(9))));
+            assert_eq!(floors, Floors::from(grandpa(7, 9)));
         }
     }
 
@@ -265,22 +245,23 @@ mod tests {
         let of = |key_type, old, now| {
             votes.above(key_type, &chain(), &Reached { old, now, rounds: 50 }, 12_000_000_001)
         };
-        let grandpa = |old, now| of(GRANDPA, old, now).unwrap().grandpa.unwrap();
-        assert_eq!(grandpa(Some(place(4, 80)), Some(place(4, 90))), (SetId(4), Round(141)));
+        let parts = |key_type, old, now| of(key_type, old, now).unwrap().positions().next().unwrap().parts().to_vec();
+        let grandpa = |old, now| parts(GRANDPA, old, now);
+        assert_eq!(grandpa(Some(place(4, 80)), Some(place(4, 90))), [4, 141]);
         assert_eq!(
             grandpa(Some(place(4, 95)), Some(place(4, 90))),
-            (SetId(4), Round(146)),
+            [4, 146],
             "a node lags behind"
         );
-        assert_eq!(grandpa(Some(place(4, 95)), Some(place(5, 2))), (SetId(5), Round(53)));
-        assert_eq!(grandpa(None, Some(place(4, 90))), (SetId(4), Round(141)));
-        assert_eq!(grandpa(Some(place(4, 95)), None), (SetId(6), Round(0)), "it may have seen the next set");
-        let beefy = |old, now| of(BEEFY, old, now).unwrap().beefy.unwrap();
-        assert_eq!(beefy(None, Some(place(4, 1))), (SetId(4), BlockNumber(901)));
-        assert_eq!(beefy(Some(place(4, 1)), None), (SetId(6), BlockNumber(0)));
-        assert_eq!(of(PARA, None, Some(place(4, 1))).unwrap().para, Some(SessionIndex(51)));
-        assert_eq!(of(PARA, Some(place(4, 1)), None).unwrap().para, Some(SessionIndex(52)));
-        assert_eq!(of(BABE, None, None).unwrap().slot, Some(Slot(2_000_003)));
+        assert_eq!(grandpa(Some(place(4, 95)), Some(place(5, 2))), [5, 53]);
+        assert_eq!(grandpa(None, Some(place(4, 90))), [4, 141]);
+        assert_eq!(grandpa(Some(place(4, 95)), None), [6, 0], "it may have seen the next set");
+        let beefy = |old, now| parts(BEEFY, old, now);
+        assert_eq!(beefy(None, Some(place(4, 1))), [4, 901]);
+        assert_eq!(beefy(Some(place(4, 1)), None), [6, 0]);
+        assert_eq!(parts(PARA, None, Some(place(4, 1))), [51]);
+        assert_eq!(parts(PARA, Some(place(4, 1)), None), [52]);
+        assert_eq!(parts(BABE, None, None), [2_000_003]);
         for key_type in [GRANDPA, BEEFY, PARA] {
             assert!(of(key_type, None, None).unwrap_err().to_string().contains("--chain-url"));
         }
@@ -288,18 +269,19 @@ mod tests {
 
     #[test]
     fn a_floor_below_what_a_node_said_is_refused() {
-        let given = |set, round| VoteFloors { grandpa_floor: Some((set, round)), ..VoteFloors::default() };
+        let given = |set, round| VoteFloors { grandpa_floor: Some(grandpa(set, round)), ..VoteFloors::default() };
         let reached = Reached { old: Some(place(4, 80)), now: None, rounds: 50 };
         let above = |votes: VoteFloors| votes.above(GRANDPA, &chain(), &reached, 0);
         assert!(above(given(4, 500)).unwrap_err().to_string().contains("too low"));
-        assert_eq!(above(given(7, 1)).unwrap().grandpa, Some((SetId(7), Round(1))));
+        assert_eq!(above(given(7, 1)).unwrap(), Floors::from(grandpa(7, 1)));
     }
 
     #[test]
-    fn pairs_are_two_numbers() {
-        assert_eq!(pair("12:3"), Ok((12, 3)));
-        for wrong in ["", "12", "12:", ":3", "1:2:3", "a:b", "-1:2"] {
-            assert!(pair(wrong).is_err(), "{wrong}");
+    fn a_floor_of_any_class_is_given_by_its_name() {
+        signonce_substrate::install();
+        assert_eq!(of_class("grandpaVote=12:3"), Ok(grandpa(12, 3)));
+        for wrong in ["", "12:3", "grandpaVote=12", "grandpaVote=1:2:3", "nothing=1", "heartbeat=1", "paraSide=-1"] {
+            assert!(of_class(wrong).is_err(), "{wrong}");
         }
     }
 }

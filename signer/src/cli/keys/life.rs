@@ -1,6 +1,5 @@
 //! `signonce keys list|disable|arm|remove`.
 
-use signonce_substrate::{AUTHORITY_DISCOVERY, IM_ONLINE};
 use super::{find_key, floors::describe as describe_floors};
 use crate::{
     admin::api::KeyRow,
@@ -11,7 +10,6 @@ use crate::{
 };
 use serde_json::json;
 use signonce_core::{Change, Floors, KeyState};
-
 use std::process::ExitCode;
 
 /// Lists the keys with their watermarks.
@@ -82,7 +80,7 @@ fn describe(rows: &[KeyRow]) -> String {
     let cells = rows.iter().map(|row| {
         let marks = row.watermarks.iter().map(|mark| {
             let highest = mark.highest.map_or_else(|| "nothing yet".to_owned(), |at| at.to_string());
-            match row.known_by_backup {
+            match row.known_by_backup.as_ref().and_then(|known| known.of(mark.class)) {
                 Some(known) => format!("above {known}, as its backup knew"),
                 None => format!("from {}, signed up to {highest}", mark.floor),
             }
@@ -151,7 +149,7 @@ pub(super) async fn arm(args: Arm) -> Done {
 /// Where the key is to start. Keys of free work only have no floor.
 fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
     let key_type = row.id.key_type;
-    let is_free = matches!(key_type, AUTHORITY_DISCOVERY | IM_ONLINE);
+    let is_free = key_type.marks().next().is_none();
     match (&args.from, args.unchanged) {
         (Some(from), _) => watermarks::floors(key_type, "--from", from),
         (None, _) if is_free => Ok(Floors::default()),
@@ -160,12 +158,10 @@ fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
              nothing since; look on the chain, and give --from",
             row.id
         ))),
-        (None, true) => match row.watermarks.first() {
-            Some(mark) => Ok(Floors::from(mark.floor)),
-            None => {
-                Err(Usage(format!("{} was never armed: say from where on it signs, with --from", row.id)))
-            }
-        },
+        (None, true) if row.watermarks.is_empty() => {
+            Err(Usage(format!("{} was never armed: say from where on it signs, with --from", row.id)))
+        }
+        (None, true) => Ok(row.watermarks.iter().map(|mark| mark.floor).collect()),
         (None, false) => Err(Usage(format!(
             "say from where on {} signs: --from, one past the last that it may have signed elsewhere, or --unchanged \
              if it signed nowhere else",

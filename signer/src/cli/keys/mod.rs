@@ -1,6 +1,6 @@
 //! `signonce keys`: session keys, from their making or import to their tombstone.
 
-mod floors;
+pub(super) mod floors;
 mod generate;
 mod import;
 mod life;

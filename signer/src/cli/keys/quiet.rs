@@ -16,8 +16,8 @@ use crate::{
 use anyhow::Context as _;
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{KeyId};
-use signonce_substrate::{Duty};
+use signonce_protocol::KeyId;
+use signonce_substrate::Duty;
 use std::{
     path::PathBuf,
     time::{Duration, Instant},

@@ -4,7 +4,6 @@
 //! Between `session.setKeys` and the session in which it counts the validator signs with the old keys, so both sets
 //! are armed. What belongs to which set is in the record, a file with public facts only.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use super::{
     find_chain,
     generate::POLKADOT,
@@ -23,6 +22,7 @@ use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use signonce_core::{Chain, Change, KeyState};
 use signonce_protocol::{GenesisHash, HexBytes, KeyId, KeyType};
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -2,7 +2,6 @@
 //! runtime, and the proofs that their holders agree. Most of a set is made here; keys of types that signers do not
 //! hold stay on the validator and are put in at their places.
 
-use signonce_substrate::{BABE, GRANDPA};
 use super::floors::describe;
 use crate::{
     admin::{
@@ -17,7 +16,11 @@ use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors};
 use signonce_keys::SecretKey;
 use signonce_protocol::{HexBytes, KeyId, KeyType, Scheme};
-use signonce_substrate::{Payload, Kind, payload::{Content, OwnershipProof}};
+use signonce_substrate::{BABE, GRANDPA};
+use signonce_substrate::{
+    Kind, Payload,
+    payload::{Content, OwnershipProof},
+};
 use std::str::FromStr;
 
 /// A key of the set that is made and held elsewhere: `TYPE:0xPUBLIC`, with `:0xPROOF` behind it.
@@ -222,8 +225,7 @@ mod tests {
         let text = format!("asgn:0x{}", "07".repeat(32));
         let theirs: Elsewhere = text.parse().unwrap();
         let made = entries(&order, std::slice::from_ref(&theirs)).unwrap();
-        let expected =
-            [Entry::Ours(GRANDPA), Entry::Theirs(theirs.clone()), Entry::Ours(BABE)];
+        let expected = [Entry::Ours(GRANDPA), Entry::Theirs(theirs.clone()), Entry::Ours(BABE)];
         assert_eq!(made, expected);
         assert!(entries(&order, &[]).unwrap_err().to_string().contains("--elsewhere asgn:0xPUBLIC:0xPROOF"));
         assert!(entries(&order[..1], &[theirs]).unwrap_err().to_string().contains("does not have"));

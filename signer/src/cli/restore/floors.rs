@@ -4,13 +4,16 @@
 //! signer took a slot further from its clock than its tolerance. For votes nothing here does, so the operator says it,
 //! from the chain.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, ED25519, GRANDPA, IM_ONLINE, PARA};
 use super::KeyLine;
-use crate::{admin::api::KeyRow, backup::Manifest, cli::common::Usage};
+use crate::{
+    admin::api::KeyRow,
+    backup::Manifest,
+    cli::{common::Usage, keys::floors::of_class, watermarks},
+};
 use serde::Serialize;
-use signonce_core::{Chain, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State};
-use signonce_protocol::{KeyType, Slot};
-use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
+use signonce_core::{Chain, Floors, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State, WatermarkView};
+use signonce_protocol::DutyClass;
+use signonce_substrate::{BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
 use std::fmt;
 
 /// How far the clocks of the old cluster may have been ahead of those that are asked now. Signers have no bound on how
@@ -47,6 +50,9 @@ pub(super) struct FloorArgs {
     /// For para keys: the first session to take sides in: the NEXT one.
     #[arg(long, value_name = "[CHAIN=]SESSION")]
     para_floor: Vec<String>,
+    /// For keys of any kind of chain: the first position of a class of duty that no clock tells.
+    #[arg(long = "floor", value_name = "[CHAIN=]CLASS=POSITION")]
+    floors: Vec<String>,
 }
 
 /// What becomes of a key.
@@ -134,12 +140,12 @@ impl FloorArgs {
         for (chain, floor) in &given {
             let meant = |line: &&KeyLine| {
                 let waits = matches!(line.outcome, Outcome::Armed | Outcome::Disarmed);
-                waits && line.chain == *chain && floor.fits(line.key.key_type)
+                waits && line.chain == *chain && line.key.key_type.marks().any(|mark| mark == floor.class())
             };
             let meant: Vec<&KeyLine> = keys.iter().map(|planned| &planned.line).filter(meant).collect();
             if let [first, ..] = meant[..]
                 && meant.iter().all(|line| line.outcome == Outcome::Disarmed)
-                && let Some(from) = first.from
+                && let Some(from) = first.from.as_ref().and_then(|from| from.of(floor.class()))
             {
                 return Err(Usage(format!("key {}: {}", first.key, too_low(*floor, from))));
             }
@@ -156,16 +162,24 @@ impl FloorArgs {
         line: &KeyLine,
         bounds: Bounds,
     ) -> Option<LeftKey> {
-        let known = match (line.outcome, key.id.key_type) {
-            (Outcome::Removed | Outcome::ArmedBefore, _) => return None,
-            (_, AUTHORITY_DISCOVERY | IM_ONLINE) => return None,
-            (Outcome::Armed, BABE | AURA) => return None,
-            // The old cluster may have armed it after the backup.
-            (_, BABE | AURA) => self.slot_floor(state, key, chain, line.from, bounds),
-            (_, vote) => line.from.unwrap_or_else(|| nothing_signed(vote)),
+        if matches!(line.outcome, Outcome::Removed | Outcome::ArmedBefore) {
+            return None;
+        }
+        let by_clock = |zero: &Position| zero.slot().is_some();
+        let lowest: Vec<Position> = key.id.key_type.marks().filter_map(Position::zero).collect();
+        if lowest.is_empty() || (line.outcome == Outcome::Armed && lowest.iter().all(by_clock)) {
+            return None;
+        }
+        let known = |zero: Position| {
+            let from = line.from.as_ref().and_then(|from| from.of(zero.class()));
+            match zero.slot() {
+                // The old cluster may have armed it after the backup.
+                Some(_) => self.slot_floor(state, key, chain, zero, from, bounds),
+                None => from.unwrap_or(zero),
+            }
         };
         let disabled = key.state == KeyState::Disabled;
-        Some(LeftKey { id: key.id, floors: known.into(), disabled })
+        Some(LeftKey { id: key.id, floors: lowest.into_iter().map(known).collect(), disabled })
     }
 
     fn line(
@@ -183,7 +197,7 @@ impl FloorArgs {
             chain: chain.name.clone(),
             group: key.group.clone(),
             outcome,
-            from,
+            from: from.clone(),
             to,
             next,
         };
@@ -192,8 +206,8 @@ impl FloorArgs {
                 return Ok(line(Outcome::Removed, None, None));
             }
             (KeyState::Armed, Some(KeyState::Armed)) => {
-                let floor = row.and_then(|row| row.watermarks.first()).map(|mark| mark.floor);
-                return Ok(line(Outcome::ArmedBefore, floor, None));
+                let floors = row.map(|row| row.watermarks.iter().map(|mark| mark.floor).collect());
+                return Ok(line(Outcome::ArmedBefore, floors, None));
             }
             // An operator has disabled it since: what an earlier run leaves to be armed is registered.
             (KeyState::Armed, Some(KeyState::Disabled)) => return Ok(line(Outcome::Disabled, None, None)),
@@ -201,24 +215,27 @@ impl FloorArgs {
             (KeyState::Disabled, _) => return Ok(line(Outcome::Disabled, None, None)),
             (KeyState::Armed, _) => {}
         }
-        let to = match key.id.key_type {
-            BABE | AURA => Some(self.slot_floor(state, key, chain, from, bounds)),
-            AUTHORITY_DISCOVERY | IM_ONLINE => return Ok(line(Outcome::Armed, None, None)),
-            GRANDPA | BEEFY | PARA => {
-                let own = given.iter().find(|(name, at)| *name == chain.name && at.fits(key.id.key_type));
-                own.map(|(_, at)| *at)
+        let mut floors = Vec::new();
+        for zero in key.id.key_type.marks().filter_map(Position::zero) {
+            let known = from.as_ref().and_then(|from| from.of(zero.class()));
+            if zero.slot().is_some() {
+                floors.push(self.slot_floor(state, key, chain, zero, known, bounds));
+                continue;
             }
-        };
-        match (to, from) {
-            (None, _) => {
-                let why = "since nobody said how far it voted after the backup";
-                Ok(line(Outcome::Disarmed, None, Some(arm_hint(key, why))))
+            let own = given.iter().find(|(name, at)| *name == chain.name && at.class() == zero.class());
+            match (own.map(|(_, at)| *at), known) {
+                (None, _) => {
+                    let why = "since nobody said how far it voted after the backup";
+                    return Ok(line(Outcome::Disarmed, None, Some(arm_hint(key, why))));
+                }
+                (Some(to), Some(known)) if known.is_below(to) != Some(true) => {
+                    return Ok(line(Outcome::Disarmed, None, Some(arm_hint(key, &too_low(to, known)))));
+                }
+                (Some(to), _) => floors.push(to),
             }
-            (Some(to), Some(from)) if needs_a_word(key.id.key_type) && from.is_below(to) != Some(true) => {
-                Ok(line(Outcome::Disarmed, None, Some(arm_hint(key, &too_low(to, from)))))
-            }
-            (Some(to), _) => Ok(line(Outcome::Armed, Some(to), None)),
         }
+        let to = Some(floors).filter(|floors| !floors.is_empty());
+        Ok(line(Outcome::Armed, to.map(Floors::from_iter), None))
     }
 
     /// How far from its clock the old cluster took slots. What the backup says of it is what was so when it was made;
@@ -245,6 +262,7 @@ impl FloorArgs {
         state: &State,
         key: &Key,
         chain: &Chain,
+        zero: Position,
         from: Option<Position>,
         bounds: Bounds,
     ) -> Position {
@@ -256,26 +274,33 @@ impl FloorArgs {
         let signed_ms = CLOCKS_MS.saturating_add(tolerance.saturating_mul(slot_ms));
         let margin_ms =
             signed_ms.saturating_add(1).max(self.slot_margin.saturating_add(1).saturating_mul(slot_ms));
-        let known_ms = match from {
-            Some(Position::Slot { slot }) => clock.begin_ms(state.counting(&key.id), slot),
-            Some(Position::Grandpa { .. } | Position::Beefy { .. } | Position::Para { .. }) | None => 0,
-        };
+        let known = from.and_then(|from| from.slot());
+        let known_ms = known.map_or(0, |slot| clock.begin_ms(state.counting(&key.id), slot));
         let (_, slot) = clock.first_from(now_ms.saturating_add(margin_ms).max(known_ms));
-        Position::Slot { slot }
+        zero.with_slot(slot)
     }
 
     /// The floors that were given, by name of the chain.
     fn read(&self, state: &State) -> Result<Vec<(String, Position)>, Usage> {
         let mut given = Vec::new();
-        for (option, texts, read) in [
-            ("--grandpa-floor", &self.grandpa_floor, grandpa as fn(&str) -> Option<Position>),
-            ("--beefy-floor", &self.beefy_floor, beefy),
-            ("--para-floor", &self.para_floor, para),
-        ] {
+        let of = |class: DutyClass| move |text: &str| Position::parse(class, text).ok();
+        let named: [(&str, &Vec<String>, &dyn Fn(&str) -> Option<Position>); 4] = [
+            ("--grandpa-floor", &self.grandpa_floor, &of(GRANDPA_VOTE)),
+            ("--beefy-floor", &self.beefy_floor, &of(BEEFY_VOTE)),
+            ("--para-floor", &self.para_floor, &of(PARA_SIDE)),
+            ("--floor", &self.floors, &|text| of_class(text).ok()),
+        ];
+        for (option, texts, read) in named {
             for text in texts {
-                let (chain, at) = chain_of(state, option, text)?;
                 let wrong = || Usage(format!("{option} {text:?} cannot be read; see --help for its form"));
-                let position = read(at).ok_or_else(wrong)?;
+                // A class may stand before the position too.
+                let (chain, position) = match (option == "--floor").then(|| read(text)).flatten() {
+                    Some(position) => (chain_of(state, option, text, "")?.0, position),
+                    None => {
+                        let (chain, at) = split_chain(state, option, text)?;
+                        (chain, read(at).ok_or_else(wrong)?)
+                    }
+                };
                 if given.iter().any(|(name, known): &(String, Position)| {
                     *name == chain && known.is_below(position).is_some()
                 }) {
@@ -288,41 +313,28 @@ impl FloorArgs {
     }
 }
 
-/// Whether no clock says how far keys of this type have signed.
-const fn needs_a_word(key_type: KeyType) -> bool {
-    matches!(key_type, GRANDPA | BEEFY | PARA)
-}
-
-/// The lowest position that the key has not signed at, by the backup.
+/// The lowest positions that the key has not signed at, by the backup.
 ///
 /// What it was halted for counts too, but for slots, where the clock knows better: anybody who has the key can have
-/// signed the last slot of all. Its place is barred in the new cluster in any case.
-fn unsigned_from(state: &State, key: &Key) -> Result<Option<Position>, Usage> {
-    let Some(mark) = state.watermarks(&key.id).into_iter().next() else { return Ok(None) };
-    let halt = state.registry().halt(&key.id).filter(|_| needs_a_word(key.id.key_type));
-    let forgotten = halt.and_then(|halt| Position::of(&halt.duty).next());
-    let signed = mark.highest.map(|signed| {
-        signed.next().ok_or_else(|| Usage(format!("key {}: nothing is past {signed}", key.id)))
-    });
-    let mut from = mark.floor;
-    for past in signed.transpose()?.into_iter().chain(forgotten) {
-        if from.is_below(past) == Some(true) {
-            from = past;
+/// signed the last slot of all. Its position is barred in the new cluster in any case.
+fn unsigned_from(state: &State, key: &Key) -> Result<Option<Floors>, Usage> {
+    let marks = state.watermarks(&key.id);
+    let halted = state.registry().halt(&key.id).map(|halt| halt.duty.position());
+    let one = |mark: &WatermarkView| {
+        let halted = halted.filter(|at| at.slot().is_none() && at.is_below(mark.floor).is_some());
+        let signed = mark.highest.map(|signed| {
+            signed.next().ok_or_else(|| Usage(format!("key {}: nothing is past {signed}", key.id)))
+        });
+        let mut from = mark.floor;
+        for past in signed.transpose()?.into_iter().chain(halted.and_then(Position::next)) {
+            if from.is_below(past) == Some(true) {
+                from = past;
+            }
         }
-    }
-    Ok(Some(from))
-}
-
-/// The position that all others of a vote are above.
-fn nothing_signed(vote: KeyType) -> Position {
-    match vote {
-        GRANDPA => Position::Grandpa { set_id: SetId(0), round: Round(0) },
-        BEEFY => Position::Beefy { set_id: SetId(0), block: BlockNumber(0) },
-        PARA => Position::Para { session: SessionIndex(0) },
-        BABE | AURA | AUTHORITY_DISCOVERY | IM_ONLINE => {
-            Position::Slot { slot: Slot(0) }
-        }
-    }
+        Ok(from)
+    };
+    let floors = marks.iter().map(one).collect::<Result<Floors, Usage>>()?;
+    Ok(Some(floors).filter(|floors| !floors.is_empty()))
 }
 
 fn too_low(floor: Position, from: Position) -> String {
@@ -333,72 +345,63 @@ fn too_low(floor: Position, from: Position) -> String {
 }
 
 fn arm_hint(key: &Key, why: &str) -> String {
-    let id = key.id;
-    let form = match id.key_type {
-        BEEFY => "SET:BLOCK",
-        PARA => "SESSION",
-        GRANDPA => "SET:ROUND",
-        BABE | AURA | AUTHORITY_DISCOVERY | IM_ONLINE => "SLOT",
-    };
+    let (id, form) = (key.id, watermarks::form(key.id.key_type));
     format!("it signs nothing yet, {why}; once the chain tells: signonce keys arm {id} --from {form}")
 }
 
 /// The chain that an option is about, and the rest of its value.
-fn chain_of<'a>(state: &State, option: &str, text: &'a str) -> Result<(String, &'a str), Usage> {
-    let names = || state.chains().map(|chain| chain.name.as_str()).collect::<Vec<_>>().join(", ");
-    match text.rsplit_once('=') {
-        Some((name, at)) => match state.chain_by_name_or_genesis(name) {
-            Some(chain) => Ok((chain.name.clone(), at)),
-            None => Err(Usage(format!("{option}: the backup has no chain {name:?}; it has: {}", names()))),
-        },
-        None => {
-            let mut chains = state.chains();
-            match (chains.next(), chains.next()) {
-                (Some(only), None) => Ok((only.name.clone(), text)),
-                _ => Err(Usage(format!(
-                    "{option}: say of which chain, as CHAIN={text}; there are: {}",
-                    names()
-                ))),
-            }
-        }
+fn split_chain<'a>(state: &State, option: &str, text: &'a str) -> Result<(String, &'a str), Usage> {
+    match text.split_once('=') {
+        Some((name, at)) => chain_of(state, option, at, name),
+        None => chain_of(state, option, text, ""),
     }
 }
 
-fn pair(text: &str) -> Option<(u64, u64)> {
-    let (set, at) = text.split_once(':')?;
-    Some((set.parse().ok()?, at.parse().ok()?))
-}
-
-fn grandpa(text: &str) -> Option<Position> {
-    pair(text).map(|(set, round)| Position::Grandpa { set_id: SetId(set), round: Round(round) })
-}
-
-fn beefy(text: &str) -> Option<Position> {
-    pair(text).map(|(set, block)| Position::Beefy { set_id: SetId(set), block: BlockNumber(block) })
-}
-
-fn para(text: &str) -> Option<Position> {
-    Some(Position::Para { session: SessionIndex(text.parse().ok()?) })
+/// The chain of this name, or the only one there is where none is given; and the value.
+fn chain_of<'a>(state: &State, option: &str, at: &'a str, name: &str) -> Result<(String, &'a str), Usage> {
+    let names = || state.chains().map(|chain| chain.name.as_str()).collect::<Vec<_>>().join(", ");
+    if !name.is_empty() {
+        return match state.chain_by_name_or_genesis(name) {
+            Some(chain) => Ok((chain.name.clone(), at)),
+            None => Err(Usage(format!("{option}: the backup has no chain {name:?}; it has: {}", names()))),
+        };
+    }
+    let mut chains = state.chains();
+    match (chains.next(), chains.next()) {
+        (Some(only), None) => Ok((only.name.clone(), at)),
+        _ => Err(Usage(format!("{option}: say of which chain, as CHAIN={at}; there are: {}", names()))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Change, ClientId, Command, Floors, RequestId};
-    use signonce_substrate::{Limits};
-    use signonce_protocol::{Digest, GenesisHash, KeyId, LogIndex, NodeId};
-    use signonce_substrate::{ChainFormat, Duty};
+    use signonce_core::{Change, ClientId, Command, RequestId};
+    use signonce_protocol::{Digest, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Slot};
+    use signonce_substrate::{
+        BABE, BABE_BLOCK, ChainFormat, ChainSettings, Duty, ED25519, GRANDPA, IM_ONLINE, Limits,
+    };
 
     const NOW: Bounds = Bounds { now_ms: 6_000 * 1_000_000, tolerance: MAX_SLOT_TOLERANCE };
 
     fn key(key_type: KeyType) -> KeyId {
+        signonce_substrate::install();
         let mut public = vec![7; key_type.schemes()[0].public_len()];
-        public[0] = key_type as u8;
+        public[0] = key_type.code().to_be_bytes()[1];
         KeyId { key_type, public: public.as_slice().try_into().unwrap() }
+    }
+
+    fn slot(slot: u64) -> Floors {
+        Position::new(BABE_BLOCK, &[slot]).unwrap().into()
+    }
+
+    fn grandpa(set: u64, round: u64) -> Floors {
+        Position::new(GRANDPA_VOTE, &[set, round]).unwrap().into()
     }
 
     /// One chain with an armed key of each type, and what they have signed at 100.
     fn state() -> State {
+        signonce_substrate::install();
         let mut state = State::new();
         let mut at = 0;
         let mut change = |change| {
@@ -408,16 +411,12 @@ mod tests {
             state.apply(LogIndex(at), command).unwrap();
         };
         let genesis = GenesisHash([1; 32]);
-        change(Change::AddChain(Chain {
-            genesis,
-            name: "polkadot".into(),
-            format: ChainFormat::default(),
-            slot_duration_ms: 6_000,
-            limits: Limits::default(),
-        }));
+        let (format, limits) = (ChainFormat::default(), Limits::default());
+        let settings = ChainSettings { format, slot_duration_ms: 6_000, limits };
+        change(Change::AddChain(settings.chain(genesis, "polkadot")));
         for (key_type, floors) in [
-            (BABE, Floors { slot: Some(Slot(100)), ..Floors::default() }),
-            (GRANDPA, Floors { grandpa: Some((SetId(5), Round(100))), ..Floors::default() }),
+            (BABE, slot(100)),
+            (GRANDPA, grandpa(5, 100)),
             (IM_ONLINE, Floors::default()),
         ] {
             let (id, scheme) = (key(key_type), key_type.schemes()[0]);
@@ -435,6 +434,7 @@ mod tests {
             grandpa_floor,
             beefy_floor: vec![],
             para_floor: vec![],
+            floors: vec![],
         }
     }
 
@@ -448,16 +448,14 @@ mod tests {
         let line = planned(&args(&[]), BABE);
         assert_eq!(line.outcome, Outcome::Armed);
         // Thirty for the tolerance, ten for a minute of clocks, and one more.
-        assert_eq!(line.to, Some(Position::Slot { slot: Slot(1_000_041) }));
+        assert_eq!(line.to, Some(slot(1_000_041)));
         let floor = |args: FloorArgs, from, bounds| {
             let state = state();
             let chain = state.chains().next().unwrap().clone();
             let key = state.key(&key(BABE)).unwrap().clone();
-            let from = Some(Position::Slot { slot: Slot(from) });
-            let Position::Slot { slot } = args.slot_floor(&state, &key, &chain, from, bounds) else {
-                panic!()
-            };
-            slot.0
+            let zero = Position::zero(BABE_BLOCK).unwrap();
+            let from = Some(zero.with_slot(Slot(from)));
+            args.slot_floor(&state, &key, &chain, zero, from, bounds).slot().unwrap().0
         };
         assert_eq!(floor(args(&[]), 2_000_000, NOW), 2_000_000);
         assert_eq!(floor(FloorArgs { slot_margin: 99, ..args(&[]) }, 5, NOW), 1_000_100);
@@ -472,7 +470,7 @@ mod tests {
         let manifest = |slot_tolerance: Option<u64>| -> Manifest {
             let mut value = serde_json::json!({
                 "format": "signonce-backup", "version": 1, "cluster": "ab", "node": 1, "applied": 1,
-                "stateHash": format!("0x{}", "00".repeat(32)), "featureLevel": 4, "createdMs": 1,
+                "stateHash": format!("0x{}", "00".repeat(32)), "featureLevel": 1, "createdMs": 1,
                 "software": "0", "counts": { "chains": 0, "keys": 0, "clients": 0 }, "files": [],
             });
             if let Some(slots) = slot_tolerance {
@@ -493,7 +491,6 @@ mod tests {
         let babe = key(BABE);
         let genesis = GenesisHash([1; 32]);
         for (at, change) in [
-            (100, Change::RaiseFeatureLevel { level: 4 }),
             (101, Change::RemoveKey { id: babe }),
             (
                 102,
@@ -506,23 +503,22 @@ mod tests {
         }
         let chain = state.chains().next().unwrap().clone();
         let key = state.key(&babe).unwrap().clone();
-        let from = Some(Position::Slot { slot: Slot(100) });
-        let floor = args(&[]).slot_floor(&state, &key, &chain, from, NOW);
+        let zero = Position::zero(BABE_BLOCK).unwrap();
+        let floor = args(&[]).slot_floor(&state, &key, &chain, zero, Some(zero.with_slot(Slot(100))), NOW);
         // A minute and thirty slots of the longer length after now, counted by that.
         let slot = Slot((NOW.now_ms + 60_000 + 30 * 24_000 + 1).div_ceil(24_000));
-        assert_eq!(floor, Position::Slot { slot });
+        assert_eq!(floor, zero.with_slot(slot));
     }
 
     #[test]
     fn a_voting_key_stays_disarmed_until_somebody_says_where_it_may_vote() {
         let line = planned(&args(&[]), GRANDPA);
-        let known = Position::Grandpa { set_id: SetId(5), round: Round(100) };
-        assert_eq!((line.outcome, line.from, line.to), (Outcome::Disarmed, Some(known), None));
+        assert_eq!((line.outcome, line.from, line.to), (Outcome::Disarmed, Some(grandpa(5, 100)), None));
         assert!(line.next.unwrap().contains("keys arm gran:"));
         for text in ["6:0", "polkadot=6:0"] {
             let line = planned(&args(&[text]), GRANDPA);
             assert_eq!(line.outcome, Outcome::Armed);
-            assert_eq!(line.to, Some(Position::Grandpa { set_id: SetId(6), round: Round(0) }));
+            assert_eq!(line.to, Some(grandpa(6, 0)));
         }
         assert_eq!(planned(&args(&[]), IM_ONLINE).outcome, Outcome::Armed);
     }
@@ -532,11 +528,10 @@ mod tests {
         let (mut state, far) =
             (state(), KeyId { public: [9; 32].as_slice().try_into().unwrap(), ..key(GRANDPA) });
         let (babe, genesis) = (key(BABE), GenesisHash([1; 32]));
-        let floors = Floors { grandpa: Some((SetId(900), Round(0))), ..Floors::default() };
-        let duty = Duty::BabeBlock { slot: Slot(u64::MAX) };
+        let floors = grandpa(900, 0);
+        let duty = Duty::BabeBlock { slot: Slot(u64::MAX) }.to_any();
         let (digest, log_index, client) = (Digest([1; 32]), LogIndex(1), ClientId(1));
         for (at, change) in [
-            (100, Change::RaiseFeatureLevel { level: 4 }),
             (
                 101,
                 Change::RegisterKey {
@@ -559,7 +554,7 @@ mod tests {
         let line = |id| &keys.iter().find(|planned| planned.line.key == id).unwrap().line;
         assert_eq!(
             line(babe).to,
-            Some(Position::Slot { slot: Slot(1_000_041) }),
+            Some(slot(1_000_041)),
             "by the clock, as without the halt"
         );
         assert_eq!(line(key(GRANDPA)).outcome, Outcome::Armed);

@@ -23,7 +23,7 @@ use floors::{Bounds, FloorArgs, Outcome, Plan, PlannedKey};
 use serde::Serialize;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
-use signonce_core::{BackupError, ClientState, GUARDED_LEVEL};
+use signonce_core::{BackupError, ClientState, FIRST_LEVEL, Floors};
 use signonce_keys::{NodeIdentity, PassphraseSource, harden_process};
 use std::{
     io::{self, IsTerminal as _},
@@ -32,7 +32,7 @@ use std::{
 };
 
 /// The feature level that restoring takes: since then the cluster itself knows that a backup's floors are stale.
-const LEVEL: u32 = GUARDED_LEVEL;
+const LEVEL: u32 = FIRST_LEVEL;
 
 /// Restores a backup into a new cluster, when a majority of the old one is lost.
 ///
@@ -243,21 +243,24 @@ pub(super) struct KeyLine {
     group: Option<String>,
     outcome: Outcome,
     /// The lowest that was not signed by the backup: from here to `to` everything is burnt.
-    from: Option<signonce_core::Position>,
-    to: Option<signonce_core::Position>,
+    from: Option<Floors>,
+    to: Option<Floors>,
     /// What is left to do for the operator.
     next: Option<String>,
 }
 
 fn keys_table<'a>(lines: impl Iterator<Item = &'a KeyLine>) -> String {
-    let show = |at: Option<signonce_core::Position>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let show = |at: Option<&Floors>| {
+        let all = at.map(|at| at.positions().map(|at| at.to_string()).collect::<Vec<_>>().join(", "));
+        all.unwrap_or_else(|| "-".to_owned())
+    };
     let cells = lines.map(|line| {
         [
             line.group.clone().unwrap_or_default(),
             line.key.to_string(),
             line.outcome.to_string(),
-            show(line.from),
-            show(line.to),
+            show(line.from.as_ref()),
+            show(line.to.as_ref()),
         ]
     });
     table(["GROUP", "KEY", "WILL BE", "BURNT FROM", "SIGNS FROM"], cells)

@@ -102,7 +102,7 @@ async fn leave(admin: &AdminClient, plan: &Plan) -> anyhow::Result<()> {
 /// Arms what is to be armed, or proposes it where that takes two.
 async fn arm(admin: &AdminClient, plan: &mut Plan) -> anyhow::Result<()> {
     for PlannedKey { line, .. } in plan.keys.iter_mut().filter(|p| p.line.outcome == Outcome::Armed) {
-        let floors = line.to.map_or_else(Floors::default, Floors::from);
+        let floors = line.to.clone().unwrap_or_default();
         match admin.change(&Change::ArmKey { id: line.key, floors }).await {
             Ok(_) => {}
             Err(CallError::Proposed { id }) => {

@@ -1,9 +1,9 @@
-use signonce_substrate::{BABE, BABE_BLOCK, BEEFY, GRANDPA, PARA};
 use super::*;
 use signonce_cluster::{NotReady, clock::SlotOutOfRange};
 use signonce_core::Counted;
 use signonce_core::{ChainError, ClientError, InputError};
 use signonce_protocol::{Digest, KeyType, LogIndex, NodeId, Slot, rpc::ErrorKind};
+use signonce_substrate::{BABE, BABE_BLOCK, BEEFY, GRANDPA, PARA};
 use signonce_substrate::{BlockNumber, CandidateHash, GrandpaStage, Round, SessionIndex, Side};
 
 const KEY: [u8; 32] = [0xab; 32];
@@ -22,10 +22,7 @@ fn babe() -> Claim {
 
 fn gran() -> Claim {
     let stage = GrandpaStage::Prevote;
-    claim(
-        GRANDPA,
-        Duty::GrandpaVote { set_id: SetId(3), round: Round(900), stage, target: BlockNumber(1) },
-    )
+    claim(GRANDPA, Duty::GrandpaVote { set_id: SetId(3), round: Round(900), stage, target: BlockNumber(1) })
 }
 
 fn beef() -> Claim {
@@ -149,12 +146,7 @@ fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
             None,
         ),
         (babe(), Refusal::KeyRemoved { key: babe().key }, ErrorCode::KeyNotArmed, None),
-        (
-            babe(),
-            Refusal::WrongDuty { key: babe().key, class: BABE_BLOCK },
-            ErrorCode::WrongKeyType,
-            None,
-        ),
+        (babe(), Refusal::WrongDuty { key: babe().key, class: BABE_BLOCK }, ErrorCode::WrongKeyType, None),
     ];
     for (claim, refusal, code, bound) in table {
         let error = told(&claim, &refusal);

@@ -1,9 +1,11 @@
-use signonce_substrate::{ALL_KEY_TYPES, BABE, BABE_BLOCK, BABE_VRF, OWNERSHIP_PROOF, PARA, PARA_SIDE, SR25519};
 use super::*;
 use signonce_core::{Change, Command, Floors, KeySelector, Outcome, RequestId, Right};
-use signonce_substrate::{Limits};
 use signonce_protocol::{LogIndex, NodeId, Slot};
-use signonce_substrate::{ChainFormat};
+use signonce_substrate::ChainFormat;
+use signonce_substrate::Limits;
+use signonce_substrate::{
+    ALL_KEY_TYPES, BABE, BABE_BLOCK, BABE_VRF, OWNERSHIP_PROOF, PARA, PARA_SIDE, SR25519,
+};
 
 const POLKADOT: GenesisHash = GenesisHash([1; 32]);
 const KUSAMA: GenesisHash = GenesisHash([2; 32]);

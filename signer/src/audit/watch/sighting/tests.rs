@@ -1,10 +1,10 @@
 //! Signatures of development keys in made headers and justifications, and what is none of them.
 
-use signonce_substrate::{BABE, BEEFY, GRANDPA, Kind};
 use super::*;
 use serde_json::json;
 use signonce_keys::{Keyring, ReleaseToken, SecretKey, SecretString};
 use signonce_protocol::PublicKey;
+use signonce_substrate::{BABE, BEEFY, GRANDPA, Kind};
 
 struct Any;
 
