@@ -55,7 +55,7 @@ impl Position {
     }
 
     /// Each number with what it counts.
-    pub fn named(&self) -> impl Iterator<Item = (&'static Part, u64)> {
+    pub fn named(&self) -> impl Iterator<Item = (&'static Part, u64)> + use<> {
         self.spec().iter().zip(self.parts)
     }
 

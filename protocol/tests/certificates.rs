@@ -2,13 +2,13 @@
 
 mod common;
 
-use signonce_substrate::{Kind};
 use common::*;
 use signonce_protocol::{
     client::{SignerClient, TlsSource, pem::Pem},
     rpc::*,
     *,
 };
+use signonce_substrate::Kind;
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},

@@ -2,13 +2,13 @@
 
 mod common;
 
-use signonce_substrate::{BABE, Kind, SR25519};
 use common::*;
 use signonce_protocol::{
     client::{ClientError, SignerClient},
     rpc::*,
     *,
 };
+use signonce_substrate::{BABE, Kind, SR25519};
 use std::time::Duration;
 use tokio::net::TcpListener;
 

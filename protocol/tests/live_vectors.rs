@@ -1,10 +1,10 @@
 //! Payloads of running networks, where a folder of them lies beside the repository (`../shared/vectors` from its
 //! root); elsewhere these tests print that they did nothing.
 
-use signonce_substrate::{Kind};
 use serde_json::Value;
-use signonce_protocol::{*};
-use signonce_substrate::{payload::*};
+use signonce_protocol::*;
+use signonce_substrate::Kind;
+use signonce_substrate::payload::*;
 use std::path::PathBuf;
 
 const FORMAT: ChainFormat = ChainFormat { number_width: NumberWidth::U32, aura_mode: AuraMode::Slot };
@@ -83,8 +83,7 @@ fn live_grandpa_precommits_decode_to_their_round_set_and_target() {
 fn a_live_beefy_commitment_decodes_to_its_block_and_hash() {
     let Some(file) = vectors("beefy-commitment.json") else { return };
     let commitment = bytes(&file["commitment"]);
-    let payload =
-        Payload::decode(Kind::BeefyCommitment, &commitment, &FORMAT).expect("a live commitment");
+    let payload = Payload::decode(Kind::BeefyCommitment, &commitment, &FORMAT).expect("a live commitment");
     assert_eq!(payload.to_sign().as_bytes(), bytes(&file["keccak256"]));
     let (set_id, block) =
         (SetId(number(&file["validator_set_id"])), BlockNumber(number(&file["block_number"])));

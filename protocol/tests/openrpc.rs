@@ -2,10 +2,10 @@
 
 mod common;
 
-use signonce_substrate::{Kind};
 use common::*;
 use serde_json::{Value, json};
 use signonce_protocol::{rpc::*, *};
+use signonce_substrate::Kind;
 use std::collections::BTreeSet;
 
 async fn call(method: &str, params: Value) -> Value {

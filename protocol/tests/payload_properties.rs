@@ -1,9 +1,9 @@
 //! Properties of the decoders, over payloads of every kind and over bytes that are none.
 
-use signonce_substrate::{Kind};
 use proptest::{collection::vec, option, prelude::*};
-use signonce_protocol::{*};
-use signonce_substrate::{payload::*};
+use signonce_protocol::*;
+use signonce_substrate::Kind;
+use signonce_substrate::payload::*;
 
 fn hash() -> impl Strategy<Value = Hash> {
     any::<[u8; 32]>().prop_map(Hash)

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use signonce_protocol::{Payload, RawPayload, ToSign};
-use signonce_substrate::{Kind};
+use signonce_substrate::Kind;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// The committed payload vectors; never empty.

@@ -113,7 +113,7 @@ pub async fn enroll(
             });
         }
     }
-    Ok(admin.change(&Change::ArmKey { id: *id, floors: *floors }).await?.at)
+    Ok(admin.change(&Change::ArmKey { id: *id, floors: floors.clone() }).await?.at)
 }
 
 /// The state of the key, if the change was refused because it exists.

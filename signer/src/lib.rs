@@ -7,7 +7,7 @@
 //! its log lines go, [`overview`] what members tell each other of themselves, [`upkeep`] what the leader does by itself.
 //! [`cli`] is the command line,
 //! [`certs`] and [`enroll`] what it does for operators, [`hint`] what an operator types after an error, [`dev`] a whole cluster on one machine, [`kube`] what a signer
-//! needs in a pod.
+//! needs in a pod, [`families`] the kinds of chain it knows.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 // `println!` and `eprintln!` panic where nobody reads; commands write with what `cli::common` has.
@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod enroll;
+pub mod families;
 pub mod hint;
 pub mod interchange;
 pub mod keyring_sync;

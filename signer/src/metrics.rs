@@ -21,7 +21,6 @@ use prometheus_client::{
 use requests::{Durations, Requests};
 use signonce_cluster::{ClusterMetrics, Latency, Stage, Stages};
 use signonce_protocol::{DutyClass, NodeId, rpc::ErrorCode};
-use signonce_substrate::BABE_BLOCK;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
@@ -208,6 +207,7 @@ impl Metrics {
 mod tests {
     use super::*;
     use signonce_protocol::rpc::SignVerdict;
+    use signonce_substrate::BABE_BLOCK;
 
     #[test]
     fn requests_are_counted_by_class_and_outcome_and_awaited_series_start_at_zero() {

@@ -19,13 +19,12 @@ use jsonrpsee::{
 };
 use serde_json::value::{RawValue, to_raw_value};
 use signonce_protocol::{
-    EpochIndex, Hash, KeyType, PublicKey, Slot,
+    EpochIndex, Hash, KeyState, KeyType, PublicKey, Slot,
     rpc::{
-        ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, LastSigned,
+        ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, LastSigned,
         PayloadParam, RpcError, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply,
     },
 };
-use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -230,6 +229,7 @@ fn removed(key: &KeyInfo) -> KeyInfo {
 mod tests {
     use super::*;
     use signonce_protocol::{GenesisHash, KeyType, LogIndex};
+    use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 
     fn key(n: u8, state: KeyState) -> KeyInfo {
         KeyInfo {

@@ -209,6 +209,13 @@ macro_rules! handle {
                 $crate::family::families().iter().flat_map(|family| family.$table).map(|spec| spec.id)
             }
 
+            /// Its place among all of the installed families, for tables: zero and up, without gaps.
+            pub fn index(self) -> usize {
+                let before = $crate::family::families().iter().take_while(|family| family.id != self.family().id);
+                let [_, own] = self.0.to_be_bytes();
+                before.map(|family| family.$table.len()).sum::<usize>() + usize::from(own)
+            }
+
             /// The row of this number.
             fn find(code: u16) -> Option<&'static $spec> {
                 let [_, own] = code.to_be_bytes();

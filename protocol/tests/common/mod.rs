@@ -1,7 +1,6 @@
 //! A signer that answers what a test told it to, behind real mutual TLS.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 use jsonrpsee::{
     Extensions, PendingSubscriptionSink,
     core::{SubscriptionResult, async_trait},
@@ -16,6 +15,7 @@ use signonce_protocol::{
     rpc::*,
     *,
 };
+use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},

@@ -35,9 +35,9 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    BarredPlace, Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Drill, Halt,
-    KeyAllowance, KeyState, LeaderPin, Member, MemberRole, MemberState, OfficerPin, Officers, Origin,
-    Position, Proposal, Retiming, Right, Role, SlotClock, Standing, WatermarkView,
+    BarredPlace, Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Drill, Floors,
+    Halt, KeyAllowance, KeyState, LeaderPin, Member, MemberRole, MemberState, OfficerPin, Officers, Origin,
+    Proposal, Retiming, Right, Role, SlotClock, Standing, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,

@@ -55,7 +55,7 @@ methods! {
 /// # Errors
 /// `forbidden`: no admin, or without the role.
 pub fn authorize(state: &State, extensions: &Extensions, method: Method) -> Result<String, AdminError> {
-    let actor = actor(state, extensions)?;
+    let actor = actor(extensions)?;
     require(state, &actor, method.least_role(), method.name())?;
     Ok(actor)
 }
@@ -83,7 +83,7 @@ pub fn require(state: &State, actor: &str, needed: Role, what: &str) -> Result<(
 }
 
 /// Who asks, as the log names them.
-fn actor(state: &State, extensions: &Extensions) -> Result<String, AdminError> {
+fn actor(extensions: &Extensions) -> Result<String, AdminError> {
     match extensions.get::<Caller>() {
         Some(Caller::Local { uid }) => Ok(format!("{LOCAL_ACTOR}{uid}")),
         Some(Caller::Certificate(peer)) => match &peer.admin {

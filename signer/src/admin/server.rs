@@ -24,8 +24,8 @@ use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait};
 use signonce_cluster::{Handle, MemberView, SubmitError, clock::unix_ms, sparing::Sparing};
 use signonce_core::{
-    Chain, ChainError, Change, ChangeDone, ChangeError, FeatureError, KeyState, MemberRole,
-    OfficerError, Proposal, node_actor, replica::Role,
+    Chain, ChainError, Change, ChangeDone, ChangeError, FeatureError, KeyState, MemberRole, Proposal,
+    node_actor, replica::Role,
 };
 use signonce_keys::Keyring;
 use signonce_protocol::{GenesisHash, HexArray, HexBytes, NodeId};
@@ -114,7 +114,9 @@ impl AdminApiServer for Admin {
                 halted: state.registry().halt(&key.id).cloned(),
                 barred: state.registry().barred_places(&key.id).places,
                 known_by_backup: match key.state {
-                    KeyState::Registered | KeyState::Disabled => state.registry().known_by_backup(&key.id).cloned(),
+                    KeyState::Registered | KeyState::Disabled => {
+                        state.registry().known_by_backup(&key.id).cloned()
+                    }
                     KeyState::Armed | KeyState::Removed => None,
                 },
             };

@@ -18,7 +18,7 @@ use crate::config::AuditSection;
 use head::HeadSigner;
 use notes::Notebook;
 use signonce_cluster::{Handle, SubmitError, clock::unix_ms};
-use signonce_core::{AUDIT_LEVEL, AuditNote, AuditSignature, Change, node_actor};
+use signonce_core::{AuditNote, AuditSignature, Change, node_actor};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -59,9 +59,8 @@ impl Auditor {
         loop {
             tokio::time::sleep(ROUND).await;
             self.prune().await;
-            // A cluster whose level is too low keeps no records, and a node that is not ready cannot bring any.
-            let level = self.handle.read(|state| state.feature_level());
-            if level < AUDIT_LEVEL || self.handle.ready().is_err() {
+            // A node that is not ready cannot bring any records.
+            if self.handle.ready().is_err() {
                 continue;
             }
             self.bring_notes().await;

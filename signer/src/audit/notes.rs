@@ -11,11 +11,9 @@
 
 use signonce_core::{AuditNote, ClientId, MAX_NOTE_TEXT, NotedAnswer, RequestId};
 use signonce_protocol::{
-    Digest, DutyClass, PublicKey,
+    Digest, Duty, DutyClass, PublicKey,
     rpc::{ErrorCode, RpcError},
 };
-use signonce_substrate::BABE_VRF;
-use signonce_substrate::Duty;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -269,6 +267,7 @@ mod tests {
     use super::*;
     use signonce_core::{Change, MAX_NOTES};
     use signonce_protocol::{NodeId, Slot};
+    use signonce_substrate::BABE_VRF;
 
     fn asked(client: u32, seq: u64) -> Asked {
         let request = RequestId { node: NodeId(1), boot: 1, seq };

@@ -188,7 +188,12 @@ async fn set_limits(args: SetLimits) -> anyhow::Result<()> {
         return Err(Usage("these are its limits already: say which one is to change".into()).into());
     }
     args.confirm.ask(format!("Will change the limits of {}:\n{}", chain.name, compare(&old, &limits)))?;
-    let done = admin.change(&Change::SetSettings { chain: chain.genesis, settings: ChainSettings { limits, ..settings }.encode() }).await?;
+    let done = admin
+        .change(&Change::SetSettings {
+            chain: chain.genesis,
+            settings: ChainSettings { limits, ..settings }.encode(),
+        })
+        .await?;
     args.reach.output.done(&done, format!("Changed the limits of {} (log entry {}).", chain.name, done.at))
 }
 

@@ -27,6 +27,7 @@ mod top;
 mod watermarks;
 
 use clap::{Parser, Subcommand};
+use signonce_protocol::Family;
 use std::{process::ExitCode, time::Duration};
 
 /// Signs every validator duty once.
@@ -78,8 +79,9 @@ enum Command {
 /// How long a command that is done waits for work that it has left behind on other threads.
 const LEFTOVERS: Duration = Duration::from_secs(5);
 
-/// Parses the arguments of the process and runs the command they name.
-pub fn main() -> ExitCode {
+/// Parses the arguments of the process and runs the command they name, on chains of these families.
+pub fn main(families: &'static [&'static Family]) -> ExitCode {
+    signonce_protocol::install(families);
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return explain(&error),

@@ -14,7 +14,7 @@ use serde_json::json;
 use signonce_protocol::{
     KeyType,
     client::{ClientConfig, SignerClient, Timeouts, TlsSource},
-    rpc::{Coordinate, KeyInfo},
+    rpc::KeyInfo,
 };
 use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
 use signonce_substrate::{SessionIndex, SetId};
@@ -124,13 +124,15 @@ fn first_unused(keys: &[KeyInfo]) -> (SetId, SessionIndex) {
     let (mut set, mut session) = (0, 0);
     let marks = keys.iter().flat_map(|key| &key.watermarks).flat_map(|mark| [mark.floor, mark.highest]);
     for coordinate in marks.flatten() {
-        match coordinate {
-            Coordinate::Round { set_id, .. } | Coordinate::Block { set_id, .. } => set = set.max(set_id.0),
-            Coordinate::Session { session: s } => session = session.max(s.0),
-            Coordinate::Slot { .. } => {}
+        for (part, number) in coordinate.named() {
+            match part.word {
+                "set" => set = set.max(number),
+                "session" => session = session.max(number),
+                _ => {}
+            }
         }
     }
-    (SetId(set + 1), SessionIndex(session + 1))
+    (SetId(set + 1), SessionIndex(u32::try_from(session + 1).unwrap_or(u32::MAX)))
 }
 
 async fn go_on_for(length: Duration, race: &Arc<Race>) -> anyhow::Result<()> {

@@ -184,7 +184,7 @@ fn has_come(place: Position, clock: SlotClock<'_>, now_ms: u64) -> bool {
 /// watermarks.
 pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floors, Usage> {
     let marks: Vec<_> = key_type.marks().collect();
-    let read = |class, text| {
+    let read = |class, text: &str| {
         Position::parse(class, text)
             .map_err(|_| Usage(format!("{option} {text:?}: a {key_type} key needs {}", form(key_type))))
     };
@@ -208,7 +208,11 @@ pub(super) fn form(key_type: KeyType) -> String {
     let marks: Vec<_> = key_type.marks().collect();
     match marks[..] {
         [class] => Position::form(class),
-        _ => marks.iter().map(|class| format!("{class}={}", Position::form(*class))).collect::<Vec<_>>().join(","),
+        _ => marks
+            .iter()
+            .map(|class| format!("{class}={}", Position::form(*class)))
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 
@@ -218,8 +222,8 @@ mod tests {
     use signonce_core::Retiming;
     use signonce_protocol::{GenesisHash, LogIndex};
     use signonce_substrate::{
-        BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, ChainFormat, ChainSettings, GRANDPA, GRANDPA_VOTE, IM_ONLINE, Limits, PARA,
-        PARA_SIDE,
+        BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, ChainFormat, ChainSettings, GRANDPA, GRANDPA_VOTE, IM_ONLINE,
+        Limits, PARA, PARA_SIDE,
     };
 
     #[test]

@@ -10,8 +10,8 @@
 mod tests;
 
 use serde::{Deserialize, Serialize};
-use signonce_core::{Floors, Position, SignedDuty, State, WatermarkView};
 use serde_json::{Map, Value};
+use signonce_core::{Floors, Position, SignedDuty, State, WatermarkView};
 use signonce_protocol::{Digest, Duty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -177,7 +177,8 @@ impl KeyMarks {
     /// The floor that is listed.
     fn listed_floor(&self) -> Result<Position, InterchangeError> {
         let key = self.id();
-        Position::read(self.class, &self.floor).map_err(|what| InterchangeError::WrongCoordinate { key, what })
+        Position::read(self.class, &self.floor)
+            .map_err(|what| InterchangeError::WrongCoordinate { key, what })
     }
 
     /// The lowest floor that refuses all that the key has signed or may have signed.

@@ -56,7 +56,8 @@ pub(crate) fn signed<'a>(state: &'a State) -> Vec<Signed> {
             last_ms: state.last_signed_ms(&key.id),
         }
     };
-    let marks = |key: &'a signonce_core::Key| state.watermarks(&key.id).into_iter().map(move |mark| (key, mark));
+    let marks =
+        |key: &'a signonce_core::Key| state.watermarks(&key.id).into_iter().map(move |mark| (key, mark));
     armed.flat_map(marks).map(one).collect()
 }
 

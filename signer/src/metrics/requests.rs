@@ -47,9 +47,6 @@ pub enum Outcome {
 
 const VERDICTS: [SignVerdict; 3] = [SignVerdict::Granted, SignVerdict::Repeated, SignVerdict::Free];
 const OUTCOMES: usize = VERDICTS.len() + ErrorCode::ALL.len();
-/// The classes, and those requests whose class could not be read.
-const CLASSES: usize = DutyClass::ALL.len() + 1;
-
 impl Outcome {
     const fn index(self) -> usize {
         match self {
@@ -84,12 +81,13 @@ impl Outcome {
     }
 }
 
+/// The place of a class in a table; first those requests whose class could not be read.
 fn class_index(class: Option<DutyClass>) -> usize {
-    class.map_or(CLASSES - 1, |class| class as usize)
+    class.map_or(0, |class| class.index() + 1)
 }
 
 fn classes() -> impl Iterator<Item = Option<DutyClass>> {
-    DutyClass::ALL.into_iter().map(Some).chain([None])
+    std::iter::once(None).chain(DutyClass::all().map(Some))
 }
 
 fn class_name(class: Option<DutyClass>) -> &'static str {
@@ -112,13 +110,12 @@ pub struct RequestCount {
 
 /// The counters. Clones share their counts.
 #[derive(Clone, Debug)]
-pub struct Requests(Arc<[[[Counter; OUTCOMES]; CLASSES]; 2]>);
+pub struct Requests(Arc<[Vec<[Counter; OUTCOMES]>; 2]>);
 
 impl Default for Requests {
     fn default() -> Self {
-        Self(Arc::new(std::array::from_fn(|_| {
-            std::array::from_fn(|_| std::array::from_fn(|_| Counter::default()))
-        })))
+        let outcomes = |_| std::array::from_fn(|_| Counter::default());
+        Self(Arc::new(std::array::from_fn(|_| classes().map(outcomes).collect())))
     }
 }
 
@@ -176,8 +173,14 @@ impl EncodeMetric for Requests {
 }
 
 /// How long requests take, by class. Clones share their counts.
-#[derive(Clone, Debug, Default)]
-pub struct Durations([Latency; CLASSES]);
+#[derive(Clone, Debug)]
+pub struct Durations(Vec<Latency>);
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self(classes().map(|_| Latency::default()).collect())
+    }
+}
 
 impl Durations {
     /// Counts one request.
@@ -209,8 +212,9 @@ mod tests {
 
     #[test]
     fn every_class_and_outcome_has_a_place_of_its_own() {
-        let classes: Vec<usize> = classes().map(class_index).collect();
-        assert_eq!(classes, (0..CLASSES).collect::<Vec<_>>());
+        signonce_substrate::install();
+        let places: Vec<usize> = classes().map(class_index).collect();
+        assert_eq!(places, (0..classes().count()).collect::<Vec<_>>());
         let outcomes: Vec<usize> = Outcome::all().map(Outcome::index).collect();
         assert_eq!(outcomes, (0..OUTCOMES).collect::<Vec<_>>());
     }

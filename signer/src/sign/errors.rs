@@ -43,7 +43,8 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
 fn of_rule(mut error: RpcError, duty: &Duty, asked: Digest, refusal: &Refusal) -> RpcError {
     let Refusal::Rule(rule) = refusal else { return error };
     if refusal.contradicts() {
-        let coordinates = duty.position().named().map(|(part, number)| format!(" --at {}={number}", part.word));
+        let coordinates =
+            duty.position().named().map(|(part, number)| format!(" --at {}={number}", part.word));
         error.message += &format!(" (`signonce audit explain{}`)", coordinates.collect::<String>());
         error.data.digest_asked = Some(asked);
     }
@@ -57,15 +58,15 @@ fn of_rule(mut error: RpcError, duty: &Duty, asked: Digest, refusal: &Refusal) -
 pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<LeaderHint>) -> RpcError {
     let mut error = match error {
         SubmitError::NotReady(why) => RpcError::not_ready(why, leader),
-        SubmitError::Unknown => RpcError::unknown_outcome(Some(duty.clone().for_clients()), leader),
+        SubmitError::Unknown => RpcError::unknown_outcome(Some(duty.clone()), leader),
         SubmitError::SlotOutOfRange(off) => {
             let next = "check the clocks of the validator and of this signer, and the chain's slot duration";
             RpcError::new(ErrorCode::SlotOutOfRange, format!("{off}; {next}"))
-                .with_bound(Coordinate::Slot { slot: off.now })
+                .with_bound(duty.position().with_slot(off.now))
         }
     };
     error.message = format!("key {key}, {duty}: {}", error.message);
-    error.with_duty(duty.clone().for_clients())
+    error.with_duty(duty.clone())
 }
 
 /// The cluster refuses to take in a key for the client.

@@ -3,14 +3,13 @@
 //! A list may be long and many may want it, so it is made once for each log position and each set of rights, and
 //! shared ([`Lists`]).
 
-use super::{coordinate::coordinate};
 use parity_scale_codec::Encode as _;
 use serde_json::value::{RawValue, to_raw_value};
 use signonce_cluster::Handle;
 use signonce_core::{ClientId, Key, KeyState, State, WatermarkView};
 use signonce_protocol::{
     KeyId, LogIndex,
-    rpc::{self, KeyInfo, KeysEvent, WatermarkInfo},
+    rpc::{KeyInfo, KeysEvent, WatermarkInfo},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -146,7 +145,8 @@ fn visible_keys(state: &State, client: ClientId) -> Vec<KeyInfo> {
 }
 
 fn key_info(state: &State, client: ClientId, key: &Key) -> Option<KeyInfo> {
-    let classes: Vec<_> = key.id.key_type.classes().filter(|class| state.allows(client, key, *class)).collect();
+    let classes: Vec<_> =
+        key.id.key_type.classes().filter(|class| state.allows(client, key, *class)).collect();
     if classes.is_empty() {
         return None;
     }

@@ -27,7 +27,7 @@ use crate::{
 use lookup::ClientView;
 use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms, sparing::Sparing};
 use signonce_core::{Claim, ClientId, RequestId, Verdict};
-use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Signatures, Unreleased};
+use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Unreleased};
 use signonce_protocol::{
     Carry, Digest, Duty, KeyId, KeyType, LogIndex, Payload, PublicKey,
     rpc::{ChainRef, ErrorCode, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply, SignVerdict},
@@ -96,8 +96,8 @@ struct Work {
 struct Committed(Grant);
 
 impl ReleaseToken for Committed {
-    fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
-        self.0.covers(key, digest)
+    fn covers(&self, key: &KeyId, digest: &Digest, carry: &Carry) -> bool {
+        self.0.covers(key, digest, carry)
     }
 }
 
@@ -290,8 +290,7 @@ impl Signer {
     fn admit(&self, id: RequestId, client: ClientView, request: &SignRequest) -> Result<Work, RpcError> {
         let SignRequest { chain, key: public, payload, last_signed: _ } = request;
         let began = Instant::now();
-        let known =
-            self.handle.read(|state| lookup::chain(state, chain).cloned());
+        let known = self.handle.read(|state| lookup::chain(state, chain).cloned());
         let chain = known.map_err(|error| self.if_caught_up(error))?;
         let looked = began.elapsed();
         // A header may have a megabyte: it is read with the registry unlocked.
@@ -388,7 +387,7 @@ impl Signer {
     }
 
     /// The signature, which nothing can read before its duty is granted.
-    fn make(&self, key: &KeyId, payload: &Payload) -> Result<Unreleased<Signatures>, SignError> {
+    fn make(&self, key: &KeyId, payload: &Payload) -> Result<Unreleased, SignError> {
         self.metrics.timed(Stage::Sign, || self.keyring.sign(key, payload))
     }
 
@@ -399,7 +398,7 @@ impl Signer {
         work: &Work,
         claim: Claim,
         granted: Granted,
-        made: Option<Result<Unreleased<Signatures>, SignError>>,
+        made: Option<Result<Unreleased, SignError>>,
     ) -> Result<SignReply, RpcError> {
         let Work { key, payload, .. } = work;
         if granted.carry == claim.carry {
@@ -437,7 +436,7 @@ impl Signer {
     fn release(
         &self,
         claim: Claim,
-        signature: Result<Unreleased<Signatures>, SignError>,
+        signature: Result<Unreleased, SignError>,
         granted: Granted,
     ) -> Result<SignReply, RpcError> {
         let Granted { verdict, at, carry, leave } = granted;

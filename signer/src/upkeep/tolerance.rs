@@ -2,12 +2,11 @@
 
 use super::{DECIDED, actor};
 use signonce_cluster::Handle;
-use signonce_core::{Change, GUARDED_LEVEL};
+use signonce_core::Change;
 
 /// Tells the log, if this node is configured to take more than it knows of.
 pub(super) async fn say(handle: &Handle, slots: u64) {
-    let known = handle
-        .read(|state| state.feature_level() < GUARDED_LEVEL || slots <= state.registry().slot_tolerance());
+    let known = handle.read(|state| slots <= state.registry().slot_tolerance());
     if known || handle.ready().is_err() {
         return;
     }

@@ -21,9 +21,9 @@ use hyper::Uri;
 use serde::Serialize;
 use sighting::{JsonHeader, Precommit, Sighting, WatchedKey, beefy_votes, precommits};
 use signonce_cluster::clock::unix_ms;
-use signonce_core::{AuditEvent, KeyState};
+use signonce_core::{AuditEvent, KeyState, Verdict};
 use signonce_protocol::{Digest, Hash, PublicKey};
-use signonce_substrate::{ChainFormat, Duty, SetId};
+use signonce_substrate::{ChainFormat, ChainSettings, SetId};
 use std::{
     collections::{HashSet, VecDeque},
     time::{Duration, Instant},
@@ -295,7 +295,7 @@ impl Watcher {
         if let Some(admin) = &self.plan.admin {
             let chains = admin.chains().await?;
             self.chain = chains.into_iter().find(|chain| chain.genesis.0 == genesis.0);
-            self.format = self.chain.as_ref().map_or_else(ChainFormat::default, |chain| chain.format);
+            self.format = self.chain.as_ref().map_or_else(ChainFormat::default, format_of);
         }
         self.keys_read = Instant::now();
         let keys = match (&self.plan.keys, &self.plan.admin) {
@@ -512,27 +512,27 @@ impl<T: Copy + Eq + std::hash::Hash> Recent<T> {
     }
 }
 
+/// How the payloads of a chain are read; of a chain of another family nothing is watched.
+fn format_of(chain: &ChainRow) -> ChainFormat {
+    ChainSettings::decode(&chain.settings).map(|settings| settings.format).unwrap_or_default()
+}
+
 /// What a record lets out, if anything.
 fn granted(line: &AuditLine) -> Option<(PublicKey, Digest)> {
     match &line.record.as_ref()?.event {
-        AuditEvent::Claim { key, digest, answer, .. } if answer.may_sign() => Some((key.public, *digest)),
+        AuditEvent::Claim { key, digest, answer, .. }
+            if matches!(answer, Verdict::Granted | Verdict::Repeated { .. }) =>
+        {
+            Some((key.public, *digest))
+        }
         _ => None,
     }
 }
 
 /// Whether the whole audit has the grant.
 async fn search(admin: &AdminClient, sighting: &Sighting) -> Result<bool, String> {
-    let none = DutyQuery::default();
-    let duty = match &sighting.duty {
-        Duty::BabeBlock { slot } | Duty::AuraBlock { slot, .. } => DutyQuery { slot: Some(*slot), ..none },
-        Duty::GrandpaVote { set_id, round, .. } => {
-            DutyQuery { set: Some(*set_id), round: Some(*round), ..none }
-        }
-        Duty::BeefyVote { set_id, block } => DutyQuery { set: Some(*set_id), block: Some(*block), ..none },
-        Duty::ParaSide { session, .. } | Duty::ParaStatement { session, .. } => {
-            DutyQuery { session: Some(*session), ..none }
-        }
-    };
+    let position = sighting.duty.to_any().position();
+    let duty = DutyQuery(position.named().map(|(part, number)| (part.word.to_owned(), number)).collect());
     let key = Some(sighting.key.public);
     let mut query = AuditQuery { key, duty: Some(duty), ..AuditQuery::default() };
     loop {

@@ -56,7 +56,9 @@ pub(super) async fn run(args: Args) -> Done {
     let given = given.into_iter().filter_map(|(word, number)| Some((word.to_owned(), number?)));
     let duty = DutyQuery(given.chain(args.at).collect());
     if duty.is_empty() {
-        return Err(usage("say which duty: --slot N, --set S --round R, --block N, --session N or --at WHAT=N"));
+        return Err(usage(
+            "say which duty: --slot N, --set S --round R, --block N, --session N or --at WHAT=N",
+        ));
     }
     let admin = args.reach.client()?;
     let query = AuditQuery { since_ms: args.since, key: args.key, duty: Some(duty), ..AuditQuery::default() };

@@ -12,7 +12,6 @@ use crate::{
     audit::query::{AuditPage, AuditQuery},
 };
 use clap::Subcommand;
-use signonce_core::AUDIT_LEVEL;
 use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Iso8601};
 
 /// What was asked and answered, and the proof of it.
@@ -79,13 +78,6 @@ async fn pages(
 ) -> anyhow::Result<()> {
     loop {
         let page = admin.audit(&query).await?;
-        if page.feature_level < AUDIT_LEVEL {
-            anyhow::bail!(
-                "this cluster records nothing yet: its feature level is {}, the audit begins with {AUDIT_LEVEL}. \
-                 Upgrade every signer (`signonce status` shows the level)",
-                page.feature_level
-            );
-        }
         let (next, head) = (page.next, page.head.0);
         let go_on = take(page)?;
         if !go_on || next >= head || query.from.is_some_and(|from| next <= from) {

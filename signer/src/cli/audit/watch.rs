@@ -19,7 +19,6 @@ use prometheus_client::{
 };
 use signonce_cluster::places::PlaceCounts;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
-use signonce_substrate::{ECDSA, SR25519};
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
@@ -278,6 +277,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signonce_substrate::{ECDSA, SR25519};
 
     #[test]
     fn keys_are_read_by_type_and_length() {

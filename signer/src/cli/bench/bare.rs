@@ -3,7 +3,6 @@
 use signonce_core::{Claim, ClaimRequest, ClientId, Command, RequestId};
 use signonce_keys::SecretKey;
 use signonce_protocol::{KeyId, NodeId, Payload};
-use signonce_substrate::{Duty, GrandpaStage, Round, SetId};
 use signonce_substrate::{ED25519, GRANDPA};
 use std::{
     fs::File,
@@ -97,13 +96,9 @@ impl BareKey {
     pub fn log_entry(&self, payload: &Payload) -> Vec<u8> {
         let key = KeyId { key_type: GRANDPA, public: self.secret.public() };
         let request = RequestId { node: NodeId(1), boot: u64::MAX, seq: 1 };
-        let duty = payload.duty().cloned().unwrap_or(Duty::GrandpaVote {
-            set_id: SetId(1),
-            round: Round(1),
-            stage: GrandpaStage::Prevote,
-            target: 1.into(),
-        });
-        let claim = Claim { key, client: ClientId(1), duty, digest: payload.digest(), time_ms: u64::MAX };
+        let duty = payload.duty().cloned().expect("a vote is a duty");
+        let (digest, carry) = (payload.digest(), payload.carry());
+        let claim = Claim { key, client: ClientId(1), duty, digest, carry, time_ms: u64::MAX };
         Command::Claims(vec![ClaimRequest { request, claim }]).to_bytes()
     }
 }

@@ -12,7 +12,7 @@ use signonce_protocol::{
     EpochIndex, RawPayload, Slot,
     rpc::{ChainRef, SignParams, SignVerdict, VrfParams},
 };
-use signonce_substrate::{ChainFormat, GrandpaStage, Round, SetId};
+use signonce_substrate::{GrandpaStage, Round, SetId};
 use std::{
     path::Path,
     sync::{
@@ -80,7 +80,7 @@ async fn one_client(bench: &Bench, dir: &Path, stop: &AtomicBool) -> anyhow::Res
     for nth in 0..bench.plan.samples + warm {
         ensure!(!stop.load(Ordering::Relaxed), "interrupted");
         let payload = vote(SET, nth as u64);
-        let decoded = payload.decode(&ChainFormat::default())?;
+        let decoded = payload.decode(&super::chain(bench.cluster.genesis()))?;
         let entry = bare_key.log_entry(&decoded);
         entry_bytes = entry.len();
         let (synced, signed) = (disk.append(&entry)?, bare_key.sign(&decoded)?);

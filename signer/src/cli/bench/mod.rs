@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use report::{Machine, Report};
 use signonce_core::{Change, ClientLimits, MAX_CLIENT_LIMIT};
 use signonce_protocol::client::{SignerClient, Timeouts};
-use signonce_substrate::{BABE, GRANDPA};
+use signonce_substrate::{BABE, ChainFormat, ChainSettings, GRANDPA, Limits};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 /// Milliseconds of a slot; see the module.
@@ -90,6 +90,12 @@ impl Bench {
         let pids = self.cluster.node_ids().into_iter().filter_map(|id| self.cluster.pid(id));
         pids.map(report::cpu_time).sum()
     }
+}
+
+/// The chain of a benchmark, as its payloads are read.
+pub(super) fn chain(genesis: signonce_protocol::GenesisHash) -> signonce_protocol::Chain {
+    let (format, limits) = (ChainFormat::default(), Limits::default());
+    ChainSettings { format, slot_duration_ms: SLOT_MS, limits }.chain(genesis, "bench")
 }
 
 /// Measures and prints.

@@ -47,14 +47,14 @@ pub fn header(slot: Slot, vrf_output: &[u8; 32], vrf_proof: &[u8; 64], view: Fla
         extrinsics_root: hash("extrinsics", &[slot.0]),
         digest: vec![payload::DigestItem::PreRuntime(payload::BABE_ENGINE, claim)],
     };
-    RawPayload::new(Kind::BabeHeader, header.encode())
+    RawPayload::new(Kind::BabeHeader.into(), header.encode())
 }
 
 /// A GRANDPA vote for the block of number `target` in this view.
 pub fn vote(set_id: SetId, round: Round, stage: GrandpaStage, target: u64, view: Flavour) -> RawPayload {
     let target_hash = hash("block", &[target, view.0]);
     let vote = payload::GrandpaVote { stage, target_hash, target: BlockNumber(target), round, set_id };
-    RawPayload::new(Kind::GrandpaVote, vote.encode(&ChainFormat::default()))
+    RawPayload::new(Kind::GrandpaVote.into(), vote.encode(&ChainFormat::default()))
 }
 
 /// A BEEFY commitment to this view's Merkle mountain range at `block`.
@@ -62,7 +62,7 @@ pub fn commitment(set_id: SetId, block: u64, view: Flavour) -> RawPayload {
     let root = hash("mmr", &[block, view.0]).0.to_vec();
     let commitment =
         payload::BeefyCommitment { payload: vec![(*b"mh", root)], block: BlockNumber(block), set_id };
-    RawPayload::new(Kind::BeefyCommitment, commitment.encode(&ChainFormat::default()))
+    RawPayload::new(Kind::BeefyCommitment.into(), commitment.encode(&ChainFormat::default()))
 }
 
 fn candidate(session: SessionIndex, number: u64) -> CandidateHash {
@@ -73,7 +73,7 @@ fn candidate(session: SessionIndex, number: u64) -> CandidateHash {
 pub fn dispute(session: SessionIndex, number: u64, valid: bool) -> RawPayload {
     let side = if valid { Side::Valid } else { Side::Invalid };
     let dispute = payload::Dispute { side, candidate: candidate(session, number), session };
-    RawPayload::new(Kind::Dispute, dispute.encode())
+    RawPayload::new(Kind::Dispute.into(), dispute.encode())
 }
 
 /// A backing statement on the same candidate: `Valid`.
@@ -84,16 +84,24 @@ pub fn backing(session: SessionIndex, number: u64) -> RawPayload {
         session,
         parent: hash("block", &[number]),
     };
-    RawPayload::new(Kind::Statement, statement.encode())
+    RawPayload::new(Kind::Statement.into(), statement.encode())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::Duty;
+    use signonce_protocol::{Chain, GenesisHash};
+    use signonce_substrate::{ChainSettings, Duty, Limits};
+
+    fn chain() -> Chain {
+        signonce_substrate::install();
+        let (format, limits) = (ChainFormat::default(), Limits::default());
+        ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "demo")
+    }
 
     #[test]
     fn every_payload_decodes_and_the_two_views_conflict_on_one_duty() {
+        signonce_substrate::install();
         let stage = GrandpaStage::Prevote;
         for (one, other) in [
             (
@@ -103,7 +111,7 @@ mod tests {
             (vote(1.into(), 2.into(), stage, 5, Flavour(0)), vote(1.into(), 2.into(), stage, 5, Flavour(1))),
             (commitment(1.into(), 7, Flavour(0)), commitment(1.into(), 7, Flavour(1))),
         ] {
-            let [one, other] = [one, other].map(|raw| raw.decode(&ChainFormat::default()).unwrap());
+            let [one, other] = [one, other].map(|raw| raw.decode(&chain()).unwrap());
             assert!(one.duty().is_some());
             assert_eq!(one.duty(), other.duty());
             assert_ne!(one.digest(), other.digest());
@@ -112,9 +120,9 @@ mod tests {
 
     #[test]
     fn the_two_sides_of_a_dispute_are_about_one_candidate() {
-        let sides = [true, false].map(|valid| dispute(1.into(), 2, valid).decode(&ChainFormat::default()));
-        let candidates = sides.map(|side| match side.unwrap().duty() {
-            Some(Duty::ParaSide { candidates, .. }) => candidates.clone(),
+        let sides = [true, false].map(|valid| dispute(1.into(), 2, valid).decode(&chain()));
+        let candidates = sides.map(|side| match side.unwrap().duty().and_then(Duty::of) {
+            Some(Duty::ParaSide { candidates, .. }) => candidates,
             other => panic!("{other:?}"),
         });
         assert_eq!(candidates[0], candidates[1]);

@@ -23,7 +23,7 @@ pub struct Receipt {
     /// The key.
     pub public: PublicKey,
     /// What the payload was sent as.
-    pub kind: PayloadKind,
+    pub kind: Kind,
     /// The payload's bytes.
     pub payload: Vec<u8>,
     /// The signature's bytes.
@@ -82,7 +82,7 @@ pub enum Violation {
         /// The key.
         public: PublicKey,
         /// What it was asked as.
-        kind: PayloadKind,
+        kind: Kind,
         /// How many bytes.
         bytes: usize,
         /// What is wrong with them.
@@ -198,7 +198,7 @@ pub fn check(receipts: &[Receipt]) -> Findings {
     checker.finish()
 }
 
-fn verifies(scheme: Scheme, public: &PublicKey, kind: PayloadKind, payload: &[u8], signature: &[u8]) -> bool {
+fn verifies(scheme: Scheme, public: &PublicKey, kind: Kind, payload: &[u8], signature: &[u8]) -> bool {
     let hash;
     let to_sign = match kind {
         Kind::BabeHeader | Kind::AuraHeader => {
@@ -218,7 +218,7 @@ struct Statement {
     content: [u8; 32],
 }
 
-fn read(kind: PayloadKind, payload: &[u8]) -> Result<Statement, &'static str> {
+fn read(kind: Kind, payload: &[u8]) -> Result<Statement, &'static str> {
     let whole = |place| Statement { place, content: blake2_256(payload) };
     let mut bytes = Bytes(payload);
     let statement = match kind {

@@ -3,10 +3,11 @@
 use super::{chain, checker::Receipt};
 use hdrhistogram::Histogram;
 use signonce_protocol::{
-    GenesisHash, PayloadKind, PublicKey, RawPayload, Scheme, Slot,
+    GenesisHash, PublicKey, RawPayload, Scheme, Slot,
     client::{ClientError, SignerClient},
     rpc::{ChainRef, SignParams, SignReply, SignVerdict, VrfParams, VrfReply},
 };
+use signonce_substrate::Kind;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
@@ -183,13 +184,13 @@ impl Validator {
                 return None;
             }
         };
-        let (kind, bytes): (PayloadKind, &[u8]) = payload.parts();
+        let kind = Kind::try_from(payload.kind()).expect("the demo asks for Substrate's payloads");
         let receipt = Receipt {
             client: self.name.clone(),
             scheme: key.scheme,
             public: key.public,
             kind,
-            payload: bytes.to_vec(),
+            payload: payload.bytes().to_vec(),
             signature: reply.signature.0.clone(),
         };
         if reply.verdict == SignVerdict::Granted {

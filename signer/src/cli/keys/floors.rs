@@ -125,9 +125,9 @@ impl Reached {
         };
         let parts: Option<[u64; 2]> = match class {
             GRANDPA_VOTE => match seen {
-                Some(seen) => seen.grandpa.map(|(set, round)| {
-                    [set.0, round.0.saturating_add(self.rounds.saturating_add(1))]
-                }),
+                Some(seen) => seen
+                    .grandpa
+                    .map(|(set, round)| [set.0, round.0.saturating_add(self.rounds.saturating_add(1))]),
                 None => self.old?.grandpa.map(|(set, _)| [set.0.saturating_add(2), 0]),
             },
             BEEFY_VOTE => match seen {
@@ -135,8 +135,11 @@ impl Reached {
                 None => self.old?.beefy_set.map(|set| [set.0.saturating_add(2), 0]),
             },
             PARA_SIDE => {
-                let (session, more) = seen.map_or_else(|| (self.old?.session, 2), |seen| (seen.session, 1));
-                return Position::new(class, &[u64::from(session?.saturating_add(more).0)]);
+                let session = match seen {
+                    Some(seen) => seen.session?.saturating_add(1),
+                    None => self.old?.session?.saturating_add(2),
+                };
+                return Position::new(class, &[u64::from(session.0)]);
             }
             class => {
                 // The clock that is furthest, of this machine then and now: numbers do not compare where slots change.
@@ -187,13 +190,16 @@ mod tests {
     use signonce_core::Chain;
     use signonce_protocol::{GenesisHash, Slot};
     use signonce_substrate::{
-        BABE, BABE_BLOCK, BEEFY, BlockNumber, ChainFormat, ChainSettings, GRANDPA, Limits, PARA, Round, SessionIndex, SetId,
+        BABE, BABE_BLOCK, BEEFY, BlockNumber, ChainFormat, ChainSettings, GRANDPA, Limits, PARA, Round,
+        SessionIndex, SetId,
     };
 
     fn chain() -> ChainRow {
         signonce_substrate::install();
         let (format, limits) = (ChainFormat::default(), Limits::default());
-        ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "polkadot").into()
+        ChainSettings { format, slot_duration_ms: 6_000, limits }
+            .chain(GenesisHash([1; 32]), "polkadot")
+            .into()
     }
 
     fn grandpa(set: u64, round: u64) -> Position {
@@ -201,7 +207,10 @@ mod tests {
     }
 
     fn args(new_key: bool) -> FloorArgs {
-        FloorArgs { votes: VoteFloors { grandpa_floor: Some(grandpa(7, 9)), ..VoteFloors::default() }, new_key }
+        FloorArgs {
+            votes: VoteFloors { grandpa_floor: Some(grandpa(7, 9)), ..VoteFloors::default() },
+            new_key,
+        }
     }
 
     #[test]
@@ -245,14 +254,11 @@ mod tests {
         let of = |key_type, old, now| {
             votes.above(key_type, &chain(), &Reached { old, now, rounds: 50 }, 12_000_000_001)
         };
-        let parts = |key_type, old, now| of(key_type, old, now).unwrap().positions().next().unwrap().parts().to_vec();
+        let parts =
+            |key_type, old, now| of(key_type, old, now).unwrap().positions().next().unwrap().parts().to_vec();
         let grandpa = |old, now| parts(GRANDPA, old, now);
         assert_eq!(grandpa(Some(place(4, 80)), Some(place(4, 90))), [4, 141]);
-        assert_eq!(
-            grandpa(Some(place(4, 95)), Some(place(4, 90))),
-            [4, 146],
-            "a node lags behind"
-        );
+        assert_eq!(grandpa(Some(place(4, 95)), Some(place(4, 90))), [4, 146], "a node lags behind");
         assert_eq!(grandpa(Some(place(4, 95)), Some(place(5, 2))), [5, 53]);
         assert_eq!(grandpa(None, Some(place(4, 90))), [4, 141]);
         assert_eq!(grandpa(Some(place(4, 95)), None), [6, 0], "it may have seen the next set");
@@ -269,7 +275,8 @@ mod tests {
 
     #[test]
     fn a_floor_below_what_a_node_said_is_refused() {
-        let given = |set, round| VoteFloors { grandpa_floor: Some(grandpa(set, round)), ..VoteFloors::default() };
+        let given =
+            |set, round| VoteFloors { grandpa_floor: Some(grandpa(set, round)), ..VoteFloors::default() };
         let reached = Reached { old: Some(place(4, 80)), now: None, rounds: 50 };
         let above = |votes: VoteFloors| votes.above(GRANDPA, &chain(), &reached, 0);
         assert!(above(given(4, 500)).unwrap_err().to_string().contains("too low"));
@@ -280,7 +287,9 @@ mod tests {
     fn a_floor_of_any_class_is_given_by_its_name() {
         signonce_substrate::install();
         assert_eq!(of_class("grandpaVote=12:3"), Ok(grandpa(12, 3)));
-        for wrong in ["", "12:3", "grandpaVote=12", "grandpaVote=1:2:3", "nothing=1", "heartbeat=1", "paraSide=-1"] {
+        for wrong in
+            ["", "12:3", "grandpaVote=12", "grandpaVote=1:2:3", "nothing=1", "heartbeat=1", "paraSide=-1"]
+        {
             assert!(of_class(wrong).is_err(), "{wrong}");
         }
     }

@@ -81,12 +81,12 @@ pub(super) async fn run(args: Args) -> Done {
     let ids: Vec<KeyId> = new.iter().chain(&old).map(|planned| planned.key.id).collect();
     let mut imported = Vec::new();
     for Planned { path, key, mut floors } in new {
-        if floors.slot.is_some() {
+        if floors.positions().any(|floor| floor.slot().is_some()) {
             // The question may have waited for minutes.
             floors = args.floors.of(key.id.key_type, &chain, unix_ms())?;
         }
         let KeystoreKey { id, scheme, secret } = key;
-        let key = NewKey { id, secret, group: Some(args.group.clone()), floors };
+        let key = NewKey { id, secret, group: Some(args.group.clone()), floors: floors.clone() };
         let (at, proposal) = match enroll(&admin, chain.genesis, &recipients, &key).await {
             Ok(at) => (Some(at), None),
             Err(EnrollError::Call(CallError::Proposed { id })) => (None, Some(id)),

@@ -137,7 +137,7 @@ pub(super) async fn arm(args: Arm) -> Done {
         floor_now(&row),
         describe_floors(&floors)
     ))?;
-    let done = admin.change(&Change::ArmKey { id: row.id, floors }).await?;
+    let done = admin.change(&Change::ArmKey { id: row.id, floors: floors.clone() }).await?;
     let value = json!({
         "type": row.id.key_type, "public": row.id.public, "floors": floors, "logIndex": done.at,
     });

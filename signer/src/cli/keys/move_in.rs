@@ -401,7 +401,7 @@ impl Move<'_> {
         for Found { path, key } in new {
             let KeystoreKey { id, secret, .. } = key;
             let floors = self.floors(&id, &reached)?;
-            let key = NewKey { id, secret, group: Some(self.args.group.clone()), floors };
+            let key = NewKey { id, secret, group: Some(self.args.group.clone()), floors: floors.clone() };
             let at = match enroll(&self.admin, self.chain.genesis, &recipients, &key).await {
                 Ok(at) => at,
                 Err(EnrollError::Call(CallError::Proposed { id: proposal })) => {
@@ -413,9 +413,9 @@ impl Move<'_> {
                     return Err(anyhow::Error::from(error).context(goes_on));
                 }
             };
+            step(&format!("Armed {id}, {}.", describe(&floors)));
             self.record.has(id, path, Some(floors), Some(at));
             recorded(self.save())?;
-            step(&format!("Armed {id}, {}.", describe(&floors)));
         }
         if !waiting.is_empty() {
             let why = "these keys sign once another key officer says so; run this command again then";

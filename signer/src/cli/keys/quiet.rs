@@ -130,9 +130,7 @@ impl Quiet {
             Duty::BeefyVote { set_id, block } => {
                 since.beefy_set.is_none_or(|set| (*set_id, *block) > (set, since.best))
             }
-            Duty::ParaSide { session, .. } | Duty::ParaStatement { session, .. } => {
-                since.session.is_none_or(|at| *session > at)
-            }
+            Duty::ParaSide { session, .. } => since.session.is_none_or(|at| *session > at),
         }
     }
 }

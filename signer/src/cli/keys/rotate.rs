@@ -22,7 +22,7 @@ use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use signonce_core::{Chain, Change, KeyState};
 use signonce_protocol::{GenesisHash, HexBytes, KeyId, KeyType};
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, PARA};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -335,7 +335,8 @@ fn authorities_of(key_type: KeyType) -> Option<&'static str> {
         BEEFY => Some("BeefyApi_validator_set"),
         PARA => Some("ParachainHost_validators"),
         AUTHORITY_DISCOVERY => Some("AuthorityDiscoveryApi_authorities"),
-        IM_ONLINE => None,
+        // No office (im-online), or of no Substrate chain.
+        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors};
 use signonce_keys::SecretKey;
 use signonce_protocol::{HexBytes, KeyId, KeyType, Scheme};
-use signonce_substrate::{BABE, GRANDPA};
+use signonce_substrate::{ChainFormat, ChainSettings};
 use signonce_substrate::{
     Kind, Payload,
     payload::{Content, OwnershipProof},
@@ -120,15 +120,22 @@ pub(super) struct Fresh {
     secrets: Vec<NewKey>,
 }
 
+/// How a chain's payloads are read.
+pub(super) fn format_of(chain: &Chain) -> Result<ChainFormat, Usage> {
+    ChainSettings::decode(&chain.settings)
+        .map(|settings| settings.format)
+        .map_err(|why| Usage(why.to_string()))
+}
+
 /// What every key signs to prove that it agrees.
 ///
 /// # Errors
 /// If the owner is none.
 pub(super) fn statement(owner: &HexBytes, chain: &Chain) -> Result<Payload, Usage> {
     let content = Content::OwnershipProof(OwnershipProof { owner: owner.0.clone() });
-    let bytes = content.encode(&chain.format);
-    Payload::decode(Kind::OwnershipProof, &bytes, &chain.format)
-        .map_err(|error| Usage(format!("--owner: {error}")))
+    let format = format_of(chain)?;
+    let bytes = content.encode(&format);
+    Payload::decode(Kind::OwnershipProof, &bytes, &format).map_err(|error| Usage(format!("--owner: {error}")))
 }
 
 impl Fresh {
@@ -157,7 +164,7 @@ impl Fresh {
                     let floors = new_key_floors(*key_type, chain.clock(), unix_ms());
                     let proof = secret.sign(statement.to_sign())?.as_bytes().to_vec();
                     blob.extend(id.public.as_bytes());
-                    keys.push(MadeKey { id, scheme, floors });
+                    keys.push(MadeKey { id, scheme, floors: floors.clone() });
                     secrets.push(NewKey { id, secret, group: Some(group.to_owned()), floors });
                     Some(proof)
                 }
@@ -218,6 +225,7 @@ impl MadeSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signonce_substrate::{BABE, GRANDPA};
 
     #[test]
     fn a_set_has_the_order_of_the_runtime_with_what_is_made_elsewhere_at_its_place() {

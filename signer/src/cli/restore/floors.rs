@@ -11,7 +11,9 @@ use crate::{
     cli::{common::Usage, keys::floors::of_class, watermarks},
 };
 use serde::Serialize;
-use signonce_core::{Chain, Floors, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State, WatermarkView};
+use signonce_core::{
+    Chain, Floors, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State, WatermarkView,
+};
 use signonce_protocol::DutyClass;
 use signonce_substrate::{BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
 use std::fmt;
@@ -414,11 +416,9 @@ mod tests {
         let (format, limits) = (ChainFormat::default(), Limits::default());
         let settings = ChainSettings { format, slot_duration_ms: 6_000, limits };
         change(Change::AddChain(settings.chain(genesis, "polkadot")));
-        for (key_type, floors) in [
-            (BABE, slot(100)),
-            (GRANDPA, grandpa(5, 100)),
-            (IM_ONLINE, Floors::default()),
-        ] {
+        for (key_type, floors) in
+            [(BABE, slot(100)), (GRANDPA, grandpa(5, 100)), (IM_ONLINE, Floors::default())]
+        {
             let (id, scheme) = (key(key_type), key_type.schemes()[0]);
             change(Change::RegisterKey { id, scheme, chain: genesis, group: None, sealed: vec![1].into() });
             change(Change::ArmKey { id, floors });
@@ -552,11 +552,7 @@ mod tests {
         assert!(state.registry().halt(&babe).is_some());
         let keys = args(&["6:0"]).plan(&state, &[], NOW).unwrap();
         let line = |id| &keys.iter().find(|planned| planned.line.key == id).unwrap().line;
-        assert_eq!(
-            line(babe).to,
-            Some(slot(1_000_041)),
-            "by the clock, as without the halt"
-        );
+        assert_eq!(line(babe).to, Some(slot(1_000_041)), "by the clock, as without the halt");
         assert_eq!(line(key(GRANDPA)).outcome, Outcome::Armed);
         assert_eq!(line(far).outcome, Outcome::Disarmed);
         assert!(line(far).next.as_ref().unwrap().contains("must be above"), "{:?}", line(far).next);

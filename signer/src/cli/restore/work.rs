@@ -11,8 +11,8 @@ use crate::{
 };
 use anyhow::Context as _;
 use signonce_core::{
-    Barred, BarredPlace, BuriedClient, BuriedKey, Change, ClientState, Floors, Halt, KeyState, LeftKey,
-    RestoreStep, Retiming, State,
+    Barred, BarredPlace, BuriedClient, BuriedKey, Change, ClientState, Halt, KeyState, LeftKey, RestoreStep,
+    Retiming, State,
 };
 use signonce_keys::{NodeIdentity, Recipient, SealedKey};
 use signonce_protocol::{HexArray, KeyId};

@@ -1,0 +1,6 @@
+//! The chain families that this program knows. The one place that lists them: a new family is a crate and a line here.
+
+use signonce_protocol::Family;
+
+/// Every family of the shipped program.
+pub static FAMILIES: [&Family; 1] = [&signonce_substrate::FAMILY];
