@@ -25,6 +25,13 @@ pub mod rpc;
 mod slots;
 mod vrf;
 
+// So that tests in this crate and those of others share a family.
+#[cfg(test)]
+extern crate self as signonce_protocol;
+#[cfg(test)]
+#[path = "../tests/made_up/mod.rs"]
+mod made_up;
+
 pub use bytes::{HexArray, HexBytes};
 pub use chain::{Chain, MAX_SETTINGS_BYTES, Settings, SettingsError};
 pub use claim::{Carry, Claim, ClientId, Entry, MAX_CARRY_BYTES, Verdict};

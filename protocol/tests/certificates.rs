@@ -53,10 +53,11 @@ impl Drop for Files {
 }
 
 fn params() -> SignParams {
+    signonce_substrate::install();
     SignParams {
         chain: ChainRef::Name("polkadot".into()),
         key: public(1),
-        payload: RawPayload::new(Kind::BabeHeader, vec![1, 2, 3]),
+        payload: RawPayload::new(Kind::BabeHeader.into(), vec![1, 2, 3]),
     }
 }
 

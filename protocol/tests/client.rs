@@ -13,10 +13,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 fn params() -> SignParams {
+    signonce_substrate::install();
     SignParams {
         chain: ChainRef::Name("polkadot".into()),
         key: public(1),
-        payload: RawPayload::new(Kind::BabeHeader, vec![1, 2, 3]),
+        payload: RawPayload::new(Kind::BabeHeader.into(), vec![1, 2, 3]),
     }
 }
 
@@ -79,7 +80,7 @@ async fn a_signer_gets_named_parameters_and_the_clients_certificate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_returned_at_once_and_nobody_else_is_asked() {
-    let duty = Duty::BabeBlock { slot: Slot(5) };
+    let duty = babe_block(5);
     let equivocation = RpcError::equivocation(
         duty,
         Digest([1; 32]),
@@ -132,7 +133,7 @@ async fn a_hint_to_a_stranger_is_not_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_outcome_is_asked_for_again_with_the_very_same_payload() {
-    let unknown = RpcError::unknown_outcome(Some(Duty::BabeBlock { slot: Slot(5) }), None);
+    let unknown = RpcError::unknown_outcome(Some(babe_block(5)), None);
     let repeated = SignReply { verdict: SignVerdict::Repeated, ..granted(2) };
     let (signers, _served, client) = three([vec![Err(unknown)], vec![Ok(repeated.clone())], vec![]]).await;
     assert_eq!(client.sign(&params()).await.unwrap(), repeated);
@@ -271,7 +272,7 @@ async fn a_hundred_requests_share_one_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_and_signature_of_the_last_answer_are_shown_to_a_signer_that_asks_for_them() {
     let first = params();
-    let second = SignParams { payload: RawPayload::new(Kind::BabeHeader, vec![4, 5, 6]), ..params() };
+    let second = SignParams { payload: RawPayload::new(Kind::BabeHeader.into(), vec![4, 5, 6]), ..params() };
     let unproved = || Err(RpcError::unproved("this node does not know of slot 7"));
     let script = vec![Ok(granted(7)), unproved(), Ok(granted(8))];
     let (signers, _served, client) = three([script, vec![Ok(granted(9))], vec![Ok(granted(9))]]).await;

@@ -75,6 +75,7 @@ async fn each_parameter_in_the_document_is_needed_by_the_server_under_that_name(
 
 #[test]
 fn parameters_are_listed_in_the_order_of_the_array_form() {
+    signonce_substrate::install();
     let names = |name: &str| METHODS.iter().find(|m| m.name == name).unwrap().param_names();
     assert_eq!(names("signer_sign"), ["chain", "key", "payload"]);
     let sign = METHODS.iter().find(|m| m.name == "signer_sign").unwrap();
@@ -98,6 +99,7 @@ fn every_reference_in_the_document_leads_somewhere() {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
+    signonce_substrate::install();
     let document = openrpc_document();
     let mut found = Vec::new();
     references(&document, &mut found);
@@ -110,7 +112,7 @@ fn every_reference_in_the_document_leads_somewhere() {
         assert_eq!(document["components"]["errors"][code.name()]["code"], code.json_rpc_code());
     }
     let kinds = document["components"]["schemas"]["RawPayload"]["oneOf"].as_array().unwrap();
-    assert_eq!(kinds.len(), Kind::ALL.len());
+    assert_eq!(kinds.len(), PayloadKind::all().count());
 }
 
 #[tokio::test]
@@ -140,7 +142,10 @@ async fn answers_are_camel_case() {
         (&key["type"], &key["scheme"], &key["state"]),
         (&json!("babe"), &json!("sr25519"), &json!("armed"))
     );
-    assert_eq!(key["watermarks"], json!([{ "class": "babeBlock", "floor": { "slot": 7 } }]));
+    assert_eq!(
+        key["watermarks"],
+        json!([{ "class": "babeBlock", "floor": { "class": "babeBlock", "slot": 7 } }])
+    );
     let status = &call("signer_status", json!({})).await["result"];
     assert_eq!(status["readiness"], json!({ "ready": false, "reasons": ["no quorum"] }));
 }
@@ -170,15 +175,18 @@ async fn a_chain_or_key_that_does_not_parse_is_an_invalid_parameter() {
 }
 
 #[test]
-fn coordinates_are_told_apart_by_their_fields() {
-    let (set_id, session) = (SetId(1), SessionIndex(4));
-    for (coordinate, json) in [
-        (Coordinate::Slot { slot: Slot(1) }, json!({ "slot": 1 })),
-        (Coordinate::Round { set_id, round: Round(2) }, json!({ "setId": 1, "round": 2 })),
-        (Coordinate::Block { set_id, block: BlockNumber(3) }, json!({ "setId": 1, "block": 3 })),
-        (Coordinate::Session { session }, json!({ "session": 4 })),
+fn positions_are_told_apart_by_their_class() {
+    use signonce_substrate::{AURA_BLOCK, BABE_BLOCK, BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
+    signonce_substrate::install();
+    for (class, parts, json) in [
+        (BABE_BLOCK, &[1][..], json!({ "class": "babeBlock", "slot": 1 })),
+        (AURA_BLOCK, &[1], json!({ "class": "auraBlock", "slot": 1 })),
+        (GRANDPA_VOTE, &[1, 2], json!({ "class": "grandpaVote", "setId": 1, "round": 2 })),
+        (BEEFY_VOTE, &[1, 3], json!({ "class": "beefyVote", "setId": 1, "block": 3 })),
+        (PARA_SIDE, &[4], json!({ "class": "paraSide", "session": 4 })),
     ] {
-        assert_eq!(serde_json::to_value(coordinate).unwrap(), json);
-        assert_eq!(serde_json::from_value::<Coordinate>(json).unwrap(), coordinate);
+        let position = Position::new(class, parts).unwrap();
+        assert_eq!(serde_json::to_value(position).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Position>(json).unwrap(), position);
     }
 }

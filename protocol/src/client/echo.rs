@@ -98,3 +98,100 @@ fn proof_len(last: &LastSigned) -> usize {
 fn place(params: &SignParams) -> Place {
     (params.key, params.payload.kind().class())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Duty, GenesisHash, LogIndex,
+        made_up::{self, HEADER, TICK},
+    };
+
+    fn params(byte: u8) -> SignParams {
+        made_up::install();
+        SignParams {
+            chain: ChainRef::Genesis(GenesisHash([1; 32])),
+            key: PublicKey::try_from([7; 32].as_slice()).unwrap(),
+            payload: RawPayload::new(HEADER, vec![byte]),
+        }
+    }
+
+    fn tick(slot: u64) -> Duty {
+        made_up::duty(TICK, &[slot, 0])
+    }
+
+    fn reply(at: u64, slot: u64, verdict: SignVerdict) -> SignReply {
+        let (signature, duty, log_index) = (vec![].into(), Some(tick(slot)), Some(LogIndex(at)));
+        SignReply { signature, beside: None, carry: None, verdict, duty, log_index, leader: None }
+    }
+
+    fn last(echoes: &Echoes) -> Option<u64> {
+        echoes.of(&params(0)).map(|last| last.log_index.0)
+    }
+
+    #[test]
+    fn the_latest_grant_is_shown_and_older_answers_are_not() {
+        let echoes = Echoes::default();
+        assert_eq!(last(&echoes), None);
+        echoes.remember(&params(1), None, &reply(5, 1, SignVerdict::Granted));
+        echoes.remember(&params(2), None, &reply(4, 2, SignVerdict::Granted));
+        echoes.remember(&params(3), echoes.of(&params(0)).as_ref(), &reply(3, 3, SignVerdict::Repeated));
+        let known = echoes.of(&params(0)).unwrap();
+        assert_eq!(known.duty, tick(1));
+        assert_eq!(known.digest, params(1).payload.digest());
+        assert_eq!(known.signed.as_ref().unwrap().payload, params(1).payload, "with its proof");
+        assert_eq!(claimed(&known), LastSigned { signed: None, ..known });
+        echoes.remember(&params(2), None, &reply(6, 2, SignVerdict::Granted));
+        assert_eq!(last(&echoes), Some(6));
+    }
+
+    #[test]
+    fn a_grant_with_which_the_last_one_was_shown_takes_its_place_in_a_shorter_log() {
+        let echoes = Echoes::default();
+        echoes.remember(&params(1), None, &reply(50, 1, SignVerdict::Granted));
+        let shown = echoes.of(&params(0));
+        echoes.remember(&params(2), shown.as_ref(), &reply(9, 2, SignVerdict::Granted));
+        assert_eq!(last(&echoes), Some(9));
+        // Its neighbour, asked for at the same time, came after it.
+        echoes.remember(&params(3), shown.as_ref(), &reply(8, 3, SignVerdict::Granted));
+        assert_eq!(last(&echoes), Some(9));
+    }
+
+    #[test]
+    fn free_work_is_not_remembered_and_a_duty_is_shortened() {
+        let echoes = Echoes::default();
+        let free = SignReply { duty: None, log_index: None, ..reply(1, 1, SignVerdict::Free) };
+        echoes.remember(&params(1), None, &free);
+        assert_eq!(last(&echoes), None);
+        // The family leaves out what is not needed to tell whether it is known.
+        let (short, long) = (made_up::duty(TICK, &[1, 0]), made_up::duty(TICK, &[1, 9]));
+        echoes.remember(
+            &params(1),
+            None,
+            &SignReply { duty: Some(long), ..reply(1, 1, SignVerdict::Granted) },
+        );
+        assert_eq!(echoes.of(&params(1)).unwrap().duty, short);
+    }
+
+    #[test]
+    fn proofs_have_bounded_room_and_what_does_not_fit_is_remembered_without() {
+        let echoes = Echoes::default();
+        let long = |key: u8, len: usize| SignParams {
+            key: PublicKey::try_from([key; 32].as_slice()).unwrap(),
+            payload: RawPayload::new(HEADER, vec![key; len]),
+            ..params(0)
+        };
+        let proved = |params: &SignParams| echoes.of(params).unwrap().signed.is_some();
+        echoes.remember(&long(1, LONGEST_PROOF + 1), None, &reply(1, 1, SignVerdict::Granted));
+        assert!(!proved(&long(1, 0)), "too long");
+        let fit = u8::try_from(ROOM_FOR_PROOFS / LONGEST_PROOF).unwrap();
+        for key in 1..=fit + 1 {
+            echoes.remember(&long(key, LONGEST_PROOF), None, &reply(2, 2, SignVerdict::Granted));
+            assert_eq!(proved(&long(key, 0)), key <= fit, "key {key}");
+        }
+        // Room that is given back is used.
+        echoes.remember(&long(1, 1), None, &reply(3, 3, SignVerdict::Granted));
+        echoes.remember(&long(fit + 1, LONGEST_PROOF / 2), None, &reply(3, 3, SignVerdict::Granted));
+        assert!(proved(&long(fit + 1, 0)));
+    }
+}

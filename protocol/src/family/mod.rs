@@ -8,6 +8,7 @@
 //! A cluster of members with different programs stays of one mind because nothing of a family enters the log below the
 //! feature level that the family asks for ([`Family::level`]), and a level rises once every member supports it.
 
+mod check;
 mod class;
 mod key_type;
 mod kind;
@@ -124,10 +125,11 @@ static INSTALLED: OnceLock<&'static [&'static Family]> = OnceLock::new();
 /// Says which families this process knows: once, before anything is read or written. Saying the same again is fine.
 ///
 /// # Panics
-/// If two of them share a number or a name, if a number is not its row's, or if other families were installed before.
+/// If one of them is not sound (two things of one number or name, a number that is not its row's, a class that shares a
+/// watermark of another form, and so on), or if other families were installed before.
 pub fn install(families: &'static [&'static Family]) {
     if INSTALLED.get() != Some(&families) {
-        check(families);
+        check::check(families);
         let installed = INSTALLED.get_or_init(|| families);
         assert_eq!(*installed, families, "other families were installed before");
     }
@@ -150,39 +152,6 @@ pub fn family(name: &str) -> Result<&'static Family, String> {
         let known: Vec<_> = families().iter().map(|family| family.name).collect();
         format!("unknown chain family {name:?}; one of {}", known.join(", "))
     })
-}
-
-fn check(families: &[&Family]) {
-    fn unique<T: Ord + fmt::Debug>(what: &str, all: impl Iterator<Item = T>) {
-        let mut seen = std::collections::BTreeSet::new();
-        for one in all {
-            let text = format!("two {what} {one:?}");
-            assert!(seen.insert(one), "{text}");
-        }
-    }
-    unique("families", families.iter().map(|family| family.id.0));
-    unique("families", families.iter().map(|family| family.name));
-    for family in families {
-        let own = |codes: Vec<u16>| {
-            for (row, code) in codes.into_iter().enumerate() {
-                let expected = u8::try_from(row).map(|row| family.id.code(row));
-                assert_eq!(Ok(code), expected, "a number of {family} is not its row's");
-            }
-        };
-        own(family.schemes.iter().map(|spec| spec.id.code()).collect());
-        own(family.key_types.iter().map(|spec| spec.id.code()).collect());
-        own(family.classes.iter().map(|spec| spec.id.code()).collect());
-        own(family.kinds.iter().map(|spec| spec.id.code()).collect());
-    }
-    for family in families {
-        let levels = family.classes.iter().map(|spec| spec.level);
-        let mut levels = levels.chain(family.key_types.iter().map(|spec| spec.level));
-        assert!(levels.all(|level| level >= family.level), "something of {family} is older than the family");
-    }
-    unique("key types", families.iter().flat_map(|family| family.key_types).map(|spec| spec.name));
-    unique("classes", families.iter().flat_map(|family| family.classes).map(|spec| spec.name));
-    unique("kinds of payload", families.iter().flat_map(|family| family.kinds).map(|spec| spec.name));
-    unique("schemes", families.iter().flat_map(|family| family.schemes).map(|spec| spec.name));
 }
 
 /// What [`KeyType`], [`DutyClass`], [`PayloadKind`] and [`Scheme`] have in common: a number that is a row in the table

@@ -307,8 +307,7 @@ impl DutyWords for Words {
     }
 
     fn numbers(&self, duty: &AnyDuty) -> Vec<(&'static str, u64)> {
-        let mut numbers: Vec<_> =
-            duty.position().named().map(|(part, number)| (part.word, number)).collect();
+        let mut numbers: Vec<_> = duty.position().named().map(|(part, number)| (part.word, number)).collect();
         match Duty::of(duty) {
             Some(Duty::GrandpaVote { target: block, .. })
             | Some(Duty::AuraBlock { collation: Some((block, _)), .. }) => numbers.push(("block", block.0)),

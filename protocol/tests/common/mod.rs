@@ -54,6 +54,7 @@ pub struct FakeSigner {
 
 impl FakeSigner {
     pub fn new(node: u64, answers: impl IntoIterator<Item = Result<SignReply, RpcError>>) -> Self {
+        signonce_substrate::install();
         let script = Script { answers: answers.into_iter().collect(), ..Script::default() };
         Self { node: NodeId(node), script: Arc::new(Mutex::new(script)) }
     }
@@ -79,7 +80,7 @@ impl FakeSigner {
             classes: vec![BABE_BLOCK],
             watermarks: vec![WatermarkInfo {
                 class: BABE_BLOCK,
-                floor: Some(Coordinate::Slot { slot: Slot(7) }),
+                floor: Position::new(BABE_BLOCK, &[7]),
                 highest: None,
             }],
         }
@@ -169,11 +170,18 @@ pub fn public(n: u8) -> PublicKey {
     PublicKey::try_from([n; 32].as_slice()).unwrap()
 }
 
+pub fn babe_block(slot: u64) -> Duty {
+    signonce_substrate::install();
+    signonce_substrate::Duty::BabeBlock { slot: Slot(slot) }.into()
+}
+
 pub fn granted(n: u8) -> SignReply {
     SignReply {
         signature: vec![n; 64].into(),
         verdict: SignVerdict::Granted,
-        duty: Some(Duty::BabeBlock { slot: Slot(5) }),
+        beside: None,
+        carry: None,
+        duty: Some(babe_block(5)),
         log_index: Some(LogIndex(4)),
         leader: None,
     }

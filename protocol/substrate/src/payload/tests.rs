@@ -1,7 +1,10 @@
 //! Payloads laid out by hand, byte by byte, and what is refused of each.
 
 use super::*;
-use crate::{BlockNumber, CandidateHash, GrandpaStage, NumberWidth, Round, SessionIndex, SetId};
+use crate::{
+    ALL_KEY_TYPES, BABE, BITFIELD, BlockNumber, CandidateHash, GrandpaStage, NumberWidth, PARA, Round,
+    SessionIndex, SetId,
+};
 use signonce_protocol::{Hash, Slot};
 
 const U32: ChainFormat = ChainFormat { number_width: NumberWidth::U32, aura_mode: AuraMode::Slot };
@@ -25,6 +28,7 @@ fn compact(n: usize) -> Vec<u8> {
 }
 
 fn header(items: &[&[u8]]) -> Vec<u8> {
+    crate::install();
     cat(&[&[1; 32], &[0x29], &[0x01], &[2; 32], &[3; 32], &compact(items.len()), &items.concat()])
 }
 
@@ -38,6 +42,7 @@ fn vote(stage: u8, number: &[u8], round: u64) -> Vec<u8> {
 }
 
 fn decode(kind: Kind, bytes: &[u8]) -> Result<Payload, PayloadError> {
+    crate::install();
     Payload::decode(kind, bytes, &U32)
 }
 
@@ -58,7 +63,7 @@ fn a_babe_header_of_each_claim_gives_its_slot_and_is_signed_by_its_hash() {
         assert_eq!(payload.duty(), Some(&Duty::BabeBlock { slot: Slot(77) }));
         assert_eq!(payload.to_sign(), ToSign::Message(&blake2_256(&bytes)));
         assert_eq!(payload.digest(), Digest::of(&blake2_256(&bytes)));
-        assert_eq!(payload.key_types(), [KeyType::Babe]);
+        assert_eq!(payload.key_types(), [BABE]);
     }
 }
 
@@ -210,23 +215,29 @@ fn beefy_payload_entries_must_be_present_sorted_and_bounded() {
 fn backing_approving_and_disputing_take_their_side() {
     let session = 5u32.to_le_bytes();
     let many = cat(&[b"APPR", &[8], &[1; 32], &[2; 32], &session]);
-    let table: &[(Kind, Vec<u8>, &[u8], Side)] = &[
-        (Kind::Statement, cat(&[b"BKNG", &[1], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid),
-        (Kind::Statement, cat(&[b"BKNG", &[2], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid),
-        (Kind::Approval, cat(&[b"APPR", &[1; 32], &session]), &[1], Side::Valid),
-        (Kind::Approval, many, &[1, 2], Side::Valid),
-        (Kind::Dispute, cat(&[b"DISP", &[1], &[1; 32], &session]), &[1], Side::Valid),
-        (Kind::Dispute, cat(&[b"DISP", &[0], &[1; 32], &session]), &[1], Side::Invalid),
+    let (seconded, valid) = (Some(StatementKind::Seconded), Some(StatementKind::Valid));
+    let table: &[(Kind, Vec<u8>, &[u8], Side, Option<StatementKind>)] = &[
+        (Kind::Statement, cat(&[b"BKNG", &[1], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid, seconded),
+        (Kind::Statement, cat(&[b"BKNG", &[2], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid, valid),
+        (Kind::Approval, cat(&[b"APPR", &[1; 32], &session]), &[1], Side::Valid, None),
+        (Kind::Approval, many, &[1, 2], Side::Valid, None),
+        (Kind::Dispute, cat(&[b"DISP", &[1], &[1; 32], &session]), &[1], Side::Valid, None),
+        (Kind::Dispute, cat(&[b"DISP", &[0], &[1; 32], &session]), &[1], Side::Invalid, None),
     ];
-    for (kind, bytes, candidates, side) in table {
+    for (kind, bytes, candidates, side, statement) in table {
         let payload = decode(*kind, bytes).unwrap();
         let candidates = candidates.iter().map(|n| CandidateHash([*n; 32])).collect();
         assert_eq!(
             payload.duty(),
-            Some(&Duty::ParaSide { session: SessionIndex(5), candidates, side: *side })
+            Some(&Duty::ParaSide {
+                session: SessionIndex(5),
+                candidates,
+                side: *side,
+                statement: *statement
+            })
         );
         assert_eq!(payload.to_sign(), ToSign::Message(bytes));
-        assert_eq!(payload.key_types(), [KeyType::Para]);
+        assert_eq!(payload.key_types(), [PARA]);
     }
 }
 
@@ -263,7 +274,7 @@ fn a_bitfield_is_exactly_as_long_as_its_cores_and_padded_with_zeros() {
     let Content::Bitfield(read) = payload.content() else { panic!("{payload:?}") };
     let set: Vec<_> = (0..10).filter(|n| read.bits[*n]).collect();
     assert_eq!(set, [0, 2, 9]);
-    assert_eq!((payload.duty(), payload.class()), (None, DutyClass::Bitfield));
+    assert_eq!((payload.duty(), payload.class()), (None, BITFIELD));
     let padded = PayloadError::NotCanonical { kind: KIND, field: "padding of the last byte" };
     assert_eq!(refusal(KIND, &cat(&[&compact(10), &[0, 0b100], &tail])), padded);
     let extra = PayloadError::TrailingBytes { kind: KIND, extra: 1 };
@@ -334,7 +345,7 @@ fn heartbeats_and_ownership_proofs_are_read() {
     for owner in [&[][..], &[7; 20], &[7; 32], &[7; 64]] {
         let payload = decode(Kind::OwnershipProof, &cat(&[b"POP_", owner])).unwrap();
         assert_eq!(payload.content(), &Content::OwnershipProof(OwnershipProof { owner: owner.to_vec() }));
-        assert_eq!(payload.key_types(), KeyType::ALL);
+        assert_eq!(payload.key_types(), ALL_KEY_TYPES);
     }
     assert!(matches!(
         refusal(Kind::OwnershipProof, &cat(&[b"POP_", &[7; 65]])),
@@ -372,11 +383,16 @@ fn a_grandpa_vote_is_never_a_bitfield_of_the_same_length() {
 
 #[test]
 fn every_kind_has_one_class_whose_keys_may_sign_it() {
+    crate::install();
     for kind in Kind::ALL {
         assert_eq!(kind.name().parse(), Ok(kind));
         assert!(!kind.key_types().is_empty());
-        let raw = RawPayload::new(kind, vec![1, 2]);
-        assert_eq!((raw.kind(), raw.bytes()), (kind, &[1, 2][..]));
+        let raw = RawPayload::new(kind.into(), vec![1, 2]);
+        assert_eq!((raw.kind(), raw.bytes()), (kind.into(), &[1, 2][..]));
+        // The table says the same of it.
+        let spec = raw.kind().spec();
+        assert_eq!((spec.name, spec.class, spec.max_len), (kind.name(), kind.class(), kind.max_len()));
+        assert!(!spec.about.is_empty());
         let json = serde_json::json!({ kind.name(): "0x0102" });
         assert_eq!(serde_json::to_value(&raw).unwrap(), json);
         assert_eq!(serde_json::from_value::<RawPayload>(json).unwrap(), raw);

@@ -26,6 +26,16 @@ fn side_duty(session: u32, candidates: &[CandidateHash], side: &str) -> Value {
     json!({ "class": "paraSide", "session": session, "candidates": candidates, "side": side })
 }
 
+fn statement_duty(context: &SigningContext, statement: &CompactStatement) -> Value {
+    let mut duty = side_duty(context.session_index, &[*statement.candidate_hash()], "valid");
+    let kind = match statement {
+        CompactStatement::Seconded(_) => "seconded",
+        CompactStatement::Valid(_) => "valid",
+    };
+    duty["statement"] = json!(kind);
+    duty
+}
+
 /// `CompactStatement` under a `SigningContext`.
 pub fn statement(random: &mut Random, format: ChainFormat) -> Case {
     let candidate = CandidateHash(random.hash());
@@ -41,13 +51,13 @@ pub fn statement(random: &mut Random, format: ChainFormat) -> Case {
         session: SessionIndex(context.session_index),
         parent: Hash(context.parent_hash.0),
     });
-    let duty = side_duty(context.session_index, &[candidate], "valid");
+    let duty = statement_duty(&context, &compact);
     Case { format, content, duty, signed: Signed::Message(bytes.clone()), bytes, reread: reread_statement }
 }
 
 fn reread_statement(bytes: &[u8], _: &ChainFormat) -> Option<Reread> {
     let (it, context) = <(CompactStatement, SigningContext)>::decode_all(&mut &bytes[..]).ok()?;
-    let duty = side_duty(context.session_index, &[*it.candidate_hash()], "valid");
+    let duty = statement_duty(&context, &it);
     Some(Reread { bytes: it.signing_payload(&context), duty: Some(duty) })
 }
 

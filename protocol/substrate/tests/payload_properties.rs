@@ -1,9 +1,8 @@
 //! Properties of the decoders, over payloads of every kind and over bytes that are none.
 
 use proptest::{collection::vec, option, prelude::*};
-use signonce_protocol::*;
-use signonce_substrate::Kind;
-use signonce_substrate::payload::*;
+use signonce_protocol::{Chain, GenesisHash, Hash, RawPayload, Slot};
+use signonce_substrate::{payload::*, *};
 
 fn hash() -> impl Strategy<Value = Hash> {
     any::<[u8; 32]>().prop_map(Hash)
@@ -22,6 +21,13 @@ fn format() -> impl Strategy<Value = ChainFormat> {
         number_width: if wide { NumberWidth::U64 } else { NumberWidth::U32 },
         aura_mode: if collator { AuraMode::Collator } else { AuraMode::Slot },
     })
+}
+
+/// A chain of this format.
+fn chain(format: ChainFormat) -> Chain {
+    signonce_substrate::install();
+    let settings = ChainSettings { format, slot_duration_ms: 6_000, limits: Limits::default() };
+    settings.chain(GenesisHash([1; 32]), "chain")
 }
 
 /// Fits both widths, mostly small.
@@ -156,17 +162,29 @@ fn content() -> impl Strategy<Value = Content> {
 }
 
 /// Whatever is accepted is the one encoding of what it says.
-fn assert_canonical(kind: PayloadKind, bytes: &[u8], format: &ChainFormat) -> Result<bool, TestCaseError> {
+fn assert_canonical(kind: Kind, bytes: &[u8], format: &ChainFormat) -> Result<bool, TestCaseError> {
+    let chain = chain(*format);
+    let general = RawPayload::new(kind.into(), bytes.to_vec()).decode(&chain);
     match Payload::decode(kind, bytes, format) {
         Ok(payload) => {
             prop_assert_eq!(payload.kind(), kind);
             prop_assert_eq!(payload.content().encode(format), bytes);
             prop_assert_eq!(payload.duty().is_some(), payload.class().is_claimed());
             prop_assert!(!payload.summary().is_empty());
+            let general = general.map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(general.kind(), kind.into());
+            prop_assert_eq!(general.class(), payload.class());
+            prop_assert_eq!(general.duty().cloned(), payload.duty().map(Duty::to_any));
+            prop_assert_eq!(general.to_sign(), payload.to_sign());
+            prop_assert_eq!(general.digest(), payload.digest());
+            prop_assert_eq!(RawPayload::new(kind.into(), bytes.to_vec()).digest(), payload.digest());
+            prop_assert_eq!(general.summary(), payload.summary());
+            prop_assert!(general.carry().is_empty() && general.beside().is_none());
             Ok(true)
         }
         Err(error) => {
             prop_assert!(!error.to_string().is_empty());
+            prop_assert!(general.is_err(), "the family's table reads what the decoder refuses");
             Ok(false)
         }
     }
@@ -182,7 +200,10 @@ proptest! {
             return Ok(()); // a record that happens to have the length of a hash is refused
         }
         let raw = content.to_raw(&format);
-        let payload = raw.decode(&format).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!((raw.kind(), raw.bytes()), (content.kind().into(), &bytes[..]));
+        prop_assert!(assert_canonical(content.kind(), &bytes, &format)?);
+        let payload = Payload::decode(content.kind(), &bytes, &format);
+        let payload = payload.map_err(|e| TestCaseError::fail(e.to_string()))?;
         prop_assert_eq!(payload.content(), &content);
         prop_assert!(possible_kinds(&bytes, &format).contains(&content.kind()));
         // Two kinds meet in one signed message only if both sign it verbatim, or both are headers.
@@ -237,9 +258,10 @@ proptest! {
 
     #[test]
     fn random_json_never_panics_as_a_payload(text in ".{0,60}", tag in "[a-zA-Z]{0,16}") {
+        let chain = chain(ChainFormat::default());
         let json = serde_json::json!({ tag: text }).to_string();
         if let Ok(raw) = serde_json::from_str::<RawPayload>(&json) {
-            let _ = raw.decode(&ChainFormat::default());
+            let _ = raw.decode(&chain);
         }
     }
 }

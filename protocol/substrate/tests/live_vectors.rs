@@ -2,17 +2,17 @@
 //! root); elsewhere these tests print that they did nothing.
 
 use serde_json::Value;
-use signonce_protocol::*;
-use signonce_substrate::Kind;
-use signonce_substrate::payload::*;
+use signonce_protocol::{HexBytes, Slot, blake2_256};
+use signonce_substrate::{payload::*, *};
 use std::path::PathBuf;
 
 const FORMAT: ChainFormat = ChainFormat { number_width: NumberWidth::U32, aura_mode: AuraMode::Slot };
 
 fn vectors(name: &str) -> Option<Value> {
+    signonce_substrate::install();
     // At run time: a target directory may be shared between checkouts.
     let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
-    let path = PathBuf::from(here).join("../../shared/vectors").join(name);
+    let path = PathBuf::from(here).join("../../../shared/vectors").join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(serde_json::from_str(&text).expect("the vector file is JSON")),
         Err(error) => {
