@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_last_duty_stays_while_refusals_are_counted_by_reason() {
-        signonce_substrate::install();
+        crate::families::install();
         let activity = Activity::default();
         let id = ClientId(3);
         assert_eq!(activity.of(id), None);

@@ -228,7 +228,7 @@ fn removed(key: &KeyInfo) -> KeyInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{GenesisHash, KeyType, LogIndex};
+    use signonce_protocol::{GenesisHash, LogIndex};
     use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 
     fn key(n: u8, state: KeyState) -> KeyInfo {

@@ -267,15 +267,17 @@ mod tests {
     use super::*;
     use signonce_core::{Change, MAX_NOTES};
     use signonce_protocol::{NodeId, Slot};
-    use signonce_substrate::BABE_VRF;
+    use signonce_substrate::{BABE_VRF, Duty};
 
     fn asked(client: u32, seq: u64) -> Asked {
+        crate::families::install();
         let request = RequestId { node: NodeId(1), boot: 1, seq };
         Asked { client: Some(ClientId(client)), key: PublicKey::try_from(&[7; 32][..]).ok(), request }
     }
 
     fn slot_refused(slot: u64) -> RpcError {
-        RpcError::new(ErrorCode::SlotOutOfRange, "too far").with_duty(Duty::BabeBlock { slot: Slot(slot) })
+        RpcError::new(ErrorCode::SlotOutOfRange, "too far")
+            .with_duty(Duty::BabeBlock { slot: Slot(slot) }.into())
     }
 
     #[test]
@@ -322,7 +324,7 @@ mod tests {
         assert_eq!(taken.len(), 1);
         assert_eq!((taken[0].count, taken[0].first_ms, taken[0].last_ms), (2, 100, 200));
         let change = Change::RecordAudit { notes: taken };
-        assert_eq!(change.feature_level(), 2);
+        assert_eq!(change.feature_level(), 1);
     }
 
     #[test]
@@ -345,7 +347,7 @@ mod tests {
             for n in 0..100 {
                 let at = second * 1_000 + 10 * n;
                 let duty = Duty::BabeBlock { slot: Slot(at) };
-                let error = RpcError::new(codes[(at % 3) as usize], "no").with_duty(duty);
+                let error = RpcError::new(codes[(at % 3) as usize], "no").with_duty(duty.into());
                 notes.refused(asked(1, at), &error, Some(Digest([1; 32])), at);
             }
             if second % 2 == 1 {

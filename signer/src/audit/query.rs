@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn coordinates_that_are_given_must_all_agree() {
-        signonce_substrate::install();
+        crate::families::install();
         let vote = Duty::GrandpaVote {
             set_id: SetId(2),
             round: Round(5),

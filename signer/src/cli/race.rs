@@ -16,8 +16,7 @@ use signonce_protocol::{
     client::{ClientConfig, SignerClient, Timeouts, TlsSource},
     rpc::KeyInfo,
 };
-use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
-use signonce_substrate::{SessionIndex, SetId};
+use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA, SessionIndex, SetId};
 use std::{
     path::PathBuf,
     process::ExitCode,

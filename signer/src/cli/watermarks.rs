@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_coordinate_is_read_in_the_form_of_the_key_type() {
-        signonce_substrate::install();
+        crate::families::install();
         for (key_type, text, class, parts) in [
             (BABE, "12", BABE_BLOCK, &[12][..]),
             (GRANDPA, "3:4", GRANDPA_VOTE, &[3, 4]),
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_halt_for_a_slot_that_can_have_come_is_lifted_by_a_watermark_alone() {
-        signonce_substrate::install();
+        crate::families::install();
         let chain = |slot_duration_ms| {
             let (format, limits) = (ChainFormat::default(), Limits::default());
             ChainSettings { format, slot_duration_ms, limits }.chain(GenesisHash([1; 32]), "c")
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn another_form_is_wrong_usage() {
-        signonce_substrate::install();
+        crate::families::install();
         for (key_type, text) in
             [(BABE, "1:2"), (GRANDPA, "12"), (BEEFY, "a:b"), (PARA, "4294967296"), (IM_ONLINE, "1")]
         {

@@ -15,8 +15,9 @@ use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Change, ClientState, KeySelector, KeyState, Right};
 use signonce_keys::{Recipient, SecretKey};
 use signonce_protocol::{DutyClass, KeyId, KeyType};
-use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
-use signonce_substrate::{ChainFormat, ChainSettings, Limits};
+use signonce_substrate::{
+    AUTHORITY_DISCOVERY, BABE, BEEFY, ChainFormat, ChainSettings, GRANDPA, IM_ONLINE, Limits, PARA,
+};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 

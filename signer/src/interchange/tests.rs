@@ -1,13 +1,11 @@
 use super::*;
 use proptest::{prelude::*, sample::Index};
-use signonce_core::{
-    Chain, Change, Claim, ClaimRequest, ClientId, Command, Floors, Outcome, RequestId, Verdict,
-};
-use signonce_protocol::{NodeId, Slot};
-use signonce_substrate::Limits;
-use signonce_substrate::{BABE, BEEFY, GRANDPA, PARA};
+use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, Floors, Outcome, RequestId, Verdict};
+use signonce_protocol::{Carry, NodeId, Slot};
 use signonce_substrate::{
-    BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Round, SessionIndex, SetId, Side,
+    BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, BlockNumber, CandidateHash, ChainFormat, ChainSettings,
+    Duty as Typed, GRANDPA, GRANDPA_VOTE, GrandpaStage, Limits, PARA, PARA_SIDE, Round, SessionIndex, SetId,
+    Side,
 };
 use std::{fs, path::Path};
 
@@ -22,15 +20,11 @@ struct World {
 impl World {
     /// One chain and a key of each type with claimed work, registered.
     fn new() -> Self {
+        crate::families::install();
         let mut world = Self { state: State::new(), at: 0 };
-        world.change(Change::RaiseFeatureLevel { level: 2 });
-        world.change(Change::AddChain(Chain {
-            genesis: GENESIS,
-            name: "polkadot".into(),
-            format: ChainFormat::default(),
-            slot_duration_ms: 6_000,
-            limits: Limits { beefy_shield: None, ..Limits::default() },
-        }));
+        let limits = Limits { beefy_shield: None, ..Limits::default() };
+        let settings = ChainSettings { format: ChainFormat::default(), slot_duration_ms: 6_000, limits };
+        world.change(Change::AddChain(settings.chain(GENESIS, "polkadot")));
         for (id, _) in keys() {
             let scheme = id.key_type.schemes()[0];
             world.change(Change::RegisterKey {
@@ -68,8 +62,8 @@ impl World {
 
     fn claim(&mut self, duty: &Duty, digest: u8) -> Verdict {
         let key = keys().into_iter().map(|(id, _)| id).find(|id| fits(*id, duty)).unwrap();
-        let claim =
-            Claim { key, client: ClientId(1), duty: duty.clone(), digest: Digest([digest; 32]), time_ms: 0 };
+        let (client, digest, carry) = (ClientId(1), Digest([digest; 32]), Carry::default());
+        let claim = Claim { key, client, duty: duty.clone(), digest, carry, time_ms: 0 };
         let request = RequestId { node: NodeId(1), boot: 1, seq: 1 };
         match self.apply(Command::Claims(vec![ClaimRequest { request, claim }])) {
             Outcome::Verdict(verdict) => verdict,
@@ -82,7 +76,7 @@ impl World {
     }
 
     fn import(&mut self, file: &Interchange) {
-        let floors = file.floors().unwrap().into_iter().map(|(id, at)| (id, Floors::from(at))).collect();
+        let floors = file.floors().unwrap();
         self.change(Change::ImportWatermarks { chain: GENESIS, floors });
     }
 
@@ -92,17 +86,17 @@ impl World {
 }
 
 fn keys() -> Vec<(KeyId, Floors)> {
-    let none = Floors::default();
     let key = |key_type: KeyType| {
         let mut public = vec![9; key_type.schemes()[0].public_len()];
-        public[0] = key_type as u8;
+        public[0] = key_type.code() as u8;
         KeyId { key_type, public: public.as_slice().try_into().unwrap() }
     };
+    let from = |class, parts: &[u64]| Floors::from(Position::new(class, parts).unwrap());
     vec![
-        (key(BABE), Floors { slot: Some(Slot(1)), ..none }),
-        (key(GRANDPA), Floors { grandpa: Some((SetId(0), Round(1))), ..none }),
-        (key(BEEFY), Floors { beefy: Some((SetId(0), BlockNumber(1))), ..none }),
-        (key(PARA), Floors { para: Some(SessionIndex(1)), ..none }),
+        (key(BABE), from(BABE_BLOCK, &[1])),
+        (key(GRANDPA), from(GRANDPA_VOTE, &[0, 1])),
+        (key(BEEFY), from(BEEFY_VOTE, &[0, 1])),
+        (key(PARA), from(PARA_SIDE, &[1])),
     ]
 }
 
@@ -114,22 +108,25 @@ fn fits(id: KeyId, duty: &Duty) -> bool {
 fn duty() -> impl Strategy<Value = Duty> {
     let stage = prop_oneof![Just(GrandpaStage::Prevote), Just(GrandpaStage::Precommit)];
     let side = prop_oneof![Just(Side::Valid), Just(Side::Invalid)];
-    prop_oneof![
-        (1..200_u64).prop_map(|slot| Duty::BabeBlock { slot: Slot(slot) }),
-        (0..3_u64, 1..150_u64, stage, 0..9_u64).prop_map(|(set, round, stage, target)| Duty::GrandpaVote {
+    crate::families::install();
+    let duty = prop_oneof![
+        (1..200_u64).prop_map(|slot| Typed::BabeBlock { slot: Slot(slot) }),
+        (0..3_u64, 1..150_u64, stage, 0..9_u64).prop_map(|(set, round, stage, target)| Typed::GrandpaVote {
             set_id: SetId(set),
             round: Round(round),
             stage,
             target: BlockNumber(target)
         }),
         (0..3_u64, 1..300_u64)
-            .prop_map(|(set, block)| Duty::BeefyVote { set_id: SetId(set), block: BlockNumber(block) }),
-        (1..12_u32, 0..4_u8, side).prop_map(|(session, candidate, side)| Duty::ParaSide {
+            .prop_map(|(set, block)| Typed::BeefyVote { set_id: SetId(set), block: BlockNumber(block) }),
+        (1..12_u32, 0..4_u8, side).prop_map(|(session, candidate, side)| Typed::ParaSide {
             session: SessionIndex(session),
             candidates: vec![CandidateHash([candidate; 32])],
-            side
+            side,
+            statement: None,
         }),
-    ]
+    ];
+    duty.prop_map(Duty::from)
 }
 
 proptest! {
@@ -152,7 +149,7 @@ proptest! {
         let mut fresh = World::new();
         fresh.import(&file);
         for (id, floors) in file.floors().unwrap() {
-            fresh.change(Change::ArmKey { id, floors: floors.into() });
+            fresh.change(Change::ArmKey { id, floors });
         }
         for duty in granted {
             // Not even the same bytes: what is past the floor is unknown.
@@ -172,7 +169,7 @@ proptest! {
         there.iter().for_each(|duty| drop(source.claim(duty, 1)));
         let before = target.floors();
         let file = source.export();
-        let floors = file.floors().unwrap().into_iter().map(|(id, at)| (id, Floors::from(at))).collect();
+        let floors = file.floors().unwrap();
         let request = RequestId { node: NodeId(1), boot: 1, seq: 1 };
         let change = Change::ImportWatermarks { chain: GENESIS, floors };
         target.apply(Command::Change { request, actor: "test".into(), time_ms: 0, change });
@@ -183,6 +180,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+        crate::families::install();
         let _ = Interchange::read(&bytes);
     }
 
@@ -213,12 +211,14 @@ fn vectors() -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn the_vectors_are_read_as_they_always_were() {
+    crate::families::install();
     let (mut good, mut bad) = (0, 0);
     for (name, bytes) in vectors() {
         let read = Interchange::read(&bytes);
         if name.starts_with("good-") {
             let floors = read.unwrap_or_else(|why| panic!("{name}: {why}")).floors().unwrap();
-            let said: Vec<String> = floors.iter().map(|(_, at)| at.to_string()).collect();
+            let said: Vec<String> =
+                floors.iter().flat_map(|(_, at)| at.positions()).map(|at| at.to_string()).collect();
             let expected: &[&str] = match name.as_str() {
                 "good-complete" => {
                     &["slot 1001", "GRANDPA set 7 round 13", "BEEFY set 7 block 26113000", "session 12"]

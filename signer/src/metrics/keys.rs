@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_vote_is_missed_only_while_another_key_of_the_chain_votes() {
-        signonce_substrate::install();
+        crate::families::install();
         let vote = GRANDPA_VOTE;
         let keys = [key(1, vote, Some(1_000)), key(1, vote, Some(61_000)), key(1, vote, None)];
         assert_eq!(silent_ms(&keys), [(0, 60_000), (1, 0)]);
@@ -162,14 +162,14 @@ mod tests {
 
     #[test]
     fn nobody_expects_a_block_of_every_validator() {
-        signonce_substrate::install();
+        crate::families::install();
         let block = BABE_BLOCK;
         assert_eq!(silent_ms(&[key(1, block, Some(1_000)), key(1, block, Some(61_000))]), []);
     }
 
     #[test]
     fn a_position_is_shown_in_its_parts() {
-        signonce_substrate::install();
+        crate::families::install();
         let vote = Position::new(GRANDPA_VOTE, &[3, 7]).unwrap();
         assert_eq!(parts(vote), [("set", 3), ("round", 7)]);
     }

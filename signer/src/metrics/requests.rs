@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn every_class_and_outcome_has_a_place_of_its_own() {
-        signonce_substrate::install();
+        crate::families::install();
         let places: Vec<usize> = classes().map(class_index).collect();
         assert_eq!(places, (0..classes().count()).collect::<Vec<_>>());
         let outcomes: Vec<usize> = Outcome::all().map(Outcome::index).collect();

@@ -7,14 +7,13 @@ use signonce::{
     cli::demo::chain::{self, Flavour},
     dev::{LocalCluster, LocalOptions, Signal},
 };
-use signonce_core::{AuditEvent, AuditSignature, Change, FEATURE_LEVEL, NotedAnswer, Refusal, Verdict};
+use signonce_core::{AuditEvent, AuditSignature, Change, NotedAnswer, Refusal, Verdict};
 use signonce_protocol::{
     Hash, KeyId, NodeId, RawPayload,
     client::ClientError,
     rpc::{ErrorCode, SignParams},
 };
-use signonce_substrate::{BEEFY, GRANDPA};
-use signonce_substrate::{Duty, GrandpaStage, Kind, Round, SetId};
+use signonce_substrate::{BEEFY, GRANDPA, GrandpaStage, Kind, Round, SetId};
 use std::{fs, path::Path, process::Output};
 
 fn at(cluster: &LocalCluster, node: u64) -> String {
@@ -51,20 +50,9 @@ async fn recorded(world: &World, node: u64, what: &str, wanted: impl Fn(&AuditEv
     .await;
 }
 
-/// A cluster that records.
-async fn world(clients: &[&str]) -> World {
-    let world = World::start(clients).await;
-    until("the cluster records", async || {
-        let status = world.cluster.admin(1).status().await.ok()?;
-        (status.feature_level >= 2).then_some(())
-    })
-    .await;
-    world
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attempt_at_a_duty_is_explained_whoever_asked_whichever_node() {
-    let world = world(&["v1", "v2"]).await;
+    let world = World::start(&["v1", "v2"]).await;
     let gran = |payload: &RawPayload| world.params(GRANDPA, payload);
     world.client_of("v1", 1).sign(&gran(&vote(7, 0))).await.unwrap();
     let refused = world.client_of("v2", 2).sign(&gran(&vote(7, 1))).await;
@@ -96,9 +84,9 @@ async fn every_attempt_at_a_duty_is_explained_whoever_asked_whichever_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_before_the_log_are_merged_and_free_work_is_counted() {
-    let world = world(&["v1"]).await;
+    let world = World::start(&["v1"]).await;
     let client = world.client_of("v1", 1);
-    let nonsense = RawPayload::new(Kind::GrandpaVote, vec![9; 53]);
+    let nonsense = RawPayload::new(Kind::GrandpaVote.into(), vec![9; 53]);
     for _ in 0..3 {
         let refused = client.sign(&world.params(GRANDPA, &nonsense)).await;
         assert_eq!(code(&refused), ErrorCode::MalformedPayload);
@@ -130,7 +118,7 @@ async fn refusals_before_the_log_are_merged_and_free_work_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_be_refused_is_counted_by_the_node_that_is_asked_and_not_claimed() {
     const ASKED: u64 = 200;
-    let world = world(&["v1", "v2"]).await;
+    let world = World::start(&["v1", "v2"]).await;
     let client = world.client_of("v1", 1);
     client.sign(&world.params(GRANDPA, &vote(1, 0))).await.unwrap();
     for n in 0..ASKED {
@@ -165,11 +153,6 @@ async fn what_would_be_refused_is_counted_by_the_node_that_is_asked_and_not_clai
 #[tokio::test(flavor = "multi_thread")]
 async fn an_officer_cannot_write_into_the_audit() {
     let world = World::start(&[]).await;
-    until("the feature level rises", async || {
-        let status = world.cluster.admin(1).status().await.ok()?;
-        (status.feature_level == FEATURE_LEVEL).then_some(())
-    })
-    .await;
     let garbage = AuditSignature {
         node: NodeId(2),
         next: 1,
@@ -202,7 +185,7 @@ async fn an_officer_cannot_write_into_the_audit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_is_verified_without_a_node_and_whatever_is_done_to_it_is_found() {
-    let world = world(&["v1"]).await;
+    let world = World::start(&["v1"]).await;
     recorded(
         &world,
         1,
@@ -218,7 +201,7 @@ async fn an_export_is_verified_without_a_node_and_whatever_is_done_to_it_is_foun
         &world,
         1,
         "the last vote on node 1",
-        |event| matches!(event, AuditEvent::Claim { duty: Duty::GrandpaVote { round, .. }, .. } if round.0 == 5),
+        |event| matches!(event, AuditEvent::Claim { duty, .. } if duty.position().parts() == [1, 5]),
     )
     .await;
     let ca = world.cluster.admin_tls().ca;

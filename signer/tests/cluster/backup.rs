@@ -10,8 +10,7 @@ use signonce::{
 };
 use signonce_core::replica::fence::ClusterId;
 use signonce_protocol::NodeId;
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},

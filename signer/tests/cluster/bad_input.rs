@@ -15,8 +15,7 @@ use signonce_protocol::{
     client::tls_from_pem,
     rpc::{ErrorCode, SignVerdict},
 };
-use signonce_substrate::{BABE, BEEFY, BEEFY_VOTE, GRANDPA, PARA};
-use signonce_substrate::{GrandpaStage, Kind, Round, SetId};
+use signonce_substrate::{BABE, BEEFY, BEEFY_VOTE, GRANDPA, GrandpaStage, Kind, PARA, Round, SetId};
 use std::fs;
 
 fn vote(set: u64, round: u64) -> RawPayload {
@@ -48,7 +47,7 @@ fn with(mut request: Value, pointer: &str, value: Value) -> Value {
 fn bad_requests(world: &World) -> Vec<(&'static str, Value, &'static str)> {
     let good = request(world, GRANDPA, &vote(1, 2));
     let grandpa = |payload: RawPayload| request(world, GRANDPA, &payload);
-    let raw = |kind, bytes: &[u8]| RawPayload::new(kind, bytes.to_vec());
+    let raw = |kind: Kind, bytes: &[u8]| RawPayload::new(kind.into(), bytes.to_vec());
     let payload = |value| with(good.clone(), "/params/payload", value);
     let spoilt = |change: fn(&mut Vec<u8>)| {
         let mut bytes = vote(1, 2).bytes().to_vec();
@@ -146,12 +145,12 @@ async fn what_is_no_request_and_what_is_too_large_is_answered_and_the_node_goes_
     let ask =
         async |body: &[u8]| post(url, tls(&world.cluster.client_tls("v1")), body.to_vec()).await.unwrap();
 
-    let big = RawPayload::new(Kind::BabeHeader, vec![0; 600_000]);
+    let big = RawPayload::new(Kind::BabeHeader.into(), vec![0; 600_000]);
     let body = serde_json::to_vec(&request(&world, BABE, &big)).unwrap();
     assert!(body.len() > 1 << 20);
     assert_eq!(ask(&body).await.0, 413);
     // Below the limit it is read, and refused for what it is.
-    let big = RawPayload::new(Kind::BabeHeader, vec![0; 500_000]);
+    let big = RawPayload::new(Kind::BabeHeader.into(), vec![0; 500_000]);
     let body = serde_json::to_vec(&request(&world, BABE, &big)).unwrap();
     assert!(ask(&body).await.1.contains("malformedPayload"));
 

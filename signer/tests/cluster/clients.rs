@@ -12,8 +12,7 @@ use signonce_protocol::{
     client::{ClientError, SignerClient},
     rpc::{ErrorCode, SignReply},
 };
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},

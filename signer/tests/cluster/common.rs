@@ -7,12 +7,14 @@ use rustls_pki_types::ServerName;
 use signonce::{
     cli::demo::checker::Receipt,
     dev::{ClientFiles, DevKey, LocalCluster, LocalOptions},
+    families,
 };
 use signonce_protocol::{
     KeyType, RawPayload, Slot,
     client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
     rpc::{ChainRef, ErrorCode, SignParams, SignReply},
 };
+use signonce_substrate::{ChainFormat, Kind, Payload};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -50,6 +52,7 @@ impl World {
     }
 
     pub async fn with(options: LocalOptions) -> Self {
+        families::install();
         let dir = tempfile::tempdir().unwrap();
         let binary = options.binary.clone().or_else(|| Some(BINARY.into()));
         let options = LocalOptions { binary, ..options };
@@ -189,13 +192,19 @@ pub fn code_of(error: &ClientError) -> Option<ErrorCode> {
     }
 }
 
+/// A payload as the test chain's nodes read it.
+pub fn decoded(payload: &RawPayload) -> Payload {
+    let kind = Kind::try_from(payload.kind()).unwrap();
+    Payload::decode(kind, payload.bytes(), &ChainFormat::default()).unwrap()
+}
+
 /// The receipt of an answer that is a signature.
 pub fn receipt(client: &str, key: &DevKey, payload: &RawPayload, reply: &SignReply) -> Receipt {
     Receipt {
         client: client.into(),
         scheme: key.scheme,
         public: key.public,
-        kind: payload.kind(),
+        kind: Kind::try_from(payload.kind()).unwrap(),
         payload: payload.bytes().to_vec(),
         signature: reply.signature.0.clone(),
     }

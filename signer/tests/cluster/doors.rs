@@ -19,8 +19,7 @@ use signonce_protocol::{
     client::tls_from_pem,
     rpc::{ErrorCode, SignVerdict},
 };
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use soketto::{Receiver, Sender, handshake::Client};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};

@@ -1,6 +1,6 @@
 //! Keys that the cluster makes for a client: as `author_rotateKeys` on a validator asks for them.
 
-use crate::common::{PATIENCE, World, code_of, run, until};
+use crate::common::{PATIENCE, World, code_of, decoded, run, until};
 use signonce::{
     cli::demo::chain::{self, Flavour},
     dev::Signal,
@@ -15,8 +15,7 @@ use signonce_protocol::{
         SignVerdict,
     },
 };
-use signonce_substrate::{BABE, BEEFY, GRANDPA};
-use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
+use signonce_substrate::{BABE, BEEFY, GRANDPA, GrandpaStage, Kind, Round, SetId};
 use std::{collections::BTreeSet, time::Duration};
 
 /// A cluster whose clients have no right at all.
@@ -66,14 +65,13 @@ async fn signs(
         }
     })
     .await;
-    let decoded = payload.decode(&ChainFormat::default()).unwrap();
-    assert!(verify(key.scheme, &key.public, decoded.to_sign(), &reply.signature.0));
+    assert!(verify(key.scheme, &key.public, decoded(payload).to_sign(), &reply.signature.0));
     reply.verdict
 }
 
 /// `POP_` and an account, which the key signs to show that it agrees to be that account's.
 fn ownership_proof() -> RawPayload {
-    RawPayload::new(Kind::OwnershipProof, [&b"POP_"[..], &[0xaa; 32]].concat())
+    RawPayload::new(Kind::OwnershipProof.into(), [&b"POP_"[..], &[0xaa; 32]].concat())
 }
 
 fn publics(keys: &[KeyInfo]) -> BTreeSet<PublicKey> {

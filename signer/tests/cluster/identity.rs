@@ -4,8 +4,7 @@ use crate::common::{PATIENCE, Stray, World, copy_dir, free_address, readyz, unti
 use signonce::{cli::demo::chain, config::IDENTITY_FILE, dev::Signal};
 use signonce_cluster::identity;
 use signonce_protocol::rpc::SignVerdict;
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{fs, time::Duration};
 
 /// Has some duties signed, from `first` on.

@@ -12,8 +12,7 @@ use signonce_protocol::{
     KeyId,
     rpc::{SignParams, SignVerdict},
 };
-use signonce_substrate::{ED25519, GRANDPA};
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{ED25519, GRANDPA, GrandpaStage, Round, SetId};
 use std::process::Output;
 
 fn operate(world: &World, node: u64, arguments: &[&str]) -> Output {

@@ -6,8 +6,7 @@ use signonce_protocol::{
     client::ClientError,
     rpc::{ErrorCode, SignVerdict},
 };
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{fs, time::Instant};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -10,8 +10,7 @@ use signonce::{
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::NodeIdentity;
 use signonce_protocol::{NodeId, rpc::SignVerdict};
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fmt::Write as _,
     fs,

@@ -1,9 +1,9 @@
 //! `keys move-in` with made-up nodes: the old validator's, which can be stopped, and another one of the chain.
 
 use crate::{
-    common::{BINARY, World, code, run, until},
+    common::{BINARY, World, code, decoded, run, until},
     fake_node::FakeNode,
-    watch::{Copied, header, recording_world, sealed},
+    watch::{Copied, header, sealed},
 };
 use serde_json::{Value, json};
 use signonce::cli::demo::chain::{self, Flavour};
@@ -12,8 +12,7 @@ use signonce_protocol::{
     KeyId, PublicKey, Slot,
     rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
 };
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{ChainFormat, GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::PathBuf,
@@ -32,7 +31,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let world = recording_world().await;
+        let world = World::start(&["v1"]).await;
         let keystore = world.scratch("keystore");
         fs::create_dir(&keystore).unwrap();
         let babe = hex::encode(Copied::alice().id.public.as_bytes());
@@ -141,7 +140,7 @@ async fn a_key_that_still_signs_elsewhere_does_not_come_in_and_goes_out_again() 
     let url = format!("http://{at}");
     let show = |ahead: u64| {
         let Slot(slot) = bench.world.next_slot();
-        let forged = header(Slot(slot + ahead), 1).decode(&ChainFormat::default()).unwrap();
+        let forged = decoded(&header(Slot(slot + ahead), 1));
         other.says.lock().unwrap().header = Some(sealed(&forged, &copied.sign(&forged)));
     };
     show(1);

@@ -21,8 +21,7 @@ use signonce_protocol::{
     RawPayload,
     rpc::{ErrorCode, SignVerdict},
 };
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -5,8 +5,7 @@ use crate::{
     seeing::Scrape,
 };
 use signonce::{cli::demo::chain, dev::Signal};
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_has_lost_its_followers_is_not_ready_and_names_them() {

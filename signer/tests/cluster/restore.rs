@@ -10,13 +10,12 @@ use signonce::{
     cli::demo::chain,
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
-use signonce_core::{Change, ChangeError, GUARDED_LEVEL, KeyError, KeyState, OfficerPin, Role};
+use signonce_core::{Change, ChangeError, KeyError, KeyState, OfficerPin, Role};
 use signonce_protocol::{
     HexArray, RawPayload,
     rpc::{ChainRef, ErrorCode, SignParams},
 };
-use signonce_substrate::{BABE, BEEFY, GRANDPA, IM_ONLINE};
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{BABE, BEEFY, GRANDPA, GrandpaStage, IM_ONLINE, Round, SetId};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -40,11 +39,10 @@ pub(crate) async fn new_cluster(dir: &Path, old_ca: &Path) -> LocalCluster {
     fs::write(&ca, both).unwrap();
     cluster.start_all().unwrap();
     cluster.wait_ready(PATIENCE).await.unwrap();
-    until("the feature level rises, and all are announced", async || {
-        let status = cluster.admin(1).status().await.ok()?;
+    until("all are announced", async || {
         let members = cluster.admin(1).members().await.ok()?;
         let announced = members.iter().filter(|member| member.announced.is_some()).count();
-        (status.feature_level >= GUARDED_LEVEL && announced == 3).then_some(())
+        (announced == 3).then_some(())
     })
     .await;
     cluster

@@ -1,33 +1,23 @@
 //! A cluster whose machines were all set back to yesterday: only a client that was there can tell.
 
-use crate::common::{PATIENCE, World, code, copy_dir, run, until};
+use crate::common::{PATIENCE, World, code, copy_dir, decoded, run, until};
 use signonce::{
     cli::demo::chain,
     dev::Signal,
     enroll::{NewKey, enroll, recipients},
     server::tls,
 };
-use signonce_core::{FEATURE_LEVEL, Floors, KeyState};
+use signonce_core::{Floors, KeyState, Position};
 use signonce_keys::SecretKey;
 use signonce_protocol::{
     KeyId, LogIndex, RawPayload,
     rpc::{ChainRef, ErrorCode, LastSigned, SignParams, SignReply, SignVerdict, Signed},
 };
-use signonce_substrate::{BEEFY, ED25519, GRANDPA};
-use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
+use signonce_substrate::{BEEFY, ED25519, GRANDPA, GRANDPA_VOTE, GrandpaStage, Kind, Round, SetId};
 use std::time::Duration;
 
 fn vote(round: u64, view: u64) -> RawPayload {
     chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(view))
-}
-
-/// Signs nothing before the feature level is there that the echo needs.
-async fn level_2(world: &World) {
-    until("the feature level rises", async || {
-        let status = world.cluster.admin(1).status().await.ok()?;
-        (status.feature_level >= 2).then_some(())
-    })
-    .await;
 }
 
 fn stop_all(world: &mut World) {
@@ -40,7 +30,6 @@ fn stop_all(world: &mut World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolled_back_cluster_halts_the_key_that_a_client_has_later_signatures_of() {
     let mut world = World::start(&["v1", "v2"]).await;
-    level_2(&world).await;
     let client = world.client("v1");
     for round in 1..=5 {
         client.sign(&world.params(GRANDPA, &vote(round, 0))).await.unwrap();
@@ -103,7 +92,6 @@ async fn a_rolled_back_cluster_halts_the_key_that_a_client_has_later_signatures_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_merely_lags_halts_nothing() {
     let mut world = World::start(&["v1"]).await;
-    level_2(&world).await;
     let leader = world.leader_other_than(None).await;
     let node = world.cluster.node_ids().into_iter().find(|node| *node != leader).unwrap();
     let ca = world.client_tls_config("v1");
@@ -169,7 +157,7 @@ async fn leaked_key(world: &World) -> SecretKey {
     let genesis = world.cluster.genesis();
     let recipients = recipients(&admin).await.unwrap();
     let id = KeyId { key_type: GRANDPA, public: secret().public() };
-    let floors = Floors { grandpa: Some((SetId(1), Round(1))), ..Floors::default() };
+    let floors = Floors::from(Position::new(GRANDPA_VOTE, &[1, 1]).unwrap());
     let key = NewKey { id, secret: secret(), group: Some("leaked".into()), floors };
     enroll(&admin, genesis, &recipients, &key).await.unwrap();
     secret()
@@ -177,11 +165,11 @@ async fn leaked_key(world: &World) -> SecretKey {
 
 /// What a client shows that has this payload signed with this key.
 fn shown_of(key: &SecretKey, payload: &RawPayload) -> LastSigned {
-    let decoded = payload.decode(&ChainFormat::default()).unwrap();
+    let decoded = decoded(payload);
     let signature = key.sign(decoded.to_sign()).unwrap().as_bytes().to_vec().into();
     LastSigned {
         log_index: LogIndex(1),
-        duty: decoded.duty().unwrap().clone(),
+        duty: decoded.duty().unwrap().to_any(),
         digest: decoded.digest(),
         signed: Some(Signed { payload: payload.clone(), signature }),
     }
@@ -190,11 +178,6 @@ fn shown_of(key: &SecretKey, payload: &RawPayload) -> LastSigned {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lie_halts_nobody_and_a_halt_at_the_end_of_all_numbers_ends() {
     let world = World::start(&["v1", "v2"]).await;
-    until("the feature level rises", async || {
-        let status = world.cluster.admin(1).status().await.ok()?;
-        (status.feature_level == FEATURE_LEVEL).then_some(())
-    })
-    .await;
     let secret = leaked_key(&world).await;
     let params = |round| SignParams {
         chain: ChainRef::Genesis(world.cluster.genesis()),
@@ -219,7 +202,7 @@ async fn a_lie_halts_nobody_and_a_halt_at_the_end_of_all_numbers_ends() {
     moved.signed.as_mut().unwrap().payload = end.clone();
     (moved.duty, moved.digest) = (proof.duty.clone(), proof.digest);
     let mut nonsense = proof.clone();
-    nonsense.signed.as_mut().unwrap().payload = RawPayload::new(Kind::GrandpaVote, vec![9; 53]);
+    nonsense.signed.as_mut().unwrap().payload = RawPayload::new(Kind::GrandpaVote.into(), vec![9; 53]);
     let mut foreign = proof.clone();
     foreign.signed.as_mut().unwrap().payload = chain::commitment(SetId(1), 1, chain::Flavour(0));
     for lie in [forged, moved, nonsense, foreign] {

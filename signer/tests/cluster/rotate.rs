@@ -1,7 +1,7 @@
 //! `keys generate --for-set-keys` and `keys rotate`: sets of session keys, and their change on a made-up chain.
 
 use crate::{
-    common::{World, code, run, until},
+    common::{World, code, decoded, run, until},
     fake_node::FakeNode,
 };
 use serde_json::Value;
@@ -12,8 +12,7 @@ use signonce_protocol::{
     KeyId, KeyType, PublicKey, RawPayload,
     rpc::{ChainRef, ErrorCode, SignParams},
 };
-use signonce_substrate::{ChainFormat, GrandpaStage, Kind, Round, SetId};
-use signonce_substrate::{ECDSA, GRANDPA};
+use signonce_substrate::{ECDSA, GRANDPA, GrandpaStage, Kind, Round, SetId};
 use std::process::Output;
 
 const OWNER: [u8; 32] = [0xaa; 32];
@@ -41,8 +40,8 @@ fn checked(set: &Value, order: &[&str]) -> Vec<KeyId> {
     let (blob, proofs) = (bytes("sessionKeys"), bytes("ownershipProof"));
     let (mut blob, mut proofs) = (blob.as_slice(), proofs.as_slice());
     let mut ids = Vec::new();
-    let statement = RawPayload::new(Kind::OwnershipProof, [&b"POP_"[..], &OWNER].concat());
-    let statement = statement.decode(&ChainFormat::default()).unwrap();
+    let statement = RawPayload::new(Kind::OwnershipProof.into(), [&b"POP_"[..], &OWNER].concat());
+    let statement = decoded(&statement);
     for name in order {
         let Ok(key_type) = name.parse::<KeyType>() else {
             assert_eq!((&blob[..32], &proofs[..64]), (&THEIRS[..], &THEIR_PROOF[..]));

@@ -14,8 +14,7 @@ use signonce_protocol::{
     client::SignerClient,
     rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams, VrfParams},
 };
-use signonce_substrate::{BABE, GRANDPA};
-use signonce_substrate::{GrandpaStage, Kind, Round, SetId};
+use signonce_substrate::{BABE, GRANDPA, GrandpaStage, Kind, Round, SetId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -150,7 +149,7 @@ pub async fn ask_everything(world: &World, client: &SignerClient) {
     vote(world, client, 1).await;
     let other = chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 6, Flavour(1));
     assert_eq!(code(&client.sign(&world.params(GRANDPA, &other)).await), ErrorCode::Equivocation);
-    let proof = RawPayload::new(Kind::OwnershipProof, b"POP_owner".to_vec());
+    let proof = RawPayload::new(Kind::OwnershipProof.into(), b"POP_owner".to_vec());
     client.sign(&world.params(BABE, &proof)).await.unwrap();
     let slot = world.next_slot();
     let epoch_index = chain::epoch_of(slot);

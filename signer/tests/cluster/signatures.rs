@@ -1,6 +1,6 @@
 //! Signatures are the same bytes whichever node makes them.
 
-use crate::common::{World, code_of, until};
+use crate::common::{World, code_of, decoded, until};
 use crate::members::at_newest_level;
 use signonce::audit::query::{AuditLine, AuditQuery, DutyQuery};
 use signonce::cli::demo::chain::{self, Flavour};
@@ -10,8 +10,9 @@ use signonce_protocol::{
     Digest, RawPayload,
     rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams},
 };
-use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
-use signonce_substrate::{ChainFormat, Duty, GrandpaStage, Kind, Round, SessionIndex, SetId};
+use signonce_substrate::{
+    BABE, BEEFY, Duty, ECDSA, ED25519, GRANDPA, GrandpaStage, Kind, PARA, Round, SR25519, SessionIndex, SetId,
+};
 use std::collections::BTreeSet;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +35,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
     let vrf = VrfSignature { pre_output: vrfs[0].pre_output.0, proof: vrfs[0].proof.0 };
     assert!(verify_babe_vrf(&key, slot, epoch_index, &randomness.0, &vrf));
 
-    let proof = RawPayload::new(Kind::OwnershipProof, b"POP_owner".to_vec());
+    let proof = RawPayload::new(Kind::OwnershipProof.into(), b"POP_owner".to_vec());
     let payloads = [
         (BABE, chain::header(world.next_slot(), &vrf.pre_output, &vrf.proof, Flavour(0))),
         (GRANDPA, chain::vote(SetId(1), Round(1), GrandpaStage::Prevote, 5, Flavour(0))),
@@ -51,8 +52,8 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
         let mut signatures = BTreeSet::new();
         for (nth, client) in clients.iter().enumerate() {
             let reply = client.sign(&world.params(key_type, &payload)).await.unwrap();
-            let expected = match (payload.kind(), nth) {
-                (Kind::OwnershipProof, _) => SignVerdict::Free,
+            let expected = match (Kind::try_from(payload.kind()), nth) {
+                (Ok(Kind::OwnershipProof), _) => SignVerdict::Free,
                 (_, 0) => SignVerdict::Granted,
                 _ => SignVerdict::Repeated,
             };
@@ -60,7 +61,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
             signatures.insert(reply.signature.0);
         }
         assert_eq!(signatures.len(), 1, "{key_type}: {signatures:?}");
-        let decoded = payload.decode(&ChainFormat::default()).unwrap();
+        let decoded = decoded(&payload);
         assert!(verify(key.scheme, &key.public, decoded.to_sign(), signatures.first().unwrap()));
     }
     assert_eq!(schemes, BTreeSet::from([SR25519, ED25519, ECDSA]));
@@ -77,19 +78,20 @@ async fn every_signature_about_a_candidate_is_on_record_and_seconded_beside_vali
         let params = world.params(PARA, payload);
         let reply = client.sign(&params).await.unwrap();
         assert_eq!(reply.verdict, SignVerdict::Granted, "{payload:?} has bytes of its own");
-        assert!(matches!(reply.duty, Some(Duty::ParaSide { .. })), "as every client knows it");
+        let duty = reply.duty.as_ref().and_then(Duty::of);
+        assert!(matches!(duty, Some(Duty::ParaSide { .. })), "as every client knows it");
         assert_eq!(client.sign(&params).await.unwrap().verdict, SignVerdict::Repeated);
     }
     // `Seconded` of the candidate that was called `Valid`.
     let mut bytes = payloads[0].bytes().to_vec();
     assert_eq!(std::mem::replace(&mut bytes[4], 1), 2);
-    let seconded = RawPayload::new(Kind::Statement, bytes);
+    let seconded = RawPayload::new(Kind::Statement.into(), bytes);
     let refused = client.sign(&world.params(PARA, &seconded)).await.unwrap_err();
     assert_eq!(code_of(&refused), Some(ErrorCode::Equivocation), "{refused}");
     assert!(refused.to_string().contains("second statement"), "{refused}");
 
     let admin = world.cluster.admin(1);
-    let duty = Some(DutyQuery { session: Some(session), ..DutyQuery::default() });
+    let duty = Some(DutyQuery([("session".to_owned(), u64::from(session.0))].into()));
     let query = AuditQuery { duty, ..AuditQuery::default() };
     let granted = until("both grants can be read", async || {
         let lines = admin.audit(&query).await.ok()?.lines;

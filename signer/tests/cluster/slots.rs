@@ -34,7 +34,7 @@ fn block(slot: u64, view: u8) -> RawPayload {
         extrinsics_root: Hash([2; 32]),
         digest: vec![DigestItem::PreRuntime(AURA_ENGINE, Slot(slot).0.to_le_bytes().to_vec())],
     };
-    RawPayload::new(Kind::AuraHeader, header.encode())
+    RawPayload::new(Kind::AuraHeader.into(), header.encode())
 }
 
 fn said(output: &Output) -> String {

@@ -8,8 +8,7 @@ use signonce_protocol::{
     client::SignerClient,
     rpc::{SignParams, SignVerdict},
 };
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},

@@ -2,8 +2,7 @@
 
 use crate::common::{BINARY, PATIENCE, World, copy_dir, start_fails};
 use signonce::{cli::demo::chain, dev::Signal};
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

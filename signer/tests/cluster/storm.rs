@@ -13,8 +13,7 @@ use signonce_protocol::{
     client::ClientError,
     rpc::{ErrorCode, SignVerdict},
 };
-use signonce_substrate::{BEEFY, GRANDPA, PARA};
-use signonce_substrate::{GrandpaStage, Round, SessionIndex, SetId};
+use signonce_substrate::{BEEFY, GRANDPA, GrandpaStage, PARA, Round, SessionIndex, SetId};
 use std::{
     collections::BTreeMap,
     sync::{

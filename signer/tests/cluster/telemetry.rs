@@ -10,8 +10,7 @@ use axum::{
 };
 use serde_json::Value;
 use signonce::{cli::demo::chain, dev::Signal};
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     collections::BTreeSet,
     fs,

@@ -1,7 +1,7 @@
 //! `audit watch` against a made-up chain that shows what it is told to: signatures that the cluster granted, and
 //! those of a copy of a key.
 
-use crate::common::{BINARY, PATIENCE, World, free_address, run, until};
+use crate::common::{BINARY, PATIENCE, World, decoded, free_address, run, until};
 use axum::{Router, extract::State, routing::post};
 use jsonrpsee::{
     RpcModule,
@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use signonce::cli::demo::chain::{self, Flavour};
 use signonce_keys::{Keyring, ReleaseToken, SecretKey, SecretString};
 use signonce_protocol::{
-    Digest, KeyId, Payload, RawPayload,
+    Carry, Digest, KeyId, RawPayload,
     rpc::{ChainRef, SignParams},
 };
-use signonce_substrate::{BABE, GRANDPA, SR25519};
-use signonce_substrate::{ChainFormat, Content, GrandpaStage, Round, SetId, payload::DigestItem};
+use signonce_substrate::{
+    BABE, Content, GRANDPA, GrandpaStage, Payload, Round, SR25519, SetId, payload::DigestItem,
+};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -118,7 +119,7 @@ pub struct Copied {
 struct AnyWay;
 
 impl ReleaseToken for AnyWay {
-    fn covers(&self, _: &KeyId, _: &Digest) -> bool {
+    fn covers(&self, _: &KeyId, _: &Digest, _: &Carry) -> bool {
         true
     }
 }
@@ -133,7 +134,8 @@ impl Copied {
     }
 
     pub fn sign(&self, payload: &Payload) -> Vec<u8> {
-        self.ring.sign(&self.id, payload.to_sign()).unwrap().release(AnyWay).as_bytes().to_vec()
+        let signed = self.ring.sign(&self.id, &payload.clone().into()).unwrap().release(AnyWay);
+        signed.signature.as_bytes().to_vec()
     }
 
     /// Takes the key into the cluster.
@@ -206,19 +208,9 @@ pub fn header(slot: signonce_protocol::Slot, view: u64) -> RawPayload {
     chain::header(slot, &[1; 32], &[2; 64], Flavour(view))
 }
 
-pub async fn recording_world() -> World {
-    let world = World::start(&["v1"]).await;
-    until("the cluster records", async || {
-        let status = world.cluster.admin(2).status().await.ok()?;
-        (status.feature_level >= 2).then_some(())
-    })
-    .await;
-    world
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raises_the_alarm() {
-    let world = recording_world().await;
+    let world = World::start(&["v1"]).await;
     let copied = Copied::alice();
     copied.import(&world);
     let fake = Fake::new(world.cluster.genesis());
@@ -232,14 +224,13 @@ async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raise
     assert_eq!(watching["missing"], json!(["BEEFY justifications (but those in blocks)"]));
 
     // A block that v1 had sealed by the cluster.
-    let format = ChainFormat::default();
     let client = world.client("v1");
     let slot = world.next_slot();
     let raw = header(slot, 0);
     let chain = ChainRef::Genesis(world.cluster.genesis());
     let params = SignParams { chain, key: copied.id.public, payload: raw.clone() };
     let reply = client.sign(&params).await.unwrap();
-    fake.show(&raw.decode(&format).unwrap(), &reply.signature.0);
+    fake.show(&decoded(&raw), &reply.signature.0);
     let known = watch.next("known");
     assert_eq!(known["sighting"]["duty"]["slot"], json!(slot));
 
@@ -248,7 +239,7 @@ async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raise
     let vote = chain::vote(SetId(40), Round(3), GrandpaStage::Precommit, 6, Flavour(0));
     let gran = world.key(GRANDPA);
     let reply = client.sign(&world.params(GRANDPA, &vote)).await.unwrap();
-    let Content::GrandpaVote(content) = vote.decode(&format).unwrap().content().clone() else { panic!() };
+    let Content::GrandpaVote(content) = decoded(&vote).content().clone() else { panic!() };
     let target = (content.target_hash, 6u32);
     let precommit =
         (target, <[u8; 64]>::try_from(reply.signature.0).unwrap(), gran.public.as_bytes()[..32].to_vec());
@@ -259,7 +250,7 @@ async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raise
     assert_eq!(watch.next("known")["sighting"]["duty"]["setId"], 40);
 
     // The same slot, other bytes, signed elsewhere: the cluster would never have done that.
-    let forged = header(slot, 1).decode(&format).unwrap();
+    let forged = decoded(&header(slot, 1));
     fake.show(&forged, &copied.sign(&forged));
     let alarm = watch.next("alarm");
     assert_eq!(alarm["sighting"]["digest"], json!(forged.digest()));
@@ -272,7 +263,7 @@ async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raise
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_goes_away_makes_it_blind_and_what_was_shown_meanwhile_is_caught_up() {
-    let world = recording_world().await;
+    let world = World::start(&["v1"]).await;
     let copied = Copied::alice();
     copied.import(&world);
     let fake = Fake::new(world.cluster.genesis());
@@ -290,7 +281,7 @@ async fn a_chain_that_goes_away_makes_it_blind_and_what_was_shown_meanwhile_is_c
     let _served = fake.serve(at).await;
     watch.next("watching");
     let slot = world.next_slot();
-    let forged = header(slot, 1).decode(&ChainFormat::default()).unwrap();
+    let forged = decoded(&header(slot, 1));
     fake.show(&forged, &copied.sign(&forged));
     watch.next("alarm");
     let scraped = until("the metrics are served", async || {
@@ -310,13 +301,13 @@ async fn a_chain_that_goes_away_makes_it_blind_and_what_was_shown_meanwhile_is_c
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http_it_polls_and_the_wrong_chain_or_no_chain_is_told_at_once() {
-    let world = recording_world().await;
+    let world = World::start(&["v1"]).await;
     let copied = Copied::alice();
     copied.import(&world);
     let fake = Fake::new(world.cluster.genesis());
     let at = free_address();
     let slot = world.next_slot();
-    let forged = header(slot, 1).decode(&ChainFormat::default()).unwrap();
+    let forged = decoded(&header(slot, 1));
     *fake.best.lock().unwrap() = sealed(&forged, &copied.sign(&forged));
     let _served = fake.serve(at).await;
     let mut watch = Watch::start(&world, &format!("http://{at}"), &["--exit-on-alarm"]);
@@ -351,18 +342,18 @@ async fn over_http_it_polls_and_the_wrong_chain_or_no_chain_is_told_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_shows_old_blocks_leaves_the_watch_blind() {
-    let world = recording_world().await;
+    let world = World::start(&["v1"]).await;
     let fake = Fake::new(world.cluster.genesis());
     let at = free_address();
     let old = header(signonce_protocol::Slot(world.next_slot().0 - 14_400), 0);
-    let old = old.decode(&ChainFormat::default()).unwrap();
+    let old = decoded(&old);
     *fake.best.lock().unwrap() = sealed(&old, &[0; 64]);
     let _served = fake.serve(at).await;
     let watch = Watch::start(&world, &format!("ws://{at}"), &[]);
     let blind = watch.next("blind");
     assert!(blind["why"].as_str().unwrap().contains("the node is behind"), "{blind}");
     // It sees again once the node is where the chain is.
-    let now = header(world.next_slot(), 0).decode(&ChainFormat::default()).unwrap();
+    let now = decoded(&header(world.next_slot(), 0));
     *fake.best.lock().unwrap() = sealed(&now, &[0; 64]);
     watch.next("watching");
 }

@@ -1,11 +1,10 @@
 //! Watermarks out to a file and in again.
 
-use crate::common::{World, code, run, until};
+use crate::common::{World, code, run};
 use serde_json::Value;
 use signonce::{cli::demo::chain, interchange::Interchange};
 use signonce_protocol::{RawPayload, rpc::ErrorCode};
-use signonce_substrate::GRANDPA;
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,
     path::Path,
@@ -25,10 +24,6 @@ fn said(output: &Output) -> (ExitStatus, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_watermarks_raises_and_never_lowers() {
     let world = World::start(&["v1"]).await;
-    until("the feature level rises", async || {
-        (world.cluster.admin(1).status().await.ok()?.feature_level >= 2).then_some(())
-    })
-    .await;
     let client = world.client("v1");
     for round in 1..=5 {
         client.sign(&world.params(GRANDPA, &vote(round))).await.unwrap();

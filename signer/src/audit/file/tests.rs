@@ -5,9 +5,11 @@ use proptest::prelude::*;
 use signonce_core::{
     AuditNote, Change, ChangeError, ClientError, ClientId, NotedAnswer, Position, Refusal, RequestId, Verdict,
 };
-use signonce_protocol::{Digest, KeyId, LogIndex, PublicKey, Slot};
-use signonce_substrate::{BABE, BABE_VRF, GRANDPA};
-use signonce_substrate::{BlockNumber, CandidateHash, Duty, GrandpaStage, Round, SessionIndex, SetId, Side};
+use signonce_protocol::{Carry, Digest, Duty as AnyDuty, KeyId, LogIndex, PublicKey, Slot};
+use signonce_substrate::{
+    BABE, BABE_VRF, BEEFY_VOTE, BlockNumber, CandidateHash, Duty, GRANDPA, GRANDPA_VOTE, GrandpaStage, Round,
+    SessionIndex, SetId, Side, StatementKind,
+};
 
 const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
 
@@ -15,8 +17,12 @@ fn public() -> impl Strategy<Value = PublicKey> {
     any::<[u8; 32]>().prop_map(|bytes| PublicKey::try_from(&bytes[..]).unwrap())
 }
 
-fn duty() -> impl Strategy<Value = Duty> {
-    prop_oneof![
+fn carry() -> impl Strategy<Value = Carry> {
+    prop::collection::vec(any::<u8>(), 0..16).prop_map(Carry::new)
+}
+
+fn duty() -> impl Strategy<Value = AnyDuty> {
+    let duty = prop_oneof![
         any::<u64>().prop_map(|slot| Duty::BabeBlock { slot: Slot(slot) }),
         (any::<u64>(), any::<Option<(u64, [u8; 32])>>()).prop_map(|(slot, at)| Duty::AuraBlock {
             slot: Slot(slot),
@@ -32,15 +38,27 @@ fn duty() -> impl Strategy<Value = Duty> {
             .prop_map(|(set, block)| Duty::BeefyVote { set_id: SetId(set), block: BlockNumber(block) }),
         (any::<u32>(), prop::collection::vec(any::<[u8; 32]>(), 1..4)).prop_map(|(session, candidates)| {
             let candidates = candidates.into_iter().map(CandidateHash).collect();
-            Duty::ParaSide { session: SessionIndex(session), candidates, side: Side::Invalid }
+            Duty::ParaSide {
+                session: SessionIndex(session),
+                candidates,
+                side: Side::Invalid,
+                statement: None,
+            }
         }),
-    ]
+        any::<(u32, [u8; 32])>().prop_map(|(session, candidate)| Duty::ParaSide {
+            session: SessionIndex(session),
+            candidates: vec![CandidateHash(candidate)],
+            side: Side::Valid,
+            statement: Some(StatementKind::Seconded),
+        }),
+    ];
+    duty.prop_map(AnyDuty::from)
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(Verdict::Granted),
-        any::<u64>().prop_map(|at| Verdict::Repeated { at: LogIndex(at) }),
+        (any::<u64>(), carry()).prop_map(|(at, carry)| Verdict::Repeated { at: LogIndex(at), carry }),
         (duty(), any::<([u8; 32], [u8; 32], u64, u64, u32)>()).prop_map(
             |(duty, (a, b, at, time_ms, client))| {
                 Verdict::Refused(Refusal::Equivocation {
@@ -54,29 +72,30 @@ fn verdict() -> impl Strategy<Value = Verdict> {
             }
         ),
         any::<(u64, u64, u64)>().prop_map(|(a, b, limit)| {
-            let at = |n| Position::Beefy { set_id: SetId(n), block: BlockNumber(n) };
-            Verdict::Refused(Refusal::JumpTooFar { asked: at(a), reference: at(b), limit })
+            let at = |n| Position::new(BEEFY_VOTE, &[n, n]).unwrap();
+            Verdict::Refused(Refusal::JumpTooFar { asked: at(a), reference: at(b), limit, bound: at(b) })
         }),
         any::<(u64, u64)>().prop_map(|(a, b)| {
-            let at = |n| Position::Grandpa { set_id: SetId(n), round: Round(n) };
+            let at = |n| Position::new(GRANDPA_VOTE, &[n, n]).unwrap();
             Verdict::Refused(Refusal::BelowWatermark { asked: at(a), floor: at(b) })
         }),
     ]
 }
 
 fn event() -> impl Strategy<Value = AuditEvent> {
+    crate::families::install();
     let request =
         any::<(u64, u64, u64)>().prop_map(|(node, boot, seq)| RequestId { node: NodeId(node), boot, seq });
-    let claim = (request.clone(), any::<u32>(), public(), duty(), any::<[u8; 32]>(), verdict()).prop_map(
-        |(request, client, public, duty, digest, answer)| AuditEvent::Claim {
+    let claim = (request.clone(), any::<u32>(), public(), duty(), any::<[u8; 32]>(), carry(), verdict())
+        .prop_map(|(request, client, public, duty, digest, carry, answer)| AuditEvent::Claim {
             request,
             client: ClientId(client),
             key: KeyId { key_type: GRANDPA, public },
             duty,
             digest: Digest(digest),
+            carry,
             answer,
-        },
-    );
+        });
     let change = (request.clone(), ".{0,20}", public(), any::<Option<u32>>()).prop_map(
         |(request, actor, public, refused)| AuditEvent::Change {
             request,

@@ -5,10 +5,9 @@ use parity_scale_codec::{Compact, Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_keys::verify;
 use signonce_protocol::{Digest, Hash, HexBytes, KeyId, Scheme, Slot, blake2_256};
-use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA};
 use signonce_substrate::{
-    BlockNumber, ChainFormat, Duty, GrandpaStage, Kind, NumberWidth, Payload, Round, SetId,
-    payload::GrandpaVote,
+    AURA, BABE, BEEFY, BlockNumber, ChainFormat, Duty, GRANDPA, GrandpaStage, Kind, NumberWidth, Payload,
+    Round, SetId, payload::GrandpaVote,
 };
 
 /// A key to look for.

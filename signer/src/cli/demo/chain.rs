@@ -94,14 +94,14 @@ mod tests {
     use signonce_substrate::{ChainSettings, Duty, Limits};
 
     fn chain() -> Chain {
-        signonce_substrate::install();
+        crate::families::install();
         let (format, limits) = (ChainFormat::default(), Limits::default());
         ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "demo")
     }
 
     #[test]
     fn every_payload_decodes_and_the_two_views_conflict_on_one_duty() {
-        signonce_substrate::install();
+        crate::families::install();
         let stage = GrandpaStage::Prevote;
         for (one, other) in [
             (

@@ -4,8 +4,7 @@ use super::*;
 use crate::cli::demo::chain::{self, Flavour};
 use signonce_keys::SecretKey;
 use signonce_protocol::{RawPayload, VrfRequest};
-use signonce_substrate::{ChainFormat, GrandpaStage};
-use signonce_substrate::{ECDSA, ED25519, SR25519};
+use signonce_substrate::{ChainFormat, ECDSA, ED25519, GrandpaStage, Payload, SR25519};
 
 struct Signer {
     secret: SecretKey,
@@ -13,17 +12,19 @@ struct Signer {
 
 impl Signer {
     fn new(scheme: Scheme) -> Self {
+        crate::families::install();
         Self { secret: SecretKey::from_seed(scheme, &[7; 32]).unwrap() }
     }
 
     /// Signs anything, as a signer without a ledger would.
     fn receipt(&self, raw: &RawPayload, client: &str) -> Receipt {
-        let payload = raw.decode(&ChainFormat::default()).unwrap();
+        let kind = Kind::try_from(raw.kind()).unwrap();
+        let payload = Payload::decode(kind, raw.bytes(), &ChainFormat::default()).unwrap();
         Receipt {
             client: client.into(),
             scheme: self.secret.scheme(),
             public: self.secret.public(),
-            kind: raw.kind(),
+            kind,
             payload: raw.bytes().to_vec(),
             signature: self.secret.sign(payload.to_sign()).unwrap().as_bytes().to_vec(),
         }

@@ -187,7 +187,6 @@ pub(super) fn describe(floors: &Floors) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::Chain;
     use signonce_protocol::{GenesisHash, Slot};
     use signonce_substrate::{
         BABE, BABE_BLOCK, BEEFY, BlockNumber, ChainFormat, ChainSettings, GRANDPA, Limits, PARA, Round,
@@ -195,7 +194,7 @@ mod tests {
     };
 
     fn chain() -> ChainRow {
-        signonce_substrate::install();
+        crate::families::install();
         let (format, limits) = (ChainFormat::default(), Limits::default());
         ChainSettings { format, slot_duration_ms: 6_000, limits }
             .chain(GenesisHash([1; 32]), "polkadot")
@@ -285,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_floor_of_any_class_is_given_by_its_name() {
-        signonce_substrate::install();
+        crate::families::install();
         assert_eq!(of_class("grandpaVote=12:3"), Ok(grandpa(12, 3)));
         for wrong in
             ["", "12:3", "grandpaVote=12", "grandpaVote=1:2:3", "nothing=1", "heartbeat=1", "paraSide=-1"]

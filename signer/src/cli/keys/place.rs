@@ -405,13 +405,13 @@ mod tests {
 
     #[test]
     fn a_slot_is_of_now_within_bounds_and_of_no_other_time() {
-        let chain = signonce_core::Chain {
-            genesis: signonce_protocol::GenesisHash([1; 32]),
-            name: "polkadot".into(),
+        crate::families::install();
+        let settings = signonce_substrate::ChainSettings {
             format: Default::default(),
             slot_duration_ms: 6_000,
             limits: Default::default(),
         };
+        let chain = settings.chain(signonce_protocol::GenesisHash([1; 32]), "polkadot");
         let clock = SlotClock::new(&chain, &[]);
         let now_ms = 1_796_000_000_000;
         let now = now_ms / 6_000;

@@ -16,9 +16,8 @@ use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors};
 use signonce_keys::SecretKey;
 use signonce_protocol::{HexBytes, KeyId, KeyType, Scheme};
-use signonce_substrate::{ChainFormat, ChainSettings};
 use signonce_substrate::{
-    Kind, Payload,
+    ChainFormat, ChainSettings, Kind, Payload,
     payload::{Content, OwnershipProof},
 };
 use std::str::FromStr;

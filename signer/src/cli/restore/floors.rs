@@ -387,7 +387,7 @@ mod tests {
     const NOW: Bounds = Bounds { now_ms: 6_000 * 1_000_000, tolerance: MAX_SLOT_TOLERANCE };
 
     fn key(key_type: KeyType) -> KeyId {
-        signonce_substrate::install();
+        crate::families::install();
         let mut public = vec![7; key_type.schemes()[0].public_len()];
         public[0] = key_type.code().to_be_bytes()[1];
         KeyId { key_type, public: public.as_slice().try_into().unwrap() }
@@ -403,7 +403,7 @@ mod tests {
 
     /// One chain with an armed key of each type, and what they have signed at 100.
     fn state() -> State {
-        signonce_substrate::install();
+        crate::families::install();
         let mut state = State::new();
         let mut at = 0;
         let mut change = |change| {

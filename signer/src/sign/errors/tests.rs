@@ -1,10 +1,12 @@
 use super::*;
+use parity_scale_codec::Encode as _;
 use signonce_cluster::{NotReady, clock::SlotOutOfRange};
-use signonce_core::Counted;
-use signonce_core::{ChainError, ClientError, InputError};
-use signonce_protocol::{Digest, KeyType, LogIndex, NodeId, Slot, rpc::ErrorKind};
-use signonce_substrate::{BABE, BABE_BLOCK, BEEFY, GRANDPA, PARA};
-use signonce_substrate::{BlockNumber, CandidateHash, GrandpaStage, Round, SessionIndex, Side};
+use signonce_core::{ChainError, ClientError, Counted, InputError, Position};
+use signonce_protocol::{Carry, Digest, KeyType, LogIndex, NodeId, RuleRefusal, Slot, rpc::ErrorKind};
+use signonce_substrate::{
+    BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, BlockNumber, CandidateHash, Duty, GRANDPA, GRANDPA_VOTE,
+    GrandpaStage, OwnRefusal, PARA, PARA_SIDE, Round, SessionIndex, SetId, Side, StatementKind,
+};
 
 const KEY: [u8; 32] = [0xab; 32];
 
@@ -13,7 +15,9 @@ fn key(key_type: KeyType) -> KeyId {
 }
 
 fn claim(key_type: KeyType, duty: Duty) -> Claim {
-    Claim { key: key(key_type), client: ClientId(7), duty, digest: Digest([2; 32]), time_ms: 5 }
+    crate::families::install();
+    let (client, digest, carry) = (ClientId(7), Digest([2; 32]), Carry::default());
+    Claim { key: key(key_type), client, duty: duty.into(), digest, carry, time_ms: 5 }
 }
 
 fn babe() -> Claim {
@@ -31,7 +35,7 @@ fn beef() -> Claim {
 
 fn para() -> Claim {
     let candidates = vec![CandidateHash([4; 32])];
-    claim(PARA, Duty::ParaSide { session: SessionIndex(8), candidates, side: Side::Invalid })
+    claim(PARA, Duty::ParaSide { session: SessionIndex(8), candidates, side: Side::Invalid, statement: None })
 }
 
 fn told(claim: &Claim, refusal: &Refusal) -> RpcError {
@@ -86,14 +90,20 @@ fn a_key_that_is_not_made_is_told_with_what_the_operator_types() {
     assert!(unknown.message.contains(&key.to_string()) && !unknown.message.contains("payload"), "{unknown}");
 }
 
+/// A family's own refusal, as it stands in the log.
+fn by_rule(class: DutyClass, own: &OwnRefusal) -> Refusal {
+    let facts = own.encode();
+    Refusal::Rule(RuleRefusal { class, code: facts[0], facts })
+}
+
 #[test]
 fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
     let (asked, at, time_ms, client) = (Digest([2; 32]), LogIndex(4), 77, ClientId(7));
-    let slot = |n| Position::Slot { slot: Slot(n) };
-    let round = |set, n| Position::Grandpa { set_id: SetId(set), round: Round(n) };
-    let block = |set, n| Position::Beefy { set_id: SetId(set), block: BlockNumber(n) };
-    let session = |n| Position::Para { session: SessionIndex(n) };
-    let jump = |asked, reference, limit| Refusal::JumpTooFar { asked, reference, limit };
+    crate::families::install();
+    let at_place = |class, parts: &[u64]| Position::new(class, parts).unwrap();
+    let slot = |n| at_place(BABE_BLOCK, &[n]);
+    let round = |set, n| at_place(GRANDPA_VOTE, &[set, n]);
+    let jump = |asked, reference, limit, bound| Refusal::JumpTooFar { asked, reference, limit, bound };
     let table = [
         (
             babe(),
@@ -103,16 +113,29 @@ fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
         ),
         (
             para(),
-            Refusal::CrossedSides {
-                session: SessionIndex(8),
-                candidate: CandidateHash([4; 32]),
-                signed: Side::Valid,
-                asked: Side::Invalid,
-                digest: Digest([1; 32]),
-                at,
-                time_ms,
-                client,
-            },
+            by_rule(
+                PARA_SIDE,
+                &OwnRefusal::OtherSide {
+                    session: SessionIndex(8),
+                    candidate: CandidateHash([4; 32]),
+                    signed: Side::Valid,
+                    asked: Side::Invalid,
+                },
+            ),
+            ErrorCode::Equivocation,
+            None,
+        ),
+        (
+            para(),
+            by_rule(
+                PARA_SIDE,
+                &OwnRefusal::OtherStatement {
+                    session: SessionIndex(8),
+                    candidate: CandidateHash([4; 32]),
+                    signed: StatementKind::Seconded,
+                    asked: StatementKind::Valid,
+                },
+            ),
             ErrorCode::Equivocation,
             None,
         ),
@@ -123,20 +146,25 @@ fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
             Some(slot(20)),
         ),
         (babe(), Refusal::Crowded { position: slot(9), limit: 64 }, ErrorCode::RateLimited, Some(slot(9))),
-        (gran(), jump(round(3, 900), round(3, 10), 100), ErrorCode::JumpTooFar, Some(round(3, 110))),
-        (gran(), jump(round(3, 900), round(0, 10), 2), ErrorCode::JumpTooFar, Some(round(2, 900))),
-        (beef(), jump(block(3, 900), block(2, 10), 100), ErrorCode::JumpTooFar, Some(block(2, 110))),
-        (beef(), jump(block(3, 900), block(0, 10), 2), ErrorCode::JumpTooFar, Some(block(2, 900))),
-        (para(), jump(session(8), session(1), 2), ErrorCode::JumpTooFar, Some(session(3))),
+        (
+            gran(),
+            jump(round(3, 900), round(3, 10), 100, round(3, 110)),
+            ErrorCode::JumpTooFar,
+            Some(round(3, 110)),
+        ),
         (
             beef(),
-            Refusal::BeefyAheadOfGrandpa {
-                asked: BlockNumber(900),
-                precommitted: BlockNumber(10),
-                slack: 16,
-            },
-            ErrorCode::BeefyAheadOfGrandpa,
-            Some(block(3, 26)),
+            by_rule(
+                BEEFY_VOTE,
+                &OwnRefusal::AheadOfGrandpa {
+                    set_id: SetId(3),
+                    asked: BlockNumber(900),
+                    precommitted: BlockNumber(10),
+                    slack: 16,
+                },
+            ),
+            ErrorCode::AheadOfGroup,
+            Some(at_place(BEEFY_VOTE, &[3, 26])),
         ),
         (babe(), Refusal::UnknownKey { key: babe().key }, ErrorCode::UnknownKey, None),
         (
@@ -150,7 +178,7 @@ fn each_refusal_of_the_ledger_has_its_code_and_its_bound() {
     ];
     for (claim, refusal, code, bound) in table {
         let error = told(&claim, &refusal);
-        assert_eq!((error.code, error.data.bound), (code, bound.map(coordinate)), "{refusal:?}");
+        assert_eq!((error.code, error.data.bound), (code, bound), "{refusal:?}");
     }
 }
 
@@ -192,5 +220,5 @@ fn what_was_not_decided_is_told_with_the_leader() {
         assert_eq!(told.data.duty.as_ref(), Some(&duty));
     }
     let told = undecided(&key, &duty, SubmitError::SlotOutOfRange(off), None);
-    assert_eq!(told.data.bound, Some(Coordinate::Slot { slot: Slot(99) }));
+    assert_eq!(told.data.bound, Position::new(BABE_BLOCK, &[99]));
 }

@@ -1,10 +1,9 @@
 use super::*;
 use signonce_core::{Change, Command, Floors, KeySelector, Outcome, RequestId, Right};
-use signonce_protocol::{LogIndex, NodeId, Slot};
-use signonce_substrate::ChainFormat;
-use signonce_substrate::Limits;
+use signonce_protocol::{LogIndex, NodeId, Position};
 use signonce_substrate::{
-    ALL_KEY_TYPES, BABE, BABE_BLOCK, BABE_VRF, OWNERSHIP_PROOF, PARA, PARA_SIDE, SR25519,
+    ALL_KEY_TYPES, BABE, BABE_BLOCK, BABE_VRF, ChainFormat, ChainSettings, Limits, OWNERSHIP_PROOF, PARA,
+    PARA_SIDE, SR25519,
 };
 
 const POLKADOT: GenesisHash = GenesisHash([1; 32]);
@@ -25,15 +24,10 @@ fn peer(n: u8) -> PeerIdentity {
 /// Keys 1 (armed babe), 2 (registered babe), 3 (armed babe of another group), 4 (removed babe) on Polkadot, 5 on
 /// Kusama; client 1 may use group a, client 2 nothing.
 fn state() -> State {
-    let chain = |genesis, name: &str| {
-        Change::AddChain(Chain {
-            genesis,
-            name: name.into(),
-            format: ChainFormat::default(),
-            slot_duration_ms: 6_000,
-            limits: Limits::default(),
-        })
-    };
+    crate::families::install();
+    let settings =
+        ChainSettings { format: ChainFormat::default(), slot_duration_ms: 6_000, limits: Limits::default() };
+    let chain = |genesis, name: &str| Change::AddChain(settings.chain(genesis, name));
     let register = |n, chain, group: &str| Change::RegisterKey {
         id: id(BABE, n),
         scheme: SR25519,
@@ -41,8 +35,8 @@ fn state() -> State {
         group: Some(group.into()),
         sealed: vec![1].into(),
     };
-    let floors = Floors { slot: Some(Slot(1)), ..Floors::default() };
-    let arm = |n| Change::ArmKey { id: id(BABE, n), floors };
+    let floors = Floors::from(Position::new(BABE_BLOCK, &[1]).unwrap());
+    let arm = |n| Change::ArmKey { id: id(BABE, n), floors: floors.clone() };
     let classes = vec![BABE_BLOCK, OWNERSHIP_PROOF];
     let right = Right { keys: KeySelector::Group("a".into()), chain: None, classes };
     let client = |n: u8, rights| Change::AddClient { name: format!("validator-{n}"), spki: [n; 32], rights };

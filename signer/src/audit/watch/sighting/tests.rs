@@ -3,18 +3,19 @@
 use super::*;
 use serde_json::json;
 use signonce_keys::{Keyring, ReleaseToken, SecretKey, SecretString};
-use signonce_protocol::PublicKey;
+use signonce_protocol::{Carry, KeyType, PublicKey};
 use signonce_substrate::{BABE, BEEFY, GRANDPA, Kind};
 
 struct Any;
 
 impl ReleaseToken for Any {
-    fn covers(&self, _: &KeyId, _: &Digest) -> bool {
+    fn covers(&self, _: &KeyId, _: &Digest, _: &Carry) -> bool {
         true
     }
 }
 
 fn key(suri: &str, key_type: KeyType) -> (WatchedKey, Keyring) {
+    crate::families::install();
     let scheme = key_type.schemes()[0];
     let secret = SecretKey::from_suri(scheme, &SecretString::from(suri), None).unwrap();
     let id = KeyId { key_type, public: secret.public() };
@@ -24,8 +25,8 @@ fn key(suri: &str, key_type: KeyType) -> (WatchedKey, Keyring) {
 }
 
 fn sign((key, ring): &(WatchedKey, Keyring), payload: &Payload) -> Vec<u8> {
-    let signature = ring.sign(&key.id, payload.to_sign()).unwrap();
-    signature.release(Any).as_bytes().to_vec()
+    let signature = ring.sign(&key.id, &payload.clone().into()).unwrap();
+    signature.release(Any).signature.as_bytes().to_vec()
 }
 
 fn header(seal: Option<Vec<u8>>) -> JsonHeader {
