@@ -10,7 +10,7 @@ use crate::{admin::api::ChainRow, audit::words::time};
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 use signonce_core::{Change, Retiming};
-use signonce_protocol::GenesisHash;
+use signonce_protocol::{Chain, Family, GenesisHash, Settings, family::family};
 use signonce_substrate::{AuraMode, ChainFormat, ChainSettings, Limits, NumberWidth};
 use std::process::ExitCode;
 
@@ -46,9 +46,16 @@ struct Add {
     /// The hash of block 0, in 0x-hex: `chain_getBlockHash` with 0 on a node of the chain.
     #[arg(long, value_name = "0xHEX")]
     genesis: GenesisHash,
+    /// The kind of chain.
+    #[arg(long, default_value = "substrate")]
+    family: String,
+    /// What its family keeps about it, in JSON, in place of the options below: `{"slotDurationMs":6000}`. Chains of other
+    /// families than Substrate are added so.
+    #[arg(long, value_name = "JSON", conflicts_with = "slot_duration")]
+    settings: Option<String>,
     /// Milliseconds of a slot: 6000 on Polkadot and Kusama.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
-    slot_duration: u64,
+    slot_duration: Option<u64>,
     /// How wide block numbers are.
     #[arg(long, value_enum, default_value_t = Width::U32)]
     numbers: Width,
@@ -75,6 +82,9 @@ struct Add {
 struct SetLimits {
     /// The chain, by name or genesis hash.
     chain: String,
+    /// All that its family keeps about it, in JSON, for chains of other families than Substrate.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["grandpa_rounds", "grandpa_sets", "beefy_blocks", "beefy_sets", "para_sessions", "beefy_shield"])]
+    settings: Option<String>,
     /// GRANDPA rounds within one set.
     #[arg(long, value_name = "ROUNDS")]
     grandpa_rounds: Option<u64>,
@@ -147,6 +157,34 @@ pub(super) async fn run(args: Args) -> Done {
 }
 
 async fn add(args: Add) -> anyhow::Result<()> {
+    let family = family(&args.family).map_err(Usage)?;
+    let settings = match (&args.settings, args.slot_duration) {
+        (Some(json), _) => read_settings(family, json)?,
+        (None, Some(slot_duration)) if *family == signonce_substrate::FAMILY => substrate(&args, slot_duration).encode(),
+        (None, Some(_)) => {
+            let why = format!("--slot-duration is of Substrate chains: give --settings for a {family} chain");
+            return Err(Usage(why).into());
+        }
+        (None, None) => {
+            let why = "say how long a slot lasts with --slot-duration, or give --settings for chains of other families";
+            return Err(Usage(why.into()).into());
+        }
+    };
+    let chain = Chain { genesis: args.genesis, name: args.name, family, settings };
+    let admin = args.reach.client()?;
+    args.confirm.ask(format!("Will add this chain:\n{}", describe(&[chain.clone().into()])))?;
+    let done = admin.change(&Change::AddChain(chain.clone())).await?;
+    args.reach.output.done(&done, format!("Added chain {} (log entry {}).", chain.name, done.at))
+}
+
+/// A family's settings from JSON.
+fn read_settings(family: &Family, json: &str) -> Result<Settings, Usage> {
+    let shown = serde_json::from_str(json).map_err(|why| Usage(format!("--settings: {why}")))?;
+    family.settings.read(&shown).map_err(|why| Usage(format!("--settings: {why}")))
+}
+
+/// The settings of a Substrate chain from its own options.
+fn substrate(args: &Add, slot_duration_ms: u64) -> ChainSettings {
     let number_width = match args.numbers {
         Width::U32 => NumberWidth::U32,
         Width::U64 => NumberWidth::U64,
@@ -155,25 +193,27 @@ async fn add(args: Add) -> anyhow::Result<()> {
         Aura::Slot => AuraMode::Slot,
         Aura::Collator => AuraMode::Collator,
     };
-    let settings = ChainSettings {
+    ChainSettings {
         format: ChainFormat { number_width, aura_mode },
-        slot_duration_ms: args.slot_duration,
+        slot_duration_ms,
         limits: Limits {
             beefy_shield: args.beefy_shield.0,
             grandpa_rounds: args.grandpa_rounds,
             ..Limits::default()
         },
-    };
-    let chain = settings.chain(args.genesis, args.name);
-    let admin = args.reach.client()?;
-    args.confirm.ask(format!("Will add this chain:\n{}", describe(&[chain.clone().into()])))?;
-    let done = admin.change(&Change::AddChain(chain.clone())).await?;
-    args.reach.output.done(&done, format!("Added chain {} (log entry {}).", chain.name, done.at))
+    }
 }
 
 async fn set_limits(args: SetLimits) -> anyhow::Result<()> {
     let admin = args.reach.client()?;
     let chain = find_chain(&admin, &args.chain).await?;
+    if let Some(json) = &args.settings {
+        let settings = read_settings(chain.family, json)?;
+        args.confirm.ask(format!("Will give chain {} these settings: {json}", chain.name))?;
+        let done = admin.change(&Change::SetSettings { chain: chain.genesis, settings }).await?;
+        let text = format!("Changed the settings of {} (log entry {}).", chain.name, done.at);
+        return args.reach.output.done(&done, text);
+    }
     let settings = ChainSettings::decode(&chain.settings).map_err(|why| Usage(why.to_string()))?;
     let old = settings.limits;
     let limits = Limits {

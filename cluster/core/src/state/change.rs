@@ -201,9 +201,7 @@ impl State {
             }
             None => {}
         }
-        if self.registry.chain(&key.chain).is_none() {
-            return Err(ChainError::UnknownChain { genesis: key.chain }.into());
-        }
+        self.check_family(key)?;
         self.check_slots_may_change(key)?;
         if let Some(chain) = self.registry.owner(&id.public).filter(|owner| **owner != key.chain) {
             return Err(KeyError::KeyOnOtherChain { key: id, chain: *chain }.into());
@@ -216,14 +214,23 @@ impl State {
 
     /// A tombstone that comes with a backup.
     pub(super) fn check_buried_key(&self, key: &Key) -> Result<(), ChangeError> {
-        if self.registry.chain(&key.chain).is_none() {
-            return Err(ChainError::UnknownChain { genesis: key.chain }.into());
-        }
+        self.check_family(key)?;
         if let Some(chain) = self.registry.owner(&key.id.public).filter(|owner| **owner != key.chain) {
             return Err(KeyError::KeyOnOtherChain { key: key.id, chain: *chain }.into());
         }
         check_scheme(key.id, key.scheme)?;
         key.group.as_deref().map_or(Ok(()), check_name)
+    }
+
+    /// The chain is there and of the family of the key's type: rules read its settings as their own.
+    fn check_family(&self, key: &Key) -> Result<(), ChangeError> {
+        let genesis = key.chain;
+        let chain = self.registry.chain(&genesis).ok_or(ChainError::UnknownChain { genesis })?;
+        if chain.family == key.id.key_type.family() {
+            return Ok(());
+        }
+        let family = chain.family.name.to_owned();
+        Err(KeyError::OtherFamily { key: key.id, chain: genesis, family }.into())
     }
 
     /// A key that has not been removed.

@@ -65,6 +65,9 @@ pub enum RestoreError {
     /// A key of a chain that is not there.
     #[error("key {0} belongs to a chain that is missing")]
     Chainless(KeyId),
+    /// A key of a chain of another family, or of one whose settings its family does not read.
+    #[error("key {0} belongs to a chain that is not of its family, or whose settings cannot be read")]
+    OtherFamily(KeyId),
     /// A watermark of a key that was never armed, or an armed key without its watermark.
     #[error("key {0} and its watermark do not go together: one of them is missing")]
     Watermark(KeyId),
@@ -235,8 +238,9 @@ impl State {
 /// Registry and ledger must speak of the same keys: `apply` relies on it.
 fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
     for key in registry.keys() {
-        if registry.chain(&key.chain).is_none() {
-            return Err(RestoreError::Chainless(key.id));
+        let chain = registry.chain(&key.chain).ok_or(RestoreError::Chainless(key.id))?;
+        if chain.family != key.id.key_type.family() || chain.family.settings.check(&chain.settings).is_err() {
+            return Err(RestoreError::OtherFamily(key.id));
         }
         // A removed key has a watermark if it was ever armed.
         let agrees = match key.state {

@@ -59,12 +59,16 @@ pub(super) async fn run(args: Args) -> Done {
     let entries = if args.for_set_keys {
         entries(&args.order, &args.elsewhere)?
     } else {
-        check_types(&args.types)?;
+        check_types(&args.types, &chain)?;
         args.types.iter().copied().map(Entry::Ours).collect()
     };
-    let statement = statement(&args.owner, &chain)?;
+    // Chains of other families have no session keys, and nothing that keys sign to be registered.
+    let statement = match chain.family == &signonce_substrate::FAMILY {
+        true => Some(statement(&args.owner, &chain)?),
+        false => None,
+    };
     args.confirm.ask(plan(&args, &entries, &chain, members))?;
-    let fresh = Fresh::make(&entries, &chain, &args.group, &statement)?;
+    let fresh = Fresh::make(&entries, &chain, &args.group, statement.as_ref())?;
     let made = fresh.made.clone();
     fresh.enroll(&admin, &chain).await?;
     let value = json!({
@@ -75,7 +79,13 @@ pub(super) async fn run(args: Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_types(types: &[KeyType]) -> Result<(), Usage> {
+fn check_types(types: &[KeyType], chain: &Chain) -> Result<(), Usage> {
+    if let Some(other) = types.iter().find(|key_type| key_type.family() != chain.family) {
+        let own: Vec<_> = chain.family.key_types.iter().map(|spec| spec.name).collect();
+        let (name, family) = (&chain.name, chain.family);
+        let why = format!("--types: {name} is a {family} chain, which has no {other} keys; its types are {}", own.join(", "));
+        return Err(Usage(why));
+    }
     let twice = types.iter().enumerate().find(|(i, key_type)| types[..*i].contains(key_type));
     match twice {
         Some((_, key_type)) => Err(Usage(format!("--types names {key_type} twice"))),

@@ -146,7 +146,7 @@ impl Fresh {
         entries: &[Entry],
         chain: &ChainRow,
         group: &str,
-        statement: &Payload,
+        statement: Option<&Payload>,
     ) -> anyhow::Result<Self> {
         let (mut keys, mut secrets, mut blob) = (Vec::new(), Vec::new(), Vec::new());
         let mut proofs = Some(Vec::new());
@@ -161,11 +161,12 @@ impl Fresh {
                     let secret = SecretKey::generate(scheme)?;
                     let id = KeyId { key_type: *key_type, public: secret.public() };
                     let floors = new_key_floors(*key_type, chain.clock(), unix_ms());
-                    let proof = secret.sign(statement.to_sign())?.as_bytes().to_vec();
+                    let sign = |statement: &Payload| secret.sign(statement.to_sign());
+                    let proof = statement.map(sign).transpose()?.map(|proof| proof.as_bytes().to_vec());
                     blob.extend(id.public.as_bytes());
                     keys.push(MadeKey { id, scheme, floors: floors.clone() });
                     secrets.push(NewKey { id, secret, group: Some(group.to_owned()), floors });
-                    Some(proof)
+                    proof
                 }
             };
             proofs = proofs.zip(proof).map(|(proofs, proof)| [proofs, proof].concat());

@@ -34,6 +34,17 @@ pub enum KeyError {
         /// The chain it belongs to.
         chain: GenesisHash,
     },
+    /// The chain is of another family than the key's type.
+    #[error("key {key} is not for chain {chain}: that is a {family} chain")]
+    #[codec(index = 16)]
+    OtherFamily {
+        /// The key.
+        key: KeyId,
+        /// The chain.
+        chain: GenesisHash,
+        /// The chain's family.
+        family: String,
+    },
     /// The scheme does not go with the key's type or the length of the public key.
     #[error("key {key} cannot be {scheme}")]
     #[codec(index = 9)]
