@@ -1,7 +1,7 @@
 //! The made-up family through the ordinary program: its RPC, its command line, its metrics, its files.
 
 use serde_json::Value;
-use signonce::dev::{LocalCluster, LocalOptions};
+use signonce::dev::{LocalCluster, LocalOptions, Signal};
 use signonce_made_up_family::{
     CROSSING_KIND, FERRIES, LANTERN, MANIFEST_KIND, crossing_bytes, manifest_bytes,
 };
@@ -159,8 +159,9 @@ async fn a_family_that_nothing_else_knows_is_registered_signs_refuses_and_is_tol
     assert_eq!(code(world.client(0).sign(&elsewhere).await), ErrorCode::MalformedPayload);
 
     // A member that comes back knows all of it.
-    world.cluster.kill(2).unwrap();
-    world.cluster.start(2).unwrap();
+    world.cluster.signal(2, Signal::Kill).unwrap();
+    world.cluster.wait_exit(2, PATIENCE).unwrap();
+    world.cluster.start_node(2).unwrap();
     world.cluster.wait_ready(PATIENCE).await.unwrap();
     let again = world.ask(1, 0, crossing(10, 1, 3_000)).await.unwrap();
     assert_eq!((again.verdict, again.signature), (SignVerdict::Repeated, first.signature));
@@ -173,7 +174,7 @@ async fn a_family_that_nothing_else_knows_is_registered_signs_refuses_and_is_tol
 fn shown(world: &World) {
     let lines = world.cli(&["audit", "explain", "--at", "voyage=10"]);
     let said: Vec<_> = lines.as_array().unwrap().iter().map(|line| line["says"].as_str().unwrap()).collect();
-    assert!(said.iter().any(|line| line.contains("crossing voyage 10: granted")), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("the crossing voyage 10 with ferr:") && line.contains(": granted")), "{said:?}");
     assert!(said.iter().any(|line| line.contains("manifest voyage 10 of deck 2")), "{said:?}");
     let keys = world.cli(&["keys", "list", "--chain", "river"]);
     let marks: Vec<_> = keys[0]["watermarks"].as_array().unwrap().iter().map(|mark| &mark["class"]).collect();
@@ -188,9 +189,11 @@ async fn exported_and_imported(world: &World) {
     let file = world.dir.path().join("river.json");
     let path = Path::to_str(&file).unwrap();
     world.cli(&["watermarks", "export", "--chain", "river", "--out", path]);
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert!(text.contains(r#""class":"manifest""#) && text.contains(r#""class":"crossing""#), "{text}");
-    world.cli(&["watermarks", "import", "--file", path, "--yes"]);
+    let text: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let listed: Vec<_> = text["keys"].as_array().unwrap().iter().map(|marks| &marks["class"]).collect();
+    assert_eq!(listed.iter().filter(|class| **class == "crossing").count(), 2, "{text}");
+    assert_eq!(listed.iter().filter(|class| **class == "manifest").count(), 2, "{text}");
+    world.cli(&["watermarks", "import", path, "--yes"]);
     assert_eq!(code(world.ask(0, 0, crossing(10, 1, 1_000)).await), ErrorCode::BelowWatermark);
     assert_eq!(code(world.ask(0, 0, manifest(10, 2, 7)).await), ErrorCode::BelowWatermark);
     assert_eq!(world.ask(0, 0, crossing(11, 1, 5)).await.unwrap().verdict, SignVerdict::Granted);
