@@ -32,7 +32,7 @@ const MAGIC: &[u8] = b"signonce-key";
 /// The layout this program writes, and the only one it reads.
 const VERSION: u8 = 1;
 
-/// Longest plaintext, in bytes; the real ones have at most 175.
+/// Longest plaintext, in bytes; the real ones have at most 146.
 const MAX_PLAIN_BYTES: usize = 512;
 
 /// An encrypted key: bytes that may be stored and replicated anywhere.

@@ -2,43 +2,64 @@
 
 mod common;
 
-use common::{SCHEMES, id, key};
-use signonce_keys::{FreeDuty, InsertError, Keyring, ReleaseToken, SignError, verify, verify_babe_vrf};
-use signonce_protocol::{Digest, EpochIndex, KeyId, Slot, ToSign};
-use signonce_substrate::{ALL_KEY_TYPES, BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
-use signonce_substrate::{ChainFormat, Kind, Payload};
+use common::{SCHEMES, id, key, payload};
+use signonce_keys::{
+    FreeDuty, InsertError, Keyring, ReleaseToken, SignError, Signed, verify, verify_babe_vrf,
+};
+use signonce_protocol::{
+    Algorithm, Carry, Digest, EpochIndex, KeyId, Message, Payload, Slot, Statement, ToSign,
+};
+use signonce_substrate::{ALL_KEY_TYPES, BABE, BEEFY, ED25519, GRANDPA, Kind, PARA, SR25519};
 use std::sync::Arc;
 
 /// What the cluster would give for a committed claim.
-struct Grant(KeyId, Digest);
+struct Grant(KeyId, Digest, Carry);
+
+impl Grant {
+    /// For the first claim of this payload's duty.
+    fn of(key: KeyId, payload: &Payload) -> Self {
+        Self(key, payload.digest(), payload.carry())
+    }
+}
 
 impl ReleaseToken for Grant {
-    fn covers(&self, key: &KeyId, digest: &Digest) -> bool {
-        self.0 == *key && self.1 == *digest
+    fn covers(&self, key: &KeyId, digest: &Digest, carry: &Carry) -> bool {
+        self.0 == *key && self.1 == *digest && self.2 == *carry
     }
 }
 
 fn ring(suri: &str) -> (Keyring, KeyId) {
     let ring = Keyring::new();
     let key = key(SR25519, suri);
-    let id = id(BABE, &key);
+    let id = id(PARA, &key);
     ring.insert(id, key).unwrap();
     (ring, id)
+}
+
+/// A duty of the ring's key.
+fn dispute(candidate: u8) -> Payload {
+    payload(Kind::Dispute, &[&b"DISP\x00"[..], &[candidate; 32], &4_u32.to_le_bytes()].concat())
+}
+
+/// Free work of the ring's key.
+fn proof() -> Payload {
+    payload(Kind::OwnershipProof, b"POP_owner")
 }
 
 #[test]
 fn a_signature_comes_out_against_its_grant() {
     let (ring, id) = ring("//Alice");
-    let held = ring.sign(&id, ToSign::Message(b"header")).unwrap();
-    let signature = held.release(Grant(id, Digest::of(b"header")));
-    assert!(verify(SR25519, &id.public, ToSign::Message(b"header"), signature.as_bytes()));
+    let held = ring.sign(&id, &dispute(1)).unwrap();
+    let Signed { signature, beside } = held.release(Grant::of(id, &dispute(1)));
+    assert!(verify(SR25519, &id.public, dispute(1).to_sign(), signature.as_bytes()));
+    assert_eq!(beside, None);
 }
 
 #[test]
 #[should_panic(expected = "without a grant")]
 fn a_grant_for_other_bytes_releases_nothing() {
     let (ring, id) = ring("//Alice");
-    ring.sign(&id, ToSign::Message(b"header")).unwrap().release(Grant(id, Digest::of(b"another")));
+    ring.sign(&id, &dispute(1)).unwrap().release(Grant::of(id, &dispute(2)));
 }
 
 #[test]
@@ -46,42 +67,94 @@ fn a_grant_for_other_bytes_releases_nothing() {
 fn a_grant_for_another_key_releases_nothing() {
     let (ring, id) = ring("//Alice");
     let bob = KeyId { public: key(SR25519, "//Bob").public(), ..id };
-    ring.sign(&id, ToSign::Message(b"header")).unwrap().release(Grant(bob, Digest::of(b"header")));
+    ring.sign(&id, &dispute(1)).unwrap().release(Grant::of(bob, &dispute(1)));
+}
+
+/// A vote of a family whose votes have a time beside their statement, and an extension beside them.
+fn timed_vote(time: u8) -> Payload {
+    let vote = vote();
+    let message = |time: u8| Message::Bytes([&b"vote at "[..], &[time]].concat().into());
+    Payload::new(vote.kind(), vote.duty().cloned(), message(time), "a vote")
+        .with_statement(Statement {
+            digest: Digest::of(b"vote"),
+            carry: Carry::new(vec![time]),
+            restate: Arc::new(move |carry| match carry.as_bytes() {
+                [time] => Some(message(*time)),
+                _ => None,
+            }),
+        })
+        .with_beside(Message::Bytes((*b"extension").into()))
+}
+
+fn grandpa_ring() -> (Keyring, KeyId) {
+    let ring = Keyring::new();
+    let key = key(ED25519, "//Alice");
+    let id = id(GRANDPA, &key);
+    ring.insert(id, key).unwrap();
+    (ring, id)
+}
+
+#[test]
+fn a_grant_is_for_the_statement_and_what_is_beside_it_comes_along() {
+    let (ring, id) = grandpa_ring();
+    let vote = timed_vote(7);
+    assert_ne!(vote.digest(), Digest::of(vote.to_sign().as_bytes()));
+    let Signed { signature, beside } = ring.sign(&id, &vote).unwrap().release(Grant::of(id, &vote));
+    assert!(verify(ED25519, &id.public, ToSign::Message(b"vote at \x07"), signature.as_bytes()));
+    assert!(verify(ED25519, &id.public, ToSign::Message(b"extension"), beside.unwrap().as_bytes()));
+}
+
+#[test]
+fn a_repeat_is_released_as_it_was_signed_first() {
+    let (ring, id) = grandpa_ring();
+    let first = timed_vote(7);
+    let signed = ring.sign(&id, &first).unwrap().release(Grant::of(id, &first));
+    let repeat = || Grant(id, first.digest(), first.carry());
+    let again = timed_vote(8).as_first_signed(&first.carry()).unwrap();
+    assert_eq!(ring.sign(&id, &again).unwrap().release(repeat()), signed);
+}
+
+#[test]
+#[should_panic(expected = "without a grant")]
+fn a_repeat_with_something_else_beside_its_statement_is_not_released() {
+    let (ring, id) = grandpa_ring();
+    let (first, later) = (timed_vote(7), timed_vote(8));
+    assert_eq!(first.digest(), later.digest());
+    ring.sign(&id, &later).unwrap().release(Grant::of(id, &first));
 }
 
 /// A heartbeat: block number, session, authority index, validators.
 const HEARTBEAT: [u8; 16] = [9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0];
 
-fn payload(kind: PayloadKind, bytes: &[u8]) -> Payload {
-    Payload::decode(kind, bytes, &ChainFormat::default()).unwrap()
-}
-
 #[test]
 #[should_panic(expected = "without a grant")]
 fn free_work_of_another_key_type_releases_nothing() {
     let (ring, id) = ring("//Alice");
-    let free = FreeDuty::of(&payload(Kind::Heartbeat, &HEARTBEAT)).unwrap();
-    // The bytes are those of the heartbeat, and the key is BABE's.
-    ring.sign(&id, ToSign::Message(&HEARTBEAT)).unwrap().release(free);
+    let heartbeat = payload(Kind::Heartbeat, &HEARTBEAT);
+    let free = FreeDuty::of(&heartbeat).unwrap();
+    // The bytes are those of the heartbeat, and the key is a parachain validator's.
+    ring.sign(&id, &heartbeat).unwrap().release(free);
 }
 
 #[test]
 #[should_panic(expected = "without a grant")]
 fn free_work_releases_its_own_bytes_only() {
     let (ring, id) = ring("//Alice");
-    let free = FreeDuty::of(&payload(Kind::OwnershipProof, b"POP_owner")).unwrap();
-    ring.sign(&id, ToSign::Message(b"POP_other")).unwrap().release(free);
+    let free = FreeDuty::of(&proof()).unwrap();
+    ring.sign(&id, &payload(Kind::OwnershipProof, b"POP_other")).unwrap().release(free);
+}
+
+fn vote() -> Payload {
+    let vote =
+        [&[0][..], &[4; 32], &77_u32.to_le_bytes(), &5_u64.to_le_bytes(), &9_u64.to_le_bytes()].concat();
+    payload(Kind::GrandpaVote, &vote)
 }
 
 #[test]
 fn a_duty_is_never_free() {
-    let vote =
-        [&[0][..], &[4; 32], &77_u32.to_le_bytes(), &5_u64.to_le_bytes(), &9_u64.to_le_bytes()].concat();
-    let dispute = [&b"DISP\x00"[..], &[6; 32], &4_u32.to_le_bytes()].concat();
-    for (kind, bytes) in [(Kind::GrandpaVote, vote), (Kind::Dispute, dispute)] {
-        let payload = payload(kind, &bytes);
+    for payload in [vote(), dispute(6)] {
         assert!(payload.duty().is_some());
-        assert_eq!(FreeDuty::of(&payload), None, "{kind:?}");
+        assert_eq!(FreeDuty::of(&payload), None, "{}", payload.kind());
     }
 }
 
@@ -95,8 +168,8 @@ fn an_ownership_proof_is_free_for_every_key_type() {
         let key = key(scheme, "//Alice");
         let id = id(key_type, &key);
         ring.insert(id, key).unwrap();
-        let held = ring.sign(&id, proof_of.to_sign()).unwrap();
-        let proof = held.release(FreeDuty::of(&proof_of).unwrap());
+        let held = ring.sign(&id, &proof_of).unwrap();
+        let proof = held.release(FreeDuty::of(&proof_of).unwrap()).signature;
         assert!(verify(scheme, &id.public, ToSign::Message(b"POP_"), proof.as_bytes()));
     }
 }
@@ -117,15 +190,15 @@ fn a_key_is_here_from_insert_to_remove() {
     assert!(!ring.remove(&id));
     assert!(!ring.contains(&id));
     assert!(ring.ids().is_empty());
-    assert_eq!(ring.sign(&id, ToSign::Message(b"x")).unwrap_err(), SignError::UnknownKey(id));
+    assert_eq!(ring.sign(&id, &proof()).unwrap_err(), SignError::UnknownKey(id));
     assert_eq!(ring.vrf(&id, Slot(1), EpochIndex(1), &[0; 32]).unwrap_err(), SignError::UnknownKey(id));
 }
 
 #[test]
 fn the_same_public_key_under_another_type_is_not_here() {
     let (ring, id) = ring("//Alice");
-    let para = KeyId { key_type: PARA, ..id };
-    assert_eq!(ring.sign(&para, ToSign::Message(b"x")).unwrap_err(), SignError::UnknownKey(para));
+    let babe = KeyId { key_type: BABE, ..id };
+    assert_eq!(ring.sign(&babe, &proof()).unwrap_err(), SignError::UnknownKey(babe));
 }
 
 #[test]
@@ -145,24 +218,26 @@ fn inserting_checks_name_scheme_and_material() {
 
 #[test]
 fn many_threads_get_the_same_bytes_while_keys_come_and_go() {
+    signonce_substrate::install();
     for scheme in SCHEMES {
-        let key_type = match scheme {
-            SR25519 => PARA,
-            ED25519 => GRANDPA,
-            ECDSA => BEEFY,
+        let key_type = match scheme.algorithm() {
+            Algorithm::Sr25519 => PARA,
+            Algorithm::Ed25519 => GRANDPA,
+            Algorithm::Secp256k1Recoverable => BEEFY,
         };
+        let asked = proof();
         let ring = Arc::new(Keyring::new());
         let stable = key(scheme, "//stable");
-        let expected = stable.sign(ToSign::Message(b"m")).unwrap();
+        let expected = stable.sign(asked.to_sign()).unwrap();
         let id = id(key_type, &stable);
         ring.insert(id, stable).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let ring = Arc::clone(&ring);
+                let (ring, asked) = (Arc::clone(&ring), &asked);
                 scope.spawn(move || {
                     for n in 0..50 {
-                        let held = ring.sign(&id, ToSign::Message(b"m")).unwrap();
-                        assert_eq!(held.release(Grant(id, Digest::of(b"m"))), expected);
+                        let held = ring.sign(&id, asked).unwrap();
+                        assert_eq!(held.release(Grant::of(id, asked)).signature, expected);
                         let passing = key(scheme, &format!("//passing//{thread}//{n}"));
                         let passing_id = common::id(key_type, &passing);
                         ring.insert(passing_id, passing).unwrap();

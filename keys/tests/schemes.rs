@@ -5,7 +5,7 @@ mod common;
 use common::{SCHEMES, bytes, key, public};
 use proptest::prelude::*;
 use signonce_keys::{SecretError, SecretKey, SignError, Signature, verify, verify_babe_vrf};
-use signonce_protocol::{EpochIndex, Slot, ToSign, blake2_256};
+use signonce_protocol::{Algorithm, EpochIndex, Slot, ToSign, blake2_256};
 use signonce_substrate::{ECDSA, ED25519, SR25519};
 
 #[test]
@@ -32,6 +32,7 @@ const VRF_PROOF_PINNED: &str = "d3c991246e8dd6152d23f0902eb47a637b9e08276a99c5a3
 
 #[test]
 fn published_vectors_hold() {
+    signonce_substrate::install();
     let seed: [u8; 32] =
         bytes("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").try_into().unwrap();
     // RFC 8032, 7.1, test 1.
@@ -90,13 +91,13 @@ fn a_bare_hash_is_signed_by_ecdsa_only() {
     for scheme in SCHEMES {
         let key = key(scheme, "//Alice");
         let signed = key.sign(ToSign::Prehashed([7; 32]));
-        match scheme {
-            ECDSA => {
+        match scheme.algorithm() {
+            Algorithm::Secp256k1Recoverable => {
                 let signature = signed.unwrap();
                 assert!(verify(scheme, &key.public(), ToSign::Prehashed([7; 32]), signature.as_bytes()));
                 assert!(!verify(scheme, &key.public(), ToSign::Message(&[7; 32]), signature.as_bytes()));
             }
-            SR25519 | ED25519 => {
+            Algorithm::Sr25519 | Algorithm::Ed25519 => {
                 assert_eq!(signed.unwrap_err(), SignError::PrehashRefused(scheme));
                 let over_bytes = key.sign(ToSign::Message(&[7; 32])).unwrap();
                 assert!(!verify(scheme, &key.public(), ToSign::Prehashed([7; 32]), over_bytes.as_bytes()));
@@ -139,6 +140,7 @@ fn a_vrf_is_bound_to_key_slot_epoch_and_randomness() {
 
 #[test]
 fn the_vrf_is_the_librarys_own_vrf() {
+    signonce_substrate::install();
     // The output equals what schnorrkel's randomised VRF gives, and schnorrkel verifies our proof.
     let seed = [3; 32];
     let key = SecretKey::from_seed(SR25519, &seed).unwrap();
@@ -162,6 +164,7 @@ fn the_vrf_is_the_librarys_own_vrf() {
 
 #[test]
 fn an_impossible_scalar_is_no_ecdsa_key() {
+    signonce_substrate::install();
     for seed in [[0; 32], [0xff; 32]] {
         let refused = SecretKey::from_seed(ECDSA, &seed).unwrap_err();
         assert_eq!(refused, SecretError::Invalid(ECDSA));
@@ -170,6 +173,7 @@ fn an_impossible_scalar_is_no_ecdsa_key() {
 
 #[test]
 fn generated_keys_differ_and_sign() {
+    signonce_substrate::install();
     for scheme in SCHEMES {
         let (a, b) = (SecretKey::generate(scheme).unwrap(), SecretKey::generate(scheme).unwrap());
         assert_ne!(a.public(), b.public());
@@ -194,6 +198,7 @@ proptest! {
 
     #[test]
     fn equal_requests_give_equal_bytes_that_verify(seed: [u8; 32], message: Vec<u8>, other: Vec<u8>) {
+        signonce_substrate::install();
         for scheme in SCHEMES {
             let Ok(key) = SecretKey::from_seed(scheme, &seed) else { continue };
             let again = SecretKey::from_seed(scheme, &seed).unwrap();
@@ -209,6 +214,7 @@ proptest! {
 
     #[test]
     fn the_libraries_called_plainly_agree(seed: [u8; 32], message: Vec<u8>) {
+        signonce_substrate::install();
         let ours = |scheme| {
             let key = SecretKey::from_seed(scheme, &seed).unwrap();
             (key.public(), key.sign(ToSign::Message(&message)).unwrap())
@@ -253,6 +259,7 @@ proptest! {
     #[test]
     fn checking_takes_any_bytes(public in proptest::collection::vec(any::<u8>(), 32..=33),
                                 signature in proptest::collection::vec(any::<u8>(), 0..80)) {
+        signonce_substrate::install();
         let public = signonce_protocol::PublicKey::try_from(&public[..]).unwrap();
         for scheme in SCHEMES {
             prop_assert!(!verify(scheme, &public, ToSign::Message(b"m"), &signature));

@@ -5,15 +5,15 @@ mod common;
 use common::{CHAIN, SCHEMES, id, key};
 use proptest::prelude::*;
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey, SecretKey, open, reseal, seal};
-use signonce_protocol::{GenesisHash, KeyId, KeyType, PublicKey, Scheme, ToSign};
-use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
+use signonce_protocol::{Algorithm, GenesisHash, KeyId, KeyType, PublicKey, Scheme, ToSign};
+use signonce_substrate::{BABE, BEEFY, ED25519, GRANDPA, PARA, SR25519};
 use std::io::Write as _;
 
 fn usual_type(scheme: Scheme) -> KeyType {
-    match scheme {
-        SR25519 => BABE,
-        ED25519 => GRANDPA,
-        ECDSA => BEEFY,
+    match scheme.algorithm() {
+        Algorithm::Sr25519 => BABE,
+        Algorithm::Ed25519 => GRANDPA,
+        Algorithm::Secp256k1Recoverable => BEEFY,
     }
 }
 
@@ -35,16 +35,18 @@ fn forge(plain: &[u8], recipient: &Recipient) -> SealedKey {
 /// The documented layout, written out by hand.
 fn plaintext(
     version: u8,
-    key_type: u8,
+    key_type: u16,
     public: &PublicKey,
-    scheme: u8,
+    scheme: u16,
     chain: [u8; 32],
     material: &[u8],
 ) -> Vec<u8> {
     let mut plain = b"signonce-key".to_vec();
-    plain.extend([version, key_type, public.as_bytes().len() as u8]);
+    plain.push(version);
+    plain.extend(key_type.to_be_bytes());
+    plain.push(public.as_bytes().len() as u8);
     plain.extend(public.as_bytes());
-    plain.push(scheme);
+    plain.extend(scheme.to_be_bytes());
     plain.extend(chain);
     plain.extend(material);
     plain
@@ -135,7 +137,7 @@ fn the_layout_is_the_documented_one() {
     ))
     .unwrap()
     .expand(schnorrkel::ExpansionMode::Ed25519);
-    let plain = plaintext(1, 0, &id.public, 0, CHAIN.0, &secret.to_bytes());
+    let plain = plaintext(1, 0x0100, &id.public, 0x0100, CHAIN.0, &secret.to_bytes());
     let opened = open(&forge(&plain, &node.recipient()), &node, &id, &CHAIN).unwrap();
     assert_eq!(opened.sign(ToSign::Message(b"m")), key.sign(ToSign::Message(b"m")));
 }
@@ -149,7 +151,7 @@ fn a_forged_plaintext_is_refused_for_what_is_wrong_with_it() {
     .unwrap()
     .expand(schnorrkel::ExpansionMode::Ed25519)
     .to_bytes();
-    let of = |material: &[u8]| plaintext(1, 0, &id.public, 0, CHAIN.0, material);
+    let of = |material: &[u8]| plaintext(1, 0x0100, &id.public, 0x0100, CHAIN.0, material);
     let refusal = |plain: &[u8]| open(&forge(plain, &node.recipient()), &node, &id, &CHAIN).unwrap_err();
 
     let mut no_nonce_seed = good;
@@ -167,8 +169,11 @@ fn a_forged_plaintext_is_refused_for_what_is_wrong_with_it() {
         [&of(&good)[..], &[0; 600]].concat(),
         of(&[0; 64]),
         of(&no_nonce_seed),
-        plaintext(1, 0, &id.public, 9, CHAIN.0, &good),
-        plaintext(1, 9, &id.public, 0, CHAIN.0, &good),
+        plaintext(1, 0x0100, &id.public, 0x0109, CHAIN.0, &good),
+        plaintext(1, 0x0109, &id.public, 0x0100, CHAIN.0, &good),
+        // A family that this program does not know.
+        plaintext(1, 0xfe00, &id.public, 0x0100, CHAIN.0, &good),
+        plaintext(1, 0x0100, &id.public, 0xfe00, CHAIN.0, &good),
     ];
     for plain in damaged {
         let refused = refusal(&plain);
@@ -176,11 +181,11 @@ fn a_forged_plaintext_is_refused_for_what_is_wrong_with_it() {
     }
     assert!(matches!(refusal(&of(&other)), SealError::NotThatKey { .. }));
     assert!(matches!(
-        refusal(&plaintext(2, 0, &id.public, 0, CHAIN.0, &good)),
+        refusal(&plaintext(2, 0x0100, &id.public, 0x0100, CHAIN.0, &good)),
         SealError::UnknownVersion { version: 2, .. }
     ));
     assert!(matches!(
-        refusal(&plaintext(1, 0, &id.public, 1, CHAIN.0, &good[..32])),
+        refusal(&plaintext(1, 0x0100, &id.public, 0x0101, CHAIN.0, &good[..32])),
         SealError::WrongScheme { scheme: ED25519, .. }
     ));
 }

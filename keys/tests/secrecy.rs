@@ -7,8 +7,7 @@ use signonce_keys::{
     ExposeSecret as _, Keyring, NodeIdentity, PassphraseSource, Recipient, ScryptWork, SecretKey, read_dir,
     seal,
 };
-use signonce_protocol::ToSign;
-use signonce_substrate::{BABE, ECDSA, SR25519};
+use signonce_substrate::{BABE, ECDSA, Kind, SR25519};
 use std::fs;
 
 /// The seed of `//Alice` on sr25519, the secrets' marker in these tests.
@@ -40,8 +39,9 @@ fn types_with_secrets_show_none() {
     let sealed = seal(&alice(), &id, &CHAIN, &[node.recipient()]).unwrap();
     let ring = Keyring::new();
     ring.insert(id, alice()).unwrap();
-    let held = ring.sign(&id, ToSign::Message(b"m")).unwrap();
-    let signature = alice().sign(ToSign::Message(b"m")).unwrap().to_string();
+    let proof = common::payload(Kind::OwnershipProof, b"POP_");
+    let held = ring.sign(&id, &proof).unwrap();
+    let signature = alice().sign(proof.to_sign()).unwrap().to_string();
 
     assert_eq!(format!("{:?}", alice()), "SecretKey(sr25519, redacted)");
     assert_eq!(format!("{node:?}"), format!("NodeIdentity({}, redacted)", node.recipient()));

@@ -136,6 +136,7 @@ fn names_that_are_no_key_files_are_told_apart() {
 
 #[test]
 fn a_public_key_of_the_wrong_length_is_named() {
+    signonce_substrate::install();
     for (key_type, len, expected) in
         [("babe", 33, BABE), ("beef", 32, BEEFY), ("gran", 31, GRANDPA), ("aura", 64, AURA)]
     {

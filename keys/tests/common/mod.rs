@@ -2,8 +2,8 @@
 #![allow(dead_code)]
 
 use signonce_keys::{SecretKey, SecretString};
-use signonce_protocol::{GenesisHash, KeyId, KeyType, PublicKey, Scheme};
-use signonce_substrate::{ECDSA, ED25519, SR25519};
+use signonce_protocol::{GenesisHash, KeyId, KeyType, Payload, PublicKey, RawPayload, Scheme};
+use signonce_substrate::{ChainFormat, ChainSettings, ECDSA, ED25519, Kind, Limits, SR25519};
 use std::path::PathBuf;
 
 pub const SCHEMES: [Scheme; 3] = [SR25519, ED25519, ECDSA];
@@ -11,6 +11,7 @@ pub const SCHEMES: [Scheme; 3] = [SR25519, ED25519, ECDSA];
 pub const CHAIN: GenesisHash = GenesisHash([0x91; 32]);
 
 pub fn secret(text: &str) -> SecretString {
+    signonce_substrate::install();
     SecretString::from(text)
 }
 
@@ -23,6 +24,7 @@ pub fn id(key_type: KeyType, key: &SecretKey) -> KeyId {
 }
 
 pub fn public(text: &str) -> PublicKey {
+    signonce_substrate::install();
     text.parse().unwrap()
 }
 
@@ -32,6 +34,7 @@ pub fn bytes(text: &str) -> Vec<u8> {
 
 /// A file of live vectors, or `None` (said on the output) where the checkout has none beside it.
 pub fn live_vectors(name: &str) -> Option<serde_json::Value> {
+    signonce_substrate::install();
     // At run time: a target directory may be shared between checkouts.
     let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
     let path = PathBuf::from(here).join("../../shared/vectors").join(name);
@@ -42,4 +45,12 @@ pub fn live_vectors(name: &str) -> Option<serde_json::Value> {
             None
         }
     }
+}
+
+/// A payload as a signer reads it.
+pub fn payload(kind: Kind, bytes: &[u8]) -> Payload {
+    signonce_substrate::install();
+    let settings =
+        ChainSettings { format: ChainFormat::default(), slot_duration_ms: 6_000, limits: Limits::default() };
+    RawPayload::new(kind.into(), bytes.to_vec()).decode(&settings.chain(CHAIN, "test")).unwrap()
 }
