@@ -134,8 +134,8 @@ pub(crate) fn into_commands(
 pub(crate) mod tests {
     use super::*;
     use signonce_core::{Claim, ClientId};
-    use signonce_protocol::{Digest, KeyId, PublicKey, Slot};
-    use signonce_substrate::Duty;
+    use signonce_protocol::{Carry, Digest, KeyId, PublicKey, Slot};
+    use signonce_substrate::{BABE, Duty};
 
     fn id(seq: u64) -> RequestId {
         RequestId { node: NodeId(1), boot: 1, seq }
@@ -147,12 +147,14 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn claim(seq: u64) -> Request {
+        signonce_substrate::install();
         let public = PublicKey::try_from(&[1; 32][..]).unwrap();
         let claim = Claim {
             key: KeyId { key_type: BABE, public },
             client: ClientId(1),
-            duty: Duty::BabeBlock { slot: Slot(seq) },
+            duty: Duty::BabeBlock { slot: Slot(seq) }.to_any(),
             digest: Digest([seq as u8; 32]),
+            carry: Carry::default(),
             time_ms: 0,
         };
         Request::Claim(ClaimRequest { request: id(seq), claim })

@@ -4,16 +4,14 @@ use signonce_core::replica::disk::{DiskImage, HighWater};
 use signonce_core::replica::fence::{ClusterId, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Replica, ReplicaConfig, Role};
-use signonce_core::{Chain, Change, Claim, ClaimRequest, ClientId, Envelope, Floors, RequestId, Verdict};
+use signonce_core::{Change, Claim, ClaimRequest, ClientId, Envelope, Floors, RequestId, Verdict};
 use signonce_driver::frame::Frame;
 use signonce_driver::{
     Answer, Decline, Driver, DriverConfig, ELECTION_TICKS, Effect, Event, HEARTBEAT_TICKS, Moment, Now,
     Observed, Request, Submission,
 };
-use signonce_protocol::{Digest, GenesisHash, KeyId, NodeId, PublicKey, Slot};
-use signonce_substrate::Limits;
-use signonce_substrate::{BABE, SR25519};
-use signonce_substrate::{ChainFormat, Duty};
+use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey, Slot};
+use signonce_substrate::{BABE, BABE_BLOCK, ChainFormat, ChainSettings, Duty, Limits, SR25519};
 use std::collections::{BTreeMap, VecDeque};
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
@@ -82,6 +80,7 @@ fn node(node: NodeId) -> Node {
 impl Cluster {
     /// Formed, with a leader, and with a key for blocks.
     fn serving() -> (Self, NodeId) {
+        signonce_substrate::install();
         let nodes = NODES.map(|id| (id, node(id))).into();
         let mut cluster = Self { nodes, now: Moment::ZERO, wire: VecDeque::new(), next: 0 };
         for from in NODES {
@@ -232,30 +231,28 @@ fn key() -> KeyId {
 }
 
 fn claim(slot: u64) -> Claim {
-    let duty = Duty::BabeBlock { slot: Slot(slot) };
-    Claim { key: key(), client: ClientId(1), duty, digest: Digest([slot as u8; 32]), time_ms: 0 }
+    let duty = Duty::BabeBlock { slot: Slot(slot) }.to_any();
+    let (digest, carry) = (Digest([slot as u8; 32]), Carry::default());
+    Claim { key: key(), client: ClientId(1), duty, digest, carry, time_ms: 0 }
 }
 
 fn first_changes() -> [Change; 3] {
     let genesis = GenesisHash([1; 32]);
-    let chain = Chain {
-        genesis,
-        name: "relay".into(),
-        format: ChainFormat::default(),
-        slot_duration_ms: SLOT_MS,
-        limits: Limits::default(),
-    };
+    let (format, limits) = (ChainFormat::default(), Limits::default());
+    let chain = ChainSettings { format, slot_duration_ms: SLOT_MS, limits }.chain(genesis, "relay");
+    let floor = Position::new(BABE_BLOCK, &[SLOT - 10]).expect("a slot");
     let sealed = Envelope::from(vec![1; 64]);
     [
         Change::AddChain(chain),
         Change::RegisterKey { id: key(), scheme: SR25519, chain: genesis, group: None, sealed },
-        Change::ArmKey { id: key(), floors: Floors { slot: Some(Slot(SLOT - 10)), ..Floors::default() } },
+        Change::ArmKey { id: key(), floors: Floors::from(floor) },
     ]
 }
 
 fn is_granted(answer: Option<&Answer>, slot: u64) -> bool {
     let Some(Answer::Claim(decision)) = answer else { return false };
-    let covers = decision.grant.as_ref().is_some_and(|grant| grant.covers(&key(), &claim(slot).digest));
+    let Claim { digest, carry, .. } = claim(slot);
+    let covers = decision.grant.as_ref().is_some_and(|grant| grant.covers(&key(), &digest, &carry));
     decision.verdict == Verdict::Granted && covers
 }
 

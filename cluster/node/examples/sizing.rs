@@ -15,12 +15,13 @@ use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, node_name};
 use signonce_core::replica::disk::AppliedRow;
 use signonce_core::replica::fence::ClusterId;
 use signonce_core::{
-    Chain, Change, Claim, ClientId, Envelope, Floors, GUARDED_LEVEL, RestoreError, State, StateHash, Table,
-    decode_record, encode_record, seal_record,
+    Change, Claim, ClientId, Envelope, Floors, RestoreError, State, StateHash, Table, decode_record,
+    encode_record, seal_record,
 };
-use signonce_protocol::*;
-use signonce_substrate::Limits;
-use signonce_substrate::{PARA, PARA_SIDE, SR25519};
+use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey, blake2_256};
+use signonce_substrate::{
+    CandidateHash, ChainFormat, ChainSettings, Duty, Limits, PARA, PARA_SIDE, SR25519, SessionIndex, Side,
+};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ const CANDIDATES: usize = 12_000;
 const SESSIONS: u32 = 9;
 
 fn main() {
+    signonce_substrate::install();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -130,23 +132,30 @@ async fn set_up(dir: &Path, validators: u32) {
     let change = async |change| {
         handle.change("sizing".into(), change, PATIENCE).await.expect("decided").expect("made");
     };
-    change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).await;
     let (format, limits) = (ChainFormat::default(), Limits::default());
-    let name = "polkadot".into();
-    change(Change::AddChain(Chain { genesis: CHAIN, name, format, slot_duration_ms: 6_000, limits })).await;
+    let settings = ChainSettings { format, slot_duration_ms: 6_000, limits };
+    change(Change::AddChain(settings.chain(CHAIN, "polkadot"))).await;
     nodes.remove(&3).expect("it was started").stop().await;
     for n in 0..validators {
         let id = para_key(n);
         let sealed = Envelope::from(vec![1; 600]);
+        let floor = Position::new(PARA_SIDE, &[1]).expect("a session");
         change(Change::RegisterKey { id, scheme: SR25519, chain: CHAIN, group: None, sealed }).await;
-        change(Change::ArmKey { id, floors: Floors { para: Some(SessionIndex(1)), ..Floors::default() } })
-            .await;
+        change(Change::ArmKey { id, floors: Floors::from(floor) }).await;
     }
     for n in 0..1_200_u32 {
         let candidates = vec![CandidateHash(blake2_256(&n.to_be_bytes()))];
-        let duty = Duty::ParaSide { session: SessionIndex(1), candidates, side: Side::Valid };
+        let duty =
+            Duty::ParaSide { session: SessionIndex(1), candidates, side: Side::Valid, statement: None };
         let (digest, client) = (Digest(blake2_256(&n.to_le_bytes())), ClientId(1));
-        let claim = Claim { key: para_key(0), client, duty, digest, time_ms: 0 };
+        let claim = Claim {
+            key: para_key(0),
+            client,
+            duty: duty.into(),
+            digest,
+            carry: Carry::default(),
+            time_ms: 0,
+        };
         handle.claim(claim, PATIENCE).await.expect("decided");
     }
     for node in nodes.into_values() {

@@ -6,8 +6,8 @@ use common::*;
 use signonce_cluster::{Handle, NotReady, StartError, StoreError, SubmitError};
 use signonce_core::replica::NotMember;
 use signonce_core::replica::fence::Quarantine;
-use signonce_core::{Change, GUARDED_LEVEL, Refusal, Verdict};
-use signonce_protocol::{GenesisHash, KeyId, PublicKey};
+use signonce_core::{Change, Refusal, Verdict};
+use signonce_protocol::{Carry, GenesisHash, KeyId, PublicKey};
 use signonce_substrate::{ED25519, GRANDPA};
 use std::fs;
 
@@ -20,10 +20,14 @@ async fn a_claim_is_granted_once_repeated_for_ever_and_refused_with_other_bytes_
     for id in 1..=3 {
         let handle = cluster.handle(id);
         let repeat = handle.claim(vote(1, 0xaa), PATIENCE).await.unwrap();
-        assert_eq!(repeat.verdict, Verdict::Repeated { at: first.at }, "node {id}");
+        assert_eq!(repeat.verdict, Verdict::Repeated { at: first.at, carry: Carry::default() }, "node {id}");
         let grant = repeat.grant.expect("a repeat may be signed again");
-        assert!(grant.covers(&grandpa_key(), &vote(1, 0xaa).digest));
-        assert!(!grant.covers(&grandpa_key(), &vote(1, 0xbb).digest));
+        let covers = |digest, carry: &[u8]| {
+            grant.covers(&grandpa_key(), &vote(1, digest).digest, &Carry::new(carry.to_vec()))
+        };
+        assert!(covers(0xaa, &[]));
+        assert!(!covers(0xbb, &[]));
+        assert!(!covers(0xaa, &[1]), "something was beside it that was not the first time");
 
         let conflict = handle.claim(vote(1, 0xbb), PATIENCE).await.unwrap();
         assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })), "node {id}");
@@ -61,7 +65,7 @@ async fn after_a_restart_of_all_every_duty_is_still_known() {
     }
     cluster.wait_ready(&[1, 2, 3]).await;
     let repeat = cluster.handle(2).claim(vote(1, 1), PATIENCE).await.unwrap();
-    assert_eq!(repeat.verdict, Verdict::Repeated { at: granted.at });
+    assert_eq!(repeat.verdict, Verdict::Repeated { at: granted.at, carry: Carry::default() });
     let conflict = cluster.handle(2).claim(vote(1, 2), PATIENCE).await.unwrap();
     assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })));
 }
@@ -143,8 +147,6 @@ async fn a_snapshot_travels_as_records_into_a_file_and_leaves_none_behind() {
     }
     cluster.wait_ready(&[1, 2, 3]).await;
     let handle = cluster.handle(1);
-    let level = Change::RaiseFeatureLevel { level: GUARDED_LEVEL };
-    handle.change("test".into(), level, PATIENCE).await.unwrap().unwrap();
     provision(&handle).await;
     let away = if cluster.leader() == 3 { 2 } else { 3 };
     cluster.stop(away).await;

@@ -9,7 +9,7 @@ use signonce_core::replica::{MemberHazard, NotMember};
 use signonce_core::{
     Change, ChangeDone, ChangeError, JoinToken, Member, MemberError, MemberRole, Refusal, Verdict,
 };
-use signonce_protocol::NodeId;
+use signonce_protocol::{Carry, NodeId};
 use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -114,7 +114,7 @@ async fn a_node_joins_learns_everything_is_promoted_and_decides_with_the_others(
     let conflict = cluster.handle(node).claim(vote(1, 2), PATIENCE).await.unwrap();
     assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })));
     let repeat = cluster.handle(node).claim(vote(1, 1), PATIENCE).await.unwrap();
-    assert_eq!(repeat.verdict, Verdict::Repeated { at: first.at });
+    assert_eq!(repeat.verdict, Verdict::Repeated { at: first.at, carry: Carry::default() });
 
     once_safe(&cluster.handle(1), Change::PromoteMember { node: NodeId(node) }).await;
     voters(&cluster, node, &[1, 2, 3, node]).await;

@@ -6,10 +6,12 @@ use signonce_cluster::identity::{self, Identity};
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, StartError, node_name};
 use signonce_core::replica::ReplicaStatus;
 use signonce_core::replica::fence::ClusterId;
-use signonce_core::{Chain, Change, Claim, ClientId, Floors};
-use signonce_protocol::*;
-use signonce_substrate::Limits;
-use signonce_substrate::{ED25519, GRANDPA};
+use signonce_core::{Change, Claim, ClientId, Floors};
+use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey};
+use signonce_substrate::{
+    BlockNumber, ChainFormat, ChainSettings, Duty, ED25519, GRANDPA, GRANDPA_VOTE, GrandpaStage, Limits,
+    Round, SetId,
+};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ pub struct TestCluster {
 impl TestCluster {
     /// Data directories for three nodes; none is started.
     pub fn new() -> Self {
+        signonce_substrate::install();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -146,8 +149,10 @@ pub fn vote(round: u64, target: u8) -> Claim {
             round: Round(round),
             stage: GrandpaStage::Prevote,
             target: BlockNumber(100),
-        },
+        }
+        .to_any(),
         digest: Digest([target; 32]),
+        carry: Carry::default(),
         time_ms: 0,
     }
 }
@@ -155,13 +160,8 @@ pub fn vote(round: u64, target: u8) -> Claim {
 /// A chain and one armed GRANDPA key.
 pub async fn provision(handle: &Handle) {
     let genesis = GenesisHash([3; 32]);
-    let chain = Chain {
-        genesis,
-        name: "test".into(),
-        format: ChainFormat::default(),
-        slot_duration_ms: 6000,
-        limits: Limits::default(),
-    };
+    let (format, limits) = (ChainFormat::default(), Limits::default());
+    let chain = ChainSettings { format, slot_duration_ms: 6000, limits }.chain(genesis, "test");
     let id = grandpa_key();
     let register = Change::RegisterKey {
         id,
@@ -170,7 +170,7 @@ pub async fn provision(handle: &Handle) {
         group: None,
         sealed: signonce_core::Envelope::from(vec![1; 64]),
     };
-    let floors = Floors { grandpa: Some((SetId(0), Round(1))), ..Floors::default() };
+    let floors = Floors::from(Position::new(GRANDPA_VOTE, &[0, 1]).unwrap());
     for change in [Change::AddChain(chain), register, Change::ArmKey { id, floors }] {
         handle.change("test".into(), change, PATIENCE).await.unwrap().unwrap();
     }
