@@ -51,12 +51,18 @@ pub enum RequestOutcome<'a> {
 }
 
 impl Activity {
-    /// Notes a request of `client`, made with `certificate` at `time_ms`.
-    pub fn note(&self, client: ClientId, certificate: [u8; 32], time_ms: u64, outcome: RequestOutcome<'_>) {
+    /// Notes a request of `client`, made with this certificate, if with any, at `time_ms`.
+    pub fn note(
+        &self,
+        client: ClientId,
+        certificate: Option<[u8; 32]>,
+        time_ms: u64,
+        outcome: RequestOutcome<'_>,
+    ) {
         let mut clients = self.lock();
         let known = clients.entry(client).or_default();
         known.last_seen_ms = time_ms;
-        known.last_certificate = Some(HexArray(certificate));
+        known.last_certificate = certificate.map(HexArray);
         match outcome {
             RequestOutcome::Signed(duty) => {
                 known.signed += 1;
@@ -92,10 +98,10 @@ mod tests {
         assert_eq!(activity.of(id), None);
         let key = KeyId { key_type: BABE, public: PublicKey::try_from(&[1; 32][..]).unwrap() };
         let duty = signonce_substrate::Duty::BabeBlock { slot: Slot(9) }.to_any();
-        activity.note(id, [1; 32], 10, RequestOutcome::Signed(Some((key, &duty))));
-        activity.note(id, [1; 32], 20, RequestOutcome::Signed(None));
-        activity.note(id, [2; 32], 30, RequestOutcome::Refused(ErrorCode::Forbidden));
-        activity.note(id, [2; 32], 40, RequestOutcome::Refused(ErrorCode::Forbidden));
+        activity.note(id, Some([1; 32]), 10, RequestOutcome::Signed(Some((key, &duty))));
+        activity.note(id, Some([1; 32]), 20, RequestOutcome::Signed(None));
+        activity.note(id, Some([2; 32]), 30, RequestOutcome::Refused(ErrorCode::Forbidden));
+        activity.note(id, Some([2; 32]), 40, RequestOutcome::Refused(ErrorCode::Forbidden));
         let known = activity.of(id).unwrap();
         assert_eq!((known.last_seen_ms, known.signed), (40, 2));
         assert_eq!(known.last_duty, Some(LastDuty { key, duty, time_ms: 10 }));

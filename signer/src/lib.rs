@@ -7,7 +7,7 @@
 //! its log lines go, [`overview`] what members tell each other of themselves, [`upkeep`] what the leader does by itself.
 //! [`cli`] is the command line,
 //! [`certs`] and [`enroll`] what it does for operators, [`hint`] what an operator types after an error, [`dev`] a whole cluster on one machine, [`kube`] what a signer
-//! needs in a pod, [`families`] the kinds of chain it knows.
+//! needs in a pod, [`families`] the kinds of chain it knows, [`caller`] who asks.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 // `println!` and `eprintln!` panic where nobody reads; commands write with what `cli::common` has.
@@ -17,6 +17,7 @@ pub mod activity;
 pub mod admin;
 pub mod audit;
 pub mod backup;
+pub mod caller;
 pub mod certs;
 pub mod cli;
 pub mod clock;

@@ -2,12 +2,9 @@
 //! get from [`Signer`]. Every message is paid for: [`ClientToll`].
 
 use crate::{
+    caller::Caller,
     limits::{Buckets, Rate},
-    server::{
-        calls::Toll,
-        http::Caller,
-        tls::{Fingerprint, PeerIdentity},
-    },
+    server::{calls::Toll, tls::Fingerprint},
     sign::{KeyList, SignRequest, Signer},
 };
 use http::Extensions;
@@ -69,11 +66,15 @@ impl ClientToll {
 
 impl Toll for ClientToll {
     fn pay(&self, asker: &Extensions, method: Option<&str>) -> Result<(), ErrorObjectOwned> {
-        let peer = peer(asker)?;
-        if self.signer.is_client(peer) {
+        let caller = caller(asker)?;
+        if self.signer.is_client(caller) {
             let paid_later = method.is_some_and(|method| PAY_THEMSELVES.contains(&method));
-            return if paid_later { Ok(()) } else { Ok(self.signer.pay(peer, 1)?) };
+            return if paid_later { Ok(()) } else { Ok(self.signer.pay(caller, 1)?) };
         }
+        let Some(peer) = caller.certificate() else {
+            let why = format!("{caller} is not a client of this cluster (any more)");
+            return Err(RpcError::new(ErrorCode::Forbidden, why).into());
+        };
         self.others.take(peer.spki, OTHERS, 1, Instant::now()).map_err(|wait| {
             let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
             let mut error = RpcError::rate_limited(wait);
@@ -87,9 +88,9 @@ impl Toll for ClientToll {
 }
 
 /// Who asks.
-fn peer(extensions: &Extensions) -> Result<&PeerIdentity, RpcError> {
+fn caller(extensions: &Extensions) -> Result<&Caller, RpcError> {
     match extensions.get::<Caller>() {
-        Some(Caller::Certificate(peer)) => Ok(peer),
+        Some(caller @ (Caller::Certificate(_) | Caller::Dialled { .. })) => Ok(caller),
         Some(Caller::Local { .. }) | None => {
             Err(RpcError::new(ErrorCode::Forbidden, "only clients with a certificate are served here"))
         }
@@ -99,7 +100,7 @@ fn peer(extensions: &Extensions) -> Result<&PeerIdentity, RpcError> {
 #[async_trait]
 impl SignerApiServer for Rpc {
     async fn keys(&self, extensions: &Extensions) -> Result<Vec<KeyInfo>, RpcError> {
-        self.signer.keys(peer(extensions)?)
+        self.signer.keys(caller(extensions)?)
     }
 
     async fn sign(
@@ -110,7 +111,7 @@ impl SignerApiServer for Rpc {
         payload: PayloadParam,
         last_signed: Option<LastSigned>,
     ) -> Result<SignReply, RpcError> {
-        self.signer.sign(peer(extensions)?, SignRequest { chain, key, payload, last_signed }).await
+        self.signer.sign(caller(extensions)?, SignRequest { chain, key, payload, last_signed }).await
     }
 
     async fn vrf(
@@ -123,7 +124,7 @@ impl SignerApiServer for Rpc {
         randomness: Hash,
     ) -> Result<VrfReply, RpcError> {
         let request = VrfParams { chain, key, slot, epoch_index, randomness };
-        self.signer.vrf(peer(extensions)?, request).await
+        self.signer.vrf(caller(extensions)?, request).await
     }
 
     async fn generate_key(
@@ -132,11 +133,11 @@ impl SignerApiServer for Rpc {
         chain: ChainRef,
         key_type: KeyType,
     ) -> Result<GenerateKeyReply, RpcError> {
-        self.signer.generate_key(peer(extensions)?, GenerateKeyParams { chain, key_type }).await
+        self.signer.generate_key(caller(extensions)?, GenerateKeyParams { chain, key_type }).await
     }
 
     async fn status(&self, extensions: &Extensions) -> Result<StatusReply, RpcError> {
-        self.signer.client(peer(extensions)?)?;
+        self.signer.client(caller(extensions)?)?;
         let status = self.signer.handle().status();
         let gate = self.signer.gate();
         Ok(StatusReply {
@@ -157,8 +158,9 @@ impl SignerApiServer for Rpc {
         pending: PendingSubscriptionSink,
         extensions: &Extensions,
     ) -> SubscriptionResult {
-        let subscribed = peer(extensions).and_then(|peer| Ok((peer.clone(), self.signer.subscribe(peer)?)));
-        let (peer, _place) = match subscribed {
+        let subscribed =
+            caller(extensions).and_then(|caller| Ok((caller.clone(), self.signer.subscribe(caller)?)));
+        let (caller, _place) = match subscribed {
             Ok(subscribed) => subscribed,
             Err(error) => {
                 pending.reject(error).await;
@@ -166,7 +168,7 @@ impl SignerApiServer for Rpc {
             }
         };
         let sink = pending.accept().await?;
-        follow_keys(&self.signer, &peer, &sink).await?;
+        follow_keys(&self.signer, &caller, &sink).await?;
         Ok(())
     }
 }
@@ -174,7 +176,7 @@ impl SignerApiServer for Rpc {
 /// Sends the list, then what changes in it, until the subscriber is gone.
 async fn follow_keys(
     signer: &Signer,
-    peer: &PeerIdentity,
+    caller: &Caller,
     sink: &SubscriptionSink,
 ) -> Result<(), serde_json::Error> {
     let handle = signer.handle();
@@ -184,7 +186,7 @@ async fn follow_keys(
         let at = *applied.borrow_and_update();
         // A client that was removed meanwhile sees no keys.
         let list = tokio::select! {
-            list = signer.lists().since(handle, &peer.spki.0, at) => list,
+            list = signer.lists().since(handle, caller, at) => list,
             () = sink.closed() => return Ok(()),
         };
         for event in events(known.as_deref(), &list)? {

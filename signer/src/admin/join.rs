@@ -7,10 +7,11 @@
 
 use super::api::{AdminError, AdminErrorCode};
 use crate::{
+    caller::Caller,
     limits::{Buckets, Rate},
     readiness::Gate,
     server::{
-        http::{Caller, Remote},
+        http::Remote,
         tls::{DnsNames, Fingerprint},
     },
 };

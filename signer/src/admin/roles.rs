@@ -4,7 +4,7 @@
 //! once more.
 
 use super::api::{AdminError, AdminErrorCode, AdminErrorData};
-use crate::server::http::Caller;
+use crate::caller::Caller;
 use http::Extensions;
 use signonce_core::{ChangeError, LOCAL_ACTOR, Role, State, admin_actor, is_name};
 
@@ -104,7 +104,9 @@ fn actor(extensions: &Extensions) -> Result<String, AdminError> {
                 ),
             )),
         },
-        None => Err(AdminError::new(AdminErrorCode::Forbidden, "nobody is known to ask")),
+        Some(Caller::Dialled { .. }) | None => {
+            Err(AdminError::new(AdminErrorCode::Forbidden, "nobody is known to ask"))
+        }
     }
 }
 

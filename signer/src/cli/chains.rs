@@ -160,7 +160,9 @@ async fn add(args: Add) -> anyhow::Result<()> {
     let family = family(&args.family).map_err(Usage)?;
     let settings = match (&args.settings, args.slot_duration) {
         (Some(json), _) => read_settings(family, json)?,
-        (None, Some(slot_duration)) if *family == signonce_substrate::FAMILY => substrate(&args, slot_duration).encode(),
+        (None, Some(slot_duration)) if *family == signonce_substrate::FAMILY => {
+            substrate(&args, slot_duration).encode()
+        }
         (None, Some(_)) => {
             let why = format!("--slot-duration is of Substrate chains: give --settings for a {family} chain");
             return Err(Usage(why).into());

@@ -13,6 +13,7 @@ use super::{
     stall::Unstalled,
     tls::{DnsNames, Fingerprint, PeerIdentity},
 };
+use crate::caller::Caller;
 use crate::metrics::PortMetrics;
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Method, header};
@@ -27,6 +28,7 @@ use signonce_cluster::{
     places::{Entry, GiveWay, Places},
     sparing::Sparing,
 };
+use signonce_core::ClientId;
 use signonce_protocol::rpc::MAX_REQUEST_BYTES;
 use soketto::handshake::http::{Server, is_upgrade_request};
 use std::{
@@ -61,18 +63,6 @@ static CANNOT_ACCEPT: Sparing<()> = Sparing::new();
 /// What a request is answered with.
 type Answer = Response<Full<Bytes>>;
 
-/// Who is on the other side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// Somebody with a certificate of our authority.
-    Certificate(PeerIdentity),
-    /// A process on this machine, on the unix socket.
-    Local {
-        /// Its user.
-        uid: u32,
-    },
-}
-
 /// The network address that a request came from; none on the unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote(pub IpAddr);
@@ -84,13 +74,16 @@ pub enum Who {
     Certificate(Fingerprint),
     /// A user of this machine.
     User(u32),
+    /// A client whose node was dialled.
+    Client(ClientId),
 }
 
-impl Caller {
-    fn who(&self) -> Who {
-        match self {
-            Self::Certificate(peer) => Who::Certificate(peer.spki),
-            Self::Local { uid } => Who::User(*uid),
+impl Who {
+    fn of(caller: &Caller) -> Self {
+        match caller {
+            Caller::Certificate(peer) => Self::Certificate(peer.spki),
+            Caller::Local { uid } => Self::User(*uid),
+            Caller::Dialled { client, address: _ } => Self::Client(*client),
         }
     }
 }
@@ -245,7 +238,7 @@ impl Endpoint {
 
     fn admit(&self, asker: &Extensions, place: &Entry<Who>) -> Result<(), GiveWay> {
         let Some(caller) = asker.get::<Caller>() else { return Err(GiveWay::Late) };
-        place.admit(&caller.who(), (self.share)(caller))
+        place.admit(&Who::of(caller), (self.share)(caller))
     }
 }
 

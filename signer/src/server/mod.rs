@@ -18,6 +18,7 @@ mod supervisor;
 pub mod tls;
 mod toll;
 
+use crate::caller::Caller;
 use crate::{
     activity::Activity,
     admin::{
@@ -39,7 +40,7 @@ use crate::{
 };
 use calls::{Calls, Toll};
 use descriptors::{Doors, TooFew};
-use http::{Caller, Endpoint, Share};
+use http::{Endpoint, Share};
 use jsonrpsee::server::{Methods, ServerHandle, stop_channel};
 use process::StopSignals;
 use prometheus_client::collector::Collector;
@@ -433,6 +434,8 @@ impl Parts {
         let share: Share = Arc::new(move |caller: &Caller| match caller {
             Caller::Certificate(_) => ADMIN_SHARE,
             Caller::Local { .. } => local,
+            // Nobody is dialled from here.
+            Caller::Dialled { .. } => 0,
         });
         let (free, counts) = port("admin", places.admin);
         let calls = Calls::new(methods.clone(), Arc::clone(&toll) as Arc<dyn Toll>);
@@ -473,8 +476,8 @@ impl Parts {
 fn client_share(signer: Arc<Signer>, places: usize) -> Share {
     let client = (places / 8).max(1);
     Arc::new(move |caller| match caller {
-        Caller::Certificate(peer) if signer.is_client(peer) => client,
-        Caller::Certificate(_) | Caller::Local { .. } => client.min(OTHERS_SHARE),
+        caller if signer.is_client(caller) => client,
+        Caller::Certificate(_) | Caller::Local { .. } | Caller::Dialled { .. } => client.min(OTHERS_SHARE),
     })
 }
 

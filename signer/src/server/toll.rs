@@ -1,6 +1,7 @@
 //! What messages on the admin port cost.
 
-use super::{calls::Toll, http::Caller, tls::Fingerprint};
+use super::{calls::Toll, tls::Fingerprint};
+use crate::caller::Caller;
 use crate::{
     admin::api::{AdminError, AdminErrorCode},
     limits::{Buckets, Rate},

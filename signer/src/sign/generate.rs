@@ -8,8 +8,8 @@
 use super::{Signer, errors, lookup};
 use crate::{
     activity::RequestOutcome,
+    caller::Caller,
     enroll::{new_key_floors, recipients_of},
-    server::tls::PeerIdentity,
 };
 use lookup::ClientView;
 use signonce_cluster::{clock::unix_ms, sparing::Sparing};
@@ -48,24 +48,29 @@ impl Signer {
     /// `forbidden`, `rateLimited` (the quota), `wrongChain`, `notReady`, `unknownOutcome`.
     pub async fn generate_key(
         &self,
-        peer: &PeerIdentity,
+        caller: &Caller,
         request: GenerateKeyParams,
     ) -> Result<GenerateKeyReply, RpcError> {
         let started = Instant::now();
         let id = self.handle.next_request();
         let span = tracing::info_span!("generate", request = %id);
-        let client = self.enter(peer);
+        let client = self.enter(caller);
         let known = client.as_ref().ok().map(|client| client.id);
         let result = match client.and_then(|client| self.spend(&client, started)) {
-            Ok(()) => self.generate_inner(peer, &request).instrument(span).await,
+            Ok(()) => self.generate_inner(caller, &request).instrument(span).await,
             Err(error) => Err(error),
         };
         let result = result.map_err(|error| {
-            self.note_refused(id, peer, None, &error);
+            self.note_refused(id, caller, None, &error);
             error.with_request(id)
         });
         if let (Some(id), Err(error)) = (known, &result) {
-            self.activity.note(id, peer.spki.0, unix_ms(), RequestOutcome::Refused(error.code));
+            self.activity.note(
+                id,
+                caller.certificate().map(|peer| peer.spki.0),
+                unix_ms(),
+                RequestOutcome::Refused(error.code),
+            );
         }
         self.metrics.key_asked(result.as_ref().map(drop).map_err(|error| error.code), started.elapsed());
         result
@@ -73,11 +78,11 @@ impl Signer {
 
     async fn generate_inner(
         &self,
-        peer: &PeerIdentity,
+        caller: &Caller,
         request: &GenerateKeyParams,
     ) -> Result<GenerateKeyReply, RpcError> {
         let _one_at_a_time = self.making.lock().await;
-        let found = self.handle.read(|state| terms(state, peer, request));
+        let found = self.handle.read(|state| terms(state, caller, request));
         let Terms { client, chain, members } = found.map_err(|error| self.if_caught_up(error))?;
         self.gate.check()?;
         // Floors of slot keys are taken from it.
@@ -136,8 +141,8 @@ impl Signer {
     }
 }
 
-fn terms(state: &State, peer: &PeerIdentity, request: &GenerateKeyParams) -> Result<Terms, RpcError> {
-    let client = lookup::client(state, peer)?;
+fn terms(state: &State, caller: &Caller, request: &GenerateKeyParams) -> Result<Terms, RpcError> {
+    let client = lookup::client(state, caller)?;
     let chain = lookup::chain(state, &request.chain)?.clone();
     state
         .may_generate(client.id, &chain.genesis)

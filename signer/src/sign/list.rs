@@ -3,6 +3,7 @@
 //! A list may be long and many may want it, so it is made once for each log position and each set of rights, and
 //! shared ([`Lists`]).
 
+use crate::caller::Caller;
 use parity_scale_codec::Encode as _;
 use serde_json::value::{RawValue, to_raw_value};
 use signonce_cluster::Handle;
@@ -69,20 +70,20 @@ struct Made {
 }
 
 impl Lists {
-    /// The list of whoever has this certificate, as of now. Nobody sees no keys.
-    pub fn now(&self, handle: &Handle, spki: &[u8; 32]) -> Arc<KeyList> {
+    /// The list of whoever this is, as of now. Nobody sees no keys.
+    pub fn now(&self, handle: &Handle, caller: &Caller) -> Arc<KeyList> {
         loop {
             let wanted = *handle.applied_watch().borrow();
-            if let Ok(list) = self.find(handle, spki, wanted, Duration::ZERO) {
+            if let Ok(list) = self.find(handle, caller, wanted, Duration::ZERO) {
                 return list;
             }
         }
     }
 
     /// The list as of `wanted` or later. It is waited for a little, so that all who want it get the same.
-    pub async fn since(&self, handle: &Handle, spki: &[u8; 32], wanted: LogIndex) -> Arc<KeyList> {
+    pub async fn since(&self, handle: &Handle, caller: &Caller, wanted: LogIndex) -> Arc<KeyList> {
         loop {
-            match self.find(handle, spki, wanted, GOOD_FOR) {
+            match self.find(handle, caller, wanted, GOOD_FOR) {
                 Ok(list) => return list,
                 Err(next) => sleep_until(next.into()).await,
             }
@@ -94,7 +95,7 @@ impl Lists {
     fn find(
         &self,
         handle: &Handle,
-        spki: &[u8; 32],
+        caller: &Caller,
         wanted: LogIndex,
         good_for: Duration,
     ) -> Result<Arc<KeyList>, Instant> {
@@ -102,7 +103,7 @@ impl Lists {
         let applied = *handle.applied_watch().borrow();
         // Rights and keys are of one state: nobody gets a list that was made for others.
         handle.read(|state| {
-            let client = state.client_by_spki(spki);
+            let client = caller.client(state);
             let rights = client.map_or_else(Vec::new, |client| client.rights.encode());
             let make = || match client {
                 Some(client) => visible_keys(state, client.id),

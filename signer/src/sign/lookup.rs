@@ -2,7 +2,7 @@
 //! side effects.
 
 use super::errors;
-use crate::server::tls::{Fingerprint, PeerIdentity};
+use crate::{caller::Caller, server::tls::Fingerprint};
 use signonce_core::{Chain, ClientId, ClientLimits, Key, KeyState, State};
 use signonce_protocol::{
     DutyClass, GenesisHash, KeyId, KeyType, PublicKey,
@@ -20,18 +20,24 @@ pub struct ClientView {
     pub limits: ClientLimits,
 }
 
-/// The client that the certificate belongs to.
+/// The client that asks.
 ///
 /// # Errors
 /// `forbidden`, with the fingerprint and the command that registers it.
-pub fn client(state: &State, peer: &PeerIdentity) -> Result<ClientView, RpcError> {
-    match state.client_by_spki(&peer.spki.0) {
+pub fn client(state: &State, caller: &Caller) -> Result<ClientView, RpcError> {
+    match caller.client(state) {
         Some(client) => Ok(ClientView {
             id: client.id,
             name: client.name.clone(),
             limits: state.registry().limits_of(client.id),
         }),
-        None => Err(unknown_client(peer.spki, peer.client.as_deref())),
+        None => Err(match caller {
+            Caller::Certificate(peer) => unknown_client(peer.spki, peer.client.as_deref()),
+            Caller::Local { .. } | Caller::Dialled { .. } => RpcError::new(
+                ErrorCode::Forbidden,
+                format!("{caller} is not a client of this cluster (any more)"),
+            ),
+        }),
     }
 }
 

@@ -17,11 +17,11 @@ pub use list::{KeyList, Lists};
 use crate::{
     activity::{Activity, RequestOutcome},
     audit::notes::{Asked, Notebook},
+    caller::Caller,
     keyring_sync::KeyringSync,
     limits::{Limiter, Place, SubscriptionPlace},
     metrics::{Method, Metrics, Outcome},
     readiness::Gate,
-    server::tls::PeerIdentity,
     telemetry::{self, Telemetry},
 };
 use lookup::ClientView;
@@ -143,11 +143,11 @@ impl Signer {
     ///
     /// # Errors
     /// Every refusal, with its facts.
-    pub async fn sign(&self, peer: &PeerIdentity, request: SignRequest) -> Result<SignReply, RpcError> {
+    pub async fn sign(&self, caller: &Caller, request: SignRequest) -> Result<SignReply, RpcError> {
         // From here on every line of the log, the claim in the replicated log and the error carry this name.
         let id = self.handle.next_request();
         let span = tracing::info_span!("sign", request = %id);
-        let serve = self.sign_as(id, peer, request).instrument(span);
+        let serve = self.sign_as(id, caller, request).instrument(span);
         let result = match &self.telemetry {
             Some(telemetry) => {
                 let refused = |result: &Result<SignReply, RpcError>| {
@@ -163,12 +163,12 @@ impl Signer {
     async fn sign_as(
         &self,
         id: RequestId,
-        peer: &PeerIdentity,
+        caller: &Caller,
         request: SignRequest,
     ) -> Result<SignReply, RpcError> {
         let started = Instant::now();
         telemetry::fact("signonce.request", id);
-        let client = self.enter(peer);
+        let client = self.enter(caller);
         let known = client.as_ref().ok().map(|client| client.id);
         let admitted = client.and_then(|client| {
             self.spend(&client, started)?;
@@ -189,11 +189,11 @@ impl Signer {
                 (Some((work.payload.class(), work.key)), result)
             }
             Err(error) => {
-                self.note_refused(id, peer, Some(request.key), &error);
-                let (client, code) = (&peer.client, error.code.name());
+                self.note_refused(id, caller, Some(request.key), &error);
+                let (client, code) = (caller, error.code.name());
                 // All strangers together: what their certificates say could be anything.
                 NOT_ADMITTED.line((known, code), |left_out| {
-                    tracing::info!(?client, key = %request.key, code, left_out, "not signed: {}", error.message);
+                    tracing::info!(%client, key = %request.key, code, left_out, "not signed: {}", error.message);
                 });
                 (None, Err(error))
             }
@@ -208,14 +208,14 @@ impl Signer {
                 }
                 Err(error) => RequestOutcome::Refused(error.code),
             };
-            self.activity.note(id, peer.spki.0, unix_ms(), outcome);
+            self.activity.note(id, caller.certificate().map(|peer| peer.spki.0), unix_ms(), outcome);
         }
         result
     }
 
     /// The client that asks.
-    fn enter(&self, peer: &PeerIdentity) -> Result<ClientView, RpcError> {
-        let client = self.handle.read(|state| lookup::client(state, peer));
+    fn enter(&self, caller: &Caller) -> Result<ClientView, RpcError> {
+        let client = self.handle.read(|state| lookup::client(state, caller));
         client.map_err(|error| self.if_caught_up(error))
     }
 
@@ -230,13 +230,13 @@ impl Signer {
     ///
     /// # Errors
     /// `forbidden` for a certificate that is nobody's, `rateLimited`.
-    pub fn pay(&self, peer: &PeerIdentity, cost: u32) -> Result<(), RpcError> {
-        let client = self.enter(peer)?;
+    pub fn pay(&self, caller: &Caller, cost: u32) -> Result<(), RpcError> {
+        let client = self.enter(caller)?;
         let paid = self.limiter.work(client.id, client.limits, cost, Instant::now());
         paid.map_err(|too_much| {
             self.activity.note(
                 client.id,
-                peer.spki.0,
+                caller.certificate().map(|peer| peer.spki.0),
                 unix_ms(),
                 RequestOutcome::Refused(ErrorCode::RateLimited),
             );
@@ -248,10 +248,10 @@ impl Signer {
     ///
     /// # Errors
     /// `forbidden` for a certificate that is nobody's, `rateLimited`.
-    pub fn keys(&self, peer: &PeerIdentity) -> Result<Vec<KeyInfo>, RpcError> {
-        self.client(peer)?;
-        let list = self.lists.now(&self.handle, &peer.spki.0);
-        self.pay(peer, list.cost())?;
+    pub fn keys(&self, caller: &Caller) -> Result<Vec<KeyInfo>, RpcError> {
+        self.client(caller)?;
+        let list = self.lists.now(&self.handle, caller);
+        self.pay(caller, list.cost())?;
         Ok(list.keys.values().cloned().collect())
     }
 
@@ -259,11 +259,11 @@ impl Signer {
     ///
     /// # Errors
     /// `forbidden` for a certificate that is nobody's, `rateLimited`.
-    pub fn subscribe(&self, peer: &PeerIdentity) -> Result<SubscriptionPlace<'_>, RpcError> {
-        let client = self.enter(peer)?;
+    pub fn subscribe(&self, caller: &Caller) -> Result<SubscriptionPlace<'_>, RpcError> {
+        let client = self.enter(caller)?;
         let place = self.limiter.subscription(client.id, client.limits);
         let place = place.map_err(|most| errors::too_many_subscriptions(&client, most))?;
-        self.pay(peer, self.lists.now(&self.handle, &peer.spki.0).cost())?;
+        self.pay(caller, self.lists.now(&self.handle, caller).cost())?;
         Ok(place)
     }
 
@@ -273,16 +273,16 @@ impl Signer {
     }
 
     /// Whether the certificate is a client's.
-    pub fn is_client(&self, peer: &PeerIdentity) -> bool {
-        self.handle.read(|state| state.client_by_spki(&peer.spki.0).is_some())
+    pub fn is_client(&self, caller: &Caller) -> bool {
+        self.handle.read(|state| caller.client(state).is_some())
     }
 
     /// The client behind the certificate.
     ///
     /// # Errors
     /// `forbidden` for a certificate that is nobody's.
-    pub fn client(&self, peer: &PeerIdentity) -> Result<ClientId, RpcError> {
-        let client = self.handle.read(|state| lookup::client(state, peer));
+    pub fn client(&self, caller: &Caller) -> Result<ClientId, RpcError> {
+        let client = self.handle.read(|state| lookup::client(state, caller));
         client.map(|client| client.id).map_err(|error| self.if_caught_up(error))
     }
 
@@ -485,8 +485,8 @@ impl Signer {
     }
 
     /// Notes a refusal of somebody who got no further than the registry.
-    fn note_refused(&self, id: RequestId, peer: &PeerIdentity, key: Option<PublicKey>, error: &RpcError) {
-        let client = self.handle.read(|state| state.client_by_spki(&peer.spki.0).map(|client| client.id));
+    fn note_refused(&self, id: RequestId, caller: &Caller, key: Option<PublicKey>, error: &RpcError) {
+        let client = self.handle.read(|state| caller.client(state).map(|client| client.id));
         self.notes.refused(Asked { client, key, request: id }, error, None, unix_ms());
     }
 

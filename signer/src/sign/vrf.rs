@@ -7,8 +7,8 @@ use super::{
 use crate::{
     activity::RequestOutcome,
     audit::notes::Asked,
+    caller::Caller,
     metrics::{Method, Outcome},
-    server::tls::PeerIdentity,
 };
 use signonce_cluster::clock::unix_ms;
 use signonce_core::RequestId;
@@ -27,18 +27,18 @@ impl Signer {
     ///
     /// # Errors
     /// Every refusal that is not about a duty.
-    pub async fn vrf(&self, peer: &PeerIdentity, request: VrfParams) -> Result<VrfReply, RpcError> {
+    pub async fn vrf(&self, caller: &Caller, request: VrfParams) -> Result<VrfReply, RpcError> {
         let started = Instant::now();
         let id = self.handle.next_request();
         let span = tracing::info_span!("vrf", request = %id);
-        let client = self.enter(peer);
+        let client = self.enter(caller);
         let known = client.as_ref().ok().map(|client| client.id);
         let result = match client.and_then(|client| self.spend(&client, started).map(|()| client)) {
             Ok(client) => self.vrf_inner(id, client, &request).instrument(span).await,
             Err(error) => Err(error),
         };
         let result = result.map_err(|error| {
-            self.note_refused(id, peer, Some(request.key), &error);
+            self.note_refused(id, caller, Some(request.key), &error);
             error.with_request(id)
         });
         let outcome = match &result {
@@ -51,7 +51,7 @@ impl Signer {
                 Ok(_) => RequestOutcome::Signed(None),
                 Err(error) => RequestOutcome::Refused(error.code),
             };
-            self.activity.note(id, peer.spki.0, unix_ms(), outcome);
+            self.activity.note(id, caller.certificate().map(|peer| peer.spki.0), unix_ms(), outcome);
         }
         result
     }

@@ -83,7 +83,10 @@ fn check_types(types: &[KeyType], chain: &Chain) -> Result<(), Usage> {
     if let Some(other) = types.iter().find(|key_type| key_type.family() != chain.family) {
         let own: Vec<_> = chain.family.key_types.iter().map(|spec| spec.name).collect();
         let (name, family) = (&chain.name, chain.family);
-        let why = format!("--types: {name} is a {family} chain, which has no {other} keys; its types are {}", own.join(", "));
+        let why = format!(
+            "--types: {name} is a {family} chain, which has no {other} keys; its types are {}",
+            own.join(", ")
+        );
         return Err(Usage(why));
     }
     let twice = types.iter().enumerate().find(|(i, key_type)| types[..*i].contains(key_type));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::server::tls::PeerIdentity;
 use signonce_core::{Change, Command, Floors, KeySelector, Outcome, RequestId, Right};
 use signonce_protocol::{LogIndex, NodeId, Position};
 use signonce_substrate::{
@@ -17,8 +18,9 @@ fn id(key_type: KeyType, n: u8) -> KeyId {
     KeyId { key_type, public: public(n) }
 }
 
-fn peer(n: u8) -> PeerIdentity {
-    PeerIdentity { spki: Fingerprint([n; 32]), client: Some("validator-x".into()), admin: None }
+fn peer(n: u8) -> Caller {
+    let spki = Fingerprint([n; 32]);
+    Caller::Certificate(PeerIdentity { spki, client: Some("validator-x".into()), admin: None })
 }
 
 /// Keys 1 (armed babe), 2 (registered babe), 3 (armed babe of another group), 4 (removed babe) on Polkadot, 5 on
@@ -71,6 +73,22 @@ fn an_unknown_certificate_is_told_its_fingerprint_and_the_command_that_adds_it()
     let command = format!("signonce clients add validator-x --spki 0x{}", "09".repeat(32));
     assert!(error.message.contains(&command), "{}", error.message);
     assert_eq!(client(&state(), &peer(2)).unwrap().name, "validator-2");
+}
+
+#[test]
+fn a_dialled_node_is_the_client_that_the_registry_says_while_that_is_one() {
+    let mut state = state();
+    let dialled = |n| Caller::Dialled { client: ClientId(n), address: "tcp://127.0.0.1:26659".into() };
+    assert_eq!(client(&state, &dialled(1)).unwrap().name, "validator-1");
+    assert_eq!(client(&state, &dialled(9)).unwrap_err().code, ErrorCode::Forbidden);
+    let request = RequestId { node: NodeId(1), boot: 1, seq: 100 };
+    let change = Change::RemoveClient { name: "validator-1".into() };
+    let command = Command::Change { request, actor: "test".into(), time_ms: 1, change };
+    state.apply(LogIndex(100), command).unwrap();
+    let error = client(&state, &dialled(1)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Forbidden);
+    assert!(error.message.contains("tcp://127.0.0.1:26659"), "{}", error.message);
+    assert_eq!(client(&state, &Caller::Local { uid: 0 }).unwrap_err().code, ErrorCode::Forbidden);
 }
 
 #[test]
