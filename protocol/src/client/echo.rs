@@ -70,7 +70,8 @@ impl Echoes {
         if later {
             known.bytes -= known.last.get(&place).map_or(0, proof_len);
             let len = params.payload.bytes().len();
-            let fits = len <= LONGEST_PROOF && known.bytes + len <= ROOM_FOR_PROOFS;
+            // Where something else was signed beside the statement, these bytes prove nothing.
+            let fits = reply.carry.is_none() && len <= LONGEST_PROOF && known.bytes + len <= ROOM_FOR_PROOFS;
             let proof = || Signed { payload: params.payload.clone(), signature: reply.signature.clone() };
             let (duty, digest, signed) = (duty.short(), params.payload.digest(), fits.then(proof));
             let last = LastSigned { log_index, duty, digest, signed };
