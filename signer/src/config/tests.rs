@@ -1,3 +1,5 @@
+//! Tests of the configuration: file, environment, flags.
+
 use super::{load::SETTINGS, *};
 
 const FILE: &str = r#"

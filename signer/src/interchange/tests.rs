@@ -1,3 +1,5 @@
+//! Tests of watermark files.
+
 use super::*;
 use proptest::{prelude::*, sample::Index};
 use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, Floors, Outcome, RequestId, Verdict};

@@ -1,3 +1,5 @@
+//! Tests of messages and what they cost.
+
 use super::*;
 use jsonrpsee::RpcModule;
 use serde_json::{Value, json};

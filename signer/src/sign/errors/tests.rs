@@ -1,3 +1,5 @@
+//! Tests of what a client is told.
+
 use super::*;
 use parity_scale_codec::Encode as _;
 use signonce_cluster::{NotReady, clock::SlotOutOfRange};

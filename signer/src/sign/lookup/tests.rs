@@ -1,3 +1,5 @@
+//! Tests of who asks, for which chain and with which key.
+
 use super::*;
 use crate::server::tls::PeerIdentity;
 use signonce_core::{Change, Command, Floors, KeySelector, Outcome, RequestId, Right};
