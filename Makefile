@@ -10,6 +10,8 @@ VALIDATOR := cd integration/validator && OPENSSL_NO_VENDOR=1 CARGO_TARGET_DIR=$(
 ifeq ($(shell uname -s),Darwin)
 VALIDATOR := cd integration/validator && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
 endif
+# What node authors link. Crates that have the same features in the test node's workspace are compiled once for both.
+KEYSTORE := cd integration/keystore && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
 # Chaos, torture and what they share: one workspace, one build.
 JUDGES := cd integration/harness && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/judges
 SCENARIO ?= all
@@ -27,7 +29,7 @@ BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
-.PHONY: help setup build demo test-fast test lint test-all sim-test sim model harness-test upgrade-test helm-test deploy-test validator-test setup-validator chain chaos torture fuzz monitoring-test oracle validator fresh-machine deny bench clean
+.PHONY: help setup build demo test-fast test lint test-all sim-test sim model harness-test upgrade-test helm-test deploy-test keystore-test validator-test setup-validator chain chaos torture fuzz monitoring-test oracle validator fresh-machine deny bench clean
 
 ##@ First
 
@@ -90,7 +92,14 @@ deploy-test: build ## Unit, package, image, bill of materials, playbooks on mach
 	@scripts/setup.sh --machines
 	BIN=$(BIN) deploy/test
 
-validator-test: setup-validator ## Keystore crate, test node and its runtime, scenarios, oracle (800 crates the first time)
+keystore-test: ## The crate that node authors link, without a node: tests, lints, licences
+	@scripts/setup.sh --without-rocksdb
+	integration/keystore/licences
+	$(KEYSTORE) cargo test --release --locked
+	$(KEYSTORE) cargo clippy --release --locked --all-targets -- -D warnings
+	$(KEYSTORE) cargo fmt --check
+
+validator-test: setup-validator ## Test node and its runtime, scenarios, oracle (800 crates the first time)
 	$(VALIDATOR) cargo test --release --locked --workspace
 	cd integration/validator && cargo fmt --all --check
 

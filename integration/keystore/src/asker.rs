@@ -16,7 +16,7 @@ use crate::{
     gate::Preflight,
     link::Link,
     metrics::{Metrics, Outcome},
-    refused::{Before, Refused},
+    refused::{Before, Refused, Unanswered},
     report::{Condition, Report},
     verify,
     worker::{NoResult, Worker},
@@ -172,9 +172,9 @@ impl Asker {
         let (kind, digest) = (payload.kind(), Digest::of(to_sign.as_bytes()));
         let intent = kind.name();
         let within = deadline(kind, self.votes);
-        self.check_refused(key, intent, &digest)?;
+        let unanswered = self.check_refused(key, intent, &digest)?;
         if within.is_some() {
-            self.check_answered(key, intent, &digest)?;
+            self.check_answered(key, intent, unanswered)?;
         }
         let params = sign_params(self.chain, &key, payload);
         let (result, took) = match within {
@@ -189,25 +189,36 @@ impl Asker {
         self.verified(mine, intent, to_sign, signature.0)
     }
 
-    /// Refuses what the signers refused before.
-    fn check_refused(&self, key: KeyId, intent: &'static str, digest: &Digest) -> Result<(), Denial> {
+    /// Refuses what the signers refused before. Otherwise hands on that nobody answered it, for `check_answered`.
+    fn check_refused(
+        &self,
+        key: KeyId,
+        intent: &'static str,
+        digest: &Digest,
+    ) -> Result<Option<Unanswered>, Denial> {
         match self.refused.find(&key, digest) {
             Some(Before::Refused(why)) => {
                 self.metrics.request(intent, Outcome::RefusedBefore);
                 Err(Denial::RefusedBefore { key, intent, why })
             }
-            Some(Before::NotAnswered { .. }) | None => Ok(()),
+            Some(Before::NotAnswered(unanswered)) => Ok(Some(unanswered)),
+            None => Ok(None),
         }
     }
 
     /// Says at once that there is no answer, where none is to be had: no signer serves, or nobody answered this very
     /// question a moment ago. The node loses what it would lose after the deadline.
-    fn check_answered(&self, key: KeyId, intent: &'static str, digest: &Digest) -> Result<(), Denial> {
+    fn check_answered(
+        &self,
+        key: KeyId,
+        intent: &'static str,
+        unanswered: Option<Unanswered>,
+    ) -> Result<(), Denial> {
         let why = if self.link.is_out() {
             "no signer serves".to_owned()
         } else {
-            match self.refused.find(&key, digest) {
-                Some(Before::NotAnswered { why, outages }) if outages == self.link.outages() => {
+            match unanswered {
+                Some(Unanswered { why, outages }) if outages == self.link.outages() => {
                     format!("not answered a moment ago: {why}")
                 }
                 Some(_) | None => return Ok(()),
@@ -417,13 +428,13 @@ impl Asker {
 
     fn fresh_vrf(&self, key: KeyId, request: VrfRequest) -> Result<VrfReply, Denial> {
         let (intent, digest) = (VRF_INTENT, vrf_digest(&request));
-        self.check_refused(key, intent, &digest)?;
+        let unanswered = self.check_refused(key, intent, &digest)?;
         if self.link.is_down() {
             self.vrf_in_background(key, request);
             let why = "no signer serves, so BABE is not held up for this slot".into();
             return Err(self.unreachable(key, intent, why));
         }
-        self.check_answered(key, intent, &digest)?;
+        self.check_answered(key, intent, unanswered)?;
         let asking = self.signers.vrf(vrf_params(self.chain, &key, request), VRF_WITHIN);
         let (result, took) = self.wait(intent, Some(VRF_WITHIN), asking);
         self.judge(key, intent, digest, result, took)

@@ -452,7 +452,7 @@ mod tests {
         let many = |n: u32| {
             let mut public = [7; 32];
             public[..4].copy_from_slice(&n.to_le_bytes());
-            info(if n % 2 == 0 { BABE } else { PARA }, SR25519, public)
+            info(if n.is_multiple_of(2) { BABE } else { PARA }, SR25519, public)
         };
         keys.apply(all((0..10_000).map(many).collect()));
         assert_eq!(keys.summary(), "5000 babe, 5000 para; `signonce keys list` names them");

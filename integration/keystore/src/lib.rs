@@ -54,8 +54,8 @@
 //!   from seeds here, and the SDK fails to start when it cannot make them.
 //! - The SDK's voter signs while it holds a lock that `SharedVoterState::voter_state` waits for, and with it
 //!   `grandpa_roundState` of sc-consensus-grandpa-rpc: while no signer serves, each such call holds a thread of the
-//!   runtime, until none is left. Answer that call without waiting, as `../validator` does, or take the voter of
-//!   `../polkadot`, which signs outside of the lock.
+//!   runtime, until none is left. Answer that call without waiting, as the test node does (`integration/validator` in
+//!   the repository), or take the voter of `integration/polkadot`, which signs outside of the lock.
 //! - A GRANDPA vote that is refused ends the voter, as any failed vote does; the gate makes that rare. A node whose
 //!   voter is an essential task exits then, and is safe to start again. To go on in place, start a new voter and
 //!   implement [`VoterView::restart_voter`].

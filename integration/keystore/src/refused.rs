@@ -20,11 +20,15 @@ pub(crate) enum Before {
     /// The signers refused it, or did not grant it now.
     Refused(String),
     /// Nobody answered. That is no refusal: the same bytes may be asked for again.
-    NotAnswered {
-        why: String,
-        /// How many outages there had been: once another one is over, this says nothing any more.
-        outages: u64,
-    },
+    NotAnswered(Unanswered),
+}
+
+/// A question that nobody answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    pub(crate) why: String,
+    /// How many outages there had been: once another one is over, this says nothing any more.
+    pub(crate) outages: u64,
 }
 
 /// Refusals by key and by the digest of what was to be signed.
@@ -74,7 +78,7 @@ impl Refused {
     /// Remembers for a moment that nobody answered.
     pub(crate) fn not_answered(&self, key: KeyId, digest: Digest, why: String, outages: u64) {
         let until = Some(Instant::now() + NOT_NOW);
-        self.remember(key, digest, Known { before: Before::NotAnswered { why, outages }, until });
+        self.remember(key, digest, Known { before: Before::NotAnswered(Unanswered { why, outages }), until });
     }
 
     fn remember(&self, key: KeyId, digest: Digest, known: Known) -> bool {
@@ -136,7 +140,7 @@ mod tests {
         let refused = Refused::default();
         let digest = Digest::of(b"vote");
         refused.not_answered(key(1), digest, "away".into(), 3);
-        let before = Before::NotAnswered { why: "away".into(), outages: 3 };
+        let before = Before::NotAnswered(Unanswered { why: "away".into(), outages: 3 });
         assert_eq!(refused.find(&key(1), &digest), Some(before));
         assert_eq!(refused.find_at(&key(1), &digest, Instant::now() + NOT_NOW), None);
         assert!(refused.for_good(key(1), digest, "equivocation".into()), "told for the first time");

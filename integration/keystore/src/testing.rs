@@ -60,6 +60,9 @@ pub(crate) fn vote(set_id: u64, round: u64, target: [u8; 32]) -> Vec<u8> {
     (0u8, target, 7u32, round, set_id).encode()
 }
 
+/// What the gate heard of a key: floor and highest vote.
+type Watermark = (PublicKey, Option<Place>, Option<Place>);
+
 /// What the node knows.
 #[derive(Default)]
 pub(crate) struct FakeNode {
@@ -67,7 +70,7 @@ pub(crate) struct FakeNode {
     commitments: Mutex<HashMap<[u8; 32], Vec<u8>>>,
     vrfs: Mutex<Vec<VrfRequest>>,
     open: Mutex<bool>,
-    watermarks: Mutex<Vec<(PublicKey, Option<Place>, Option<Place>)>>,
+    watermarks: Mutex<Vec<Watermark>>,
     votes: Mutex<Vec<(Place, bool)>>,
     gone: Mutex<Vec<PublicKey>>,
 }
@@ -85,7 +88,7 @@ impl FakeNode {
     pub(crate) fn open_gate(&self, open: bool) {
         *self.open.lock().unwrap() = open;
     }
-    pub(crate) fn watermarks(&self) -> Vec<(PublicKey, Option<Place>, Option<Place>)> {
+    pub(crate) fn watermarks(&self) -> Vec<Watermark> {
         self.watermarks.lock().unwrap().clone()
     }
     /// GRANDPA keys that are gone, in the order the gate heard of it.
@@ -154,6 +157,7 @@ pub(crate) enum Behaviour {
 }
 
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a handful of them in a test")]
 enum Secret {
     Sr25519(sr25519::Pair),
     Ed25519(ed25519::Pair),
