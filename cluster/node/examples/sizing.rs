@@ -177,7 +177,7 @@ fn fill(path: &Path) {
     let keys: Vec<KeyId> = db
         .iterator_cf(table("ledger"), IteratorMode::Start)
         .map(|row| row.expect("it can be read").0)
-        .filter(|key| key.len() == 36)
+        .filter(|key| key.len() == 38)
         .map(|key| parity_scale_codec::Decode::decode(&mut &key[..]).expect("a floor's key"))
         .collect();
     for key in keys {

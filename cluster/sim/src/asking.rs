@@ -11,7 +11,7 @@ use signonce_core::node_actor;
 use signonce_core::{Change, Claim, ClaimRequest, RequestId, Verdict};
 use signonce_driver::clock::check_slot;
 use signonce_driver::{Answer, Event as Input, Request, Submission, decision};
-use signonce_protocol::{NodeId};
+use signonce_protocol::{Duty as AnyDuty, NodeId};
 use signonce_substrate::{Duty, SetId};
 use std::time::Duration;
 
@@ -64,13 +64,7 @@ impl Process {
     ) -> Alive {
         let mut claim = truth.clone();
         if around.mutated(Mutation::SetIdIgnored) {
-            match &mut claim.duty {
-                Duty::GrandpaVote { set_id, .. } | Duty::BeefyVote { set_id, .. } => *set_id = SetId(1),
-                Duty::BabeBlock { .. }
-                | Duty::AuraBlock { .. }
-                | Duty::ParaSide { .. }
-                | Duty::ParaStatement { .. } => {}
-            }
+            claim.duty = without_set(&claim.duty);
         }
         let (state, applied) = (self.replica().state(), self.replica().status().applied);
         let state = state.read().expect("apply does not panic");
@@ -171,14 +165,27 @@ fn release_or_refuse(
 ) {
     match decision.grant {
         Some(grant) => {
-            assert!(grant.covers(&claim.key, &claim.digest), "a grant for other bytes: {claim:?}");
-            around.release(task, claim, machine.number);
+            // As the signer does: what is signed has beside its statement what the grant says.
+            let carry = grant.carry().clone();
+            let covers = grant.covers(&claim.key, &claim.digest, &carry);
+            assert!(covers, "a grant for other bytes: {claim:?}");
+            around.release(task, &Claim { carry, ..claim.clone() }, machine.number);
         }
         None => {
             around.figures.refused += 1;
             around.tasks[task].answer = Some(false);
         }
     }
+}
+
+/// The duty as it is read by somebody who leaves the set id out.
+fn without_set(duty: &AnyDuty) -> AnyDuty {
+    let mut typed = Duty::of(duty).expect("the work is Substrate's");
+    match &mut typed {
+        Duty::GrandpaVote { set_id, .. } | Duty::BeefyVote { set_id, .. } => *set_id = SetId(1),
+        Duty::BabeBlock { .. } | Duty::AuraBlock { .. } | Duty::ParaSide { .. } => {}
+    }
+    typed.to_any()
 }
 
 /// The slot is not now, by somebody's clock: no node will take it later.

@@ -4,19 +4,20 @@
 //! Beside the rules on logs and leaders it keeps a naive ledger of its own (every digest ever granted, no window that
 //! forgets) and holds each verdict of the real one against it.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use signonce_core::replica::Decided;
 use signonce_core::{
     Change, Claim, Floors, KeyState, Outcome, Refusal, RequestId, State, StateHash, Verdict,
 };
-use signonce_protocol::{Digest, KeyId, KeyType, NodeId};
-use signonce_substrate::{Duty};
+use signonce_protocol::{Carry, Digest, Duty as AnyDuty, DutyClass, KeyId, MAX_PARTS, NodeId, Rule};
+use signonce_substrate::{CandidateHash, Duty, OwnRefusal, PARA_SIDE, Side, StatementKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a floor counts in: slot, (set, round), (set, block) or session.
-type Step = (u64, u64);
+type Step = [u64; MAX_PARTS];
 /// A step and what tells duties within it apart.
 type Coordinate = (Step, Vec<u8>);
+/// What is said at a coordinate, once.
+type Value = [u8; 32];
 
 /// What was asked of the log.
 #[derive(Clone, Debug)]
@@ -38,7 +39,9 @@ pub struct Judge {
     asked: BTreeMap<RequestId, Asked>,
     decided: BTreeMap<u64, Vec<Decided>>,
     marks: BTreeMap<KeyId, Mark>,
-    released: BTreeMap<(KeyId, Coordinate), [u8; 32]>,
+    released: BTreeMap<(KeyId, Coordinate), Value>,
+    /// What was beside each statement the first time.
+    carries: BTreeMap<(KeyId, Digest), Carry>,
     bytes: BTreeMap<(KeyId, Digest), Vec<u8>>,
     removed: BTreeSet<NodeId>,
     /// One claim for each released coordinate: what the states are asked at the end.
@@ -50,7 +53,7 @@ pub struct Judge {
 struct Mark {
     armed: bool,
     floor: Step,
-    entries: BTreeMap<Coordinate, [u8; 32]>,
+    entries: BTreeMap<Coordinate, Value>,
     steps: BTreeSet<Step>,
 }
 
@@ -129,26 +132,30 @@ impl Judge {
         if claim.time_ms == signonce_core::mutation::UNBURN {
             return;
         }
-        let (coordinates, value) = coordinates(claim);
         match verdict {
-            Verdict::Granted => self.grant(claim, coordinates, value),
-            Verdict::Repeated { .. } => {
+            Verdict::Granted => self.grant(claim),
+            Verdict::Repeated { at: _, carry } => {
                 let mark = self.marks.entry(claim.key).or_default();
-                let known = coordinates.iter().all(|at| mark.entries.get(at) == Some(&value));
+                let known = said(claim).iter().all(|(at, value)| mark.entries.get(at) == Some(value));
                 assert!(known, "repeated without a first time: {claim:?}");
+                let first = self.carries.get(&(claim.key, claim.digest));
+                assert!(first == Some(carry), "repeated with {carry:?} instead of {first:?}: {claim:?}");
             }
             Verdict::Refused(refusal) => self.refused(claim, refusal),
         }
     }
 
-    fn grant(&mut self, claim: &Claim, coordinates: Vec<Coordinate>, value: [u8; 32]) {
+    fn grant(&mut self, claim: &Claim) {
+        let first = self.carries.entry((claim.key, claim.digest)).or_insert_with(|| claim.carry.clone());
+        assert!(*first == claim.carry, "granted again with something else beside it: {claim:?}");
         let mark = self.marks.entry(claim.key).or_default();
         assert!(mark.armed, "granted to a key that is not armed: {claim:?}");
-        let sides = matches!(claim.duty, Duty::ParaSide { .. });
-        for at in coordinates {
+        for (at, value) in said(claim) {
             assert!(at.0 >= mark.floor, "granted below the floor {:?}: {claim:?}", mark.floor);
             match mark.entries.get(&at) {
-                Some(known) => assert!(sides && *known == value, "two payloads granted: {claim:?}"),
+                Some(known) => {
+                    assert!(takes_side(claim) && *known == value, "two payloads granted: {claim:?}")
+                }
                 None => {
                     mark.steps.insert(at.0);
                     mark.entries.insert(at, value);
@@ -156,7 +163,7 @@ impl Judge {
             }
         }
         // The window keeps so many steps; when it is full, its lowest is the floor.
-        let full = mark.steps.len().checked_sub(keep(claim.key.key_type));
+        let full = mark.steps.len().checked_sub(keep(claim.duty.class()));
         if let Some(lowest) = full.and_then(|n| mark.steps.iter().nth(n).copied()) {
             mark.raise(lowest);
         }
@@ -164,24 +171,29 @@ impl Judge {
 
     /// A refusal, from the log or from a node's own state, must have its reason.
     pub fn refused(&mut self, claim: &Claim, refusal: &Refusal) {
-        let (coordinates, value) = coordinates(claim);
+        let step = claim.duty.position().order();
         let mark = self.marks.entry(claim.key).or_default();
+        let contradicts =
+            || said(claim).iter().any(|(at, value)| mark.entries.get(at).is_some_and(|known| known != value));
         let justified = match refusal {
-            Refusal::Equivocation { .. } | Refusal::CrossedSides { .. } | Refusal::OtherSide { .. } => {
-                coordinates.iter().any(|at| mark.entries.get(at).is_some_and(|known| *known != value))
-            }
-            Refusal::BelowWatermark { .. } => coordinates.iter().any(|at| at.0 < mark.floor),
+            Refusal::Equivocation { .. } => contradicts(),
+            Refusal::Rule(_) => match OwnRefusal::of(refusal) {
+                Some(OwnRefusal::OtherSide { .. } | OwnRefusal::OtherStatement { .. }) => contradicts(),
+                Some(OwnRefusal::AheadOfGrandpa { asked, precommitted, slack, .. }) => {
+                    asked.0 > precommitted.0 + slack
+                }
+                None => false,
+            },
+            Refusal::BelowWatermark { .. } => step < mark.floor,
             // Only a node's own state may say it late: what the log said was held against the log.
             Refusal::KeyNotArmed { state, .. } => *state != KeyState::Armed && !mark.armed,
-            Refusal::JumpTooFar { .. } => coordinates.iter().any(|at| at.0.0 > 1_000_000),
-            Refusal::BeefyAheadOfGrandpa { asked, precommitted, slack } => asked.0 > precommitted.0 + slack,
+            Refusal::JumpTooFar { .. } => step[0] > 1_000_000,
             Refusal::Crowded { limit, .. } => mark.entries.len() >= *limit as usize,
             Refusal::UnknownKey { .. }
             | Refusal::KeyRemoved { .. }
             | Refusal::KeyHalted { .. }
             | Refusal::Barred { .. }
             | Refusal::PastCounting { .. }
-            | Refusal::OtherStatement { .. }
             | Refusal::WrongDuty { .. } => false,
         };
         assert!(justified, "refused without reason: {claim:?}: {refusal}");
@@ -201,7 +213,7 @@ impl Judge {
 
     fn raise(&mut self, key: KeyId, floors: &Floors, arm: bool) {
         let mark = self.marks.entry(key).or_default();
-        let floor = step_of(floors);
+        let floor = floors.positions().next().map(|floor| floor.order()).unwrap_or_default();
         assert!(floor >= mark.floor, "the floor of {key} fell from {:?} to {floor:?}", mark.floor);
         mark.raise(floor);
         mark.armed |= arm;
@@ -209,9 +221,8 @@ impl Judge {
 
     /// A signature leaves. The log must hold its claim, and there must be no other, in claim or in bytes.
     pub fn released(&mut self, claim: &Claim, signature: Vec<u8>) {
-        let (coordinates, value) = coordinates(claim);
         let mark = self.marks.entry(claim.key).or_default();
-        for at in coordinates {
+        for (at, value) in said(claim) {
             assert!(mark.entries.get(&at) == Some(&value), "released, but not in the log: {claim:?}");
             if let Some(known) = self.released.insert((claim.key, at), value) {
                 assert!(known == value, "two payloads released: {claim:?}");
@@ -233,28 +244,23 @@ impl Judge {
         for claim in &self.claims {
             let again = state.check(claim);
             // Of sides the bytes may be forgotten, and then are granted anew; the side is not.
-            let sides = matches!(claim.duty, Duty::ParaSide { .. }) && again == Verdict::Granted;
-            let gone = sides
-                || matches!(
-                    again,
-                    Verdict::Repeated { .. }
-                        | Verdict::Refused(Refusal::BelowWatermark { .. } | Refusal::KeyNotArmed { .. })
-                );
+            let gone = match &again {
+                Verdict::Granted => takes_side(claim),
+                Verdict::Repeated { at: _, carry } => *carry == claim.carry,
+                Verdict::Refused(refusal) => {
+                    matches!(refusal, Refusal::BelowWatermark { .. } | Refusal::KeyNotArmed { .. })
+                }
+            };
             assert!(gone, "machine {machine} forgot what was released: {claim:?} would be {again:?}");
-            let other = state.check(&contrary(claim));
-            assert!(
-                !other.may_sign(),
-                "machine {machine} would sign the contrary of what was released: {claim:?}"
-            );
+            for other in contraries(claim) {
+                assert!(
+                    !state.check(&other).may_sign(),
+                    "machine {machine} would sign the contrary of what was released: {claim:?}"
+                );
+            }
         }
         for (key, mark) in &self.marks {
-            let floor = state.watermarks(key).first().map(|view| view.floor);
-            let floor = floor.map(|floor| match floor {
-                signonce_core::Position::Slot { slot } => (slot.0, 0),
-                signonce_core::Position::Grandpa { set_id, round } => (set_id.0, round.0),
-                signonce_core::Position::Beefy { set_id, block } => (set_id.0, block.0),
-                signonce_core::Position::Para { session } => (session.0.into(), 0),
-            });
+            let floor = state.watermarks(key).first().map(|view| view.floor.order());
             assert!(
                 floor.unwrap_or_default() == mark.floor,
                 "machine {machine}: the floor of {key} is {floor:?}"
@@ -271,51 +277,53 @@ impl Mark {
 }
 
 /// The same duty, with something else to say.
-fn contrary(claim: &Claim) -> Claim {
-    let mut other = Claim { digest: Digest([0xee; 32]), ..claim.clone() };
-    if let Duty::ParaSide { side, .. } = &mut other.duty {
-        use signonce_substrate::{Side};
-        *side = if *side == Side::Valid { Side::Invalid } else { Side::Valid };
-    }
-    other
+fn contraries(claim: &Claim) -> Vec<Claim> {
+    let other = |duty: AnyDuty| Claim { digest: Digest([0xee; 32]), duty, ..claim.clone() };
+    let Some(Duty::ParaSide { session, candidates, side, statement }) = Duty::of(&claim.duty) else {
+        return vec![other(claim.duty.clone())];
+    };
+    let saying = |side, statement| {
+        other(Duty::ParaSide { session, candidates: candidates.clone(), side, statement }.to_any())
+    };
+    let statement = statement.map(|statement| match statement {
+        StatementKind::Seconded => saying(side, Some(StatementKind::Valid)),
+        StatementKind::Valid => saying(side, Some(StatementKind::Seconded)),
+    });
+    let side = match side {
+        Side::Valid => Side::Invalid,
+        Side::Invalid => Side::Valid,
+    };
+    statement.into_iter().chain([saying(side, None)]).collect()
 }
 
-/// Steps that the window of a key type keeps.
-fn keep(key_type: KeyType) -> usize {
-    match key_type {
-        BABE | AURA => 64,
-        GRANDPA | BEEFY => 256,
-        PARA => 9,
-        AUTHORITY_DISCOVERY | IM_ONLINE => usize::MAX,
+/// Steps that the windows of a key's class keep.
+fn keep(class: DutyClass) -> usize {
+    match class.claim().map(|claim| &claim.rule) {
+        Some(Rule::Window(window)) => window.keep,
+        Some(Rule::Own(_)) => SESSIONS,
+        None => usize::MAX,
     }
 }
 
-fn step_of(floors: &Floors) -> Step {
-    let Floors { slot, grandpa, beefy, para } = floors;
-    slot.map(|slot| (slot.0, 0))
-        .or(grandpa.map(|(set, round)| (set.0, round.0)))
-        .or(beefy.map(|(set, block)| (set.0, block.0)))
-        .or(para.map(|session| (session.0.into(), 0)))
-        .unwrap_or_default()
+/// Sessions that sides are kept of.
+const SESSIONS: usize = 9;
+
+/// Where a claim stands, and what may stand there only once: its digest, or its side and its statement.
+fn said(claim: &Claim) -> Vec<(Coordinate, Value)> {
+    let step = claim.duty.position().order();
+    let Some(Duty::ParaSide { candidates, side, statement, .. }) = Duty::of(&claim.duty) else {
+        return vec![((step, claim.duty.within().to_vec()), claim.digest.0)];
+    };
+    let one = |what: &str, candidate: &CandidateHash, value: u8| {
+        ((step, [what.as_bytes(), &candidate.0].concat()), [value; 32])
+    };
+    let sides = candidates.iter().map(|candidate| one("side", candidate, side as u8));
+    let statements = candidates.iter().zip(statement);
+    let statements = statements.map(|(candidate, statement)| one("statement", candidate, statement as u8));
+    sides.chain(statements).collect()
 }
 
-/// Where a claim stands, and what may stand there only once: its digest, or its side.
-fn coordinates(claim: &Claim) -> (Vec<Coordinate>, [u8; 32]) {
-    let one = |step, within| (vec![(step, within)], claim.digest.0);
-    match &claim.duty {
-        Duty::BabeBlock { slot } => one((slot.0, 0), Vec::new()),
-        Duty::AuraBlock { slot, collation } => {
-            one((slot.0, 0), parity_scale_codec::Encode::encode(collation))
-        }
-        Duty::GrandpaVote { set_id, round, stage, .. } => one((set_id.0, round.0), vec![*stage as u8]),
-        Duty::BeefyVote { set_id, block } => one((set_id.0, block.0), Vec::new()),
-        Duty::ParaSide { session, candidates, side } => {
-            let at = |c: &signonce_protocol::CandidateHash| ((session.0.into(), 0), c.0.to_vec());
-            (candidates.iter().map(at).collect(), [*side as u8; 32])
-        }
-        Duty::ParaStatement { session, candidate, statement: _ } => {
-            let side = signonce_protocol::Side::Valid as u8;
-            (vec![((session.0.into(), 0), candidate.0.to_vec())], [side; 32])
-        }
-    }
+/// Whether the claim is about sides: many payloads on one side are honest.
+fn takes_side(claim: &Claim) -> bool {
+    claim.duty.class() == PARA_SIDE
 }

@@ -227,6 +227,7 @@ impl Setup {
 
     /// Draws the strengths of a run.
     pub fn draw(options: &Options) -> Self {
+        signonce_substrate::install();
         let rng = &mut rng(options.seed, 0);
         let full = options.profile != Profile::Basic;
         Self {

@@ -1,7 +1,6 @@
 //! Signatures. A few duties of each run are signed for real, with the code of production; the others get a stand-in
 //! that is as unique as their digest. Real ones take a tenth of a millisecond each.
 
-use signonce_substrate::{SR25519};
 use crate::work::KEYS;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,6 +8,7 @@ use schnorrkel::context::attach_rng;
 use schnorrkel::{ExpansionMode, MiniSecretKey, signing_context};
 use signonce_core::Claim;
 use signonce_protocol::{Digest, ToSign};
+use signonce_substrate::SR25519;
 use std::collections::BTreeSet;
 
 /// sr25519 duties of a run that are signed for real.
@@ -28,24 +28,25 @@ impl Signer {
         Self { real: BTreeSet::new(), nonces }
     }
 
-    /// The signature of what was claimed.
+    /// The signature of what was claimed: a statement, and what is beside it.
     pub fn sign(&mut self, claim: &Claim) -> Vec<u8> {
+        let message = [&claim.digest.0[..], claim.carry.as_bytes()].concat();
         let Some(key) = KEYS.iter().find(|key| key.id == claim.key && key.scheme == SR25519) else {
-            return claim.digest.0.to_vec();
+            return message;
         };
         if self.real.len() < REAL {
             self.real.insert(claim.digest);
         }
         if !self.real.contains(&claim.digest) {
-            return claim.digest.0.to_vec();
+            return message;
         }
         if let Some(nonces) = &mut self.nonces {
             let mini = MiniSecretKey::from_bytes(&key.seed).expect("the seed is a sound one");
             let pair = mini.expand_to_keypair(ExpansionMode::Ed25519);
-            let transcript = signing_context(b"substrate").bytes(&claim.digest.0);
+            let transcript = signing_context(b"substrate").bytes(&message);
             return pair.sign(attach_rng(transcript, nonces)).to_bytes().to_vec();
         }
-        let signature = key.secret.sign(ToSign::Message(&claim.digest.0)).expect("the key is sound");
+        let signature = key.secret.sign(ToSign::Message(&message)).expect("the key is sound");
         signature.as_bytes().to_vec()
     }
 }

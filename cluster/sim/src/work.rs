@@ -1,15 +1,19 @@
 //! What validators and administrators want: duties of every claimed class, equal and conflicting payloads for them,
 //! and changes of keys and floors.
 
-use signonce_substrate::{AURA, BABE, BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use crate::setup::{MS, Micros, SECOND, chance, pick};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use signonce_core::{Chain, Change, Claim, ClientId, Envelope, Floors};
-use signonce_substrate::{Limits};
+use signonce_core::{Change, Claim, ClientId, Envelope, Floors};
 use signonce_keys::SecretKey;
-use signonce_protocol::{Digest, GenesisHash, Hash, KeyId, KeyType, NodeId, Scheme, Slot, blake2_256};
-use signonce_substrate::{AuraMode, BlockNumber, CandidateHash, ChainFormat, Duty, GrandpaStage, Round, SessionIndex, SetId, Side};
+use signonce_protocol::{
+    Carry, Digest, GenesisHash, Hash, KeyId, KeyType, NodeId, Position, Rule, Scheme, Slot, blake2_256,
+};
+use signonce_substrate::{
+    AURA, AURA_BLOCK, AuraMode, BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, BlockNumber, CandidateHash, ChainFormat,
+    ChainSettings, Duty, ECDSA, ED25519, GRANDPA, GRANDPA_VOTE, GrandpaStage, Limits, PARA, PARA_SIDE, Round,
+    SR25519, SessionIndex, SetId, Side, StatementKind,
+};
 use std::sync::LazyLock;
 
 /// How often the chain comes to a new duty. Slots last as long.
@@ -87,15 +91,14 @@ impl Kind {
 
     /// The lowest coordinate from step `n` on.
     fn floors(self, n: u64) -> Floors {
-        let none = Floors::default();
-        match self {
-            Self::Babe | Self::Aura | Self::Collator => Floors { slot: Some(Slot(FIRST_SLOT + n)), ..none },
-            Self::Grandpa => {
-                Floors { grandpa: Some((SetId(1 + n / SET_STEPS), Round(1 + n % SET_STEPS))), ..none }
-            }
-            Self::Beefy => Floors { beefy: Some((SetId(1 + n / SET_STEPS), BlockNumber(100 + n))), ..none },
-            Self::Para => Floors { para: Some(SessionIndex(session(n))), ..none },
-        }
+        let (class, parts): (_, &[u64]) = match self {
+            Self::Babe => (BABE_BLOCK, &[FIRST_SLOT + n]),
+            Self::Aura | Self::Collator => (AURA_BLOCK, &[FIRST_SLOT + n]),
+            Self::Grandpa => (GRANDPA_VOTE, &[1 + n / SET_STEPS, 1 + n % SET_STEPS]),
+            Self::Beefy => (BEEFY_VOTE, &[1 + n / SET_STEPS, 100 + n]),
+            Self::Para => (PARA_SIDE, &[session(n).into()]),
+        };
+        Floors::from(Position::new(class, parts).expect("every step is a position"))
     }
 
     /// A duty at step `n`, with one of the things that can be said there.
@@ -118,9 +121,15 @@ impl Kind {
             },
             Self::Beefy => Duty::BeefyVote { set_id: SetId(1 + n / SET_STEPS), block: BlockNumber(100 + n) },
             Self::Para => {
-                let candidates = (0..rng.random_range(1..=3)).map(|i| candidate(n / 4, i)).collect();
-                let side = if variant == 0 { Side::Valid } else { Side::Invalid };
-                Duty::ParaSide { session: SessionIndex(session(n)), candidates, side }
+                let candidates: Vec<_> = (0..rng.random_range(1..=3)).map(|i| candidate(n / 4, i)).collect();
+                let backed = candidates.len() == 1 && rng.random();
+                let (side, statement) = match variant {
+                    0 if backed => (Side::Valid, Some(StatementKind::Seconded)),
+                    2 if backed => (Side::Valid, Some(StatementKind::Valid)),
+                    0 => (Side::Valid, None),
+                    _ => (Side::Invalid, None),
+                };
+                Duty::ParaSide { session: SessionIndex(session(n)), candidates, side, statement }
             }
         }
     }
@@ -153,6 +162,7 @@ pub struct SimKey {
 
 /// The keys, the same in every run.
 pub static KEYS: LazyLock<Vec<SimKey>> = LazyLock::new(|| {
+    signonce_substrate::install();
     let make = |kind: Kind| {
         let (scheme, seed) = (kind.scheme(), [10 + kind as u8; 32]);
         let secret = SecretKey::from_seed(scheme, &seed).expect("the seed is a sound one");
@@ -199,9 +209,10 @@ pub fn draw_wishes(rng: &mut ChaCha8Rng, keys: &[Kind], at: Micros, nodes: usize
             let variant = pick(rng, &[0, 0, 0, 1, 2]);
             // The same random choices for all, so that they want the same duty.
             let duty = kind.duty(step, variant, &mut rand::SeedableRng::seed_from_u64(dice));
+            let node = rng.random_range(0..nodes);
             let wish = Wish {
-                claim: claim(kind, duty, variant, at),
-                node: rng.random_range(0..nodes),
+                claim: claim(kind, &duty, variant, node, at),
+                node,
                 patience: pick(rng, &[200 * MS, SECOND, 2 * SECOND]),
                 tries: pick(rng, &[1, 2, 4]),
             };
@@ -211,7 +222,14 @@ pub fn draw_wishes(rng: &mut ChaCha8Rng, keys: &[Kind], at: Micros, nodes: usize
         .collect()
 }
 
-fn claim(kind: Kind, duty: Duty, variant: u8, at: Micros) -> Claim {
+fn claim(kind: Kind, duty: &Duty, variant: u8, node: usize, at: Micros) -> Claim {
+    let duty = duty.to_any();
+    // Beside a statement something may be that is not the same each time, as here with each node that is asked. Sides
+    // are kept without it.
+    let carry = match duty.class().claim().map(|claim| &claim.rule) {
+        Some(Rule::Window(_)) => Carry::new(vec![node as u8]),
+        Some(Rule::Own(_)) | None => Carry::default(),
+    };
     let mut bytes = parity_scale_codec::Encode::encode(&duty);
     bytes.push(variant);
     Claim {
@@ -219,6 +237,7 @@ fn claim(kind: Kind, duty: Duty, variant: u8, at: Micros) -> Claim {
         client: ClientId(1 + u32::from(variant)),
         duty,
         digest: Digest(blake2_256(&bytes)),
+        carry,
         time_ms: at / MS,
     }
 }
@@ -257,8 +276,8 @@ pub fn provision(keys: &[Kind], shield: bool) -> Vec<Change> {
         let (genesis, name, format) = kind.chain();
         if !chains.contains(&genesis) {
             chains.push(genesis);
-            let chain = Chain { genesis, name: name.into(), format, slot_duration_ms: STEP / MS, limits };
-            changes.push(Change::AddChain(chain));
+            let settings = ChainSettings { format, slot_duration_ms: STEP / MS, limits };
+            changes.push(Change::AddChain(settings.chain(genesis, name)));
         }
         let SimKey { id, scheme, .. } = *kind.key();
         let sealed = Envelope::from(vec![1; 64]);

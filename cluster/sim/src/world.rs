@@ -43,6 +43,7 @@ impl World {
 
     /// A world with a given schedule.
     pub fn with(options: Options, setup: Setup, schedule: Vec<(Micros, Op)>) -> Self {
+        signonce_substrate::install();
         signonce_core::mutation::activate(options.mutation.and_then(|mutation| mutation.in_core()));
         let nodes = options.nodes;
         let mut machines: Vec<Machine> = (0..nodes).map(|i| Machine::new(i, NodeId(i as u64 + 1))).collect();
@@ -70,10 +71,7 @@ impl World {
         }
         let deadline = self.around.now + FORMED_WITHIN;
         let mut changes = work::provision(&self.around.setup.keys.clone(), self.around.setup.shield);
-        if self.around.options.profile != Profile::Basic {
-            changes.push(Change::RaiseFeatureLevel { level: signonce_core::FEATURE_LEVEL });
-            changes.push(Change::WidenTolerance { slots: self.around.setup.slot_tolerance });
-        }
+        changes.push(Change::WidenTolerance { slots: self.around.setup.slot_tolerance });
         for change in changes {
             self.around.say(|| format!("an administrator: {change:?}"));
             let task =
