@@ -7,13 +7,14 @@ use jsonrpsee::{
 };
 use signonce_core::{Change, Command};
 use signonce_protocol::{EpochIndex, GenesisHash, Hash, HexArray, KeyType, NodeId, PublicKey, Slot, rpc::*};
-use signonce_substrate::{AuraMode, ChainFormat, NumberWidth, Payload, Kind, possible_kinds};
+use signonce_substrate::{AuraMode, ChainFormat, Kind, NumberWidth, Payload, possible_kinds};
 use std::cell::RefCell;
 
 /// A payload: the first byte is its kind, the second the chain's format, the rest the bytes to sign.
 ///
 /// What is accepted is the one encoding of what it says, and no other kind's signature covers the same bytes.
 pub fn payload(data: &[u8]) -> bool {
+    crate::families::install();
     let Some((&[kind, format], bytes)) = data.split_first_chunk() else { return false };
     let kind = Kind::ALL[usize::from(kind) % Kind::ALL.len()];
     let format = format_of(format);
@@ -37,6 +38,7 @@ fn format_of(bits: u8) -> ChainFormat {
 
 /// A change as an operator's tools send it: JSON that means the same again, as a log entry and when it is applied.
 pub fn change(data: &[u8]) -> bool {
+    crate::families::install();
     let Ok(change) = serde_json::from_slice::<Change>(data) else { return false };
     let json = serde_json::to_vec(&change).expect("a change is JSON");
     let again: Change =
@@ -50,6 +52,7 @@ pub fn change(data: &[u8]) -> bool {
 
 /// The body of a client's request, answered by a signer that reads every parameter and signs nothing.
 pub fn rpc(data: &[u8]) -> bool {
+    crate::families::install();
     thread_local! {
         static SERVER: RefCell<(tokio::runtime::Runtime, RpcModule<Echo>)> = RefCell::new((
             tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),
@@ -92,10 +95,12 @@ impl SignerApiServer for Echo {
         let json = serde_json::to_value(&last_signed).expect("it is JSON");
         assert_eq!(serde_json::from_value::<Option<LastSigned>>(json).expect("it was read"), last_signed);
         let raw = payload.read()?;
-        let read = raw.decode(&ChainFormat::default());
+        let read = raw.decode(&crate::world::chain(0));
         let payload = read.map_err(|e| RpcError::new(ErrorCode::MalformedPayload, e.to_string()))?;
         Ok(SignReply {
             signature: vec![0; 64].into(),
+            beside: payload.beside().map(|_| vec![0; 64].into()),
+            carry: None,
             verdict: SignVerdict::Granted,
             duty: payload.duty().cloned(),
             log_index: None,

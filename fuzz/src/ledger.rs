@@ -1,13 +1,10 @@
 //! The ledger against a map that remembers everything: the bytes say what is asked, in what order.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use crate::world::{BEGIN, CHAINS, KEYS, World, claim, duty, floors, key};
 use arbitrary::{Arbitrary, Unstructured};
-use signonce_core::{
-    Change, Claim, ClaimRequest, Command, Outcome, Position, Refusal, RequestId, State, Verdict,
-};
-use signonce_protocol::{Digest, KeyType, NodeId};
-use signonce_substrate::{Duty, Side, StatementKind};
+use signonce_core::{Change, Claim, ClaimRequest, Command, Outcome, Refusal, RequestId, State, Verdict};
+use signonce_protocol::{Carry, Digest, KeyType, NodeId, Position};
+use signonce_substrate::{AURA, BABE, BEEFY, Duty, GRANDPA, OwnRefusal, PARA, Side, StatementKind};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What floors count in: slot, (set, round), (set, block), session.
@@ -115,12 +112,14 @@ impl Test {
             GRANDPA | BEEFY => (major, (minor + ahead).saturating_sub(back)),
             // What is said goes by the digest, so that equal bytes say the same.
             PARA => ((major + ahead).saturating_sub(back), u64::from(digest % 4)),
-            BABE | AURA | AUTHORITY_DISCOVERY | IM_ONLINE => {
-                ((major + ahead).saturating_sub(back), 0)
-            }
+            _ => ((major + ahead).saturating_sub(back), 0),
         };
         let duty = duty(key_type, step, within, CHAINS[chain].1).expect("a claimed class");
-        claim(key(n), duty, digest % if key_type == PARA { 8 } else { 4 })
+        if key_type == PARA {
+            return claim(key(n), duty, digest % 8);
+        }
+        // Beside the statement of all but sides is something that may be another each time.
+        Claim { carry: Carry::new(vec![far % 3]), ..claim(key(n), duty, digest % 4) }
     }
 
     fn ask(&mut self, n: usize, claims: Vec<Claim>) {
@@ -186,7 +185,7 @@ impl Test {
                 let below = places(claim).iter().any(|((step, _), _)| *step < known.floor);
                 let forgotten = known.forgot(claim);
                 let expected = match again {
-                    Verdict::Repeated { .. } => !below && !forgotten,
+                    Verdict::Repeated { at: _, ref carry } => !below && !forgotten && *carry == claim.carry,
                     Verdict::Granted => !below && forgotten,
                     Verdict::Refused(Refusal::BelowWatermark { .. }) => below,
                     Verdict::Refused(_) => false,
@@ -199,27 +198,32 @@ impl Test {
     }
 }
 
+/// Whether two claims are of one statement for one duty.
+fn is_same(one: &Claim, other: &Claim) -> bool {
+    one.digest == other.digest && one.duty.coordinate() == other.duty.coordinate()
+}
+
 /// Another payload for the same duty; of a candidate, what contradicts what was said.
 fn contrary(claim: &Claim) -> Claim {
     let mut other = Claim { digest: Digest([9; 32]), ..claim.clone() };
-    match &mut other.duty {
-        Duty::ParaSide { side, .. } => {
-            *side = match side {
-                Side::Valid => Side::Invalid,
-                Side::Invalid => Side::Valid,
-            }
-        }
-        Duty::ParaStatement { statement, .. } => {
-            *statement = match statement {
+    let Some(Duty::ParaSide { session, candidates, mut side, mut statement }) = Duty::of(&claim.duty) else {
+        return other;
+    };
+    match &mut statement {
+        Some(said) => {
+            *said = match said {
                 StatementKind::Seconded => StatementKind::Valid,
                 StatementKind::Valid => StatementKind::Seconded,
             }
         }
-        Duty::BabeBlock { .. }
-        | Duty::AuraBlock { .. }
-        | Duty::GrandpaVote { .. }
-        | Duty::BeefyVote { .. } => {}
+        None => {
+            side = match side {
+                Side::Valid => Side::Invalid,
+                Side::Invalid => Side::Valid,
+            }
+        }
     }
+    other.duty = Duty::ParaSide { session, candidates, side, statement }.to_any();
     other
 }
 
@@ -255,15 +259,20 @@ impl Known {
                 self.slide(claim.key.key_type);
                 !known || forgotten
             }
-            Verdict::Repeated { .. } => known && !below && !self.forgot(claim),
-            Verdict::Refused(
-                Refusal::Equivocation { .. } | Refusal::OtherSide { .. } | Refusal::OtherStatement { .. },
-            ) => differs && !below,
+            Verdict::Repeated { at: _, carry } => {
+                let first = self.claims.iter().find(|first| is_same(first, claim));
+                let as_first = first.is_some_and(|first| first.carry == *carry);
+                known && !below && !self.forgot(claim) && as_first
+            }
+            Verdict::Refused(Refusal::Equivocation { .. }) => differs && !below,
             Verdict::Refused(Refusal::BelowWatermark { .. }) => below,
             Verdict::Refused(Refusal::JumpTooFar { .. }) => {
                 !known && self.is_far(claim.key.key_type, &places)
             }
-            Verdict::Refused(_) => false,
+            Verdict::Refused(other) => match OwnRefusal::of(other) {
+                Some(OwnRefusal::OtherSide { .. } | OwnRefusal::OtherStatement { .. }) => differs && !below,
+                Some(OwnRefusal::AheadOfGrandpa { .. }) | None => false,
+            },
         };
         assert!(justified, "{claim:?}: {verdict:?}, floor {:?}", self.floor);
     }
@@ -313,35 +322,18 @@ impl Known {
 }
 
 fn step_of(position: Position) -> Step {
-    match position {
-        Position::Slot { slot } => (slot.0, 0),
-        Position::Grandpa { set_id, round } => (set_id.0, round.0),
-        Position::Beefy { set_id, block } => (set_id.0, block.0),
-        Position::Para { session } => (session.0.into(), 0),
-    }
+    let [major, minor, _] = position.order();
+    (major, minor)
 }
 
-/// Where a claim stands and what it says at each place: its digest, or its side.
+/// Where a claim stands and what it says at each place: its digest, or its side and its statement.
 fn places(claim: &Claim) -> Vec<(Place, u8)> {
-    let digest = claim.digest.0[0];
-    match &claim.duty {
-        Duty::BabeBlock { slot } => vec![(((slot.0, 0), Vec::new()), digest)],
-        Duty::AuraBlock { slot, collation } => {
-            let block = collation.map(|(number, parent)| vec![number.0 as u8, parent.0[0]]);
-            vec![(((slot.0, 0), block.unwrap_or_default()), digest)]
-        }
-        Duty::GrandpaVote { set_id, round, stage, .. } => {
-            vec![(((set_id.0, round.0), vec![*stage as u8]), digest)]
-        }
-        Duty::BeefyVote { set_id, block } => vec![(((set_id.0, block.0), Vec::new()), digest)],
-        Duty::ParaSide { session, candidates, side } => {
-            let step = (u64::from(session.0), 0);
-            candidates.iter().map(|candidate| ((step, vec![candidate.0[0]]), *side as u8)).collect()
-        }
-        // Also a side, which approvals and disputes are held to.
-        Duty::ParaStatement { session, candidate, statement } => {
-            let (step, candidate) = ((u64::from(session.0), 0), candidate.0[0]);
-            vec![((step, vec![candidate]), Side::Valid as u8), ((step, vec![candidate, 1]), *statement as u8)]
-        }
-    }
+    let step = step_of(claim.duty.position());
+    let Some(Duty::ParaSide { candidates, side, statement, .. }) = Duty::of(&claim.duty) else {
+        return vec![((step, claim.duty.within().to_vec()), claim.digest.0[0])];
+    };
+    let sides = candidates.iter().map(|candidate| ((step, vec![candidate.0[0]]), side as u8));
+    let backed = candidates.iter().zip(statement);
+    let backed = backed.map(|(candidate, statement)| ((step, vec![candidate.0[0], 1]), statement as u8));
+    sides.chain(backed).collect()
 }

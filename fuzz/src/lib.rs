@@ -27,11 +27,9 @@ mod signer {
     pub(crate) mod interchange;
 }
 
-/// Which the interchange needs.
-#[path = "../../signer/src/sign"]
-mod sign {
-    pub(crate) mod coordinate;
-}
+/// The families that the shipped program knows.
+#[path = "../../signer/src/families.rs"]
+mod families;
 
 #[allow(dead_code, unused_imports, reason = "another crate's file")]
 #[path = "../../signer/src/backup"]

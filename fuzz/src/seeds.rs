@@ -2,7 +2,6 @@
 //!
 //! `cargo run --release -p signonce-fuzz` in the workspace writes them to `fuzz/corpus`; a test holds the two together.
 
-use signonce_substrate::{BABE, BABE_BLOCK, ECDSA, ED25519, GRANDPA, SR25519};
 use crate::backup::manifest::{Counts, FileEntry, Manifest};
 use crate::world::{self, BEGIN, KEYS, World, claim, duty, floors, key};
 use parity_scale_codec::Encode;
@@ -10,13 +9,17 @@ use signonce_core::replica::disk::{DiskOp, DiskTable};
 use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Witnessed};
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
 use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
-use signonce_core::{Change, ClaimRequest, Command, KeyAllowance, KeySelector, Member, RequestId, Right, Role};
-use signonce_substrate::{Limits};
+use signonce_core::{
+    Change, ClaimRequest, Command, KeyAllowance, KeySelector, Member, RequestId, Right, Role,
+};
 use signonce_driver::frame::{Frame, Purpose};
 use signonce_driver::{Decline, Request};
 use signonce_keys::{NodeIdentity, SecretKey, SecretString, seal};
-use signonce_protocol::{GenesisHash, HexArray, KeyId, LogIndex, NodeId, RawPayload, Scheme};
-use signonce_substrate::{AuraMode, ChainFormat, Content, NumberWidth, Kind, payload::AuthorityRecord};
+use signonce_protocol::{GenesisHash, HexArray, KeyId, LogIndex, NodeId, PayloadKind, RawPayload, Scheme};
+use signonce_substrate::{
+    AuraMode, ChainFormat, ChainSettings, Content, Kind, NumberWidth, payload::AuthorityRecord,
+};
+use signonce_substrate::{BABE, BABE_BLOCK, ECDSA, ED25519, GRANDPA, SR25519};
 use std::collections::BTreeMap;
 
 /// Made from fixed seeds with Substrate's own crates.
@@ -27,6 +30,7 @@ pub fn of(target: &str) -> BTreeMap<String, Vec<u8>> {
     let named = |inputs: Vec<Vec<u8>>| {
         inputs.into_iter().enumerate().map(|(n, bytes)| (format!("{n:02}"), bytes)).collect()
     };
+    crate::families::install();
     match target {
         "payload" => payloads(),
         "rpc" => named(bodies()),
@@ -60,7 +64,8 @@ fn vectors() -> Vec<serde_json::Value> {
 fn payloads() -> BTreeMap<String, Vec<u8>> {
     let mut payloads: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut add = |kind: PayloadKind, format: &ChainFormat, bytes: &[u8]| {
-        let index = Kind::ALL.iter().position(|k| *k == kind).expect("every kind is in ALL");
+        let index =
+            Kind::ALL.iter().position(|k| PayloadKind::from(*k) == kind).expect("every kind is in ALL");
         let wide = u8::from(format.number_width == NumberWidth::U64);
         let bits = wide + 2 * u8::from(format.aura_mode == AuraMode::Collator);
         payloads.entry(format!("{kind}-{bits}")).or_insert([&[index as u8, bits], bytes].concat());
@@ -76,7 +81,7 @@ fn payloads() -> BTreeMap<String, Vec<u8>> {
     let address = b"\x04\x7f\x00\x00\x01\x06\x75\x30".to_vec();
     let record =
         AuthorityRecord { addresses: vec![address], creation_time_ns: Some(1_700_000_000_000_000_000) };
-    add(Kind::AuthorityRecord, &format, &Content::AuthorityRecord(record).encode(&format));
+    add(Kind::AuthorityRecord.into(), &format, &Content::AuthorityRecord(record).encode(&format));
     payloads
 }
 
@@ -127,7 +132,7 @@ fn changes() -> Vec<Change> {
     let public = [8; 32][..].try_into().expect("32 bytes are a public key");
     let fresh = KeyId { key_type: BABE, public };
     vec![
-        Change::SetLimits { chain, limits: Limits::default() },
+        Change::SetSettings { chain, settings: ChainSettings::of(&world::chain(0)).encode() },
         Change::RegisterKey {
             id: fresh,
             scheme: SR25519,

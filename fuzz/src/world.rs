@@ -1,10 +1,15 @@
 //! A small cluster's state: three chains, a key of every claimed class, a client.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
-use signonce_core::{Chain, Change, Claim, ClientId, Command, FEATURE_LEVEL, Floors, KeyState, Outcome, RequestId, State, Table};
-use signonce_substrate::{Limits};
-use signonce_protocol::{Digest, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Slot};
-use signonce_substrate::{AuraMode, BlockNumber, ChainFormat, Duty, GrandpaStage, Round, SessionIndex, SetId, Side, StatementKind};
+use signonce_core::{
+    Chain, Change, Claim, ClientId, Command, Floors, KeyState, Outcome, RequestId, State, Table,
+};
+use signonce_protocol::{
+    Carry, Digest, Duty as AnyDuty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Position, Slot,
+};
+use signonce_substrate::{
+    AURA, AuraMode, BABE, BEEFY, BlockNumber, CandidateHash, ChainFormat, ChainSettings, Duty, GRANDPA,
+    GrandpaStage, Limits, PARA, Round, SessionIndex, SetId, Side, StatementKind,
+};
 use std::collections::BTreeMap;
 
 /// A chain whose AURA blocks are one per slot, and one of a collator.
@@ -12,14 +17,8 @@ pub(crate) const CHAINS: [(GenesisHash, AuraMode); 2] =
     [(GenesisHash([1; 32]), AuraMode::Slot), (GenesisHash([2; 32]), AuraMode::Collator)];
 
 /// Keys of every claimed class, with the chain of each.
-pub(crate) const KEYS: [(KeyType, usize); 6] = [
-    (BABE, 0),
-    (GRANDPA, 0),
-    (BEEFY, 0),
-    (PARA, 0),
-    (AURA, 0),
-    (AURA, 1),
-];
+pub(crate) const KEYS: [(KeyType, usize); 6] =
+    [(BABE, 0), (GRANDPA, 0), (BEEFY, 0), (PARA, 0), (AURA, 0), (AURA, 1)];
 
 /// Where all floors begin: slot, or set and round or block, or session.
 pub(crate) const BEGIN: (u64, u64) = (100, 100);
@@ -39,13 +38,10 @@ impl World {
     }
 
     fn provisioned() -> Self {
+        crate::families::install();
         let mut world = Self { state: State::new(), at: 0 };
-        world.done(Change::RaiseFeatureLevel { level: FEATURE_LEVEL });
-        for (i, (genesis, aura_mode)) in CHAINS.into_iter().enumerate() {
-            let format = ChainFormat { aura_mode, ..ChainFormat::default() };
-            let name = format!("chain-{i}");
-            let limits = Limits::default();
-            world.done(Change::AddChain(Chain { genesis, name, format, slot_duration_ms: 6_000, limits }));
+        for n in 0..CHAINS.len() {
+            world.done(Change::AddChain(chain(n)));
         }
         for (i, (key_type, chain)) in KEYS.into_iter().enumerate() {
             let (id, scheme, chain) = (key(i), key_type.schemes()[0], CHAINS[chain].0);
@@ -115,6 +111,14 @@ fn records(state: &State) -> BTreeMap<(Table, Vec<u8>), Vec<u8>> {
     state.records().map(|(table, key, value)| ((table, key), value)).collect()
 }
 
+/// The `n`th of [`CHAINS`].
+pub(crate) fn chain(n: usize) -> Chain {
+    let (genesis, aura_mode) = CHAINS[n];
+    let format = ChainFormat { aura_mode, ..ChainFormat::default() };
+    let settings = ChainSettings { format, slot_duration_ms: 6_000, limits: Limits::default() };
+    settings.chain(genesis, format!("chain-{n}"))
+}
+
 /// The `n`th of [`KEYS`].
 pub(crate) fn key(n: usize) -> KeyId {
     let key_type = KEYS[n].0;
@@ -122,8 +126,9 @@ pub(crate) fn key(n: usize) -> KeyId {
     KeyId { key_type, public: public[..].try_into().expect("it has the scheme's length") }
 }
 
-pub(crate) fn claim(key: KeyId, duty: Duty, digest: u8) -> Claim {
-    Claim { key, client: ClientId(1), duty, digest: Digest([digest; 32]), time_ms: 1 }
+pub(crate) fn claim(key: KeyId, duty: AnyDuty, digest: u8) -> Claim {
+    let (digest, carry) = (Digest([digest; 32]), Carry::default());
+    Claim { key, client: ClientId(1), duty, digest, carry, time_ms: 1 }
 }
 
 /// A duty of a claimed class at a place; `within` tells those at one place apart.
@@ -132,9 +137,9 @@ pub(crate) fn duty(
     (major, minor): (u64, u64),
     within: u8,
     aura: AuraMode,
-) -> Option<Duty> {
+) -> Option<AnyDuty> {
     let stages = [GrandpaStage::Prevote, GrandpaStage::Precommit, GrandpaStage::PrimaryPropose];
-    Some(match key_type {
+    let duty = match key_type {
         BABE => Duty::BabeBlock { slot: Slot(major) },
         AURA => {
             let block = (BlockNumber(u64::from(within)), signonce_protocol::Hash([within; 32]));
@@ -149,12 +154,15 @@ pub(crate) fn duty(
         BEEFY => Duty::BeefyVote { set_id: SetId(major), block: BlockNumber(minor) },
         PARA => {
             let session = SessionIndex(u32::try_from(major).unwrap_or(u32::MAX));
-            let candidate = |n| signonce_protocol::CandidateHash([within / 3 + n; 32]);
+            let candidate = |n| CandidateHash([within / 3 + n; 32]);
             let side = |side| {
                 let candidates = (0..=within % 3).map(candidate).collect();
-                Duty::ParaSide { session, candidates, side }
+                Duty::ParaSide { session, candidates, side, statement: None }
             };
-            let backed = |statement| Duty::ParaStatement { session, candidate: candidate(0), statement };
+            let backed = |statement| {
+                let (candidates, statement) = (vec![candidate(0)], Some(statement));
+                Duty::ParaSide { session, candidates, side: Side::Valid, statement }
+            };
             match minor % 4 {
                 0 => side(Side::Valid),
                 1 => side(Side::Invalid),
@@ -162,19 +170,18 @@ pub(crate) fn duty(
                 _ => backed(StatementKind::Valid),
             }
         }
-        AUTHORITY_DISCOVERY | IM_ONLINE => return None,
-    })
+        // All that the others do is free.
+        _ => return None,
+    };
+    Some(duty.to_any())
 }
 
+/// The floor of a key's claimed work.
 pub(crate) fn floors(key_type: KeyType, (major, minor): (u64, u64)) -> Floors {
-    let none = Floors::default();
-    match key_type {
-        BABE | AURA => Floors { slot: Some(Slot(major)), ..none },
-        GRANDPA => Floors { grandpa: Some((SetId(major), Round(minor))), ..none },
-        BEEFY => Floors { beefy: Some((SetId(major), BlockNumber(minor))), ..none },
-        PARA => {
-            Floors { para: Some(SessionIndex(u32::try_from(major).unwrap_or(u32::MAX))), ..none }
-        }
-        AUTHORITY_DISCOVERY | IM_ONLINE => none,
-    }
+    let floor = |class: DutyClass| {
+        let parts = class.claim()?.parts.iter().zip([major, minor]);
+        let numbers: Vec<u64> = parts.map(|(part, at)| at.min(part.max)).collect();
+        Position::new(class, &numbers)
+    };
+    key_type.marks().filter_map(floor).collect()
 }
