@@ -298,3 +298,28 @@ async fn a_signer_that_lags_is_passed_over_by_whoever_cannot_prove() {
     assert_eq!(client.sign(&params()).await.unwrap(), granted(9));
     assert_eq!(signers[1].asked().len(), 1);
 }
+
+#[test]
+fn of_a_list_of_keys_a_client_reads_those_that_it_knows() {
+    signonce_substrate::install();
+    let key = |key_type: &str, classes: &[&str], marks: &[&str]| {
+        let marks: Vec<_> = marks.iter().map(|class| serde_json::json!({ "class": class })).collect();
+        serde_json::json!({
+            "chain": "c", "genesis": GenesisHash([1; 32]), "type": key_type, "scheme": "sr25519",
+            "public": format!("0x{}", "01".repeat(32)), "state": "armed", "classes": classes, "watermarks": marks,
+        })
+    };
+    let all = |keys: &[serde_json::Value]| {
+        serde_json::from_value::<KeysEvent>(serde_json::json!({ "event": "all", "applied": 1, "keys": keys }))
+    };
+    // Of another family, with another scheme too; and one of ours that newer signers have more to say of.
+    let mut foreign = key("ferr", &["crossing"], &["crossing"]);
+    foreign["scheme"] = "lantern".into();
+    let newer = key("babe", &["babeBlock", "babeDance"], &["babeBlock", "babeDance"]);
+    let KeysEvent::All { keys, .. } = all(&[foreign, newer]).unwrap() else { panic!() };
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].classes, [signonce_substrate::BABE_BLOCK]);
+    assert_eq!(keys[0].watermarks.len(), 1);
+    // What is known is read as strictly as ever.
+    assert!(all(&[key("babe", &["babeBlock"], &[]), serde_json::json!({ "type": "babe" })]).is_err());
+}

@@ -4,16 +4,18 @@
 //! that they can read for themselves what it says. Where the node hands over a mere hash, [`NodeSide`] knows what is
 //! behind it; where it does not, nothing is asked.
 
-use signonce_substrate::{ALL_KEY_TYPES, AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, Kind, PARA};
 use codec::{Compact, Decode};
 use futures::future::BoxFuture;
 use signonce_protocol::{
-    GenesisHash, KeyId, KeyType, PayloadKind, PublicKey, RawPayload, ToSign, VrfRequest,
+    GenesisHash, KeyId, KeyType, PublicKey, RawPayload, ToSign, VrfRequest,
     client::{CertificateStatus, ClientError, KeysStream, SignerClient},
     rpc::{
         ChainRef, GenerateKeyParams, GenerateKeyReply, KeysEvent, Readiness, SignParams, SignReply,
         VrfParams, VrfReply,
     },
+};
+use signonce_substrate::{
+    AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, Kind, PARA,
 };
 use sp_core::sr25519::vrf::VrfSignData;
 use std::time::Duration;
@@ -162,10 +164,10 @@ pub(crate) fn payload_for(
         && let Ok(hash) = <&[u8; 32]>::try_from(bytes)
         && let Some(header) = node.header(hash)
     {
-        return Ok(RawPayload::new(header_kind(key.key_type), header));
+        return Ok(RawPayload::new(header_kind(key.key_type).into(), header));
     }
     if bytes.starts_with(b"POP_") {
-        return Ok(RawPayload::new(Kind::OwnershipProof, bytes.to_vec()));
+        return Ok(RawPayload::new(Kind::OwnershipProof.into(), bytes.to_vec()));
     }
     let kind = match key.key_type {
         BABE | AURA if bytes.len() == 32 => return Err(Unclear::NoPreimage(NO_HEADER)),
@@ -173,11 +175,10 @@ pub(crate) fn payload_for(
         PARA => para_kind(bytes).ok_or(Unclear::NoPayload(bytes.len()))?,
         AUTHORITY_DISCOVERY => Kind::AuthorityRecord,
         IM_ONLINE => Kind::Heartbeat,
-        BABE | AURA | GRANDPA | BEEFY => {
-            return Err(Unclear::NoPayload(bytes.len()));
-        }
+        // BABE, AURA, GRANDPA and BEEFY keys sign nothing else, and keys of other families are never this node's.
+        _ => return Err(Unclear::NoPayload(bytes.len())),
     };
-    Ok(RawPayload::new(kind, bytes.to_vec()))
+    Ok(RawPayload::new(kind.into(), bytes.to_vec()))
 }
 
 const NO_HEADER: &str = "this hash is of no block that this node proposed just now, so it is not signed; \
@@ -187,17 +188,17 @@ const NO_COMMITMENT: &str = "this hash is of no BEEFY commitment that this node 
 
 fn commitment(hash: &[u8; 32], node: &dyn NodeSide) -> Result<RawPayload, Unclear> {
     let bytes = node.commitment(hash).ok_or(Unclear::NoPreimage(NO_COMMITMENT))?;
-    Ok(RawPayload::new(Kind::BeefyCommitment, bytes))
+    Ok(RawPayload::new(Kind::BeefyCommitment.into(), bytes))
 }
 
-const fn header_kind(key_type: KeyType) -> PayloadKind {
+fn header_kind(key_type: KeyType) -> Kind {
     match key_type {
         AURA => Kind::AuraHeader,
         _ => Kind::BabeHeader,
     }
 }
 
-/// The set and round of a vote, if the bytes have a vote's shape. See [`signonce_protocol::payload::GrandpaVote`].
+/// The set and round of a vote, if the bytes have a vote's shape. See [`signonce_substrate::payload::GrandpaVote`].
 pub(crate) fn vote_place(bytes: &[u8]) -> Option<Place> {
     if !matches!(bytes.len(), 53 | 57) || bytes[0] > 2 {
         return None;
@@ -208,7 +209,7 @@ pub(crate) fn vote_place(bytes: &[u8]) -> Option<Place> {
 }
 
 /// Magic first; only what has none can be a bitfield.
-fn para_kind(bytes: &[u8]) -> Option<PayloadKind> {
+fn para_kind(bytes: &[u8]) -> Option<Kind> {
     let has = |magic: &str| bytes.starts_with(magic.as_bytes());
     let by_magic = Kind::ALL.into_iter().find(|kind| kind.magic().is_some_and(has));
     by_magic.or_else(|| is_bitfield(bytes).then_some(Kind::Bitfield))
@@ -225,7 +226,7 @@ fn is_bitfield(bytes: &[u8]) -> bool {
 ///
 /// A seal must fit into its slot. A GRANDPA vote that fails ends the voter of an SDK node, while one that waits only
 /// delays finality.
-pub(crate) const fn deadline(kind: PayloadKind, votes: UnsignedVotes) -> Option<Duration> {
+pub(crate) const fn deadline(kind: Kind, votes: UnsignedVotes) -> Option<Duration> {
     match kind {
         Kind::BabeHeader | Kind::AuraHeader => Some(Duration::from_secs(1)),
         Kind::GrandpaVote => match votes {
@@ -275,9 +276,13 @@ mod tests {
     use super::*;
     use crate::testing::FakeNode;
     use signonce_protocol::{Hash, blake2_256};
-    use signonce_substrate::{BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Round, SessionIndex, SetId, payload::{Bitfield, Content, GrandpaVote, Heartbeat, OwnershipProof}};
+    use signonce_substrate::{
+        ALL_KEY_TYPES, BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Round, SessionIndex, SetId,
+        payload::{Bitfield, Content, GrandpaVote, Heartbeat, OwnershipProof},
+    };
 
     fn key(key_type: KeyType) -> KeyId {
+        signonce_substrate::install();
         let len = key_type.schemes()[0].public_len();
         KeyId { key_type, public: PublicKey::try_from(vec![1; len].as_slice()).unwrap() }
     }
@@ -297,11 +302,11 @@ mod tests {
         node.remember_header([7; 32], b"header".to_vec());
         node.remember_commitment([7; 32], b"commitment".to_vec());
         let payload = ask(BABE, &[7; 32], &node).unwrap();
-        assert_eq!(payload, RawPayload::new(Kind::BabeHeader, b"header".to_vec()));
-        assert_eq!(ask(AURA, &[7; 32], &node).unwrap().kind(), Kind::AuraHeader);
+        assert_eq!(payload, RawPayload::new(Kind::BabeHeader.into(), b"header".to_vec()));
+        assert_eq!(ask(AURA, &[7; 32], &node).unwrap().kind(), Kind::AuraHeader.into());
         assert_eq!(
             prehashed(&node).unwrap(),
-            RawPayload::new(Kind::BeefyCommitment, b"commitment".to_vec())
+            RawPayload::new(Kind::BeefyCommitment.into(), b"commitment".to_vec())
         );
     }
 
@@ -309,9 +314,9 @@ mod tests {
     fn a_known_header_wins_over_a_hash_that_looks_like_a_proof() {
         let node = FakeNode::default();
         let hash = *b"POP_567890123456789012345678901_";
-        assert_eq!(ask(BABE, &hash, &node).unwrap().kind(), Kind::OwnershipProof);
+        assert_eq!(ask(BABE, &hash, &node).unwrap().kind(), Kind::OwnershipProof.into());
         node.remember_header(hash, b"header".to_vec());
-        assert_eq!(ask(BABE, &hash, &node).unwrap().kind(), Kind::BabeHeader);
+        assert_eq!(ask(BABE, &hash, &node).unwrap().kind(), Kind::BabeHeader.into());
     }
 
     #[test]
@@ -322,7 +327,7 @@ mod tests {
                 let bytes = Content::OwnershipProof(OwnershipProof { owner }).encode(&ChainFormat::default());
                 assert_eq!(
                     ask(key_type, &bytes, &node).unwrap().kind(),
-                    Kind::OwnershipProof,
+                    Kind::OwnershipProof.into(),
                     "{key_type}"
                 );
             }
@@ -340,7 +345,7 @@ mod tests {
         };
         let bytes = vote.encode(&ChainFormat::default());
         let node = FakeNode::default();
-        assert_eq!(ask(GRANDPA, &bytes, &node).unwrap().kind(), Kind::GrandpaVote);
+        assert_eq!(ask(GRANDPA, &bytes, &node).unwrap().kind(), Kind::GrandpaVote.into());
         assert_eq!(vote_place(&bytes), Some(Place { set_id: 2, round: 7 }));
         assert_eq!(ask(GRANDPA, &bytes[1..], &node), Err(Unclear::NoPayload(52)));
         let mut unknown_stage = bytes;
@@ -358,7 +363,7 @@ mod tests {
             (b"VCPC", Kind::PvfCheck),
         ] {
             let bytes = [magic.as_slice(), CandidateHash([1; 32]).0.as_slice()].concat();
-            assert_eq!(ask(PARA, &bytes, &node).unwrap().kind(), kind);
+            assert_eq!(ask(PARA, &bytes, &node).unwrap().kind(), kind.into());
         }
         let bitfield = Content::Bitfield(Bitfield {
             bits: vec![true; 20],
@@ -366,7 +371,7 @@ mod tests {
             parent: Hash([2; 32]),
         })
         .encode(&ChainFormat::default());
-        assert_eq!(ask(PARA, &bitfield, &node).unwrap().kind(), Kind::Bitfield);
+        assert_eq!(ask(PARA, &bitfield, &node).unwrap().kind(), Kind::Bitfield.into());
         assert_eq!(ask(PARA, &bitfield[..bitfield.len() - 1], &node), Err(Unclear::NoPayload(39)));
         assert_eq!(ask(PARA, &[], &node), Err(Unclear::NoPayload(0)));
     }
@@ -374,10 +379,7 @@ mod tests {
     #[test]
     fn the_rest_is_what_its_key_type_says() {
         let node = FakeNode::default();
-        assert_eq!(
-            ask(AUTHORITY_DISCOVERY, &[10, 0], &node).unwrap().kind(),
-            Kind::AuthorityRecord
-        );
+        assert_eq!(ask(AUTHORITY_DISCOVERY, &[10, 0], &node).unwrap().kind(), Kind::AuthorityRecord.into());
         let heartbeat = Content::Heartbeat(Heartbeat {
             block: BlockNumber(1),
             session: SessionIndex(1),
@@ -385,12 +387,9 @@ mod tests {
             validators: 1,
         })
         .encode(&ChainFormat::default());
-        assert_eq!(ask(IM_ONLINE, &heartbeat, &node).unwrap().kind(), Kind::Heartbeat);
+        assert_eq!(ask(IM_ONLINE, &heartbeat, &node).unwrap().kind(), Kind::Heartbeat.into());
         let hash = blake2_256(b"message");
         assert_eq!(ask(BEEFY, &hash, &node), Err(Unclear::NoPayload(32)));
-        assert_eq!(
-            payload_for(&key(BABE), ToSign::Prehashed(hash), &node),
-            Err(Unclear::NoPayload(32))
-        );
+        assert_eq!(payload_for(&key(BABE), ToSign::Prehashed(hash), &node), Err(Unclear::NoPayload(32)));
     }
 }

@@ -5,7 +5,6 @@
 //! voter would end without a signature: it is asked for until it is answered, refused for good, or the node stops.
 //! Whatever denies a vote is told to the gate, wherever the denial comes from.
 
-use signonce_substrate::{BABE_VRF, GRANDPA};
 use crate::{
     LOG,
     ask::{
@@ -22,10 +21,15 @@ use crate::{
     worker::{NoResult, Worker},
 };
 use codec::Decode;
-use signonce_protocol::{Digest, DutyClass, GenesisHash, KeyId, KeyType, PublicKey, RawPayload, Scheme, ToSign, VrfRequest, client::ClientError, rpc::{
+use signonce_protocol::{
+    Digest, DutyClass, GenesisHash, KeyId, KeyType, PublicKey, RawPayload, Scheme, ToSign, VrfRequest,
+    client::ClientError,
+    rpc::{
         ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, RpcError, SignParams, SignReply, VrfReply,
-    }};
-use signonce_substrate::{Kind};
+    },
+};
+use signonce_substrate::Kind;
+use signonce_substrate::{BABE_VRF, GRANDPA};
 use sp_core::sr25519::{
     self,
     vrf::{VrfSignData, VrfSignature},
@@ -169,7 +173,8 @@ impl Asker {
     fn signed(&self, mine: &Mine, to_sign: ToSign<'_>) -> Result<Vec<u8>, Denial> {
         let key = mine.id;
         let payload = self.payload(mine, to_sign)?;
-        let (kind, digest) = (payload.kind(), Digest::of(to_sign.as_bytes()));
+        let kind = Kind::try_from(payload.kind()).expect("a keystore asks for Substrate's payloads");
+        let digest = Digest::of(to_sign.as_bytes());
         let intent = kind.name();
         let within = deadline(kind, self.votes);
         let unanswered = self.check_refused(key, intent, &digest)?;
@@ -185,7 +190,8 @@ impl Asker {
             None => self.wait(intent, None, self.vote(key, params)),
         };
         let reply = self.judge(key, intent, digest, result, took)?;
-        let SignReply { signature, verdict: _, duty: _, log_index: _, leader: _ } = reply;
+        let SignReply { signature, beside: _, carry: _, verdict: _, duty: _, log_index: _, leader: _ } =
+            reply;
         self.verified(mine, intent, to_sign, signature.0)
     }
 
@@ -468,7 +474,7 @@ impl Asker {
         let Some(mine) = self.keys.find(&key).filter(|_| !self.link.is_out()) else {
             return Preflight::Unknown;
         };
-        let params = sign_params(self.chain, &key, RawPayload::new(Kind::GrandpaVote, vote.clone()));
+        let params = sign_params(self.chain, &key, RawPayload::new(Kind::GrandpaVote.into(), vote.clone()));
         let intent = Kind::GrandpaVote.name();
         let asking = self.signers.sign(params, PREFLIGHT_WITHIN);
         let (result, took) = self.wait(intent, Some(PREFLIGHT_WITHIN), asking);

@@ -1,7 +1,6 @@
 //! The keys of this node as the signers list them, kept fresh by their events. Every "is it mine?" is answered from
 //! here: BABE asks it for each authority of the chain in each slot.
 
-use signonce_substrate::{ALL_KEY_TYPES, AURA, AURA_BLOCK, AUTHORITY_DISCOVERY, AUTHORITY_RECORD, BABE, BABE_BLOCK, BABE_VRF, BEEFY, BEEFY_VOTE, ECDSA, ED25519, GRANDPA, GRANDPA_VOTE, HEARTBEAT, IM_ONLINE, OWNERSHIP_PROOF, PARA, PARA_SIDE, SR25519};
 use crate::{
     LOG,
     ask::{NodeSide, Place},
@@ -9,8 +8,12 @@ use crate::{
     report::{Condition, Report},
 };
 use signonce_protocol::{
-    DutyClass, GenesisHash, KeyId, KeyType, PublicKey, Scheme,
-    rpc::{Coordinate, KeyInfo, KeyState, KeysEvent},
+    DutyClass, GenesisHash, KeyId, KeyState, KeyType, Position, PublicKey, Scheme,
+    rpc::{KeyInfo, KeysEvent},
+};
+use signonce_substrate::{
+    ALL_KEY_TYPES, AURA, AURA_BLOCK, AUTHORITY_DISCOVERY, AUTHORITY_RECORD, BABE, BABE_BLOCK, BEEFY,
+    BEEFY_VOTE, GRANDPA, GRANDPA_VOTE, HEARTBEAT, IM_ONLINE, OWNERSHIP_PROOF, PARA, PARA_SIDE,
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -51,7 +54,7 @@ impl Mine {
 }
 
 /// The class without which a key is of no use to a validator, and so not its own.
-pub(crate) const fn main_class(key_type: KeyType) -> DutyClass {
+pub(crate) fn main_class(key_type: KeyType) -> DutyClass {
     match key_type {
         BABE => BABE_BLOCK,
         AURA => AURA_BLOCK,
@@ -60,12 +63,14 @@ pub(crate) const fn main_class(key_type: KeyType) -> DutyClass {
         PARA => PARA_SIDE,
         AUTHORITY_DISCOVERY => AUTHORITY_RECORD,
         IM_ONLINE => HEARTBEAT,
+        // Keys of other families give no such proofs, and so are never this node's.
+        _ => OWNERSHIP_PROOF,
     }
 }
 
 /// Every class that a key of the type can do.
 fn classes_of(key_type: KeyType) -> Vec<DutyClass> {
-    DutyClass::ALL.into_iter().filter(|class| class.key_types().contains(&key_type)).collect()
+    key_type.classes().collect()
 }
 
 /// The keys. Shared by the keystore and by the task that follows the signers' events.
@@ -238,8 +243,7 @@ impl Keys {
         for mine in listed {
             changed |= held.insert(mine);
         }
-        let gone =
-            |public: &PublicKey| !named.contains(&KeyId { key_type: GRANDPA, public: *public });
+        let gone = |public: &PublicKey| !named.contains(&KeyId { key_type: GRANDPA, public: *public });
         let gone: Vec<_> = held.voters.extract_if(gone).collect();
         drop(held);
         gone.iter().for_each(|public| self.node.key_gone(public));
@@ -339,11 +343,10 @@ const fn id_of(info: &KeyInfo) -> KeyId {
     KeyId { key_type: info.key_type, public: info.public }
 }
 
-fn place(coordinate: Option<Coordinate>) -> Option<Place> {
-    match coordinate? {
-        Coordinate::Round { set_id, round } => Some(Place { set_id: set_id.0, round: round.0 }),
-        Coordinate::Slot { .. } | Coordinate::Block { .. } | Coordinate::Session { .. } => None,
-    }
+fn place(position: Option<Position>) -> Option<Place> {
+    let position = position.filter(|position| position.class() == GRANDPA_VOTE)?;
+    let &[set_id, round] = position.parts() else { return None };
+    Some(Place { set_id, round })
 }
 
 #[cfg(test)]
@@ -351,7 +354,7 @@ mod tests {
     use super::*;
     use crate::testing::{FakeNode, GENESIS, info, keys_with};
     use signonce_protocol::{LogIndex, rpc::WatermarkInfo};
-    use signonce_substrate::{Round, SetId};
+    use signonce_substrate::{BABE_VRF, ECDSA, ED25519, SR25519};
 
     fn all(keys: Vec<KeyInfo>) -> KeysEvent {
         KeysEvent::All { applied: LogIndex(1), keys }
@@ -365,13 +368,10 @@ mod tests {
     fn keys_that_are_not_armed_or_lack_the_right_or_belong_to_another_chain_are_not_ours() {
         let keys = keys_with(Arc::new(FakeNode::default()));
         let good = info(BABE, SR25519, [1; 32]);
-        let unarmed =
-            KeyInfo { state: KeyState::Registered, ..info(BABE, SR25519, [2; 32]) };
+        let unarmed = KeyInfo { state: KeyState::Registered, ..info(BABE, SR25519, [2; 32]) };
         let disabled = KeyInfo { state: KeyState::Disabled, ..info(BABE, SR25519, [3; 32]) };
-        let rightless =
-            KeyInfo { classes: vec![BABE_VRF], ..info(BABE, SR25519, [4; 32]) };
-        let foreign =
-            KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
+        let rightless = KeyInfo { classes: vec![BABE_VRF], ..info(BABE, SR25519, [4; 32]) };
+        let foreign = KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
         keys.apply(all(vec![good.clone(), unarmed, disabled, rightless, foreign]));
         assert_eq!(keys.publics(BABE, None), [good.public]);
         assert!(keys.has(&id_of(&good)));
@@ -380,8 +380,7 @@ mod tests {
     #[test]
     fn a_list_replaces_and_a_change_changes_one_key() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let (a, b) =
-            (info(BABE, SR25519, [1; 32]), info(BABE, SR25519, [2; 32]));
+        let (a, b) = (info(BABE, SR25519, [1; 32]), info(BABE, SR25519, [2; 32]));
         keys.apply(all(vec![a.clone()]));
         keys.apply(changed(b.clone()));
         assert_eq!(keys.publics(BABE, Some(SR25519)), [a.public, b.public]);
@@ -397,10 +396,7 @@ mod tests {
     #[test]
     fn keys_are_told_apart_by_type_and_scheme() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        keys.apply(all(vec![
-            info(AURA, ED25519, [1; 32]),
-            info(AUTHORITY_DISCOVERY, SR25519, [1; 32]),
-        ]));
+        keys.apply(all(vec![info(AURA, ED25519, [1; 32]), info(AUTHORITY_DISCOVERY, SR25519, [1; 32])]));
         assert_eq!(keys.publics(AURA, Some(ED25519)).len(), 1);
         assert!(keys.publics(AURA, Some(SR25519)).is_empty());
         assert!(keys.publics(BABE, None).is_empty());
@@ -411,9 +407,8 @@ mod tests {
         let node = Arc::new(FakeNode::default());
         let keys = keys_with(node.clone());
         let mut gran = info(GRANDPA, ED25519, [1; 32]);
-        let round = |set_id, round| Some(Coordinate::Round { set_id: SetId(set_id), round: Round(round) });
-        gran.watermarks =
-            vec![WatermarkInfo { class: GRANDPA_VOTE, floor: round(1, 0), highest: None }];
+        let round = |set_id, round| Position::new(GRANDPA_VOTE, &[set_id, round]);
+        gran.watermarks = vec![WatermarkInfo { class: GRANDPA_VOTE, floor: round(1, 0), highest: None }];
         keys.apply(all(vec![gran.clone()]));
         gran.watermarks[0].highest = round(2, 7);
         keys.apply(changed(gran.clone()));
@@ -430,8 +425,7 @@ mod tests {
         let keys = keys_with(node.clone());
         let gran = |byte| {
             let mut gran = info(GRANDPA, ED25519, [byte; 32]);
-            gran.watermarks =
-                vec![WatermarkInfo { class: GRANDPA_VOTE, floor: None, highest: None }];
+            gran.watermarks = vec![WatermarkInfo { class: GRANDPA_VOTE, floor: None, highest: None }];
             gran
         };
         let [a, b, c] = [1, 2, 3].map(gran);
@@ -484,8 +478,7 @@ mod tests {
     #[test]
     fn a_key_just_made_is_ours_at_once_and_survives_a_list_that_is_older() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let made =
-            KeyId { key_type: BABE, public: PublicKey::try_from([7; 32].as_slice()).unwrap() };
+        let made = KeyId { key_type: BABE, public: PublicKey::try_from([7; 32].as_slice()).unwrap() };
         keys.made(made, SR25519);
         assert!(keys.find(&made).unwrap().may(OWNERSHIP_PROOF));
         keys.apply(all(vec![]));
@@ -499,8 +492,7 @@ mod tests {
     #[test]
     fn keys_of_another_chain_only_are_told_once() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let foreign =
-            KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
+        let foreign = KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
         keys.apply(all(vec![foreign.clone()]));
         assert!(keys.report.holds(&Condition::OtherChain));
         let ours = info(BABE, SR25519, [1; 32]);

@@ -6,7 +6,7 @@
 //! are. Bounded in memory and in hashes per question.
 
 use codec::Encode;
-use signonce_substrate::{keccak_256};
+use signonce_substrate::keccak_256;
 use sp_consensus_beefy::{Commitment, Payload};
 use std::{
     collections::VecDeque,

@@ -1,8 +1,8 @@
 //! The keystore the node sees. Lists and "is it mine?" come from the cache, signatures from the cluster.
 
-use signonce_substrate::{BABE, ECDSA, ED25519, GRANDPA, SR25519};
 use crate::{LOG, asker::Asker, cache::Mine, rotate::FailedGenerations};
 use signonce_protocol::{KeyId, KeyType, PublicKey, Scheme, ToSign};
+use signonce_substrate::{BABE, ECDSA, ED25519, GRANDPA, SR25519};
 use sp_core::{
     Pair as _,
     crypto::{ByteArray, KeyTypeId},

@@ -65,6 +65,6 @@ mod tests {
         assert_eq!(provider.payload(&header(3)), None);
         let payload = provider.payload(&header(4)).expect("even blocks have one");
         let commitment = Commitment { payload, block_number: 4u32, validator_set_id: 12 }.encode();
-        assert_eq!(commitments.find(&signonce_protocol::keccak_256(&commitment)), Some(commitment));
+        assert_eq!(commitments.find(&signonce_substrate::keccak_256(&commitment)), Some(commitment));
     }
 }

@@ -1,7 +1,6 @@
 //! What the signers refused, or did not answer a moment ago: asked again, it is answered from here. BEEFY asks for the
 //! same vote on every event, and a block that was refused stays refused.
 
-use signonce_substrate::{BEEFY};
 use signonce_protocol::{Digest, KeyId};
 use std::{
     collections::{HashMap, VecDeque},
@@ -104,7 +103,8 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{PublicKey};
+    use signonce_substrate::BEEFY;
+    use signonce_protocol::PublicKey;
 
     fn key(byte: u8) -> KeyId {
         KeyId { key_type: BEEFY, public: PublicKey::try_from([byte; 33].as_slice()).unwrap() }

@@ -5,7 +5,6 @@
 //! its gate until they have told how far it has signed. A file that is damaged, of another version or of another chain is
 //! left alone with a line in the log. It is replaced whole, so that a crash leaves the old one or the new one.
 
-use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, BEEFY, BEEFY_VOTE, ECDSA, SR25519};
 use crate::{LOG, cache::Mine};
 use signonce_protocol::{DutyClass, GenesisHash, HexArray, KeyId, PublicKey, Scheme, blake2_256};
 use std::{
@@ -118,7 +117,7 @@ fn parse(line: &str) -> Option<Mine> {
     let (id, scheme, classes) = (words.next()?, words.next()?, words.next()?);
     let (key_type, public) = id.split_once(':')?;
     let id = KeyId { key_type: key_type.parse().ok()?, public: public.parse::<PublicKey>().ok()? };
-    let scheme = Scheme::ALL.into_iter().find(|known| known.to_string() == scheme)?;
+    let scheme = scheme.parse::<Scheme>().ok()?;
     let classes: Result<Vec<DutyClass>, _> = classes.split(',').map(str::parse).collect();
     let fits = id.key_type.schemes().contains(&scheme) && id.public.as_bytes().len() == scheme.public_len();
     (words.next().is_none() && fits).then_some(Mine::listed(id, scheme, classes.ok()?))
@@ -127,16 +126,12 @@ fn parse(line: &str) -> Option<Mine> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, BEEFY, BEEFY_VOTE, ECDSA, SR25519};
     use crate::testing::{GENESIS, TempDir, id};
-
 
     fn keys() -> Vec<Mine> {
         vec![
-            Mine::listed(
-                id(BABE, [1; 32]),
-                SR25519,
-                vec![BABE_BLOCK, BABE_VRF],
-            ),
+            Mine::listed(id(BABE, [1; 32]), SR25519, vec![BABE_BLOCK, BABE_VRF]),
             Mine::listed(id(BEEFY, [2; 33]), ECDSA, vec![BEEFY_VOTE]),
         ]
     }

@@ -1,9 +1,9 @@
 //! Lines in the log: one when a condition begins, one when it ends, none in between. A node makes a signature every
 //! second; a log with a line for each failed one hides the line that says why.
 
-use signonce_substrate::{AURA, BABE, GRANDPA};
 use crate::LOG;
 use signonce_protocol::{DutyClass, KeyId, KeyType, rpc::ErrorCode};
+use signonce_substrate::{AURA, BABE};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -188,6 +188,7 @@ pub(crate) fn advice(why: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signonce_substrate::GRANDPA;
     use signonce_protocol::PublicKey;
 
     fn key(key_type: KeyType) -> KeyId {

@@ -10,7 +10,6 @@
 //! A runtime older than version 2 of the `SessionKeys` API asks for no proofs, so there the RPC answers a set with the
 //! useless key. The log says so at once, and `author_hasSessionKeys` answers false for the set.
 
-use signonce_substrate::{BABE};
 use signonce_protocol::KeyId;
 use std::{
     collections::VecDeque,
@@ -74,7 +73,8 @@ impl FailedGenerations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{PublicKey};
+    use signonce_substrate::BABE;
+    use signonce_protocol::PublicKey;
 
     fn key(byte: u8) -> KeyId {
         KeyId { key_type: BABE, public: PublicKey::try_from([byte; 32].as_slice()).unwrap() }

@@ -169,6 +169,7 @@ impl RemoteSigner {
     /// # Errors
     /// Settings that can never work, and slashable key files in the node's keystore directory.
     pub fn start(params: &RemoteSignerParams, setup: Setup<'_>) -> Result<Self, StartError> {
+        signonce_substrate::install();
         let config = client_config(params)?;
         if let Some(dir) = setup.keystore_dir {
             guard::no_slashable_keys_in(dir)?;

@@ -1,7 +1,6 @@
 //! Stand-ins for unit tests: a signer cluster with real keys that behaves as told, and a node that knows what it is
 //! told.
 
-use signonce_substrate::{BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use crate::{
     ask::{Events, Later, NodeSide, Place, Signers, UnsignedVotes},
     asker::Asker,
@@ -13,10 +12,16 @@ use crate::{
 };
 use codec::Encode;
 use futures::future::BoxFuture;
-use signonce_protocol::{DutyClass, GenesisHash, HexArray, KeyId, KeyType, LogIndex, PublicKey, Scheme, VrfRequest, blake2_256, client::{CertificateStatus, ClientError}, rpc::{
-        ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeyState, KeysEvent, Readiness, RpcError,
-        SignParams, SignReply, SignVerdict, VrfParams, VrfReply,
-    }};
+use signonce_protocol::{
+    Algorithm, DutyClass, GenesisHash, HexArray, KeyId, KeyState, KeyType, LogIndex, PublicKey, Scheme,
+    VrfRequest, blake2_256,
+    client::{CertificateStatus, ClientError},
+    rpc::{
+        ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, Readiness, RpcError, SignParams,
+        SignReply, SignVerdict, VrfParams, VrfReply,
+    },
+};
+use signonce_substrate::{BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
 use signonce_substrate::{Kind, keccak_256};
 use sp_consensus_babe::make_vrf_transcript;
 use sp_core::{Pair as _, crypto::VrfSecret as _, ecdsa, ed25519, sr25519, sr25519::vrf::VrfSignData};
@@ -33,11 +38,13 @@ use std::{
 pub(crate) const GENESIS: GenesisHash = GenesisHash([1; 32]);
 
 pub(crate) fn id(key_type: KeyType, public: impl AsRef<[u8]>) -> KeyId {
+    signonce_substrate::install();
     KeyId { key_type, public: PublicKey::try_from(public.as_ref()).unwrap() }
 }
 
 /// An armed key of our chain with all rights.
 pub(crate) fn info(key_type: KeyType, scheme: Scheme, public: impl AsRef<[u8]>) -> KeyInfo {
+    signonce_substrate::install();
     KeyInfo {
         chain: "test".into(),
         genesis: GENESIS,
@@ -46,12 +53,13 @@ pub(crate) fn info(key_type: KeyType, scheme: Scheme, public: impl AsRef<[u8]>) 
         public: PublicKey::try_from(public.as_ref()).unwrap(),
         state: KeyState::Armed,
         group: None,
-        classes: DutyClass::ALL.into_iter().filter(|class| class.key_types().contains(&key_type)).collect(),
+        classes: key_type.classes().collect(),
         watermarks: Vec::new(),
     }
 }
 
 pub(crate) fn keys_with(node: Arc<dyn NodeSide>) -> Keys {
+    signonce_substrate::install();
     Keys::new(GENESIS, node, Metrics::new(None).unwrap(), Arc::new(Report::default()))
 }
 
@@ -189,6 +197,7 @@ impl FakeSigners {
         self
     }
     pub(crate) fn with_sr25519(self, key_type: KeyType, pair: &sr25519::Pair) -> Self {
+        signonce_substrate::install();
         let info = info(key_type, SR25519, pair.public());
         self.with(info, Secret::Sr25519(pair.clone()))
     }
@@ -248,8 +257,8 @@ fn away() -> ClientError {
 
 impl Signers for FakeSigners {
     fn sign(&self, params: SignParams, _: Duration) -> Later<SignReply> {
-        let (kind, bytes) = params.payload.parts();
-        let (kind, bytes) = (kind, bytes.to_vec());
+        let kind = Kind::try_from(params.payload.kind()).expect("a payload of Substrate");
+        let bytes = params.payload.bytes().to_vec();
         self.answer(kind.name(), move |state, wrong| {
             let mut message = match kind {
                 Kind::BabeHeader | Kind::AuraHeader => blake2_256(&bytes).to_vec(),
@@ -269,6 +278,8 @@ impl Signers for FakeSigners {
             };
             SignReply {
                 signature: signature.into(),
+                beside: None,
+                carry: None,
                 verdict: SignVerdict::Granted,
                 duty: None,
                 log_index: None,
@@ -296,10 +307,10 @@ impl Signers for FakeSigners {
     fn generate(&self, params: GenerateKeyParams, _: Duration) -> Later<GenerateKeyReply> {
         let GenerateKeyParams { chain: _, key_type } = params;
         self.answer(crate::ask::GENERATE_INTENT, move |state, wrong| {
-            let secret = match key_type.schemes()[0] {
-                SR25519 => Secret::Sr25519(sr25519::Pair::generate().0),
-                ED25519 => Secret::Ed25519(ed25519::Pair::generate().0),
-                ECDSA => Secret::Ecdsa(ecdsa::Pair::generate().0),
+            let secret = match key_type.schemes()[0].algorithm() {
+                Algorithm::Sr25519 => Secret::Sr25519(sr25519::Pair::generate().0),
+                Algorithm::Ed25519 => Secret::Ed25519(ed25519::Pair::generate().0),
+                Algorithm::Secp256k1Recoverable => Secret::Ecdsa(ecdsa::Pair::generate().0),
             };
             let public = match &secret {
                 Secret::Sr25519(pair) => PublicKey::try_from(pair.public().as_ref()),

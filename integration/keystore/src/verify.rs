@@ -1,23 +1,22 @@
 //! The last check before a signature is used: it must be the key's own, over the very bytes that were to be signed.
 //! A signer that is wrong, or a machine in between, can cost a duty but never get a bad signature into the chain.
 
-use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
-use signonce_protocol::{KeyId, Scheme, ToSign};
+use signonce_protocol::{Algorithm, KeyId, Scheme, ToSign};
 use sp_core::{Pair as _, crypto::VrfPublic as _, ecdsa, ed25519, sr25519};
 
 /// Whether `signature` is that of `key` over `to_sign`.
 pub(crate) fn signature_holds(key: &KeyId, scheme: Scheme, to_sign: ToSign<'_>, signature: &[u8]) -> bool {
     let public = key.public.as_bytes();
-    match (scheme, to_sign) {
-        (SR25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
+    match (scheme.algorithm(), to_sign) {
+        (Algorithm::Sr25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
             (Ok(public), Ok(signature)) => sr25519::Pair::verify(&signature, message, &public),
             _ => false,
         },
-        (ED25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
+        (Algorithm::Ed25519, ToSign::Message(message)) => match (public.try_into(), signature.try_into()) {
             (Ok(public), Ok(signature)) => ed25519::Pair::verify(&signature, message, &public),
             _ => false,
         },
-        (ECDSA, to_sign) => match (public.try_into(), signature.try_into()) {
+        (Algorithm::Secp256k1Recoverable, to_sign) => match (public.try_into(), signature.try_into()) {
             (Ok(public), Ok(signature)) => match to_sign {
                 ToSign::Message(message) => ecdsa::Pair::verify(&signature, message, &public),
                 ToSign::Prehashed(hash) => ecdsa::Pair::verify_prehashed(&signature, &hash, &public),
@@ -25,7 +24,7 @@ pub(crate) fn signature_holds(key: &KeyId, scheme: Scheme, to_sign: ToSign<'_>, 
             _ => false,
         },
         // Only ECDSA signs hashes as they are.
-        (SR25519 | ED25519, ToSign::Prehashed(_)) => false,
+        (Algorithm::Sr25519 | Algorithm::Ed25519, ToSign::Prehashed(_)) => false,
     }
 }
 
@@ -41,6 +40,7 @@ pub(crate) fn vrf_holds(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
     use signonce_protocol::{KeyType, PublicKey};
 
     fn key(key_type: KeyType, public: &[u8]) -> KeyId {

@@ -1,9 +1,10 @@
 //! The stream of key events, which outlives the signers it comes from.
 
 use super::{ClientError, Effect, SignerClient};
-use crate::rpc::KeysEvent;
+use crate::{KeyType, rpc::KeysEvent};
 use jsonrpsee_core::client::{Subscription, SubscriptionClientT};
 use jsonrpsee_ws_client::WsClient;
+use serde_json::Value;
 use std::{fmt, sync::Arc};
 use tokio::sync::watch;
 
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 pub struct KeysStream {
     client: SignerClient,
     /// None after a signer went away, until the next subscription. The connection is held with it.
-    open: Option<(Subscription<KeysEvent>, Arc<WsClient>)>,
+    open: Option<(Subscription<Value>, Arc<WsClient>)>,
     /// Changes when connections were made anew with other certificates: a subscription moves with them.
     renewals: watch::Receiver<u64>,
 }
@@ -47,21 +48,30 @@ impl KeysStream {
                 Ok(()) = self.renewals.changed() => None,
             };
             match event {
-                Some(Ok(event)) => return Ok(event),
-                Some(Err(error)) => {
-                    self.open = None;
-                    return Err(ClientError::Protocol {
-                        url: self.client.preferred_url().to_owned(),
-                        why: error.to_string(),
-                    });
-                }
+                // Of a key of a chain that this client knows nothing of.
+                Some(Ok(event)) if is_foreign(&event) => {}
+                Some(Ok(event)) => match serde_json::from_value(event) {
+                    Ok(event) => return Ok(event),
+                    Err(error) => return Err(self.unreadable(&error)),
+                },
+                Some(Err(error)) => return Err(self.unreadable(&error)),
                 None => self.open = None,
             }
         }
     }
+
+    fn unreadable(&mut self, error: &serde_json::Error) -> ClientError {
+        self.open = None;
+        ClientError::Protocol { url: self.client.preferred_url().to_owned(), why: error.to_string() }
+    }
 }
 
-async fn subscribe(client: &SignerClient) -> Result<(Subscription<KeysEvent>, Arc<WsClient>), ClientError> {
+/// Whether an event is about a key of a type that no installed family has.
+fn is_foreign(event: &Value) -> bool {
+    event["key"]["type"].as_str().is_some_and(|name| name.parse::<KeyType>().is_err())
+}
+
+async fn subscribe(client: &SignerClient) -> Result<(Subscription<Value>, Arc<WsClient>), ClientError> {
     client
         .retrying(Effect::Nothing, |connection| async move {
             let subscription = connection

@@ -25,8 +25,8 @@ pub use live::CertificateStatus;
 pub use tls::{TlsError, TlsSource, tls_from_pem};
 
 use crate::rpc::{
-    ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, LastSigned, LeaderHint, RpcError, SignParams,
-    SignReply, StatusReply, VrfParams, VrfReply,
+    ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, KnownKeys, LastSigned, LeaderHint, RpcError,
+    SignParams, SignReply, StatusReply, VrfParams, VrfReply,
 };
 use connection::{Connection, Endpoint, Renewal};
 use echo::{Echoes, WireCall};
@@ -340,7 +340,8 @@ impl SignerClient {
     /// # Errors
     /// See the module.
     pub async fn keys(&self) -> Result<Vec<KeyInfo>, ClientError> {
-        self.call("signer_keys", None::<&()>, Effect::Nothing).await
+        let keys: KnownKeys = self.call("signer_keys", None::<&()>, Effect::Nothing).await?;
+        Ok(keys.0)
     }
 
     /// How the first signer that answers is.

@@ -122,16 +122,22 @@ impl Eq for Family {}
 
 static INSTALLED: OnceLock<&'static [&'static Family]> = OnceLock::new();
 
-/// Says which families this process knows: once, before anything is read or written. Saying the same again is fine.
+/// Says which families this process knows: once, before anything is read or written. Saying the same again is fine, and
+/// so is naming some of them: a library names the one that it needs.
 ///
 /// # Panics
 /// If one of them is not sound (two things of one number or name, a number that is not its row's, a class that shares a
-/// watermark of another form, and so on), or if other families were installed before.
+/// watermark of another form, and so on), or if one of them is not among those that were installed before.
 pub fn install(families: &'static [&'static Family]) {
     if INSTALLED.get() != Some(&families) {
         check::check(families);
         let installed = INSTALLED.get_or_init(|| families);
-        assert_eq!(*installed, families, "other families were installed before");
+        for family in families {
+            assert!(
+                installed.contains(family),
+                "other families were installed before, and {family} is not one of them"
+            );
+        }
     }
 }
 

@@ -16,8 +16,8 @@ pub use errors::{ErrorCode, ErrorData, ErrorKind, LeaderHint, RpcError};
 pub use openrpc::{METHODS, Method, MethodShape, openrpc_document};
 pub use params::{ChainRef, ChainRefError, PayloadParam};
 pub use types::{
-    GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, LastSigned, Readiness, SignCall, SignParams,
-    SignReply, SignVerdict, Signed, StatusReply, VrfParams, VrfReply, WatermarkInfo,
+    GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, KnownKeys, LastSigned, Readiness, SignCall,
+    SignParams, SignReply, SignVerdict, Signed, StatusReply, VrfParams, VrfReply, WatermarkInfo,
 };
 
 /// Largest request body in bytes that a signer reads: the biggest honest ones are headers of session changes (about

@@ -6,7 +6,7 @@ use crate::{
     NodeId, Position, PublicKey, RawPayload, Scheme, Slot, Term, VrfRequest,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Parameters of `signer_sign`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -178,10 +178,42 @@ pub struct KeyInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The classes of duty that this client may have done with it.
+    #[serde(deserialize_with = "known_classes")]
     pub classes: Vec<DutyClass>,
     /// One per claimed class of the key's type.
+    #[serde(deserialize_with = "known_watermarks")]
     pub watermarks: Vec<WatermarkInfo>,
 }
+
+/// A client may have rights to keys of chains that it knows nothing of, and signers may be newer than it: of a list it reads
+/// what it knows. Whatever else is wrong with an item is an error.
+fn known<'de, T, D>(d: D, name: &str, is_known: impl Fn(&str) -> bool) -> Result<Vec<T>, D::Error>
+where
+    T: serde::de::DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    let all = Vec::<serde_json::Value>::deserialize(d)?;
+    let named = |item: &serde_json::Value| item.get(name).unwrap_or(item).as_str().is_none_or(&is_known);
+    let known = all.into_iter().filter(named);
+    known.map(|item| serde_json::from_value(item).map_err(serde::de::Error::custom)).collect()
+}
+
+fn known_keys<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<KeyInfo>, D::Error> {
+    known(d, "type", |name| name.parse::<KeyType>().is_ok())
+}
+
+fn known_classes<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<DutyClass>, D::Error> {
+    known(d, "class", |name| name.parse::<DutyClass>().is_ok())
+}
+
+fn known_watermarks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<WatermarkInfo>, D::Error> {
+    known(d, "class", |name| name.parse::<DutyClass>().is_ok())
+}
+
+/// The answer of `signer_keys`, of which a client reads the keys that it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct KnownKeys(#[serde(deserialize_with = "known_keys")] pub Vec<KeyInfo>);
 
 /// How far a key has signed in one class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -244,6 +276,7 @@ pub enum KeysEvent {
         /// The log entry the list is as of.
         applied: LogIndex,
         /// The keys.
+        #[serde(deserialize_with = "known_keys")]
         keys: Vec<KeyInfo>,
     },
     /// One key that is new, or whose state, rights or watermarks changed. A key that is gone, or no longer the

@@ -16,8 +16,8 @@
 
 use super::Place;
 use codec::{Decode, DecodeAll, Encode, Error, Input};
-use signonce_protocol::{PublicKey};
-use signonce_substrate::{GrandpaStage};
+use signonce_protocol::PublicKey;
+use signonce_substrate::GrandpaStage;
 use std::collections::BTreeMap;
 
 type Target = ([u8; 32], u32);
@@ -141,7 +141,7 @@ fn own_votes<I: Input>(input: &mut I) -> Result<Vec<(GrandpaStage, Target)>, Err
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use signonce_protocol::{Hash};
+    use signonce_protocol::Hash;
     use signonce_substrate::{BlockNumber, Round, SetId};
     use sp_consensus_grandpa as grandpa;
     use sp_core::H256;
@@ -289,14 +289,14 @@ pub(super) mod tests {
     #[test]
     fn the_payloads_are_what_the_signers_read_as_votes() {
         let recorded = Recorded::decode(&live().encode()).expect("as written by the node");
-        let vote = signonce_protocol::payload::GrandpaVote {
+        let vote = signonce_substrate::payload::GrandpaVote {
             stage: GrandpaStage::Prevote,
             target_hash: Hash([9; 32]),
             target: BlockNumber(9),
             round: Round(43),
             set_id: SetId(5),
         };
-        let format = signonce_protocol::ChainFormat::default();
+        let format = signonce_substrate::ChainFormat::default();
         assert_eq!(recorded.votes(&key(2), at(43)), [vote.encode(&format)]);
     }
 

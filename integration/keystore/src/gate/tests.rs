@@ -1,6 +1,5 @@
 //! The rules of the gate, with made-up time: tables of what must happen, and two nodes with one key on a chain.
 
-use signonce_substrate::{GRANDPA};
 use super::{
     memory::tests::{LastVote, Record},
     *,

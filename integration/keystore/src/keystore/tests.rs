@@ -1,6 +1,5 @@
 //! The keystore as the SDK calls it, against fake signers with real keys.
 
-use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BABE_VRF, GRANDPA, IM_ONLINE, PARA, SR25519};
 use super::*;
 use crate::{
     metrics::Outcome,
@@ -8,7 +7,7 @@ use crate::{
     testing::{Bed, Behaviour, FakeSigners, id, vote, vrf_data},
 };
 use signonce_protocol::{EpochIndex, Hash, Slot, VrfRequest, blake2_256, rpc::ErrorCode};
-use signonce_substrate::{keccak_256};
+use signonce_substrate::{self as ours, keccak_256};
 use sp_core::crypto::key_types::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE};
 
 fn babe_pair() -> sr25519::Pair {
@@ -24,7 +23,7 @@ fn beef_pair() -> ecdsa::Pair {
 }
 
 fn babe_bed() -> Bed {
-    Bed::new(FakeSigners::default().with_sr25519(BABE, &babe_pair()))
+    Bed::new(FakeSigners::default().with_sr25519(ours::BABE, &babe_pair()))
 }
 
 fn gran_bed() -> Bed {
@@ -71,7 +70,7 @@ fn six_hundred_foreign_authorities_cost_no_call() {
 fn lists_and_has_keys_say_what_the_signers_list() {
     let bed = Bed::new(
         FakeSigners::default()
-            .with_sr25519(BABE, &babe_pair())
+            .with_sr25519(ours::BABE, &babe_pair())
             .with_grandpa(&gran_pair())
             .with_beefy(&beef_pair()),
     );
@@ -150,8 +149,8 @@ fn the_other_keys_sign_what_the_node_hands_over() {
     let pair = babe_pair();
     let bed = Bed::new(
         FakeSigners::default()
-            .with_sr25519(AUTHORITY_DISCOVERY, &pair)
-            .with_sr25519(IM_ONLINE, &pair),
+            .with_sr25519(ours::AUTHORITY_DISCOVERY, &pair)
+            .with_sr25519(ours::IM_ONLINE, &pair),
     );
     let record =
         bed.keystore.sr25519_sign(AUTHORITY_DISCOVERY, &pair.public(), b"\x0arecord").unwrap().unwrap();
@@ -166,7 +165,7 @@ fn the_other_keys_sign_what_the_node_hands_over() {
 fn a_wrong_signature_is_never_used() {
     let bed = Bed::new(
         FakeSigners::default()
-            .with_sr25519(BABE, &babe_pair())
+            .with_sr25519(ours::BABE, &babe_pair())
             .with_grandpa(&gran_pair())
             .with_beefy(&beef_pair()),
     );
@@ -184,7 +183,7 @@ fn a_wrong_signature_is_never_used() {
     // A wrong VRF is not kept for the next time either.
     bed.signers.behave(Behaviour::Good);
     assert!(claim(&bed).unwrap().is_some() && seal(&bed, &hash).unwrap().is_some());
-    assert!(!bed.asker.report.holds(&Condition::BadSignature(id(BABE, babe_pair().public()))));
+    assert!(!bed.asker.report.holds(&Condition::BadSignature(id(ours::BABE, babe_pair().public()))));
 }
 
 #[test]
@@ -271,11 +270,11 @@ fn in_an_outage_nothing_that_may_fail_is_asked_for_or_waited_for() {
     let pair = babe_pair();
     let bed = Bed::new(
         FakeSigners::default()
-            .with_sr25519(BABE, &pair)
+            .with_sr25519(ours::BABE, &pair)
             .with_beefy(&beef_pair())
-            .with_sr25519(PARA, &sr25519::Pair::from_seed(&[2; 32]))
-            .with_sr25519(AUTHORITY_DISCOVERY, &sr25519::Pair::from_seed(&[3; 32]))
-            .with_sr25519(IM_ONLINE, &sr25519::Pair::from_seed(&[4; 32])),
+            .with_sr25519(ours::PARA, &sr25519::Pair::from_seed(&[2; 32]))
+            .with_sr25519(ours::AUTHORITY_DISCOVERY, &sr25519::Pair::from_seed(&[3; 32]))
+            .with_sr25519(ours::IM_ONLINE, &sr25519::Pair::from_seed(&[4; 32])),
     );
     let header = proposed(&bed, b"a header");
     let commitment = keccak_256(b"a commitment");
@@ -301,7 +300,7 @@ fn in_an_outage_nothing_that_may_fail_is_asked_for_or_waited_for() {
     for result in ask_all() {
         assert!(result.unwrap_err().to_string().contains("no signer serves"));
     }
-    assert!(bed.asker.generate(BABE, SR25519).is_err());
+    assert!(bed.asker.generate(ours::BABE, ours::SR25519).is_err());
     assert!(bed.signers.calls().is_empty(), "{:?}", bed.signers.calls());
     assert_eq!(bed.asker.metrics.requests_with("statement", Outcome::Unreachable), 1);
     // Nothing of that is a refusal: the same is signed when they are back.
@@ -314,7 +313,7 @@ fn in_an_outage_nothing_that_may_fail_is_asked_for_or_waited_for() {
 #[test]
 fn what_nobody_answered_is_not_asked_again_for_a_moment_but_everything_else_is() {
     let pair = babe_pair();
-    let bed = Bed::new(FakeSigners::default().with_sr25519(AUTHORITY_DISCOVERY, &pair));
+    let bed = Bed::new(FakeSigners::default().with_sr25519(ours::AUTHORITY_DISCOVERY, &pair));
     let ask = |record: &[u8]| bed.keystore.sr25519_sign(AUTHORITY_DISCOVERY, &pair.public(), record);
     bed.signers.first(&[Behaviour::Silent]);
     assert!(ask(b"record").is_err());
@@ -411,8 +410,7 @@ fn clock_skew_is_told_when_it_begins_and_when_it_ends() {
 
 #[test]
 fn a_class_the_client_may_not_do_is_not_asked_for() {
-    let signers =
-        FakeSigners::default().with_sr25519(BABE, &babe_pair()).without(BABE_VRF);
+    let signers = FakeSigners::default().with_sr25519(ours::BABE, &babe_pair()).without(ours::BABE_VRF);
     let bed = Bed::new(signers);
     bed.node.remember_slot(SLOT);
     assert!(claim(&bed).unwrap_err().to_string().contains("no right to babeVrf"));
@@ -478,7 +476,7 @@ fn keys_from_seeds_and_inserted_keys_are_turned_away() {
 fn recorded_votes_are_asked_for_on_behalf_of_the_gate() {
     use crate::gate::Preflight;
     let bed = gran_bed();
-    let public = id(GRANDPA, gran_pair().public()).public;
+    let public = id(ours::GRANDPA, gran_pair().public()).public;
     let ask = |behaviour| {
         bed.signers.first(&[behaviour]);
         bed.asker.preflight(&public, vote(1, 2, [3; 32]))
@@ -488,6 +486,6 @@ fn recorded_votes_are_asked_for_on_behalf_of_the_gate() {
     assert_eq!(ask(Behaviour::Away), Preflight::Unknown);
     assert_eq!(ask(Behaviour::Refuse(ErrorCode::RateLimited)), Preflight::Unknown);
     assert_eq!(ask(Behaviour::Refuse(ErrorCode::Equivocation)), Preflight::Refused);
-    let foreign = id(GRANDPA, [9; 32]).public;
+    let foreign = id(ours::GRANDPA, [9; 32]).public;
     assert_eq!(bed.asker.preflight(&foreign, vote(1, 2, [3; 32])), Preflight::Unknown);
 }

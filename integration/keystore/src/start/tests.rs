@@ -1,8 +1,8 @@
 //! Starting: what is refused, what is survived, and that dropping the shutdown future frees everybody.
 
-use signonce_substrate::{PARA};
 use super::*;
 use crate::testing::{Behaviour, FakeSigners, GENESIS, TempDir, vote};
+use signonce_substrate::PARA;
 
 use sp_core::{Pair as _, ed25519, sr25519};
 use sp_keystore::Keystore as _;
