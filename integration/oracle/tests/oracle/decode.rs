@@ -1,13 +1,13 @@
 //! Our decoders against the reference's encoders and decoders.
 
-use signonce_substrate::{Kind};
 use crate::{
     cases::{Case, MAKERS, babe_header, babe_session_change, formats, hex},
     random::Random,
 };
 use parity_scale_codec::Encode as _;
-use signonce_protocol::{Digest, HexBytes, PayloadKind, RawPayload};
-use signonce_substrate::{ChainFormat, Payload, PayloadError, possible_kinds};
+use signonce_protocol::{Digest, GenesisHash, HexBytes, RawPayload};
+use signonce_substrate::Kind;
+use signonce_substrate::{ChainFormat, ChainSettings, Limits, Payload, PayloadError, possible_kinds};
 use sp_runtime::DigestItem;
 
 /// Cases of each kind and format.
@@ -41,14 +41,22 @@ fn what_the_reference_encodes_is_read_as_it_means_it() {
         let mut competing = possible_kinds(&case.bytes, &case.format);
         competing.retain(|other| hash_of(*other) == hash_of(kind));
         assert_eq!(competing, [kind], "{at}");
-        let raw = RawPayload::new(kind, HexBytes(case.bytes.clone()));
-        assert_eq!(raw.decode(&case.format), Ok(payload), "{at}");
+        // And by the family, as signers read it.
+        signonce_substrate::install();
+        let (format, limits) = (case.format, Limits::default());
+        let chain =
+            ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "c");
+        let raw = RawPayload::new(kind.into(), HexBytes(case.bytes.clone()));
+        let general = raw.decode(&chain).unwrap_or_else(|e| panic!("{at}: {e}"));
+        assert_eq!((general.digest(), raw.digest()), (payload.digest(), payload.digest()), "{at}");
+        assert_eq!(general.to_sign(), payload.to_sign(), "{at}");
+        assert_eq!(serde_json::to_value(general.duty()).expect("a duty is JSON"), case.duty, "{at}");
     });
 }
 
 /// What of a kind's bytes is signed. Kinds that differ in it cannot meet in one signed message: a bitfield of one core
 /// may well have the bytes of a commitment (seed 9 makes one), but no commitment's bytes are ever signed themselves.
-fn hash_of(kind: PayloadKind) -> Option<&'static str> {
+fn hash_of(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::BabeHeader | Kind::AuraHeader => Some("blake2"),
         Kind::BeefyCommitment => Some("keccak"),

@@ -1,7 +1,6 @@
 //! Why signatures must be deterministic: the on-chain proof of a BABE equivocation compares *sealed* headers, so two
 //! different seals over one header are a slashable offence. Ours are always the same.
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::{
     cases::{Header32, RefMessage, babe_header, beefy_commitment, grandpa_vote},
     random::Random,
@@ -9,7 +8,8 @@ use crate::{
 };
 use finality_grandpa::{Equivocation as Votes, Message};
 use parity_scale_codec::DecodeAll as _;
-use signonce_substrate::{ChainFormat, Payload, Kind, payload::Content};
+use signonce_substrate::{ChainFormat, Kind, Payload, payload::Content};
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use sp_consensus_babe::{EquivocationProof, check_equivocation_proof, digests::CompatibleDigestItem as _};
 use sp_consensus_beefy::{
     Commitment, DoubleVotingProof, Payload as BeefyPayload, VoteMessage, check_double_voting_proof,
@@ -30,8 +30,7 @@ const FORMAT: ChainFormat = ChainFormat {
 /// A header of the reference, its slot, and the payload we read from it.
 fn header(seed: u64) -> (Header32, u64, Payload) {
     let case = babe_header(&mut Random::new(seed), FORMAT);
-    let payload =
-        Payload::decode(Kind::BabeHeader, &case.bytes, &FORMAT).expect("the reference made it");
+    let payload = Payload::decode(Kind::BabeHeader, &case.bytes, &FORMAT).expect("the reference made it");
     let Content::BabeHeader(it) = payload.content() else { panic!("a BABE header") };
     let slot = it.slot.0;
     (Header32::decode_all(&mut &case.bytes[..]).expect("the reference made it"), slot, payload)
@@ -78,9 +77,8 @@ fn two_headers_for_a_slot_are_the_equivocation_the_ledger_refuses() {
     let (first, slot, payload) = header(1);
     let mut second = first.clone();
     second.set_state_root(H256([9; 32]));
-    let other =
-        Payload::decode(Kind::BabeHeader, &parity_scale_codec::Encode::encode(&second), &FORMAT)
-            .expect("only the state root differs");
+    let other = Payload::decode(Kind::BabeHeader, &parity_scale_codec::Encode::encode(&second), &FORMAT)
+        .expect("only the state root differs");
     assert_eq!(payload.duty(), other.duty(), "one duty");
     assert_ne!(payload.digest(), other.digest(), "two digests");
     let node = key(SR25519, &SEED);

@@ -1,6 +1,5 @@
 //! The reference verifies what our keys sign, payload by payload, by the interface its own nodes and runtimes use.
 
-use signonce_substrate::{ECDSA, ED25519, Kind, SR25519};
 use crate::{
     cases::{Case, Header32, Header64, MAKERS, RefMessage, formats},
     random::Random,
@@ -12,8 +11,9 @@ use polkadot_primitives::{
     ValidatorSignature,
 };
 use signonce_keys::{SecretKey, Signature, verify};
-use signonce_protocol::{PayloadKind, Scheme, ToSign};
+use signonce_protocol::{Scheme, ToSign};
 use signonce_substrate::{ChainFormat, NumberWidth, Payload, payload::Content};
+use signonce_substrate::{ECDSA, ED25519, Kind, SR25519};
 use sp_application_crypto::RuntimeAppPublic as _;
 use sp_consensus_aura::digests::CompatibleDigestItem as AuraItem;
 use sp_consensus_babe::digests::CompatibleDigestItem as BabeItem;
@@ -24,6 +24,7 @@ use sp_runtime::{DigestItem, traits::Header};
 
 /// Our key of a scheme.
 pub fn key(scheme: Scheme, seed: &[u8; 32]) -> SecretKey {
+    signonce_substrate::install();
     SecretKey::from_seed(scheme, seed).expect("a seed gives a key")
 }
 
@@ -56,7 +57,7 @@ pub fn ec_signature(signature: &Signature) -> ecdsa::Signature {
 }
 
 /// The schemes that sign a kind on real chains.
-fn schemes(kind: PayloadKind) -> &'static [Scheme] {
+fn schemes(kind: Kind) -> &'static [Scheme] {
     match kind {
         Kind::BabeHeader
         | Kind::Statement
@@ -178,9 +179,7 @@ fn possession_verifies(owner: &[u8], key: &SecretKey, signature: &Signature) -> 
         ED25519 => {
             ed25519::Pair::verify_proof_of_possession(owner, &ed_signature(signature), &ed_public(key))
         }
-        ECDSA => {
-            ecdsa::Pair::verify_proof_of_possession(owner, &ec_signature(signature), &ec_public(key))
-        }
+        ECDSA => ecdsa::Pair::verify_proof_of_possession(owner, &ec_signature(signature), &ec_public(key)),
     }
 }
 

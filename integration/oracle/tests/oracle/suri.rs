@@ -1,9 +1,9 @@
 //! Secret URIs give the keys that `sp_core::Pair::from_string_with_seed` gives, and are refused where it refuses.
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::random::Random;
 use signonce_keys::{SecretKey, SecretString};
 use signonce_protocol::Scheme;
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use sp_core::{Pair, ecdsa, ed25519, sr25519};
 
 const SCHEMES: [Scheme; 3] = [SR25519, ED25519, ECDSA];

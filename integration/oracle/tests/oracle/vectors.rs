@@ -4,7 +4,6 @@
 //! `SIGNONCE_WRITE_VECTORS=1` writes them; otherwise they must be what the reference still makes. The reference's
 //! sr25519 signatures and VRF proofs are random: those in the files are kept for as long as they verify.
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use crate::{
     cases::{Case, MAKERS, Signed, approval, babe_session_change, formats, hex},
     random::Random,
@@ -12,8 +11,9 @@ use crate::{
 };
 use parity_scale_codec::{Decode as _, Encode as _};
 use serde_json::{Value, json};
-use signonce_protocol::{Scheme};
-use signonce_substrate::{AuraMode, ChainFormat, NumberWidth, Kind};
+use signonce_protocol::Scheme;
+use signonce_substrate::{AuraMode, ChainFormat, Kind, NumberWidth};
+use signonce_substrate::{ECDSA, ED25519, SR25519};
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{
     Pair as _,

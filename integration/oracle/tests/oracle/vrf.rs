@@ -1,6 +1,5 @@
 //! The BABE VRF: the reference verifies ours and we verify theirs, over its own transcript.
 
-use signonce_substrate::{SR25519};
 use crate::{
     random::Random,
     sign::{key, sr_public},
@@ -8,6 +7,7 @@ use crate::{
 use parity_scale_codec::{Decode as _, Encode as _};
 use signonce_keys::{VrfSignature, verify_babe_vrf};
 use signonce_protocol::{EpochIndex, Slot};
+use signonce_substrate::SR25519;
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{
     Pair as _,

@@ -12,9 +12,8 @@ use crate::{
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use signonce_protocol::{
-    KeyType,
+    KeyType, Position,
     client::{ClientConfig, SignerClient, Timeouts, TlsSource},
-    rpc::Coordinate,
 };
 use std::{
     collections::BTreeMap,
@@ -245,7 +244,7 @@ impl Cluster {
         files: &ClientFiles,
         keys: &ValidatorKeys,
         key_type: KeyType,
-    ) -> anyhow::Result<Option<Coordinate>> {
+    ) -> anyhow::Result<Option<Position>> {
         let public = keys.public(key_type)?;
         let list = self.client(files)?.keys().await?;
         let key = list.into_iter().find(|key| key.key_type == key_type && key.public == public);

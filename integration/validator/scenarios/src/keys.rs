@@ -1,10 +1,10 @@
 //! A validator's session keys, known before the chain is: their public parts go into the chain's genesis, whose hash
 //! the signers need before they take the keys.
 
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use signonce_protocol::{KeyType, PublicKey};
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE};
 use sp_core::{Pair as _, crypto::Ss58Codec as _, ecdsa, ed25519, sr25519};
 use std::path::Path;
 
@@ -28,6 +28,7 @@ impl ValidatorKeys {
     /// # Errors
     /// Never for a seed of 32 bytes, says the library.
     pub fn generate(name: &str) -> anyhow::Result<Self> {
+        signonce_substrate::install();
         let seed = format!("0x{}", hex::encode(rand::random::<[u8; 32]>()));
         let no_key = "a seed of 32 bytes makes a key";
         Ok(Self {
@@ -72,11 +73,7 @@ impl ValidatorKeys {
         match key_type {
             GRANDPA => &self.ed25519,
             BEEFY => &self.ecdsa,
-            BABE
-            | AURA
-            | PARA
-            | AUTHORITY_DISCOVERY
-            | IM_ONLINE => &self.sr25519,
+            _ => &self.sr25519,
         }
     }
 
@@ -121,8 +118,7 @@ impl ValidatorKeys {
 }
 
 /// The types of a validator of the test chain.
-pub const TYPES: [KeyType; 5] =
-    [BABE, GRANDPA, BEEFY, AUTHORITY_DISCOVERY, IM_ONLINE];
+pub const TYPES: [KeyType; 5] = [BABE, GRANDPA, BEEFY, AUTHORITY_DISCOVERY, IM_ONLINE];
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,7 @@ struct Cli {
 // Processes are started from the thread that runs `main`: they end when it does.
 #[tokio::main]
 async fn main() -> ExitCode {
+    signonce_substrate::install();
     let cli = Cli::parse();
     let name = cli.scenario.name();
     let stage = match Stage::open(&cli.places, name) {

@@ -5,7 +5,10 @@ use crate::random::Random;
 use parity_scale_codec::{DecodeAll as _, Encode as _};
 use serde_json::{Value, json};
 use signonce_protocol::{Hash, Slot};
-use signonce_substrate::{AuraMode, BlockNumber, ChainFormat, NumberWidth, payload::{AuraHeader, BabeClaim, BabeHeader, Content, DigestItem as OurItem, Header as OurHeader}};
+use signonce_substrate::{
+    AuraMode, BlockNumber, ChainFormat, NumberWidth,
+    payload::{AuraHeader, BabeClaim, BabeHeader, Content, DigestItem as OurItem, Header as OurHeader},
+};
 use sp_consensus_aura::digests::CompatibleDigestItem as AuraItem;
 use sp_consensus_babe::{
     AllowedSlots, BABE_ENGINE_ID, ConsensusLog as BabeLog,

@@ -15,7 +15,7 @@ pub use vote::{RefMessage, beefy_commitment, grandpa_vote};
 
 use crate::random::Random;
 use serde_json::Value;
-use signonce_protocol::{ToSign};
+use signonce_protocol::ToSign;
 use signonce_substrate::{AuraMode, ChainFormat, NumberWidth, payload::Content};
 use sp_runtime::traits::{BlakeTwo256, Hash as _};
 

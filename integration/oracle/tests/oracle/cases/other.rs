@@ -4,7 +4,10 @@ use super::{Case, Reread, Signed, max_number};
 use crate::random::Random;
 use parity_scale_codec::{Codec, Decode, DecodeAll as _, Encode};
 use serde_json::Value;
-use signonce_substrate::{BlockNumber, ChainFormat, NumberWidth, SessionIndex, payload::{Content, Heartbeat as OurHeartbeat, OwnershipProof}};
+use signonce_substrate::{
+    BlockNumber, ChainFormat, NumberWidth, SessionIndex,
+    payload::{Content, Heartbeat as OurHeartbeat, OwnershipProof},
+};
 use sp_core::proof_of_possession::statement_of_ownership;
 
 /// `pallet_im_online::Heartbeat`, field by field as in its version 49.0.0: the pallet itself would bring all of FRAME

@@ -9,8 +9,11 @@ use polkadot_primitives::{
     ExplicitDisputeStatement, PvfCheckStatement, SigningContext, ValidationCodeHash, ValidatorIndex,
 };
 use serde_json::{Value, json};
-use signonce_protocol::{Hash};
-use signonce_substrate::{CandidateHash as OurCandidate, ChainFormat, SessionIndex, Side, payload::{Approval, Bitfield, Content, Dispute, PvfCheck, Statement, StatementKind}};
+use signonce_protocol::Hash;
+use signonce_substrate::{
+    CandidateHash as OurCandidate, ChainFormat, SessionIndex, Side,
+    payload::{Approval, Bitfield, Content, Dispute, PvfCheck, Statement, StatementKind},
+};
 
 fn free(
     format: ChainFormat,

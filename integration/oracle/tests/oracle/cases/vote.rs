@@ -5,8 +5,11 @@ use crate::random::Random;
 use finality_grandpa::{Message, Precommit, Prevote, PrimaryPropose};
 use parity_scale_codec::{Codec, DecodeAll as _, Encode};
 use serde_json::{Value, json};
-use signonce_protocol::{Hash};
-use signonce_substrate::{BlockNumber, ChainFormat, GrandpaStage, NumberWidth, Round, SetId, payload::{BeefyCommitment, Content, GrandpaVote}};
+use signonce_protocol::Hash;
+use signonce_substrate::{
+    BlockNumber, ChainFormat, GrandpaStage, NumberWidth, Round, SetId,
+    payload::{BeefyCommitment, Content, GrandpaVote},
+};
 use sp_consensus_beefy::{Commitment, Payload, known_payloads::MMR_ROOT_ID};
 use sp_consensus_grandpa::localized_payload;
 use sp_core::H256;

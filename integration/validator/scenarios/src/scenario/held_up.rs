@@ -2,7 +2,6 @@
 //! calls are made here, each kind on a thread of its own, as BABE, GRANDPA, BEEFY, the parachain subsystems and authority
 //! discovery make them.
 
-use signonce_substrate::{PARA};
 use crate::{
     cluster::Cluster,
     keys::{TYPES, ValidatorKeys},
@@ -12,6 +11,7 @@ use crate::{
 use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
 use signonce_keystore::{RemoteSigner, RemoteSignerParams, Setup, UnsignedVotes};
+use signonce_substrate::PARA;
 
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{

@@ -1,7 +1,6 @@
 //! `signonce keys move-in` for a validator that runs with keys on its disk: what may not be done with it, how it is
 //! done, and that it goes on with a remote signer, above everything it has signed before.
 
-use signonce_substrate::{BABE, BEEFY, GRANDPA};
 use super::set::{Network, PATIENCE, new_keys};
 use crate::{
     chain::Chain,
@@ -17,6 +16,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use signonce_substrate::{BABE, BEEFY, GRANDPA};
 
 use std::{
     fs,

@@ -1,7 +1,6 @@
 //! New session keys by `author_rotateKeys`: refused without leave, made in the cluster with it, registered on chain
 //! with their proofs of ownership, and then the chain is authored and finalised with them, without a restart.
 
-use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE};
 use super::set::{Guarded, Network, PATIENCE};
 use crate::{
     report::Report,
@@ -11,6 +10,7 @@ use crate::{
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use signonce_protocol::{KeyType, PublicKey, rpc::KeyInfo};
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE};
 use std::time::Duration;
 
 /// The account of the first validator, and what its secret is, as everybody knows.
@@ -19,13 +19,8 @@ pub(super) const OWNER: (&str, &str) =
 /// Keys that are registered in a session are used in the next but one.
 const IN_USE: Duration = Duration::from_secs(240);
 /// The keys in the order of the runtime's `SessionKeys`.
-const ORDER: [(KeyType, usize); 5] = [
-    (BABE, 32),
-    (GRANDPA, 32),
-    (BEEFY, 33),
-    (AUTHORITY_DISCOVERY, 32),
-    (IM_ONLINE, 32),
-];
+const ORDER: [(KeyType, usize); 5] =
+    [(BABE, 32), (GRANDPA, 32), (BEEFY, 33), (AUTHORITY_DISCOVERY, 32), (IM_ONLINE, 32)];
 
 pub async fn run(stage: &Stage) -> anyhow::Result<Report> {
     let mut report = Report::default();
@@ -113,6 +108,7 @@ mod tests {
 
     #[test]
     fn session_keys_are_split_in_the_order_of_the_runtime() {
+        signonce_substrate::install();
         let blob = format!(
             "0x{}{}{}{}{}",
             "01".repeat(32),

@@ -1,7 +1,6 @@
 //! What most stories begin with: a chain, a signer cluster with the keys of its validators, and nodes that know each
 //! other.
 
-use signonce_substrate::{BABE, GRANDPA};
 use crate::{
     chain::Chain,
     cluster::{ClientFiles, Cluster},
@@ -11,7 +10,8 @@ use crate::{
     report::Report,
     stage::{Stage, until},
 };
-use signonce_protocol::{rpc::Coordinate};
+use signonce_protocol::Position;
+use signonce_substrate::{BABE, GRANDPA};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How long anything may take that must come about. Generous: the machine may be busy.
@@ -62,9 +62,9 @@ impl Guarded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
     /// The last slot sealed.
-    pub slot: Option<Coordinate>,
+    pub slot: Option<Position>,
     /// The last set and round voted in.
-    pub round: Option<Coordinate>,
+    pub round: Option<Position>,
 }
 
 impl Guarded {

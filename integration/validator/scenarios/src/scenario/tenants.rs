@@ -1,12 +1,16 @@
 //! Four validators share a signer cluster, each with a certificate and rights to its own keys. The chain changes its
 //! authority sets meanwhile, and no certificate opens another's keys.
 
-use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, GRANDPA};
 use super::set::{Guarded, Network, PATIENCE};
 use crate::{report::Report, stage::Stage};
 use serde_json::json;
-use signonce_protocol::{EpochIndex, GenesisHash, Hash, PublicKey, RawPayload, Slot, client::{ClientError, SignerClient}, rpc::{ChainRef, ErrorCode, SignParams, VrfParams}};
-use signonce_substrate::{Kind};
+use signonce_protocol::{
+    EpochIndex, GenesisHash, Hash, PublicKey, RawPayload, Slot,
+    client::{ClientError, SignerClient},
+    rpc::{ChainRef, ErrorCode, SignParams, VrfParams},
+};
+use signonce_substrate::Kind;
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, GRANDPA};
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -63,10 +67,8 @@ async fn others_keys_are_closed(set: &Guarded, report: &mut Report) -> anyhow::R
         );
         let asking =
             Asking { client, chain: GenesisHash(set.chain.genesis_bytes()?), slot_ms: set.chain.slot_ms };
-        let own = [
-            asking.vrf(keys.public(BABE)?).await,
-            asking.record(keys.public(AUTHORITY_DISCOVERY)?).await,
-        ];
+        let own =
+            [asking.vrf(keys.public(BABE)?).await, asking.record(keys.public(AUTHORITY_DISCOVERY)?).await];
         let signed = own.iter().all(Result::is_ok);
         report.check(format!("{} may use its own keys", keys.name), signed, said(&own));
         let mut others = Vec::new();
@@ -134,9 +136,9 @@ impl Asking {
         self.sign(key, Kind::GrandpaVote, [&[0][..], &[7; 32][..], &numbers[..]].concat()).await
     }
 
-    async fn sign(&self, key: PublicKey, kind: PayloadKind, bytes: Vec<u8>) -> Result<(), ClientError> {
+    async fn sign(&self, key: PublicKey, kind: Kind, bytes: Vec<u8>) -> Result<(), ClientError> {
         let chain = ChainRef::Genesis(self.chain);
-        let params = SignParams { chain, key, payload: RawPayload::new(kind, bytes) };
+        let params = SignParams { chain, key, payload: RawPayload::new(kind.into(), bytes) };
         self.client.sign(&params).await.map(drop)
     }
 }
