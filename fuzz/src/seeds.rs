@@ -6,7 +6,7 @@ use crate::backup::manifest::{Counts, FileEntry, Manifest};
 use crate::world::{self, BEGIN, KEYS, World, claim, duty, floors, key};
 use parity_scale_codec::Encode;
 use signonce_core::replica::disk::{DiskOp, DiskTable};
-use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Witnessed};
+use signonce_core::replica::hello::{ClusterId, Hello, HelloReply, Life, Witnessed};
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
 use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
 use signonce_core::{

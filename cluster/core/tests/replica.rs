@@ -1,7 +1,7 @@
 //! Three replicas without a driver: what each gives out, in which order, and what its disk then holds.
 
 use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable, KeptRecords};
-use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
 use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, GUARDED_LEVEL, RequestId};

@@ -6,7 +6,7 @@ use crate::mutation::Mutation;
 use crate::process::Process;
 use crate::setup::{MS, Micros};
 use rand::RngExt;
-use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::{Replica, ReplicaConfig};
 use signonce_driver::identity::{life, next_life};
 use signonce_driver::{DriverConfig, ELECTION_TICKS, Event as Input, HEARTBEAT_TICKS};

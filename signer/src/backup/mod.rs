@@ -21,7 +21,7 @@ use crate::{config::TlsFiles, server::tls::TlsError};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::{Handle, NotReady, clock::unix_ms};
 use signonce_core::{
-    BackupName, GUARDED_LEVEL, KeyState, RestoreError, State, Table, replica::fence::ClusterId,
+    BackupName, GUARDED_LEVEL, KeyState, RestoreError, State, Table, replica::hello::ClusterId,
 };
 use signonce_protocol::HexArray;
 use std::{

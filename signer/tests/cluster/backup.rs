@@ -8,7 +8,7 @@ use signonce::{
     config::TlsFiles,
     dev::Signal,
 };
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::{GrandpaStage, KeyType, NodeId, Round, SetId};
 use std::{
     fs,

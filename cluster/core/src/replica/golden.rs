@@ -4,8 +4,9 @@ use super::{
     disk::{
         AppliedRow, DiskBatch, DiskOp, DiskTable, HardStateRow, HighWater, LogPoint, meta_key, read_meta,
     },
-    fence::{ClusterId, Hello, HelloRefusal, HelloReply, Life, Remembered, Witnessed},
+    hello::{ClusterId, Hello, HelloRefusal, HelloReply, Life, Witnessed},
     members::{Roll, Step},
+    memory::Remembered,
     wire::{Beside, DiskPosition, PeerMessage, Promise, TRAVELS, decode_entry, encode_entry},
 };
 use crate::{
