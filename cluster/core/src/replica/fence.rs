@@ -95,8 +95,7 @@ pub enum Quarantine {
     /// The disk holds less than this node has promised.
     #[error(
         "node {peer} remembers that this node promised term {} vote {} index {}, but the disk holds term {} vote {} \
-         index {}: the disk was lost, restored or rolled back. This identity may never vote again; give the machine \
-         a new one with `members replace`",
+         index {}: the disk was lost, restored or rolled back, and this identity may never vote again",
         promise.term, promise.vote, promise.index, disk.term, disk.vote, disk.last_index
     )]
     LostMemory {
@@ -116,10 +115,7 @@ pub enum Quarantine {
         refusal: HelloRefusal,
     },
     /// The log that this node follows says that it was removed.
-    #[error(
-        "this node was removed from the cluster, for ever. To bring the machine back, clear its data directory, run \
-         `members add` and join under the new id"
-    )]
+    #[error("this node was removed from the cluster, for ever")]
     Removed,
 }
 

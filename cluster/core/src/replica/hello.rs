@@ -159,9 +159,6 @@ pub enum HelloRefusal {
     },
     /// The node was removed.
     #[codec(index = 4)]
-    #[error(
-        "node {0} was removed from the cluster, for ever. To bring the machine back, clear its data directory, run \
-         `members add` and join under the new id"
-    )]
+    #[error("node {0} was removed from the cluster, for ever")]
     Removed(NodeId),
 }
