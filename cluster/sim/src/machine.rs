@@ -105,9 +105,8 @@ impl Machine {
         let disk = &mut self.disk;
         let next = next_life(disk.incarnation_inside, disk.incarnation_beside);
         let next = next.map_err(|copied| copied.to_string())?;
-        // By the rules of `cluster/node/src/batches.rs`.
-        disk.mutation = around.options.mutation;
-        disk.check().or_else(|missing| if unguarded { Ok(()) } else { Err(missing) })?;
+        let refuses_holes = around.mutated(Mutation::HoleRefused);
+        disk.open(refuses_holes).or_else(|missing| if unguarded { Ok(()) } else { Err(missing) })?;
         self.starts += 1;
         disk.begin_life(next.incarnation);
         let boot = around.new_boot();
