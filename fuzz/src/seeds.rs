@@ -45,6 +45,7 @@ pub fn of(target: &str) -> BTreeMap<String, Vec<u8>> {
         "interchange" => named(interchanges()),
         "backup" => named(manifests()),
         "ledger" => named(asks()),
+        "driver" => named(befallen()),
         other => panic!("{other} has no seeds: add some"),
     }
 }
@@ -408,6 +409,14 @@ fn manifests() -> Vec<Vec<u8>> {
 
 /// Orders of business for the ledger: bytes that look like nothing, but differ.
 fn asks() -> Vec<Vec<u8>> {
-    let line = |step: u8| (0..=255u8).map(|n| n.wrapping_mul(step).rotate_left(3) ^ n).collect::<Vec<u8>>();
     [1, 7, 31, 101].map(|step| [line(step), line(step + 2)].concat()).to_vec()
+}
+
+fn befallen() -> Vec<Vec<u8>> {
+    [3, 11, 43, 89, 127].map(|step| [1, 2, 4, 6].map(|more| line(step + more)).concat()).to_vec()
+}
+
+/// Bytes of every value, in an order of its own.
+fn line(step: u8) -> Vec<u8> {
+    (0..=255u8).map(|n| n.wrapping_mul(step).rotate_left(3) ^ n).collect()
 }
