@@ -123,7 +123,7 @@ torture: build ## Our signers and tmkms, their memory raced, killed, lost, old o
 	  || echo "tmkms could not be built: it will be skipped"
 	$(CARGO_TARGET_DIR)/judges/release/signonce-torture run --signonce $(BIN) --tmkms $(TMKMS) $(TORTURE_ARGS)
 
-fuzz: setup ## libFuzzer on every decoder and the ledger: SECONDS=60 each, TARGET=payload for one
+fuzz: setup ## libFuzzer on every decoder, the ledger and the driver: SECONDS=60 each, TARGET=payload for one
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 	set -e; for target in $(if $(filter all,$(TARGET)),$$(cargo fuzz list --fuzz-dir fuzz/libfuzzer),$(TARGET)); do \
 	  mkdir -p $(CARGO_TARGET_DIR)/fuzz/corpus/$$target; \

@@ -5,7 +5,7 @@ use crate::sealed;
 use crate::signer::{config::Config, interchange::Interchange};
 use parity_scale_codec::DecodeAll;
 use signonce_core::replica::disk::{DiskImage, DiskTable, HighWater};
-use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::{Replica, ReplicaConfig};
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey};
 use signonce_protocol::{GenesisHash, KeyId, NodeId};

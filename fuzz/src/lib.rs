@@ -1,4 +1,5 @@
-//! Every decoder that peers, clients, operators or files can reach, and the ledger, each as one function over any bytes.
+//! Every decoder that peers, clients, operators or files can reach, the ledger and the driver, each as one function over any
+//! bytes.
 //!
 //! A function panics if a rule is broken and otherwise says whether the bytes were accepted. Three things drive the
 //! same functions: `tests/bounded.rs` (stable, with `make test`), the libFuzzer targets in `libfuzzer/` (`make fuzz`),
@@ -9,6 +10,7 @@
 //! is, so that targets build in a minute.
 
 mod client;
+mod driver;
 mod file;
 mod ledger;
 mod peer;
@@ -16,6 +18,7 @@ pub mod seeds;
 mod world;
 
 pub use client::{change, payload, rpc};
+pub use driver::driver;
 pub use file::{backup, config, disk, envelope, interchange, keystore};
 pub use ledger::ledger;
 pub use peer::{command, entry, frame, raft, snapshot};
@@ -57,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("interchange", interchange),
     ("backup", backup),
     ("ledger", ledger),
+    ("driver", driver),
 ];
 
 /// The record whose version and body these bytes are.

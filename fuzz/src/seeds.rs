@@ -6,7 +6,7 @@ use crate::backup::manifest::{Counts, FileEntry, Manifest};
 use crate::world::{self, BEGIN, KEYS, World, claim, duty, floors, key};
 use parity_scale_codec::Encode;
 use signonce_core::replica::disk::{DiskOp, DiskTable};
-use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life, Witnessed};
+use signonce_core::replica::hello::{ClusterId, Hello, HelloReply, Life, Witnessed};
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
 use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
 use signonce_core::{
@@ -47,6 +47,7 @@ pub fn of(target: &str) -> BTreeMap<String, Vec<u8>> {
         "interchange" => named(interchanges()),
         "backup" => named(manifests()),
         "ledger" => named(asks()),
+        "driver" => named(befallen()),
         other => panic!("{other} has no seeds: add some"),
     }
 }
@@ -411,6 +412,14 @@ fn manifests() -> Vec<Vec<u8>> {
 
 /// Orders of business for the ledger: bytes that look like nothing, but differ.
 fn asks() -> Vec<Vec<u8>> {
-    let line = |step: u8| (0..=255u8).map(|n| n.wrapping_mul(step).rotate_left(3) ^ n).collect::<Vec<u8>>();
     [1, 7, 31, 101].map(|step| [line(step), line(step + 2)].concat()).to_vec()
+}
+
+fn befallen() -> Vec<Vec<u8>> {
+    [3, 11, 43, 89, 127].map(|step| [1, 2, 4, 6].map(|more| line(step + more)).concat()).to_vec()
+}
+
+/// Bytes of every value, in an order of its own.
+fn line(step: u8) -> Vec<u8> {
+    (0..=255u8).map(|n| n.wrapping_mul(step).rotate_left(3) ^ n).collect()
 }

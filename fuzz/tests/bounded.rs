@@ -106,6 +106,11 @@ fn bytes_in_files_break_nothing() {
 }
 
 #[test]
+fn whatever_befalls_drivers_in_whatever_order_no_duty_gets_two_payloads_and_they_serve_again() {
+    TARGETS.iter().filter(|(name, _)| *name == "driver").for_each(|(n, t)| run(n, *t));
+}
+
+#[test]
 fn whatever_is_asked_in_whatever_order_no_duty_gets_two_payloads() {
     TARGETS.iter().filter(|(name, _)| *name == "ledger").for_each(|(n, t)| run(n, *t));
 }

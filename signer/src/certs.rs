@@ -11,7 +11,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType,
 };
 use signonce_cluster::node_name;
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::{
     NodeId,
     client::pem::{self, Pem, PemError},

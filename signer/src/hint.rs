@@ -1,10 +1,13 @@
-//! What an operator types next, after the cluster has refused a change.
+//! What an operator types next, after the cluster has refused a change, or a node takes no part any more.
 //!
-//! The errors of the cluster are replicated and say what happened. The command line belongs to this program, so what it
-//! can do about an error is said here, where errors are shown.
+//! The errors of the cluster are replicated, or go from node to node, and say what happened. The command line belongs to
+//! this program, so what it can do about an error is said here, where errors are shown.
 
+use signonce_cluster::{NotReady, SubmitError};
 use signonce_core::{
-    BackupError, ChangeError, ClientError, FeatureError, HaltError, MemberError, OfficerError, ProposalError,
+    BackupError, ChangeError, ClientError, FeatureError, HaltError, KeyError, KeyStep, MemberError,
+    OfficerError, ProposalError,
+    replica::{fence::Quarantine, hello::HelloRefusal},
 };
 
 /// What happened, and what to do about it if there is a command for it.
@@ -12,6 +15,48 @@ pub fn told(error: &ChangeError) -> String {
     match next(error) {
         Some(next) => format!("{error}; {next}"),
         None => error.to_string(),
+    }
+}
+
+/// Why a node decides nothing, and what to do about it if there is a command for it.
+pub fn why_not_ready(why: &NotReady) -> String {
+    match why {
+        NotReady::Quarantined(reason) => match of_quarantine(reason) {
+            Some(next) => format!("{why}; {next}"),
+            None => why.to_string(),
+        },
+        NotReady::NoLeader
+        | NotReady::Forming(_)
+        | NotReady::Fenced { .. }
+        | NotReady::Stalled { .. }
+        | NotReady::Stopping => why.to_string(),
+    }
+}
+
+/// The same of a request without an outcome.
+pub fn why_undecided(error: &SubmitError) -> String {
+    match error {
+        SubmitError::NotReady(why) => why_not_ready(why),
+        SubmitError::Unknown | SubmitError::SlotOutOfRange(_) => error.to_string(),
+    }
+}
+
+/// What to do with a node that takes no part any more.
+pub fn of_quarantine(reason: &Quarantine) -> Option<&'static str> {
+    const REPLACE: &str = "give the machine a new identity with `signonce members replace`";
+    const JOIN_ANEW: &str = "to bring the machine back, clear its data directory, run `signonce members add` and join \
+                             under the new id";
+    match reason {
+        Quarantine::LostMemory { .. }
+        | Quarantine::Refused { refusal: HelloRefusal::Superseded { .. }, .. } => Some(REPLACE),
+        Quarantine::Removed | Quarantine::Refused { refusal: HelloRefusal::Removed(_), .. } => {
+            Some(JOIN_ANEW)
+        }
+        Quarantine::Refused {
+            refusal:
+                HelloRefusal::OtherCluster { .. } | HelloRefusal::OtherMembers | HelloRefusal::NotAMember(_),
+            ..
+        } => None,
     }
 }
 
@@ -34,9 +79,9 @@ fn next(error: &ChangeError) -> Option<String> {
         ChangeError::Proposal(ProposalError::UnknownProposal { .. }) => {
             Some("`signonce proposals list` shows all".to_owned())
         }
+        ChangeError::Key(error) => of_key(error),
         ChangeError::Input(_)
         | ChangeError::Chain(_)
-        | ChangeError::Key(_)
         | ChangeError::Feature(
             FeatureError::FeatureUnsupported { .. }
             | FeatureError::FeatureNotHigher { .. }
@@ -56,6 +101,29 @@ fn next(error: &ChangeError) -> Option<String> {
             | ProposalError::ProposalDecided { .. }
             | ProposalError::ProposalExpired { .. },
         ) => None,
+    }
+}
+
+fn of_key(error: &KeyError) -> Option<String> {
+    match error {
+        KeyError::WrongState { key, step: KeyStep::Arm, .. } => {
+            Some(format!("`signonce watermarks raise {key}` raises its floor"))
+        }
+        KeyError::WrongState { key, step: KeyStep::Raise, .. } => {
+            Some(format!("`signonce keys arm {key}` gives it its first floors"))
+        }
+        KeyError::WrongState { step: KeyStep::Disable | KeyStep::Leave, .. }
+        | KeyError::KeyExists { .. }
+        | KeyError::KeyRemoved { .. }
+        | KeyError::KeyOnOtherChain { .. }
+        | KeyError::WrongScheme { .. }
+        | KeyError::BadEnvelope { .. }
+        | KeyError::UnknownKey { .. }
+        | KeyError::MissingFloor { .. }
+        | KeyError::ForeignFloor { .. }
+        | KeyError::AlreadyHigher { .. }
+        | KeyError::KeyTwice { .. }
+        | KeyError::SealedForOthers { .. } => None,
     }
 }
 
@@ -166,5 +234,25 @@ mod tests {
         }
         let plain = ChangeError::from(MemberError::ZeroNode);
         assert_eq!(told(&plain), plain.to_string());
+    }
+
+    #[test]
+    fn a_node_that_takes_no_part_any_more_is_told_with_the_way_back() {
+        let peer = NodeId(2);
+        let (promise, disk) = Default::default();
+        let lost = Quarantine::LostMemory { peer, promise, disk };
+        let refused = |refusal| Quarantine::Refused { peer, refusal };
+        for (reason, command) in [
+            (lost, "`signonce members replace`"),
+            (refused(HelloRefusal::Superseded { met: 2, yours: 1 }), "`signonce members replace`"),
+            (refused(HelloRefusal::Removed(NodeId(3))), "`signonce members add`"),
+            (Quarantine::Removed, "`signonce members add`"),
+        ] {
+            let why = NotReady::Quarantined(reason);
+            let told = why_undecided(&SubmitError::NotReady(why.clone()));
+            assert!(told.starts_with(&why.to_string()) && told.contains(command), "{told}");
+            assert_eq!(why_not_ready(&why), told);
+        }
+        assert_eq!(why_not_ready(&NotReady::NoLeader), NotReady::NoLeader.to_string());
     }
 }

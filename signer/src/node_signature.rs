@@ -9,7 +9,7 @@ use crate::{
 };
 use rustls::{SignatureScheme, crypto::ring, sign::SigningKey};
 use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::{
     NodeId,
     client::pem::{self, Pem},

@@ -26,7 +26,7 @@ use jsonrpsee::{RpcModule, core::async_trait, proc_macros::rpc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use signonce_cluster::{Handle, LatencyCounts, Stage, clock::unix_ms, node_name};
-use signonce_core::{Position, replica::fence::ClusterId};
+use signonce_core::{Position, replica::hello::ClusterId};
 use signonce_protocol::{DutyClass, NodeId};
 use std::{
     collections::BTreeMap,

@@ -4,7 +4,7 @@
 //! fsync, an entry to be applied, an answer of the members that make a quorum with it, makes it not ready
 //! ([`signonce_cluster::Unfinished`]).
 
-use crate::{clock::Clock, config::Config, keyring_sync::KeyringSync};
+use crate::{clock::Clock, config::Config, hint, keyring_sync::KeyringSync};
 use signonce_cluster::{Handle, LivePeerTls, NotReady};
 use signonce_core::KeyState;
 use signonce_keys::Keyring;
@@ -61,7 +61,8 @@ impl Gate {
     /// # Errors
     /// `notReady`, with the leader.
     pub fn check(&self) -> Result<(), RpcError> {
-        self.handle.ready().map_err(|why| RpcError::not_ready(why, self.leader_hint()))
+        let leader = || self.leader_hint();
+        self.handle.ready().map_err(|why| RpcError::not_ready(hint::why_not_ready(&why), leader()))
     }
 
     /// For work bound to a slot: the clock can be believed.
@@ -91,7 +92,7 @@ impl Gate {
     pub fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         if let Err(why) = self.handle.ready() {
-            reasons.push(why.to_string());
+            reasons.push(hint::why_not_ready(&why));
             reasons.extend(self.nobody_answers(&why));
         }
         reasons.extend(self.clock.look().err().map(|why| why.to_string()));

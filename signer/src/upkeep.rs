@@ -3,16 +3,18 @@
 //! [`Upkeep::run`] runs on every node and acts on the one that leads. Each task looks at the applied state, does one
 //! step, and looks again at the next round; a step that another leader has made meanwhile is refused by the log and
 //! nothing is lost. [`feature`] raises the feature level, [`reseal`] seals keys for members that come, `placement` keeps
-//! the leader where it should be. `note` and `tolerance` are each node's own.
+//! the leader where it should be. `note`, `tolerance` and `quarantine` are each node's own.
 
 pub mod feature;
 mod note;
 mod placement;
+mod quarantine;
 pub mod reseal;
 mod tolerance;
 
 use crate::{config::Config, keyring_sync::KeyringSync};
 use placement::Placement;
+use quarantine::Told;
 use reseal::Reseal;
 use signonce_cluster::Handle;
 use signonce_core::{NodeNote, node_actor, replica::Role};
@@ -37,6 +39,8 @@ pub struct Upkeep {
     moves_after: Duration,
     /// How many slots from the clock this node is configured to take.
     slot_tolerance: u64,
+    /// What was said of this node's quarantine.
+    told: Told,
     /// While this node leads.
     placement: Option<Placement>,
 }
@@ -47,13 +51,15 @@ impl Upkeep {
         let note = NodeNote { zone: config.node.zone.clone(), version: env!("CARGO_PKG_VERSION").into() };
         let moves_after = config.limits.leader_moves_after();
         let slot_tolerance = config.limits.slot_tolerance;
-        Self { handle, sync, note, reseal: Reseal::default(), moves_after, slot_tolerance, placement: None }
+        let (reseal, told) = (Reseal::default(), Told::default());
+        Self { handle, sync, note, reseal, moves_after, slot_tolerance, told, placement: None }
     }
 
     /// Works until the process ends.
     pub async fn run(mut self) {
         loop {
             tokio::time::sleep(ROUND).await;
+            self.told.say(&self.handle);
             note::say(&self.handle, &self.note).await;
             tolerance::say(&self.handle, self.slot_tolerance).await;
             if !self.leads() {

@@ -31,7 +31,7 @@ pub use log::{
     Change, ChangeDone, ChangeError, ChangeKind, ClaimRequest, Command, Second,
     error::{
         BackupError, ChainError, ClientError, Counted, FeatureError, HaltError, InputError, KeyError,
-        MemberError, OfficerError, ProposalError,
+        KeyStep, MemberError, OfficerError, ProposalError,
     },
 };
 pub use model::{

@@ -42,6 +42,10 @@ pub enum Mutation {
     DecideThenRecord,
     /// The leader does not look at its clock before it proposes.
     LeaderReadsNoClock,
+    /// Batches, and the file beside the store, tell of what was written, not of what was durable.
+    RowsAhead,
+    /// What lies behind a hole in the store counts, as if nothing were missing.
+    HolePassedOver,
 }
 
 /// The time of a claim that frees its duty, under [`Mutation::Unburn`].

@@ -2,7 +2,7 @@
 
 use signonce_substrate::{BABE, PARA};
 use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable, KeptRecords};
-use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
 use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, GUARDED_LEVEL, RequestId};

@@ -13,7 +13,7 @@ use crate::waiters::Waiters;
 #[cfg(signonce_sim)]
 use signonce_core::mutation::{self, Mutation};
 use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater, RecordSource};
-use signonce_core::replica::fence::{Hello, HelloReply, Life};
+use signonce_core::replica::hello::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Decided, Fatal, NotMember, Output, Replica};
 use signonce_core::{AuditRow, RequestId, State};

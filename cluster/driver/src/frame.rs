@@ -10,7 +10,7 @@ use parity_scale_codec::{Decode, Encode};
 use signonce_core::RequestId;
 use signonce_core::codec::{self, CodecError};
 use signonce_core::replica::disk::StateRecord;
-use signonce_core::replica::fence::{Hello, HelloReply, Life};
+use signonce_core::replica::hello::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
 use std::time::Duration;

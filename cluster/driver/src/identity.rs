@@ -3,7 +3,7 @@
 
 #[cfg(signonce_sim)]
 use signonce_core::mutation::{self, Mutation};
-use signonce_core::replica::fence::Life;
+use signonce_core::replica::hello::Life;
 
 /// The store and the file beside it are not of the same start: one of them was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

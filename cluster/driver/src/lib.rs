@@ -13,10 +13,12 @@
 //! ```
 //!
 //! Beside it are the other rules that both shells go by: the frames between nodes ([`frame`]), whose incarnation a
-//! directory is ([`identity`]), the clock fence ([`clock`]), and the timing of raft.
+//! directory is ([`identity`]), whether a store is whole ([`batches`]), the clock fence ([`clock`]), and the timing of
+//! raft.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod batches;
 pub mod clock;
 pub mod decision;
 mod driver;

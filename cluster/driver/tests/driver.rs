@@ -1,7 +1,7 @@
 //! Three drivers without a shell: what each wants done, and in which order.
 
 use signonce_core::replica::disk::{DiskImage, HighWater};
-use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{Replica, ReplicaConfig, Role};
 use signonce_core::{Change, Claim, ClaimRequest, ClientId, Envelope, Floors, RequestId, Verdict};

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use signonce_cluster::identity::{self, Identity};
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, node_name};
 use signonce_core::replica::disk::AppliedRow;
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_core::{
     Change, Claim, ClientId, Envelope, Floors, RestoreError, State, StateHash, Table, decode_record,
     encode_record, seal_record,

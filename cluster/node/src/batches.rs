@@ -1,18 +1,10 @@
-//! The numbers of a store's batches: how it shows that it is whole, and testifies to what was durable.
+//! The rows of a store's batches, in bytes: in RocksDB's table, and in its logs. What they are for, and the rule of a
+//! start, is in [`signonce_driver::batches`].
 //!
-//! A power cut may take any page of the write-ahead log that no fsync has covered, and leave later ones. RocksDB then
-//! goes back to the last point before the hole; so it does when a page that *was* durable is damaged, and says nothing
-//! in either case. What tells the two apart is in each batch: a row with the batch's number, which also removes the
-//! row of the batch before it.
-//!
-//! - **Nothing was passed over.** A whole store holds one such row, the newest. Of a batch that is missing with later
-//!   ones there, the row before it was never removed: two rows are left from then on. RocksDB passes over a hole where the
-//!   log just ends before it, or reads as if nothing had been written ([`crate::wal`]). What lies behind is cut off if
-//!   nothing durable is missing.
-//! - **Nothing durable is gone.** The row says up to which batch the store was durable when it was written. Rows behind
-//!   the hole are still in the log's bytes: they are read before RocksDB opens the store (which drops that log), the
-//!   highest goes into the high-water file, durably, and the store must hold no less. The file itself is told with
-//!   every fsync as well. Whether it does is looked at before anything is changed.
+//! RocksDB passes over a hole where the log just ends before it, or reads as if nothing had been written
+//! ([`crate::wal`]): two rows are left. Rows behind a hole that it stops at are still in the log's bytes: they are read
+//! before RocksDB opens the store, which drops that log. Whether the store holds enough is looked at before anything is
+//! changed.
 //!
 //! What neither sees: the last durable batches are damaged, nothing that was written after them is left, and the
 //! high-water file, which is made durable once a second, lags behind them. The identity, which every start makes

@@ -9,7 +9,7 @@ use crate::store::{Store, StoreError};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use signonce_core::replica::disk::HighWater;
-use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_driver::identity::{life, next_life};
 use signonce_protocol::NodeId;
 use std::fs::{self, File};

@@ -2,7 +2,7 @@
 
 use crate::spool::Capture;
 use signonce_core::State;
-use signonce_core::replica::fence::{Hello, HelloReply};
+use signonce_core::replica::hello::{Hello, HelloReply};
 use signonce_driver::{Answer, Event, Request};
 use signonce_protocol::NodeId;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! The store: one RocksDB with one WAL, so that a crash leaves a prefix of what was written across all tables.
 //!
 //! A power cut may leave a hole in what was not durable, with later data behind it: the store goes back to before the
-//! hole. That it never goes back further unnoticed is the business of [`batches`], whose rows each batch carries.
+//! hole. That it never goes back further unnoticed is the business of [`signonce_driver::batches`], whose rows each batch carries.
 //!
 //! Only the driver writes here. `create` is for `init` and `join`; `open` never creates anything. Every error is
 //! fatal for the process: after a failed write or fsync nobody knows what the disk holds (the kernel may have dropped
@@ -18,8 +18,9 @@ use rocksdb::{
 };
 use signonce_core::codec::{decode_record, encode_record};
 use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable, RecordSource, StateRecord};
+use signonce_driver::batches::{Batches, Missing, last_of};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 /// Where the identity's copy inside the database lives (in the meta table; the replica does not know it).
 const IDENTITY_ROW: &[u8] = b"identity";
@@ -109,12 +110,9 @@ pub type StoredRow = (Box<[u8]>, Box<[u8]>);
 pub struct Store {
     db: DB,
     path: PathBuf,
-    /// Marks the rows of [`batches`].
+    /// Marks the rows of batches.
     salt: Salt,
-    /// The last batch that was written.
-    written: AtomicU64,
-    /// The last batch that is durable, with all before it.
-    durable: AtomicU64,
+    numbers: Mutex<Batches>,
 }
 
 const fn table_name(table: DiskTable) -> &'static str {
@@ -178,15 +176,13 @@ fn must_exist(path: &Path) -> Result<(), StoreError> {
 fn last_batch(db: &DB, path: &Path, durable: u64) -> Result<u64, StoreError> {
     let path = path.to_owned();
     let number = |(key, _): StoredRow| batches::number(&key).unwrap_or_default();
-    let mut rows = db.iterator(IteratorMode::Start).map(|row| row.map(number));
-    let failed = |source| StoreError::RocksDb { path: path.clone(), source };
-    let mut next = || rows.next().transpose().map_err(failed);
-    let (holds, behind) = (next()?, next()?);
-    match (holds.unwrap_or_default(), behind) {
-        (holds, _) if holds < durable => Err(StoreError::LostBatches { path, durable, holds }),
-        (holds, None) => Ok(holds),
-        (before, Some(after)) => Err(StoreError::Hole { path, before, after }),
-    }
+    let rows = db.iterator(IteratorMode::Start).map(|row| row.map(number));
+    let rows: Result<Vec<u64>, _> = rows.take(2).collect(); // no more is needed, and what is damaged may have many
+    let rows = rows.map_err(|source| StoreError::RocksDb { path: path.clone(), source })?;
+    last_of(rows, durable).map_err(|missing| match missing {
+        Missing::Durable { durable, holds } => StoreError::LostBatches { path, durable, holds },
+        Missing::Hole { before, after } => StoreError::Hole { path, before, after },
+    })
 }
 
 /// [`last_batch`] of a store that is not changed.
@@ -230,8 +226,7 @@ impl Store {
     }
 
     fn new(db: DB, path: &Path, salt: &Salt) -> Self {
-        let (written, durable) = Default::default();
-        Self { db, path: path.to_owned(), salt: *salt, written, durable }
+        Self { db, path: path.to_owned(), salt: *salt, numbers: Mutex::default() }
     }
 
     /// The highest batch that was durable, as far as the store's logs tell. Ask before [`Self::open`], which may drop
@@ -265,13 +260,17 @@ impl Store {
         let db = DB::open_cf_descriptors(&options, path, tables()).map_err(failed)?;
         let holds = last_batch(&db, path, durable)?;
         // What a process that was killed had written and not made durable, RocksDB has by now put into its files.
-        let (written, durable) = (holds.into(), holds.into());
-        Ok(Self { written, durable, ..Self::new(db, path, salt) })
+        Ok(Self { numbers: Batches::opened(holds).into(), ..Self::new(db, path, salt) })
     }
 
     /// The last batch that is known to be durable, with all before it.
     pub fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
+        self.numbers().durable()
+    }
+
+    /// Never kept while anything is written: the thread that makes the store durable looks at it too.
+    fn numbers(&self) -> MutexGuard<'_, Batches> {
+        self.numbers.lock().expect("a thread that breaks the rule of the numbers ends the process")
     }
 
     /// Reads everything that a start needs but the state's records: see [`Self::records`].
@@ -381,16 +380,16 @@ impl Store {
 
     /// Writes a batch under the next number: see [`batches`].
     fn write_numbered(&self, mut writes: WriteBatch, sync: bool) -> Result<(), StoreError> {
-        let before = self.written.load(Ordering::Acquire);
-        let number = before + 1;
-        writes.put(batches::key(number), batches::row(&self.salt, self.durable()));
-        writes.delete(batches::key(before));
+        let row = self.numbers().next();
+        writes.put(batches::key(row.number), batches::row(&self.salt, row.durable));
+        writes.delete(batches::key(row.number - 1));
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         self.db.write_opt(writes, &options).map_err(|e| self.failed(e))?;
-        self.written.store(number, Ordering::Release);
+        let mut numbers = self.numbers();
+        numbers.wrote(row);
         if sync {
-            self.durable.fetch_max(number, Ordering::AcqRel);
+            numbers.synced(row.number);
         }
         Ok(())
     }
@@ -421,9 +420,9 @@ impl Store {
 
     /// Makes everything written so far durable.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let upto = self.written.load(Ordering::Acquire);
+        let upto = self.numbers().written();
         self.db.flush_wal(true).map_err(|e| self.failed(e))?;
-        self.durable.fetch_max(upto, Ordering::AcqRel);
+        self.numbers().synced(upto);
         Ok(())
     }
 
@@ -649,7 +648,7 @@ mod tests {
         // Had it been durable, it would be missed.
         let copy = trial.copy(|bytes| zero(bytes, end / PAGE));
         let before = fs::read(copy.path().join(trial.log().file_name().unwrap())).unwrap();
-        let opened = open(copy.path(), &mut trial.store.written.load(Ordering::Acquire)).err();
+        let opened = open(copy.path(), &mut trial.store.numbers().written()).err();
         assert!(matches!(opened, Some(StoreError::LostBatches { .. })), "{opened:?}");
         let after = fs::read(copy.path().join(trial.log().file_name().unwrap())).unwrap();
         assert!(before == after, "a store that is refused stays as it was");

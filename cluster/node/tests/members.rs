@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use signonce_cluster::{Handle, Peer, StoreError, identity};
-use signonce_core::replica::fence::{HelloRefusal, Quarantine};
+use signonce_core::replica::fence::Quarantine;
+use signonce_core::replica::hello::HelloRefusal;
 use signonce_core::replica::{MemberHazard, NotMember};
 use signonce_core::{
     Change, ChangeDone, ChangeError, JoinToken, Member, MemberError, MemberRole, Refusal, Verdict,

@@ -10,7 +10,7 @@ use crate::work;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use signonce_core::replica::disk::HighWater;
-use signonce_core::replica::fence::{Hello, HelloReply, Life};
+use signonce_core::replica::hello::{Hello, HelloReply, Life};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::{Change, Claim};
 use signonce_driver::frame::Frame;

@@ -1,17 +1,18 @@
 //! A node's disk: what an fsync has made durable, and what a crash may still take.
 //!
 //! The store is one write-ahead log. A power cut may take any page of it that is not durable and leave later ones;
-//! recovery stops before the first that is damaged, so that a prefix of the batches written is left. It does the same
-//! where a page was durable and is damaged all the same, which no disk may do; what lies behind the damage then tells
-//! that more had been durable, by the rules of `cluster/node/src/batches.rs`. The two files beside the store (high-water
-//! mark, identity) follow the rules of `cluster/node` too.
+//! recovery stops before the first that is damaged, so that a prefix of the batches written is left, or passes over it,
+//! as RocksDB does now and then. It does the same where a page was durable and is damaged all the same, which no disk may
+//! do; what lies behind the damage then tells that more had been durable. What follows is the product's rule
+//! ([`signonce_driver::batches`]). The two files beside the store (high-water mark, identity) follow the rules of
+//! `cluster/node` too.
 
-use crate::mutation::Mutation;
 use parity_scale_codec::Decode;
 use signonce_core::decode_record;
 use signonce_core::replica::disk::{
     DiskBatch, DiskImage, DiskOp, DiskTable, HardStateRow, HighWater, LogPoint, StateRecord,
 };
+use signonce_driver::batches::{Batches, Missing, Row, last_of};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The version of rows in the meta table.
@@ -28,8 +29,7 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Clone)]
 struct Written {
     ops: Vec<DiskOp>,
-    /// The last batch that was durable when this one was written, as its row says.
-    testifies: u64,
+    row: Row,
 }
 
 /// A row's table and key, and what stood there before; none if nothing did.
@@ -41,6 +41,7 @@ struct Before {
     rows: Vec<OldRow>,
     durable: Durable,
     incarnation: u64,
+    /// What its row says was durable.
     testifies: u64,
 }
 
@@ -52,6 +53,8 @@ pub struct Disk {
     unsynced: VecDeque<Written>,
     /// Batches that have become durable so far.
     synced: u64,
+    /// What the process knows of that.
+    batches: Batches,
     /// The last of those.
     known: VecDeque<Before>,
     /// What the high-water file says of the batches, as written and as it was made durable.
@@ -59,8 +62,10 @@ pub struct Disk {
     marked_durable: u64,
     /// What the rows behind the last damage testify to.
     testified: u64,
-    /// The last crash left later batches behind a missing one.
-    hole: bool,
+    /// What the last crash left behind a missing batch.
+    behind: Vec<Written>,
+    /// The next start passes over the hole, as if nothing more had been written where it is.
+    passes_over: bool,
     /// What is durable of the log and the hard state: what the node may speak of.
     pub durable: Durable,
     /// The high-water file as written, and as it was when the file itself was last made durable.
@@ -70,8 +75,6 @@ pub struct Disk {
     pub incarnation_inside: u64,
     /// See [`Self::incarnation_inside`].
     pub incarnation_beside: u64,
-    /// The guard that is missing.
-    pub mutation: Option<Mutation>,
 }
 
 /// The durable position, followed row by row.
@@ -98,20 +101,18 @@ pub enum Loss {
 impl Disk {
     /// Takes a batch: visible at once, durable later.
     pub fn write(&mut self, batch: DiskBatch) {
-        let testifies = self.known_durable();
-        self.unsynced.push_back(Written { ops: batch.ops, testifies });
-    }
-
-    /// The last batch that may be called durable.
-    fn known_durable(&self) -> u64 {
-        if self.mutation == Some(Mutation::RowsAhead) { self.written() } else { self.synced }
+        let row = self.batches.next();
+        self.unsynced.push_back(Written { ops: batch.ops, row });
+        self.batches.wrote(row);
     }
 
     /// A start: writes the next incarnation into the store and into the file beside it, durably.
     pub fn begin_life(&mut self, incarnation: u64) {
-        let before =
-            Before { durable: self.durable, incarnation: self.incarnation_inside, ..Before::default() };
-        self.remember(before);
+        let row = self.batches.next();
+        self.batches.wrote(row);
+        self.batches.synced(row.number);
+        let (durable, before, testifies) = (self.durable, self.incarnation_inside, row.durable);
+        self.remember(Before { rows: Vec::new(), durable, incarnation: before, testifies });
         (self.incarnation_inside, self.incarnation_beside) = (incarnation, incarnation);
     }
 
@@ -123,36 +124,59 @@ impl Disk {
         }
     }
 
-    /// Whether the store holds all that is known to have been durable. What it says of itself goes into the high-water
-    /// file, so that a second start hears it too.
-    pub fn check(&mut self) -> Result<(), String> {
-        if self.hole && self.mutation == Some(Mutation::HoleRefused) {
+    /// A start opens the store, if it holds all that is known to have been durable. What it says of itself goes into the
+    /// high-water file, so that a second start hears it too.
+    pub fn open(&mut self, refuses_holes: bool) -> Result<(), String> {
+        let behind = std::mem::take(&mut self.behind);
+        self.batches = Batches::opened(self.synced);
+        if !behind.is_empty() && refuses_holes {
             return Err("the write-ahead log is damaged".into());
         }
         if self.high_water.is_some() {
             self.marked = self.marked.max(self.testified);
             self.marked_durable = self.marked;
         }
-        if self.synced < self.marked {
-            return Err(format!("up to batch {} it was durable, it holds {}", self.marked, self.synced));
+        let behind = if self.passes_over { behind } else { Vec::new() };
+        match last_of(rows_left(self.synced, &behind), self.marked) {
+            Ok(holds) => {
+                if holds > self.synced {
+                    self.goes_on_behind(behind, holds);
+                }
+                Ok(())
+            }
+            // It is cut off before what lies behind, and opened again.
+            Err(Missing::Hole { before, .. }) => {
+                assert_eq!(last_of([before], self.marked), Ok(self.synced), "nothing else is amiss");
+                Ok(())
+            }
+            Err(missing @ Missing::Durable { .. }) => Err(missing.to_string()),
         }
-        Ok(())
+    }
+
+    /// What no store may do: it takes what lies behind a hole as if nothing were missing.
+    fn goes_on_behind(&mut self, behind: Vec<Written>, holds: u64) {
+        for batch in behind {
+            batch.ops.into_iter().for_each(|op| self.apply(op, &mut Vec::new()));
+        }
+        self.synced = holds;
+        self.batches = Batches::opened(holds);
     }
 
     /// The number of batches written so far: what an fsync that starts now covers.
     pub fn written(&self) -> u64 {
-        self.synced + self.unsynced.len() as u64
+        self.batches.written()
     }
 
     /// Makes the first `upto` batches durable.
     pub fn sync(&mut self, upto: u64) {
         while self.synced < upto {
-            let Some(Written { ops, testifies }) = self.unsynced.pop_front() else { return };
+            let Some(Written { ops, row }) = self.unsynced.pop_front() else { return };
             let (durable, incarnation) = (self.durable, self.incarnation_inside);
             let mut rows = Vec::new();
             ops.into_iter().for_each(|op| self.apply(op, &mut rows));
-            self.remember(Before { rows, durable, incarnation, testifies });
+            self.remember(Before { rows, durable, incarnation, testifies: row.durable });
         }
+        self.batches.synced(self.synced);
     }
 
     /// Changes the tables; `before` gets what was in the place of each row.
@@ -234,23 +258,15 @@ impl Disk {
     /// The first batch that is left is missing; some of those behind it are not.
     fn lose_pages(&mut self, loss: Loss) {
         let left = std::mem::take(&mut self.unsynced);
-        let survives = |i: u64| match loss {
-            Loss::Power(thousandths) => {
-                (u64::from(thousandths) + 1).wrapping_mul(0x9e37_79b9 + i) >> 9 & 1 == 1
-            }
-            Loss::Nothing | Loss::Torn(_) => false,
+        let dice = match loss {
+            Loss::Power(thousandths) => u64::from(thousandths) + 1,
+            Loss::Nothing | Loss::Torn(_) => 0,
         };
-        let behind = (1..).zip(left.into_iter().skip(1)).filter(|(i, _)| survives(*i));
-        let behind: Vec<(u64, Written)> = behind.collect();
-        self.hole = !behind.is_empty();
-        self.testified = behind.iter().map(|(_, batch)| batch.testifies).max().unwrap_or_default();
-        if self.mutation == Some(Mutation::HolePassedOver) {
-            let first = self.synced + 1;
-            for (i, batch) in behind {
-                batch.ops.into_iter().for_each(|op| self.apply(op, &mut Vec::new()));
-                self.synced = first + i;
-            }
-        }
+        let survives = |i: &u64| dice.wrapping_mul(0x9e37_79b9 + i) >> 9 & 1 == 1;
+        let behind = (1..).zip(left.into_iter().skip(1)).filter(|(i, _)| survives(i));
+        self.behind = behind.map(|(_, batch)| batch).collect();
+        self.passes_over = dice % 3 == 1;
+        self.testified = self.behind.iter().map(|batch| batch.row.durable).max().unwrap_or_default();
     }
 
     /// Damages one of the last durable batches, counted from the end: recovery stops before it. What is behind it
@@ -277,7 +293,7 @@ impl Disk {
     /// Writes the high-water file, which only ever rises.
     pub fn mark(&mut self, mark: HighWater) {
         self.high_water = Some(HighWater::after(self.high_water, mark));
-        self.marked = self.marked.max(self.known_durable());
+        self.marked = self.marked.max(self.batches.durable());
     }
 
     /// Makes the high-water file durable.
@@ -288,9 +304,10 @@ impl Disk {
 
     /// Loses what was synced since `before`, in the store alone: the files beside it keep what they know.
     pub fn lose_synced_since(&mut self, before: &Disk) {
-        let Self { tables, unsynced, synced, known, durable, .. } = before.clone();
+        let Self { tables, unsynced, synced, batches, known, durable, .. } = before.clone();
         (self.tables, self.unsynced, self.synced, self.known, self.durable) =
             (tables, unsynced, synced, known, durable);
+        self.batches = batches;
         self.incarnation_inside = before.incarnation_inside;
         self.crash(Loss::Nothing);
     }
@@ -325,6 +342,15 @@ impl Disk {
         chains.extend(truncated.and_then(|(key, value)| chain_of(DiskTable::Meta, key, value)));
         chains
     }
+}
+
+/// The numbers of the rows in a store that holds the batches up to `synced` and some `behind` a hole: every batch takes
+/// away the row of the one before it.
+fn rows_left(synced: u64, behind: &[Written]) -> Vec<u64> {
+    let numbers: Vec<u64> =
+        std::iter::once(synced).chain(behind.iter().map(|batch| batch.row.number)).collect();
+    let is_last = |at: usize| numbers.get(at + 1).is_none_or(|next| *next != numbers[at] + 1);
+    (0..numbers.len()).filter(|at| is_last(*at)).map(|at| numbers[at]).collect()
 }
 
 /// The index and chain hash that a row tells: a log entry's, or the truncation point's.
@@ -383,14 +409,14 @@ mod tests {
             assert_eq!(left, (1..=5 - back as u64).collect::<Vec<_>>());
             assert_eq!(disk.durable.last, 5 - back as u64);
             // Of the last batch itself nothing tells but the high-water file.
-            assert_eq!(disk.check().is_err(), back > 1, "{back}");
-            assert_eq!(disk.check().is_err(), back > 1, "{back}, a second start");
+            assert_eq!(disk.open(false).is_err(), back > 1, "{back}");
+            assert_eq!(disk.open(false).is_err(), back > 1, "{back}, a second start");
         }
     }
 
     #[test]
     fn what_is_left_behind_a_hole_never_claims_more_than_was_durable() {
-        let mut holes = 0;
+        let (mut holes, mut passed_over) = (0, 0);
         for thousandths in 0..1_000 {
             let mut disk = Disk { high_water: Some(mark()), ..Disk::default() };
             for i in 1..=20 {
@@ -402,10 +428,27 @@ mod tests {
             disk.mark(mark());
             disk.sync_mark();
             disk.crash(Loss::Power(thousandths));
-            holes += u32::from(disk.hole);
-            disk.check().unwrap();
+            let has_hole = !disk.behind.is_empty();
+            holes += u32::from(has_hole);
+            passed_over += u32::from(has_hole && disk.passes_over);
+            let left = disk.synced;
+            disk.open(false).unwrap();
+            assert_eq!((disk.synced, disk.written()), (left, left), "what lies behind a hole does not count");
         }
-        assert!(holes > 200, "{holes}");
+        assert!(holes > 200 && passed_over > 50, "{holes}, {passed_over}");
+    }
+
+    #[test]
+    fn of_what_is_left_behind_a_hole_the_last_row_of_each_run_is_seen() {
+        let behind = |numbers: &[u64]| -> Vec<Written> {
+            let row = |number| Row { number, durable: 0 };
+            numbers.iter().map(|number| Written { ops: Vec::new(), row: row(*number) }).collect()
+        };
+        for (numbers, rows) in
+            [(&[][..], vec![5]), (&[7], vec![5, 7]), (&[7, 8], vec![5, 8]), (&[7, 8, 10], vec![5, 8, 10])]
+        {
+            assert_eq!(rows_left(5, &behind(numbers)), rows);
+        }
     }
 
     fn mark() -> HighWater {

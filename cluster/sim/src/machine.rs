@@ -6,7 +6,7 @@ use crate::mutation::Mutation;
 use crate::process::Process;
 use crate::setup::{MS, Micros};
 use rand::RngExt;
-use signonce_core::replica::fence::{ClusterId, Life};
+use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::{Replica, ReplicaConfig};
 use signonce_driver::identity::{life, next_life};
 use signonce_driver::{DriverConfig, ELECTION_TICKS, Event as Input, HEARTBEAT_TICKS};
@@ -105,9 +105,8 @@ impl Machine {
         let disk = &mut self.disk;
         let next = next_life(disk.incarnation_inside, disk.incarnation_beside);
         let next = next.map_err(|copied| copied.to_string())?;
-        // By the rules of `cluster/node/src/batches.rs`.
-        disk.mutation = around.options.mutation;
-        disk.check().or_else(|missing| if unguarded { Ok(()) } else { Err(missing) })?;
+        let refuses_holes = around.mutated(Mutation::HoleRefused);
+        disk.open(refuses_holes).or_else(|missing| if unguarded { Ok(()) } else { Err(missing) })?;
         self.starts += 1;
         disk.begin_life(next.incarnation);
         let boot = around.new_boot();

@@ -82,16 +82,13 @@ impl Mutation {
             Self::ReleaseBeforeCommit => Some(InCore::ReleaseBeforeCommit),
             Self::DecideThenRecord => Some(InCore::DecideThenRecord),
             Self::LeaderReadsNoClock => Some(InCore::LeaderReadsNoClock),
+            Self::RowsAhead => Some(InCore::RowsAhead),
+            Self::HolePassedOver => Some(InCore::HolePassedOver),
             Self::ReusedNodeId => Some(InCore::LivesAlike),
             Self::WipedNode | Self::LostSyncedTail | Self::DiskRollback | Self::DamageUnnoticed => {
                 Some(InCore::MemoryUnasked)
             }
-            Self::TornBatch
-            | Self::RandomNonces
-            | Self::SetIdIgnored
-            | Self::HoleRefused
-            | Self::HolePassedOver
-            | Self::RowsAhead => None,
+            Self::TornBatch | Self::RandomNonces | Self::SetIdIgnored | Self::HoleRefused => None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::setup::{MS, Micros, SECOND, chance};
 use rand::RngExt;
 use signonce_core::replica::Replica;
 use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater, KeptRecords, RecordSource};
-use signonce_core::replica::fence::{Hello, HelloReply};
+use signonce_core::replica::hello::{Hello, HelloReply};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_driver::frame::{FRAME_BYTES_MAX, Frame};
 use signonce_driver::{

@@ -19,7 +19,7 @@ use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
 use signonce_cluster::{Handle, SubmitError, node_name, sparing::Sparing};
-use signonce_core::{Change, JoinToken, Member, node_actor, replica::fence::ClusterId};
+use signonce_core::{Change, JoinToken, Member, node_actor, replica::hello::ClusterId};
 use signonce_protocol::{LogIndex, NodeId};
 use std::{
     net::IpAddr,

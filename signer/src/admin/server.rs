@@ -14,6 +14,7 @@ use crate::{
     activity::Activity,
     backup,
     config::TlsFiles,
+    hint,
     interchange::Interchange,
     keyring_sync::KeyringSync,
     readiness::Gate,
@@ -439,7 +440,7 @@ impl Admin {
             }
             _ => "nothing was changed",
         };
-        let mut admin = AdminError::new(code, format!("{error}; {next}"));
+        let mut admin = AdminError::new(code, format!("{}; {next}", hint::why_undecided(error)));
         admin.data.leader = self.gate.leader_hint();
         admin
     }

@@ -6,7 +6,7 @@ use crate::{
     node_signature::{Authorities, NodeKey, Signed},
     server::tls::TlsError,
 };
-use signonce_core::{AuditSignature, audit::signed_bytes, replica::fence::ClusterId};
+use signonce_core::{AuditSignature, audit::signed_bytes, replica::hello::ClusterId};
 use signonce_protocol::{Hash, NodeId};
 use std::time::Duration;
 use tokio::{task::JoinHandle, time::timeout};

@@ -20,7 +20,7 @@ pub use state_file::StateFile;
 use crate::{config::TlsFiles, server::tls::TlsError};
 use sha2::{Digest as _, Sha256};
 use signonce_cluster::{Handle, NotReady, clock::unix_ms};
-use signonce_core::{BackupName, KeyState, RestoreError, State, Table, replica::fence::ClusterId};
+use signonce_core::{BackupName, KeyState, RestoreError, State, Table, replica::hello::ClusterId};
 use signonce_protocol::HexArray;
 use std::{
     io,

@@ -7,7 +7,7 @@ use crate::{
     server::tls::TlsError,
 };
 use serde::{Deserialize, Serialize};
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::HexBytes;
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use signonce_cluster::{
     identity::{self, Identity},
     node_name,
 };
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_keys::{NodeIdentity, Recipient, ScryptWork};
 use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::Path, process::ExitCode};
 

@@ -21,7 +21,7 @@ use signonce_cluster::{
     identity::{self, Identity},
     node_name,
 };
-use signonce_core::{FEATURE_LEVEL, JoinToken, Member, replica::fence::ClusterId};
+use signonce_core::{FEATURE_LEVEL, JoinToken, Member, replica::hello::ClusterId};
 use signonce_keys::{NodeIdentity, ScryptWork, SecretString};
 use std::{
     fs, io,

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 use signonce_cluster::{identity, node_name};
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::NodeId;
 use std::{
     fs, io,

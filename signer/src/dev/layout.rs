@@ -3,7 +3,7 @@
 use super::LocalOptions;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::{GenesisHash, blake2_256};
 use std::{
     fmt::Write as _,

@@ -26,7 +26,7 @@ use layout::{Layout, NodeLayout};
 use process::Child;
 use serde::{Deserialize, Serialize};
 use signonce_cluster::identity::{self, Identity};
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_keys::{NodeIdentity, PassphraseSource, ScryptWork};
 use signonce_protocol::{KeyType, NodeId, PublicKey, Scheme};
 use std::{

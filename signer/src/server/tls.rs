@@ -285,7 +285,7 @@ mod tests {
     use super::*;
     use crate::certs::{Authority, CA_CERTIFICATE, Issued, Subject};
     use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SanType};
-    use signonce_core::replica::fence::ClusterId;
+    use signonce_core::replica::hello::ClusterId;
     use signonce_protocol::NodeId;
 
     fn certificate(key: &KeyPair, uris: &[&str]) -> CertificateDer<'static> {

@@ -1,7 +1,10 @@
 //! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
 
 use super::lookup::ClientView;
-use crate::limits::{Share, TooMuch};
+use crate::{
+    hint,
+    limits::{Share, TooMuch},
+};
 use signonce_cluster::SubmitError;
 use signonce_core::{
     ChangeError, Claim, ClientError, ClientId, FeatureError, InputError, KeyState, MAX_KEY_LIMIT, Refusal,
@@ -57,7 +60,7 @@ fn of_rule(mut error: RpcError, duty: &Duty, asked: Digest, refusal: &Refusal) -
 /// The cluster has no decision on `duty` of `key`.
 pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<LeaderHint>) -> RpcError {
     let mut error = match error {
-        SubmitError::NotReady(why) => RpcError::not_ready(why, leader),
+        SubmitError::NotReady(why) => RpcError::not_ready(hint::why_not_ready(&why), leader),
         SubmitError::Unknown => RpcError::unknown_outcome(Some(duty.clone()), leader),
         SubmitError::SlotOutOfRange(off) => {
             let next = "check the clocks of the validator and of this signer, and the chain's slot duration";
@@ -119,7 +122,7 @@ pub fn not_made(client: &str, chain: &str, refusal: &ChangeError) -> RpcError {
 /// The cluster has no decision on taking in a new key.
 pub fn perhaps_made(key: &KeyId, error: SubmitError, leader: Option<LeaderHint>) -> RpcError {
     match error {
-        SubmitError::NotReady(why) => RpcError::not_ready(why, leader),
+        SubmitError::NotReady(why) => RpcError::not_ready(hint::why_not_ready(&why), leader),
         SubmitError::Unknown => {
             let mut error = RpcError::unknown_outcome(None, leader);
             error.message = format!(

@@ -8,7 +8,7 @@ use signonce::{
     config::TlsFiles,
     dev::Signal,
 };
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::NodeId;
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{

@@ -6,7 +6,7 @@ use crate::{
         ChangeError,
         error::{
             BackupError, ChainError, ClientError, Counted, FeatureError, HaltError, InputError, KeyError,
-            MemberError, OfficerError, ProposalError,
+            KeyStep, MemberError, OfficerError, ProposalError,
         },
     },
     model::{KeyState, MemberHazard, Role},
@@ -43,7 +43,7 @@ variants! {
         WrongState => KeyError::WrongState {
             key: key(),
             state: KeyState::Disabled,
-            hint: "disable it first".into(),
+            step: KeyStep::Arm,
         };
         MissingFloor => KeyError::MissingFloor { key: key(), class: DutyClass::BabeBlock };
         ForeignFloor => KeyError::ForeignFloor { key: key(), floor: higher() };
@@ -212,6 +212,15 @@ variants! {
 }
 
 variants! {
+    fn steps() -> KeyStep {
+        Arm => KeyStep::Arm;
+        Disable => KeyStep::Disable;
+        Raise => KeyStep::Raise;
+        Leave => KeyStep::Leave;
+    }
+}
+
+variants! {
     fn states() -> KeyState {
         Registered => KeyState::Registered;
         Armed => KeyState::Armed;
@@ -227,6 +236,7 @@ fn every_error_has_the_bytes_and_the_json_it_always_had() {
     file.values("Counted", counted());
     file.values("MemberHazard", hazards());
     file.values("KeyState", states());
+    file.values("KeyStep", steps());
     for (name, error) in errors() {
         let json = serde_json::to_string(&error).expect("an error is JSON");
         assert_eq!(

@@ -167,7 +167,7 @@ meta_keys! {
     TRUNCATED = b"truncated";
     /// The index of the entry that made the configuration; absent for the first one.
     CONFIGURED = b"configured";
-    /// Followed by the peer's id, big endian: [`super::super::fence::Remembered`].
+    /// Followed by the peer's id, big endian: [`super::super::memory::Remembered`].
     MEMORY = b"memory/";
 }
 

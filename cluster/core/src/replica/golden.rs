@@ -4,8 +4,10 @@ use super::{
     disk::{
         AppliedRow, DiskBatch, DiskOp, DiskTable, HardStateRow, HighWater, LogPoint, meta_key, read_meta,
     },
-    fence::{ClusterId, Hello, HelloRefusal, HelloReply, Life, Remembered, Witnessed},
+    fence::Quarantine,
+    hello::{ClusterId, Hello, HelloRefusal, HelloReply, Life, Witnessed},
     members::{Roll, Step},
+    memory::Remembered,
     wire::{Beside, DiskPosition, PeerMessage, Promise, TRAVELS, decode_entry, encode_entry},
 };
 use crate::{
@@ -193,4 +195,15 @@ fn meta<T: Encode + Decode + PartialEq + Debug>(
     file.bytes(format!("meta/{name}/key"), &key);
     file.bytes(format!("meta/{name}/value"), &bytes);
     key
+}
+
+/// As with errors of the log: what goes from node to node, or is shown of it, says what happened.
+#[test]
+fn no_refusal_and_no_quarantine_says_what_to_type() {
+    let lost = Quarantine::LostMemory { peer: NODE, promise: PROMISE, disk: DISK };
+    let refused = refusals().into_iter().map(|(_, refusal)| Quarantine::Refused { peer: NODE, refusal });
+    for reason in [lost, Quarantine::Removed].into_iter().chain(refused) {
+        let text = reason.to_string();
+        assert!(!text.contains('`') && !text.contains("signonce "), "{text}");
+    }
 }

@@ -10,7 +10,8 @@
 //! who is alive at the moment.
 
 use super::disk::{DiskBatch, meta_key};
-use super::fence::{Life, Quarantine};
+use super::fence::Quarantine;
+use super::hello::Life;
 use super::{Fatal, Lifecycle, Replica};
 use crate::codec::{self, CodecError};
 use crate::log::{Change, Command};

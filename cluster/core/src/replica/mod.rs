@@ -12,25 +12,25 @@ pub mod disk;
 pub mod fence;
 #[cfg(test)]
 mod golden;
+pub mod hello;
+mod lives;
 pub mod log;
 mod members;
+pub mod memory;
 mod open;
 mod ready;
+mod status;
 pub mod wire;
 
 use crate::codec::CodecError;
 use crate::log::Command;
 use crate::model::{Configuration, RequestId};
-#[cfg(signonce_sim)]
-use crate::mutation::{self, Mutation};
-use crate::records::StateHash;
 use crate::state::{ApplyError, Outcome, State};
 use disk::{DiskBatch, HighWater, RecordSource};
-use fence::{
-    ClusterId, Fence, FenceStep, Hello, HelloRefusal, HelloReply, Life, Meeting, PeerMemory, Quarantine,
-    Witnessed, Witnesses,
-};
+use fence::{Fence, Quarantine, Witnesses};
+use hello::{ClusterId, Life};
 use log::MemLog;
+use memory::PeerMemory;
 use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{RawNode, StateRole};
 use rand::{RngExt, SeedableRng};
@@ -43,6 +43,7 @@ use wire::{Beside, DiskPosition, PeerMessage, Promise};
 pub use crate::model::MemberHazard;
 pub use members::Roll;
 pub use open::OpenError;
+pub use status::{Follower, NotMember, ReplicaStatus, Role};
 
 /// How a replica runs. Identical on every member but for `node`, `life` and `seed`.
 #[derive(Clone, Debug)]
@@ -183,77 +184,6 @@ pub enum Lifecycle {
     Quarantined(Quarantine),
 }
 
-/// A node's part in raft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Follows the leader, if any.
-    Follower,
-    /// Stands for election.
-    Candidate,
-    /// Leads.
-    Leader,
-}
-
-/// A view of the replica for status pages and routing.
-#[derive(Clone, Debug)]
-pub struct ReplicaStatus {
-    /// This node.
-    pub node: NodeId,
-    /// Its part.
-    pub role: Role,
-    /// The leader it knows.
-    pub leader: Option<NodeId>,
-    /// Its term.
-    pub term: Term,
-    /// Last log index.
-    pub last: LogIndex,
-    /// Last committed index it knows.
-    pub committed: LogIndex,
-    /// Last applied index.
-    pub applied: LogIndex,
-    /// Hash of the state at `applied`.
-    pub state_hash: StateHash,
-    /// `None` for a member; otherwise why it is not one.
-    pub not_member: Option<NotMember>,
-    /// Voters of the configuration.
-    pub voters: Vec<NodeId>,
-    /// Learners of the configuration.
-    pub learners: Vec<NodeId>,
-    /// On the leader: how far each follower is.
-    pub followers: Vec<Follower>,
-    /// Bytes of the log held in memory.
-    pub log_bytes: u64,
-}
-
-/// Why a node does not take part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotMember {
-    /// The cluster has not formed; it waits for these members.
-    Forming(Vec<NodeId>),
-    /// The fence waits for this many of these members.
-    Fenced {
-        /// Answers still needed.
-        missing: usize,
-        /// Members that have not answered.
-        from: Vec<NodeId>,
-    },
-    /// For good.
-    Quarantined(Quarantine),
-}
-
-/// A follower as its leader sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Follower {
-    /// Who.
-    pub node: NodeId,
-    /// The last index known to be on its disk.
-    pub matched: LogIndex,
-    /// Whether it has answered since the last check.
-    pub active: bool,
-    /// Its newest life that was met.
-    pub life: Life,
-}
-
 /// One member of the cluster, without I/O. See the module's text for how to drive it.
 pub struct Replica {
     config: ReplicaConfig,
@@ -386,79 +316,6 @@ impl Replica {
         self.raft.raft.raft_log.unstable.snapshot.as_ref().map(|snapshot| snapshot.get_metadata().index)
     }
 
-    /// Whether the sender means this process, and not one that runs or ran under the same id.
-    fn is_for_this_life(&self, message: &PeerMessage) -> bool {
-        #[cfg(signonce_sim)]
-        if mutation::is(Mutation::LifeUnread) {
-            return true;
-        }
-        message.lives.contains(&(self.config.node, self.config.life))
-    }
-
-    /// Whether the sender asks for a vote or an acknowledgement and may still count on a life that has ended.
-    fn relies_on_an_old_life(&self, from: NodeId, message: &PeerMessage) -> bool {
-        #[cfg(signonce_sim)]
-        if mutation::is(Mutation::OldLivesCount) {
-            return false;
-        }
-        let asks = matches!(
-            message.message.get_msg_type(),
-            MessageType::MsgAppend
-                | MessageType::MsgHeartbeat
-                | MessageType::MsgSnapshot
-                | MessageType::MsgRequestVote
-                | MessageType::MsgRequestPreVote
-                | MessageType::MsgTimeoutNow
-        );
-        asks && self.memory.is_ahead_of(from, &message.lives)
-    }
-
-    /// Takes over newer lives that the sender has met. A leader, which may count on the old ones, waits for those who
-    /// live them to say so themselves: as long as it would take to elect another.
-    fn hear_of_lives(&mut self, message: &PeerMessage) {
-        let news = self.memory.news(self.config.node, &message.lives);
-        if news.is_empty() {
-            return;
-        }
-        if self.raft.raft.state == StateRole::Leader {
-            let since = *self.behind_since.get_or_insert(self.ticks);
-            if self.ticks - since < self.config.election_ticks as u64 {
-                return;
-            }
-        }
-        self.behind_since = None;
-        self.start_over();
-        self.memory.hear_of(&news);
-    }
-
-    /// Tells a node whose request was not acted upon of the lives it has not met: every message does.
-    fn tell_of_lives(&mut self, from: NodeId) {
-        let mut refusal =
-            Message { to: from.0, from: self.config.node.0, reject: true, ..Message::default() };
-        refusal.set_msg_type(MessageType::MsgRequestPreVoteResponse);
-        refusal.term = self.raft.store().hard_state.term;
-        self.send(vec![refusal]);
-    }
-
-    /// Counts no longer on any vote or acknowledgement it was given.
-    fn start_over(&mut self) {
-        let raft = &mut self.raft.raft;
-        if raft.state != StateRole::Follower {
-            raft.become_follower(raft.term, raft::INVALID_ID);
-        }
-    }
-
-    /// Admits a life; whether it is a new one.
-    fn meet(&mut self, peer: NodeId, life: Life, disk: &DiskPosition) -> Result<bool, HelloRefusal> {
-        let meeting = self.memory.meet(peer, life, disk)?;
-        match meeting {
-            Meeting::Known => {}
-            Meeting::New => self.behind_since = None,
-            Meeting::Forgetful => self.start_over(),
-        }
-        Ok(meeting != Meeting::Known)
-    }
-
     /// A leader tells a follower to commit only what the follower has acknowledged to it. Being told to commit more
     /// than the log holds proves lost memory that no witness knew of; raft itself would panic.
     fn forgotten(&self, from: NodeId, message: &Message) -> Option<Quarantine> {
@@ -472,180 +329,6 @@ impl Replica {
             promise: Promise { term: message.term, vote: 0, index: message.commit },
             disk: DiskPosition { term: raft.term, vote: raft.vote, last_index },
         })
-    }
-
-    /// What this node says when it connects to a peer.
-    pub fn our_hello(&self) -> Hello {
-        Hello {
-            cluster: self.config.cluster,
-            node: self.config.node,
-            life: self.config.life,
-            initial: self.config.initial.clone(),
-            joined: self.config.joined,
-            formed: self.formed,
-            disk: self.began_with.0,
-            log: self.began_with.1,
-            roll: self.roll(),
-        }
-    }
-
-    /// Answers a peer's hello with what this node remembers of it. The answer must not leave before the outputs of
-    /// the next [`Self::pump`] are executed: it promises that this node will not forget having met the peer.
-    pub fn hello(&mut self, hello: &Hello) -> HelloReply {
-        match self.admit(hello) {
-            Err(refusal) => HelloReply::Refused(refusal),
-            Ok(()) if !self.may_witness() => HelloReply::NoWitness,
-            Ok(()) => {
-                // Not only what is durable: what it may yet acknowledge counts too.
-                let raft = &self.raft.raft;
-                let log = (raft.raft_log.last_term(), raft.raft_log.last_index());
-                HelloReply::Welcome {
-                    remembered: self.memory.of(hello.node).promise,
-                    formed: self.formed,
-                    witnessed: Witnessed { term: raft.term, log },
-                    life: self.config.life,
-                    disk: self.began_with.0,
-                    roll: self.roll(),
-                }
-            }
-        }
-    }
-
-    /// Whether what this node remembers is all that it ever knew. A node that was removed has forgotten nothing, and
-    /// may be the only one that knows so: a leader that commits its own removal tells nobody.
-    fn may_witness(&self) -> bool {
-        match &self.lifecycle {
-            Lifecycle::Fenced(_) | Lifecycle::Member => true,
-            Lifecycle::Quarantined(why) => *why == Quarantine::Removed,
-        }
-    }
-
-    fn admit(&mut self, hello: &Hello) -> Result<(), HelloRefusal> {
-        if hello.cluster != self.config.cluster {
-            return Err(HelloRefusal::OtherCluster { theirs: hello.cluster, ours: self.config.cluster });
-        }
-        let later = hello.joined || self.config.joined;
-        if !(later || self.formed && hello.formed) && hello.initial != self.config.initial {
-            return Err(HelloRefusal::OtherMembers);
-        }
-        // It may have come while this node was away. Its word is enough to ask it, and to hear what others say.
-        if hello.roll.has(self.config.node) && hello.roll.has(hello.node) {
-            self.hear_of_roll(&hello.roll);
-            self.learn_committed(hello.log, &hello.roll);
-        }
-        if self.is_gone(hello.node) {
-            return Err(HelloRefusal::Removed(hello.node));
-        }
-        if hello.node == self.config.node || !self.knows(hello.node) {
-            return Err(HelloRefusal::NotAMember(hello.node));
-        }
-        if self.meet(hello.node, hello.life, &hello.disk)? && self.formed {
-            let mut batch = DiskBatch::default();
-            self.memory.save(&mut batch);
-            let mark = self.high_water();
-            self.pending.push(Output::Write { batch, sync: Some(mark) });
-            if let Some(witnesses) = &mut self.witnesses {
-                // What its last life held and had not made durable may be gone.
-                witnesses.hear(hello.node, Witnessed { term: hello.disk.term, log: hello.log });
-            }
-        }
-        Ok(())
-    }
-
-    /// The answer of `from` to our hello.
-    pub fn hello_reply(&mut self, from: NodeId, reply: &HelloReply) {
-        #[cfg(signonce_sim)]
-        let without_memory = mutation::is(Mutation::MemoryUnasked).then(|| reply.without_memory());
-        #[cfg(signonce_sim)]
-        let reply = without_memory.as_ref().unwrap_or(reply);
-        if let HelloReply::Welcome { life, disk, roll, witnessed, .. } = reply {
-            if self.meet(from, *life, disk).is_err() {
-                return; // the word of a process that a later one has replaced
-            }
-            self.hear_of_roll(roll);
-            self.learn_committed(witnessed.log, roll);
-        }
-        let step = match &mut self.lifecycle {
-            Lifecycle::Fenced(fence) => fence.answer(from, reply),
-            Lifecycle::Member => match reply {
-                HelloReply::Refused(HelloRefusal::NotAMember(_)) => FenceStep::Waiting,
-                HelloReply::Refused(refusal) => {
-                    FenceStep::Failed(Quarantine::Refused { peer: from, refusal: refusal.clone() })
-                }
-                HelloReply::Welcome { formed: true, witnessed, .. } => {
-                    if let Some(witnesses) = &mut self.witnesses {
-                        witnesses.hear(from, *witnessed);
-                    }
-                    FenceStep::Waiting
-                }
-                HelloReply::Welcome { .. } | HelloReply::NoWitness => FenceStep::Waiting,
-            },
-            Lifecycle::Quarantined(_) => FenceStep::Waiting,
-        };
-        match step {
-            FenceStep::Waiting => {}
-            FenceStep::Passed => self.become_member(),
-            FenceStep::Failed(reason) => self.lifecycle = Lifecycle::Quarantined(reason),
-        }
-    }
-
-    fn become_member(&mut self) {
-        let before = std::mem::replace(&mut self.lifecycle, Lifecycle::Member);
-        if !self.formed {
-            if !self.config.joined {
-                return self.form();
-            }
-            self.begin_empty();
-        }
-        if let Lifecycle::Fenced(fence) = before {
-            self.trust_witnesses(fence.into_witnesses());
-        }
-    }
-
-    /// Takes on what this node may have forgotten: see [`fence`].
-    fn trust_witnesses(&mut self, witnesses: Witnesses) {
-        #[cfg(signonce_sim)]
-        if mutation::is(Mutation::WitnessesUnheard) {
-            return;
-        }
-        let own = self.config.node.0;
-        let raft = &mut self.raft.raft;
-        if witnesses.term() > raft.term || raft.vote == raft::INVALID_ID {
-            // The vote of this term may have been given and forgotten: give it to nobody else. The next Ready makes
-            // this durable before anything is said.
-            raft.term = raft.term.max(witnesses.term());
-            raft.vote = own;
-        }
-        self.witnesses = Some(witnesses);
-    }
-
-    /// Where the witnesses' logs were, as long as this node's own is behind; once it has been there, never again.
-    fn behind_witnesses(&mut self) -> Option<(u64, u64)> {
-        let durable = self.durable_log();
-        let must_reach = self.witnesses.as_ref().map(Witnesses::log).filter(|log| *log > durable);
-        if must_reach.is_none() {
-            self.witnesses = None;
-        }
-        must_reach
-    }
-
-    /// Term and index of the last entry that is durable here.
-    fn durable_log(&self) -> (u64, u64) {
-        let log = &self.raft.raft.raft_log;
-        (log.term(log.persisted).unwrap_or_default(), log.persisted)
-    }
-
-    /// Whether this node may act on a message, as long as its log is behind its witnesses': it helps to elect only
-    /// nodes that are as far as they were, and does not stand itself.
-    fn may_act_on(&mut self, message: &Message) -> bool {
-        let Some(must_reach) = self.behind_witnesses() else { return true };
-        match message.get_msg_type() {
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
-                (message.log_term, message.index) >= must_reach
-            }
-            MessageType::MsgTimeoutNow => false,
-            _ => true,
-        }
     }
 
     /// Proposes `command`. `Ok` says that it was taken, not that it will commit.
@@ -746,64 +429,9 @@ impl Replica {
         }
     }
 
-    fn followers(&self) -> Vec<Follower> {
-        if self.raft.raft.state != StateRole::Leader {
-            return Vec::new();
-        }
-        let mut followers: Vec<Follower> = self
-            .raft
-            .raft
-            .prs()
-            .iter()
-            .filter(|(id, _)| **id != self.config.node.0)
-            .map(|(id, p)| Follower {
-                node: NodeId(*id),
-                matched: LogIndex(p.matched),
-                active: p.recent_active,
-                life: self.memory.of(NodeId(*id)).life,
-            })
-            .collect();
-        followers.sort_unstable_by_key(|f| f.node);
-        followers
-    }
-
     /// Whether this node has ever been part of the formed cluster.
     pub fn is_formed(&self) -> bool {
         self.formed
-    }
-
-    /// A view for status pages and routing.
-    pub fn status(&self) -> ReplicaStatus {
-        let core = &self.raft.raft;
-        let not_member = match &self.lifecycle {
-            Lifecycle::Member => None,
-            Lifecycle::Fenced(fence) if !self.formed => {
-                Some(NotMember::Forming(fence.waiting_for().collect()))
-            }
-            Lifecycle::Fenced(fence) => {
-                Some(NotMember::Fenced { missing: fence.missing(), from: fence.waiting_for().collect() })
-            }
-            Lifecycle::Quarantined(why) => Some(NotMember::Quarantined(why.clone())),
-        };
-        ReplicaStatus {
-            node: self.config.node,
-            role: match core.state {
-                StateRole::Leader => Role::Leader,
-                StateRole::Follower => Role::Follower,
-                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
-            },
-            leader: self.leader().filter(|_| not_member.is_none()),
-            term: Term(core.term),
-            last: LogIndex(core.raft_log.last_index()),
-            committed: LogIndex(core.raft_log.committed),
-            applied: LogIndex(self.applied),
-            state_hash: self.read_state().hash(),
-            voters: self.configuration().voters.into_iter().map(NodeId).collect(),
-            learners: self.configuration().learners.into_iter().map(NodeId).collect(),
-            followers: self.followers(),
-            log_bytes: self.raft.store().bytes() as u64,
-            not_member,
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Starting a replica from what the disk holds, and refusing to where the disk contradicts itself.
 
 use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, LogPoint, meta_key, read_meta};
-use super::fence::{Arrival, Fence, PeerMemory};
+use super::fence::{Arrival, Fence};
 use super::log::{LogError, MemLog};
 use super::members::Roll;
+use super::memory::PeerMemory;
 use super::wire::{Beside, DiskPosition, beyond_reach};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
 use crate::codec::CodecError;

@@ -5,7 +5,7 @@
 //! that meets another version, a bad checksum or a left-over byte gets an error, never a guess.
 
 use super::disk::RecordSource;
-use super::fence::Life;
+use super::hello::Life;
 use crate::codec::{self, CodecError};
 use crate::model::Configuration;
 use parity_scale_codec::{Decode, Encode};

@@ -5,7 +5,7 @@ use crate::{
     audit::{check_notes, check_signature},
     log::{
         Change, ChangeDone, ChangeError, Command,
-        error::{ChainError, ClientError, Counted, FeatureError, InputError, KeyError},
+        error::{ChainError, ClientError, Counted, FeatureError, InputError, KeyError, KeyStep},
     },
     model::{
         Chain, Client, ClientId, ClientState, Envelope, FEATURE_LEVEL, Floors, Key, KeyAllowance,
@@ -264,8 +264,7 @@ impl State {
     fn arm_key(&mut self, entry: Entry<'_>, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
         let key = self.check_arm(id, floors)?.clone();
         if key.state == KeyState::Armed {
-            let hint = "to raise its floor, raise the watermark".into();
-            return Err(KeyError::WrongState { key: id, state: key.state, hint }.into());
+            return Err(KeyError::WrongState { key: id, state: key.state, step: KeyStep::Arm }.into());
         }
         self.raise(id, floors, entry.time_ms)?;
         self.lift_halt(entry.at, id);
@@ -276,8 +275,7 @@ impl State {
     fn disable_key(&mut self, id: KeyId) -> Result<(), ChangeError> {
         let key = self.living_key(id)?;
         if key.state != KeyState::Armed {
-            let hint = "it signs nothing as it is".into();
-            return Err(KeyError::WrongState { key: id, state: key.state, hint }.into());
+            return Err(KeyError::WrongState { key: id, state: key.state, step: KeyStep::Disable }.into());
         }
         let key = Key { state: KeyState::Disabled, ..key.clone() };
         self.registry.put_key(key, &mut self.journal);
@@ -294,8 +292,7 @@ impl State {
     fn raise_watermark(&mut self, entry: Entry<'_>, id: KeyId, floors: &Floors) -> Result<(), ChangeError> {
         let key = self.living_key(id)?;
         if key.state == KeyState::Registered {
-            let hint = "arm it with these floors instead".into();
-            return Err(KeyError::WrongState { key: id, state: key.state, hint }.into());
+            return Err(KeyError::WrongState { key: id, state: key.state, step: KeyStep::Raise }.into());
         }
         self.raise(id, floors, entry.time_ms)?;
         self.lift_halt(entry.at, id);

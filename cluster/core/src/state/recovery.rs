@@ -6,7 +6,7 @@ use crate::{
     ledger::{Coverage, SignedDuty},
     log::{
         ChangeError,
-        error::{BackupError, ChainError, Counted, HaltError, KeyError},
+        error::{BackupError, ChainError, Counted, HaltError, KeyError, KeyStep},
     },
     model::{
         BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Client, ClientId, ClientState, Envelope,
@@ -227,8 +227,8 @@ impl State {
             }
             let key = self.living_key(*id)?;
             if key.state == KeyState::Armed {
-                let hint = "a restore leaves what is not armed yet".into();
-                return Err(KeyError::WrongState { key: *id, state: key.state, hint }.into());
+                let (key, state, step) = (*id, key.state, KeyStep::Leave);
+                return Err(KeyError::WrongState { key, state, step }.into());
             }
             self.may_raise(*id, floors, given_ms)?;
         }

@@ -26,7 +26,7 @@ use seen::Seen;
 use signonce_core::RequestId;
 use signonce_core::replica::Replica;
 use signonce_core::replica::disk::{DiskBatch, DiskOp, DiskTable, HighWater};
-use signonce_core::replica::fence::HelloReply;
+use signonce_core::replica::hello::HelloReply;
 use signonce_core::replica::wire::PeerMessage;
 use signonce_driver::frame::Frame;
 use signonce_driver::{

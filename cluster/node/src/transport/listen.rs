@@ -4,7 +4,7 @@ use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, tls};
 use crate::places::{Entry, Places, Rules};
 use crate::{inbox::Input, sparing::Sparing, spool::SpoolWriter};
-use signonce_core::replica::fence::{ClusterId, Hello, HelloReply, Life};
+use signonce_core::replica::hello::{ClusterId, Hello, HelloReply, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_driver::Event;
 use signonce_driver::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose, SNAPSHOT_BYTES_MAX};

@@ -15,7 +15,7 @@ use crate::inbox::Inbox;
 use crate::places::PlaceCounts;
 use crate::sparing::Sparing;
 use crate::spool::Parts;
-use signonce_core::replica::fence::{ClusterId, Hello};
+use signonce_core::replica::hello::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;
 use signonce_driver::Event;
 use signonce_driver::frame::Frame;

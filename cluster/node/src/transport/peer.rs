@@ -6,7 +6,7 @@ use crate::{
     sparing::Sparing,
     spool::{Parts, Travelling},
 };
-use signonce_core::replica::fence::HelloReply;
+use signonce_core::replica::hello::HelloReply;
 use signonce_driver::Event;
 use signonce_driver::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
 use signonce_protocol::NodeId;

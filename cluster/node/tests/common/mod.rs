@@ -5,7 +5,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use signonce_cluster::identity::{self, Identity};
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, StartError, node_name};
 use signonce_core::replica::ReplicaStatus;
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use signonce_core::{Change, Claim, ClientId, Floors};
 use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey};
 use signonce_substrate::{

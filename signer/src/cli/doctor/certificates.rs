@@ -11,7 +11,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use signonce_cluster::node_name;
-use signonce_core::replica::fence::ClusterId;
+use signonce_core::replica::hello::ClusterId;
 use std::{sync::Arc, time::Duration};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 

@@ -73,15 +73,15 @@ pub enum KeyError {
         key: KeyId,
     },
     /// The key is in a state that does not allow the change.
-    #[error("key {key} is {state}: {hint}")]
+    #[error("key {key} is {state}: {step}")]
     #[codec(index = 12)]
     WrongState {
         /// The key.
         key: KeyId,
         /// Its state.
         state: KeyState,
-        /// What to do instead.
-        hint: String,
+        /// What was to be done with it.
+        step: KeyStep,
     },
     /// A key with claimed work needs an explicit floor.
     #[error("key {key} needs a floor for {class}: the lowest coordinate it may sign")]
@@ -128,6 +128,28 @@ pub enum KeyError {
         /// The members.
         members: Vec<NodeId>,
     },
+}
+
+/// What is done with a key in some of its states only, and what speaks against it in the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "camelCase")]
+pub enum KeyStep {
+    /// To arm it.
+    #[codec(index = 0)]
+    #[strum(to_string = "it cannot be armed again")]
+    Arm,
+    /// To disable it.
+    #[codec(index = 1)]
+    #[strum(to_string = "it signs nothing as it is")]
+    Disable,
+    /// To raise its floor.
+    #[codec(index = 2)]
+    #[strum(to_string = "it has no floor to raise before it is armed")]
+    Raise,
+    /// To leave it as a restore finds it.
+    #[codec(index = 3)]
+    #[strum(to_string = "a restore leaves what is not armed yet")]
+    Leave,
 }
 
 fn nodes(ids: &[NodeId]) -> String {

@@ -22,7 +22,7 @@ pub use client::ClientError;
 pub use feature::FeatureError;
 pub use halt::HaltError;
 pub use input::{Counted, InputError};
-pub use key::KeyError;
+pub use key::{KeyError, KeyStep};
 pub use member::MemberError;
 pub use officer::OfficerError;
 pub use proposal::ProposalError;
