@@ -116,6 +116,7 @@ fn of_key(error: &KeyError) -> Option<String> {
         | KeyError::KeyExists { .. }
         | KeyError::KeyRemoved { .. }
         | KeyError::KeyOnOtherChain { .. }
+        | KeyError::OtherFamily { .. }
         | KeyError::WrongScheme { .. }
         | KeyError::BadEnvelope { .. }
         | KeyError::UnknownKey { .. }
