@@ -115,14 +115,19 @@ impl Entry {
         if self.digest == claim.digest {
             return Verdict::Repeated { at: self.at, carry: self.carry.clone() };
         }
-        Verdict::Refused(Refusal::Equivocation {
+        Verdict::Refused(self.contradicted_by(claim))
+    }
+
+    /// The refusal of a claim that is not what was signed at its coordinate.
+    pub fn contradicted_by(&self, claim: &Claim) -> Refusal {
+        Refusal::Equivocation {
             duty: claim.duty.clone(),
             signed: self.digest,
             asked: claim.digest,
             at: self.at,
             time_ms: self.time_ms,
             client: self.client,
-        })
+        }
     }
 }
 

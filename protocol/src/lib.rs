@@ -44,7 +44,7 @@ pub use family::{
 pub use hash::{Digest, GenesisHash, Hash, HexError, blake2_256};
 pub use ids::{EpochIndex, LogIndex, NodeId, Slot, Term};
 pub use key::{KeyId, KeyState, PublicKey, PublicKeyError, ToSign};
-pub use payload::{CarryError, Message, Payload, PayloadError, RawPayload, Statement};
+pub use payload::{CarryError, Message, Payload, PayloadError, RawPayload, Restate, Statement};
 pub use position::{MAX_PARTS, Position};
 pub use refusal::{Refusal, RuleRefusal};
 pub use rpc::ErrorCode;

@@ -164,8 +164,11 @@ pub struct Statement {
     /// What it has beside that.
     pub carry: Carry,
     /// The message with a carry of an earlier time; `None` if the carry is not one of this kind.
-    pub restate: Arc<dyn Fn(&Carry) -> Option<Message> + Send + Sync>,
+    pub restate: Arc<Restate>,
 }
+
+/// Makes the message that a statement had with a carry.
+pub type Restate = dyn Fn(&Carry) -> Option<Message> + Send + Sync;
 
 impl fmt::Debug for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

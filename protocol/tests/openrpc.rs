@@ -5,7 +5,6 @@ mod common;
 use common::*;
 use serde_json::{Value, json};
 use signonce_protocol::{rpc::*, *};
-use signonce_substrate::Kind;
 use std::collections::BTreeSet;
 
 async fn call(method: &str, params: Value) -> Value {

@@ -16,6 +16,9 @@ pub mod codec;
 mod golden;
 pub mod ledger;
 pub mod log;
+#[cfg(test)]
+#[path = "../../../protocol/tests/made_up/mod.rs"]
+mod made_up;
 pub mod model;
 #[cfg(signonce_sim)]
 pub mod mutation;

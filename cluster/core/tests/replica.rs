@@ -1,12 +1,12 @@
 //! Three replicas without a driver: what each gives out, in which order, and what its disk then holds.
 
-use signonce_substrate::{BABE, PARA};
 use signonce_core::replica::disk::{DiskImage, DiskOp, DiskTable, KeptRecords};
 use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Decided, Output, Replica, ReplicaConfig, Role};
-use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, GUARDED_LEVEL, RequestId};
-use signonce_protocol::{Digest, KeyId, NodeId, PublicKey, Slot};
+use signonce_core::{Change, Claim, ClaimRequest, ClientId, Command, RequestId};
+use signonce_protocol::{Carry, Digest, KeyId, NodeId, PublicKey, Slot};
+use signonce_substrate::{BABE, PARA};
 use signonce_substrate::{CandidateHash, Duty, SessionIndex, Side};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -226,8 +226,16 @@ fn claim(asked_at: NodeId, seq: u64) -> Command {
         key_type: BABE,
         public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes are a public key"),
     };
-    let duty = Duty::BabeBlock { slot: Slot(seq) };
-    let claim = Claim { key, client: ClientId(1), duty, digest: Digest([0; 32]), time_ms: 0 };
+    signonce_substrate::install();
+    let duty = Duty::BabeBlock { slot: Slot(seq) }.into();
+    let claim = Claim {
+        key,
+        client: ClientId(1),
+        duty,
+        digest: Digest([0; 32]),
+        carry: Carry::default(),
+        time_ms: 0,
+    };
     Command::Claims(vec![ClaimRequest { request, claim }])
 }
 
@@ -243,11 +251,20 @@ fn approvals(asked_at: NodeId, first: u64) -> Command {
         key_type: PARA,
         public: PublicKey::try_from(&[1; 32][..]).expect("32 bytes are a public key"),
     };
+    signonce_substrate::install();
     let one = |seq: u64| {
         let request = RequestId { node: asked_at, boot: 1, seq };
         let candidates = (0..16).map(|n| CandidateHash([n; 32])).collect();
-        let duty = Duty::ParaSide { session: SessionIndex(1), candidates, side: Side::Valid };
-        let claim = Claim { key, client: ClientId(1), duty, digest: Digest([0; 32]), time_ms: 0 };
+        let (session, side) = (SessionIndex(1), Side::Valid);
+        let duty = Duty::ParaSide { session, candidates, side, statement: None }.into();
+        let claim = Claim {
+            key,
+            client: ClientId(1),
+            duty,
+            digest: Digest([0; 32]),
+            carry: Carry::default(),
+            time_ms: 0,
+        };
         ClaimRequest { request, claim }
     };
     Command::Claims((first..first + 256).map(one).collect())
@@ -385,12 +402,6 @@ fn a_log_of_a_few_large_entries_is_shortened_as_well() {
 fn an_older_snapshot_behind_a_newer_one_does_not_put_its_records_in_the_newer_ones_place() {
     let (mut cluster, leader) = Cluster::formed();
     let [late, _] = others(leader);
-    let level = Change::RaiseFeatureLevel { level: GUARDED_LEVEL };
-    let request = RequestId { node: leader, boot: 1, seq: 1 };
-    let command = Command::Change { request, actor: "test".into(), time_ms: 0, change: level };
-    cluster.at(leader).replica.propose(&command).expect("it leads");
-    cluster.settle();
-
     let mut seq = 0;
     let mut snapshot = |cluster: &mut Cluster| {
         // Nothing reaches the one that is late until what it needs is no longer in the log.

@@ -37,7 +37,8 @@ pub struct ClaimSpec {
     pub parts: &'static [Part],
     /// What stands before a position in text: `GRANDPA ` in "GRANDPA set 5 round 7".
     pub prefix: &'static str,
-    /// The class whose watermark this class shares; itself for a watermark of its own.
+    /// The class whose watermark this class shares; itself for a watermark of its own. What a shared watermark keeps and
+    /// how far it reaches is that class's rule; `fits` and `shield` are each class's own.
     pub mark: DutyClass,
     /// Set where the first part is a slot of the chain's clock.
     pub slots: Option<SlotRule>,

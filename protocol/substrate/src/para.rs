@@ -182,10 +182,12 @@ impl Mark for ParaMark {
         let mut all = true;
         for candidate in candidates {
             let held = self.sides.get(session, tagger.tag(&candidate));
-            if held.is_some_and(|held| held.and(said, session, candidate).is_err()) {
-                return Coverage::Contradicted;
+            match held.map(|held| (held, held.and(said, session, candidate))) {
+                Some((_, Err(_))) => return Coverage::Contradicted,
+                // A statement that is not known could be followed by the other one.
+                Some((held, Ok(both))) => all &= both == held,
+                None => all = false,
             }
-            all &= held.is_some();
         }
         if all { Coverage::Covered } else { Coverage::Missing }
     }

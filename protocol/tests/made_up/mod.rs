@@ -6,9 +6,10 @@
 //! | [`TWIN`] | [`LEFT`] has a window, [`RIGHT`] a mark of its own, and [`NOTE`] is free |
 //! | [`TICKER`] | [`TICK`]: slots of the chain's clock, several in each, behind a shield |
 //!
-//! It is of feature level 2, which no program supports so far.
+//! [`later`] is one of a feature level that no program supports so far.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod later;
 mod own;
 
 use serde_json::{Map, Value, json};
@@ -29,8 +30,8 @@ pub fn install() {
     signonce_protocol::install(&ALONE);
 }
 
-/// What no program supports so far.
-pub const LEVEL: u32 = 2;
+/// What a cluster begins with.
+pub const LEVEL: u32 = 1;
 
 /// The family.
 pub static FAMILY: Family = Family {
@@ -66,8 +67,10 @@ pub const LEFT: DutyClass = DutyClass::new(ID, 2);
 pub const RIGHT: DutyClass = DutyClass::new(ID, 3);
 pub const TICK: DutyClass = DutyClass::new(ID, 4);
 pub const NOTE: DutyClass = DutyClass::new(ID, 5);
+/// One that key type [`TWIN`] has from the level of [`later`] on.
+pub const ADDED: DutyClass = DutyClass::new(ID, 6);
 
-static CLASSES: [ClassSpec; 6] = [
+static CLASSES: [ClassSpec; 7] = [
     class(PROPOSAL, "madeProposal", &[VOTER], Some(high_water(&Words("madeProposal")))),
     class(VOTE, "madeVote", &[VOTER], Some(high_water(&Words("madeVote")))),
     class(LEFT, "madeLeft", &[TWIN], Some(claim(LEFT, &[COUNT], Rule::Window(WINDOW), &Words("madeLeft")))),
@@ -87,6 +90,15 @@ static CLASSES: [ClassSpec; 6] = [
         }),
     ),
     class(NOTE, "madeNote", &[TWIN], None),
+    ClassSpec {
+        level: later::LEVEL,
+        ..class(
+            ADDED,
+            "madeAdded",
+            &[TWIN],
+            Some(claim(ADDED, &[COUNT], Rule::Window(WINDOW), &Words("madeAdded"))),
+        )
+    },
 ];
 
 const HEIGHT: Part = Part { name: "height", word: "height", max: u64::MAX };

@@ -17,6 +17,7 @@ variants! {
             key: key(),
             duty: duty(),
             digest: DIGEST,
+            carry: carry(),
             answer: Verdict::Granted,
         };
         Change => AuditEvent::Change {

@@ -2,22 +2,22 @@
 
 use super::{File, sample::*, variants};
 use crate::{
-    AuditNote, AuditSignature, BuriedClient, BuriedKey, Change, ChangeDone, Claim, ClaimRequest,
-    ClientLimits, Command, JoinToken, KeySelector, LeaderPin, LeftKey, NodeNote, NotedAnswer,
-    PlacementChange, Resealed, RestoreStep, Right, Role, StateHash,
+    AuditNote, AuditSignature, BuriedClient, BuriedKey, Change, ChangeDone, ClaimRequest, ClientLimits,
+    Command, JoinToken, KeySelector, LeaderPin, LeftKey, NodeNote, NotedAnswer, PlacementChange, Resealed,
+    RestoreStep, Right, Role, StateHash,
 };
-use signonce_protocol::{
-    AuraMode, DutyClass, GrandpaStage, Hash, HexArray, KeyType, LogIndex, NodeId, NumberWidth, Scheme, Side,
-    StatementKind,
+use signonce_protocol::{DutyClass, Family, Hash, HexArray, KeyType, LogIndex, NodeId, PayloadKind, Scheme};
+use signonce_substrate::{
+    AuraMode, BABE_BLOCK, BABE_VRF, BITFIELD, GrandpaStage, NumberWidth, SR25519, Side, StatementKind,
 };
 
 variants! {
     fn changes() -> Change {
         AddChain => Change::AddChain(chain());
-        SetLimits => Change::SetLimits { chain: CHAIN, limits: limits() };
+        SetSettings => Change::SetSettings { chain: CHAIN, settings: settings() };
         RegisterKey => Change::RegisterKey {
             id: key(),
-            scheme: Scheme::Sr25519,
+            scheme: SR25519,
             chain: CHAIN,
             group: Some("validator-1".into()),
             sealed: envelope(),
@@ -41,7 +41,7 @@ variants! {
         AddGeneratedKey => Change::AddGeneratedKey {
             client: CLIENT,
             id: key(),
-            scheme: Scheme::Sr25519,
+            scheme: SR25519,
             chain: CHAIN,
             sealed: envelope(),
             floors: floors(),
@@ -95,7 +95,7 @@ variants! {
         Bury => RestoreStep::Bury {
             keys: vec![BuriedKey {
                 id: key(),
-                scheme: Scheme::Sr25519,
+                scheme: SR25519,
                 chain: CHAIN,
                 group: Some("validator-1".into()),
             }],
@@ -142,7 +142,7 @@ variants! {
             digest: Some(DIGEST),
             why: "no right".into(),
         };
-        Free => NotedAnswer::Free { class: DutyClass::Bitfield };
+        Free => NotedAnswer::Free { class: BITFIELD };
     }
 }
 
@@ -154,40 +154,12 @@ variants! {
     }
 }
 
-variants! {
-    fn classes() -> DutyClass {
-        BabeBlock => DutyClass::BabeBlock;
-        AuraBlock => DutyClass::AuraBlock;
-        GrandpaVote => DutyClass::GrandpaVote;
-        BeefyVote => DutyClass::BeefyVote;
-        ParaSide => DutyClass::ParaSide;
-        BabeVrf => DutyClass::BabeVrf;
-        Bitfield => DutyClass::Bitfield;
-        PvfCheck => DutyClass::PvfCheck;
-        AuthorityRecord => DutyClass::AuthorityRecord;
-        Heartbeat => DutyClass::Heartbeat;
-        OwnershipProof => DutyClass::OwnershipProof;
-    }
-}
-
-variants! {
-    fn key_types() -> KeyType {
-        Babe => KeyType::Babe;
-        Aura => KeyType::Aura;
-        Grandpa => KeyType::Grandpa;
-        Beefy => KeyType::Beefy;
-        Para => KeyType::Para;
-        AuthorityDiscovery => KeyType::AuthorityDiscovery;
-        ImOnline => KeyType::ImOnline;
-    }
-}
-
-variants! {
-    fn schemes() -> Scheme {
-        Sr25519 => Scheme::Sr25519;
-        Ed25519 => Scheme::Ed25519;
-        Ecdsa => Scheme::Ecdsa;
-    }
+/// What a family numbers, by name. A row that is added is a line of the file.
+fn rows<T: Copy + std::fmt::Display>(
+    all: impl Iterator<Item = T>,
+    family: fn(T) -> &'static Family,
+) -> Vec<(String, T)> {
+    all.filter(|one| family(*one) == &signonce_substrate::FAMILY).map(|one| (one.to_string(), one)).collect()
 }
 
 variants! {
@@ -236,13 +208,12 @@ variants! {
 
 /// A claim of each kind of duty.
 fn claims() -> Vec<ClaimRequest> {
-    let claim = |duty| Claim { key: key(), client: CLIENT, duty, digest: DIGEST, time_ms: TIME_MS };
-    duties().into_iter().map(|(_, duty)| ClaimRequest { request: request(), claim: claim(duty) }).collect()
+    let claim = |duty| ClaimRequest { request: request(), claim: claim(key(), duty) };
+    duties().into_iter().map(|(_, duty)| claim(duty)).collect()
 }
 
 fn rights() -> Vec<Right> {
-    let right =
-        |keys| Right { keys, chain: Some(CHAIN), classes: vec![DutyClass::BabeBlock, DutyClass::BabeVrf] };
+    let right = |keys| Right { keys, chain: Some(CHAIN), classes: vec![BABE_BLOCK, BABE_VRF] };
     selectors().into_iter().map(|(_, keys)| right(keys)).collect()
 }
 
@@ -303,9 +274,11 @@ fn what_commands_are_made_of_has_the_bytes_it_always_had() {
     file.values("KeySelector", selectors());
     file.values("NotedAnswer", answers());
     file.values("Role", roles());
-    file.values("DutyClass", classes());
-    file.values("KeyType", key_types());
-    file.values("Scheme", schemes());
+    install();
+    file.values("DutyClass", rows(DutyClass::all(), DutyClass::family));
+    file.values("KeyType", rows(KeyType::all(), KeyType::family));
+    file.values("Scheme", rows(Scheme::all(), Scheme::family));
+    file.values("PayloadKind", rows(PayloadKind::all(), PayloadKind::family));
     file.values("GrandpaStage", stages());
     file.values("Side", sides());
     file.values("StatementKind", statements());

@@ -11,7 +11,8 @@ use crate::{
     },
     model::{KeyState, MemberHazard, Role},
 };
-use signonce_protocol::{DutyClass, HexArray, LogIndex, NodeId, Scheme};
+use signonce_protocol::{HexArray, LogIndex, NodeId};
+use signonce_substrate::{BABE_BLOCK, ECDSA};
 use std::collections::BTreeSet;
 
 variants! {
@@ -26,7 +27,7 @@ variants! {
 variants! {
     fn chain_errors() -> ChainError {
         ChainExists => ChainError::ChainExists { name: name(), genesis: CHAIN };
-        ZeroSlotDuration => ChainError::ZeroSlotDuration;
+        BadSettings => ChainError::BadSettings { name: name(), why: "slots of 0 ms".into() };
         UnknownChain => ChainError::UnknownChain { genesis: CHAIN };
         BadTiming => ChainError::BadTiming { chain: CHAIN, why: "no such moment".into() };
     }
@@ -37,7 +38,8 @@ variants! {
         KeyExists => KeyError::KeyExists { key: key(), state: KeyState::Disabled };
         KeyRemoved => KeyError::KeyRemoved { key: key() };
         KeyOnOtherChain => KeyError::KeyOnOtherChain { key: key(), chain: CHAIN };
-        WrongScheme => KeyError::WrongScheme { key: key(), scheme: Scheme::Ecdsa };
+        OtherFamily => KeyError::OtherFamily { key: key(), chain: CHAIN, family: "madeUp".into() };
+        WrongScheme => KeyError::WrongScheme { key: key(), scheme: ECDSA };
         BadEnvelope => KeyError::BadEnvelope { key: key(), len: 17, limit: 16 };
         UnknownKey => KeyError::UnknownKey { key: key() };
         WrongState => KeyError::WrongState {
@@ -45,7 +47,7 @@ variants! {
             state: KeyState::Disabled,
             step: KeyStep::Arm,
         };
-        MissingFloor => KeyError::MissingFloor { key: key(), class: DutyClass::BabeBlock };
+        MissingFloor => KeyError::MissingFloor { key: key(), class: BABE_BLOCK };
         ForeignFloor => KeyError::ForeignFloor { key: key(), floor: higher() };
         AlreadyHigher => KeyError::AlreadyHigher { key: key(), floor: higher(), asked: position() };
         KeyTwice => KeyError::KeyTwice { key: key() };

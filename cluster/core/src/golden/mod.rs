@@ -63,7 +63,7 @@ impl File {
     }
 
     /// Adds one line of text that the caller has read back.
-    fn text(&mut self, name: impl Into<String>, text: String) {
+    pub(crate) fn text(&mut self, name: impl Into<String>, text: String) {
         let name = name.into();
         assert!(
             !name.contains(char::is_whitespace) && !text.contains('\n'),

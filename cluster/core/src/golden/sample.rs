@@ -3,14 +3,25 @@
 
 use super::variants;
 use crate::{
-    BackupName, Barred, BarredPlace, Chain, ClientId, Envelope, Floors, KeyAllowance, Limits, Member,
-    Position, RequestId,
+    BackupName, Barred, BarredPlace, Chain, ClientId, Envelope, Floors, KeyAllowance, Member, Position,
+    RequestId,
 };
 use signonce_protocol::{
-    AuraMode, BlockNumber, CandidateHash, ChainFormat, Digest, Duty, GenesisHash, GrandpaStage, Hash,
-    HexArray, KeyId, KeyType, LogIndex, NodeId, NumberWidth, PublicKey, Round, SessionIndex, SetId, Side,
-    Slot, StatementKind,
+    Carry, Claim, Digest, Duty, DutyClass, Family, GenesisHash, Hash, HexArray, KeyId, KeyType, LogIndex,
+    NodeId, PublicKey, Settings, Slot,
 };
+use signonce_substrate::{
+    AURA_BLOCK, AuraMode, BABE, BABE_BLOCK, BEEFY_VOTE, BlockNumber, CandidateHash, ChainFormat,
+    ChainSettings, Duty as Typed, GRANDPA_VOTE, GrandpaStage, Limits, NumberWidth, PARA_SIDE, Round,
+    SessionIndex, SetId, Side, StatementKind,
+};
+
+/// Substrate's family, and those of tests.
+pub(crate) fn install() {
+    static ALL: [&Family; 3] =
+        [&signonce_substrate::FAMILY, &crate::made_up::FAMILY, &crate::made_up::later::FAMILY];
+    signonce_protocol::install(&ALL);
+}
 
 pub(crate) const CHAIN: GenesisHash = GenesisHash([0xc4; 32]);
 pub(crate) const DIGEST: Digest = Digest([0xd1; 32]);
@@ -20,11 +31,12 @@ pub(crate) const NODE: NodeId = NodeId(3);
 pub(crate) const TIME_MS: u64 = 1_700_000_000_123;
 
 pub(crate) fn key() -> KeyId {
-    key_of(KeyType::Babe)
+    key_of(BABE)
 }
 
 pub(crate) fn key_of(key_type: KeyType) -> KeyId {
-    let public = vec![0xe0 + key_type as u8; key_type.schemes()[0].public_len()];
+    install();
+    let public = vec![0xe0 + key_type.code() as u8; key_type.schemes()[0].public_len()];
     KeyId { key_type, public: PublicKey::try_from(&public[..]).expect("a public key") }
 }
 
@@ -52,17 +64,32 @@ pub(crate) fn limits() -> Limits {
 }
 
 pub(crate) fn chain() -> Chain {
+    install();
     let format = ChainFormat { number_width: NumberWidth::U64, aura_mode: AuraMode::Collator };
-    Chain { genesis: CHAIN, name: "relay".into(), format, slot_duration_ms: 6_000, limits: limits() }
+    ChainSettings { format, slot_duration_ms: 6_000, limits: limits() }.chain(CHAIN, "relay")
+}
+
+pub(crate) fn settings() -> Settings {
+    chain().settings
 }
 
 pub(crate) fn floors() -> Floors {
-    Floors {
-        slot: Some(Slot(7)),
-        grandpa: Some((SetId(8), Round(9))),
-        beefy: Some((SetId(10), BlockNumber(11))),
-        para: Some(SessionIndex(12)),
-    }
+    [at(BABE_BLOCK, &[7]), at(GRANDPA_VOTE, &[8, 9]), at(BEEFY_VOTE, &[10, 11]), at(PARA_SIDE, &[12])]
+        .into_iter()
+        .collect()
+}
+
+pub(crate) fn at(class: DutyClass, parts: &[u64]) -> Position {
+    install();
+    Position::new(class, parts).expect("a position of the class")
+}
+
+pub(crate) fn carry() -> Carry {
+    Carry::new(vec![0xca, 0x44])
+}
+
+pub(crate) fn claim(key: KeyId, duty: Duty) -> Claim {
+    Claim { key, client: CLIENT, duty, digest: DIGEST, carry: carry(), time_ms: TIME_MS }
 }
 
 pub(crate) fn member() -> Member {
@@ -84,53 +111,68 @@ pub(crate) fn backup() -> BackupName {
 }
 
 pub(crate) fn barred() -> Barred {
-    let place = BarredPlace { duty: Duty::BabeBlock { slot: Slot(13) }, digest: DIGEST, at: AT };
+    let place = BarredPlace { duty: duty(), digest: DIGEST, at: AT };
     Barred { key: key(), places: vec![place] }
 }
 
 variants! {
-    pub(crate) fn duties() -> Duty {
-        BabeBlock => Duty::BabeBlock { slot: Slot(13) };
+    fn typed_duties() -> Typed {
+        BabeBlock => Typed::BabeBlock { slot: Slot(13) };
         AuraBlock =>
-            Duty::AuraBlock { slot: Slot(14), collation: None },
-            Duty::AuraBlock { slot: Slot(14), collation: Some((BlockNumber(15), Hash([0xbb; 32]))) };
-        GrandpaVote => Duty::GrandpaVote {
+            Typed::AuraBlock { slot: Slot(14), collation: None },
+            Typed::AuraBlock { slot: Slot(14), collation: Some((BlockNumber(15), Hash([0xbb; 32]))) };
+        GrandpaVote => Typed::GrandpaVote {
             set_id: SetId(16),
             round: Round(17),
             stage: GrandpaStage::Precommit,
             target: BlockNumber(18),
         };
-        BeefyVote => Duty::BeefyVote { set_id: SetId(19), block: BlockNumber(20) };
-        ParaSide => Duty::ParaSide {
-            session: SessionIndex(21),
-            candidates: vec![CandidateHash([0xca; 32]), CandidateHash([0xcb; 32])],
-            side: Side::Invalid,
-        };
-        ParaStatement => Duty::ParaStatement {
-            session: SessionIndex(22),
-            candidate: CandidateHash([0xcc; 32]),
-            statement: StatementKind::Seconded,
-        };
+        BeefyVote => Typed::BeefyVote { set_id: SetId(19), block: BlockNumber(20) };
+        ParaSide =>
+            Typed::ParaSide {
+                session: SessionIndex(21),
+                candidates: vec![CandidateHash([0xca; 32]), CandidateHash([0xcb; 32])],
+                side: Side::Invalid,
+                statement: None,
+            },
+            Typed::ParaSide {
+                session: SessionIndex(22),
+                candidates: vec![CandidateHash([0xcc; 32])],
+                side: Side::Valid,
+                statement: Some(StatementKind::Seconded),
+            };
     }
 }
 
-variants! {
-    pub(crate) fn positions() -> Position {
-        Slot => Position::Slot { slot: Slot(23) };
-        Grandpa => Position::Grandpa { set_id: SetId(24), round: Round(25) };
-        Beefy => Position::Beefy { set_id: SetId(26), block: BlockNumber(27) };
-        Para => Position::Para { session: SessionIndex(28) };
-    }
+/// A duty of every kind.
+pub(crate) fn duties() -> Vec<(String, Duty)> {
+    install();
+    typed_duties().into_iter().map(|(name, duty)| (name, duty.into())).collect()
+}
+
+/// A position of every class that has some.
+pub(crate) fn positions() -> Vec<(String, Position)> {
+    let all = [
+        at(BABE_BLOCK, &[23]),
+        at(AURA_BLOCK, &[23]),
+        at(GRANDPA_VOTE, &[24, 25]),
+        at(BEEFY_VOTE, &[26, 27]),
+        at(PARA_SIDE, &[28]),
+    ];
+    let substrate = signonce_substrate::FAMILY.classes.iter().map(|class| class.id);
+    assert!(substrate.filter(|class| class.is_claimed()).eq(all.iter().map(Position::class)));
+    all.into_iter().map(|position| (position.class().to_string(), position)).collect()
 }
 
 pub(crate) fn duty() -> Duty {
-    Duty::BabeBlock { slot: Slot(13) }
+    install();
+    Typed::BabeBlock { slot: Slot(13) }.into()
 }
 
 pub(crate) fn position() -> Position {
-    Position::Slot { slot: Slot(23) }
+    at(BABE_BLOCK, &[23])
 }
 
 pub(crate) fn higher() -> Position {
-    Position::Slot { slot: Slot(29) }
+    at(BABE_BLOCK, &[29])
 }

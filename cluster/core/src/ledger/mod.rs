@@ -10,6 +10,8 @@
 //! [`State`](crate::State) asks `Ledger::judge` and, if the verdict is `Granted`, calls `Ledger::record`. Nothing
 //! else may: a verdict that is not recorded grants nothing.
 
+#[cfg(test)]
+mod golden;
 mod slots;
 mod store;
 mod window;
@@ -42,6 +44,15 @@ pub struct WatermarkView {
     pub highest: Option<Position>,
     /// Exact entries kept.
     pub entries: u64,
+}
+
+/// When floors are given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    /// In Unix milliseconds: a slot is read as the number of a slot near then.
+    pub(crate) at_ms: u64,
+    /// The cluster's feature level: classes of a later one have no watermark yet.
+    pub(crate) level: u32,
 }
 
 /// All watermarks, by key and the class that has them.
@@ -101,8 +112,7 @@ impl Ledger {
 
 // Floors.
 impl Ledger {
-    /// Starts the watermarks of a key at `floors`, or raises those it has. `given_ms` is when they were given: a slot
-    /// is read as the number of a slot near then.
+    /// Starts the watermarks of a key at `floors`, or raises those it has.
     ///
     /// # Errors
     /// If a floor is missing, foreign to the key, or below the one it has. Nothing is changed then.
@@ -111,10 +121,10 @@ impl Ledger {
         key: KeyId,
         floors: &Floors,
         context: &Context<'_>,
-        given_ms: u64,
+        given: Given,
         journal: &mut Journal,
     ) -> Result<(), FloorError> {
-        for floor in self.judge_floors(key, floors, context, given_ms)? {
+        for floor in self.judge_floors(key, floors, context, given)? {
             self.start_or_raise(key, floor, context, journal);
         }
         Ok(())
@@ -129,9 +139,9 @@ impl Ledger {
         key: KeyId,
         floors: &Floors,
         context: &Context<'_>,
-        given_ms: u64,
+        given: Given,
     ) -> Result<(), FloorError> {
-        let judged = self.judge_floors(key, floors, context, given_ms)?;
+        let judged = self.judge_floors(key, floors, context, given)?;
         if judged.is_empty() { Err(FloorError::NoWork { key }) } else { Ok(()) }
     }
 
@@ -140,13 +150,13 @@ impl Ledger {
         key: KeyId,
         floors: &Floors,
         context: &Context<'_>,
-        given_ms: u64,
+        given: Given,
     ) -> Result<Vec<Floor>, FloorError> {
         let read = |at: Position| {
             let floor = match at.slot() {
                 None => Floor { at, counting: 0 },
                 Some(slot) => {
-                    let (counting, slot) = context.clock.read_floor(slot, given_ms)?;
+                    let (counting, slot) = context.clock.read_floor(slot, given.at_ms)?;
                     Floor { at: at.with_slot(slot), counting }
                 }
             };
@@ -156,7 +166,7 @@ impl Ledger {
                 Some((_, Ok(()))) | None => Ok(floor),
             }
         };
-        floors.of_key(key)?.into_iter().map(read).collect()
+        floors.of_key(key, given.level)?.into_iter().map(read).collect()
     }
 
     fn start_or_raise(&mut self, key: KeyId, floor: Floor, context: &Context<'_>, journal: &mut Journal) {
@@ -211,9 +221,12 @@ impl Ledger {
         self.marks_of(key).next().is_some()
     }
 
-    /// Whether the key has every watermark that its type has.
+    /// Whether the key has every watermark that its type has always had. One of a class that came later starts with the
+    /// next floors of the key.
     pub(crate) fn has_all_marks(&self, key: &KeyId) -> bool {
-        key.key_type.marks().all(|class| self.mark(key, class).is_some())
+        let since = key.key_type.level();
+        let mut first = key.key_type.marks().filter(|class| class.level() <= since);
+        first.all(|class| self.mark(key, class).is_some())
     }
 
     /// The keys with a watermark.

@@ -7,7 +7,7 @@
 //! overlap in time. There, and only there, a slot is at most a year past the last one: see [`MAX_SLOT_JUMP_MS`].
 
 use super::window::Window;
-use signonce_protocol::{MAX_SLOT_JUMP_MS, Position, Refusal, Slot, SlotClock};
+use signonce_protocol::{MAX_SLOT_JUMP_MS, Position, Refusal, Slot, SlotClock, mark::Floor};
 use std::cmp::Ordering;
 
 /// A window, and the counting that its numbers are of.
@@ -69,11 +69,11 @@ impl Counted<'_> {
 
     /// Where a floor of an operator stands. One that lies in what was signed is put behind that. `None` for one that is
     /// over.
-    pub(super) fn read_floor(&self, (counting, slot): (u32, Slot)) -> Option<Reading> {
-        match counting.cmp(&self.counting) {
+    pub(super) fn read_floor(&self, floor: Floor) -> Option<Reading> {
+        match floor.counting.cmp(&self.counting) {
             Ordering::Less => None,
-            Ordering::Equal => (slot >= slot_of(self.window.floor())).then_some(Reading::Same),
-            Ordering::Greater => Some(self.later(counting)),
+            Ordering::Equal => (floor.at.order() >= self.window.floor().order()).then_some(Reading::Same),
+            Ordering::Greater => Some(self.later(floor.counting)),
         }
     }
 

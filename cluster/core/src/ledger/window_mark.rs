@@ -6,7 +6,8 @@ use super::{
 };
 use parity_scale_codec::{DecodeAll as _, Encode};
 use signonce_protocol::{
-    Chain, Claim, ClaimSpec, Duty, Entry, Jump, Position, Refusal, Rule, ShieldContext, Verdict, WindowRule,
+    Chain, Claim, ClaimSpec, Duty, DutyClass, Entry, Jump, Position, Refusal, Rule, ShieldContext, Verdict,
+    WindowRule,
     mark::{Alone, AlreadyHigher, Context, Coverage, Floor, Mark, Rows, SignedDuty, Vote},
 };
 
@@ -19,6 +20,15 @@ pub(super) struct WindowMark {
     window: Window,
     /// Of slots: the counting that the window's numbers are of. The chain's first, and always so without slots, is 0.
     counting: u32,
+}
+
+/// The rule of a class. What a window keeps and how far it reaches is by the class whose watermark it is; the form of a
+/// duty, and what other keys have to do with it, by the duty's own.
+fn rule_of(class: DutyClass) -> &'static WindowRule {
+    match &class.claim().expect("a window is of claimed work").rule {
+        Rule::Window(rule) => rule,
+        Rule::Own(_) => panic!("{class} has a watermark of its own"),
+    }
 }
 
 impl WindowMark {
@@ -42,10 +52,7 @@ impl WindowMark {
     }
 
     fn rule(&self) -> &'static WindowRule {
-        match &self.spec().rule {
-            Rule::Window(rule) => rule,
-            Rule::Own(_) => panic!("{} has a watermark of its own", self.window.floor().class()),
-        }
+        rule_of(self.window.floor().class())
     }
 
     fn counted<'a>(&'a self, context: &Context<'a>) -> Option<Counted<'a>> {
@@ -70,15 +77,13 @@ impl WindowMark {
         }
     }
 
-    /// Where a floor stands, of slots; `None` if it is below this one.
+    /// Where a floor stands; `None` if it is below this one.
     fn read_floor(&self, floor: Floor, context: &Context<'_>) -> Option<Reading> {
-        match (floor.at.slot(), self.spec().slots) {
-            (Some(slot), Some(_)) => {
-                let counted = Counted { window: &self.window, counting: self.counting, clock: context.clock };
-                counted.read_floor((floor.counting, slot))
-            }
-            _ => (floor.at.order() >= self.window.floor().order()).then_some(Reading::Same),
+        if self.spec().slots.is_none() {
+            return (floor.at.order() >= self.window.floor().order()).then_some(Reading::Same);
         }
+        let counted = Counted { window: &self.window, counting: self.counting, clock: context.clock };
+        counted.read_floor(floor)
     }
 
     /// Refuses what is too far past the farthest. A key that starts at zero and has signed nothing has come nowhere
@@ -99,9 +104,8 @@ impl WindowMark {
         if asked[part] <= farthest {
             return None;
         }
-        let mut bound = from;
+        let mut bound = asked;
         bound[part] = farthest;
-        bound[part + 1..].copy_from_slice(&asked[part + 1..]);
         let [asked, reference, bound] = [asked, from, bound].map(|step| self.window.position(step));
         Some(Refusal::JumpTooFar { asked, reference, limit, bound })
     }
@@ -154,18 +158,26 @@ impl Mark for WindowMark {
     }
 
     fn judge(&self, claim: &Claim, context: &Context<'_>) -> Verdict {
-        let (duty, rule) = (&claim.duty, self.rule());
+        let (duty, rule) = (&claim.duty, rule_of(claim.duty.class()));
         if rule.fits.is_some_and(|fits| !fits(duty, &context.chain.settings)) {
             return Verdict::Refused(Refusal::WrongDuty { key: claim.key, class: duty.class() });
         }
         let (at, position) = (At::of(duty), duty.position());
         if let Some(signed) = self.window.get(&at) {
-            return signed.entry.compare(claim);
+            return match signed.class == duty.class() {
+                true => signed.entry.compare(claim),
+                false => Verdict::Refused(signed.entry.contradicted_by(claim)),
+            };
         }
+        let shield = || {
+            let context = ShieldContext { duty, chain: context.chain, siblings: context.siblings };
+            rule.shield.and_then(|shield| shield(&context))
+        };
         if let (Some(counted), Some(slot)) = (self.counted(context), duty.slot()) {
             match counted.read(slot) {
                 Ok(Reading::Same) => {}
-                Ok(Reading::Later { .. }) => return Verdict::Granted,
+                // The window that it takes over has nothing that it could be beside, or far from.
+                Ok(Reading::Later { .. }) => return shield().map_or(Verdict::Granted, Verdict::Refused),
                 Err(refusal) => return Verdict::Refused(*refusal),
             }
         }
@@ -173,10 +185,6 @@ impl Mark for WindowMark {
             let floor = self.window.floor();
             return Verdict::Refused(Refusal::BelowWatermark { asked: position, floor });
         }
-        let shield = || {
-            let context = ShieldContext { duty, chain: context.chain, siblings: context.siblings };
-            rule.shield.and_then(|shield| shield(&context))
-        };
         let refusal = self.is_crowded(position);
         let refusal = refusal.or_else(|| self.jump(position.order(), context.chain)).or_else(shield);
         refusal.map_or(Verdict::Granted, Verdict::Refused)
@@ -208,6 +216,10 @@ impl Mark for WindowMark {
     }
 
     fn may_raise(&self, floor: Floor, context: &Context<'_>) -> Result<(), AlreadyHigher> {
+        #[cfg(signonce_sim)]
+        if crate::mutation::is(crate::mutation::Mutation::FloorFalls) {
+            return Ok(());
+        }
         self.read_floor(floor, context).map(drop).ok_or(AlreadyHigher)
     }
 

@@ -325,7 +325,8 @@ impl Change {
     /// it cannot read.
     pub fn feature_level(&self) -> u32 {
         let key = |id: &KeyId| id.key_type.level();
-        let floors = |floors: &Floors| floors.positions().map(|at| at.class().level()).max();
+        let floored = |id: &KeyId, floors: &Floors| floors.family_level().max(Some(key(id)));
+        let sealed = |id: &KeyId, scheme: &Scheme| key(id).max(scheme.family().level);
         let rights = |rights: &[Right]| {
             let classes = rights.iter().flat_map(|right| &right.classes);
             let keys = rights.iter().filter_map(|right| match &right.keys {
@@ -336,17 +337,18 @@ impl Change {
         };
         let needed = match self {
             Self::AddChain(chain) => Some(chain.family.level),
-            Self::RegisterKey { id, .. }
-            | Self::ResealKey { id, .. }
-            | Self::DisableKey { id }
-            | Self::RemoveKey { id }
-            | Self::LiftHalt { key: id, .. }
-            | Self::AddGeneratedKey { id, .. } => Some(key(id)),
-            Self::ArmKey { id, floors: to } | Self::RaiseWatermark { key: id, floors: to } => {
-                floors(to).max(Some(key(id)))
+            Self::RegisterKey { id, scheme, .. } => Some(sealed(id, scheme)),
+            Self::AddGeneratedKey { id, scheme, floors, .. } => {
+                floored(id, floors).max(Some(sealed(id, scheme)))
             }
+            Self::ResealKey { id, .. } | Self::DisableKey { id } | Self::RemoveKey { id } => Some(key(id)),
+            Self::ArmKey { id, floors }
+            | Self::RaiseWatermark { key: id, floors }
+            | Self::LiftHalt { key: id, floors, .. } => floored(id, floors),
             Self::HaltKey { key: id, duty, .. } => Some(key(id).max(duty.class().level())),
-            Self::ImportWatermarks { floors, .. } => floors.iter().map(|(id, _)| key(id)).max(),
+            Self::ImportWatermarks { floors, .. } => {
+                floors.iter().filter_map(|(id, floors)| floored(id, floors)).max()
+            }
             Self::ResealKeys { keys, .. } => keys.iter().map(|resealed| key(&resealed.id)).max(),
             Self::AddClient { rights: given, .. } => rights(given),
             Self::UpdateClient { rights: given, .. } => rights(given.as_deref().unwrap_or_default()),

@@ -152,6 +152,7 @@ mod tests {
     }
 
     fn key() -> signonce_protocol::KeyId {
+        crate::golden::sample::install();
         let public = signonce_protocol::PublicKey::try_from(&[7; 32][..]).unwrap();
         signonce_protocol::KeyId { key_type: signonce_substrate::BABE, public }
     }

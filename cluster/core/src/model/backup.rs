@@ -53,9 +53,18 @@ impl RestoreStep {
     pub(crate) fn family_level(&self) -> Option<u32> {
         let level = |key: &KeyId| key.key_type.level();
         match self {
-            Self::Bury { keys, .. } => keys.iter().map(|buried| level(&buried.id)).max(),
-            Self::Bar { barred } => barred.iter().map(|barred| level(&barred.key)).max(),
-            Self::Leave { keys } => keys.iter().map(|left| level(&left.id)).max(),
+            Self::Bury { keys, .. } => {
+                keys.iter().map(|buried| level(&buried.id).max(buried.scheme.family().level)).max()
+            }
+            Self::Bar { barred } => {
+                let places = barred.iter().flat_map(|barred| &barred.places);
+                let classes = places.map(|place| place.duty.class().level());
+                classes.chain(barred.iter().map(|barred| level(&barred.key))).max()
+            }
+            Self::Leave { keys } => {
+                let floors = keys.iter().filter_map(|left| left.floors.family_level());
+                floors.chain(keys.iter().map(|left| level(&left.id))).max()
+            }
             Self::Begin(_) | Self::BeginDrill(_) | Self::Finish | Self::BuryOfficers { .. } => None,
         }
     }

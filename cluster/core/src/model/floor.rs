@@ -3,6 +3,7 @@
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, Position, SlotTooFar};
+use std::collections::BTreeSet;
 
 /// Where the watermarks of a key start or are raised to. Each is the lowest position that may still be signed: one past
 /// the last that was (or may have been) signed elsewhere. A key has one for each class that it has a watermark of; keys
@@ -48,22 +49,25 @@ impl Floors {
         self.0.is_empty()
     }
 
-    /// The floors a key of this type has: one for each class that it has a watermark of.
+    /// The highest feature level of the classes that they are of, if there are any.
+    pub(crate) fn family_level(&self) -> Option<u32> {
+        self.positions().map(|floor| floor.class().level()).max()
+    }
+
+    /// The floors a key of this type has at a feature level: one for each class that it has a watermark of then.
     ///
     /// # Errors
     /// If one is missing, is there twice, or is of other work.
-    pub(crate) fn of_key(&self, key: KeyId) -> Result<Vec<Position>, FloorError> {
-        let mut own = Vec::new();
-        for class in key.key_type.marks() {
-            own.push(self.of(class).ok_or(FloorError::Missing { key, class })?);
+    pub(crate) fn of_key(&self, key: KeyId, level: u32) -> Result<Vec<Position>, FloorError> {
+        // Members of an older program know no others.
+        let own: Vec<_> = key.key_type.marks().filter(|class| class.level() <= level).collect();
+        let mut seen = BTreeSet::new();
+        for floor in self.positions() {
+            if !own.contains(&floor.class()) || !seen.insert(floor.class()) {
+                return Err(FloorError::Foreign { key, floor });
+            }
         }
-        let mut left = self.0.clone();
-        left.retain(|floor| !own.contains(floor));
-        let twice = (self.0.len() > own.len()).then(|| self.0.last().copied()).flatten();
-        match left.first().copied().or(twice) {
-            Some(floor) => Err(FloorError::Foreign { key, floor }),
-            None => Ok(own),
-        }
+        own.into_iter().map(|class| self.of(class).ok_or(FloorError::Missing { key, class })).collect()
     }
 }
 

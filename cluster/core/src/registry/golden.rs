@@ -11,7 +11,8 @@ use crate::{
     model::{ClientLimits, KeySelector, LeaderPin, MemberRole, NodeNote, Retiming, Right, Role},
     records::Journal,
 };
-use signonce_protocol::{Digest, Hash, HexArray, Scheme};
+use signonce_protocol::{Digest, Hash, HexArray};
+use signonce_substrate::{BABE_BLOCK, SR25519};
 
 variants! {
     fn client_states() -> ClientState {
@@ -45,7 +46,7 @@ variants! {
 fn key_record() -> Key {
     Key {
         id: sample::key(),
-        scheme: Scheme::Sr25519,
+        scheme: SR25519,
         chain: CHAIN,
         group: Some("validator-1".into()),
         state: KeyState::Disabled,
@@ -55,7 +56,7 @@ fn key_record() -> Key {
 }
 
 fn client_record() -> Client {
-    let right = Right { keys: KeySelector::All, chain: None, classes: vec![DutyClass::BabeBlock] };
+    let right = Right { keys: KeySelector::All, chain: None, classes: vec![BABE_BLOCK] };
     Client { id: CLIENT, name: name(), spki: [0x51; 32], rights: vec![right], state: ClientState::Active }
 }
 
@@ -114,7 +115,7 @@ fn one_of_each() -> Registry {
     registry.put_halt(halt(), journal);
     registry.put_barred(sample::barred(), journal);
     registry.put_origin(Origin { backup: backup(), begun: AT, finished: Some(LogIndex(0x0a18)) }, journal);
-    registry.put_known_by_backup(KnownByBackup { key: sample::key(), floor: position() }, journal);
+    registry.put_known_by_backup(KnownByBackup { key: sample::key(), floors: position().into() }, journal);
     registry.put_drill(Drill { begun: AT }, journal);
     let retiming = Retiming { from_ms: TIME_MS, slot_duration_ms: 24_000, at: AT };
     registry.put_timing(Timing { chain: CHAIN, later: vec![retiming] }, journal);

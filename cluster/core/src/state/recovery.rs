@@ -206,7 +206,7 @@ impl State {
     /// is not stale: whoever restored has put it past everything that the clock allowed.
     pub(super) fn check_above_backup(&self, key: KeyId, floors: &Floors) -> Result<(), ChangeError> {
         let Some(known) = self.registry.known_by_backup(&key) else { return Ok(()) };
-        for asked in floors.of_key(key)? {
+        for asked in floors.of_key(key, self.registry.feature_level())? {
             match known.of(asked.class()).filter(|known| known.slot().is_none()) {
                 Some(known) if known.is_below(asked) != Some(true) => {
                     return Err(ChangeError::Backup(BackupError::NotAboveBackup { key, known, asked }));

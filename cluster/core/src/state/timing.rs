@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::{
+    ledger::Given,
     log::{ChangeError, error::ChainError},
     model::{Floors, Key, KeyState, MAX_SLOT_TOLERANCE, Retiming},
     registry::{LEAST_CHANGE, MAX_COUNTINGS, Timing, Tolerance},
@@ -141,7 +142,8 @@ impl State {
         let chain = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
         let clock = self.registry.clock(chain);
         let context = Context { chain, clock, siblings: &Alone };
-        Ok(self.ledger.arm(id, floors, &context, given_ms, &mut self.journal)?)
+        let given = Given { at_ms: given_ms, level: self.registry.feature_level() };
+        Ok(self.ledger.arm(id, floors, &context, given, &mut self.journal)?)
     }
 
     /// Whether [`Self::raise`] would, and there is something to raise.
@@ -149,7 +151,8 @@ impl State {
         let genesis = self.living_key(id)?.chain;
         let chain = self.registry.chain(&genesis).ok_or(ChainError::UnknownChain { genesis })?;
         let context = Context { chain, clock: self.registry.clock(chain), siblings: &Alone };
-        Ok(self.ledger.may_arm(id, floors, &context, given_ms)?)
+        let given = Given { at_ms: given_ms, level: self.registry.feature_level() };
+        Ok(self.ledger.may_arm(id, floors, &context, given)?)
     }
 
     /// The counting that the slots of a key's watermark are of: see [`SlotClock`](crate::SlotClock).

@@ -1,29 +1,26 @@
 //! The audit chain: every node makes the same records of the same log, and none is made up or lost.
 
-use signonce_substrate::{BABE, BABE_VRF, GRANDPA};
 use crate::world::{World, babe, change_command, claim, from_slot, key, precommit, register, request};
 use parity_scale_codec::Encode as _;
 use proptest::prelude::*;
 use signonce_core::{
     AuditEvent, AuditHead, AuditNote, AuditRecord, AuditRow, Change, ChangeError, ClaimRequest, ClientId,
-    Command, InputError, MAX_NOTES, Member, NotedAnswer, State, Verdict, audit::chain_after,
+    Command, FEATURE_LEVEL, InputError, MAX_NOTES, Member, NotedAnswer, State, Verdict, audit::chain_after,
 };
 use signonce_protocol::{Hash, LogIndex, NodeId};
+use signonce_substrate::{BABE, BABE_VRF, GRANDPA};
 
-/// A world at the level from which records are made.
+/// A world with a member. Its chains and the member are on record already.
 fn world() -> World {
     let mut world = World::new();
-    assert!(world.state.take_audit().is_empty(), "nothing is recorded below the level");
-    assert_eq!(world.state.audit_head(), AuditHead::default());
     let member = Member {
         node: NodeId(1),
         recipient: "age1".into(),
         peer_addr: "a:1".into(),
         client_url: "https://a:2".into(),
-        supports: 2,
+        supports: FEATURE_LEVEL,
     };
     world.change(Change::AnnounceMember(member)).unwrap();
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     world
 }
 

@@ -3,10 +3,9 @@
 use crate::world::*;
 use signonce_core::{Change, ChangeError, ClientError, ClientId, ClientLimits, State};
 
-/// A world at feature level 2 with the client `a`, which has certificate 1.
+/// A world with the client `a`, which has certificate 1.
 fn world() -> (World, ClientId) {
     let mut world = World::new();
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     let client = world.change(add("a", 1)).unwrap().client.unwrap();
     (world, client)
 }
@@ -99,14 +98,10 @@ fn a_removed_client_loses_every_certificate_it_has() {
 }
 
 #[test]
-fn a_certificate_that_is_replaced_at_once_is_revoked_from_level_2_on_only() {
-    let replace = |spki: u8| Change::UpdateClient { name: "a".into(), spki: Some([spki; 32]), rights: None };
-    let mut old = World::new();
-    old.change(add("a", 1)).unwrap();
-    old.change(replace(2)).unwrap();
-    old.change(add("b", 1)).expect("as it always was");
+fn a_certificate_that_is_replaced_at_once_is_revoked() {
     let (mut world, _) = world();
-    world.change(replace(2)).unwrap();
+    let replace = Change::UpdateClient { name: "a".into(), spki: Some([2; 32]), rights: None };
+    world.change(replace).unwrap();
     assert!(matches!(
         world.change(add("b", 1)),
         Err(ChangeError::Client(ClientError::CertificateTaken { .. }))

@@ -1,10 +1,10 @@
 //! GRANDPA votes.
 
-use signonce_substrate::{GRANDPA};
 use crate::world::*;
 use signonce_core::{Floors, Refusal, Verdict};
-use signonce_protocol::{KeyId};
-use signonce_substrate::{GrandpaStage};
+use signonce_protocol::KeyId;
+use signonce_substrate::GRANDPA;
+use signonce_substrate::GrandpaStage;
 
 fn world(floors: Floors) -> (World, KeyId) {
     let mut world = World::new();
@@ -61,7 +61,8 @@ fn a_round_too_far_is_refused_until_the_watermark_is_raised() {
     assert_eq!(world.claim(key, prevote(5, 101_000), 1), Verdict::Granted, "the limit itself is allowed");
     let refused = world.refusal(key, prevote(5, 201_001), 1);
     let (asked, reference) = (at_round(5, 201_001), at_round(5, 101_000));
-    assert_eq!(refused, Refusal::JumpTooFar { asked, reference, limit: 100_000 });
+    let bound = at_round(5, 201_000);
+    assert_eq!(refused, Refusal::JumpTooFar { asked, reference, limit: 100_000, bound });
     assert!(!refused.is_final());
     world.raise(key, from_round(5, 150_000)).unwrap();
     assert_eq!(world.claim(key, prevote(5, 201_001), 1), Verdict::Granted);
@@ -74,7 +75,8 @@ fn a_set_too_far_is_refused_and_a_new_set_begins_near_round_one() {
     assert_eq!(world.claim(key, prevote(1_005, 1), 1), Verdict::Granted);
     let refused = world.refusal(key, prevote(1_006, 100_001), 1);
     let (asked, reference) = (at_round(1_006, 100_001), at_round(1_006, 0));
-    assert_eq!(refused, Refusal::JumpTooFar { asked, reference, limit: 100_000 });
+    let bound = at_round(1_006, 100_000);
+    assert_eq!(refused, Refusal::JumpTooFar { asked, reference, limit: 100_000, bound });
 }
 
 #[test]

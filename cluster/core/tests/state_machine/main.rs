@@ -3,9 +3,12 @@
 mod audit;
 mod beefy;
 mod clients;
+mod families;
 mod format;
 mod grandpa;
 mod made_keys;
+#[path = "../../../../protocol/tests/made_up/mod.rs"]
+mod made_up;
 mod members;
 mod model;
 mod officers;

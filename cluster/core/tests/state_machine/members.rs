@@ -3,7 +3,7 @@
 use crate::world::*;
 use proptest::prelude::*;
 use signonce_core::{
-    Change, ChangeError, FeatureError, JoinToken, Member, MemberError, MemberRole, Standing, State,
+    Change, ChangeError, FEATURE_LEVEL, JoinToken, Member, MemberError, MemberRole, Standing, State,
 };
 use signonce_protocol::NodeId;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ fn member(node: u64, recipient: &str) -> Member {
         recipient: recipient.into(),
         peer_addr: "signer:7000".into(),
         client_url: "https://signer:7001".into(),
-        supports: 2,
+        supports: FEATURE_LEVEL,
     }
 }
 
@@ -38,13 +38,12 @@ fn remove(node: u64) -> Change {
     Change::RemoveMember { node: NodeId(node) }
 }
 
-/// Three members that were there from the start, at feature level 2.
+/// Three members that were there from the start.
 fn formed() -> World {
     let mut world = World::new();
     for node in 1..=3 {
         world.change(Change::AnnounceMember(member(node, &format!("age1-{node}")))).unwrap();
     }
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     world
 }
 
@@ -169,21 +168,6 @@ fn a_replacement_names_a_member_that_is_there() {
     );
     let node = world.change(replacing(2)).unwrap().node.unwrap();
     assert_eq!(world.state.registry().membership(node).unwrap().replaces, Some(NodeId(2)));
-}
-
-#[test]
-fn members_change_at_feature_level_two_only() {
-    let mut world = World::new();
-    world.change(Change::AnnounceMember(member(1, "age1-1"))).unwrap();
-    for change in [add(1), join(1, "age1-1", 1), promote(1)] {
-        assert_eq!(
-            world.change(change),
-            Err(ChangeError::Feature(FeatureError::FeatureNeeded { level: 2, current: 0 }))
-        );
-    }
-    // As it always was below that level.
-    world.change(remove(1)).unwrap();
-    assert_eq!(world.state.registry().memberships().count(), 0);
 }
 
 #[test]

@@ -3,25 +3,35 @@
 //! The same log goes to two states: one runs through, the other is reloaded again and again from its snapshot or
 //! from the records it had a node write. Both must agree with each other and with the model, always.
 
-use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA, PARA};
-use crate::world::*;
+use crate::{
+    made_up::{self, PROPOSAL, VOTE, VOTER},
+    world::*,
+};
 use parity_scale_codec::Encode as _;
 use proptest::prelude::*;
 use signonce_core::{
     Change, Claim, ClaimRequest, Command, Floors, Outcome, Position, RecordChange, Refusal, State, Table,
     TableSize, Verdict,
 };
-use signonce_protocol::{Digest, KeyId, KeyType, LogIndex, blake2_256};
-use signonce_substrate::{BlockNumber, Duty, GrandpaStage, Round, SetId, Side, StatementKind};
+use signonce_protocol::{
+    Carry, Digest, Duty, DutyClass, ErrorCode, GenesisHash, KeyId, KeyType, LogIndex, blake2_256,
+};
+use signonce_substrate::{
+    AURA, BABE, BEEFY, BEEFY_VOTE, Duty as Typed, GRANDPA, GRANDPA_VOTE, GrandpaStage, PARA, Side,
+    StatementKind,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-const KEY_TYPES: [KeyType; 5] =
-    [BABE, AURA, GRANDPA, BEEFY, PARA];
+const KEY_TYPES: [KeyType; 6] = [BABE, AURA, GRANDPA, BEEFY, PARA, VOTER];
+
+/// The chain of the made-up family.
+const MADE: GenesisHash = GenesisHash([3; 32]);
 
 /// Marks the coordinate of a backing statement beside that of its side.
 const STATEMENT: u8 = 0xff;
 
-/// What the floor counts in, for every class: (slot, 0), (set, round), (set, block), (session, 0).
+/// What the floor counts in, for every class: (slot, 0), (set, round), (set, block), (session, 0), and of the made-up key
+/// (height, round and step in one).
 type Step = (u64, u64);
 
 #[derive(Clone, Debug)]
@@ -81,16 +91,24 @@ struct Modelled {
     floor: Step,
     /// Every coordinate ever granted, with what was said there. Never forgotten.
     signed: BTreeMap<(Step, Vec<u8>), u8>,
-    /// Whether new bytes of a side are granted anew, and which bytes were granted, the latest last.
-    guarded: bool,
+    /// What was signed beside the statement there, the first time.
+    beside: BTreeMap<(Step, Vec<u8>), Carry>,
+    /// Which bytes were granted, the latest last: new bytes of a side are granted anew.
     bytes: Vec<Digest>,
 }
 
 impl Modelled {
+    /// One that has signed nothing.
+    fn new(id: KeyId, now: Step) -> Self {
+        let (signed, beside, bytes) = Default::default();
+        Self { id, now, floor: now, signed, beside, bytes }
+    }
+
     fn keep(&self) -> usize {
         match self.id.key_type {
             PARA => 9,
             BABE | AURA => 64,
+            VOTER => 1,
             _ => 256,
         }
     }
@@ -101,16 +119,20 @@ impl Modelled {
         let far = if *far { 2_000_000 } else { 0 };
         match self.id.key_type {
             BABE => babe((major + far).saturating_sub(*back)),
-            AURA => {
-                collation((major + far).saturating_sub(*back), u64::from(variant % 3), variant % 2)
-            }
+            AURA => collation((major + far).saturating_sub(*back), u64::from(variant % 3), variant % 2),
             GRANDPA => {
                 let stages = [GrandpaStage::Prevote, GrandpaStage::Precommit, GrandpaStage::PrimaryPropose];
                 let (set, round) = (major - u64::from(*variant > 200), (minor + far).saturating_sub(*back));
                 vote(set, round, stages[usize::from(variant % 3)])
             }
             BEEFY => beefy(major - u64::from(*variant > 200), (minor + far).saturating_sub(*back)),
-            PARA if self.guarded && variant % 5 == 0 => {
+            VOTER => {
+                // Mostly at the present height, whose rounds and steps go on under one watermark.
+                let (height, round) = (major + far - back / 8, (minor + u64::from(variant % 4)) % 20);
+                let class = if variant % 3 == 0 { PROPOSAL } else { VOTE };
+                made_up::duty(class, &[height, round / 2, round % 2])
+            }
+            PARA if variant % 5 == 0 => {
                 let session = u32::try_from((major + far).saturating_sub(*back / 4)).unwrap();
                 let kind = if *digest == 1 { StatementKind::Seconded } else { StatementKind::Valid };
                 statement(session, variant % 20, kind)
@@ -126,31 +148,34 @@ impl Modelled {
     /// The coordinates of a duty and what it says at each.
     fn said(claim: &Claim) -> Vec<((Step, Vec<u8>), u8)> {
         let digest = claim.digest.0[0];
-        match &claim.duty {
-            Duty::BabeBlock { slot } => vec![(((slot.0, 0), vec![]), digest)],
-            Duty::AuraBlock { slot, collation } => {
+        let numbers = claim.duty.position().parts().to_vec();
+        if claim.key.key_type == VOTER {
+            // A proposal and a vote of one place are two things that were said.
+            let said = digest * 2 + u8::from(claim.duty.class() == PROPOSAL);
+            return vec![(((numbers[0], numbers[1] * 2 + numbers[2]), vec![]), said)];
+        }
+        match Typed::of(&claim.duty).expect("a duty that reads") {
+            Typed::BabeBlock { slot } => vec![(((slot.0, 0), vec![]), digest)],
+            Typed::AuraBlock { slot, collation } => {
                 let (number, parent) = collation.unwrap();
                 vec![(((slot.0, 0), vec![number.0 as u8, parent.0[0]]), digest)]
             }
-            Duty::GrandpaVote { set_id, round, stage, .. } => {
-                vec![(((set_id.0, round.0), vec![*stage as u8]), digest)]
+            Typed::GrandpaVote { set_id, round, stage, .. } => {
+                vec![(((set_id.0, round.0), vec![stage as u8]), digest)]
             }
-            Duty::BeefyVote { set_id, block } => vec![(((set_id.0, block.0), vec![]), digest)],
-            Duty::ParaSide { session, candidates, side } => {
+            Typed::BeefyVote { set_id, block } => vec![(((set_id.0, block.0), vec![]), digest)],
+            Typed::ParaSide { session, candidates, side, statement } => {
                 let step = (u64::from(session.0), 0);
-                candidates.iter().map(|c| ((step, vec![c.0[0]]), *side as u8)).collect()
-            }
-            Duty::ParaStatement { session, candidate, statement } => {
-                let step = (u64::from(session.0), 0);
-                let valid = ((step, vec![candidate.0[0]]), Side::Valid as u8);
-                vec![valid, ((step, vec![candidate.0[0], STATEMENT]), *statement as u8)]
+                let sides = candidates.iter().map(|c| ((step, vec![c.0[0]]), side as u8));
+                let statement = statement.map(|it| ((step, vec![candidates[0].0[0], STATEMENT]), it as u8));
+                sides.chain(statement).collect()
             }
         }
     }
 
     /// Whether new bytes of what was said are one more signature on record.
     fn counts_bytes(&self) -> bool {
-        self.guarded && self.id.key_type == PARA
+        self.id.key_type == PARA
     }
 
     /// Compares a verdict with what is remembered, and remembers.
@@ -165,20 +190,35 @@ impl Modelled {
             Verdict::Granted => {
                 assert!(!below && !crossed && !repeated, "{claim:?} must not be granted");
                 for (at, what) in said {
+                    self.beside.entry(at.clone()).or_insert_with(|| claim.carry.clone());
                     assert!(self.signed.insert(at, what).is_none_or(|known| known == what));
                 }
                 self.bytes.push(claim.digest);
                 self.slide();
                 return;
             }
-            Verdict::Repeated { .. } => return assert!(repeated && !below, "{claim:?} is no repeat"),
+            Verdict::Repeated { carry, .. } => {
+                assert!(repeated && !below, "{claim:?} is no repeat");
+                // Sides are kept without what is beside them; there is nothing.
+                let first = if self.counts_bytes() { &Carry::default() } else { &self.beside[&said[0].0] };
+                return assert_eq!(carry, first, "{claim:?} is signed as it was the first time");
+            }
             Verdict::Refused(refusal) => refusal,
         };
         match refusal_kind(refused) {
             "below" => assert!(below, "{claim:?}: {refused}"),
             "crossed" => assert!(crossed && !below, "{claim:?}: {refused}"),
             // Only what was never said, and only what is far from where the key was.
-            "jump" => assert!(!below && !crossed && !repeated && self.is_far(&said), "{claim:?}: {refused}"),
+            "jump" => {
+                assert!(!below && !crossed && !repeated && self.is_far(&said), "{claim:?}: {refused}");
+                let Refusal::JumpTooFar { bound, .. } = refused else { panic!("{refused}") };
+                let bound = step(*bound);
+                assert!(
+                    !self.is_far(&[((bound, vec![]), 0)]),
+                    "what is named as the farthest is taken: {refused}"
+                );
+                assert!(bound < said[0].0.0, "and less than what was asked: {refused}");
+            }
             _ => panic!("{claim:?}: {refused}"),
         }
     }
@@ -209,7 +249,9 @@ impl Modelled {
 
     fn floors(&self, (major, minor): Step) -> Floors {
         match self.id.key_type {
-            BABE | AURA => from_slot(major),
+            BABE => from_slot(major),
+            AURA => from_aura_slot(major),
+            VOTER => made_up::at(PROPOSAL, &[major, minor / 2, minor % 2]).into(),
             GRANDPA => from_round(major, minor),
             BEEFY => from_block(major, minor),
             _ => from_session(u32::try_from(major).unwrap()),
@@ -220,6 +262,7 @@ impl Modelled {
         match self.id.key_type {
             GRANDPA | BEEFY => (self.now.0, self.now.1.saturating_sub(back)),
             PARA => (self.now.0.saturating_sub(back / 40), 0),
+            VOTER => (self.now.0.saturating_sub(back / 80), self.now.1),
             _ => (self.now.0.saturating_sub(back), 0),
         }
     }
@@ -228,6 +271,8 @@ impl Modelled {
         match self.id.key_type {
             GRANDPA | BEEFY => self.now.1 += steps,
             PARA => self.now.0 += steps.min(2),
+            VOTER if self.now.1 + steps < 20 => self.now.1 += steps,
+            VOTER => self.now = (self.now.0 + 1, 0),
             _ => self.now.0 += steps,
         }
     }
@@ -236,22 +281,27 @@ impl Modelled {
 fn refusal_kind(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::BelowWatermark { .. } => "below",
-        Refusal::Equivocation { .. }
-        | Refusal::CrossedSides { .. }
-        | Refusal::OtherSide { .. }
-        | Refusal::OtherStatement { .. } => "crossed",
         Refusal::JumpTooFar { .. } => "jump",
+        // The other side, the other statement.
+        Refusal::Equivocation { .. } | Refusal::Rule(_) if refusal.code() == ErrorCode::Equivocation => {
+            "crossed"
+        }
         _ => "other",
     }
 }
 
 fn step(position: Position) -> Step {
-    match position {
-        Position::Slot { slot } => (slot.0, 0),
-        Position::Grandpa { set_id: SetId(set), round: Round(round) } => (set, round),
-        Position::Beefy { set_id: SetId(set), block: BlockNumber(block) } => (set, block),
-        Position::Para { session } => (session.0.into(), 0),
+    match (position.class(), position.parts()) {
+        (GRANDPA_VOTE | BEEFY_VOTE, &[set, number]) => (set, number),
+        (PROPOSAL | VOTE, &[height, round, step]) => (height, round * 2 + step),
+        (_, &[slot_or_session]) => (slot_or_session, 0),
+        (class, parts) => panic!("{class} {parts:?}"),
     }
+}
+
+/// The class of a key's watermark.
+fn mark(key_type: KeyType) -> DutyClass {
+    key_type.marks().next().expect("these keys have one")
 }
 
 /// The two states, the second one's disk, and the model.
@@ -263,20 +313,24 @@ struct Test {
 }
 
 impl Test {
-    fn new(guarded: bool) -> Self {
-        let mut world = if guarded { World::guarded() } else { World::new() };
+    fn new() -> Self {
+        let mut world = World::new();
+        world.change(Change::AddChain(made_up::chain(MADE, "made"))).unwrap();
         let mut keys = Vec::new();
         for key_type in KEY_TYPES {
             let id = key(key_type, 1);
-            let chain = if key_type == AURA { COLLATOR_CHAIN } else { CHAIN };
+            let chain = match key_type {
+                AURA => COLLATOR_CHAIN,
+                VOTER => MADE,
+                _ => CHAIN,
+            };
             // No group: the shield has tests of its own.
             world.change(register(id, chain, None)).unwrap();
             let now = match key_type {
                 GRANDPA | BEEFY => (10, 500),
                 _ => (500, 0),
             };
-            let (signed, bytes) = Default::default();
-            let modelled = Modelled { id, now, floor: now, signed, guarded, bytes };
+            let modelled = Modelled::new(id, now);
             world.change(Change::ArmKey { id, floors: modelled.floors(now) }).unwrap();
             keys.push(modelled);
         }
@@ -321,6 +375,9 @@ impl Test {
             // As of real bytes, which say what the duty is: no two duties share them.
             let bytes = (&claim.duty, ask.digest, ask.variant / 128).encode();
             claim.digest = Digest(blake2_256(&bytes));
+        }
+        if key.id.key_type == VOTER {
+            claim.carry = Carry::new(vec![ask.variant]);
         }
         (ask.key, claim)
     }
@@ -372,6 +429,7 @@ impl Test {
         assert_eq!(self.world.state.hash(), self.reloaded.hash(), "one log, one hash");
         for key in &self.keys {
             let view = &self.world.state.watermarks(&key.id)[0];
+            assert_eq!(view.class, mark(key.id.key_type));
             assert_eq!(step(view.floor), key.floor, "floor of {}", key.id);
             let kept =
                 key.signed.keys().filter(|(step, at)| *step >= key.floor && at.get(1) != Some(&STATEMENT));
@@ -398,9 +456,8 @@ proptest! {
     #[test]
     fn no_coordinate_is_ever_granted_to_two_digests(
         ops in prop::collection::vec(op(), 1..150),
-        guarded: bool,
     ) {
-        let mut test = Test::new(guarded);
+        let mut test = Test::new();
         for op in &ops {
             test.run(op);
             test.check();
@@ -412,8 +469,7 @@ proptest! {
 #[test]
 fn the_model_catches_a_second_grant() {
     let id = key(BABE, 1);
-    let (signed, bytes) = Default::default();
-    let mut modelled = Modelled { id, now: (500, 0), floor: (500, 0), signed, guarded: false, bytes };
+    let mut modelled = Modelled::new(id, (500, 0));
     modelled.judge(&claim(id, babe(500), 1), &Verdict::Granted);
     let second = Claim { digest: Digest([2; 32]), ..claim(id, babe(500), 1) };
     let caught = std::panic::catch_unwind(move || modelled.judge(&second, &Verdict::Granted));

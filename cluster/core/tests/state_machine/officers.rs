@@ -1,16 +1,20 @@
 //! Roles, and changes that take two.
 
-use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, GRANDPA, IM_ONLINE};
 use crate::world::*;
-use signonce_core::{AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind, ClientId, Command, FeatureError, Floors, GUARDED_LEVEL, InputError, JoinToken, KeyAllowance, KeyError, KeySelector, KeyState, Member, MemberError, NodeNote, NotedAnswer, OfficerError, Outcome, PINNED_LEVEL, PROPOSAL_LIFE_MS, PlacementChange, ProposalError, RequestId, Right, Role, Standing, State, admin_actor};
-use signonce_substrate::{Limits};
-use signonce_protocol::{Digest, DutyClass, Hash, HexArray, KeyId, LogIndex, NodeId};
+use signonce_core::{
+    AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind,
+    ClientId, Command, FEATURE_LEVEL, Floors, InputError, JoinToken, KeyAllowance, KeyError, KeySelector,
+    KeyState, Member, MemberError, NodeNote, NotedAnswer, OfficerError, Outcome, PROPOSAL_LIFE_MS,
+    PlacementChange, ProposalError, RequestId, Right, Role, Standing, State, admin_actor,
+};
+use signonce_protocol::{Digest, Hash, HexArray, KeyId, LogIndex, NodeId};
+use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, GRANDPA, IM_ONLINE};
+use signonce_substrate::{ChainSettings, Limits};
 use std::collections::BTreeSet;
 
 /// A world in which `k1` and `k2` are key officers, `o` operates and `v` looks.
 fn world() -> World {
     let mut world = World::new();
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     for (name, role) in
         [("k1", Role::KeyOfficer), ("k2", Role::KeyOfficer), ("o", Role::Operator), ("v", Role::Viewer)]
     {
@@ -58,7 +62,6 @@ fn state_of(world: &World, id: KeyId) -> KeyState {
 #[test]
 fn every_admin_may_all_until_there_are_officers_and_then_nobody_else_may_anything() {
     let mut world = World::new();
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     let refused = by(&mut world, "admin:any", set("a", Some(Role::Operator)));
     assert_eq!(
         refused,
@@ -189,13 +192,9 @@ fn a_proposal_is_judged_again_when_it_is_approved() {
 }
 
 #[test]
-fn what_only_takes_away_or_moves_nothing_needs_no_second_officer() {
+fn what_only_takes_away_needs_no_second_officer() {
     let (mut world, key) = strict();
-    let unchanged = Change::ArmKey { id: key, floors: from_slot(5) };
-    for change in [Change::DisableKey { id: key }, unchanged] {
-        assert_eq!(by(&mut world, "admin:k1", change).unwrap().proposed, None);
-    }
-    by(&mut world, "admin:k1", Change::DisableKey { id: key }).unwrap();
+    assert_eq!(by(&mut world, "admin:k1", Change::DisableKey { id: key }).unwrap().proposed, None);
     propose(&mut world, "admin:k1", Change::ArmKey { id: key, floors: from_slot(6) });
 }
 
@@ -204,7 +203,6 @@ fn what_only_takes_away_or_moves_nothing_needs_no_second_officer() {
 #[test]
 fn a_keys_own_floor_is_one_persons_word_as_well() {
     let (mut world, key) = strict();
-    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
     by(&mut world, "admin:k1", Change::DisableKey { id: key }).unwrap();
     let unchanged = || Change::ArmKey { id: key, floors: from_slot(5) };
     let id = propose(&mut world, "admin:k1", unchanged());
@@ -251,7 +249,6 @@ fn one_officer_cannot_do_away_with_the_second_one() {
 #[test]
 fn approval_switched_off_where_there_are_no_officers_leaves_a_state_that_opens_again() {
     let mut world = World::new();
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     let opens = |world: &World, when: &str| {
         let again = State::from_records(world.state.records(), world.state.hash());
         assert_eq!(again.map(|state| state.hash()), Ok(world.state.hash()), "{when}");
@@ -291,7 +288,7 @@ fn officers_and_proposals_survive_a_snapshot() {
     assert_eq!(state_of(&restored, key), KeyState::Removed);
 }
 
-// From feature level 3 on: keys of certificates, and more that takes two.
+// Keys of certificates, and more that takes two.
 
 const KEY_1: [u8; 32] = [1; 32];
 const KEY_2: [u8; 32] = [2; 32];
@@ -299,7 +296,7 @@ const STOLEN: [u8; 32] = [0xbd; 32];
 
 /// An admin who shows a certificate with this name and key.
 fn with_key(name: &str, key: [u8; 32]) -> String {
-    admin_actor(name, &key, PINNED_LEVEL)
+    admin_actor(name, &key)
 }
 
 fn pin(name: &str, key: [u8; 32]) -> Change {
@@ -314,10 +311,9 @@ fn finish(name: &str, keep_new: bool) -> Change {
     Change::FinishOfficerRotation { name: name.into(), keep_new }
 }
 
-/// The officers of [`world`] at level 3, `k1` and `k2` pinned.
+/// The officers of [`world`], `k1` and `k2` pinned.
 fn pinned() -> World {
     let mut world = world();
-    world.change(Change::RaiseFeatureLevel { level: PINNED_LEVEL }).unwrap();
     by(&mut world, "local:uid=0", pin("k1", KEY_1)).unwrap();
     by(&mut world, "local:uid=0", pin("k2", KEY_2)).unwrap();
     world
@@ -446,27 +442,8 @@ fn what_a_lost_key_proposed_is_not_made() {
     assert_eq!(state_of(&world, key), KeyState::Armed);
 }
 
-#[test]
-fn below_level_3_nothing_is_pinned_and_the_old_changes_take_two() {
-    let (mut world, key) = strict();
-    let needed = Err(ChangeError::Feature(FeatureError::FeatureNeeded { level: PINNED_LEVEL, current: 2 }));
-    for change in [pin("k1", KEY_1), rotate("k1", KEY_1), finish("k1", true)] {
-        assert_eq!(by(&mut world, "admin:k1", change), needed);
-    }
-    // One who is called so in an old log is nobody, whatever stands behind the name.
-    let refused = by(&mut world, &with_key("k1", KEY_1), Change::DisableKey { id: key });
-    assert!(
-        matches!(refused, Err(ChangeError::Officer(OfficerError::RoleTooLow { role: None, .. }))),
-        "{refused:?}"
-    );
-    let add = Change::AddClient { name: "c".into(), spki: [5; 32], rights: vec![everything()] };
-    assert_eq!(by(&mut world, "admin:k1", add).unwrap().proposed, None);
-    let raise = Change::RaiseWatermark { key, floors: from_slot(50) };
-    assert_eq!(by(&mut world, "admin:k1", raise).unwrap().proposed, None);
-}
-
 fn everything() -> Right {
-    Right { keys: KeySelector::All, chain: None, classes: DutyClass::ALL.to_vec() }
+    Right { keys: KeySelector::All, chain: None, classes: all_classes() }
 }
 
 #[test]
@@ -479,9 +456,10 @@ fn more_than_there_was_takes_two_and_less_takes_one() {
     let add = |rights| Change::AddClient { name: "c".into(), spki: [5; 32], rights };
     let (genesis, limits) = {
         let chain = world.state.chains().next().unwrap();
-        (chain.genesis, chain.limits)
+        (chain.genesis, ChainSettings::of(chain).limits)
     };
-    let limit = |limits| Change::SetLimits { chain: genesis, limits };
+    assert_eq!(genesis, CHAIN);
+    let limit = set_limits;
     let allow = |limit| Change::SetKeyAllowance {
         name: "c".into(),
         allowance: Some(KeyAllowance { group: "g".into(), chain: None, limit }),
@@ -544,13 +522,7 @@ fn what_cannot_be_made_is_not_proposed() {
     assert_eq!(by(&mut world, &one, pin("o", KEY_2)), Err(taken));
 }
 
-// From feature level 4 on: what signers say of themselves is theirs alone.
-
-fn guarded() -> World {
-    let mut world = world();
-    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
-    world
-}
+// What signers say of themselves is theirs alone.
 
 /// One of each kind of what signers say of themselves, said by or for node 3, whose entry it is (or by a client).
 fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
@@ -560,7 +532,7 @@ fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
         recipient: "age1".into(),
         peer_addr: "a:1".into(),
         client_url: "https://a:2".into(),
-        supports: GUARDED_LEVEL,
+        supports: FEATURE_LEVEL,
     };
     let note = AuditNote {
         client: None,
@@ -606,7 +578,7 @@ fn of_signers(key: KeyId) -> Vec<(Change, &'static str)> {
 
 #[test]
 fn what_signers_say_of_themselves_no_officer_may_say_for_them() {
-    let mut world = guarded();
+    let mut world = world();
     let id = world.armed(BABE, from_slot(5));
     let kinds = of_signers(id).into_iter().map(|(change, _)| change.kind());
     let theirs: BTreeSet<ChangeKind> = kinds.collect();
@@ -637,27 +609,8 @@ fn what_signers_say_of_themselves_no_officer_may_say_for_them() {
 }
 
 #[test]
-fn an_older_cluster_judges_them_as_it_did() {
-    let mut world = world();
-    let id = world.armed(BABE, from_slot(5));
-    for (change, _) in of_signers(id) {
-        let name = change.kind().name();
-        for actor in ["admin:k1", "node:9"] {
-            let asked = by(&mut world, actor, change.clone());
-            let new = matches!(
-                asked,
-                Err(ChangeError::Officer(OfficerError::NotForOfficers { .. })
-                    | ChangeError::Officer(OfficerError::SpeaksForAnother { .. }))
-            );
-            assert!(!new, "{name} by {actor}: {asked:?}");
-        }
-    }
-    assert_eq!(world.state.registry().halts().count(), 1);
-}
-
-#[test]
 fn a_signer_speaks_for_itself_and_its_clients_alone() {
-    let mut world = guarded();
+    let mut world = world();
     let id = world.armed(BABE, from_slot(5));
     let add = |name: &str, n| Change::AddClient { name: name.into(), spki: [n; 32], rights: vec![] };
     world.change(add("v1", 1)).unwrap();

@@ -1,19 +1,16 @@
 //! Imported watermarks, halted keys, and what a restored cluster begins with.
 
-use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA};
 use crate::world::*;
 use signonce_core::{
     BackupError, BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Change, ChangeError, ClientError,
-    ClientId, Coverage, Floors, GUARDED_LEVEL, HaltError, KeyError, KeyState, LeftKey, Refusal, RestoreStep,
-    State, Verdict,
+    ClientId, Coverage, Floors, HaltError, KeyError, KeyState, LeftKey, Refusal, RestoreStep, State, Verdict,
 };
 use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId};
-use signonce_substrate::{Side};
+use signonce_substrate::Side;
+use signonce_substrate::{AURA, BABE, BEEFY, GRANDPA, IM_ONLINE, PARA, PARA_SIDE};
 
 fn world() -> World {
-    let mut world = World::new();
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
-    world
+    World::new()
 }
 
 fn import(world: &mut World, floors: &[(KeyId, Floors)]) -> Result<(), ChangeError> {
@@ -101,18 +98,24 @@ fn what_was_signed_is_told_duty_by_duty() {
     let mut world = world();
     for (key_type, floors, duty) in [
         (BABE, from_slot(1), babe(5)),
-        (AURA, from_slot(1), aura(5)),
+        (AURA, from_aura_slot(1), aura(5)),
         (GRANDPA, from_round(1, 1), precommit(1, 5, 7)),
         (BEEFY, from_block(1, 1), beefy(1, 5)),
-        (PARA, from_session(1), side(5, &[1], Side::Invalid)),
     ] {
         let id = world.armed(key_type, floors);
         assert_eq!(world.claim(id, duty.clone(), 7), Verdict::Granted);
-        let signed = world.state.signed_duties(&id).unwrap();
+        let signed = world.state.signed_duties(&id, duty.class()).unwrap();
         assert_eq!(signed.len(), 1);
         assert_eq!((&signed[0].duty, signed[0].digest), (&duty, Digest([7; 32])));
         assert_eq!(world.state.covers(&id, &duty, Digest([7; 32])), Coverage::Covered);
     }
+    // Sides are kept in a form that does not tell them, and known all the same.
+    let id = world.armed(PARA, from_session(1));
+    assert_eq!(world.state.signed_duties(&id, PARA_SIDE), Some(vec![]));
+    let duty = side(5, &[1], Side::Invalid);
+    assert_eq!(world.claim(id, duty.clone(), 7), Verdict::Granted);
+    assert_eq!(world.state.signed_duties(&id, PARA_SIDE), None);
+    assert_eq!(world.state.covers(&id, &duty, Digest([7; 32])), Coverage::Covered);
 }
 
 #[test]
@@ -170,10 +173,9 @@ fn a_contradiction_halts_as_well() {
     assert_eq!(world.claim(id, babe(6), 1), Verdict::Granted, "an import lifts it too");
 }
 
-/// A world at the level at which halts are ended, with a key that is halted for something at the end of all numbers.
+/// A world with a key that is halted for something at the end of all numbers.
 fn halted_at_the_end(key_type: KeyType, floors: Floors, shown: Duty) -> (World, KeyId, LogIndex) {
     let mut world = World::new();
-    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
     let id = world.armed(key_type, floors);
     let (digest, log_index, client) = (Digest([1; 32]), LogIndex(1_000), ClientId(9));
     let halt = Change::HaltKey { key: id, duty: shown, digest, log_index, client };
@@ -200,12 +202,12 @@ fn a_halt_at_the_end_of_all_numbers_can_be_ended_and_what_was_shown_is_never_sig
             side(4, &[1], Side::Valid),
         ),
     ] {
-        let (mut world, id, halted) = halted_at_the_end(key_type, floors, shown.clone());
-        let last: Floors = signonce_core::Position::of(&shown).into();
+        let (mut world, id, halted) = halted_at_the_end(key_type, floors.clone(), shown.clone());
+        let last = Floors::from(shown.position());
         assert!(matches!(world.refusal(id, onward.clone(), 1), Refusal::KeyHalted { .. }));
 
         let before = world.state.hash();
-        let other = lift(id, LogIndex(halted.0 + 1), floors);
+        let other = lift(id, LogIndex(halted.0 + 1), floors.clone());
         let refused =
             Err(ChangeError::Halt(HaltError::NotHalted { key: id, halted: LogIndex(halted.0 + 1) }));
         assert_eq!(world.change(other), refused, "what was agreed to is one halt");
@@ -271,8 +273,7 @@ fn ending_a_halt_takes_two_officers_and_only_rises() {
 
 #[test]
 fn barred_places_come_along_with_a_backup() {
-    let mut world = World { state: State::new(), at: 0 };
-    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    let mut world = World::empty();
     let id = key(GRANDPA, 1);
     let bar = |round| {
         let place = BarredPlace { duty: prevote(1, round), digest: Digest([1; 32]), at: LogIndex(77) };
@@ -302,8 +303,7 @@ fn a_backup_comes_into_an_empty_cluster_once() {
     let mut taken = world();
     assert_eq!(taken.change(begin(1)), Err(ChangeError::Backup(BackupError::NotEmpty)));
 
-    let mut world = World { state: State::new(), at: 0 };
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
+    let mut world = World::empty();
     assert_eq!(
         world.change(Change::Restore(RestoreStep::Finish)),
         Err(ChangeError::Backup(BackupError::NoRestore))
@@ -341,8 +341,7 @@ fn a_backup_comes_into_an_empty_cluster_once() {
 
 /// A cluster that takes a backup in, or practises to, with keys of it that are registered.
 fn restoring(begin: RestoreStep) -> (World, KeyId, KeyId) {
-    let mut world = World { state: State::new(), at: 0 };
-    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
+    let mut world = World::empty();
     world.change(Change::Restore(begin)).unwrap();
     world.change(Change::AddChain(chain(CHAIN, "relay", Default::default()))).unwrap();
     let (votes, blocks) = (key(GRANDPA, 1), key(BABE, 1));
@@ -354,7 +353,7 @@ fn restoring(begin: RestoreStep) -> (World, KeyId, KeyId) {
 fn leave(keys: &[(KeyId, Floors, bool)]) -> Change {
     let left = |(id, floors, disabled): &(KeyId, Floors, bool)| LeftKey {
         id: *id,
-        floors: *floors,
+        floors: floors.clone(),
         disabled: *disabled,
     };
     Change::Restore(RestoreStep::Leave { keys: keys.iter().map(left).collect() })
@@ -393,7 +392,7 @@ fn a_vote_key_that_came_with_a_backup_is_armed_above_what_the_backup_knew_and_ne
     assert!(matches!(refused, Err(ChangeError::Backup(BackupError::NotAboveBackup { .. }))), "{refused:?}");
 
     let again = State::from_snapshot(&world.state.snapshot()).unwrap();
-    assert_eq!((again.hash(), again.known_by_backup(&votes)), (world.state.hash(), Some(at_round(3, 8))));
+    assert_eq!((again.hash(), again.known_by_backup(&votes)), (world.state.hash(), Some(&from_round(3, 8))));
     let mut world = World { state: again, at: world.at };
     world.change(Change::ArmKey { id: votes, floors: from_round(4, 0) }).unwrap();
     assert!(matches!(world.refusal(votes, precommit(3, 8, 1), 1), Refusal::BelowWatermark { .. }));

@@ -1,9 +1,9 @@
 //! BABE and AURA blocks.
 
-use signonce_substrate::{AURA, AURA_BLOCK, BABE, BABE_BLOCK};
 use crate::world::*;
 use signonce_core::{Change, ClientId, Refusal, Verdict};
 use signonce_protocol::{Digest, KeyId, LogIndex};
+use signonce_substrate::{AURA, AURA_BLOCK, BABE, BABE_BLOCK};
 
 fn babe_world() -> (World, KeyId) {
     let mut world = World::new();
@@ -15,7 +15,7 @@ fn collator_world() -> (World, KeyId) {
     let mut world = World::new();
     let id = key(AURA, 1);
     world.register(id, COLLATOR_CHAIN);
-    world.change(Change::ArmKey { id, floors: from_slot(100) }).unwrap();
+    world.change(Change::ArmKey { id, floors: from_aura_slot(100) }).unwrap();
     (world, id)
 }
 
@@ -43,7 +43,7 @@ fn the_same_header_is_a_repeat_that_names_its_grant() {
     world.claim(key, babe(100), 1);
     let at = LogIndex(world.at);
     for _ in 0..3 {
-        assert_eq!(world.claim(key, babe(100), 1), Verdict::Repeated { at });
+        assert_eq!(world.claim(key, babe(100), 1), repeated(at));
     }
 }
 
@@ -96,10 +96,7 @@ fn raising_the_watermark_refuses_what_lies_below() {
     assert!(matches!(world.refusal(key, babe(100), 1), Refusal::BelowWatermark { .. }));
     assert!(matches!(world.claim(key, babe(150), 1), Verdict::Repeated { .. }));
     let view = &world.state.watermarks(&key)[0];
-    assert_eq!(
-        (view.class, view.floor, view.highest),
-        (BABE_BLOCK, at_slot(150), Some(at_slot(200)))
-    );
+    assert_eq!((view.class, view.floor, view.highest), (BABE_BLOCK, at_slot(150), Some(at_slot(200))));
     assert_eq!(view.entries, 2);
 }
 
@@ -118,7 +115,7 @@ fn a_slot_crowded_with_collations_takes_no_more() {
     for number in 0..64 {
         assert_eq!(world.claim(key, collation(100, number, 1), 1), Verdict::Granted);
     }
-    let refused = Refusal::Crowded { position: at_slot(100), limit: 64 };
+    let refused = Refusal::Crowded { position: at_aura_slot(100), limit: 64 };
     assert_eq!(world.refusal(key, collation(100, 64, 1), 1), refused);
     assert!(matches!(world.claim(key, collation(100, 63, 1), 1), Verdict::Repeated { .. }));
     assert_eq!(world.claim(key, collation(101, 64, 1), 1), Verdict::Granted);
@@ -132,7 +129,7 @@ fn the_floor_passes_all_blocks_of_a_slot_at_once() {
             assert_eq!(world.claim(key, collation(slot, number, 1), 1), Verdict::Granted);
         }
     }
-    assert_eq!(world.floor(key), at_slot(101));
+    assert_eq!(world.floor(key), at_aura_slot(101));
     assert_eq!(world.state.watermarks(&key)[0].entries, 64 * 3);
     for number in 0..4 {
         assert!(matches!(world.refusal(key, collation(100, number, 1), 1), Refusal::BelowWatermark { .. }));
@@ -146,7 +143,7 @@ fn the_form_of_an_aura_duty_follows_the_chain() {
     assert_eq!(world.refusal(collator, aura(100), 1), refused);
     let solo = key(AURA, 2);
     world.register(solo, CHAIN);
-    world.change(Change::ArmKey { id: solo, floors: from_slot(0) }).unwrap();
+    world.change(Change::ArmKey { id: solo, floors: from_aura_slot(0) }).unwrap();
     assert!(matches!(world.refusal(solo, collation(100, 1, 1), 1), Refusal::WrongDuty { .. }));
     assert_eq!(world.claim(solo, aura(100), 1), Verdict::Granted);
 }
@@ -154,7 +151,7 @@ fn the_form_of_an_aura_duty_follows_the_chain() {
 #[test]
 fn a_key_does_the_work_of_its_type_only() {
     let (mut world, key) = babe_world();
-    for duty in [aura(100), prevote(1, 1), beefy(1, 1), side(1, &[1], signonce_protocol::Side::Valid)] {
+    for duty in [aura(100), prevote(1, 1), beefy(1, 1), side(1, &[1], signonce_substrate::Side::Valid)] {
         assert!(matches!(world.refusal(key, duty, 1), Refusal::WrongDuty { .. }));
     }
 }

@@ -1,14 +1,13 @@
 //! Chains whose slots get another length: numbers fall or jump, and nothing is signed twice.
 
-use signonce_substrate::{AURA, BABE};
 use crate::world::*;
 use proptest::prelude::*;
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Command, Floors, GUARDED_LEVEL, KeyError, KeyState, Outcome, Refusal,
-    State, Verdict,
+    Change, ChangeDone, ChangeError, Command, KeyError, KeyState, Outcome, Refusal, State, Verdict,
 };
-use signonce_protocol::{GenesisHash, KeyId, Slot};
-use signonce_substrate::{AuraMode};
+use signonce_protocol::{GenesisHash, KeyId};
+use signonce_substrate::{AURA, BABE};
+use signonce_substrate::{AuraMode, Limits};
 
 const NEW: GenesisHash = GenesisHash([9; 32]);
 /// When the last slot of before the change begins, in the cases of the field.
@@ -17,13 +16,11 @@ const LAST_MS: u64 = 1_795_800_000_000;
 /// A cluster with an armed AURA key on a chain whose slots last so long.
 fn world(slot_duration_ms: u64, floor: u64) -> (World, KeyId) {
     let mut world = World::new();
-    world.change(Change::RaiseFeatureLevel { level: GUARDED_LEVEL }).unwrap();
-    let mut solo = chain(NEW, "solo", AuraMode::Slot);
-    solo.slot_duration_ms = slot_duration_ms;
+    let solo = chain_of(NEW, "solo", AuraMode::Slot, slot_duration_ms, Limits::default());
     world.change(Change::AddChain(solo)).unwrap();
     let id = key(AURA, 1);
     world.register(id, NEW);
-    world.change(Change::ArmKey { id, floors: from_slot(floor) }).unwrap();
+    world.change(Change::ArmKey { id, floors: from_aura_slot(floor) }).unwrap();
     (world, id)
 }
 
@@ -52,7 +49,7 @@ fn is_past(refusal: &Refusal) -> bool {
 }
 
 #[test]
-fn blocks_are_signed_on_at_slots_of_another_length_and_none_that_began_before_is_signed_again() {
+fn blocks_are_signed_on_at_aura_slots_of_another_length_and_none_that_began_before_is_signed_again() {
     // 6 s to 24 s: numbers fall far below the floor. 12 s to 6 s: they double.
     for (before, after, last, first) in
         [(6_000, 24_000, 299_300_000, 74_825_001), (12_000, 6_000, 149_650_000, 299_300_002)]
@@ -77,7 +74,7 @@ fn blocks_are_signed_on_at_slots_of_another_length_and_none_that_began_before_is
         }
         assert_eq!(world.claim(id, aura(first + 2), 1), Verdict::Granted, "between those that were signed");
         let floor = world.floor(id);
-        assert_eq!(floor, at_slot(first));
+        assert_eq!(floor, at_aura_slot(first));
     }
 }
 
@@ -138,7 +135,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     world.change(Change::RemoveKey { id: babe_key }).unwrap();
     world.change(relay).unwrap();
     let late = world.change(register(key(BABE, 2), CHAIN, None)).unwrap_err().to_string();
-    assert!(late.contains("never change"), "{late}");
+    assert!(late.contains("never do"), "{late}");
     assert!(world.state.records().count() > counted && world.state.hash() != before);
     assert_eq!(world.state.key(&id).unwrap().state, KeyState::Armed);
 }
@@ -148,13 +145,13 @@ fn a_floor_is_a_slot_of_when_it_is_given_and_never_lower_in_time() {
     let (mut world, id) = world(6_000, 299_299_000);
     assert_eq!(world.claim(id, aura(299_300_000), 1), Verdict::Granted);
     world.change(retime(LAST_MS + 6_000, 24_000)).unwrap();
-    let raise = |slot| Change::RaiseWatermark { key: id, floors: from_slot(slot) };
+    let raise = |slot| Change::RaiseWatermark { key: id, floors: from_aura_slot(slot) };
     // The old length's number; what would have come next in it, which is a time; and one of the new length.
     for (given, floor, counting) in
         [(299_300_000, 299_300_000, 0), (299_300_001, 74_825_001, 1), (74_825_003, 74_825_003, 1)]
     {
         at(&mut world, LAST_MS + 60_000, raise(given)).unwrap();
-        assert_eq!((world.floor(id), world.state.counting(&id)), (at_slot(floor), counting));
+        assert_eq!((world.floor(id), world.state.counting(&id)), (at_aura_slot(floor), counting));
     }
     let far = at(&mut world, LAST_MS, raise(74_825_003 + 2_000_000)).unwrap_err().to_string();
     assert!(far.contains("more than a year from now"), "{far}");
@@ -170,7 +167,8 @@ fn a_floor_is_a_slot_of_when_it_is_given_and_never_lower_in_time() {
     // A key that comes later starts where its numbers are.
     let late = key(AURA, 2);
     world.register(late, NEW);
-    at(&mut world, LAST_MS + 120_000, Change::ArmKey { id: late, floors: from_slot(74_825_005) }).unwrap();
+    at(&mut world, LAST_MS + 120_000, Change::ArmKey { id: late, floors: from_aura_slot(74_825_005) })
+        .unwrap();
     assert_eq!(world.state.counting(&late), 1);
     assert_eq!(world.claim(late, aura(74_825_006), 1), Verdict::Granted);
     let of_before = world.refusal(late, aura(299_300_020), 1);
@@ -185,7 +183,7 @@ fn a_floor_in_the_middle_of_what_was_signed_drops_nothing() {
     assert_eq!(world.claim(id, aura(74_825_100), 1), Verdict::Granted);
     world.change(retime(LAST_MS + 10_000_000, 3_000)).unwrap();
     // Given as a slot of the third length that begins before the one that was signed in the second.
-    let floors = Floors { slot: Some(Slot((LAST_MS + 10_000_000).div_ceil(3_000))), ..Floors::default() };
+    let floors = from_aura_slot((LAST_MS + 10_000_000).div_ceil(3_000));
     at(&mut world, LAST_MS + 10_000_000, Change::RaiseWatermark { key: id, floors }).unwrap();
     assert!(is_past(&world.refusal(id, aura(74_825_100), 2)));
 }
@@ -305,7 +303,7 @@ impl Watched {
                 }
             }
             Op::Raise { counting, off } => {
-                let floors = from_slot(self.number(counting, off));
+                let floors = from_aura_slot(self.number(counting, off));
                 let _ = at(&mut self.world, self.now_ms, Change::RaiseWatermark { key: self.id, floors });
             }
             Op::Reload => reload(&mut self.world),

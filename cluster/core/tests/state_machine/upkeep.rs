@@ -1,6 +1,5 @@
 //! What the leader does by itself: keys sealed again, and where the leader should be.
 
-use signonce_substrate::{GRANDPA};
 use crate::world::*;
 use signonce_core::{
     ApplyError, Change, ChangeError, Envelope, FEATURE_LEVEL, FeatureError, InputError, JoinToken, KeyError,
@@ -8,6 +7,7 @@ use signonce_core::{
     State, Table, replica::OpenError, seal_record,
 };
 use signonce_protocol::{KeyId, LogIndex, NodeId};
+use signonce_substrate::GRANDPA;
 
 fn member(node: u64) -> Member {
     Member {
@@ -15,18 +15,15 @@ fn member(node: u64) -> Member {
         recipient: format!("age1-{node}"),
         peer_addr: "signer:7000".into(),
         client_url: "https://signer:7001".into(),
-        supports: 2,
+        supports: FEATURE_LEVEL,
     }
 }
 
-/// Two members; at feature level 2 unless asked otherwise.
-fn formed(level: u32) -> World {
+/// Two members.
+fn formed() -> World {
     let mut world = World::new();
     for node in 1..=2 {
         world.change(Change::AnnounceMember(member(node))).unwrap();
-    }
-    if level > 0 {
-        world.change(Change::RaiseFeatureLevel { level }).unwrap();
     }
     world
 }
@@ -36,7 +33,7 @@ fn a_program_stops_before_the_level_that_it_does_not_support_and_does_not_start_
     let too_new = FEATURE_LEVEL + 1;
     let raise = || change_command(Change::RaiseFeatureLevel { level: too_new });
     // Somebody holds it back: it is refused, and that is all.
-    let mut world = formed(0);
+    let mut world = formed();
     let refused = world.apply(&raise());
     assert!(matches!(
         &refused[..],
@@ -52,7 +49,6 @@ fn a_program_stops_before_the_level_that_it_does_not_support_and_does_not_start_
     assert_eq!(world.state.hash(), before);
 
     // What a later version has stored: the level is the second of the counters.
-    world.change(Change::RaiseFeatureLevel { level: FEATURE_LEVEL }).unwrap();
     let counters = |(table, key, value): (Table, Vec<u8>, Vec<u8>)| {
         if (table, &key[..]) != (Table::Registry, &[0][..]) {
             return (table, key, value);
@@ -96,7 +92,7 @@ fn joined(world: &mut World) -> u64 {
 
 #[test]
 fn a_key_counts_as_sealed_for_the_members_of_its_day_until_it_is_sealed_again() {
-    let mut world = formed(2);
+    let mut world = formed();
     let key = registered(&mut world, 1);
     assert_eq!(world.state.registry().sealed_for(&key), Some(nodes(&[1, 2]).as_slice()));
     let new = joined(&mut world);
@@ -112,7 +108,7 @@ fn a_key_counts_as_sealed_for_the_members_of_its_day_until_it_is_sealed_again() 
 
 #[test]
 fn envelopes_for_anybody_but_the_present_members_are_refused_as_a_whole() {
-    let mut world = formed(2);
+    let mut world = formed();
     let (one, other) = (registered(&mut world, 1), registered(&mut world, 2));
     let before = world.state.key(&one).unwrap().clone();
     for members in [&[1][..], &[1, 2, 3], &[2, 1]] {
@@ -127,18 +123,8 @@ fn envelopes_for_anybody_but_the_present_members_are_refused_as_a_whole() {
 }
 
 #[test]
-fn below_feature_level_two_nothing_of_it_is_kept() {
-    let mut world = formed(0);
-    let key = registered(&mut world, 1);
-    assert_eq!(world.state.registry().sealed_for(&key), None);
-    let needed = ChangeError::Feature(FeatureError::FeatureNeeded { level: 2, current: 0 });
-    assert_eq!(world.change(reseal(&[key], 9, &[1, 2])), Err(needed.clone()));
-    assert_eq!(world.change(Change::Place(PlacementChange::Pin(None))), Err(needed));
-}
-
-#[test]
 fn the_leader_is_pinned_to_a_member_or_a_zone_and_let_go() {
-    let mut world = formed(2);
+    let mut world = formed();
     let pin = |world: &mut World, pin| world.change(Change::Place(PlacementChange::Pin(pin)));
     assert_eq!(
         pin(&mut world, Some(LeaderPin::Node(NodeId(9)))),
@@ -161,11 +147,10 @@ fn the_leader_is_pinned_to_a_member_or_a_zone_and_let_go() {
 
 #[test]
 fn what_nodes_say_of_their_place_goes_with_them() {
-    let mut world = formed(0);
+    let mut world = formed();
     for node in 3..=4 {
         world.change(Change::AnnounceMember(member(node))).unwrap();
     }
-    world.change(Change::RaiseFeatureLevel { level: 2 }).unwrap();
     let note = |node, zone: &str| {
         let note = NodeNote { zone: Some(zone.into()), version: "1.2.3".into() };
         Change::Place(PlacementChange::Note { node: NodeId(node), note })
@@ -192,7 +177,7 @@ fn what_nodes_say_of_their_place_goes_with_them() {
 
 #[test]
 fn who_a_key_is_sealed_for_survives_a_snapshot() {
-    let mut world = formed(2);
+    let mut world = formed();
     let key = registered(&mut world, 1);
     world.change(reseal(&[key], 9, &[1, 2])).unwrap();
     let restored = State::from_snapshot(&world.state.snapshot()).unwrap();

@@ -216,7 +216,8 @@ fn backing_approving_and_disputing_take_their_side() {
     let session = 5u32.to_le_bytes();
     let many = cat(&[b"APPR", &[8], &[1; 32], &[2; 32], &session]);
     let (seconded, valid) = (Some(StatementKind::Seconded), Some(StatementKind::Valid));
-    let table: &[(Kind, Vec<u8>, &[u8], Side, Option<StatementKind>)] = &[
+    type Row<'a> = (Kind, Vec<u8>, &'a [u8], Side, Option<StatementKind>);
+    let table: &[Row<'_>] = &[
         (Kind::Statement, cat(&[b"BKNG", &[1], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid, seconded),
         (Kind::Statement, cat(&[b"BKNG", &[2], &[1; 32], &session, &[7; 32]]), &[1], Side::Valid, valid),
         (Kind::Approval, cat(&[b"APPR", &[1; 32], &session]), &[1], Side::Valid, None),
