@@ -260,8 +260,10 @@ impl Known {
                 !known || forgotten
             }
             Verdict::Repeated { at: _, carry } => {
+                // Here bytes of sides that are a repeat may have been of more candidates; nothing is beside them.
+                let sides = claim.key.key_type == PARA && carry.is_empty();
                 let first = self.claims.iter().find(|first| is_same(first, claim));
-                let as_first = first.is_some_and(|first| first.carry == *carry);
+                let as_first = sides || first.is_some_and(|first| first.carry == *carry);
                 known && !below && !self.forgot(claim) && as_first
             }
             Verdict::Refused(Refusal::Equivocation { .. }) => differs && !below,

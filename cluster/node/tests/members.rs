@@ -8,7 +8,8 @@ use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::hello::HelloRefusal;
 use signonce_core::replica::{MemberHazard, NotMember};
 use signonce_core::{
-    Change, ChangeDone, ChangeError, JoinToken, Member, MemberError, MemberRole, Refusal, Verdict,
+    Change, ChangeDone, ChangeError, FEATURE_LEVEL, JoinToken, Member, MemberError, MemberRole, Refusal,
+    Verdict, node_actor,
 };
 use signonce_protocol::{Carry, NodeId};
 use std::fs;
@@ -23,13 +24,19 @@ async fn change(handle: &Handle, change: Change) -> Result<ChangeDone, ChangeErr
     handle.change("test".into(), change, PATIENCE).await.unwrap()
 }
 
+/// A member says of itself who it is.
+async fn announce(handle: &Handle, member: Member) {
+    let actor = node_actor(member.node);
+    handle.change(actor, Change::AnnounceMember(member), PATIENCE).await.unwrap().unwrap();
+}
+
 fn member(node: u64, peer_addr: &str) -> Member {
     Member {
         node: NodeId(node),
         recipient: format!("age1-{node}"),
         peer_addr: peer_addr.into(),
         client_url: "https://localhost:1".into(),
-        supports: 2,
+        supports: FEATURE_LEVEL,
     }
 }
 
@@ -39,9 +46,8 @@ async fn formed() -> TestCluster {
     let handle = cluster.handle(1);
     provision(&handle).await;
     for peer in &cluster.peers {
-        change(&handle, Change::AnnounceMember(member(peer.id.0, &peer.address))).await.unwrap();
+        announce(&handle, member(peer.id.0, &peer.address)).await;
     }
-    change(&handle, Change::RaiseFeatureLevel { level: 2 }).await.unwrap();
     cluster
 }
 
@@ -51,7 +57,8 @@ async fn add(cluster: &mut TestCluster, via: u64) -> u64 {
     let invite = Change::AddMember { peer_addr: address.clone(), token: token.hash(), replaces: None };
     let handle = cluster.handle(via);
     let node = change(&handle, invite).await.unwrap().node.unwrap().0;
-    change(&handle, Change::JoinMember { member: member(node, &address), token }).await.unwrap();
+    let join = Change::JoinMember { member: member(node, &address), token };
+    handle.change(node_actor(NodeId(node)), join, PATIENCE).await.unwrap().unwrap();
     identity::create_joined(&cluster.data_dir(node), CLUSTER, NodeId(node)).unwrap();
     cluster.peers.push(Peer { id: NodeId(node), address });
     cluster.start(node).await;

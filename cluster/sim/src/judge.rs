@@ -146,8 +146,6 @@ impl Judge {
     }
 
     fn grant(&mut self, claim: &Claim) {
-        let first = self.carries.entry((claim.key, claim.digest)).or_insert_with(|| claim.carry.clone());
-        assert!(*first == claim.carry, "granted again with something else beside it: {claim:?}");
         let mark = self.marks.entry(claim.key).or_default();
         assert!(mark.armed, "granted to a key that is not armed: {claim:?}");
         for (at, value) in said(claim) {
@@ -162,6 +160,8 @@ impl Judge {
                 }
             }
         }
+        let first = self.carries.entry((claim.key, claim.digest)).or_insert_with(|| claim.carry.clone());
+        assert!(*first == claim.carry, "granted again with something else beside it: {claim:?}");
         // The window keeps so many steps; when it is full, its lowest is the floor.
         let full = mark.steps.len().checked_sub(keep(claim.duty.class()));
         if let Some(lowest) = full.and_then(|n| mark.steps.iter().nth(n).copied()) {

@@ -19,8 +19,8 @@ use crate::{payload::Place, verify::verify};
 use serde::Serialize;
 use set_back::SetBack;
 use signonce_protocol::{
-    Scheme,
-    rpc::{Coordinate, ErrorCode, SignVerdict},
+    Position, Scheme,
+    rpc::{ErrorCode, SignVerdict},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -89,7 +89,7 @@ pub enum Answer {
         /// The digest that was signed.
         signed: Option<[u8; 32]>,
         /// The bound that was broken.
-        bound: Option<Coordinate>,
+        bound: Option<Position>,
         /// For people.
         message: String,
     },
@@ -467,7 +467,7 @@ impl Checker {
         None
     }
 
-    fn below(&mut self, ask: &Ask, bound: Option<Coordinate>) -> Option<Fault> {
+    fn below(&mut self, ask: &Ask, bound: Option<Position>) -> Option<Fault> {
         let Ask { key, place, .. } = *ask;
         let clock = self.clock;
         self.duties.entry((key, place)).or_default().below.get_or_insert(clock);
@@ -480,11 +480,8 @@ impl Checker {
         (newer < kept).then(|| Fault::ForgottenTooEarly { bound: format!("{bound:?}"), newer, kept })
     }
 
-    fn out_of_range(&self, ask: &Ask, bound: Option<Coordinate>, now: Moment) -> Option<Fault> {
-        let signers = match bound {
-            Some(Coordinate::Slot { slot }) => Some(slot.0),
-            _ => None,
-        };
+    fn out_of_range(&self, ask: &Ask, bound: Option<Position>, now: Moment) -> Option<Fault> {
+        let signers = bound.and_then(|bound| bound.slot()).map(|slot| slot.0);
         let far = |clock: u64| ask.place.step().1.abs_diff(clock) > SLOT_TOLERANCE;
         let near_truth = |clock: u64| (ask.asked.slot.saturating_sub(1)..=now.slot + 1).contains(&clock);
         let right = signers.is_some_and(|clock| far(clock) && (self.clocks_lie || near_truth(clock)));

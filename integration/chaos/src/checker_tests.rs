@@ -1,9 +1,9 @@
 //! The judge is judged: every fault is committed once and must be named, and honest histories must pass.
 
-use signonce_substrate::{ED25519};
 use super::*;
 use ed25519_dalek::{Signer as _, SigningKey};
-use signonce_protocol::{Slot, rpc::ErrorCode};
+use signonce_protocol::rpc::ErrorCode;
+use signonce_substrate::{BABE_BLOCK, ED25519};
 
 const PLACE: Place = Place::Vote { set: 1, round: 5, stage: 0 };
 
@@ -46,7 +46,7 @@ impl World {
     }
 }
 
-fn refused(code: ErrorCode, signed: Option<[u8; 32]>, bound: Option<Coordinate>) -> Answer {
+fn refused(code: ErrorCode, signed: Option<[u8; 32]>, bound: Option<Position>) -> Answer {
     Answer::Refused { code, signed, bound, message: "no".into() }
 }
 
@@ -168,7 +168,8 @@ fn a_grant_asked_for_after_a_refusal_below_the_watermark_is_found() {
 
 #[test]
 fn the_slot_fence_refuses_only_far_slots_by_a_true_clock() {
-    let at = |slot| Some(Coordinate::Slot { slot: Slot(slot) });
+    signonce_substrate::install();
+    let at = |slot| Position::new(BABE_BLOCK, &[slot]);
     for (slot, bound, right) in
         [(104, at(100), true), (103, at(100), false), (150, at(160), false), (104, None, false)]
     {

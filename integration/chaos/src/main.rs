@@ -114,6 +114,7 @@ struct Failover {
 }
 
 fn main() -> ExitCode {
+    signonce_substrate::install();
     let command = Cli::parse().command;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

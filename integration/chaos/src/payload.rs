@@ -90,7 +90,7 @@ impl Place {
     /// The payload of a side.
     pub fn payload(&self, side: u8) -> RawPayload {
         let (kind, bytes) = self.bytes(side);
-        RawPayload::new(kind, bytes)
+        RawPayload::new(kind.into(), bytes)
     }
 
     /// Whether two payloads of this place may both be signed: the statements on a candidate that take one side.
@@ -116,7 +116,7 @@ impl Place {
         }
     }
 
-    fn bytes(&self, side: u8) -> (PayloadKind, Vec<u8>) {
+    fn bytes(&self, side: u8) -> (Kind, Vec<u8>) {
         match *self {
             Self::Slot(slot) => (Kind::BabeHeader, header(slot, side)),
             Self::Vote { set, round, stage } => {
@@ -147,7 +147,7 @@ const AGAINST: u8 = 1;
 /// The backing statement, beside the two sides of a dispute.
 const BACKING: u8 = 2;
 
-fn candidate(session: u32, number: u32, side: u8) -> (PayloadKind, Vec<u8>) {
+fn candidate(session: u32, number: u32, side: u8) -> (Kind, Vec<u8>) {
     let about = hash("candidate", &[session.into(), number.into()]);
     if side == BACKING {
         let valid = 2;
@@ -164,7 +164,7 @@ pub fn approval(session: u32, numbers: &[u32]) -> RawPayload {
     let count = compact(u32::try_from(numbers.len()).unwrap_or_default());
     let candidates = numbers.iter().flat_map(|number| hash("candidate", &[session.into(), (*number).into()]));
     let bytes = b"APPR".iter().copied().chain(count).chain(candidates).chain(session.to_le_bytes());
-    RawPayload::new(Kind::Approval, bytes.collect::<Vec<u8>>())
+    RawPayload::new(Kind::Approval.into(), bytes.collect::<Vec<u8>>())
 }
 
 /// A header with a primary BABE pre-digest; the sides differ in the state root.
@@ -216,7 +216,19 @@ impl fmt::Display for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::{ChainFormat, Duty};
+    use signonce_protocol::{GenesisHash, Payload};
+    use signonce_substrate::{ChainFormat, ChainSettings, Duty, Limits};
+
+    fn decode(payload: &RawPayload) -> Payload {
+        signonce_substrate::install();
+        let (format, limits) = (ChainFormat::default(), Limits::default());
+        let settings = ChainSettings { format, slot_duration_ms: 6_000, limits };
+        payload.decode(&settings.chain(GenesisHash([1; 32]), "test")).unwrap()
+    }
+
+    fn duty(payload: &Payload) -> Option<Duty> {
+        Duty::of(payload.duty()?)
+    }
 
     const PLACES: [Place; 4] = [
         Place::Slot(1_700_000_123),
@@ -228,14 +240,14 @@ mod tests {
     #[test]
     fn the_sides_of_a_place_are_one_duty_to_the_signers_decoder_with_the_digest_known_here() {
         for place in PLACES {
-            let decoded = [0, 1, 2].map(|side| place.payload(side).decode(&ChainFormat::default()).unwrap());
+            let decoded = [0, 1, 2].map(|side| decode(&place.payload(side)));
             for (side, payload) in (0u8..).zip(&decoded) {
                 assert_eq!(payload.digest().0, place.digest(side), "{place} side {side}");
             }
             match place {
                 Place::Candidate { .. } => {
-                    let about = decoded.each_ref().map(|payload| match payload.duty() {
-                        Some(Duty::ParaSide { session, candidates, .. }) => (*session, candidates.clone()),
+                    let about = decoded.each_ref().map(|payload| match duty(payload) {
+                        Some(Duty::ParaSide { session, candidates, .. }) => (session, candidates),
                         other => panic!("{other:?}"),
                     });
                     assert_eq!(about[0], about[1]);
@@ -243,7 +255,7 @@ mod tests {
                 }
                 Place::Vote { set, round, .. } => {
                     for payload in &decoded {
-                        let Some(Duty::GrandpaVote { set_id, round: at, .. }) = payload.duty() else {
+                        let Some(Duty::GrandpaVote { set_id, round: at, .. }) = duty(payload) else {
                             panic!("{place}")
                         };
                         assert_eq!((set_id.0, at.0), (set, round));
@@ -256,8 +268,8 @@ mod tests {
 
     #[test]
     fn an_approval_takes_the_side_of_the_candidates_that_single_words_are_about() {
-        let about = |payload: RawPayload| match payload.decode(&ChainFormat::default()).unwrap().duty() {
-            Some(Duty::ParaSide { session, candidates, .. }) => (*session, candidates.clone()),
+        let about = |payload: RawPayload| match duty(&decode(&payload)) {
+            Some(Duty::ParaSide { session, candidates, .. }) => (session, candidates),
             other => panic!("{other:?}"),
         };
         let (session, both) = about(approval(4, &[5, 6]));

@@ -1,18 +1,17 @@
 //! Signatures verified as chains verify them, by the schemes' own libraries and none of the signer's code.
 
-use signonce_substrate::{ECDSA, ED25519, SR25519};
 use secp256k1::{
     Message,
     ecdsa::{RecoverableSignature, RecoveryId},
 };
-use signonce_protocol::Scheme;
+use signonce_protocol::{Algorithm, Scheme};
 
 /// Whether `signature` is `public`'s over `signed`: a message, or for ECDSA the hash of one.
 pub fn verify(scheme: Scheme, public: &[u8], signed: &[u8], signature: &[u8]) -> bool {
-    match scheme {
-        SR25519 => sr25519(public, signed, signature),
-        ED25519 => ed25519(public, signed, signature),
-        ECDSA => ecdsa(public, signed, signature),
+    match scheme.algorithm() {
+        Algorithm::Sr25519 => sr25519(public, signed, signature),
+        Algorithm::Ed25519 => ed25519(public, signed, signature),
+        Algorithm::Secp256k1Recoverable => ecdsa(public, signed, signature),
     }
 }
 
@@ -47,9 +46,11 @@ fn ecdsa(public: &[u8], hash: &[u8], signature: &[u8]) -> bool {
 mod tests {
     use super::*;
     use ed25519_dalek::Signer as _;
+    use signonce_substrate::{ECDSA, ED25519, SR25519};
 
     #[test]
     fn a_signature_over_other_bytes_by_another_key_or_cut_short_is_none() {
+        signonce_substrate::install();
         let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
         let public = key.verifying_key().to_bytes();
         let signature = key.sign(b"vote").to_bytes();

@@ -73,6 +73,7 @@ enum Name {
 }
 
 fn main() -> ExitCode {
+    signonce_substrate::install();
     let done = match Cli::parse().command {
         Command::Run(run) => perform(run),
         Command::List => {

@@ -8,8 +8,11 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
-use signonce_protocol::{GenesisHash, PublicKey, RawPayload, blake2_256, client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource}, rpc::{ChainRef, SignParams}};
-use signonce_substrate::{Kind};
+use signonce_protocol::{
+    GenesisHash, PublicKey, RawPayload, blake2_256,
+    client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
+    rpc::{ChainRef, SignParams},
+};
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
@@ -255,7 +258,7 @@ impl Instance for Cluster {
         let params = SignParams {
             chain: ChainRef::Genesis(self.ready.chain.genesis),
             key: self.gran().expect("looked up when it was made").public,
-            payload: RawPayload::new(Kind::GrandpaVote, self.message(duty, side)),
+            payload: RawPayload::new(signonce_substrate::Kind::GrandpaVote.into(), self.message(duty, side)),
         };
         let client = self.machines[line].client.with_deadline(patience);
         let answer = self.runtime.block_on(client.sign(&params));
