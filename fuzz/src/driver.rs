@@ -5,7 +5,7 @@
 //! is that no order of events makes a driver panic, answer twice, or grant two payloads of a duty; and that three that
 //! are left alone at last serve again.
 
-use crate::world::{BEGIN, CHAINS, KEYS, claim, duty, floors, key};
+use crate::world::{BEGIN, CHAINS, KEYS, chain, claim, duty, floors, key};
 use arbitrary::{Arbitrary, Unstructured};
 use signonce_core::replica::disk::{
     DiskBatch, DiskImage, DiskOp, DiskTable, HighWater, KeptRecords, RecordSource, StateRecord,
@@ -13,15 +13,14 @@ use signonce_core::replica::disk::{
 use signonce_core::replica::hello::{ClusterId, Hello, HelloReply, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_core::replica::{Replica, ReplicaConfig, Role};
-use signonce_core::{
-    Chain, Change, Claim, ClaimRequest, Envelope, FEATURE_LEVEL, Limits, RequestId, Verdict,
-};
+use signonce_core::{Change, Claim, ClaimRequest, Envelope, RequestId, Verdict};
 use signonce_driver::frame::Frame;
 use signonce_driver::{
     Answer, Decline, Driver, DriverConfig, ELECTION_TICKS, Effect, Event, HEARTBEAT_TICKS, Moment, Now,
     Request, Submission,
 };
-use signonce_protocol::{AuraMode, ChainFormat, Digest, Duty, KeyId, LogIndex, NodeId};
+use signonce_protocol::{Carry, Digest, Duty, KeyId, LogIndex, NodeId};
+use signonce_substrate::AuraMode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,11 +120,12 @@ struct Cluster {
     /// The last number given to anything.
     last: u64,
     /// What was ever granted.
-    granted: BTreeMap<(KeyId, Duty), Digest>,
+    granted: BTreeMap<(KeyId, Duty), (Digest, Carry)>,
 }
 
 /// Never two payloads of a duty, one answer to every request, and three that are left alone serve.
 pub fn driver(data: &[u8]) -> bool {
+    crate::families::install();
     let mut bytes = Unstructured::new(data);
     let mut cluster = Cluster::formed();
     for _ in 0..OPS {
@@ -308,7 +308,8 @@ impl Cluster {
         let (major, minor) = if k == 0 { (u64::from(place % 8), 0) } else { (0, u64::from(place % 32)) };
         let place = (BEGIN.0 + major, BEGIN.1 + minor);
         let duty = duty(KEYS[k].0, place, 0, AuraMode::Slot).expect("a claimed class");
-        let claim = claim(key(k), duty, digest % 3);
+        // What is beside the statement may be another each time.
+        let claim = Claim { carry: Carry::new(vec![digest / 3 % 2]), ..claim(key(k), duty, digest % 3) };
         self.submit(at, Some(claim.clone()), |request| Request::Claim(ClaimRequest { request, claim }));
     }
 
@@ -534,12 +535,15 @@ impl Cluster {
             Answer::Unknown => assert!(now >= deadline, "not before its time is up"),
             Answer::Claim(decision) => {
                 let claim = claim.expect("a claim's answer is for a claim");
-                let covered = decision.grant.as_ref().map(|grant| grant.covers(&claim.key, &claim.digest));
+                let grant = decision.grant.as_ref();
+                let covered = grant.map(|grant| grant.covers(&claim.key, &claim.digest, grant.carry()));
                 let may_leave = matches!(decision.verdict, Verdict::Granted | Verdict::Repeated { .. });
                 assert_eq!(covered, may_leave.then_some(true), "{claim:?}: {decision:?}");
-                if may_leave {
-                    let digest = *self.granted.entry((claim.key, claim.duty.clone())).or_insert(claim.digest);
-                    assert_eq!(digest, claim.digest, "two payloads of {:?}", claim.duty);
+                if let Some(grant) = grant {
+                    let signed = (claim.digest, grant.carry().clone());
+                    let first =
+                        self.granted.entry((claim.key, claim.duty.clone())).or_insert_with(|| signed.clone());
+                    assert_eq!(*first, signed, "two payloads of {:?}", claim.duty);
                 }
             }
             Answer::Change(done) => assert!(claim.is_none() && done.is_ok(), "{done:?}"),
@@ -631,19 +635,8 @@ impl Node {
 }
 
 fn first_changes() -> Vec<Change> {
-    let (genesis, aura_mode) = CHAINS[0];
-    let format = ChainFormat { aura_mode, ..ChainFormat::default() };
-    let name = "chain".to_owned();
-    let mut changes = vec![
-        Change::RaiseFeatureLevel { level: FEATURE_LEVEL },
-        Change::AddChain(Chain {
-            genesis,
-            name,
-            format,
-            slot_duration_ms: SLOT_MS,
-            limits: Limits::default(),
-        }),
-    ];
+    let genesis = CHAINS[0].0;
+    let mut changes = vec![Change::AddChain(chain(0))];
     for (n, (key_type, _)) in KEYS.into_iter().enumerate().take(2) {
         let (id, scheme) = (key(n), key_type.schemes()[0]);
         let sealed = Envelope::from(vec![7; 64]);
