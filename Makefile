@@ -80,10 +80,9 @@ harness-test: setup ## Tests and lints of what judges chaos and torture
 	$(JUDGES) cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	$(JUDGES) cargo fmt --all --check
 
-upgrade-test: build ## From the last release's program to this one under load, and back
-	@previous=$$(scripts/release-binary) || { \
-	  [ $$? = 3 ] || exit 1; echo "upgrade-test: SKIPPED, nothing was tested: the last release's program is not here"; exit 0; }; \
-	SIGNONCE_PREVIOUS=$$previous $(CARGO) test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
+upgrade-test: build ## From an earlier program (scripts/upgrade-from) to this one under load, and back
+	previous=$$(scripts/old-program) && \
+	  SIGNONCE_PREVIOUS=$$previous $(CARGO) test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
 
 helm-test: build ## The chart without a cluster: renders, refusals, schemas, alerts, network rules
 	BIN=$(BIN) helm/test/run
@@ -114,7 +113,7 @@ chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or 
 chaos: build ## Real signers killed, frozen, cut off and lied to (a quarter of an hour): CHAOS_ARGS
 	@scripts/setup.sh --chaos
 	$(JUDGES) cargo build --release --locked --workspace
-	previous=$$(scripts/release-binary) || [ $$? = 3 ] && \
+	previous=$$(scripts/old-program) || [ $$? = 3 ] && \
 	  $(CARGO_TARGET_DIR)/judges/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
 
 torture: build ## Our signers and tmkms, their memory raced, killed, lost, old or copied: TORTURE_ARGS
