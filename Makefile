@@ -13,7 +13,8 @@ endif
 # What node authors link. Crates that have the same features in the test node's workspace are compiled once for both.
 KEYSTORE := cd integration/keystore && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
 # Chaos, torture and what they share: one workspace, one build.
-JUDGES := cd integration/harness && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/judges
+# In the product's folder: more than half of their crates are the product's, with the same features.
+JUDGES := cd integration/harness &&
 SCENARIO ?= all
 SEEDS ?= 1000
 TARGET ?= all
@@ -29,7 +30,7 @@ BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
-.PHONY: help setup build demo test-fast test lint test-all sim-test sim model harness-test upgrade-test helm-test deploy-test keystore-test validator-test setup-validator chain chaos torture fuzz monitoring-test oracle validator fresh-machine deny bench clean
+.PHONY: help setup build demo test-fast test lint test-all sim-test sim model harness-test upgrade-test helm-test deploy-test machines-test keystore-test validator-test setup-validator chain chaos torture fuzz monitoring-test oracle validator fresh-machine deny bench clean
 
 ##@ First
 
@@ -59,8 +60,8 @@ lint: setup ## Formatting and lints of the six crates, as errors
 	$(CARGO) clippy $(CARGO_ARGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_ARGS) --no-deps
 
-test-all: ## All of .ci/run, which has to pass before a change lands: 72 minutes from nothing
-	.ci/run
+test-all: ## All of .ci/run, which has to pass before a change lands: more than an hour from nothing
+	.ci/run --all
 
 ##@ What test-all runs beside `test`, `lint` and a short `demo`
 
@@ -80,17 +81,20 @@ harness-test: setup ## Tests and lints of what judges chaos and torture
 	$(JUDGES) cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	$(JUDGES) cargo fmt --all --check
 
-upgrade-test: build ## From the last release's program to this one under load, and back
-	@previous=$$(scripts/release-binary) || { \
-	  [ $$? = 3 ] || exit 1; echo "upgrade-test: SKIPPED, nothing was tested: the last release's program is not here"; exit 0; }; \
-	SIGNONCE_PREVIOUS=$$previous $(CARGO) test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
+upgrade-test: build ## From an earlier program (scripts/upgrade-from) to this one under load, and back
+	previous=$$(scripts/old-program) && \
+	  SIGNONCE_PREVIOUS=$$previous $(CARGO) test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
 
 helm-test: build ## The chart without a cluster: renders, refusals, schemas, alerts, network rules
 	BIN=$(BIN) helm/test/run
 
-deploy-test: build ## Unit, package, image, bill of materials, playbooks on machines of their own
+deploy-test: build ## Unit, package, image, bill of materials, and unless MACHINES=no what machines-test does
 	@scripts/setup.sh --machines
 	BIN=$(BIN) deploy/test
+
+machines-test: build ## The playbooks on systemd machines of their own (five minutes)
+	@scripts/setup.sh --machines
+	BIN=$(BIN) deploy/ansible/test/run
 
 keystore-test: ## The crate that node authors link, without a node: tests, lints, licences
 	@scripts/setup.sh --without-rocksdb
@@ -99,8 +103,9 @@ keystore-test: ## The crate that node authors link, without a node: tests, lints
 	$(KEYSTORE) cargo clippy --release --locked --all-targets -- -D warnings
 	$(KEYSTORE) cargo fmt --check
 
-validator-test: setup-validator ## Test node and its runtime, scenarios, oracle (800 crates the first time)
+validator-test: setup-validator ## Test node and its runtime, keystore with it, scenarios, oracle (800 crates the first time)
 	$(VALIDATOR) cargo test --release --locked --workspace
+	$(VALIDATOR) cargo test --release --locked -p signonce-keystore
 	cd integration/validator && cargo fmt --all --check
 
 setup-validator:
@@ -114,14 +119,14 @@ chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or 
 chaos: build ## Real signers killed, frozen, cut off and lied to (a quarter of an hour): CHAOS_ARGS
 	@scripts/setup.sh --chaos
 	$(JUDGES) cargo build --release --locked --workspace
-	previous=$$(scripts/release-binary) || [ $$? = 3 ] && \
-	  $(CARGO_TARGET_DIR)/judges/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
+	previous=$$(scripts/old-program) || [ $$? = 3 ] && \
+	  $(CARGO_TARGET_DIR)/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
 
 torture: build ## Our signers and tmkms, their memory raced, killed, lost, old or copied: TORTURE_ARGS
 	$(JUDGES) cargo build --release --locked --workspace
 	test -x $(TMKMS) || CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/tmkms/build cargo install tmkms --version 0.15.0 --locked --features softsign --root $(CARGO_TARGET_DIR)/tmkms \
 	  || echo "tmkms could not be built: it will be skipped"
-	$(CARGO_TARGET_DIR)/judges/release/signonce-torture run --signonce $(BIN) --tmkms $(TMKMS) $(TORTURE_ARGS)
+	$(CARGO_TARGET_DIR)/release/signonce-torture run --signonce $(BIN) --tmkms $(TMKMS) $(TORTURE_ARGS)
 
 fuzz: setup ## libFuzzer on every decoder, the ledger and the driver: SECONDS=60 each, TARGET=payload for one
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked

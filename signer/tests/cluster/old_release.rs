@@ -1,8 +1,8 @@
-//! From the last release's program to this one: signers replaced one after the other under load, put back, joined,
+//! From an earlier program, mostly the last release's, to this one: signers replaced one after the other under load, put back, joined,
 //! removed; and files that the old program wrote and this one reads.
 //!
 //! Real processes of both programs. Where both support the same feature level, nothing is ever too old, and the tests
-//! then hold that. `make upgrade-test` builds the old program and says if it cannot.
+//! then hold that. `make upgrade-test` builds the old program (scripts/old-program), and fails if it cannot.
 
 use crate::{
     common::{BINARY, PATIENCE, World, client, code, run, run_program, start_of_program_fails, until},
@@ -34,7 +34,7 @@ use std::{
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
-/// The program of the last release.
+/// The program that scripts/upgrade-from names.
 struct Old {
     program: PathBuf,
     /// The feature level it supports.
@@ -44,16 +44,27 @@ struct Old {
 impl Old {
     fn find() -> Self {
         let program: PathBuf = std::env::var_os("SIGNONCE_PREVIOUS")
-            .expect("SIGNONCE_PREVIOUS names the last release's program: `make upgrade-test` builds it")
+            .expect("SIGNONCE_PREVIOUS names the old program: `make upgrade-test` builds it")
             .into();
-        let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/releases.toml");
-        let list: Releases = toml::from_str(&fs::read_to_string(list).unwrap()).unwrap();
-        let last = list.release.last().unwrap();
+        let (version, level) = Self::named();
         let says = String::from_utf8(run_program(&program, &["--version"]).stdout).unwrap();
-        assert_eq!(says.trim(), format!("signonce {}", last.name), "the last of deploy/releases.toml");
-        assert_ne!(last.name, env!("CARGO_PKG_VERSION"), "--version tells the two apart");
-        assert!(last.feature_level <= FEATURE_LEVEL, "a level never falls");
-        Self { program, level: last.feature_level }
+        assert_eq!(says.trim(), format!("signonce {version}"), "what scripts/upgrade-from names");
+        assert!(level <= FEATURE_LEVEL, "a level never falls");
+        Self { program, level }
+    }
+
+    /// Version and feature level of the program.
+    fn named() -> (String, u32) {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let read = |path: &str| fs::read_to_string(repository.join(path)).unwrap();
+        let from: UpgradeFrom = toml::from_str(&read("scripts/upgrade-from")).unwrap();
+        if !from.commit.is_empty() {
+            return (from.version, from.feature_level);
+        }
+        let mut list: Releases = toml::from_str(&read("deploy/releases.toml")).unwrap();
+        let last = list.release.pop().unwrap();
+        assert_ne!(last.name, env!("CARGO_PKG_VERSION"), "--version tells a release and this tree apart");
+        (last.name, last.feature_level)
     }
 
     /// Whether the present program's level is one that the old one cannot follow.
@@ -67,6 +78,15 @@ impl Old {
         reaches(&world, self.level).await;
         world
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct UpgradeFrom {
+    /// Empty: the last release.
+    commit: String,
+    version: String,
+    feature_level: u32,
 }
 
 #[derive(Deserialize)]
@@ -193,7 +213,7 @@ impl Storm {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the last release's program: make upgrade-test"]
+#[ignore = "needs an old program: make upgrade-test"]
 async fn a_storm_goes_on_while_every_signer_goes_from_the_last_release_to_this_one() {
     let old = Old::find();
     let mut world = old.cluster(&CLIENTS).await;
@@ -246,7 +266,7 @@ async fn a_storm_goes_on_while_every_signer_goes_from_the_last_release_to_this_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the last release's program: make upgrade-test"]
+#[ignore = "needs an old program: make upgrade-test"]
 async fn a_signer_goes_back_until_the_level_rises_and_is_told_why_not_after() {
     let old = Old::find();
     let mut world = old.cluster(&["v1"]).await;
@@ -295,7 +315,7 @@ async fn a_signer_goes_back_until_the_level_rises_and_is_told_why_not_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the last release's program: make upgrade-test"]
+#[ignore = "needs an old program: make upgrade-test"]
 async fn signers_come_and_go_between_the_last_release_and_this_one() {
     let old = Old::find();
     let mut world = old.cluster(&["v1"]).await;
@@ -357,7 +377,7 @@ async fn signers_come_and_go_between_the_last_release_and_this_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the last release's program: make upgrade-test"]
+#[ignore = "needs an old program: make upgrade-test"]
 async fn what_the_last_release_wrote_is_restored_and_imported_by_this_one() {
     let old = Old::find();
     let mut world = old.cluster(&["v1"]).await;
