@@ -28,7 +28,7 @@ use signonce_protocol::{
 const KEEP: usize = 9;
 
 /// The most candidates of one session: two and a half times what a validator of Polkadot takes a side on in its 4
-/// hours (2,400 blocks, some five each: 100 cores, 30 approvals, 600 validators). With [`KEEP`] sessions a key has 1.8 MB
+/// hours (2,400 blocks, some five each: 100 cores, 30 approvals, 600 validators). With `KEEP` sessions a key has 1.8 MB
 /// at most.
 pub const MAX_PER_SESSION: u32 = 32_768;
 

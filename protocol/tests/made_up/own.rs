@@ -119,4 +119,7 @@ impl Mark for Counter {
     fn is_whole(&self) -> bool {
         self.last.as_ref().is_none_or(|(last, _)| last + 1 == count(self.floor))
     }
+
+    #[cfg(signonce_sim)]
+    fn unburn(&mut self, _: &Claim, _: &mut dyn Rows) {}
 }

@@ -268,8 +268,7 @@ pub enum Change {
         /// Whether the change is made.
         approve: bool,
     },
-    /// From now on an officer is known by its name and this certificate key, and not by the name alone. Feature level
-    /// 3.
+    /// From now on an officer is known by its name and this certificate key, and not by the name alone.
     #[codec(index = 33)]
     PinOfficer {
         /// The name.

@@ -1,7 +1,7 @@
 //! The roles of operators, and how the log names whoever wanted something.
 //!
-//! Operators are `admin:NAME#0xKEY` (the name in their certificate and the hash of its key; below feature level 3 the name
-//! alone) and `local:uid=N` (the unix socket of a signer's own machine); everyone else in the log is a signer that acts for
+//! Operators are `admin:NAME#0xKEY` (the name in their certificate and the hash of its key) and
+//! `local:uid=N` (the unix socket of a signer's own machine); everyone else in the log is a signer that acts for
 //! itself (`node:N`) or for a client (`client:NAME`). Signers have no role, and what is theirs to say no role may say for
 //! them.
 
@@ -95,7 +95,7 @@ pub enum Actor<'a> {
     Admin {
         /// The name in it.
         name: &'a str,
-        /// SHA-256 of its SubjectPublicKeyInfo; none below [`PINNED_LEVEL`](super::PINNED_LEVEL).
+        /// SHA-256 of its SubjectPublicKeyInfo; none if the log does not say.
         certificate: Option<[u8; 32]>,
     },
     /// An operator on the unix socket of a signer.

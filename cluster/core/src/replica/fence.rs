@@ -6,7 +6,7 @@
 //! remembers more than the disk holds, the node has lost memory and stays in quarantine for good.
 //!
 //! Enough is a majority of the voters of the newest configuration that it or any answer knows of, the node itself not
-//! counted. How far its witnesses are binds it until its own log is as far ([`Witnesses::log`]). Why that is enough,
+//! counted. How far its witnesses are binds it until its own log is as far (`Witnesses::log`). Why that is enough,
 //! whatever came together before or after the answers, and while members come and go: `docs/evidence/fence.md`.
 
 use super::hello::{HelloRefusal, HelloReply, Witnessed};

@@ -1,6 +1,6 @@
 //! What a node remembers of its peers: the newest life met of each, and the highest promise seen.
 //!
-//! It is what a peer is told when it starts ([`super::fence`]), and what every message names ([`PeerMemory::lives`]). It
+//! It is what a peer is told when it starts ([`super::fence`]), and what every message names (`PeerMemory::lives`). It
 //! forgets nothing: rows are written before whatever they promise leaves.
 
 use super::disk::{DiskBatch, DiskImage, meta_key, read_meta};
