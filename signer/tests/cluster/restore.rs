@@ -33,6 +33,7 @@ fn said(output: &Output) -> String {
 /// A new cluster that has formed, with nothing in it, and believes the old one's authority too.
 pub(crate) async fn new_cluster(dir: &Path, old_ca: &Path) -> LocalCluster {
     let options = LocalOptions { binary: Some(BINARY.into()), ..LocalOptions::default() };
+    signonce::families::install();
     let mut cluster = LocalCluster::create(dir, options).unwrap();
     let ca = cluster.admin_tls().ca;
     let both = [fs::read_to_string(&ca).unwrap(), fs::read_to_string(old_ca).unwrap()].concat();

@@ -12,6 +12,7 @@ use signonce_core::FEATURE_LEVEL;
 async fn the_feature_level_rises_by_itself_once_every_member_has_said_what_it_supports() {
     let dir = tempfile::tempdir().unwrap();
     let options = LocalOptions { binary: Some(crate::common::BINARY.into()), ..LocalOptions::default() };
+    signonce::families::install();
     let mut cluster = signonce::dev::LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
     cluster.start_all().unwrap();
     cluster.wait_ready(PATIENCE).await.unwrap();

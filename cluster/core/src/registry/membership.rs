@@ -50,7 +50,7 @@ pub struct Membership {
 }
 
 impl Registry {
-    /// The nodes that came later, and those removed since feature level 2, by id.
+    /// The nodes that came later, and those removed, by id.
     pub fn memberships(&self) -> impl Iterator<Item = &Membership> {
         self.memberships.values()
     }

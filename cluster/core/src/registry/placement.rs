@@ -1,5 +1,5 @@
 //! Where the leader should be, and what is known of the places: an operator's wish, and each node's zone and version.
-//! Kept since feature level 2. Nothing here is needed for safety: any voter may lead.
+//! Nothing here is needed for safety: any voter may lead.
 
 use super::Registry;
 use crate::model::{LeaderPin, NodeNote};
@@ -20,7 +20,7 @@ impl Registry {
         self.placement.as_ref()?.pin.as_ref()
     }
 
-    /// What the node says of itself; `None` before it has, or below feature level 2.
+    /// What the node says of itself; `None` before it has.
     pub fn node_note(&self, node: NodeId) -> Option<&NodeNote> {
         self.placement.as_ref()?.notes.get(&node)
     }

@@ -1,5 +1,5 @@
 //! For whom the envelope of each key is sealed, as far as the log knows: what tells the leader which keys to seal
-//! again when members come and go. Kept since feature level 2.
+//! again when members come and go.
 
 use super::Registry;
 use parity_scale_codec::{Decode, Encode};
@@ -19,8 +19,8 @@ impl Registry {
         self.sealing.keys()
     }
 
-    /// The members that the key's envelope was sealed for, by id; `None` where that is not known: a key from before
-    /// feature level 2, or one that an operator has sealed again.
+    /// The members that the key's envelope was sealed for, by id; `None` where that is not known: one that an
+    /// operator has sealed again.
     pub fn sealed_for(&self, key: &KeyId) -> Option<&[NodeId]> {
         self.sealing.get(key).map(|sealing| sealing.members.as_slice()).filter(|members| !members.is_empty())
     }

@@ -32,7 +32,7 @@ pub enum BackupError {
     #[error("no backup is being restored here")]
     #[codec(index = 56)]
     NoRestore,
-    /// The floor is no further than what a backup knew, and the cluster that it was made of went on. Feature level 4.
+    /// The floor is no further than what a backup knew, and the cluster that it was made of went on.
     #[error(
         "key {key} came with a backup that knows what it signed below {known}, and the old cluster went on after the \
          backup was made: {asked} is not above that. Look on the chain how far the key voted, and arm it past that"
@@ -46,7 +46,7 @@ pub enum BackupError {
         /// The floor asked for.
         asked: Position,
     },
-    /// This cluster holds a backup for practice. Feature level 4.
+    /// This cluster holds a backup for practice.
     #[error(
         "this cluster is a drill, begun in log entry {begun}: its keys sign elsewhere and can never be armed here"
     )]
