@@ -26,7 +26,7 @@ use std::sync::{Mutex, MutexGuard};
 /// Each has versions of its own besides; a new number here says that nothing of before can be read.
 ///
 /// 1: version 0.1. 2: since 0.2.
-pub(crate) const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 2;
 /// What version 0.1 wrote.
 const FORMAT_OF_VERSION_0_1: u32 = 1;
 

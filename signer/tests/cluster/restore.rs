@@ -168,7 +168,7 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     }
     let (_, line) = outcome(&report, "gran").unwrap();
     assert_eq!(
-        (&line["from"]["round"], &line["to"]["setId"]),
+        (&line["from"][0]["round"], &line["to"][0]["setId"]),
         (&6.into(), &2.into()),
         "what was burnt is told"
     );

@@ -474,7 +474,7 @@ mod tests {
     fn a_backup_that_does_not_say_how_wide_the_fence_was_takes_somebodys_word_for_it() {
         let manifest = |slot_tolerance: Option<u64>| -> Manifest {
             let mut value = serde_json::json!({
-                "format": "signonce-backup", "version": 1, "cluster": "ab", "node": 1, "applied": 1,
+                "format": "signonce-backup", "version": 2, "cluster": "ab", "node": 1, "applied": 1,
                 "stateHash": format!("0x{}", "00".repeat(32)), "featureLevel": 1, "createdMs": 1,
                 "software": "0", "counts": { "chains": 0, "keys": 0, "clients": 0 }, "files": [],
             });
