@@ -127,8 +127,12 @@ impl Position {
         let numbers: Option<Vec<u64>> =
             parts.iter().map(|part| shown.get(part.name).and_then(Value::as_u64)).collect();
         let wrong = || {
-            let names: Vec<_> = parts.iter().map(|part| part.name).collect();
-            format!("a position of {class} has {}", names.join(" and "))
+            let form = |part: &Part| match part.max {
+                u64::MAX => part.name.to_owned(),
+                max => format!("{} (at most {max})", part.name),
+            };
+            let names: Vec<_> = parts.iter().map(form).collect();
+            format!("a position of {class} has whole numbers alone: {}", names.join(", "))
         };
         if shown.len() != parts.len() {
             return Err(wrong());

@@ -3,7 +3,10 @@
 #[path = "cli/messages.rs"]
 mod messages;
 
-use signonce::dev::{LocalCluster, LocalOptions};
+use signonce::{
+    dev::{LocalCluster, LocalOptions},
+    families,
+};
 use signonce_substrate::ECDSA;
 use std::{
     fs,
@@ -219,6 +222,7 @@ async fn cluster(dir: &Path) -> (LocalCluster, String) {
         binary: Some(PathBuf::from(BINARY)),
         ..LocalOptions::default()
     };
+    families::install();
     let mut cluster = LocalCluster::create(dir, options).unwrap();
     cluster.start_all().unwrap();
     cluster.wait_ready(Duration::from_secs(60)).await.unwrap();

@@ -33,8 +33,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const LULL: Duration = Duration::from_millis(5);
 /// How long a snapshot's records are kept that nobody asks for.
 const CAPTURE_KEPT: Duration = Duration::from_secs(if cfg!(signonce_sim) { 2 } else { 60 });
-/// Since when every member understands the questions of [`Measure`].
-const MEASURE_LEVEL: u32 = 2;
 /// Ticks after which a peer that says nothing counts as silent: as long as followers wait before an election.
 pub const SILENT_TICKS: u32 = crate::ELECTION_TICKS as u32;
 
@@ -482,7 +480,7 @@ impl Driver {
         }
     }
 
-    /// Answers a peer that measures. It is at a level at which every member understands.
+    /// Answers a peer that measures.
     fn pong(&self, to: NodeId, nonce: u64, effects: &mut Vec<Effect>) {
         let Measured { sync, cost, .. } = self.own_measure();
         let nanoseconds = |took: Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -568,8 +566,7 @@ impl Driver {
 
     /// Asks the peers how long they take to answer, once in a while.
     fn measure_if_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let level = || self.state.read().expect("apply does not panic").feature_level();
-        if !self.measure.is_due(now.at) || level() < MEASURE_LEVEL {
+        if !self.measure.is_due(now.at) {
             return;
         }
         let nonce = self.measure.ask(now.at, self.connected.keys().copied());

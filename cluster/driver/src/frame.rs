@@ -15,8 +15,9 @@ use signonce_core::replica::wire::PeerMessage;
 use signonce_protocol::NodeId;
 use std::time::Duration;
 
-/// Version of frames. 2: hellos say what the disk held when a life began. 3: they say who the members are.
-const FRAME_VERSION: u8 = 3;
+/// Version of frames. 1 to 3 were those of version 0.1, with which a signer of 0.2 exchanges nothing: the same bytes mean
+/// something else there.
+const FRAME_VERSION: u8 = 4;
 
 /// The largest ordinary frame. Raft messages stay below 256 KiB of entries plus one more entry.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -55,10 +56,10 @@ pub enum Frame {
     /// A snapshot was handed to the replica.
     #[codec(index = 5)]
     Arrived,
-    /// A question that is answered at once, to measure how long that takes. Since feature level 2.
+    /// A question that is answered at once, to measure how long that takes.
     #[codec(index = 6)]
     Ping(u64),
-    /// The answer, with what its sender has measured of itself, in nanoseconds. Since feature level 2.
+    /// The answer, with what its sender has measured of itself, in nanoseconds.
     #[codec(index = 7)]
     Pong {
         /// That of the question.
@@ -68,7 +69,7 @@ pub enum Frame {
         /// See [`Measured`](crate::measure::Measured).
         cost: Option<u64>,
     },
-    /// Records of the snapshot in the message before. Since feature level 4.
+    /// Records of the snapshot in the message before.
     #[codec(index = 8)]
     Records(Vec<StateRecord>),
     /// Those were all the records.

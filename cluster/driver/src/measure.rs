@@ -2,7 +2,7 @@
 //! what follows. So the leader can compare itself with them. Nothing is decided here.
 //!
 //! Once a second each peer is asked ([`Frame::Ping`](crate::frame::Frame)); the answer comes with the figures
-//! of the one that answers. Nobody asks before feature level 2: an older program would not understand.
+//! of the one that answers.
 
 use crate::driver::Moment;
 use signonce_protocol::NodeId;

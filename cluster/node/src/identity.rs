@@ -5,7 +5,7 @@
 //! a new node id.
 
 use crate::high_water::HighWaterFile;
-use crate::store::{Store, StoreError};
+use crate::store::{FORMAT, Store, StoreError, check_format};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use signonce_core::replica::disk::HighWater;
@@ -50,8 +50,6 @@ pub(crate) struct OpenedDirectory {
     pub high_water: HighWaterFile,
     pub mark: Option<HighWater>,
 }
-
-const FORMAT: u32 = 1;
 
 fn identity_path(dir: &Path) -> PathBuf {
     dir.join("IDENTITY")
@@ -120,8 +118,8 @@ pub(crate) fn open(dir: &Path) -> Result<OpenedDirectory, StoreError> {
     high_water.raise(Store::testified(&database, high_water.salt())?)?;
     let store = Store::open(&database, high_water.salt(), high_water.durable())?;
     let mismatch = || StoreError::IdentityMismatch(dir.to_owned());
-    let inside: IdentityFile =
-        store.identity()?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(mismatch)?;
+    let inside = store.identity()?.ok_or_else(mismatch)?;
+    let inside = parse_identity(dir, &inside)?.map_err(|_| mismatch())?;
     let next = next_life(inside.incarnation, file.incarnation).map_err(|_| mismatch())?;
     if inside.identity != file.identity {
         return Err(mismatch());
@@ -146,12 +144,21 @@ fn read_identity(dir: &Path) -> Result<IdentityFile, StoreError> {
         }
         Err(source) => return Err(StoreError::File { path, source }),
     };
-    let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
-    let file: IdentityFile = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-    if file.format != FORMAT {
-        return Err(damaged(format!("format {} is not known to this version", file.format)));
+    parse_identity(dir, &bytes)?.map_err(|e| StoreError::Damaged { path, why: e.to_string() })
+}
+
+/// Reads an identity: the outer error is that it is of another format, the inner one that it is none.
+fn parse_identity(dir: &Path, bytes: &[u8]) -> Result<serde_json::Result<IdentityFile>, StoreError> {
+    /// What every format begins with.
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
     }
-    Ok(file)
+    match serde_json::from_slice(bytes) {
+        Ok(Head { format }) => check_format(dir, format)?,
+        Err(error) => return Ok(Err(error)),
+    }
+    Ok(serde_json::from_slice(bytes))
 }
 
 /// Replaces the file atomically and durably.
@@ -276,5 +283,63 @@ mod tests {
         let dir = created();
         fs::remove_file(high_water_path(dir.path())).unwrap();
         assert!(matches!(start(dir.path()), Err(StoreError::File { .. })));
+    }
+
+    /// Everything in a directory, by its name.
+    fn files(dir: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+        let mut all = std::collections::BTreeMap::new();
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => all.extend(files(&entry.path())),
+                false => drop(all.insert(entry.path(), fs::read(entry.path()).unwrap())),
+            }
+        }
+        all
+    }
+
+    /// The identity as version 0.1 wrote it.
+    const OF_VERSION_0_1: &[u8] = b"{
+  \"format\": 1,
+  \"cluster\": \"09090909090909090909090909090909\",
+  \"node\": 2,
+  \"initial\": [
+    1,
+    2,
+    3
+  ],
+  \"incarnation\": 4
+}
+";
+
+    #[test]
+    fn what_version_0_1_wrote_is_left_as_it_is_and_told_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        Store::create(&database_path(dir.path()), OF_VERSION_0_1, &[7; 16]).unwrap();
+        HighWaterFile::create(&high_water_path(dir.path())).unwrap();
+        fs::write(identity_path(dir.path()), OF_VERSION_0_1).unwrap();
+        let before = files(dir.path());
+        for refused in [start(dir.path()).map(drop), read(dir.path()).map(drop)] {
+            let refused = refused.unwrap_err();
+            assert!(matches!(&refused, StoreError::OfVersion01(at) if at == dir.path()), "{refused}");
+            let said = refused.to_string();
+            assert!(said.contains("watermarks export") && said.contains("watermarks import"), "{said}");
+        }
+        assert!(files(dir.path()) == before, "nothing was changed");
+        assert!(matches!(create(dir.path(), &identity()), Err(StoreError::NotEmpty(_))));
+
+        // A new file beside an old database: the database says it as well.
+        let file = IdentityFile { format: FORMAT, identity: identity(), incarnation: 4 };
+        fs::write(identity_path(dir.path()), to_bytes(&file)).unwrap();
+        assert!(matches!(start(dir.path()), Err(StoreError::OfVersion01(_))));
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_told_from_damage() {
+        let dir = created();
+        let later = br#"{ "format": 3, "whatever": [] }"#;
+        fs::write(identity_path(dir.path()), later).unwrap();
+        assert!(matches!(start(dir.path()), Err(StoreError::Newer { found: 3, .. })));
+        fs::write(identity_path(dir.path()), b"{}").unwrap();
+        assert!(matches!(start(dir.path()), Err(StoreError::Damaged { .. })));
     }
 }

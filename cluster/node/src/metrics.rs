@@ -229,8 +229,7 @@ impl ClusterMetrics {
         *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// What this node and its peers are worth as places for the leader, as far as they have answered lately. Measured
-    /// from feature level 2 on.
+    /// What this node and its peers are worth as places for the leader, as far as they have answered lately.
     pub fn places(&self) -> BTreeMap<NodeId, Measured> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

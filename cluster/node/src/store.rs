@@ -22,6 +22,23 @@ use signonce_driver::batches::{Batches, Missing, last_of};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+/// The format of a data directory and of all records in it: it stands in the identity, beside the database and inside.
+/// Each has versions of its own besides; a new number here says that nothing of before can be read.
+///
+/// 1: version 0.1. 2: since 0.2.
+pub const FORMAT: u32 = 2;
+/// What version 0.1 wrote.
+const FORMAT_OF_VERSION_0_1: u32 = 1;
+
+/// Checks the format that a directory says it is of.
+pub(crate) fn check_format(dir: &Path, found: u32) -> Result<(), StoreError> {
+    match found {
+        FORMAT => Ok(()),
+        FORMAT_OF_VERSION_0_1 => Err(StoreError::OfVersion01(dir.to_owned())),
+        found => Err(StoreError::Newer { dir: dir.to_owned(), found }),
+    }
+}
+
 /// Where the identity's copy inside the database lives (in the meta table; the replica does not know it).
 const IDENTITY_ROW: &[u8] = b"identity";
 
@@ -95,6 +112,26 @@ pub enum StoreError {
         before: u64,
         /// One behind it.
         after: u64,
+    },
+    /// Version 0.1 wrote it, whose records this program does not read.
+    #[error(
+        "{0} is the data directory of a signer of version 0.1, and this program does not read what that wrote. Nothing \
+         was changed: a signer of version 0.1 can be started with it again. To come over, make a new cluster with this \
+         version beside the old one, disable the keys there, take their watermarks to it with `signonce watermarks \
+         export` there and `signonce watermarks import` here, and import the keys from where they were kept; \
+         docs/operate/upgrade.md has it step by step"
+    )]
+    OfVersion01(PathBuf),
+    /// A later version wrote it.
+    #[error(
+        "{dir} is of format {found}, and this program reads {FORMAT}: a later version wrote it. Start that; nothing was \
+         changed"
+    )]
+    Newer {
+        /// The data directory.
+        dir: PathBuf,
+        /// The format it says it is of.
+        found: u32,
     },
     /// The identity in the database is not that of the file beside it.
     #[error(

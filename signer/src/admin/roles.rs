@@ -114,7 +114,7 @@ fn actor(extensions: &Extensions) -> Result<String, AdminError> {
 mod tests {
     use super::*;
     use crate::server::tls::{Fingerprint, PeerIdentity};
-    use signonce_core::{Change, ChangeKind, Command, FEATURE_LEVEL, RequestId, Second};
+    use signonce_core::{Change, ChangeKind, Command, RequestId, Second};
     use signonce_protocol::{HexArray, LogIndex, NodeId};
     use std::collections::BTreeSet;
 
@@ -135,10 +135,9 @@ mod tests {
     /// A state in which these have roles.
     fn officers(roles: &[(&str, Role)]) -> State {
         let mut state = State::new();
-        let raise = Change::RaiseFeatureLevel { level: FEATURE_LEVEL };
         let set =
             roles.iter().map(|(name, role)| Change::SetOfficer { name: (*name).into(), role: Some(*role) });
-        [raise].into_iter().chain(set).for_each(|change| apply(&mut state, change));
+        set.for_each(|change| apply(&mut state, change));
         state
     }
 
@@ -155,7 +154,8 @@ mod tests {
         let ask = |extensions: &Extensions| {
             authorize(&state, extensions, Method::Change).map_err(|error| error.code())
         };
-        assert_eq!(ask(&certificate(None, Some("ops"))), Ok("admin:ops".into()));
+        let actor = format!("admin:ops#0x{}", "07".repeat(32));
+        assert_eq!(ask(&certificate(None, Some("ops"))), Ok(actor), "the key of the certificate too");
         assert_eq!(ask(&certificate(Some("validator-a"), None)), Err(AdminErrorCode::Forbidden));
         assert_eq!(ask(&certificate(None, None)), Err(AdminErrorCode::Forbidden));
         assert_eq!(ask(&asked_by(Some(Caller::Local { uid: 1000 }))), Ok("local:uid=1000".into()));

@@ -61,7 +61,7 @@ pub struct AuditPage {
     pub cluster: String,
     /// The node whose records these are.
     pub node: NodeId,
-    /// The cluster's feature level: below 2 nothing is recorded.
+    /// The cluster's feature level.
     pub feature_level: u32,
     /// The oldest record on the node.
     pub first: Option<u64>,

@@ -5,8 +5,8 @@ use signonce_protocol::{HexArray, LogIndex, NodeId};
 
 /// The name of the format.
 pub(crate) const FORMAT: &str = "signonce-backup";
-/// The version that is written and read.
-pub(crate) const VERSION: u32 = 1;
+/// The version that is written and read. 1 was of version 0.1, whose states this program does not read.
+pub(crate) const VERSION: u32 = 2;
 
 /// What a backup is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,7 @@ pub struct Manifest {
     pub created_ms: u64,
     /// The software's version.
     pub software: String,
-    /// How many slots from its clock the cluster took at most. None where the cluster did not know it: below feature
-    /// level 4 every node had its own limit, and it had no bound.
+    /// How many slots from its clock the cluster took at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot_tolerance: Option<u64>,
     /// How many chains, living keys and active clients it has.
@@ -96,5 +95,19 @@ impl Manifest {
             return Err(ManifestError::Version(head.version));
         }
         serde_json::from_slice(bytes).map_err(malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_of_version_0_1_is_told_by_its_manifest() {
+        let manifest = br#"{
+            "format": "signonce-backup", "version": 1, "cluster": "5ef62538d7f93b85ca78a102cef81fdb", "node": 1,
+            "applied": 87, "featureLevel": 4, "createdMs": 1796053439730, "software": "0.1.0"
+        }"#;
+        assert_eq!(Manifest::read(manifest), Err(ManifestError::Version(1)));
     }
 }

@@ -80,7 +80,8 @@ pub enum BackupError {
     },
     /// Made by another version.
     #[error(
-        "{path} is of version {found}, this program reads version {}: use the program that made it",
+        "{path} is of version {found}, this program reads version {}: use the program that made it (version 1 is that of \
+         0.1: docs/operate/upgrade.md says how keys come over from there)",
         manifest::VERSION
     )]
     Version {

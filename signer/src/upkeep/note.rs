@@ -6,15 +6,12 @@ use crate::hint;
 use signonce_cluster::Handle;
 use signonce_core::{Change, NodeNote, PlacementChange};
 
-/// Since when the registry keeps it.
-const LEVEL: u32 = 2;
-
 /// Has the registry say what is true of this node.
 pub(super) async fn say(handle: &Handle, own: &NodeNote) {
     let node = handle.node();
     let news = handle.read(|state| {
         let announced = state.members().any(|member| member.node == node);
-        state.feature_level() >= LEVEL && announced && state.registry().node_note(node) != Some(own)
+        announced && state.registry().node_note(node) != Some(own)
     });
     if !news || handle.ready().is_err() {
         return;

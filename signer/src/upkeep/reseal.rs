@@ -14,8 +14,6 @@ use std::sync::Arc;
 
 /// Keys in one change: about a hundred bytes a member each.
 const KEYS_A_ROUND: usize = 64;
-/// Since when the registry keeps for whom keys are sealed.
-const LEVEL: u32 = 2;
 
 /// What remains to be done, between two rounds.
 #[derive(Default)]
@@ -83,7 +81,7 @@ fn plan(state: &State, voters: &[NodeId], is_open: impl Fn(&KeyId) -> bool) -> O
     let members: Vec<NodeId> = state.members().map(|member| member.node).collect();
     let goes = |node: &NodeId| state.registry().is_removed(*node);
     let known = voters.iter().all(|voter| members.contains(voter) || goes(voter));
-    if state.feature_level() < LEVEL || !known {
+    if !known {
         return None;
     }
     let stale = state.keys().filter(|key| key.state != KeyState::Removed && is_open(&key.id));

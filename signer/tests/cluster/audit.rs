@@ -288,6 +288,7 @@ async fn no_log_line_and_no_output_ever_holds_a_secret_at_the_most_talkative_lev
         clients: vec!["v1".into()],
         ..LocalOptions::default()
     };
+    signonce::families::install();
     let mut cluster = LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
     for node in cluster.node_ids() {
         let path = cluster.config_path(node);

@@ -62,6 +62,7 @@ impl World {
 
     /// Laid out and filled by another program, which runs the nodes from then on.
     pub async fn made_by(program: &Path, clients: &[&str]) -> Self {
+        families::install();
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("cluster");
         let mut dev = Command::new(program);

@@ -1,5 +1,7 @@
-//! From an earlier program, mostly the last release's, to this one: signers replaced one after the other under load, put back, joined,
-//! removed; and files that the old program wrote and this one reads.
+//! From an earlier program, mostly the last release's, to this one: signers replaced one after the other under load, put
+//! back, joined, removed; and files that the old program wrote and this one reads. Where the old program's stores are of
+//! another format, nothing of it rolls: then neither starts with what the other wrote, and keys and watermarks come over by
+//! files.
 //!
 //! Real processes of both programs. Where both support the same feature level, nothing is ever too old, and the tests
 //! then hold that. `make upgrade-test` builds the old program (scripts/old-program), and fails if it cannot.
@@ -16,10 +18,12 @@ use signonce::{
     cli::demo::chain,
     dev::{ClientFiles, Signal},
 };
+use signonce_cluster::FORMAT;
 use signonce_core::FEATURE_LEVEL;
 use signonce_protocol::{
     RawPayload,
-    rpc::{ErrorCode, SignVerdict},
+    client::ClientError,
+    rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
 };
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
@@ -34,11 +38,18 @@ use std::{
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
+/// The public key of Alice's GRANDPA key.
+const ALICE_GRANDPA: &str = "88dc3417d5058ec4b4503e0c12ea1a0a89be200fe98922423d4334014fa6b0ee";
+/// The genesis hash of a chain that both clusters have.
+const MOVED: &str = "0x7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b7b";
+
 /// The program that scripts/upgrade-from names.
 struct Old {
     program: PathBuf,
     /// The feature level it supports.
     level: u32,
+    /// The format of what it stores.
+    format: u32,
 }
 
 impl Old {
@@ -46,25 +57,45 @@ impl Old {
         let program: PathBuf = std::env::var_os("SIGNONCE_PREVIOUS")
             .expect("SIGNONCE_PREVIOUS names the old program: `make upgrade-test` builds it")
             .into();
-        let (version, level) = Self::named();
+        let (version, level, format) = Self::named();
         let says = String::from_utf8(run_program(&program, &["--version"]).stdout).unwrap();
         assert_eq!(says.trim(), format!("signonce {version}"), "what scripts/upgrade-from names");
-        assert!(level <= FEATURE_LEVEL, "a level never falls");
-        Self { program, level }
+        assert!(format <= FORMAT, "a format never falls");
+        assert!(format < FORMAT || level <= FEATURE_LEVEL, "a level never falls");
+        Self { program, level, format }
     }
 
-    /// Version and feature level of the program.
-    fn named() -> (String, u32) {
+    /// Version, feature level and format of the program.
+    fn named() -> (String, u32, u32) {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let read = |path: &str| fs::read_to_string(repository.join(path)).unwrap();
         let from: UpgradeFrom = toml::from_str(&read("scripts/upgrade-from")).unwrap();
         if !from.commit.is_empty() {
-            return (from.version, from.feature_level);
+            // What is named there can be upgraded from.
+            return (from.version, from.feature_level, FORMAT);
         }
         let mut list: Releases = toml::from_str(&read("deploy/releases.toml")).unwrap();
         let last = list.release.pop().unwrap();
         assert_ne!(last.name, env!("CARGO_PKG_VERSION"), "--version tells a release and this tree apart");
-        (last.name, last.feature_level)
+        (last.name, last.feature_level, last.format)
+    }
+
+    /// The old program where both can be in one cluster.
+    fn that_rolls() -> Option<Self> {
+        let old = Self::find();
+        if old.format < FORMAT {
+            println!("the old program stores format {}, this one {FORMAT}: nothing rolls", old.format);
+        }
+        Some(old).filter(|old| old.format == FORMAT)
+    }
+
+    /// The old program where they cannot.
+    fn of_another_format() -> Option<Self> {
+        let old = Self::find();
+        if old.format == FORMAT {
+            println!("the old program and this one store the same format: nobody has to come over");
+        }
+        Some(old).filter(|old| old.format < FORMAT)
     }
 
     /// Whether the present program's level is one that the old one cannot follow.
@@ -98,6 +129,7 @@ struct Releases {
 #[serde(rename_all = "kebab-case")]
 struct Release {
     name: String,
+    format: u32,
     feature_level: u32,
 }
 
@@ -215,7 +247,7 @@ impl Storm {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an old program: make upgrade-test"]
 async fn a_storm_goes_on_while_every_signer_goes_from_the_last_release_to_this_one() {
-    let old = Old::find();
+    let Some(old) = Old::that_rolls() else { return };
     let mut world = old.cluster(&CLIENTS).await;
     let storm = Storm::begin(&world);
     storm.goes_on(30).await;
@@ -268,7 +300,7 @@ async fn a_storm_goes_on_while_every_signer_goes_from_the_last_release_to_this_o
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an old program: make upgrade-test"]
 async fn a_signer_goes_back_until_the_level_rises_and_is_told_why_not_after() {
-    let old = Old::find();
+    let Some(old) = Old::that_rolls() else { return };
     let mut world = old.cluster(&["v1"]).await;
     signs(&world, 2, 1).await;
     replace(&mut world, 2, BINARY.as_ref()).await;
@@ -317,7 +349,7 @@ async fn a_signer_goes_back_until_the_level_rises_and_is_told_why_not_after() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an old program: make upgrade-test"]
 async fn signers_come_and_go_between_the_last_release_and_this_one() {
-    let old = Old::find();
+    let Some(old) = Old::that_rolls() else { return };
     let mut world = old.cluster(&["v1"]).await;
     replace(&mut world, 1, BINARY.as_ref()).await;
     // One of each program joins, invited and promoted by whichever leads.
@@ -379,7 +411,7 @@ async fn signers_come_and_go_between_the_last_release_and_this_one() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an old program: make upgrade-test"]
 async fn what_the_last_release_wrote_is_restored_and_imported_by_this_one() {
-    let old = Old::find();
+    let Some(old) = Old::that_rolls() else { return };
     let mut world = old.cluster(&["v1"]).await;
     for round in 1..=5 {
         signs(&world, 1, round).await;
@@ -433,10 +465,7 @@ async fn restored(world: &World, backup: &str, old_id: &str) {
         old_id,
         "--grandpa-floor=2:0",
     ];
-    // An old cluster kept no bound of how far from their clocks its signers took slots: who restores has to say it.
     let output: Output = run(&restore);
-    assert!(!output.status.success() && said(&output).contains("--old-slot-tolerance"), "{}", said(&output));
-    let output: Output = run(&[&restore[..], &["--old-slot-tolerance=3"]].concat());
     assert!(output.status.success(), "{}", said(&output));
     let ClientFiles { cert, key, .. } = world.cluster.client_tls("v1");
     let validator = client(&ClientFiles { ca: new.admin_tls().ca, cert, key }, new.urls());
@@ -444,4 +473,78 @@ async fn restored(world: &World, backup: &str, old_id: &str) {
     assert_eq!(code(&below), ErrorCode::BelowWatermark);
     let above = chain::vote(SetId(2), Round(1), GrandpaStage::Prevote, 9, chain::Flavour(0));
     validator.sign(&world.params(GRANDPA, &above)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an old program: make upgrade-test"]
+async fn neither_program_starts_with_what_the_other_wrote_and_each_goes_on_with_its_own() {
+    let Some(old) = Old::of_another_format() else { return };
+    let mut world = old.cluster(&["v1"]).await;
+    signs(&world, 2, 1).await;
+    stop(&mut world, 2);
+    let config = world.cluster.config_path(2);
+    for _ in 0..2 {
+        let said = start_of_program_fails(BINARY.as_ref(), &config);
+        assert!(said.contains("version 0.1") && said.contains("watermarks export"), "{said}");
+    }
+    signs(&world, 1, 2).await;
+    start(&mut world, 2, &old.program).await;
+    signs(&world, 2, 3).await;
+
+    let mut ours = World::start(&["v1"]).await;
+    stop(&mut ours, 2);
+    start_of_program_fails(&old.program, &ours.cluster.config_path(2));
+    start(&mut ours, 2, BINARY.as_ref()).await;
+    signs(&ours, 2, 1).await;
+}
+
+/// What an operator types at the first node of a cluster of this program, or of another one.
+fn typed(world: &World, program: &Path, words: &[&str]) -> String {
+    let admin = format!("unix:{}", world.cluster.admin_socket(1).display());
+    done(&run_program(program, &[words, &["--admin", &admin]].concat()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an old program: make upgrade-test"]
+async fn a_validator_comes_over_with_its_keys_and_its_watermarks() {
+    let Some(old) = Old::of_another_format() else { return };
+    let (before, after) = (old.cluster(&["v1"]).await, World::start(&["v1"]).await);
+    let path = |name: &str| before.scratch(name).display().to_string();
+    let (keystore, marks) = (path("keystore"), path("marks.json"));
+    fs::create_dir(&keystore).unwrap();
+    let file = Path::new(&keystore).join(format!("{}{ALICE_GRANDPA}", hex::encode("gran")));
+    fs::write(file, "\"//Alice\"").unwrap();
+    let import = ["keys", "import", &keystore, "--chain", "moved", "--group", "alice", "--yes"];
+    let add = ["chains", "add", "moved", "--genesis", MOVED, "--slot-duration", "6000", "--yes"];
+    let key = format!("gran:0x{ALICE_GRANDPA}");
+    let vote = |round| {
+        let payload = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, round, chain::Flavour(0));
+        let chain = ChainRef::Name("moved".into());
+        SignParams { chain, key: format!("0x{ALICE_GRANDPA}").parse().unwrap(), payload }
+    };
+    typed(&before, &old.program, &add);
+    typed(&before, &old.program, &[&import[..], &["--new-key"]].concat());
+    let validator = before.client_of("v1", 1);
+    until("the old cluster signs", async || validator.sign(&vote(1)).await.ok()).await;
+    for round in 2..=9 {
+        validator.sign(&vote(round)).await.unwrap();
+    }
+
+    // As the page says: disabled there, its past to a file, the key here, the file here. The file raises a floor that was
+    // given too low.
+    typed(&before, &old.program, &["keys", "disable", &key, "--yes"]);
+    typed(&before, &old.program, &["watermarks", "export", "--chain", "moved", "--minimal", "--out", &marks]);
+    typed(&after, BINARY.as_ref(), &add);
+    typed(&after, BINARY.as_ref(), &[&import[..], &["--grandpa-floor", "1:1"]].concat());
+    typed(&after, BINARY.as_ref(), &["watermarks", "import", &marks, "--yes"]);
+    let validator = after.client_of("v1", 1);
+    let signed = until("the new cluster signs", async || validator.sign(&vote(10)).await.ok()).await;
+    assert!(matches!(signed.verdict, SignVerdict::Granted | SignVerdict::Repeated));
+    for round in 1..=9 {
+        assert_eq!(code(&validator.sign(&vote(round)).await), ErrorCode::BelowWatermark, "round {round}");
+    }
+    let Err(ClientError::Refused(refused)) = before.client_of("v1", 1).sign(&vote(11)).await else {
+        panic!("the old cluster goes on signing with it")
+    };
+    assert_eq!(refused.code, ErrorCode::KeyNotArmed);
 }

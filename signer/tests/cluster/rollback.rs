@@ -160,6 +160,19 @@ async fn leaked_key(world: &World) -> SecretKey {
     let floors = Floors::from(Position::new(GRANDPA_VOTE, &[1, 1]).unwrap());
     let key = NewKey { id, secret: secret(), group: Some("leaked".into()), floors };
     enroll(&admin, genesis, &recipients, &key).await.unwrap();
+    for node in world.cluster.node_ids() {
+        let admin = world.cluster.admin(node);
+        until("every node knows the key", async || {
+            admin
+                .keys()
+                .await
+                .ok()?
+                .iter()
+                .any(|row| row.id == id && row.state == KeyState::Armed)
+                .then_some(())
+        })
+        .await;
+    }
     secret()
 }
 

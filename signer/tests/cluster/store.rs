@@ -228,3 +228,27 @@ async fn a_node_whose_disk_is_full_stops_with_a_named_error_and_loses_nothing() 
         assert_eq!(client.sign(params).await.unwrap().signature, *signature);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_of_version_0_1_is_refused_with_the_way_over_and_not_touched() {
+    let mut world = World::start(&["v1"]).await;
+    world.cluster.signal(2, Signal::Term).unwrap();
+    world.cluster.wait_exit(2, PATIENCE).unwrap();
+    let (data, config) = (world.cluster.data_dir(2), world.cluster.config_path(2));
+    let identity = data.join("IDENTITY");
+    let ours = fs::read_to_string(&identity).unwrap();
+    assert!(ours.contains("\"format\": 2,"), "{ours}");
+    fs::write(&identity, ours.replace("\"format\": 2,", "\"format\": 1,")).unwrap();
+    let name = wal(&data);
+    let before = fs::read(data.join(&name)).unwrap();
+    for start in ["first", "second"] {
+        let said = start_fails(&config);
+        for part in ["version 0.1", "Nothing was changed", "watermarks export", "docs/operate/upgrade.md"] {
+            assert!(said.contains(part), "{start} start, {part}: {said}");
+        }
+        assert!(fs::read(data.join(&name)).unwrap() == before, "{start} start");
+    }
+    fs::write(&identity, ours).unwrap();
+    world.cluster.start_node(2).unwrap();
+    world.cluster.wait_ready(PATIENCE).await.unwrap();
+}

@@ -1,9 +1,8 @@
 //! The roles of operators, and how the log names whoever wanted something.
 //!
-//! Operators are `admin:NAME#0xKEY` (the name in their certificate and the hash of its key) and
-//! `local:uid=N` (the unix socket of a signer's own machine); everyone else in the log is a signer that acts for
-//! itself (`node:N`) or for a client (`client:NAME`). Signers have no role, and what is theirs to say no role may say for
-//! them.
+//! Operators are `admin:NAME#0xKEY` (the name in their certificate and the hash of its key) and `local:uid=N` (the unix
+//! socket of a signer's own machine); everyone else in the log is a signer that acts for itself (`node:N`) or for a client
+//! (`client:NAME`). Signers have no role, and what is theirs to say no role may say for them.
 
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -95,7 +94,7 @@ pub enum Actor<'a> {
     Admin {
         /// The name in it.
         name: &'a str,
-        /// SHA-256 of its SubjectPublicKeyInfo; none if the log does not say.
+        /// SHA-256 of its SubjectPublicKeyInfo; none where the log has a name alone, which no signer writes.
         certificate: Option<[u8; 32]>,
     },
     /// An operator on the unix socket of a signer.

@@ -17,14 +17,14 @@ pub enum Standing {
     /// It may join with the token of this hash.
     #[codec(index = 0)]
     Invited {
-        /// [`JoinToken::hash`](crate::JoinToken::hash).
+        /// [`JoinToken::hash`].
         #[serde(skip)]
         token: [u8; 32],
     },
     /// It has joined with the token of this hash, which is used up.
     #[codec(index = 1)]
     Joined {
-        /// [`JoinToken::hash`](crate::JoinToken::hash).
+        /// [`JoinToken::hash`].
         #[serde(skip)]
         token: [u8; 32],
     },
@@ -50,7 +50,7 @@ pub struct Membership {
 }
 
 impl Registry {
-    /// The nodes that came later, and those that were removed, by id.
+    /// The nodes that came later, and those removed, by id.
     pub fn memberships(&self) -> impl Iterator<Item = &Membership> {
         self.memberships.values()
     }

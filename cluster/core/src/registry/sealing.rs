@@ -19,7 +19,7 @@ impl Registry {
         self.sealing.keys()
     }
 
-    /// The members that the key's envelope was sealed for, by id; `None` where that is not known: a key that an
+    /// The members that the key's envelope was sealed for, by id; `None` where that is not known: one that an
     /// operator has sealed again.
     pub fn sealed_for(&self, key: &KeyId) -> Option<&[NodeId]> {
         self.sealing.get(key).map(|sealing| sealing.members.as_slice()).filter(|members| !members.is_empty())

@@ -297,7 +297,7 @@ impl FloorArgs {
                 let wrong = || Usage(format!("{option} {text:?} cannot be read; see --help for its form"));
                 // A class may stand before the position too.
                 let (chain, position) = match (option == "--floor").then(|| read(text)).flatten() {
-                    Some(position) => (chain_of(state, option, text, "")?.0, position),
+                    Some(position) => (chain_of(state, option, text, None)?.0, position),
                     None => {
                         let (chain, at) = split_chain(state, option, text)?;
                         (chain, read(at).ok_or_else(wrong)?)
@@ -354,15 +354,20 @@ fn arm_hint(key: &Key, why: &str) -> String {
 /// The chain that an option is about, and the rest of its value.
 fn split_chain<'a>(state: &State, option: &str, text: &'a str) -> Result<(String, &'a str), Usage> {
     match text.split_once('=') {
-        Some((name, at)) => chain_of(state, option, at, name),
-        None => chain_of(state, option, text, ""),
+        Some((name, at)) => chain_of(state, option, at, Some(name)),
+        None => chain_of(state, option, text, None),
     }
 }
 
 /// The chain of this name, or the only one there is where none is given; and the value.
-fn chain_of<'a>(state: &State, option: &str, at: &'a str, name: &str) -> Result<(String, &'a str), Usage> {
+fn chain_of<'a>(
+    state: &State,
+    option: &str,
+    at: &'a str,
+    name: Option<&str>,
+) -> Result<(String, &'a str), Usage> {
     let names = || state.chains().map(|chain| chain.name.as_str()).collect::<Vec<_>>().join(", ");
-    if !name.is_empty() {
+    if let Some(name) = name {
         return match state.chain_by_name_or_genesis(name) {
             Some(chain) => Ok((chain.name.clone(), at)),
             None => Err(Usage(format!("{option}: the backup has no chain {name:?}; it has: {}", names()))),
@@ -469,7 +474,7 @@ mod tests {
     fn a_backup_that_does_not_say_how_wide_the_fence_was_takes_somebodys_word_for_it() {
         let manifest = |slot_tolerance: Option<u64>| -> Manifest {
             let mut value = serde_json::json!({
-                "format": "signonce-backup", "version": 1, "cluster": "ab", "node": 1, "applied": 1,
+                "format": "signonce-backup", "version": 2, "cluster": "ab", "node": 1, "applied": 1,
                 "stateHash": format!("0x{}", "00".repeat(32)), "featureLevel": 1, "createdMs": 1,
                 "software": "0", "counts": { "chains": 0, "keys": 0, "clients": 0 }, "files": [],
             });

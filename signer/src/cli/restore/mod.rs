@@ -23,16 +23,13 @@ use floors::{Bounds, FloorArgs, Outcome, Plan, PlannedKey};
 use serde::Serialize;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
-use signonce_core::{BackupError, ClientState, FIRST_LEVEL, Floors};
+use signonce_core::{BackupError, ClientState, Floors};
 use signonce_keys::{NodeIdentity, PassphraseSource, harden_process};
 use std::{
     io::{self, IsTerminal as _},
     path::PathBuf,
     process::ExitCode,
 };
-
-/// The feature level that restoring takes: since then the cluster itself knows that a backup's floors are stale.
-const LEVEL: u32 = FIRST_LEVEL;
 
 /// Restores a backup into a new cluster, when a majority of the old one is lost.
 ///
@@ -124,7 +121,7 @@ pub(super) async fn run(args: Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nothing is restored in place, nor into a cluster that cannot take it yet.
+/// Nothing is restored in place, nor into a cluster that has another backup.
 fn check_cluster(backup: &Verified, status: &AdminStatus) -> anyhow::Result<()> {
     if backup.manifest.cluster.eq_ignore_ascii_case(&status.cluster) {
         anyhow::bail!(
@@ -141,18 +138,6 @@ fn check_cluster(backup: &Verified, status: &AdminStatus) -> anyhow::Result<()> 
             origin.backup.cluster,
             origin.backup.applied
         );
-    }
-    if status.feature_level < LEVEL {
-        let why = format!(
-            "the new cluster is at feature level {}, restoring takes level {LEVEL}: it rises by itself once all its \
-             members run; try again in a few seconds",
-            status.feature_level
-        );
-        return Err(crate::admin::client::CallError::Failed(crate::admin::api::AdminError::new(
-            crate::admin::api::AdminErrorCode::NotReady,
-            why,
-        ))
-        .into());
     }
     Ok(())
 }
