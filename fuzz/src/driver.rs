@@ -359,7 +359,7 @@ impl Cluster {
     fn release_syncs(&mut self, id: NodeId, count: usize) {
         let node = self.node(id);
         let count = count.min(node.syncs.len());
-        let Some((number, mark)) = node.syncs.drain(..count).last() else { return };
+        let Some((number, mark)) = node.syncs.drain(..count).next_back() else { return };
         node.mark = Some(HighWater::after(node.mark, mark));
         self.tell(id, Event::Synced { number, took: TICK, unmarked: None });
     }

@@ -395,7 +395,7 @@ fn interchanges() -> Vec<Vec<u8>> {
 fn manifests() -> Vec<Vec<u8>> {
     let manifest = Manifest {
         format: "signonce-backup".into(),
-        version: 1,
+        version: 2,
         cluster: "00112233445566778899aabbccddeeff".into(),
         node: NodeId(2),
         applied: LogIndex(1_234),

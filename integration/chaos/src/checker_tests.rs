@@ -14,6 +14,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        signonce_substrate::install();
         let key = SigningKey::from_bytes(&[3; 32]);
         let public = key.verifying_key().to_bytes().to_vec();
         let facts = KeyFacts { name: "gran".into(), scheme: ED25519, public };

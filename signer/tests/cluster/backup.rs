@@ -87,7 +87,12 @@ async fn a_backup_is_good_until_any_of_it_is_touched() {
             "not what the node signed",
         ),
         ("another node", &|| replace("manifest.json", "\"node\": 2", "\"node\": 1"), "is not that of node 1"),
-        ("another version", &|| replace("manifest.json", "\"version\": 1", "\"version\": 7"), "version 7"),
+        ("a later version", &|| replace("manifest.json", "\"version\": 2", "\"version\": 7"), "version 7"),
+        (
+            "version 0.1",
+            &|| replace("manifest.json", "\"version\": 2", "\"version\": 1"),
+            "docs/operate/upgrade.md",
+        ),
         ("another signature", &|| replace("signature.json", "\"0x30", "\"0x31"), "not what the node signed"),
     ];
     for (what, damage, why) in damage {
