@@ -23,7 +23,8 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !path.is_symlink() && !SKIPPED.contains(&name.as_str()) && !name.starts_with('.') {
+        if path.is_dir() && !path.is_symlink() && !SKIPPED.contains(&name.as_str()) && !name.starts_with('.')
+        {
             sources(&path, into);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             into.push(path);
@@ -52,7 +53,10 @@ fn list() -> String {
         let inside = file.strip_prefix(&root).unwrap();
         let folder = inside.parent().unwrap().to_string_lossy().into_owned();
         let name = inside.file_name().unwrap().to_string_lossy().into_owned();
-        let line = format!("- `{name}` {}", says(&file).unwrap_or_else(|| panic!("{} says nothing", inside.display())));
+        let line = format!(
+            "- `{name}` {}",
+            says(&file).unwrap_or_else(|| panic!("{} says nothing", inside.display()))
+        );
         folders.entry(folder).or_default().push(line);
     }
     let mut text = String::new();
@@ -74,7 +78,8 @@ fn every_source_file_is_in_the_tree_of_the_architecture() {
         fs::write(page, format!("{before}{BEGIN}{expected}\n{END}{after}")).unwrap();
         return;
     }
-    let differs: Vec<&str> = expected.lines().filter(|line| !tree.lines().any(|known| known == *line)).collect();
+    let differs: Vec<&str> =
+        expected.lines().filter(|line| !tree.lines().any(|known| known == *line)).collect();
     assert!(
         tree.trim() == expected.trim(),
         "ARCHITECTURE.md does not list the files as they are; SIGNONCE_WRITE_TREE=1 with this test writes the list anew. \

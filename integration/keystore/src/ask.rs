@@ -14,9 +14,7 @@ use signonce_protocol::{
         VrfParams, VrfReply,
     },
 };
-use signonce_substrate::{
-    AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, Kind, PARA,
-};
+use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, Kind, PARA};
 use sp_core::sr25519::vrf::VrfSignData;
 use std::time::Duration;
 

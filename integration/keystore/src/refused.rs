@@ -103,8 +103,8 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::BEEFY;
     use signonce_protocol::PublicKey;
+    use signonce_substrate::BEEFY;
 
     fn key(byte: u8) -> KeyId {
         KeyId { key_type: BEEFY, public: PublicKey::try_from([byte; 33].as_slice()).unwrap() }

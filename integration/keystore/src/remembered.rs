@@ -126,8 +126,8 @@ fn parse(line: &str) -> Option<Mine> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, BEEFY, BEEFY_VOTE, ECDSA, SR25519};
     use crate::testing::{GENESIS, TempDir, id};
+    use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, BEEFY, BEEFY_VOTE, ECDSA, SR25519};
 
     fn keys() -> Vec<Mine> {
         vec![

@@ -188,8 +188,8 @@ pub(crate) fn advice(why: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::GRANDPA;
     use signonce_protocol::PublicKey;
+    use signonce_substrate::GRANDPA;
 
     fn key(key_type: KeyType) -> KeyId {
         KeyId { key_type, public: PublicKey::try_from([1; 32].as_slice()).unwrap() }

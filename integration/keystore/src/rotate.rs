@@ -73,8 +73,8 @@ impl FailedGenerations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::BABE;
     use signonce_protocol::PublicKey;
+    use signonce_substrate::BABE;
 
     fn key(byte: u8) -> KeyId {
         KeyId { key_type: BABE, public: PublicKey::try_from([byte; 32].as_slice()).unwrap() }

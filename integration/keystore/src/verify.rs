@@ -40,8 +40,8 @@ pub(crate) fn vrf_holds(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
     use signonce_protocol::{KeyType, PublicKey};
+    use signonce_substrate::{BABE, BEEFY, ECDSA, ED25519, GRANDPA, SR25519};
 
     fn key(key_type: KeyType, public: &[u8]) -> KeyId {
         KeyId { key_type, public: PublicKey::try_from(public).unwrap() }

@@ -174,7 +174,11 @@ async fn a_family_that_nothing_else_knows_is_registered_signs_refuses_and_is_tol
 fn shown(world: &World) {
     let lines = world.cli(&["audit", "explain", "--at", "voyage=10"]);
     let said: Vec<_> = lines.as_array().unwrap().iter().map(|line| line["says"].as_str().unwrap()).collect();
-    assert!(said.iter().any(|line| line.contains("the crossing voyage 10 with ferr:") && line.contains(": granted")), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("the crossing voyage 10 with ferr:") && line.contains(": granted")),
+        "{said:?}"
+    );
     assert!(said.iter().any(|line| line.contains("manifest voyage 10 of deck 2")), "{said:?}");
     let keys = world.cli(&["keys", "list", "--chain", "river"]);
     let marks: Vec<_> = keys[0]["watermarks"].as_array().unwrap().iter().map(|mark| &mark["class"]).collect();

@@ -177,7 +177,7 @@ fn a_header_with_the_references_seal_is_refused() {
 }
 
 fn digest_len(case: &Case) -> usize {
-    let signonce_protocol::payload::Content::BabeHeader(it) = &case.content else { panic!("a BABE header") };
+    let signonce_substrate::Content::BabeHeader(it) = &case.content else { panic!("a BABE header") };
     let mut empty = it.header.clone();
     empty.digest.clear();
     case.bytes.len() - empty.encode().len() + 1

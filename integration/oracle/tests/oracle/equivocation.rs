@@ -23,8 +23,8 @@ use sp_runtime::{
 
 const SEED: [u8; 32] = [42; 32];
 const FORMAT: ChainFormat = ChainFormat {
-    number_width: signonce_protocol::NumberWidth::U32,
-    aura_mode: signonce_protocol::AuraMode::Slot,
+    number_width: signonce_substrate::NumberWidth::U32,
+    aura_mode: signonce_substrate::AuraMode::Slot,
 };
 
 /// A header of the reference, its slot, and the payload we read from it.

@@ -11,7 +11,7 @@ use polkadot_primitives::{
     ValidatorSignature,
 };
 use signonce_keys::{SecretKey, Signature, verify};
-use signonce_protocol::{Scheme, ToSign};
+use signonce_protocol::{Algorithm, Scheme, ToSign};
 use signonce_substrate::{ChainFormat, NumberWidth, Payload, payload::Content};
 use signonce_substrate::{ECDSA, ED25519, Kind, SR25519};
 use sp_application_crypto::RuntimeAppPublic as _;
@@ -172,14 +172,16 @@ fn beefy_verifies<N: Codec + Clone + PartialEq>(
 }
 
 fn possession_verifies(owner: &[u8], key: &SecretKey, signature: &Signature) -> bool {
-    match key.scheme() {
-        SR25519 => {
+    match key.scheme().algorithm() {
+        Algorithm::Sr25519 => {
             sr25519::Pair::verify_proof_of_possession(owner, &sr_signature(signature), &sr_public(key))
         }
-        ED25519 => {
+        Algorithm::Ed25519 => {
             ed25519::Pair::verify_proof_of_possession(owner, &ed_signature(signature), &ed_public(key))
         }
-        ECDSA => ecdsa::Pair::verify_proof_of_possession(owner, &ec_signature(signature), &ec_public(key)),
+        Algorithm::Secp256k1Recoverable => {
+            ecdsa::Pair::verify_proof_of_possession(owner, &ec_signature(signature), &ec_public(key))
+        }
     }
 }
 
@@ -188,8 +190,8 @@ fn para_verifies(content: &Content, mut bytes: &[u8], key: &SecretKey, signature
     let id = ValidatorId::from(sr_public(key));
     let signature = ValidatorSignature::from(sr_signature(signature));
     let index = ValidatorIndex(3);
-    let candidate = |it: &signonce_protocol::CandidateHash| CandidateHash(it.0.into());
-    let vote = |vote: DisputeStatement, of: &signonce_protocol::CandidateHash, session: u32| {
+    let candidate = |it: &signonce_substrate::CandidateHash| CandidateHash(it.0.into());
+    let vote = |vote: DisputeStatement, of: &signonce_substrate::CandidateHash, session: u32| {
         vote.check_signature(&id, candidate(of), session, &signature).is_ok()
     };
     match content {
@@ -225,10 +227,10 @@ fn para_verifies(content: &Content, mut bytes: &[u8], key: &SecretKey, signature
         }
         Content::Dispute(it) => {
             let statement = match it.side {
-                signonce_protocol::Side::Valid => {
+                signonce_substrate::Side::Valid => {
                     DisputeStatement::Valid(ValidDisputeStatementKind::Explicit)
                 }
-                signonce_protocol::Side::Invalid => {
+                signonce_substrate::Side::Invalid => {
                     DisputeStatement::Invalid(InvalidDisputeStatementKind::Explicit)
                 }
             };
@@ -286,10 +288,13 @@ fn a_damaged_signature_is_refused_by_both() {
                 "{scheme}, seed {seed}"
             );
             let damaged = Signature::try_from(bytes.as_slice()).expect("still as long");
-            assert!(!match scheme {
-                SR25519 => sr25519::Pair::verify(&sr_signature(&damaged), &message, &sr_public(&key)),
-                ED25519 => ed25519::Pair::verify(&ed_signature(&damaged), &message, &ed_public(&key)),
-                ECDSA => ecdsa::Pair::verify(&ec_signature(&damaged), &message, &ec_public(&key)),
+            assert!(!match scheme.algorithm() {
+                Algorithm::Sr25519 =>
+                    sr25519::Pair::verify(&sr_signature(&damaged), &message, &sr_public(&key)),
+                Algorithm::Ed25519 =>
+                    ed25519::Pair::verify(&ed_signature(&damaged), &message, &ed_public(&key)),
+                Algorithm::Secp256k1Recoverable =>
+                    ecdsa::Pair::verify(&ec_signature(&damaged), &message, &ec_public(&key)),
             });
         }
     }

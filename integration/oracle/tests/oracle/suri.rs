@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use signonce_keys::{SecretKey, SecretString};
-use signonce_protocol::Scheme;
+use signonce_protocol::{Algorithm, Scheme};
 use signonce_substrate::{ECDSA, ED25519, SR25519};
 use sp_core::{Pair, ecdsa, ed25519, sr25519};
 
@@ -15,10 +15,10 @@ pub fn theirs(scheme: Scheme, suri: &str, password: Option<&str>) -> Option<Vec<
         let public: &[u8] = &sp_core::crypto::ByteArray::to_raw_vec(&pair.public());
         Some(public.to_vec())
     }
-    match scheme {
-        SR25519 => public::<sr25519::Pair>(suri, password),
-        ED25519 => public::<ed25519::Pair>(suri, password),
-        ECDSA => public::<ecdsa::Pair>(suri, password),
+    match scheme.algorithm() {
+        Algorithm::Sr25519 => public::<sr25519::Pair>(suri, password),
+        Algorithm::Ed25519 => public::<ed25519::Pair>(suri, password),
+        Algorithm::Secp256k1Recoverable => public::<ecdsa::Pair>(suri, password),
     }
 }
 

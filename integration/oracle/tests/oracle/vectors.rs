@@ -11,7 +11,7 @@ use crate::{
 };
 use parity_scale_codec::{Decode as _, Encode as _};
 use serde_json::{Value, json};
-use signonce_protocol::Scheme;
+use signonce_protocol::{Algorithm, Scheme};
 use signonce_substrate::{AuraMode, ChainFormat, Kind, NumberWidth};
 use signonce_substrate::{ECDSA, ED25519, SR25519};
 use sp_consensus_babe::make_vrf_sign_data;
@@ -132,17 +132,17 @@ fn payload_vector(name: String, case: &Case, present: &Value) -> Value {
 
 /// The reference's signature; a random one is kept where it still verifies.
 fn signature(scheme: Scheme, suri: &str, signed: &Signed, present: &Value) -> String {
-    match (scheme, signed) {
-        (SR25519, _) => {
+    match (scheme.algorithm(), signed) {
+        (Algorithm::Sr25519, _) => {
             let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
             let kept = bytes(&present["signature"]).and_then(|it| sr25519::Signature::try_from(&it[..]).ok());
             let kept = kept.filter(|it| sr25519::Pair::verify(it, signed.bytes(), &pair.public()));
             hex(kept.unwrap_or_else(|| pair.sign(signed.bytes())))
         }
-        (ED25519, _) => {
+        (Algorithm::Ed25519, _) => {
             hex(ed25519::Pair::from_string(suri, None).expect("a development key").sign(signed.bytes()))
         }
-        (ECDSA, signed) => {
+        (Algorithm::Secp256k1Recoverable, signed) => {
             let pair = ecdsa::Pair::from_string(suri, None).expect("a development key");
             hex(match signed {
                 Signed::Message(message) => pair.sign(message),
