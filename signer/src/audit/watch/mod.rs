@@ -520,9 +520,7 @@ fn format_of(chain: &ChainRow) -> ChainFormat {
 /// What a record lets out, if anything.
 fn granted(line: &AuditLine) -> Option<(PublicKey, Digest)> {
     match &line.record.as_ref()?.event {
-        AuditEvent::Claim { key, digest, answer, .. }
-            if matches!(answer, Verdict::Granted | Verdict::Repeated { .. }) =>
-        {
+        AuditEvent::Claim { key, digest, answer: Verdict::Granted | Verdict::Repeated { .. }, .. } => {
             Some((key.public, *digest))
         }
         _ => None,

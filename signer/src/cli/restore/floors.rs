@@ -286,7 +286,8 @@ impl FloorArgs {
     fn read(&self, state: &State) -> Result<Vec<(String, Position)>, Usage> {
         let mut given = Vec::new();
         let of = |class: DutyClass| move |text: &str| Position::parse(class, text).ok();
-        let named: [(&str, &Vec<String>, &dyn Fn(&str) -> Option<Position>); 4] = [
+        type Read<'a> = &'a dyn Fn(&str) -> Option<Position>;
+        let named: [(&str, &[String], Read); 4] = [
             ("--grandpa-floor", &self.grandpa_floor, &of(GRANDPA_VOTE)),
             ("--beefy-floor", &self.beefy_floor, &of(BEEFY_VOTE)),
             ("--para-floor", &self.para_floor, &of(PARA_SIDE)),
