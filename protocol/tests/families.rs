@@ -52,7 +52,8 @@ fn families_that_share_a_number_or_a_name_are_refused() {
     let text = refused(&[&made_up::FAMILY, renumbered]);
     assert!(text.contains("not its row's"), "{text}");
     // Some of those that this process has may be named again; one that it has not may not, however sound.
-    signonce_protocol::install(&[&made_up::FAMILY]);
+    static ONE_OF_THEM: [&Family; 1] = [&made_up::FAMILY];
+    signonce_protocol::install(&ONE_OF_THEM);
     let stranger = like_made_up(|family| {
         (family.id, family.name) = (FamilyId(201), "another");
         free(family);
