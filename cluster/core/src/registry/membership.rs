@@ -17,14 +17,14 @@ pub enum Standing {
     /// It may join with the token of this hash.
     #[codec(index = 0)]
     Invited {
-        /// [`JoinToken::hash`].
+        /// `JoinToken::hash`.
         #[serde(skip)]
         token: [u8; 32],
     },
     /// It has joined with the token of this hash, which is used up.
     #[codec(index = 1)]
     Joined {
-        /// [`JoinToken::hash`].
+        /// `JoinToken::hash`.
         #[serde(skip)]
         token: [u8; 32],
     },

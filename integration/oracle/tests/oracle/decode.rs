@@ -42,7 +42,6 @@ fn what_the_reference_encodes_is_read_as_it_means_it() {
         competing.retain(|other| hash_of(*other) == hash_of(kind));
         assert_eq!(competing, [kind], "{at}");
         // And by the family, as signers read it.
-        signonce_substrate::install();
         let (format, limits) = (case.format, Limits::default());
         let chain =
             ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "c");

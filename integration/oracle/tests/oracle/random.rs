@@ -11,7 +11,10 @@ pub struct Random {
 }
 
 impl Random {
+    /// Every test begins with one of these, with `suri::theirs` or with `vectors::judge`: what it makes of the values goes by
+    /// the family's tables, which have to be there first.
     pub fn new(seed: u64) -> Self {
+        signonce_substrate::install();
         Self { seed, count: 0 }
     }
 

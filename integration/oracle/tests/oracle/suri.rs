@@ -15,6 +15,7 @@ pub fn theirs(scheme: Scheme, suri: &str, password: Option<&str>) -> Option<Vec<
         let public: &[u8] = &sp_core::crypto::ByteArray::to_raw_vec(&pair.public());
         Some(public.to_vec())
     }
+    signonce_substrate::install();
     match scheme.algorithm() {
         Algorithm::Sr25519 => public::<sr25519::Pair>(suri, password),
         Algorithm::Ed25519 => public::<ed25519::Pair>(suri, password),

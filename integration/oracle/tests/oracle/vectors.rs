@@ -35,6 +35,7 @@ fn path(name: &str) -> PathBuf {
 
 /// Compares a file with what `make` gives, or writes it. `make` gets the entry of that name in the present file.
 fn judge(name: &str, make: impl FnOnce(&dyn Fn(&str) -> Value) -> Vec<Value>) {
+    signonce_substrate::install();
     let path = path(name);
     let present: Value = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).expect("the vector file is JSON"),
