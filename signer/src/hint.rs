@@ -9,22 +9,17 @@ use signonce_core::{
     OfficerError, ProposalError,
     replica::{fence::Quarantine, hello::HelloRefusal},
 };
+use std::fmt::Display;
 
 /// What happened, and what to do about it if there is a command for it.
 pub fn told(error: &ChangeError) -> String {
-    match next(error) {
-        Some(next) => format!("{error}; {next}"),
-        None => error.to_string(),
-    }
+    with(error, next(error))
 }
 
 /// Why a node decides nothing, and what to do about it if there is a command for it.
 pub fn why_not_ready(why: &NotReady) -> String {
     match why {
-        NotReady::Quarantined(reason) => match of_quarantine(reason) {
-            Some(next) => format!("{why}; {next}"),
-            None => why.to_string(),
-        },
+        NotReady::Quarantined(reason) => with(why, of_quarantine(reason)),
         NotReady::NoLeader
         | NotReady::Forming(_)
         | NotReady::Fenced { .. }
@@ -38,6 +33,13 @@ pub fn why_undecided(error: &SubmitError) -> String {
     match error {
         SubmitError::NotReady(why) => why_not_ready(why),
         SubmitError::Unknown | SubmitError::SlotOutOfRange(_) => error.to_string(),
+    }
+}
+
+fn with(what: &impl Display, next: Option<impl Display>) -> String {
+    match next {
+        Some(next) => format!("{what}; {next}"),
+        None => what.to_string(),
     }
 }
 

@@ -231,7 +231,7 @@ pub enum Effect {
         hello: Box<Hello>,
         /// Peers.
         peers: BTreeMap<NodeId, Option<String>>,
-        /// Who has left for ever.
+        /// Who has left forever.
         gone: BTreeSet<NodeId>,
     },
     /// Say hello anew to every peer.

@@ -85,6 +85,7 @@ pub struct ChainFormat {
     #[serde(default)]
     pub aura_mode: AuraMode,
 }
+
 /// How far past the highest signed coordinate (or the floor, if that is higher) a claim may be. Further is
 /// refused until an operator raises the watermark: it stops a broken node from voting in a bogus future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]

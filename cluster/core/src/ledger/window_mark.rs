@@ -194,7 +194,7 @@ impl Mark for WindowMark {
         let duty = &claim.duty;
         let reading = match (self.counted(context), duty.slot()) {
             (Some(counted), Some(slot)) => counted.read(slot).expect("a granted slot stands in a counting"),
-            _ => Reading::Same,
+            (None, _) | (Some(_), None) => Reading::Same,
         };
         self.take_over(reading, rows);
         let signed = Signed { class: duty.class(), entry, facts: duty.facts().to_vec() };

@@ -59,7 +59,7 @@ pub enum Change {
         /// The key.
         id: KeyId,
     },
-    /// Removes a key for ever.
+    /// Removes a key forever.
     #[codec(index = 6)]
     RemoveKey {
         /// The key.
@@ -102,7 +102,7 @@ pub enum Change {
     /// A node says who and where it is.
     #[codec(index = 11)]
     AnnounceMember(Member),
-    /// Marks a member, or a node that was invited, as gone for ever. Raft's own configuration
+    /// Marks a member, or a node that was invited, as gone forever. Raft's own configuration
     /// follows.
     #[codec(index = 12)]
     RemoveMember {
@@ -305,7 +305,6 @@ pub enum Change {
         slot_duration_ms: u64,
     },
     /// A signer is to take slots this far from its clock, as its configuration says. It does once this is applied.
-    ///
     #[codec(index = 37)]
     WidenTolerance {
         /// How many slots, either way.
@@ -377,7 +376,7 @@ impl Change {
             | Self::WidenTolerance { .. }
             | Self::TakeBackTiming { .. } => None,
         };
-        needed.unwrap_or(FIRST_LEVEL).max(FIRST_LEVEL)
+        needed.unwrap_or_default().max(FIRST_LEVEL)
     }
 
     /// Puts their hashes in the place of sealed secrets and tokens: so the change enters the audit.

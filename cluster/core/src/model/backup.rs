@@ -96,7 +96,7 @@ pub struct LeftKey {
     pub disabled: bool,
 }
 
-/// A key that was removed for ever.
+/// A key that was removed forever.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuriedKey {

@@ -146,7 +146,7 @@ impl Registry {
         ids.into_iter().filter_map(|id| self.keys.get(&id)).filter(move |key| key.chain == *chain)
     }
 
-    /// The chain a public key belongs to for ever, whatever its type and state.
+    /// The chain a public key belongs to forever, whatever its type and state.
     pub fn owner(&self, public: &PublicKey) -> Option<&GenesisHash> {
         self.index.owner.get(public)
     }

@@ -76,7 +76,7 @@ impl Witnesses {
     }
 
     /// How far the node's log must come. Any set of witnesses that is enough will do, so the one that asks least
-    /// does: else an entry that only one of them ever had, and took with it, would keep the node back for ever.
+    /// does: else an entry that only one of them ever had, and took with it, would keep the node back forever.
     pub(super) fn log(&self) -> (u64, u64) {
         let mut logs: Vec<(u64, u64)> = self.heard().map(|w| w.log).collect();
         logs.sort_unstable();

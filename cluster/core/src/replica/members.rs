@@ -128,7 +128,7 @@ fn changes_membership(command: &Command) -> bool {
     )
 }
 
-/// Whether a node has left for ever: the registry says so, and raft's configuration has followed.
+/// Whether a node has left forever: the registry says so, and raft's configuration has followed.
 pub(super) fn is_gone(registry: &Registry, configuration: &Configuration, node: NodeId) -> bool {
     registry.is_removed(node) && !configuration.members().any(|member| member == node)
 }
@@ -185,7 +185,7 @@ impl Replica {
         self.heard.is_newer(&Roll::new(self.configured, &own)) && self.heard.has(node)
     }
 
-    /// Whether `node` has left for ever: nothing is accepted from it.
+    /// Whether `node` has left forever: nothing is accepted from it.
     pub fn is_gone(&self, node: NodeId) -> bool {
         is_gone(self.read_state().registry(), &self.configuration(), node)
     }

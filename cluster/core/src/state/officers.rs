@@ -243,7 +243,7 @@ impl State {
     }
 }
 
-/// Takes a key from the officer for ever.
+/// Takes a key from the officer forever.
 pub(super) fn revoke(pin: &mut OfficerPin, key: HexArray<32>) {
     pin.revoked.push(key);
     let surplus = pin.revoked.len().saturating_sub(MAX_REVOKED);

@@ -18,7 +18,7 @@ pub enum KeyError {
         /// Its state.
         state: KeyState,
     },
-    /// The key was removed, which is for ever.
+    /// The key was removed, which is forever.
     #[error("key {key} was removed and can never come back: generate a new one")]
     #[codec(index = 7)]
     KeyRemoved {
