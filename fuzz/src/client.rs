@@ -14,7 +14,7 @@ use std::cell::RefCell;
 ///
 /// What is accepted is the one encoding of what it says, and no other kind's signature covers the same bytes.
 pub fn payload(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Some((&[kind, format], bytes)) = data.split_first_chunk() else { return false };
     let kind = Kind::ALL[usize::from(kind) % Kind::ALL.len()];
     let format = format_of(format);
@@ -38,7 +38,7 @@ fn format_of(bits: u8) -> ChainFormat {
 
 /// A change as an operator's tools send it: JSON that means the same again, as a log entry and when it is applied.
 pub fn change(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Ok(change) = serde_json::from_slice::<Change>(data) else { return false };
     let json = serde_json::to_vec(&change).expect("a change is JSON");
     let again: Change =
@@ -52,7 +52,7 @@ pub fn change(data: &[u8]) -> bool {
 
 /// The body of a client's request, answered by a signer that reads every parameter and signs nothing.
 pub fn rpc(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     thread_local! {
         static SERVER: RefCell<(tokio::runtime::Runtime, RpcModule<Echo>)> = RefCell::new((
             tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),

@@ -125,7 +125,7 @@ struct Cluster {
 
 /// Never two payloads of a duty, one answer to every request, and three that are left alone serve.
 pub fn driver(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let mut bytes = Unstructured::new(data);
     let mut cluster = Cluster::formed();
     for _ in 0..OPS {

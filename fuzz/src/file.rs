@@ -1,14 +1,14 @@
 //! What lies on disks and in operators' hands: the store's rows, keystores, sealed keys, the configuration.
 
-use crate::backup::manifest::Manifest;
 use crate::sealed;
-use crate::signer::{config::Config, interchange::Interchange};
 use parity_scale_codec::DecodeAll;
 use signonce_core::replica::disk::{DiskImage, DiskTable, HighWater};
 use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::{Replica, ReplicaConfig};
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey};
 use signonce_protocol::{GenesisHash, KeyId, NodeId};
+use signonce_shared::backup::manifest::Manifest;
+use signonce_shared::{config::Config, interchange::Interchange};
 use signonce_substrate::BABE;
 use std::path::Path;
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// Rows of a store, each value with a sound checksum, and perhaps a high-water mark: a replica opens them or says why
 /// not. The first row's value is the mark, if its key is empty.
 pub fn disk(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     type Rows = Vec<(u8, Vec<u8>, Vec<u8>)>;
     let Ok(rows) = Rows::decode_all(&mut &data[..]) else { return false };
     let mut mark = None;
@@ -84,7 +84,7 @@ fn with_file<T>(name: &Path, content: &[u8], read: impl FnOnce(&Path, &Path) -> 
 
 /// A file of a Substrate keystore: the first line is its name, the rest its content.
 pub fn keystore(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return false };
     let (Ok(name), content) = (std::str::from_utf8(&data[..end]), &data[end + 1..]) else { return false };
     if name.is_empty() || name.len() > 200 || name.starts_with('.') || name.contains(['/', '\0']) {
@@ -111,7 +111,7 @@ pub fn keystore(data: &[u8]) -> bool {
 
 /// A sealed key, or the text of a recipient. It is accepted if only the recipient is wrong.
 pub fn envelope(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     thread_local! {
         static IDENTITY: NodeIdentity = NodeIdentity::generate();
     }
@@ -148,7 +148,7 @@ pub fn config(data: &[u8]) -> bool {
 
 /// A file of watermarks. Its minimal form says the same, and what is written is read again.
 pub fn interchange(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Ok(file) = Interchange::read(data) else { return false };
     let Ok(floors) = file.floors() else { return false };
     let minimal = file.minimal().expect("a file with floors has a minimal form");

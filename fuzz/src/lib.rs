@@ -5,9 +5,7 @@
 //! same functions: `tests/bounded.rs` (stable, with `make test`), the libFuzzer targets in `libfuzzer/` (`make fuzz`),
 //! and the committed corpus, which [`seeds`] makes.
 //!
-//! Records are given without their checksum: it is put behind the bytes here, so that random bytes get past it. The
-//! configuration and the files of watermarks and backups live in a crate that links RocksDB; their code is included as it
-//! is, so that targets build in a minute.
+//! Records are given without their checksum: it is put behind the bytes here, so that random bytes get past it.
 
 mod client;
 mod driver;
@@ -22,23 +20,6 @@ pub use driver::driver;
 pub use file::{backup, config, disk, envelope, interchange, keystore};
 pub use ledger::ledger;
 pub use peer::{command, entry, frame, raft, snapshot};
-
-#[allow(dead_code, unused_imports, reason = "another crate's file")]
-#[path = "../../signer/src"]
-mod signer {
-    pub(crate) mod config;
-    pub(crate) mod interchange;
-}
-
-/// The families that the shipped program knows.
-#[path = "../../signer/src/families.rs"]
-mod families;
-
-#[allow(dead_code, unused_imports, reason = "another crate's file")]
-#[path = "../../signer/src/backup"]
-mod backup {
-    pub(crate) mod manifest;
-}
 
 /// A target: whether it accepts the bytes.
 pub type Target = fn(&[u8]) -> bool;

@@ -9,7 +9,7 @@ use signonce_driver::frame::{FRAME_BYTES_MAX, Frame};
 
 /// A frame, without its length and its checksum.
 pub fn frame(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Some(record) = sealed(data) else { return false };
     let length = u32::try_from(record.len()).expect("fuzz inputs are small").to_be_bytes();
     let bytes = [&length[..], &record].concat();
@@ -24,7 +24,7 @@ pub fn frame(data: &[u8]) -> bool {
 
 /// A raft message with its sender's promise and lives.
 pub fn raft(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Some(Ok(message)) = sealed(data).map(|record| PeerMessage::decode(&record)) else { return false };
     let again = PeerMessage::decode(&message.encode()).expect("what was read can be written and read");
     assert_eq!(again, message);
@@ -33,7 +33,7 @@ pub fn raft(data: &[u8]) -> bool {
 
 /// A log entry as it is stored.
 pub fn entry(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Some(Ok(entry)) = sealed(data).map(|record| wire::decode_entry(&record)) else { return false };
     let again =
         wire::decode_entry(&wire::encode_entry(&entry)).expect("what was read can be written and read");
@@ -43,7 +43,7 @@ pub fn entry(data: &[u8]) -> bool {
 
 /// What a log entry carries, applied to a state with keys: total, the same everywhere, and never two of a duty.
 pub fn command(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Some(record) = sealed(data) else { return false };
     let Ok(command) = Command::from_bytes(&record) else { return false };
     assert_eq!(command.to_bytes(), record, "one command, one encoding");
@@ -62,7 +62,7 @@ pub fn command(data: &[u8]) -> bool {
 
 /// A snapshot, without its checksum. Its state hash is corrected, so that the records behind it are looked at.
 pub fn snapshot(data: &[u8]) -> bool {
-    crate::families::install();
+    signonce_shared::families::install();
     let Some(record) = sealed(data) else { return false };
     let _ = State::from_snapshot(&record);
     type Body = (StateHash, Vec<(Table, Vec<u8>, Vec<u8>)>);

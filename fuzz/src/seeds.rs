@@ -2,7 +2,6 @@
 //!
 //! `cargo run --release -p signonce-fuzz` in the workspace writes them to `fuzz/corpus`; a test holds the two together.
 
-use crate::backup::manifest::{Counts, FileEntry, Manifest};
 use crate::world::{self, BEGIN, KEYS, World, claim, duty, floors, key};
 use parity_scale_codec::Encode;
 use signonce_core::replica::disk::{DiskOp, DiskTable};
@@ -16,6 +15,7 @@ use signonce_driver::frame::{Frame, Purpose};
 use signonce_driver::{Decline, Request};
 use signonce_keys::{NodeIdentity, SecretKey, SecretString, seal};
 use signonce_protocol::{GenesisHash, HexArray, KeyId, LogIndex, NodeId, PayloadKind, RawPayload, Scheme};
+use signonce_shared::backup::manifest::{Counts, FileEntry, Manifest};
 use signonce_substrate::{
     AuraMode, ChainFormat, ChainSettings, Content, Kind, NumberWidth, payload::AuthorityRecord,
 };
@@ -30,7 +30,7 @@ pub fn of(target: &str) -> BTreeMap<String, Vec<u8>> {
     let named = |inputs: Vec<Vec<u8>>| {
         inputs.into_iter().enumerate().map(|(n, bytes)| (format!("{n:02}"), bytes)).collect()
     };
-    crate::families::install();
+    signonce_shared::families::install();
     match target {
         "payload" => payloads(),
         "rpc" => named(bodies()),

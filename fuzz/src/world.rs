@@ -38,7 +38,7 @@ impl World {
     }
 
     fn provisioned() -> Self {
-        crate::families::install();
+        signonce_shared::families::install();
         let mut world = Self { state: State::new(), at: 0 };
         for n in 0..CHAINS.len() {
             world.done(Change::AddChain(chain(n)));

@@ -1,5 +1,5 @@
-//! The `signonce` program. Everything is in the library; see `signonce::cli`.
+//! The `signonce` program. Everything is in libraries; see `signonce::main`.
 
 fn main() -> std::process::ExitCode {
-    signonce::cli::main(&signonce::families::FAMILIES)
+    signonce::main(&signonce_shared::families::FAMILIES)
 }

@@ -3,10 +3,8 @@
 #[path = "cli/messages.rs"]
 mod messages;
 
-use signonce::{
-    dev::{LocalCluster, LocalOptions},
-    families,
-};
+use signonce_cli::dev::{LocalCluster, LocalOptions};
+use signonce_shared::families;
 use signonce_substrate::ECDSA;
 use std::{
     fs,

@@ -11,7 +11,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rocksdb::{ColumnFamilyDescriptor, DB, IteratorMode, Options, WriteBatch};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use signonce_cluster::identity::{self, Identity};
-use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, node_name};
+use signonce_core::replica::hello::node_name;
+use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls};
 use signonce_core::replica::disk::AppliedRow;
 use signonce_core::replica::hello::ClusterId;
 use signonce_core::{

@@ -7,5 +7,5 @@ use signonce_protocol::Family;
 static FAMILIES: [&Family; 2] = [&signonce_substrate::FAMILY, &FERRIES];
 
 fn main() -> std::process::ExitCode {
-    signonce::cli::main(&FAMILIES)
+    signonce::main(&FAMILIES)
 }

@@ -2,9 +2,8 @@
 
 use crate::common::{PATIENCE, World, code, run, until};
 use serde_json::Value;
-use signonce::{
-    audit::query::AuditQuery,
-    cli::demo::chain::{self, Flavour},
+use signonce_cli::{
+    commands::demo::chain::{self, Flavour},
     dev::{LocalCluster, LocalOptions, Signal},
 };
 use signonce_core::{AuditEvent, AuditSignature, Change, NotedAnswer, Refusal, Verdict};
@@ -13,6 +12,7 @@ use signonce_protocol::{
     client::ClientError,
     rpc::{ErrorCode, SignParams},
 };
+use signonce_shared::audit::query::AuditQuery;
 use signonce_substrate::{BEEFY, GRANDPA, GrandpaStage, Kind, Round, SetId};
 use std::{fs, path::Path, process::Output};
 
@@ -288,7 +288,7 @@ async fn no_log_line_and_no_output_ever_holds_a_secret_at_the_most_talkative_lev
         clients: vec!["v1".into()],
         ..LocalOptions::default()
     };
-    signonce::families::install();
+    signonce_shared::families::install();
     let mut cluster = LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
     for node in cluster.node_ids() {
         let path = cluster.config_path(node);

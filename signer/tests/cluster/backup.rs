@@ -1,15 +1,14 @@
 //! Backups: what is made can be verified, and what was touched cannot.
 
 use crate::common::{PATIENCE, World, run, until};
-use signonce::{
-    backup::{self, folder},
-    certs::{Authority, CA_CERTIFICATE, Subject},
-    cli::demo::chain,
-    config::TlsFiles,
-    dev::Signal,
-};
+use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::NodeId;
+use signonce_shared::{
+    backup::{self, folder},
+    certs::{Authority, CA_CERTIFICATE, Subject},
+    config::TlsFiles,
+};
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,

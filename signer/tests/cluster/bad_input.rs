@@ -3,17 +3,19 @@
 use crate::common::{PATIENCE, World, client, code, post, run, until};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
-use signonce::{
-    certs::{Authority, Subject},
-    cli::demo::chain::{self, Flavour},
+use signonce_cli::{
+    commands::demo::chain::{self, Flavour},
     dev::ClientFiles,
-    server::tls::read_certificates,
 };
 use signonce_core::{Change, KeySelector, Right};
 use signonce_protocol::{
     KeyType, RawPayload, Slot,
     client::tls_from_pem,
     rpc::{ErrorCode, SignVerdict},
+};
+use signonce_shared::{
+    certs::{Authority, Subject},
+    tls::read_certificates,
 };
 use signonce_substrate::{BABE, BEEFY, BEEFY_VOTE, GRANDPA, GrandpaStage, Kind, PARA, Round, SetId};
 use std::fs;

@@ -3,8 +3,8 @@
 use crate::common::{PATIENCE, World, client, code, code_of, run, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
-use signonce::{
-    cli::demo::chain::{self, Flavour},
+use signonce_cli::{
+    commands::demo::chain::{self, Flavour},
     dev::ClientFiles,
 };
 use signonce_protocol::{

@@ -4,16 +4,16 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
-use signonce::{
-    cli::demo::checker::Receipt,
+use signonce_cli::{
+    commands::demo::checker::Receipt,
     dev::{ClientFiles, DevKey, LocalCluster, LocalOptions},
-    families,
 };
 use signonce_protocol::{
     KeyType, RawPayload, Slot,
     client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
     rpc::{ChainRef, ErrorCode, SignParams, SignReply},
 };
+use signonce_shared::families;
 use signonce_substrate::{ChainFormat, Kind, Payload};
 use std::{
     fs,

@@ -4,8 +4,8 @@
 use crate::common::{BINARY, PATIENCE, client, run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use signonce::{
-    cli::demo::chain,
+use signonce_cli::{
+    commands::demo::chain,
     dev::{ClientFiles, LocalCluster, rss_mib},
 };
 use signonce_protocol::rpc::{SignParams, SignVerdict};
@@ -91,7 +91,7 @@ async fn a_signer_with_a_thousand_keys_stays_below_100_mb_loaded_restarted_and_w
     assert_eq!(loaded.len(), 3);
     assert!(loaded.iter().all(|mib| *mib < MEMORY_MAX), "under load: {loaded:?} MiB");
 
-    signonce::families::install();
+    signonce_shared::families::install();
     let mut cluster = LocalCluster::open(&dir.path().join("cluster")).unwrap();
     cluster.set_binary(BINARY.into());
     cluster.start_all().unwrap();

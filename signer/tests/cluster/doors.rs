@@ -8,9 +8,8 @@ use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
-use signonce::{
-    certs::{Authority, Subject},
-    cli::demo::chain::{self, Flavour},
+use signonce_cli::{
+    commands::demo::chain::{self, Flavour},
     dev::ClientFiles,
 };
 use signonce_core::{Change, ClientLimits};
@@ -19,6 +18,7 @@ use signonce_protocol::{
     client::tls_from_pem,
     rpc::{ErrorCode, SignVerdict},
 };
+use signonce_shared::certs::{Authority, Subject};
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use soketto::{Receiver, Sender, handshake::Client};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};

@@ -1,8 +1,8 @@
 //! Keys that the cluster makes for a client: as `author_rotateKeys` on a validator asks for them.
 
 use crate::common::{PATIENCE, World, code_of, decoded, run, until};
-use signonce::{
-    cli::demo::chain::{self, Flavour},
+use signonce_cli::{
+    commands::demo::chain::{self, Flavour},
     dev::Signal,
 };
 use signonce_core::{Change, KeyState};

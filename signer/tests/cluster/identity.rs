@@ -1,9 +1,10 @@
 //! A node that has lost its memory, and a node that exists twice, are kept out.
 
 use crate::common::{PATIENCE, Stray, World, copy_dir, free_address, readyz, until};
-use signonce::{cli::demo::chain, config::IDENTITY_FILE, dev::Signal};
+use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_cluster::identity;
 use signonce_protocol::rpc::SignVerdict;
+use signonce_shared::config::IDENTITY_FILE;
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{fs, time::Duration};
 

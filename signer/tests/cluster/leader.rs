@@ -1,10 +1,9 @@
 //! Where the leader is, and what it does by itself.
 
 use crate::common::{PATIENCE, World, run, until};
-use signonce::{
-    cli::demo::chain,
+use signonce_cli::{
+    commands::demo::chain,
     dev::{DevKey, Signal},
-    enroll::new_key_floors,
 };
 use signonce_core::{Change, KeyState};
 use signonce_keys::{Recipient, SecretKey, seal};
@@ -12,6 +11,7 @@ use signonce_protocol::{
     KeyId,
     rpc::{SignParams, SignVerdict},
 };
+use signonce_shared::enroll::new_key_floors;
 use signonce_substrate::{ED25519, GRANDPA, GrandpaStage, Round, SetId};
 use std::process::Output;
 

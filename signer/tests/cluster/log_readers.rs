@@ -6,8 +6,8 @@ use crate::{
     seeing::Scrape,
 };
 use rustix::fs::OFlags;
-use signonce::{
-    cli::demo::chain::{self, Flavour},
+use signonce_cli::{
+    commands::demo::chain::{self, Flavour},
     dev::{LocalOptions, Signal},
 };
 use signonce_protocol::{

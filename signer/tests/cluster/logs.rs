@@ -1,7 +1,7 @@
 //! A client that floods a signer fills neither its log nor hides what is counted.
 
 use crate::common::{World, code_of, get, until};
-use signonce::cli::demo::chain::{self, Flavour};
+use signonce_cli::commands::demo::chain::{self, Flavour};
 use signonce_protocol::{
     client::ClientError,
     rpc::{ErrorCode, SignVerdict},

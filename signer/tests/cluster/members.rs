@@ -1,15 +1,15 @@
 //! Signers that come, take the place of others, and go: through the command line, against real processes.
 
 use crate::common::{BINARY, PATIENCE, World, free_address, readyz, run, run_program, until};
-use signonce::{
-    admin::{api::MemberRow, client::AdminClient, join::Joined},
-    cli::demo::chain,
-    config::TlsFiles,
-    dev::Signal,
-};
+use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::NodeIdentity;
 use signonce_protocol::{NodeId, rpc::SignVerdict};
+use signonce_serve::admin::join::Joined;
+use signonce_shared::{
+    admin::{api::MemberRow, client::AdminClient},
+    config::TlsFiles,
+};
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fmt::Write as _,
@@ -148,7 +148,7 @@ fn cluster_id(world: &World) -> String {
 
 /// The members in the configuration of node 1: id, peer address, URL.
 fn configured(world: &World) -> Vec<(u64, String, String)> {
-    let loaded = signonce::config::Config::load(Some(&world.cluster.config_path(1)), [], &[]).unwrap();
+    let loaded = signonce_shared::config::Config::load(Some(&world.cluster.config_path(1)), [], &[]).unwrap();
     let members = loaded.config.cluster.members;
     members.into_iter().map(|member| (member.id.0, member.peer, member.client_url)).collect()
 }

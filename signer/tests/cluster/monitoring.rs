@@ -7,7 +7,7 @@ use crate::{
 };
 use axum::{Router, extract::State, routing::post};
 use serde_json::Value;
-use signonce::dev::Signal;
+use signonce_cli::dev::Signal;
 use std::{
     collections::BTreeSet,
     fmt::Write as _,

@@ -6,7 +6,7 @@ use crate::{
     watch::{Copied, header, sealed},
 };
 use serde_json::{Value, json};
-use signonce::cli::demo::chain::{self, Flavour};
+use signonce_cli::commands::demo::chain::{self, Flavour};
 use signonce_core::KeyState;
 use signonce_protocol::{
     KeyId, PublicKey, Slot,
@@ -191,7 +191,7 @@ async fn what_cannot_be_known_stops_a_move_before_anything_is_imported() {
         (vec!["--node-url", "http://127.0.0.1:9", "--chain-url", &url], 4, "never told how far it was"),
         (vec!["--old-node-stopped"], 2, "give --chain-url"),
         (vec!["--old-node-stopped", "--chain-url", &stranger_url], 1, "a node of another chain"),
-        (vec!["--old-node-stopped", "--chain-url", "http://127.0.0.1:9"], 4, "nothing was done; run this"),
+        (vec!["--old-node-stopped", "--chain-url", "http://127.0.0.1:9"], 4, "run this command again"),
         (vec!["--old-node-stopped", "--chain-url", "ftp://x"], 2, "it must be http://"),
         (vec!["--old-node-stopped", "--chain-url", &url, "--grandpa-floor", "7:100"], 2, "is too low"),
         // A node answers that is not known to be the old one.

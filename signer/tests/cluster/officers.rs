@@ -2,7 +2,7 @@
 
 use crate::common::{World, run};
 use serde_json::Value;
-use signonce::dev::LocalCluster;
+use signonce_cli::dev::LocalCluster;
 use signonce_substrate::BABE;
 
 /// An admin with a certificate, who asks node 1 over HTTPS.

@@ -13,9 +13,8 @@ use crate::{
     storm::{CLIENTS, Duel, Said, duels, finish, judge, remembers},
 };
 use serde::Deserialize;
-use signonce::{
-    admin::api::AdminStatus,
-    cli::demo::chain,
+use signonce_cli::{
+    commands::demo::chain,
     dev::{ClientFiles, Signal},
 };
 use signonce_cluster::FORMAT;
@@ -25,6 +24,7 @@ use signonce_protocol::{
     client::ClientError,
     rpc::{ChainRef, ErrorCode, SignParams, SignVerdict},
 };
+use signonce_shared::admin::api::AdminStatus;
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,

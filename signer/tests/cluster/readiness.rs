@@ -4,7 +4,7 @@ use crate::{
     common::{PATIENCE, World, get, until},
     seeing::Scrape,
 };
-use signonce::{cli::demo::chain, dev::Signal};
+use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Planned restarts: nobody notices.
 
 use crate::{common::PATIENCE, steady::Steady};
-use signonce::dev::Signal;
+use signonce_cli::dev::Signal;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_hands_over_leadership_without_a_failed_request() {

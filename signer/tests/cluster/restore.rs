@@ -6,8 +6,8 @@ use crate::{
     officers::Admin,
 };
 use serde_json::Value;
-use signonce::{
-    cli::demo::chain,
+use signonce_cli::{
+    commands::demo::chain,
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
 use signonce_core::{Change, ChangeError, KeyError, KeyState, OfficerPin, Role};
@@ -33,7 +33,7 @@ fn said(output: &Output) -> String {
 /// A new cluster that has formed, with nothing in it, and believes the old one's authority too.
 pub(crate) async fn new_cluster(dir: &Path, old_ca: &Path) -> LocalCluster {
     let options = LocalOptions { binary: Some(BINARY.into()), ..LocalOptions::default() };
-    signonce::families::install();
+    signonce_shared::families::install();
     let mut cluster = LocalCluster::create(dir, options).unwrap();
     let ca = cluster.admin_tls().ca;
     let both = [fs::read_to_string(&ca).unwrap(), fs::read_to_string(old_ca).unwrap()].concat();
@@ -201,7 +201,7 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
 
     // What was removed stays removed.
     let removed = new.admin(1).change(&Change::ArmKey { id: buried, floors: Default::default() }).await;
-    let signonce::admin::client::CallError::Failed(error) = removed.unwrap_err() else { panic!() };
+    let signonce_shared::admin::client::CallError::Failed(error) = removed.unwrap_err() else { panic!() };
     assert_eq!(error.data.change, Some(ChangeError::Key(KeyError::KeyRemoved { key: buried })));
     let v2 = old.cluster.client_tls("v2");
     let v2 = client(&ClientFiles { ca: new.admin_tls().ca, ..v2 }, new.urls());

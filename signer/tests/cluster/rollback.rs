@@ -1,17 +1,16 @@
 //! A cluster whose machines were all set back to yesterday: only a client that was there can tell.
 
 use crate::common::{PATIENCE, World, code, copy_dir, decoded, run, until};
-use signonce::{
-    cli::demo::chain,
-    dev::Signal,
-    enroll::{NewKey, enroll, recipients},
-    server::tls,
-};
+use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_core::{Floors, KeyState, Position};
 use signonce_keys::SecretKey;
 use signonce_protocol::{
     KeyId, LogIndex, RawPayload,
     rpc::{ChainRef, ErrorCode, LastSigned, SignParams, SignReply, SignVerdict, Signed},
+};
+use signonce_shared::{
+    enroll::{NewKey, enroll, recipients},
+    tls,
 };
 use signonce_substrate::{BEEFY, ED25519, GRANDPA, GRANDPA_VOTE, GrandpaStage, Kind, Round, SetId};
 use std::time::Duration;
@@ -258,7 +257,7 @@ impl World {
     /// What a client shows and trusts, for requests by hand.
     fn client_tls_config(&self, name: &str) -> rustls::ClientConfig {
         let files = self.cluster.client_tls(name);
-        let files = signonce::config::TlsFiles { ca: files.ca, cert: files.cert, key: files.key };
+        let files = signonce_shared::config::TlsFiles { ca: files.ca, cert: files.cert, key: files.key };
         tls::client_config(&files).unwrap()
     }
 }

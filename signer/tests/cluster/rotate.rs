@@ -5,7 +5,7 @@ use crate::{
     fake_node::FakeNode,
 };
 use serde_json::Value;
-use signonce::cli::demo::chain::{self, Flavour};
+use signonce_cli::commands::demo::chain::{self, Flavour};
 use signonce_core::KeyState;
 use signonce_keys::verify;
 use signonce_protocol::{

@@ -3,17 +3,16 @@
 use crate::common::{World, code, get, post, run, until};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
-use signonce::{
-    cli::demo::chain::{self, Flavour},
-    config::TlsFiles,
+use signonce_cli::{
+    commands::demo::chain::{self, Flavour},
     dev::{LocalOptions, Signal},
-    server::tls,
 };
 use signonce_protocol::{
     PublicKey, RawPayload,
     client::SignerClient,
     rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams, VrfParams},
 };
+use signonce_shared::{config::TlsFiles, tls};
 use signonce_substrate::{BABE, GRANDPA, GrandpaStage, Kind, Round, SetId};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,15 +1,17 @@
 //! Signatures are the same bytes whichever node makes them.
 
-use crate::common::{World, code_of, decoded, until};
-use crate::members::at_newest_level;
-use signonce::audit::query::{AuditLine, AuditQuery, DutyQuery};
-use signonce::cli::demo::chain::{self, Flavour};
+use crate::{
+    common::{World, code_of, decoded, until},
+    members::at_newest_level,
+};
+use signonce_cli::commands::demo::chain::{self, Flavour};
 use signonce_core::{AuditEvent, Verdict};
 use signonce_keys::{VrfSignature, verify, verify_babe_vrf};
 use signonce_protocol::{
     Digest, RawPayload,
     rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams},
 };
+use signonce_shared::audit::query::{AuditLine, AuditQuery, DutyQuery};
 use signonce_substrate::{
     BABE, BEEFY, Duty, ECDSA, ED25519, GRANDPA, GrandpaStage, Kind, PARA, Round, SR25519, SessionIndex, SetId,
 };

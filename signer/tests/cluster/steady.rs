@@ -2,7 +2,7 @@
 //! must be signed, whatever happens to single nodes meanwhile.
 
 use crate::common::{World, until};
-use signonce::{cli::demo::chain, dev::LocalOptions};
+use signonce_cli::{commands::demo::chain, dev::LocalOptions};
 use signonce_protocol::{
     RawPayload,
     client::SignerClient,

@@ -1,7 +1,7 @@
 //! A damaged store is found when a node starts, and named.
 
 use crate::common::{BINARY, PATIENCE, World, copy_dir, start_fails};
-use signonce::{cli::demo::chain, dev::Signal};
+use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,

@@ -1,8 +1,8 @@
 //! Many clients with conflicting requests, and a leader that dies among them.
 
 use crate::common::{Answer, World, code, receipt};
-use signonce::{
-    cli::demo::{
+use signonce_cli::{
+    commands::demo::{
         chain::{self, Flavour},
         checker::{self, Receipt},
     },

@@ -9,7 +9,7 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
-use signonce::{cli::demo::chain, dev::Signal};
+use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     collections::BTreeSet,

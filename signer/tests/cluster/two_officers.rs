@@ -6,7 +6,7 @@ use crate::{
     officers::{Admin, said},
     restore::new_cluster,
 };
-use signonce::dev::LocalCluster;
+use signonce_cli::dev::LocalCluster;
 use std::{fs, path::Path};
 
 /// A cluster with two pinned key officers and a viewer, in which dangerous changes take two.

@@ -5,15 +5,15 @@ use crate::{
     common::{PATIENCE, run, until},
     steady::Steady,
 };
-use signonce::dev::{LocalOptions, Signal};
+use signonce_cli::dev::{LocalOptions, Signal};
 use signonce_core::{FEATURE_LEVEL, FIRST_LEVEL};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_feature_level_is_the_newest_by_itself_once_every_member_has_said_what_it_supports() {
     let dir = tempfile::tempdir().unwrap();
     let options = LocalOptions { binary: Some(crate::common::BINARY.into()), ..LocalOptions::default() };
-    signonce::families::install();
-    let mut cluster = signonce::dev::LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
+    signonce_shared::families::install();
+    let mut cluster = signonce_cli::dev::LocalCluster::create(&dir.path().join("cluster"), options).unwrap();
     cluster.start_all().unwrap();
     cluster.wait_ready(PATIENCE).await.unwrap();
     for node in cluster.node_ids() {

@@ -9,7 +9,7 @@ use jsonrpsee::{
 };
 use parity_scale_codec::Encode as _;
 use serde_json::{Value, json};
-use signonce::cli::demo::chain::{self, Flavour};
+use signonce_cli::commands::demo::chain::{self, Flavour};
 use signonce_keys::{Keyring, ReleaseToken, SecretKey, SecretString};
 use signonce_protocol::{
     Carry, Digest, KeyId, RawPayload,

@@ -2,8 +2,9 @@
 
 use crate::common::{World, code, run};
 use serde_json::Value;
-use signonce::{cli::demo::chain, interchange::Interchange};
+use signonce_cli::commands::demo::chain;
 use signonce_protocol::{RawPayload, rpc::ErrorCode};
+use signonce_shared::interchange::Interchange;
 use signonce_substrate::{GRANDPA, GrandpaStage, Round, SetId};
 use std::{
     fs,

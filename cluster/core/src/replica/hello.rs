@@ -11,6 +11,11 @@ use signonce_protocol::NodeId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct ClusterId(pub [u8; 16]);
 
+/// The DNS name a node's certificate must carry: `node-<id>.<cluster id>.signonce.internal`.
+pub fn node_name(cluster: &ClusterId, node: NodeId) -> String {
+    format!("node-{node}.{cluster}.signonce.internal")
+}
+
 impl std::fmt::Display for ClusterId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))

@@ -3,7 +3,7 @@
 use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, tls};
 use crate::places::{Entry, Places, Rules};
-use crate::{inbox::Input, sparing::Sparing, spool::SpoolWriter};
+use crate::{inbox::Input, log_throttle::LogThrottle, spool::SpoolWriter};
 use signonce_core::replica::hello::{ClusterId, Hello, HelloReply, Life};
 use signonce_core::replica::wire::{Beside, PeerMessage};
 use signonce_driver::Event;
@@ -37,11 +37,11 @@ type Who = (ClusterId, NodeId);
 /// A snapshot of which nothing comes for this long is given up.
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
 
-static CANNOT_ACCEPT: Sparing<()> = Sparing::new();
+static CANNOT_ACCEPT: LogThrottle<()> = LogThrottle::new();
 /// Anybody with a certificate of the authority can cause these.
-static IMPOSTORS: Sparing<()> = Sparing::new();
+static IMPOSTORS: LogThrottle<()> = LogThrottle::new();
 /// Anybody can cause these.
-static CROWDED: Sparing<()> = Sparing::new();
+static CROWDED: LogThrottle<()> = LogThrottle::new();
 
 pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
     let places = Places::new(PEER_PLACES, local.places.clone());

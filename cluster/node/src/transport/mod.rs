@@ -13,7 +13,7 @@ pub use listen::PEER_PLACES;
 
 use crate::inbox::Inbox;
 use crate::places::PlaceCounts;
-use crate::sparing::Sparing;
+use crate::log_throttle::LogThrottle;
 use crate::spool::Parts;
 use signonce_core::replica::hello::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;
@@ -33,7 +33,7 @@ use tokio::task::{AbortHandle, JoinSet};
 const QUEUE_FRAMES_MAX: usize = 4096;
 
 /// A peer that takes no snapshot is sent one again and again.
-static NOT_ARRIVED: Sparing<NodeId> = Sparing::new();
+static NOT_ARRIVED: LogThrottle<NodeId> = LogThrottle::new();
 
 /// A member and where it listens for peers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, Peer, tls};
 use crate::{
-    sparing::Sparing,
+    log_throttle::LogThrottle,
     spool::{Parts, Travelling},
 };
 use signonce_core::replica::hello::HelloReply;
@@ -29,10 +29,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 const COALESCE_BYTES: usize = 64 * 1024;
 
 /// A peer that comes and goes many times a second is one that is broken, by itself.
-static CONNECTED: Sparing<NodeId> = Sparing::new();
-static LOST: Sparing<NodeId> = Sparing::new();
+static CONNECTED: LogThrottle<NodeId> = LogThrottle::new();
+static LOST: LogThrottle<NodeId> = LogThrottle::new();
 /// The same at every attempt, until an operator does something.
-static STRANGERS: Sparing<NodeId> = Sparing::new();
+static STRANGERS: LogThrottle<NodeId> = LogThrottle::new();
 
 pub(super) async fn keep_connected(
     local: Arc<Local>,

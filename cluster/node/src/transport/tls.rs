@@ -4,7 +4,7 @@
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version::TLS13};
-use signonce_core::replica::hello::ClusterId;
+use signonce_core::replica::hello::{ClusterId, node_name};
 use signonce_protocol::NodeId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -40,11 +40,6 @@ pub enum TlsError {
         /// The DNS names it has.
         found: String,
     },
-}
-
-/// The DNS name a node's certificate must carry: `node-<id>.<cluster id>.signonce.internal`.
-pub fn node_name(cluster: &ClusterId, node: NodeId) -> String {
-    format!("node-{node}.{cluster}.signonce.internal")
 }
 
 struct TlsConfigs {
@@ -138,7 +133,7 @@ pub(crate) fn is_node(leaf: &CertificateDer<'_>, cluster: &ClusterId, node: Node
 }
 
 /// The DNS names in a certificate: members are known by theirs. One that cannot be read has none.
-pub fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
+fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
     names

@@ -1,0 +1,298 @@
+//! `signonce keys import`: the keys of a Substrate keystore directory.
+
+use super::{
+    find_chain,
+    floors::{FloorArgs, describe},
+    source::{Found, Skipped, Source},
+};
+use crate::commands::common::{Confirm, Done, Reach, table};
+use serde_json::{Value, json};
+use signonce_cluster::clock::unix_ms;
+use signonce_core::{Chain, Floors, KeyState};
+use signonce_keys::KeystoreKey;
+use signonce_protocol::{KeyId, LogIndex};
+use signonce_shared::{
+    admin::{
+        api::{ChainRow, KeyRow},
+        client::{AdminClient, CallError},
+    },
+    enroll::{EnrollError, NewKey, enroll, recipients},
+};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+/// Imports the keys of a Substrate keystore directory.
+///
+/// Every key is derived and compared with its file's name; one that does not match stops the import before anything
+/// is changed. Keys start at floors that are shown first: BABE and AURA keys at the next slot; GRANDPA, BEEFY and para
+/// keys where you say. STOP the old validator first: from the moment a key is armed here, a copy elsewhere is what
+/// gets a validator slashed.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// The chain, by name or genesis hash.
+    #[arg(long)]
+    chain: String,
+    /// The validator they belong to. Rights and the BEEFY shield go by it.
+    #[arg(long)]
+    group: String,
+    #[command(flatten)]
+    floors: FloorArgs,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// How often it is looked whether the node has opened the keys.
+const OPEN_LOOKS: u32 = 50;
+/// Between two looks.
+const OPEN_WAIT: Duration = Duration::from_millis(200);
+
+/// A key of the directory, with the floors it gets.
+struct Planned {
+    path: PathBuf,
+    key: KeystoreKey,
+    floors: Floors,
+}
+
+/// What became of a file.
+struct Imported {
+    path: PathBuf,
+    text: String,
+    json: Value,
+    /// What still waits for a second officer before the key is armed.
+    proposal: Option<LogIndex>,
+}
+
+pub(super) async fn run(args: Args) -> Done {
+    let admin = args.reach.client()?;
+    let chain = find_chain(&admin, &args.chain).await?;
+    let recipients = recipients(&admin).await?;
+    let (planned, skipped) = read(&args, &chain)?;
+    let (old, new) = known(planned, &admin.keys().await?, &chain)?;
+    let plan = plan(&args, &chain, &new, &old, &skipped, recipients.len());
+    args.confirm.ask(plan)?;
+    let ids: Vec<KeyId> = new.iter().chain(&old).map(|planned| planned.key.id).collect();
+    let mut imported = Vec::new();
+    for Planned { path, key, mut floors } in new {
+        if floors.positions().any(|floor| floor.slot().is_some()) {
+            // The question may have waited for minutes.
+            floors = args.floors.of(key.id.key_type, &chain, unix_ms())?;
+        }
+        let KeystoreKey { id, scheme, secret } = key;
+        let key = NewKey { id, secret, group: Some(args.group.clone()), floors: floors.clone() };
+        let (at, proposal) = match enroll(&admin, chain.genesis, &recipients, &key).await {
+            Ok(at) => (Some(at), None),
+            Err(EnrollError::Call(CallError::Proposed { id })) => (None, Some(id)),
+            Err(error) => return Err(interrupted(error, &path, &imported)),
+        };
+        let waits = proposal.map_or_else(String::new, |proposal| {
+            format!("\n    signs once another key officer says so: signonce proposals approve {proposal}")
+        });
+        let text = format!("  {id}  {}{waits}", describe(&floors));
+        let json = json!({
+            "type": id.key_type, "scheme": scheme, "public": id.public, "floors": floors, "logIndex": at,
+            "proposal": proposal, "file": path,
+        });
+        imported.push(Imported { path, text, json, proposal });
+    }
+    wait_open(&admin, &ids).await?;
+    let files = to_destroy(&imported, old);
+    let value = json!({
+        "chain": chain.name, "group": args.group,
+        "imported": imported.iter().map(|done| &done.json).collect::<Vec<_>>(),
+        "skipped": skipped,
+        "destroy": files,
+    });
+    args.reach.output.done(&value, summary(&imported, &files))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files whose keys are all armed here now; none while one of them still waits for that.
+fn to_destroy(imported: &[Imported], old: Vec<Planned>) -> Vec<PathBuf> {
+    if imported.iter().any(|done| done.proposal.is_some()) {
+        return Vec::new();
+    }
+    imported.iter().map(|done| done.path.clone()).chain(old.into_iter().map(|old| old.path)).collect()
+}
+
+/// Parts the keys that the cluster holds for this chain already from those that are to be imported.
+///
+/// # Errors
+/// If the cluster has one as a key of another chain, or as a removed one: then the file may be its only copy, and
+/// must not be listed among those to destroy.
+fn known(
+    planned: Vec<Planned>,
+    there: &[KeyRow],
+    chain: &Chain,
+) -> anyhow::Result<(Vec<Planned>, Vec<Planned>)> {
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for planned in planned {
+        let id = planned.key.id;
+        match there.iter().find(|row| row.id == id) {
+            Some(row) if row.genesis != chain.genesis => anyhow::bail!(
+                "nothing was imported: {id} is a key of chain {} already, and a key belongs to one chain for ever",
+                row.chain
+            ),
+            Some(row) => match row.state {
+                KeyState::Armed | KeyState::Disabled => old.push(planned),
+                KeyState::Registered => new.push(planned),
+                KeyState::Removed => anyhow::bail!(
+                    "nothing was imported: {id} was removed from this cluster and can never come back; leave it out \
+                     with --types, or generate a new key"
+                ),
+            },
+            None => new.push(planned),
+        }
+    }
+    Ok((old, new))
+}
+
+/// Waits until the asked node has opened the keys. The old copy must not go before it is certain that the new one
+/// works.
+///
+/// # Errors
+/// If it has not after a while.
+pub(in crate::commands) async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Result<()> {
+    for _ in 0..OPEN_LOOKS {
+        let rows = admin.keys().await?;
+        if ids.iter().all(|id| rows.iter().any(|row| row.id == *id && row.unlocked)) {
+            return Ok(());
+        }
+        tokio::time::sleep(OPEN_WAIT).await;
+    }
+    anyhow::bail!(
+        "the cluster holds the keys, but the node that was asked has not opened all of them: destroy NOTHING yet, see \
+         `signonce status` and run the same command again"
+    )
+}
+
+/// What was done stays done; the same command goes on from there.
+fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow::Error {
+    let context = format!(
+        "at {}; {} keys were imported before it, and the same command goes on from there",
+        path.display(),
+        imported.len()
+    );
+    anyhow::Error::from(error).context(context)
+}
+
+/// The keys of the directory with their floors, and what is no key of ours and why.
+fn read(args: &Args, chain: &ChainRow) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
+    let (keys, skipped) = args.source.read()?;
+    let mut planned = Vec::new();
+    for Found { path, key } in keys {
+        let floors = args.floors.of(key.id.key_type, chain, unix_ms())?;
+        planned.push(Planned { path, key, floors });
+    }
+    Ok((planned, skipped))
+}
+
+fn plan(
+    args: &Args,
+    chain: &ChainRow,
+    new: &[Planned],
+    old: &[Planned],
+    skipped: &[Skipped],
+    members: usize,
+) -> String {
+    let rows = new.iter().map(|planned| {
+        let id = planned.key.id;
+        [id.key_type.to_string(), id.public.to_string(), describe(&planned.floors)]
+    });
+    let mut text = if new.is_empty() {
+        format!("Nothing is left to import to chain {}.\n", chain.name)
+    } else {
+        format!(
+            "Will import {} keys to chain {} for {:?}, sealed to {members} members:\n\n{}",
+            new.len(),
+            chain.name,
+            args.group,
+            table(["TYPE", "PUBLIC KEY", "SIGNS"], rows)
+        )
+    };
+    for planned in old {
+        let _ = writeln!(text, "\nIn the cluster already, its watermark stays as it is: {}", planned.key.id);
+    }
+    for Skipped { file, why } in skipped {
+        let _ = writeln!(text, "\nNot imported: {}: {why}", file.display());
+    }
+    text.push_str(
+        "\nThe old validator must be STOPPED now, and never start with these keys again: two copies of a key that do \
+         not know of each other are what gets a validator slashed.\n",
+    );
+    text
+}
+
+/// What was done, and what to do with the old files: destroying them waits until no key is left that a second officer
+/// may still refuse, since the files are then its only other copy, and the way back.
+fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
+    let mut text = format!("Imported {} keys; the node that was asked has opened them.\n", imported.len());
+    for done in imported {
+        text.push_str(&done.text);
+        text.push('\n');
+    }
+    let waiting: Vec<String> = imported
+        .iter()
+        .filter_map(|done| Some(format!("signonce proposals approve {}", done.proposal?)))
+        .collect();
+    if !waiting.is_empty() {
+        let _ = write!(
+            text,
+            "\nDESTROY NOTHING YET: {} of these keys sign only once another key officer has agreed, who may refuse.\n  1. \
+             the old validator stays stopped\n  2. another key officer: {}\n  3. then run this same command again: \
+             with every key armed, it says which files to destroy",
+            waiting.len(),
+            waiting.join("; ")
+        );
+        return text;
+    }
+    text.push_str("\nRetire the old copy:\n  1. the old validator stays stopped\n  2. destroy these files, and their backups:\n");
+    for file in files {
+        let _ = writeln!(text, "       shred -u '{}'", file.display());
+    }
+    text.push_str(
+        "  3. start the validator with --remote-signer only; never again with a keystore of its own for them",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn imported(proposal: Option<u64>) -> Imported {
+        Imported {
+            path: "keystore/62616265aa".into(),
+            text: "  babe".into(),
+            json: json!({}),
+            proposal: proposal.map(LogIndex),
+        }
+    }
+
+    #[test]
+    fn nothing_is_to_be_destroyed_while_one_key_waits_for_a_second_officer() {
+        let done = [imported(None), imported(Some(7))];
+        let text = summary(&done, &[]);
+        for part in
+            ["DESTROY NOTHING YET: 1 of these keys", "signonce proposals approve 7", "same command again"]
+        {
+            assert!(text.contains(part), "{part:?} is missing: {text}");
+        }
+        assert!(!text.contains("shred"), "{text}");
+        assert!(to_destroy(&done, Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn when_every_key_is_armed_the_old_files_are_named() {
+        let done = [imported(None)];
+        let text = summary(&done, &to_destroy(&done, Vec::new()));
+        assert!(text.contains("shred -u 'keystore/62616265aa'") && !text.contains("NOTHING"), "{text}");
+    }
+}

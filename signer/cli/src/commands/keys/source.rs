@@ -1,0 +1,159 @@
+//! A keystore directory that keys come from: its password, which of its keys are wanted, and what they are.
+
+use crate::commands::common::Usage;
+use serde::Serialize;
+use signonce_keys::{KeystoreKey, KeystoreProblem, SecretString, read_dir, read_password_file};
+use signonce_protocol::KeyType;
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The most files that a refusal lists: somebody may have named a directory of thousands.
+const LISTED: usize = 100;
+/// How many levels below a directory a keystore is looked for: `<base path>/data/chains/<id>/keystore` is four.
+const DEEP: usize = 4;
+/// How many directories of a level are looked into.
+const WIDE: usize = 200;
+
+/// Where the keys are.
+#[derive(clap::Args, Debug)]
+pub(super) struct Source {
+    /// The keystore: `chains/<id>/keystore` in the validator's base path.
+    dir: PathBuf,
+    /// The keystore's password, taken from this file as it is (a last newline is part of it, as in Substrate).
+    #[arg(long, value_name = "FILE", conflicts_with = "password_interactive")]
+    password_file: Option<PathBuf>,
+    /// Ask for the keystore's password.
+    #[arg(long)]
+    password_interactive: bool,
+    /// Import only these types.
+    #[arg(long, value_delimiter = ',', value_name = "TYPES")]
+    types: Vec<KeyType>,
+}
+
+/// A file that is not imported.
+#[derive(Serialize)]
+pub(super) struct Skipped {
+    /// The file.
+    pub file: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
+/// A key of the directory.
+pub(super) struct Found {
+    /// Its file.
+    pub path: PathBuf,
+    /// The key.
+    pub key: KeystoreKey,
+}
+
+impl Source {
+    /// Whole paths: the files to destroy are listed later, and perhaps pasted elsewhere.
+    pub fn directory(&self) -> PathBuf {
+        self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone())
+    }
+
+    /// The keys with their files, and what is no key of ours and why.
+    ///
+    /// # Errors
+    /// If a file that should hold a key holds no usable one, or there is none at all. Whatever lies in the directory is
+    /// listed then, with the reason.
+    pub fn read(&self) -> anyhow::Result<(Vec<Found>, Vec<Skipped>)> {
+        let password = self.password()?;
+        let (mut keys, mut skipped, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in read_dir(&self.directory(), password.as_ref())? {
+            let file = entry.path;
+            match entry.found {
+                Err(
+                    why @ (KeystoreProblem::NotAKeyFile
+                    | KeystoreProblem::AlmostAKeyFile { .. }
+                    | KeystoreProblem::UnheldType(_)),
+                ) => skipped.push(Skipped { file, why: why.to_string() }),
+                _ if !is_wanted(&file, &self.types) => {
+                    skipped.push(Skipped { file, why: "its type is not among --types".into() });
+                }
+                Ok(key) => keys.push(Found { path: file, key }),
+                Err(why) => wrong.push(Skipped { file, why: why.to_string() }),
+            }
+        }
+        if !wrong.is_empty() {
+            let rest =
+                if skipped.is_empty() { String::new() } else { listed("\nLeft out besides:", &skipped) };
+            anyhow::bail!(
+                "{}{rest}",
+                listed("nothing was imported, because these files have no key that can be used:", &wrong)
+            );
+        }
+        if keys.is_empty() {
+            return Err(Usage(self.nothing(&skipped)).into());
+        }
+        Ok((keys, skipped))
+    }
+
+    /// What to say when there is nothing to import.
+    fn nothing(&self, skipped: &[Skipped]) -> String {
+        let dir = self.directory();
+        let what = format!("nothing was imported: there is no key to import in {}", dir.display());
+        let mut text = match skipped {
+            [] => format!("{what}, which is empty"),
+            some => listed(&format!("{what}:"), some),
+        };
+        for found in keystores_below(&dir) {
+            let _ = write!(text, "\nA keystore lies below it; did you mean {}?", found.display());
+        }
+        text
+    }
+
+    fn password(&self) -> anyhow::Result<Option<SecretString>> {
+        if self.password_interactive {
+            let typed = rpassword::prompt_password("Password of the keystore: ")?;
+            return Ok(Some(SecretString::from(typed)));
+        }
+        Ok(self.password_file.as_deref().map(read_password_file).transpose()?)
+    }
+}
+
+/// Files and why, a line each.
+fn listed(head: &str, files: &[Skipped]) -> String {
+    let mut text = head.to_owned();
+    for Skipped { file, why } in files.iter().take(LISTED) {
+        let _ = write!(text, "\n  {}: {why}", file.display());
+    }
+    if files.len() > LISTED {
+        let _ = write!(text, "\n  and {} more", files.len() - LISTED);
+    }
+    text
+}
+
+/// The directories `chains/<id>/keystore` below: people give the base path, or `chains/<id>`, or `data` in it.
+fn keystores_below(dir: &Path) -> Vec<PathBuf> {
+    let mut level = vec![dir.to_owned()];
+    let mut found = Vec::new();
+    for _ in 0..DEEP {
+        let entries = level.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+        let below: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .take(WIDE)
+            .collect();
+        found.extend(below.iter().filter(|path| is_keystore(path)).cloned());
+        level = below;
+    }
+    found.sort();
+    found
+}
+
+/// Whether a path ends in `chains/<id>/keystore`.
+fn is_keystore(path: &Path) -> bool {
+    let named = |path: Option<&Path>, name: &str| path.and_then(Path::file_name).is_some_and(|n| n == name);
+    named(Some(path), "keystore") && named(path.ancestors().nth(2), "chains")
+}
+
+/// Whether the file's name says that its key is of a type asked for. A name starts with the type, in hex.
+fn is_wanted(path: &Path, types: &[KeyType]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    types.is_empty() || types.iter().any(|key_type| name.starts_with(&hex::encode(key_type.name())))
+}

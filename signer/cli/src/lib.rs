@@ -1,0 +1,14 @@
+//! What an operator types: the command line of the `signonce` program.
+//!
+//! [`commands`] has a file for each command; [`dev`] is a whole cluster on one machine, for `signonce dev`, `demo`,
+//! `bench` and tests; [`kube`] is what a signer needs in a pod.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+// `println!` and `eprintln!` panic where nobody reads; commands write with what `commands::common` has.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod commands;
+pub mod dev;
+pub mod kube;
+
+pub use commands::{Program, main};

@@ -1,0 +1,37 @@
+//! The running signer: what `signonce start` does.
+//!
+//! [`run`] puts the process together and takes it apart. A reader follows one sign request from [`rpc`] through [`sign`]
+//! (and from there into `signonce_protocol`, `signonce_cluster` and `signonce_keys`) and back. [`admin`] answers
+//! operators, [`keyring_sync`] opens the keys, [`readiness`] and [`clock`] say whether the node serves, [`limits`] how
+//! much of it a client may use, [`metrics`], [`activity`] and [`telemetry`] what it measures, [`output`] where its log
+//! lines go, [`overview`] what members tell each other of themselves, [`audit`] what it notes beside the log, [`backup`]
+//! what it puts aside, [`upkeep`] what the leader does by itself, [`undecided`] why a request has no outcome.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod activity;
+pub mod admin;
+pub mod audit;
+pub mod backup;
+pub mod clock;
+pub mod keyring_sync;
+mod libraries;
+pub mod limits;
+pub mod metrics;
+mod node;
+pub mod output;
+pub mod overview;
+mod parts;
+pub mod probes;
+pub mod process;
+pub mod readiness;
+pub mod rpc;
+pub mod sign;
+mod sockets;
+mod supervisor;
+pub mod telemetry;
+mod toll;
+pub mod undecided;
+pub mod upkeep;
+
+pub use node::{RunError, run};

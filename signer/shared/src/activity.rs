@@ -1,0 +1,33 @@
+//! What a client has asked of one node, as `admin_clients` answers it and `clients list` shows it.
+
+use serde::{Deserialize, Serialize};
+use signonce_protocol::{Duty, HexArray, KeyId};
+use std::collections::BTreeMap;
+
+/// What one client has asked of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientActivity {
+    /// When it asked last, in Unix milliseconds of the node.
+    pub last_seen_ms: u64,
+    /// SHA-256 of the SubjectPublicKeyInfo of the certificate it came with.
+    pub last_certificate: Option<HexArray<32>>,
+    /// The last duty it got a signature for.
+    pub last_duty: Option<LastDuty>,
+    /// Signatures and VRF outputs it got.
+    pub signed: u64,
+    /// What it did not get, by the code of the error.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// A duty that was signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastDuty {
+    /// The key.
+    pub key: KeyId,
+    /// The duty.
+    pub duty: Duty,
+    /// When, in Unix milliseconds of the node.
+    pub time_ms: u64,
+}

@@ -1,0 +1,48 @@
+//! Connections to a chain's node: the operator's own, or one of somebody else's behind a URL.
+
+use hyper::{Uri, body::Bytes};
+use signonce_shared::http::{HttpClient, Limits, Stream, trusting};
+use std::{path::Path, time::Duration};
+
+/// What an answer may take, and how long a connection.
+const LIMITS: Limits = Limits { time: Duration::from_secs(15), bytes: 64 << 20 };
+
+/// Makes connections.
+#[derive(Clone)]
+pub struct Dialer(HttpClient);
+
+impl Dialer {
+    /// Trusts the authorities in a PEM file, or those of this machine.
+    ///
+    /// # Errors
+    /// If the file cannot be read. The text is for people.
+    pub fn new(authorities: Option<&Path>) -> Result<Self, String> {
+        Ok(Self(HttpClient::new(trusting(authorities)?)))
+    }
+
+    /// A stream to the host of `url`, encrypted for `https` and `wss`.
+    ///
+    /// # Errors
+    /// A message with the host if it cannot be reached, or its certificate is not trusted.
+    pub async fn connect(&self, url: &Uri) -> Result<Box<dyn Stream>, String> {
+        let connected = tokio::time::timeout(LIMITS.time, self.0.connect(url)).await;
+        let late = |_| format!("no connection in {} s", LIMITS.time.as_secs());
+        connected.map_err(late).flatten().map_err(|why| format!("{}: {why}", host(url)))
+    }
+
+    /// Posts JSON. Gives the status and the body of the answer.
+    ///
+    /// # Errors
+    /// A message if there is no answer, or none in time.
+    pub async fn post(&self, url: &Uri, body: String) -> Result<(u16, Bytes), String> {
+        let posted = self.0.post_json(url, body, LIMITS).await;
+        let answer = posted.map_err(|why| format!("{}: {why}", host(url)))?;
+        Ok((answer.status().as_u16(), answer.into_body()))
+    }
+}
+
+/// What may be shown of a URL: without what it may have before the host.
+fn host(url: &Uri) -> String {
+    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", url.host().unwrap_or("a URL without a host"))
+}
