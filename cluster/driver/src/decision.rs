@@ -2,7 +2,7 @@
 
 #[cfg(signonce_sim)]
 use signonce_core::mutation::{self, Mutation};
-use signonce_core::{Claim, State, Verdict};
+use signonce_core::{Claim, Refusal, State, Verdict};
 use signonce_protocol::{Carry, Digest, KeyId, LogIndex};
 
 /// Proof that a claim was committed by a majority, or had been before: a signature may leave.
@@ -53,18 +53,37 @@ impl Decision {
     }
 }
 
-/// The decision on `claim` that a node with this state, applied up to `applied`, gives without asking the log: a repeat,
-/// or a refusal that nothing can change. Only a member may give it.
-pub fn known(state: &State, applied: LogIndex, claim: &Claim) -> Option<Decision> {
+/// What a node's own state says of a claim, before the log is asked.
+#[derive(Debug)]
+pub enum Foreseen {
+    /// It is decided: a repeat, or a refusal that nothing can change. Only a member may answer with it.
+    Known(Decision),
+    /// The log would refuse it as the state is here, though a later entry may change that.
+    Refused(Refusal),
+    /// Nothing here speaks against it.
+    Open,
+}
+
+/// What a state, applied up to `applied`, says of `claim`.
+pub fn foresee(state: &State, applied: LogIndex, claim: &Claim) -> Foreseen {
     match state.check(claim) {
-        repeat @ Verdict::Repeated { at, carry: _ } => Some(Decision::from_log(at, repeat, claim)),
+        repeat @ Verdict::Repeated { at, carry: _ } => Foreseen::Known(Decision::from_log(at, repeat, claim)),
         Verdict::Refused(refusal) if refusal.is_final() => {
-            Some(Decision::from_log(applied, Verdict::Refused(refusal), claim))
+            Foreseen::Known(Decision::from_log(applied, Verdict::Refused(refusal), claim))
         }
+        Verdict::Refused(refusal) => Foreseen::Refused(refusal),
         #[cfg(signonce_sim)]
         granted @ Verdict::Granted if mutation::is(Mutation::DecideThenRecord) => {
-            Some(Decision::from_log(applied, granted, claim))
+            Foreseen::Known(Decision::from_log(applied, granted, claim))
         }
-        Verdict::Granted | Verdict::Refused(_) => None,
+        Verdict::Granted => Foreseen::Open,
+    }
+}
+
+/// The decision of [`foresee`], if there is one.
+pub fn known(state: &State, applied: LogIndex, claim: &Claim) -> Option<Decision> {
+    match foresee(state, applied, claim) {
+        Foreseen::Known(decision) => Some(decision),
+        Foreseen::Refused(_) | Foreseen::Open => None,
     }
 }

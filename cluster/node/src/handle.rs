@@ -1,18 +1,19 @@
 //! The handle through which a server uses the cluster. Cheap to clone; every method may be called from any thread.
 
 use crate::audit::AuditStore;
-use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
+use crate::clock::{SlotOutOfRange, unix_ms};
 use crate::inbox::{Inbox, Input};
 use crate::members::MemberView;
 use crate::metrics::{ClusterMetrics, Stage};
 use crate::spool::StateCapture;
 use crate::unfinished::Awaited;
+use crate::view::{TimelyClaim, View};
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::{NotMember, ReplicaStatus};
 use signonce_core::{
-    Change, ChangeDone, ChangeError, Claim, ClaimRequest, Refusal, RequestId, State, Verdict,
+    Change, ChangeDone, ChangeError, Claim, ClaimRequest, RequestId, State,
 };
-use signonce_driver::decision::{self, Decision};
+use signonce_driver::decision::Decision;
 use signonce_driver::measure::Measured;
 use signonce_driver::{Answer, Request};
 use signonce_protocol::{LogIndex, NodeId, Slot};
@@ -174,23 +175,12 @@ impl Handle {
         self.0.metrics.unfinished.who_is_silent()
     }
 
-    /// The decision on `claim` that this node has already applied, if it is a final one: a repeat or a refusal that
-    /// nothing can change. Only a member answers.
-    pub fn known(&self, claim: &Claim) -> Option<Decision> {
-        if self.0.status.borrow().not_member.is_some() {
-            return None;
-        }
+    /// Looks at the applied state, and at what it says of claims. Applying waits meanwhile: keep `look` short.
+    pub fn view<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
+        let is_member = self.0.status.borrow().not_member.is_none();
         let applied = *self.0.applied.borrow();
-        self.read(|state| decision::known(state, applied, claim))
-    }
-
-    /// Why this node, by what it has applied, would have `claim` refused, though a later entry may change it. A claim
-    /// that is not refused may be refused by the log.
-    pub fn would_refuse(&self, claim: &Claim) -> Option<Refusal> {
-        match self.read(|state| state.check(claim)) {
-            Verdict::Refused(refusal) => Some(refusal).filter(|refusal| !refusal.is_final()),
-            Verdict::Granted | Verdict::Repeated { .. } => None,
-        }
+        let slot_tolerance = self.0.slot_tolerance;
+        self.read(|state| look(&View { state, applied, is_member, slot_tolerance }))
     }
 
     /// Has the cluster decide `claim`.
@@ -198,6 +188,7 @@ impl Handle {
     /// # Errors
     /// See [`SubmitError`]. Dropping the future does not take the claim back.
     pub async fn claim(&self, claim: Claim, timeout: Duration) -> Result<Decision, SubmitError> {
+        let claim = self.view(|view| view.timely(claim))?;
         self.claim_as(self.next_request(), claim, timeout).await
     }
 
@@ -208,11 +199,11 @@ impl Handle {
     pub async fn claim_as(
         &self,
         request: RequestId,
-        claim: Claim,
+        claim: TimelyClaim,
         timeout: Duration,
     ) -> Result<Decision, SubmitError> {
-        self.read(|state| check_slot(state, &claim, unix_ms(), self.0.slot_tolerance))?;
-        match self.submit(Request::Claim(ClaimRequest { request, claim }), timeout).await? {
+        let claim = ClaimRequest { request, claim: claim.into_claim() };
+        match self.submit(Request::Claim(claim), timeout).await? {
             Decided::Claim(decision) => Ok(decision),
             Decided::Change(_) => unreachable!("a claim is answered with a verdict"),
         }

@@ -121,7 +121,7 @@ impl Signer {
                     "ALARM: this cluster has forgotten a signature that it gave: it was rolled back to an older state; \
                      the key is halted"
                 );
-                self.metrics.rollbacks_seen.inc();
+                self.observers.metrics.rollbacks_seen.inc();
                 Err(halted(key, &duty, log_index))
             }
             Ok(Err(ChangeError::Halt(HaltError::NothingForgotten { .. }))) => Ok(()),
@@ -129,15 +129,6 @@ impl Signer {
             Ok(Err(refused)) => Err(RpcError::new(ErrorCode::Internal, format!("key {key}: {refused}"))),
             Err(error) => Err(errors::undecided(key, &duty, error, self.gate.leader_hint())),
         }
-    }
-
-    /// A key that this node knows to be halted is refused without asking the log again.
-    ///
-    /// # Errors
-    /// `keyHalted`.
-    pub(super) fn check_halted(&self, key: &KeyId) -> Result<(), RpcError> {
-        let halt = self.handle.read(|state| state.registry().halt(key).cloned());
-        halt.map_or(Ok(()), |halt| Err(halted(key, &halt.duty, halt.log_index)))
     }
 
     fn coverage(&self, key: KeyId, duty: &Duty, digest: Digest) -> Coverage {
@@ -163,7 +154,7 @@ fn unproved(work: &Work, shown: &LastSigned) -> RpcError {
     .with_duty(duty.clone())
 }
 
-fn halted(key: &KeyId, duty: &Duty, told: LogIndex) -> RpcError {
+pub(super) fn halted(key: &KeyId, duty: &Duty, told: LogIndex) -> RpcError {
     RpcError::new(
         ErrorCode::KeyHalted,
         format!(

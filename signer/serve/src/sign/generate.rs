@@ -6,7 +6,6 @@
 //! nobody asks for.
 
 use super::{Signer, errors, lookup};
-use crate::activity::RequestOutcome;
 use lookup::ClientView;
 use signonce_cluster::{clock::unix_ms, log_throttle::LogThrottle};
 use signonce_core::{Chain, Change, ChangeError, Envelope, KeyError, Member, State, client_actor};
@@ -58,20 +57,8 @@ impl Signer {
             Ok(()) => self.generate_inner(caller, &request).instrument(span).await,
             Err(error) => Err(error),
         };
-        let result = result.map_err(|error| {
-            self.note_refused(id, caller, None, &error);
-            error.with_request(id)
-        });
-        if let (Some(id), Err(error)) = (known, &result) {
-            self.activity.note(
-                id,
-                caller.certificate().map(|peer| peer.spki.0),
-                unix_ms(),
-                RequestOutcome::Refused(error.code),
-            );
-        }
-        self.metrics.key_asked(result.as_ref().map(drop).map_err(|error| error.code), started.elapsed());
-        result
+        self.observers.key_asked((id, caller, known), &result, started);
+        result.map_err(|error| error.with_request(id))
     }
 
     async fn generate_inner(

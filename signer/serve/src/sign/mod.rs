@@ -3,34 +3,36 @@
 //!
 //! [`Signer`] is asked by [`rpc`](crate::rpc) with what the TLS layer knows of the client. Coordinates come from the
 //! payload's own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made
-//! while its claim is replicated and leaves only through `Committed`.
+//! while its claim is replicated, and leaves only against the cluster's grant ([`duty`]).
+//!
+//! The applied state is looked at twice: before the payload is read, for who asks and of which chain, and after, for
+//! everything else ([`decide`], which has no side effects). Whatever is told of a request is told by the [`journal`].
 
+mod clients;
+mod decide;
+mod duty;
 mod echo;
 pub mod errors;
 mod generate;
+mod journal;
 mod list;
 mod lookup;
 mod vrf;
 
+pub use journal::Observers;
 pub use list::{KeyList, Lists};
 
-use crate::{
-    activity::{Activity, RequestOutcome},
-    audit::notes::{Asked, Notebook},
-    keyring_sync::KeyringSync,
-    limits::{Limiter, Place, SubscriptionPlace},
-    metrics::{Method, Metrics, Outcome},
-    readiness::Gate,
-    telemetry::{self, Telemetry},
-};
+use crate::{keyring_sync::KeyringSync, limits::Limiter, metrics::Method, readiness::Gate, telemetry};
+use decide::Next;
+use journal::Entry;
 use lookup::ClientView;
-use signonce_cluster::{Decision, Grant, Handle, Stage, clock::unix_ms, log_throttle::LogThrottle};
-use signonce_core::{Claim, ClientId, RequestId, Verdict};
-use signonce_keys::{FreeDuty, Keyring, ReleaseToken, SignError, Unreleased};
+use signonce_cluster::{Handle, Stage, clock::unix_ms};
+use signonce_core::{Chain, RequestId};
+use signonce_keys::{FreeDuty, Keyring};
 use signonce_listen::caller::Caller;
 use signonce_protocol::{
-    Carry, Digest, Duty, KeyId, KeyType, LogIndex, Payload, PublicKey,
-    rpc::{ChainRef, ErrorCode, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply, SignVerdict},
+    KeyId, Payload, PublicKey,
+    rpc::{ChainRef, ErrorCode, LastSigned, PayloadParam, RpcError, SignReply, SignVerdict},
 };
 use std::{
     sync::Arc,
@@ -38,38 +40,18 @@ use std::{
 };
 use tracing::Instrument as _;
 
-/// Refusals before the ledger, by client and code.
-static NOT_ADMITTED: LogThrottle<(Option<ClientId>, &'static str)> = LogThrottle::new();
-/// Refusals of what was admitted: of two validators with the same keys one is refused every time.
-static NOT_SIGNED: LogThrottle<(ClientId, KeyType, &'static str)> = LogThrottle::new();
-
 /// Serves sign requests. Shared by all connections.
 pub struct Signer {
     handle: Handle,
     keyring: Arc<Keyring>,
     sync: Arc<KeyringSync>,
     gate: Arc<Gate>,
-    metrics: Arc<Metrics>,
-    notes: Arc<Notebook>,
+    observers: Observers,
     timeout: Duration,
     limiter: Limiter,
     lists: Lists,
-    activity: Arc<Activity>,
     /// Held while a key is made: one at a time, so that a quota is found full before the log is.
     making: tokio::sync::Mutex<()>,
-    telemetry: Option<Telemetry>,
-}
-
-/// Who is told what a signer did.
-pub struct Observers {
-    /// How much and how long.
-    pub metrics: Arc<Metrics>,
-    /// What the audit is told of that never reaches the log.
-    pub notes: Arc<Notebook>,
-    /// What each client has asked.
-    pub activity: Arc<Activity>,
-    /// Where traces go, if anywhere.
-    pub telemetry: Option<Telemetry>,
 }
 
 /// What `signer_sign` is asked.
@@ -86,19 +68,9 @@ pub struct SignRequest {
 
 /// A request that has passed every check but the ledger's.
 struct Work {
-    request: RequestId,
     client: ClientView,
     key: KeyId,
     payload: Payload,
-}
-
-/// Leave to release the signature of one claim: the cluster's grant, which knows the claim it was given for.
-struct Committed(Grant);
-
-impl ReleaseToken for Committed {
-    fn covers(&self, key: &KeyId, digest: &Digest, carry: &Carry) -> bool {
-        self.0.covers(key, digest, carry)
-    }
 }
 
 impl Signer {
@@ -111,22 +83,8 @@ impl Signer {
         observers: Observers,
         timeout: Duration,
     ) -> Self {
-        let Observers { metrics, notes, activity, telemetry } = observers;
         let (limiter, lists, making) = (Limiter::default(), Lists::default(), tokio::sync::Mutex::default());
-        Self {
-            handle,
-            keyring,
-            sync,
-            gate,
-            metrics,
-            notes,
-            timeout,
-            limiter,
-            lists,
-            activity,
-            making,
-            telemetry,
-        }
+        Self { handle, keyring, sync, gate, observers, timeout, limiter, lists, making }
     }
 
     /// Whether this node serves, and who leads.
@@ -147,316 +105,119 @@ impl Signer {
         // From here on every line of the log, the claim in the replicated log and the error carry this name.
         let id = self.handle.next_request();
         let span = tracing::info_span!("sign", request = %id);
-        let serve = self.sign_as(id, caller, request).instrument(span);
-        let result = match &self.telemetry {
-            Some(telemetry) => {
-                let refused = |result: &Result<SignReply, RpcError>| {
-                    result.as_ref().err().map(|error| error.code.name())
-                };
-                telemetry.traced(serve, refused).await
-            }
-            None => serve.await,
-        };
-        result.map_err(|error| error.with_request(id))
+        let serve = self.sign_as(id, caller, &request).instrument(span);
+        self.observers.traced(serve).await.map_err(|error| error.with_request(id))
     }
 
     async fn sign_as(
         &self,
         id: RequestId,
         caller: &Caller,
-        request: SignRequest,
+        request: &SignRequest,
     ) -> Result<SignReply, RpcError> {
-        let started = Instant::now();
-        telemetry::fact("signonce.request", id);
-        let client = self.enter(caller);
+        let began = Instant::now();
+        let (client, chain) = self
+            .handle
+            .read(|state| (lookup::client(state, caller), lookup::chain(state, &request.chain).cloned()));
+        let looked = began.elapsed();
         let known = client.as_ref().ok().map(|client| client.id);
-        let admitted = client.and_then(|client| {
-            self.spend(&client, started)?;
-            self.admit(id, client, &request)
-        });
-        let (work, result) = match admitted {
-            Ok(work) => {
-                telemetry::fact("signonce.client", &work.client.name);
-                telemetry::fact("signonce.key", work.key);
-                telemetry::fact("signonce.class", work.payload.class().name());
-                let result = match work.payload.duty().cloned() {
-                    Some(duty) => self.sign_after_echo(&work, duty, request.last_signed.as_ref()).await,
-                    None => self.sign_free(&work).await,
-                };
+        let entry = self.observers.open(id, caller, known, (Method::Sign, began));
+        let client = client.map_err(|error| self.if_caught_up(error));
+        let client = client.and_then(|client| self.spend(&client, began).map(|()| client));
+        let (work, result) = match client.and_then(|client| self.admit(client, chain, request, looked)) {
+            Ok((work, next)) => {
+                entry.admitted(&work);
+                let result = self.sign_work(&entry, &work, next, request.last_signed.as_ref()).await;
                 if let Err(error) = &result {
-                    log_refusal(&work, error);
+                    entry.not_signed(&work, error);
                 }
                 (Some((work.payload.class(), work.key)), result)
             }
             Err(error) => {
-                self.note_refused(id, caller, Some(request.key), &error);
-                let (client, code) = (caller, error.code.name());
-                // All strangers together: what their certificates say could be anything.
-                NOT_ADMITTED.line((known, code), |left_out| {
-                    tracing::info!(%client, key = %request.key, code, left_out, "not signed: {}", error.message);
-                });
+                entry.not_admitted(request.key, &error);
                 (None, Err(error))
             }
         };
-        let outcome =
-            result.as_ref().map_or_else(|error| Outcome::Refused(error.code), |r| Outcome::Signed(r.verdict));
-        self.metrics.served(Method::Sign, work.map(|(class, _)| class), outcome, started.elapsed());
-        if let Some(id) = known {
-            let outcome = match &result {
-                Ok(reply) => {
-                    RequestOutcome::Signed(work.and_then(|(_, key)| Some((key, reply.duty.as_ref()?))))
-                }
-                Err(error) => RequestOutcome::Refused(error.code),
-            };
-            self.activity.note(id, caller.certificate().map(|peer| peer.spki.0), unix_ms(), outcome);
-        }
+        entry.answered(work, &result);
         result
     }
 
-    /// The client that asks.
-    fn enter(&self, caller: &Caller) -> Result<ClientView, RpcError> {
-        let client = self.handle.read(|state| lookup::client(state, caller));
-        client.map_err(|error| self.if_caught_up(error))
-    }
-
-    /// One request of what the client may ask of this node.
-    fn spend(&self, client: &ClientView, now: Instant) -> Result<(), RpcError> {
-        let spent = self.limiter.request(client.id, client.limits, now);
-        spent.map_err(|too_much| errors::too_much(client, too_much))
-    }
-
-    /// Takes what answering costs, in plain requests, off what the client may ask of this node. For work that writes
-    /// no refusals down itself.
-    ///
-    /// # Errors
-    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
-    pub fn pay(&self, caller: &Caller, cost: u32) -> Result<(), RpcError> {
-        let client = self.enter(caller)?;
-        let paid = self.limiter.work(client.id, client.limits, cost, Instant::now());
-        paid.map_err(|too_much| {
-            self.activity.note(
-                client.id,
-                caller.certificate().map(|peer| peer.spki.0),
-                unix_ms(),
-                RequestOutcome::Refused(ErrorCode::RateLimited),
-            );
-            errors::too_much(&client, too_much)
-        })
-    }
-
-    /// The keys this client may use. A long list costs more than one request.
-    ///
-    /// # Errors
-    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
-    pub fn keys(&self, caller: &Caller) -> Result<Vec<KeyInfo>, RpcError> {
-        self.client(caller)?;
-        let list = self.lists.now(&self.handle, caller);
-        self.pay(caller, list.cost())?;
-        Ok(list.keys.values().cloned().collect())
-    }
-
-    /// Lets the client follow its keys, and takes what the first list costs.
-    ///
-    /// # Errors
-    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
-    pub fn subscribe(&self, caller: &Caller) -> Result<SubscriptionPlace<'_>, RpcError> {
-        let client = self.enter(caller)?;
-        let place = self.limiter.subscription(client.id, client.limits);
-        let place = place.map_err(|most| errors::too_many_subscriptions(&client, most))?;
-        self.pay(caller, self.lists.now(&self.handle, caller).cost())?;
-        Ok(place)
-    }
-
-    /// The lists of keys, for those who follow them.
-    pub fn lists(&self) -> &Lists {
-        &self.lists
-    }
-
-    /// Whether the certificate is a client's.
-    pub fn is_client(&self, caller: &Caller) -> bool {
-        self.handle.read(|state| caller.client(state).is_some())
-    }
-
-    /// The client behind the certificate.
-    ///
-    /// # Errors
-    /// `forbidden` for a certificate that is nobody's.
-    pub fn client(&self, caller: &Caller) -> Result<ClientId, RpcError> {
-        let client = self.handle.read(|state| lookup::client(state, caller));
-        client.map(|client| client.id).map_err(|error| self.if_caught_up(error))
-    }
-
-    /// Reads the payload and finds chain and key.
-    fn admit(&self, id: RequestId, client: ClientView, request: &SignRequest) -> Result<Work, RpcError> {
-        let SignRequest { chain, key: public, payload, last_signed: _ } = request;
-        let began = Instant::now();
-        let known = self.handle.read(|state| lookup::chain(state, chain).cloned());
-        let chain = known.map_err(|error| self.if_caught_up(error))?;
-        let looked = began.elapsed();
+    /// Reads the payload and finds the key, and what is to be done with them: nothing yet, where the client was given a
+    /// signature that this node does not know of. `looked` is how long the first look took.
+    fn admit(
+        &self,
+        client: ClientView,
+        chain: Result<Chain, RpcError>,
+        request: &SignRequest,
+        looked: Duration,
+    ) -> Result<(Work, Option<Next>), RpcError> {
+        let SignRequest { chain: _, key: public, payload, last_signed: shown } = request;
+        let chain = chain.map_err(|error| self.if_caught_up(error))?;
+        let metrics = &self.observers.metrics;
         // A header may have a megabyte: it is read with the registry unlocked.
-        let payload = self.metrics.timed(Stage::Decode, || {
+        let payload = metrics.timed(Stage::Decode, || {
             let raw = payload.read().map_err(|error| errors::malformed(public, error.message))?;
             raw.decode(&chain).map_err(|error| errors::malformed(public, error))
         })?;
         let began = Instant::now();
-        let work = (payload.class(), payload.key_types());
-        let key = self.handle.read(|state| lookup::key(state, &client, chain.genesis, public, work));
-        self.metrics.stage(Stage::Rights).observe(looked + began.elapsed());
+        let admitted = self.handle.view(|view| {
+            let what = (payload.class(), payload.key_types());
+            let key = lookup::key(view.state(), &client, chain.genesis, public, what)?;
+            let work = Work { client, key, payload };
+            let doubtful = shown.as_ref().is_some_and(|shown| decide::is_doubtful(view, &work, shown));
+            let next = (!doubtful).then(|| decide::next(view, &work, unix_ms()));
+            Ok((work, next))
+        });
+        metrics.stage(Stage::Rights).observe(looked + began.elapsed());
         telemetry::note(Stage::Rights, began);
-        let key = key.map_err(|error| self.if_caught_up(error))?;
-        Ok(Work { request: id, client, key, payload })
+        admitted.map_err(|error| self.if_caught_up(error))
     }
 
-    /// A duty, once it is certain that the cluster knows what it has signed for the client before.
-    async fn sign_after_echo(
+    /// Does what is to be done.
+    async fn sign_work(
         &self,
+        entry: &Entry<'_>,
         work: &Work,
-        duty: Duty,
+        next: Option<Next>,
         shown: Option<&LastSigned>,
     ) -> Result<SignReply, RpcError> {
-        self.check_halted(&work.key).inspect_err(|error| self.note(work, error))?;
-        if let Some(shown) = shown {
-            self.check_echo(work, shown).await.inspect_err(|error| self.note(work, error))?;
-        }
-        self.sign_duty(work, duty).await
-    }
-
-    /// A duty: one digest, for ever.
-    async fn sign_duty(&self, work: &Work, duty: Duty) -> Result<SignReply, RpcError> {
-        let Work { request, client, key, payload } = work;
-        let (digest, carry) = (payload.digest(), payload.carry());
-        let claim = Claim { key: *key, client: client.id, duty, digest, carry, time_ms: unix_ms() };
-        if let Some(decision) = self.handle.known(&claim) {
-            // A repeat gives out what is in the audit already. A refusal is another attempt, which the log does not
-            // get to see.
-            let granted = self.judge(&claim, decision).inspect_err(|error| self.note(work, error))?;
-            self.open(*key).await?;
-            return self.sign_granted(work, claim, granted, None);
-        }
-        self.gate.check()?;
-        if claim.duty.slot().is_some() {
-            self.gate.check_clock()?;
-        }
-        self.refused_here(work, &claim).inspect_err(|error| self.note(work, error))?;
-        self.open(*key).await?;
-        let place = self.may_claim(client).inspect_err(|error| self.note(work, error))?;
-        // The claim is polled, and so on its way, before the signature is made. Where cores are few, whoever sends a
-        // lone claim on goes first: disks and peers work while this thread signs, but not the other way round.
-        let signing = async {
-            if place.alone {
-                std::thread::yield_now();
-            }
-            self.make(key, payload)
-        };
-        let deciding = async {
-            let began = Instant::now();
-            let decided = self.handle.claim_as(*request, claim.clone(), self.timeout).await;
-            telemetry::note(Stage::Commit, began);
-            decided
-        };
-        let (decided, signature) = futures::future::join(deciding, signing).await;
-        let decision = decided
-            .map_err(|error| errors::undecided(key, &claim.duty, error, self.gate.leader_hint()))
-            .inspect_err(|error| self.note(work, error))?;
-        self.metrics.timed(Stage::Reply, || {
-            let granted = self.judge(&claim, decision)?;
-            self.sign_granted(work, claim, granted, Some(signature))
-        })
-    }
-
-    /// A claim that the log would refuse today, though perhaps not tomorrow, is refused from this node's own state: it
-    /// uses nothing up, and would only leave a record. The log is asked now and then all the same, as this node may lag
-    /// behind what lets the claim pass.
-    fn refused_here(&self, work: &Work, claim: &Claim) -> Result<(), RpcError> {
-        let ClientView { id, limits, .. } = work.client;
-        let Some(refusal) = self.handle.would_refuse(claim) else { return Ok(()) };
-        if self.limiter.doubt(id, limits, Instant::now()) {
-            return Ok(());
-        }
-        // A node that is behind does not know.
-        self.gate.check_caught_up()?;
-        Err(errors::refused(claim, &refusal, |id| self.client_name(id)))
-    }
-
-    /// A place for one claim of the client, which leaves a record.
-    fn may_claim(&self, client: &ClientView) -> Result<Place<'_>, RpcError> {
-        let ClientView { id, name: _, limits } = client;
-        let place = self.limiter.claim(*id, *limits);
-        let place = place.and_then(|place| self.limiter.record(*id, *limits, Instant::now()).map(|()| place));
-        place.map_err(|too_much| errors::too_much(client, too_much))
-    }
-
-    /// The signature, which nothing can read before its duty is granted.
-    fn make(&self, key: &KeyId, payload: &Payload) -> Result<Unreleased, SignError> {
-        self.metrics.timed(Stage::Sign, || self.keyring.sign(key, payload))
-    }
-
-    /// Signs what was granted and lets it out: the payload as it was signed the first time. `made` is the signature of
-    /// the payload as it came, where it was made meanwhile.
-    fn sign_granted(
-        &self,
-        work: &Work,
-        claim: Claim,
-        granted: Granted,
-        made: Option<Result<Unreleased, SignError>>,
-    ) -> Result<SignReply, RpcError> {
-        let Work { key, payload, .. } = work;
-        if granted.carry == claim.carry {
-            let signature = made.unwrap_or_else(|| self.make(key, payload));
-            return self.release(claim, signature, granted);
-        }
-        let first = payload.as_first_signed(&granted.carry).map_err(|error| {
-            RpcError::new(ErrorCode::Internal, format!("key {key}, {}: {error}", claim.duty))
-        })?;
-        let signature = self.make(key, &first);
-        self.release(claim, signature, granted)
-    }
-
-    /// What a decision means for its claim: leave to release, with verdict and place, or a refusal.
-    fn judge(&self, claim: &Claim, decision: Decision) -> Result<Granted, RpcError> {
-        let Decision { at, verdict, grant } = decision;
-        telemetry::fact("signonce.log_index", at);
-        let (verdict, at, carry) = match verdict {
-            Verdict::Granted => (SignVerdict::Granted, at, claim.carry.clone()),
-            Verdict::Repeated { at, carry } => (SignVerdict::Repeated, at, carry),
-            Verdict::Refused(refusal) => {
-                let name_of = |id| self.client_name(id);
-                return Err(errors::refused(claim, &refusal, name_of));
+        let next = match (next, shown) {
+            (Some(next), _) => next,
+            (None, shown) => {
+                if let Some(shown) = shown {
+                    self.check_echo(work, shown)
+                        .await
+                        .inspect_err(|error| entry.refused_work(work, error))?;
+                }
+                self.handle.view(|view| decide::next(view, work, unix_ms()))
             }
         };
-        let grant = grant.ok_or_else(|| {
-            RpcError::new(
-                ErrorCode::Internal,
-                format!("key {}, {}: a verdict without grant", claim.key, claim.duty),
-            )
-        })?;
-        Ok(Granted { verdict, at, carry, leave: Committed(grant) })
-    }
-
-    fn release(
-        &self,
-        claim: Claim,
-        signature: Result<Unreleased, SignError>,
-        granted: Granted,
-    ) -> Result<SignReply, RpcError> {
-        let Granted { verdict, at, carry, leave } = granted;
-        let signed = signature.map_err(|error| errors::not_signed(&claim.key, &error))?.release(leave);
-        let other = (carry != claim.carry).then(|| carry.as_bytes().to_vec().into());
-        Ok(SignReply {
-            signature: signed.signature.as_bytes().to_vec().into(),
-            beside: signed.beside.map(|beside| beside.as_bytes().to_vec().into()),
-            carry: other,
-            verdict,
-            duty: Some(claim.duty),
-            log_index: Some(at),
-            leader: self.gate.leader_hint(),
-        })
+        match next {
+            Next::Free => self.sign_free(entry, work).await,
+            Next::Halted(error) => {
+                entry.refused_work(work, &error);
+                Err(error)
+            }
+            Next::Known(claim, decision) => self.answer_known(entry, work, claim, decision).await,
+            Next::Ask { claim, foreseen } => {
+                self.gate.check()?;
+                if work.payload.duty().is_some_and(|duty| duty.slot().is_some()) {
+                    self.gate.check_clock()?;
+                }
+                if let Some(refusal) = foreseen {
+                    self.unless_in_doubt(&work.client, refusal)
+                        .inspect_err(|error| entry.refused_work(work, error))?;
+                }
+                self.open(work.key).await?;
+                self.claim(entry, work, claim).await
+            }
+        }
     }
 
     /// Work that uses nothing up. It still takes a working member: one that may have lost its memory, or lost sight
     /// of the others, must not go on as if nothing had happened.
-    async fn sign_free(&self, work: &Work) -> Result<SignReply, RpcError> {
-        let Work { request, client, key, payload } = work;
+    async fn sign_free(&self, entry: &Entry<'_>, work: &Work) -> Result<SignReply, RpcError> {
+        let Work { client: _, key, payload } = work;
         self.gate.check()?;
         self.open(*key).await?;
         let leave = FreeDuty::of(payload).ok_or_else(|| {
@@ -464,8 +225,7 @@ impl Signer {
         })?;
         let signature = self.make(key, payload);
         let signed = signature.map_err(|error| errors::not_signed(key, &error))?.release(leave);
-        let asked = Asked { client: Some(client.id), key: Some(key.public), request: *request };
-        self.notes.free(asked, payload.class(), unix_ms());
+        entry.free(key, payload.class());
         Ok(SignReply {
             signature: signed.signature.as_bytes().to_vec().into(),
             beside: signed.beside.map(|beside| beside.as_bytes().to_vec().into()),
@@ -477,53 +237,8 @@ impl Signer {
         })
     }
 
-    /// Notes a refusal that does not come out of the log.
-    fn note(&self, work: &Work, error: &RpcError) {
-        let Work { request, client, key, payload } = work;
-        let asked = Asked { client: Some(client.id), key: Some(key.public), request: *request };
-        self.notes.refused(asked, error, Some(payload.digest()), unix_ms());
-    }
-
-    /// Notes a refusal of somebody who got no further than the registry.
-    fn note_refused(&self, id: RequestId, caller: &Caller, key: Option<PublicKey>, error: &RpcError) {
-        let client = self.handle.read(|state| caller.client(state).map(|client| client.id));
-        self.notes.refused(Asked { client, key, request: id }, error, None, unix_ms());
-    }
-
     /// Makes sure that the key is open on this node.
     async fn open(&self, key: KeyId) -> Result<(), RpcError> {
         self.sync.ensure(key).await.map_err(|why| errors::locked(&key, &why, self.gate.leader_hint()))
     }
-
-    /// A "no" out of the registry is worth something only from a node that knows the present registry.
-    fn if_caught_up(&self, error: RpcError) -> RpcError {
-        self.gate.check_caught_up().err().unwrap_or(error)
-    }
-
-    fn client_name(&self, id: ClientId) -> String {
-        let name = self.handle.read(|state| state.client(id).map(|client| client.name.clone()));
-        name.unwrap_or_else(|| id.to_string())
-    }
-}
-
-/// Leave to release, and what to tell with it.
-struct Granted {
-    verdict: SignVerdict,
-    at: LogIndex,
-    /// What is signed beside the statement: that of the first time.
-    carry: Carry,
-    leave: Committed,
-}
-
-/// Refusals are where attacks and broken setups show first. Never logs payload bytes or signatures.
-fn log_refusal(work: &Work, error: &RpcError) {
-    let Work { request: _, client, key, payload } = work;
-    let (client, code) = (&client.name, error.code.name());
-    NOT_SIGNED.line((work.client.id, key.key_type, code), |left_out| {
-        if error.code == ErrorCode::Equivocation {
-            tracing::warn!(client, %key, code, left_out, payload = payload.summary(), "refused: {}", error.message);
-        } else {
-            tracing::info!(client, %key, code, left_out, "not signed: {}", error.message);
-        }
-    });
 }

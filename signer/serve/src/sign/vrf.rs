@@ -2,15 +2,10 @@
 
 use super::{
     Signer, errors,
+    journal::Entry,
     lookup::{self, ClientView},
 };
-use crate::{
-    activity::RequestOutcome,
-    audit::notes::Asked,
-    metrics::{Method, Outcome},
-};
-use signonce_cluster::clock::unix_ms;
-use signonce_core::RequestId;
+use crate::metrics::Method;
 use signonce_listen::caller::Caller;
 use signonce_protocol::{
     DutyClass,
@@ -33,32 +28,20 @@ impl Signer {
         let span = tracing::info_span!("vrf", request = %id);
         let client = self.enter(caller);
         let known = client.as_ref().ok().map(|client| client.id);
+        let entry = self.observers.open(id, caller, known, (Method::Vrf, started));
         let result = match client.and_then(|client| self.spend(&client, started).map(|()| client)) {
-            Ok(client) => self.vrf_inner(id, client, &request).instrument(span).await,
+            Ok(client) => self.vrf_inner(&entry, client, &request).instrument(span).await,
             Err(error) => Err(error),
         };
-        let result = result.map_err(|error| {
-            self.note_refused(id, caller, Some(request.key), &error);
-            error.with_request(id)
-        });
-        let outcome = match &result {
-            Ok(_) => Outcome::Signed(SignVerdict::Free),
-            Err(error) => Outcome::Refused(error.code),
-        };
-        self.metrics.served(Method::Vrf, Some(CLASS), outcome, started.elapsed());
-        if let Some(id) = known {
-            let outcome = match &result {
-                Ok(_) => RequestOutcome::Signed(None),
-                Err(error) => RequestOutcome::Refused(error.code),
-            };
-            self.activity.note(id, caller.certificate().map(|peer| peer.spki.0), unix_ms(), outcome);
-        }
-        result
+        let result = result.inspect_err(|error| entry.refused(Some(request.key), error));
+        let verdict = result.as_ref().map(|_| SignVerdict::Free).map_err(|error| error.code);
+        entry.ended(Some(CLASS), verdict, None);
+        result.map_err(|error| error.with_request(id))
     }
 
     async fn vrf_inner(
         &self,
-        id: RequestId,
+        entry: &Entry<'_>,
         client: ClientView,
         request: &VrfParams,
     ) -> Result<VrfReply, RpcError> {
@@ -73,8 +56,7 @@ impl Signer {
         self.open(key).await?;
         let vrf = self.keyring.vrf(&key, *slot, *epoch_index, &randomness.0);
         let vrf = vrf.map_err(|error| errors::not_signed(&key, &error))?;
-        let asked = Asked { client: Some(client.id), key: Some(key.public), request: id };
-        self.notes.free(asked, CLASS, unix_ms());
+        entry.free(&key, CLASS);
         Ok(VrfReply { pre_output: vrf.pre_output.into(), proof: vrf.proof.into() })
     }
 }

@@ -1,0 +1,58 @@
+//! What is to be done with admitted work, by one look at the applied state. No side effects.
+
+use super::{Work, echo, errors};
+use signonce_cluster::{Decision, Foreseen, TimelyClaim, View, clock::SlotOutOfRange};
+use signonce_core::{Claim, Coverage};
+use signonce_protocol::rpc::{LastSigned, RpcError};
+
+/// The next step.
+pub(super) enum Next {
+    /// Sign it: it uses nothing up.
+    Free,
+    /// Refuse it: the key is halted.
+    Halted(RpcError),
+    /// Answer with what is decided already.
+    Known(Claim, Decision),
+    /// Have the log decide.
+    Ask {
+        /// What it is asked, if its slot is about now.
+        claim: Result<TimelyClaim, SlotOutOfRange>,
+        /// That it would refuse, by this node's state, which a later entry may change.
+        foreseen: Option<RpcError>,
+    },
+}
+
+/// Whether the client was given a signature that this node does not know of. What that means has to be found out first;
+/// but a key that is halted signs nothing anyway.
+pub(super) fn is_doubtful(view: &View<'_>, work: &Work, shown: &LastSigned) -> bool {
+    let Work { client: _, key, payload } = work;
+    let is_covered = shown.duty.class().key_types().contains(&key.key_type)
+        && view.state().covers(key, &shown.duty, shown.digest) == Coverage::Covered;
+    payload.duty().is_some() && !is_covered && view.state().registry().halt(key).is_none()
+}
+
+/// Decides on `work`, asked at `now_ms`.
+pub(super) fn next(view: &View<'_>, work: &Work, now_ms: u64) -> Next {
+    let Work { client, key, payload } = work;
+    let Some(duty) = payload.duty() else { return Next::Free };
+    if let Some(halt) = view.state().registry().halt(key) {
+        return Next::Halted(echo::halted(key, &halt.duty, halt.log_index));
+    }
+    let claim = Claim {
+        key: *key,
+        client: client.id,
+        duty: duty.clone(),
+        digest: payload.digest(),
+        carry: payload.carry(),
+        time_ms: now_ms,
+    };
+    let foreseen = match view.foresee(&claim) {
+        Foreseen::Known(decision) => return Next::Known(claim, decision),
+        Foreseen::Refused(refusal) => {
+            let name_of = |id| view.state().client(id).map_or(id.to_string(), |client| client.name.clone());
+            Some(errors::refused(&claim, &refusal, name_of))
+        }
+        Foreseen::Open => None,
+    };
+    Next::Ask { claim: view.timely(claim), foreseen }
+}
