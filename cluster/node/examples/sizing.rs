@@ -11,10 +11,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rocksdb::{ColumnFamilyDescriptor, DB, IteratorMode, Options, WriteBatch};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use signonce_cluster::identity::{self, Identity};
-use signonce_core::replica::hello::node_name;
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls};
 use signonce_core::replica::disk::AppliedRow;
 use signonce_core::replica::hello::ClusterId;
+use signonce_core::replica::hello::node_name;
 use signonce_core::{
     Change, Claim, ClientId, Envelope, Floors, RestoreError, State, StateHash, Table, decode_record,
     encode_record, seal_record,

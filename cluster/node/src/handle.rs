@@ -10,9 +10,7 @@ use crate::unfinished::Awaited;
 use crate::view::{TimelyClaim, View};
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::{NotMember, ReplicaStatus};
-use signonce_core::{
-    Change, ChangeDone, ChangeError, Claim, ClaimRequest, RequestId, State,
-};
+use signonce_core::{Change, ChangeDone, ChangeError, Claim, ClaimRequest, RequestId, State};
 use signonce_driver::decision::Decision;
 use signonce_driver::measure::Measured;
 use signonce_driver::{Answer, Request};

@@ -3,10 +3,10 @@
 mod common;
 
 use common::*;
-use signonce_cluster::{Handle, NotReady, StartError, StoreError, SubmitError};
+use signonce_cluster::{Foreseen, Handle, NotReady, StartError, StoreError, SubmitError};
 use signonce_core::replica::NotMember;
 use signonce_core::replica::fence::Quarantine;
-use signonce_core::{Change, Refusal, Verdict};
+use signonce_core::{Change, Claim, Refusal, Verdict};
 use signonce_protocol::{Carry, GenesisHash, KeyId, PublicKey};
 use signonce_substrate::{ED25519, GRANDPA};
 use std::fs;
@@ -38,7 +38,7 @@ async fn a_claim_is_granted_once_repeated_for_ever_and_refused_with_other_bytes_
         let conflict = handle.claim(vote(1, 0xbb), PATIENCE).await.unwrap();
         assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })), "node {id}");
         assert!(conflict.grant.is_none());
-        assert!(knows(handle, &vote(1, 0xaa)), "node {id} knows by itself");
+        assert!(knows(&handle, &vote(1, 0xaa)), "node {id} knows by itself");
     }
 }
 
@@ -139,7 +139,7 @@ async fn a_follower_that_missed_more_than_the_log_keeps_takes_a_snapshot_and_agr
     cluster.start(away).await;
     cluster.wait_ready(&[away]).await;
     cluster.caught_up(away).await;
-    assert!(knows(cluster.handle(away), &vote(2999, 1)));
+    assert!(knows(&cluster.handle(away), &vote(2999, 1)));
     let conflict = cluster.handle(away).claim(vote(2999, 2), PATIENCE).await.unwrap();
     assert!(matches!(conflict.verdict, Verdict::Refused(Refusal::Equivocation { .. })));
 }

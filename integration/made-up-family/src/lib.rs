@@ -16,10 +16,14 @@ mod payload;
 
 pub use payload::{crossing_bytes, manifest_bytes};
 
-use signonce_protocol::{Algorithm, ClaimSpec, ClassSpec, Duty, DutyClass, DutyWords, Family, FamilyId, KeyType, KeyTypeSpec, KindSpec, Part, PayloadKind, Position, Refusal, Rule, Scheme, SchemeSpec, Settings, SettingsError, SettingsSpec, ShieldContext, WindowRule};
 use manifest::ManifestRefusals;
 use parity_scale_codec::{Decode, DecodeAll as _, Encode};
 use serde_json::{Map, Value, json};
+use signonce_protocol::{
+    Algorithm, ClaimSpec, ClassSpec, Duty, DutyClass, DutyWords, Family, FamilyId, KeyType, KeyTypeSpec,
+    KindSpec, Part, PayloadKind, Position, Refusal, Rule, Scheme, SchemeSpec, Settings, SettingsError,
+    SettingsSpec, ShieldContext, WindowRule,
+};
 
 /// The family's number. Real families count from one up.
 pub const ID: FamilyId = FamilyId(200);

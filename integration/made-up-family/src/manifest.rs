@@ -1,9 +1,12 @@
 //! The family's own watermark: up to three manifests per voyage, one for each deck, of the last eight voyages.
 
 use crate::{CROSSING, MANIFEST};
-use signonce_protocol::{Claim, Duty, Entry, ErrorCode, Position, Refusal, Refusals, RuleRefusal, Told, Verdict, mark::{AlreadyHigher, Context, Coverage, Floor, Mark, Rows, SignedDuty}};
 use parity_scale_codec::{Decode, DecodeAll as _, Encode};
 use serde_json::{Map, json};
+use signonce_protocol::{
+    Claim, Duty, Entry, ErrorCode, Position, Refusal, Refusals, RuleRefusal, Told, Verdict,
+    mark::{AlreadyHigher, Context, Coverage, Floor, Mark, Rows, SignedDuty},
+};
 use std::collections::BTreeMap;
 
 const KEEP: usize = 8;

@@ -1,10 +1,22 @@
 //! The made-up family through the ordinary program: its RPC, its command line, its metrics, its files.
 
-use signonce_cli::dev::{LocalCluster, LocalOptions, Signal};
-use signonce_made_up_family::{CROSSING_KIND, FERRIES, LANTERN, MANIFEST_KIND, crossing_bytes, manifest_bytes};
-use signonce_protocol::{Family, GenesisHash, PublicKey, RawPayload, ToSign, client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource}, rpc::{ChainRef, ErrorCode, SignParams, SignReply, SignVerdict}};
 use serde_json::Value;
-use std::{io::{Read as _, Write as _}, net::TcpStream, path::Path, process::Command, time::Duration, };
+use signonce_cli::dev::{LocalCluster, LocalOptions, Signal};
+use signonce_made_up_family::{
+    CROSSING_KIND, FERRIES, LANTERN, MANIFEST_KIND, crossing_bytes, manifest_bytes,
+};
+use signonce_protocol::{
+    Family, GenesisHash, PublicKey, RawPayload, ToSign,
+    client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
+    rpc::{ChainRef, ErrorCode, SignParams, SignReply, SignVerdict},
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 static FAMILIES: [&Family; 2] = [&signonce_substrate::FAMILY, &FERRIES];
 

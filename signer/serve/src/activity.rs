@@ -4,7 +4,7 @@ use signonce_core::ClientId;
 use signonce_protocol::{Duty, HexArray, KeyId, rpc::ErrorCode};
 use signonce_shared::activity::{ClientActivity, LastDuty};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 

@@ -155,8 +155,8 @@ impl Overseer {
     /// One question to another member.
     async fn ask<R: DeserializeOwned>(&self, url: Option<&str>, method: &str) -> Result<Answered<R>, String> {
         let url = url.ok_or("it has not said where it can be reached")?.replacen("wss://", "https://", 1);
-        let client =
-            AdminClient::https_with(&url, self.admin.live_tls.client()).map_err(|error| error.to_string())?;
+        let client = AdminClient::https_with(&url, &self.admin.live_tls.client())
+            .map_err(|error| error.to_string())?;
         let (started, asked_ms) = (Instant::now(), unix_ms());
         let answer = tokio::time::timeout(PATIENCE, client.call::<_, R>(method, &json!({}))).await;
         let answer = answer.map_err(|_| format!("{url} does not answer in {} s", PATIENCE.as_secs()))?;

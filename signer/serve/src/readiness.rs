@@ -13,7 +13,7 @@ use signonce_protocol::{
     NodeId,
     rpc::{LeaderHint, Readiness, RpcError},
 };
-use signonce_shared::{config::Config, hint};
+use signonce_shared::config::Config;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Log entries a node may be behind and still be believed when it says that something is not in the registry.

@@ -5,7 +5,7 @@ use signonce_cli::{commands::demo::chain, dev::Signal};
 use signonce_core::{FEATURE_LEVEL, Member};
 use signonce_keys::NodeIdentity;
 use signonce_protocol::{NodeId, rpc::SignVerdict};
-use signonce_serve::admin::join::Joined;
+use signonce_shared::admin::api::Joined;
 use signonce_shared::{
     admin::{api::MemberRow, client::AdminClient},
     config::TlsFiles,

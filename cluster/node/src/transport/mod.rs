@@ -12,8 +12,8 @@ pub mod tls;
 pub use listen::PEER_PLACES;
 
 use crate::inbox::Inbox;
-use crate::places::PlaceCounts;
 use crate::log_throttle::LogThrottle;
+use crate::places::PlaceCounts;
 use crate::spool::Parts;
 use signonce_core::replica::hello::{ClusterId, Hello};
 use signonce_core::replica::wire::PeerMessage;

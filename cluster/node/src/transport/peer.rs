@@ -6,6 +6,7 @@ use crate::{
     log_throttle::LogThrottle,
     spool::{Parts, Travelling},
 };
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use signonce_core::replica::hello::HelloReply;
 use signonce_driver::Event;
 use signonce_driver::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
@@ -40,14 +41,14 @@ pub(super) async fn keep_connected(
     mut frames: Receiver<Frame>,
     mut redial: watch::Receiver<u64>,
 ) {
-    let mut backoff = BACKOFF_FIRST;
+    let mut pauses = pauses();
     let mut told_unreadable = false;
     loop {
         let greeted = greet(&local, &peer, Purpose::Messages).await;
         local.tls.dialled(peer.id, greeted.as_ref().err().and_then(refused));
         match greeted {
             Ok((mut stream, reply @ (HelloReply::Welcome { .. } | HelloReply::NoWitness))) => {
-                backoff = BACKOFF_FIRST;
+                pauses = self::pauses();
                 CONNECTED.line(peer.id, |left_out| {
                     tracing::info!(peer = %peer.id, address = %peer.address, left_out, "connected to peer");
                 });
@@ -85,9 +86,19 @@ pub(super) async fn keep_connected(
             Err(error) => tracing::debug!(peer = %peer.id, %error, "cannot reach peer"),
         }
         local.inbox.tell(Event::Unreachable(peer.id));
-        sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF_LONGEST);
+        sleep(pauses.next().unwrap_or(BACKOFF_LONGEST)).await;
     }
+}
+
+/// The pauses between tries to reach a peer, longer and longer. With jitter: the members of a cluster that lose one at the
+/// same moment do not come back to it at the same moment.
+fn pauses() -> impl Iterator<Item = Duration> + Send {
+    ExponentialBuilder::new()
+        .with_min_delay(BACKOFF_FIRST)
+        .with_max_delay(BACKOFF_LONGEST)
+        .with_jitter()
+        .without_max_times()
+        .build()
 }
 
 /// Sends one snapshot, with the records that belong behind it, and waits until the peer has taken it.

@@ -3,10 +3,10 @@
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use signonce_cluster::identity::{self, Identity};
-use signonce_core::replica::hello::node_name;
 use signonce_cluster::{Handle, Node, NodeConfig, Peer, PeerTls, StartError};
 use signonce_core::replica::ReplicaStatus;
 use signonce_core::replica::hello::ClusterId;
+use signonce_core::replica::hello::node_name;
 use signonce_core::{Change, Claim, ClientId, Floors};
 use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey};
 use signonce_substrate::{

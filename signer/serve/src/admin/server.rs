@@ -8,7 +8,7 @@ use super::{
 use crate::{
     activity::Activity,
     audit::query::{self, Filter, Found},
-    backup::{self, MakeError},
+    backup,
     keyring_sync::KeyringSync,
     readiness::Gate,
     undecided,
@@ -31,7 +31,6 @@ use signonce_shared::{
     },
     audit::query::{AuditPage, AuditQuery},
     config::TlsFiles,
-    hint,
     interchange::Interchange,
 };
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};

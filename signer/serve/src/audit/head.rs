@@ -1,11 +1,11 @@
 //! Heads of the audit chain, signed with the node's own certificate: it must name the node of this cluster, and is
 //! judged at the time of the record.
 
-use signonce_core::{AuditSignature, audit::signed_bytes, replica::hello::ClusterId};
+use signonce_core::{AuditSignature, audit::signed_bytes};
 use signonce_protocol::{Hash, NodeId};
 use signonce_shared::{
     config::TlsFiles,
-    node_signature::{Authorities, NodeKey, Signed},
+    node_signature::{NodeKey, Signed},
     tls::TlsError,
 };
 use std::time::Duration;

@@ -112,7 +112,7 @@ impl Schedule {
         could_follow && now < due.saturating_add(every_ms / 4)
     }
 
-    async fn one(&self, dir: &Path) -> Result<(PathBuf, Manifest, usize), BackupError> {
+    async fn one(&self, dir: &Path) -> Result<(PathBuf, Manifest, usize), MakeError> {
         let (handle, tls, cluster) = (self.handle.clone(), self.tls.clone(), self.cluster.clone());
         let (dir, keep) = (dir.to_owned(), self.section.keep);
         let made = tokio::task::spawn_blocking(move || {

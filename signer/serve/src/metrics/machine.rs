@@ -11,6 +11,7 @@ use prometheus_client::{
 };
 use signonce_cluster::{AuditStore, Handle, clock::unix_ms};
 use signonce_core::FEATURE_LEVEL;
+use signonce_shared::overview::{CertificateEnd, Disk};
 use signonce_shared::{
     config::{Config, TlsFiles},
     tls,

@@ -8,12 +8,12 @@ use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder},
     metrics::{MetricType, counter::Counter},
 };
-use serde::{Deserialize, Serialize};
 use signonce_cluster::Latency;
 use signonce_protocol::{
     DutyClass,
     rpc::{ErrorCode, SignVerdict},
 };
+use signonce_shared::overview::RequestCount;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// What was asked.

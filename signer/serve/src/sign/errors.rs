@@ -12,7 +12,6 @@ use signonce_protocol::{
     Digest, Duty, DutyClass, KeyId, PublicKey,
     rpc::{ErrorCode, LeaderHint, RpcError},
 };
-use signonce_shared::hint;
 
 /// The ledger refuses `claim`. `name_of` gives the names of clients, for the evidence.
 pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> String) -> RpcError {

@@ -51,7 +51,7 @@ impl Signer {
             let key = lookup::key(state, &client, genesis, key, (CLASS, CLASS.key_types()))?;
             Ok((client, key))
         });
-        let (client, key) = found.map_err(|error| self.if_caught_up(error))?;
+        let (_, key) = found.map_err(|error| self.if_caught_up(error))?;
         self.gate.check()?;
         self.open(key).await?;
         let vrf = self.keyring.vrf(&key, *slot, *epoch_index, &randomness.0);

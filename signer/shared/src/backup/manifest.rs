@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use signonce_protocol::{HexArray, LogIndex, NodeId};
 
 /// The name of the format.
-pub(crate) const FORMAT: &str = "signonce-backup";
+pub const FORMAT: &str = "signonce-backup";
 /// The version that is written and read. 1 was of version 0.1, whose states this program does not read.
-pub(crate) const VERSION: u32 = 2;
+pub const VERSION: u32 = 2;
 
 /// What a backup is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ pub mod chain;
 pub mod sighting;
 
 use crate::http::Dialer;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chain::{ChainClient, Shown};
 use hyper::Uri;
 use serde::Serialize;
@@ -45,7 +46,8 @@ const HEAD: Duration = Duration::from_secs(600);
 const HEAD_SLOTS: u64 = 100;
 /// Between two looks at it.
 const LOOK_AT_HEAD: Duration = Duration::from_secs(60);
-/// The longest pause between two tries to connect.
+/// The first pause between two tries to connect, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What to watch.
@@ -107,6 +109,15 @@ pub enum Told {
         /// What.
         what: String,
     },
+}
+
+fn pauses() -> impl Iterator<Item = Duration> + Send {
+    ExponentialBuilder::new()
+        .with_min_delay(PAUSE_FIRST)
+        .with_max_delay(PAUSE_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
 }
 
 /// Why a watch cannot begin.
@@ -181,16 +192,17 @@ impl Watcher {
     /// # Errors
     /// If there is nothing to watch for.
     pub async fn run(mut self, mut tell: impl FnMut(Told) -> bool) -> Result<(), WatchError> {
-        let mut pause = Duration::from_secs(1);
+        let mut pauses = pauses();
         self.blind_since = Some(unix_ms());
         loop {
-            let Err(why) = self.connected(&mut tell, &mut pause).await? else { return Ok(()) };
+            let Err(why) = self.connected(&mut tell, || pauses = self::pauses()).await? else {
+                return Ok(());
+            };
             let since_ms = *self.blind_since.get_or_insert_with(unix_ms);
             if !tell(Told::Blind { what: "the chain".into(), since_ms, why }) {
                 return Ok(());
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            tokio::time::sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
         }
     }
 
@@ -198,7 +210,7 @@ impl Watcher {
     async fn connected(
         &mut self,
         tell: &mut impl FnMut(Told) -> bool,
-        pause: &mut Duration,
+        on_sight: impl FnOnce(),
     ) -> Result<Result<(), String>, WatchError> {
         let mut chain = match ChainClient::connect(&self.plan.dialer, &self.plan.url).await {
             Ok(chain) => chain,
@@ -212,7 +224,7 @@ impl Watcher {
         if let Err(why) = self.check_head(&mut chain).await {
             return Ok(Err(why));
         }
-        *pause = Duration::from_secs(1);
+        on_sight();
         let blind_secs = self.blind_since.take().map_or(0, |since| unix_ms().saturating_sub(since) / 1_000);
         let missing = chain.missing.iter().map(|what| (*what).to_owned()).collect();
         if !tell(Told::Watching { genesis, keys: self.keys.len(), missing, blind_secs }) {

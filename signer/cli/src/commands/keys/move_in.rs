@@ -357,7 +357,8 @@ impl Move<'_> {
         for Skipped { file, why } in skipped {
             text.push_str(&format!("Left where it is: {}: {why}\n", file.display()));
         }
-        if let Some(OldNode { url, place: Place { head: Some(head), best, .. }, .. }) = &self.record.old_node
+        if let Some(OldNode { url, place: Progress { head: Some(head), best, .. }, .. }) =
+            &self.record.old_node
         {
             text.push_str(&format!("The old node ({url}) was at block {best}: {head}.\n"));
         }
