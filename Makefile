@@ -25,7 +25,7 @@ CARGO := scripts/cargo-with-progress
 CARGO_ARGS := --release --locked --workspace
 # The crates without RocksDB, in a directory of their own, so that they can be tested while something else is built.
 # Not in the debug profile: the passphrases of keys and the models of the ledger take ten minutes there.
-FAST := -p signonce-protocol -p signonce-keys -p signonce-core
+FAST := -p signonce-protocol -p signonce-substrate -p signonce-keys -p signonce-core -p signonce-driver -p signonce-shared
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
@@ -52,10 +52,10 @@ test-fast: ## Decoders, keys, ledger, replicas, without RocksDB: a minute once c
 	@scripts/setup.sh --without-rocksdb
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fast cargo test --release --locked $(FAST) --no-fail-fast
 
-test: setup ## The six crates of the product: the above, storage, servers, commands, pages, killed processes
+test: setup ## The crates of the product: the above, storage, servers, commands, pages, killed processes
 	$(CARGO) test $(CARGO_ARGS) --no-fail-fast
 
-lint: setup ## Formatting and lints of the six crates, as errors
+lint: setup ## Formatting and lints of the product, as errors
 	cargo fmt --all --check
 	$(CARGO) clippy $(CARGO_ARGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_ARGS) --no-deps

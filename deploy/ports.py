@@ -81,10 +81,10 @@ def written():
 def agrees(ports):
     """The program listens where the table says, and the chart's containers, Services and the playbook name these ports."""
     numbers = {listen["name"]: listen["port"] for listen in ports["listens"]}
-    code = (ROOT / "signer/src/config.rs").read_text()
+    code = (ROOT / "signer/shared/src/config.rs").read_text()
     for name, port in numbers.items():
         found = re.search(rf"\b{name}: \w+\((\d+)\)", code)
-        assert found and int(found[1]) == port, f"signer/src/config.rs listens elsewhere than at {port} for {name}"
+        assert found and int(found[1]) == port, f"signer/shared/src/config.rs listens elsewhere than at {port} for {name}"
     for path, pattern in (("templates/statefulset.yaml", r"\{name: (\w+), containerPort: (\d+)\}"), ("templates/services.yaml", r"\{name: (\w+), port: (\d+), targetPort: \1\}"),
                           ("templates/config.yaml", r'(\w+) = "0\.0\.0\.0:(\d+)"')):
         found = dict(re.findall(pattern, (ROOT / "helm/signonce" / path).read_text()))

@@ -105,7 +105,7 @@ def tried(text):
 
 def settings_exist():
     """Every setting that the schema lets through is one of the signer's: it would not start with another."""
-    code = (CHART.parents[1] / "signer/src/config.rs").read_text()
+    code = (CHART.parents[1] / "signer/shared/src/config.rs").read_text()
     sections = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
     for section, schema in sections.items():
         known = re.search(rf"pub struct {section.title()}Section \{{(.*?)\n\}}", code, re.DOTALL)
