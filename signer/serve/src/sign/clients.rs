@@ -1,7 +1,7 @@
 //! What a client may ask of this node, and which keys it may use.
 
 use super::{
-    Signer, errors,
+    Lists, Signer, errors,
     lookup::{self, ClientView},
 };
 use crate::limits::{Place, SubscriptionPlace};
