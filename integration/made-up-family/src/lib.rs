@@ -138,6 +138,11 @@ impl Harbour {
 struct FerrySettings;
 
 impl SettingsSpec for FerrySettings {
+    /// There is one form, and nothing in the bytes that could tell another.
+    fn level(&self, _: &Settings) -> Option<u32> {
+        Some(FERRIES.level)
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
         Harbour::of(settings).map(drop)
     }

@@ -50,6 +50,12 @@ pub struct Family {
 ///
 /// The bytes are the family's own and travel opaquely; the family judges them when a chain is added or changed.
 pub trait SettingsSpec: Sync {
+    /// The feature level from which on chains may have settings of this form (their version, say), by the bytes alone;
+    /// `None` for a form that this program does not know. A program that lacks a form and one that has it at a later
+    /// level then refuse it alike: both before any other method is asked. So a form's level never changes, and a program
+    /// that supports a level knows every form of it.
+    fn level(&self, settings: &Settings) -> Option<u32>;
+
     /// Whether these bytes are settings, in the one encoding there is.
     ///
     /// # Errors
@@ -97,6 +103,13 @@ impl FamilyId {
     /// The family with this number, if it is installed.
     pub fn family(self) -> Option<&'static Family> {
         families().iter().copied().find(|family| family.id == self)
+    }
+}
+
+impl Family {
+    /// Whether chains of it may have settings of this form at a feature level.
+    pub fn takes_settings(&self, settings: &Settings, level: u32) -> bool {
+        self.settings.level(settings).is_some_and(|needed| needed.max(self.level) <= level)
     }
 }
 
