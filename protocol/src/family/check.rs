@@ -85,6 +85,8 @@ fn check_window(name: &str, claim: &ClaimSpec, rule: &WindowRule) {
     assert!(rule.keep > 0, "{name} keeps nothing of what it signs");
     let fits = rule.jumps.iter().all(|jump| jump.part < claim.parts.len());
     assert!(fits, "{name} limits a number that it does not have");
+    let in_order = rule.jumps.is_sorted_by(|one, next| one.part < next.part);
+    assert!(in_order, "{name} limits a number twice, or before one that it depends on");
     assert!(rule.jumps.is_empty() || claim.slots.is_none(), "{name} limits slots, which go by the clock");
 }
 
