@@ -16,8 +16,8 @@ fn install() {
 
 /// A family that differs from the made-up one as a test says.
 fn like_made_up(change: impl FnOnce(&mut Family)) -> &'static Family {
-    let Family { id, name, level, schemes, key_types, classes, kinds, settings } = made_up::FAMILY;
-    let mut family = Family { id, name, level, schemes, key_types, classes, kinds, settings };
+    let Family { id, name, level, schemes, key_types, classes, kinds, methods, settings } = made_up::FAMILY;
+    let mut family = Family { id, name, level, schemes, key_types, classes, kinds, methods, settings };
     change(&mut family);
     Box::leak(Box::new(family))
 }

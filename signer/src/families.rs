@@ -1,6 +1,9 @@
 //! The chain families that this program knows. The one place that lists them: a new family is a crate and a line here.
 
-use signonce_protocol::Family;
+use crate::rpc::Rpc;
+use jsonrpsee::Methods;
+use signonce_protocol::{Family, family::families};
+use signonce_substrate::rpc::SubstrateApiServer as _;
 
 /// Every family of the shipped program.
 pub static FAMILIES: [&Family; 1] = [&signonce_substrate::FAMILY];
@@ -9,4 +12,13 @@ pub static FAMILIES: [&Family; 1] = [&signonce_substrate::FAMILY];
 /// [`crate::cli::main`], which does it.
 pub fn install() {
     signonce_protocol::install(&FAMILIES);
+}
+
+/// What clients may ask of the installed families beside signatures.
+pub fn methods(rpc: &Rpc) -> Methods {
+    if families().contains(&&signonce_substrate::FAMILY) {
+        rpc.clone().into_rpc().into()
+    } else {
+        Methods::new()
+    }
 }

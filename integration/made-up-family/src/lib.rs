@@ -118,6 +118,7 @@ pub static FERRIES: Family = Family {
             decode: payload::read_manifest,
         },
     ],
+    methods: &[],
     settings: &FerrySettings,
 };
 

@@ -19,6 +19,8 @@ pub(super) fn check(families: &[&Family]) {
     unique("key types", families.iter().flat_map(|family| family.key_types).map(|spec| spec.name));
     unique("classes", families.iter().flat_map(|family| family.classes).map(|spec| spec.name));
     unique("kinds of payload", families.iter().flat_map(|family| family.kinds).map(|spec| spec.name));
+    let methods = families.iter().flat_map(|family| family.methods);
+    unique("methods", crate::rpc::METHODS.iter().chain(methods).map(|method| method.name));
     unique("schemes", families.iter().flat_map(|family| family.schemes).map(|spec| spec.name));
 }
 

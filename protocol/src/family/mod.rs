@@ -22,7 +22,7 @@ pub use key_type::{KeyType, KeyTypeSpec};
 pub use kind::{KindSpec, PayloadKind};
 pub use scheme::{Algorithm, Scheme, SchemeSpec};
 
-use crate::{Settings, SettingsError};
+use crate::{Settings, SettingsError, rpc::Method};
 use serde_json::{Map, Value};
 use std::{fmt, sync::OnceLock};
 
@@ -42,6 +42,8 @@ pub struct Family {
     pub classes: &'static [ClassSpec],
     /// Its payloads, in the order of their numbers.
     pub kinds: &'static [KindSpec],
+    /// What clients may ask beside signatures, for the document that says what a signer answers.
+    pub methods: &'static [Method],
     /// What the settings of its chains are.
     pub settings: &'static dyn SettingsSpec,
 }

@@ -2,11 +2,11 @@
 
 use crate::{
     duty::Words, para, payload, payload::Kind, refusal::OwnRefusals, settings::ChainSettings, settings::Spec,
-    shield,
+    shield, vrf::VrfParams,
 };
 use signonce_protocol::{
     Algorithm, ClaimSpec, ClassSpec, DutyClass, Family, FamilyId, Jump, KeyType, KeyTypeSpec, KindSpec, Part,
-    PayloadKind, Rule, Scheme, SchemeSpec, Settings, SlotRule, WindowRule,
+    PayloadKind, Rule, Scheme, SchemeSpec, Settings, SlotRule, WindowRule, rpc::Method,
 };
 
 /// The family's number.
@@ -24,8 +24,11 @@ pub static FAMILY: Family = Family {
     key_types: &KEY_TYPES,
     classes: &CLASSES,
     kinds: &KINDS,
+    methods: &METHODS,
     settings: &Spec,
 };
+
+static METHODS: [Method; 1] = [Method::of::<VrfParams>("The BABE VRF pre-output and proof for a slot.")];
 
 /// Installs this family alone: for validators and tests. A signer lists all of its families.
 pub fn install() {

@@ -42,6 +42,7 @@ pub static FAMILY: Family = Family {
     key_types: &KEY_TYPES,
     classes: &CLASSES,
     kinds: &KINDS,
+    methods: &[],
     settings: &Spec,
 };
 

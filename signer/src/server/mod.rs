@@ -29,6 +29,7 @@ use crate::{
     backup::schedule::{BackupMetrics, Schedule},
     clock::Clock,
     config::{Config, JOINING_FILE},
+    families,
     keyring_sync::KeyringSync,
     metrics::{Metrics, clients::Clients, keys::Keys, machine::Machine},
     overview::{self, Overseer},
@@ -416,8 +417,9 @@ impl Parts {
             let counts = metrics.port(name);
             (Places::new(rules, counts.places.clone()), counts)
         };
-        let mut methods: Methods =
-            rpc_module(Rpc::new(Arc::clone(&signer), config.cluster.id.clone())).into();
+        let rpc = Rpc::new(Arc::clone(&signer), config.cluster.id.clone());
+        let mut methods: Methods = rpc_module(rpc.clone()).into();
+        merge(&mut methods, families::methods(&rpc));
         merge(&mut methods, overview::node_module(Arc::clone(&overseer)));
         merge(&mut methods, join_module(client_door));
         let calls = Calls::new(methods, Arc::new(ClientToll::new(Arc::clone(&signer))));

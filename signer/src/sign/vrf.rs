@@ -14,9 +14,9 @@ use signonce_cluster::clock::unix_ms;
 use signonce_core::RequestId;
 use signonce_protocol::{
     DutyClass,
-    rpc::{RpcError, SignVerdict, VrfParams, VrfReply},
+    rpc::{RpcError, SignVerdict},
 };
-use signonce_substrate::BABE_VRF;
+use signonce_substrate::{BABE_VRF, VrfParams, VrfReply};
 use std::time::Instant;
 use tracing::Instrument as _;
 
