@@ -18,8 +18,8 @@ use crate::{
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
-use signonce_cluster::{Handle, SubmitError, node_name, sparing::Sparing};
-use signonce_core::{Change, JoinToken, Member, node_actor, replica::hello::ClusterId};
+use signonce_cluster::{FORMATS, Handle, SubmitError, node_name, sparing::Sparing};
+use signonce_core::{Change, Formats, JoinToken, Member, node_actor, replica::hello::ClusterId};
 use signonce_protocol::{LogIndex, NodeId};
 use std::{
     net::IpAddr,
@@ -39,9 +39,14 @@ static KNOCKED: Sparing<&'static str> = Sparing::new();
 /// What a node may ask before it belongs to the cluster.
 #[rpc(server, namespace = "admin")]
 pub trait JoinApi {
-    /// Joins as a learner under the id that `members add` gave out.
+    /// Joins as a learner under the id that `members add` gave out. Version 0.1 says no `formats`.
     #[method(name = "join", param_kind = map, with_extensions)]
-    async fn join(&self, member: Member, token: JoinToken) -> Result<Joined, AdminError>;
+    async fn join(
+        &self,
+        member: Member,
+        token: JoinToken,
+        formats: Option<Formats>,
+    ) -> Result<Joined, AdminError>;
 }
 
 /// Answer of `admin_join`.
@@ -104,10 +109,18 @@ impl JoinApiServer for Door {
         extensions: &Extensions,
         member: Member,
         token: JoinToken,
+        formats: Option<Formats>,
     ) -> Result<Joined, AdminError> {
         let node = member.node;
         self.knocks.count(extensions, Instant::now())?;
         self.check_certificate(extensions, node)?;
+        // Before anything is in the log: the token can be used by the right program yet.
+        FORMATS.check(formats, member.supports).map_err(|other| {
+            KNOCKED.line("formats", |left_out| {
+                tracing::warn!(%node, %other, left_out, "a node that wants to join runs another version");
+            });
+            AdminError::new(AdminErrorCode::Refused, other.to_string())
+        })?;
         let change = Change::JoinMember { member, token };
         match self.handle.change(node_actor(node), change, self.timeout).await {
             Ok(Ok(done)) => {
