@@ -6,8 +6,8 @@
 //!
 //! | file | says |
 //! |---|---|
-//! | `family.rs` | the numbers and tables: schemes, key types, classes with their windows and limits, kinds of payload |
-//! | `payload/` | strict decoders, one file per kind |
+//! | `family.rs` | the numbers and tables: schemes, key types, classes with their windows and limits |
+//! | `payload/` | the kinds of payload: strict decoders, and what else there is to say of each |
 //! | `duty.rs` | what a key may sign once, typed |
 //! | `para.rs`, `sides.rs` | the rule of parachain sides, and how sides are stored |
 //! | `shield.rs` | the BEEFY shield, and which chains have collations |
