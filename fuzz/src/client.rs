@@ -6,8 +6,11 @@ use jsonrpsee::{
     core::{SubscriptionResult, async_trait},
 };
 use signonce_core::{Change, Command};
-use signonce_protocol::{EpochIndex, GenesisHash, Hash, HexArray, KeyType, NodeId, PublicKey, Slot, rpc::*};
-use signonce_substrate::{AuraMode, ChainFormat, Kind, NumberWidth, Payload, possible_kinds};
+use signonce_protocol::{GenesisHash, Hash, HexArray, KeyType, NodeId, PublicKey, Slot, rpc::*};
+use signonce_substrate::{
+    AuraMode, ChainFormat, EpochIndex, Kind, NumberWidth, Payload, VrfReply, possible_kinds,
+    rpc::SubstrateApiServer,
+};
 use std::cell::RefCell;
 
 /// A payload: the first byte is its kind, the second the chain's format, the rest the bytes to sign.
@@ -56,7 +59,7 @@ pub fn rpc(data: &[u8]) -> bool {
     thread_local! {
         static SERVER: RefCell<(tokio::runtime::Runtime, RpcModule<Echo>)> = RefCell::new((
             tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),
-            rpc_module(Echo),
+            methods(),
         ));
     }
     let Ok(body) = std::str::from_utf8(data) else { return false };
@@ -65,6 +68,13 @@ pub fn rpc(data: &[u8]) -> bool {
         let answer: serde_json::Value = serde_json::from_str(answer.get()).expect("an answer is JSON");
         answer.get("result").is_some()
     })
+}
+
+/// Everything that a signer serves.
+fn methods() -> RpcModule<Echo> {
+    let mut module = rpc_module(Echo);
+    module.merge(SubstrateApiServer::into_rpc(Echo)).expect("no method is there twice");
+    module
 }
 
 /// A signer that answers with what it read.
@@ -108,18 +118,6 @@ impl SignerApiServer for Echo {
         })
     }
 
-    async fn vrf(
-        &self,
-        _: &Extensions,
-        _chain: ChainRef,
-        _key: PublicKey,
-        _slot: Slot,
-        _epoch_index: EpochIndex,
-        _randomness: Hash,
-    ) -> Result<VrfReply, RpcError> {
-        Ok(VrfReply { pre_output: HexArray([0; 32]), proof: HexArray([0; 64]) })
-    }
-
     async fn generate_key(
         &self,
         _: &Extensions,
@@ -147,5 +145,20 @@ impl SignerApiServer for Echo {
     async fn subscribe_keys(&self, pending: PendingSubscriptionSink, _: &Extensions) -> SubscriptionResult {
         pending.accept().await?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl SubstrateApiServer for Echo {
+    async fn vrf(
+        &self,
+        _: &Extensions,
+        _chain: ChainRef,
+        _key: PublicKey,
+        _slot: Slot,
+        _epoch_index: EpochIndex,
+        _randomness: Hash,
+    ) -> Result<VrfReply, RpcError> {
+        Ok(VrfReply { pre_output: HexArray([0; 32]), proof: HexArray([0; 64]) })
     }
 }

@@ -10,7 +10,8 @@ use crate::{
     secret::SecretKey,
     vrf::VrfSignature,
 };
-use signonce_protocol::{Carry, Digest, DutyClass, EpochIndex, KeyId, Payload, PublicKey, Scheme, Slot};
+use signonce_protocol::{Carry, Digest, DutyClass, KeyId, Payload, PublicKey, Scheme, Slot};
+use signonce_substrate::EpochIndex;
 use std::{
     collections::BTreeMap,
     collections::btree_map::Entry,

@@ -10,10 +10,8 @@ use crate::{
 };
 use merlin::Transcript;
 use schnorrkel::vrf::{VRFPreOut, VRFProof};
-use signonce_protocol::{
-    Algorithm, EpochIndex, Hash, PublicKey, Slot, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_TRANSCRIPT_LABEL,
-    VrfRequest,
-};
+use signonce_protocol::{Algorithm, Hash, PublicKey, Slot};
+use signonce_substrate::{EpochIndex, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_TRANSCRIPT_LABEL, VrfRequest};
 use std::fmt;
 
 /// Substrate keeps the order of commitments that Kusama started with.

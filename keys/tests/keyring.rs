@@ -6,10 +6,8 @@ use common::{SCHEMES, id, key, payload};
 use signonce_keys::{
     FreeDuty, InsertError, Keyring, ReleaseToken, SignError, Signed, verify, verify_babe_vrf,
 };
-use signonce_protocol::{
-    Algorithm, Carry, Digest, EpochIndex, KeyId, Message, Payload, Slot, Statement, ToSign,
-};
-use signonce_substrate::{ALL_KEY_TYPES, BABE, BEEFY, ED25519, GRANDPA, Kind, PARA, SR25519};
+use signonce_protocol::{Algorithm, Carry, Digest, KeyId, Message, Payload, Slot, Statement, ToSign};
+use signonce_substrate::{ALL_KEY_TYPES, BABE, BEEFY, ED25519, EpochIndex, GRANDPA, Kind, PARA, SR25519};
 use std::sync::Arc;
 
 /// What the cluster would give for a committed claim.

@@ -5,8 +5,8 @@ mod common;
 use common::{SCHEMES, bytes, key, public};
 use proptest::prelude::*;
 use signonce_keys::{SecretError, SecretKey, SignError, Signature, verify, verify_babe_vrf};
-use signonce_protocol::{Algorithm, EpochIndex, Slot, ToSign, blake2_256};
-use signonce_substrate::{ECDSA, ED25519, SR25519};
+use signonce_protocol::{Algorithm, Slot, ToSign, blake2_256};
+use signonce_substrate::{ECDSA, ED25519, EpochIndex, SR25519};
 
 #[test]
 fn signatures_are_the_same_for_ever() {

@@ -7,9 +7,9 @@ mod common;
 use common::{SCHEMES, bytes, key, live_vectors, public, secret};
 use serde_json::Value;
 use signonce_keys::{SecretKey, VrfSignature, verify, verify_babe_vrf};
-use signonce_protocol::{Algorithm, EpochIndex, Scheme, Slot, ToSign};
-use signonce_substrate::keccak_256;
+use signonce_protocol::{Algorithm, Scheme, Slot, ToSign};
 use signonce_substrate::{ECDSA, ED25519, SR25519};
+use signonce_substrate::{EpochIndex, keccak_256};
 use std::path::PathBuf;
 
 /// A committed file of the reference's vectors; never empty.

@@ -57,10 +57,6 @@ number!(
     Slot(u64)
 );
 number!(
-    /// The index of a BABE epoch.
-    EpochIndex(u64)
-);
-number!(
     /// The place of an entry in the replicated log.
     LogIndex(u64)
 );

@@ -23,7 +23,6 @@ mod position;
 mod refusal;
 pub mod rpc;
 mod slots;
-mod vrf;
 
 // So that tests in this crate and those of others share a family.
 #[cfg(test)]
@@ -42,14 +41,10 @@ pub use family::{
     Told, WindowRule, install,
 };
 pub use hash::{Digest, GenesisHash, Hash, HexError, blake2_256};
-pub use ids::{EpochIndex, LogIndex, NodeId, Slot, Term};
+pub use ids::{LogIndex, NodeId, Slot, Term};
 pub use key::{KeyId, KeyState, PublicKey, PublicKeyError, ToSign};
 pub use payload::{CarryError, Message, Payload, PayloadError, RawPayload, Restate, Statement};
 pub use position::{MAX_PARTS, Position};
 pub use refusal::{Refusal, RuleRefusal};
 pub use rpc::ErrorCode;
 pub use slots::{MAX_SLOT_JUMP_MS, Retiming, SlotClock, SlotTooFar};
-pub use vrf::{
-    VRF_EPOCH_LABEL, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_RANDOMNESS_LABEL, VRF_SLOT_LABEL,
-    VRF_TRANSCRIPT_LABEL, VrfMessage, VrfRequest,
-};

@@ -8,7 +8,7 @@ use signonce_protocol::{
     rpc::*,
     *,
 };
-use signonce_substrate::{BABE, Kind, SR25519};
+use signonce_substrate::{BABE, EpochIndex, Kind, SR25519, VrfParams, VrfReply};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -58,7 +58,7 @@ async fn a_signer_gets_named_parameters_and_the_clients_certificate() {
         randomness: Hash([8; 32]),
     };
     assert_eq!(
-        client.vrf(&vrf).await.unwrap(),
+        client.ask(&vrf).await.unwrap(),
         VrfReply { pre_output: [2; 32].into(), proof: [3; 64].into() }
     );
     assert_eq!(client.keys().await.unwrap(), [signer.key()]);

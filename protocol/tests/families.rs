@@ -16,8 +16,8 @@ fn install() {
 
 /// A family that differs from the made-up one as a test says.
 fn like_made_up(change: impl FnOnce(&mut Family)) -> &'static Family {
-    let Family { id, name, level, schemes, key_types, classes, kinds, settings } = made_up::FAMILY;
-    let mut family = Family { id, name, level, schemes, key_types, classes, kinds, settings };
+    let Family { id, name, level, schemes, key_types, classes, kinds, methods, settings } = made_up::FAMILY;
+    let mut family = Family { id, name, level, schemes, key_types, classes, kinds, methods, settings };
     change(&mut family);
     Box::leak(Box::new(family))
 }
@@ -137,6 +137,13 @@ fn classes_that_cannot_work_are_refused() {
     let jumps = |rule: &mut WindowRule| rule.jumps = &[Jump { part: 3, limit: |_| 1, restarts: false }];
     let text = refused(&[of_classes(vec![spec(PROPOSAL, |_, claim| window(claim, jumps))])]);
     assert!(text.contains("limits a number"), "{text}");
+    // A bound is found number by number.
+    let jumps = |rule: &mut WindowRule| {
+        const FIRST: Jump = Jump { part: 0, limit: |_| 1, restarts: false };
+        rule.jumps = &[Jump { part: 1, ..FIRST }, FIRST];
+    };
+    let text = refused(&[of_classes(vec![spec(PROPOSAL, |_, claim| window(claim, jumps))])]);
+    assert!(text.contains("before one that it depends on"), "{text}");
     let own = |claim: &mut ClaimSpec| {
         claim.rule = Rule::Own(|_| unreachable!("it is never installed"));
         claim.slots = Some(SlotRule { may_be_retimed: false });

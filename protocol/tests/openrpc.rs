@@ -8,7 +8,7 @@ use signonce_protocol::{rpc::*, *};
 use std::collections::BTreeSet;
 
 async fn call(method: &str, params: Value) -> Value {
-    let module = rpc_module(FakeSigner::new(1, [Ok(granted(7))]));
+    let module = served(FakeSigner::new(1, [Ok(granted(7))]));
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
     let (answer, _) = module.raw_json_request(&request.to_string(), 16).await.unwrap();
     serde_json::from_str(answer.get()).unwrap()
@@ -29,7 +29,7 @@ fn good_params(method: &str) -> Value {
 
 #[test]
 fn the_document_lists_exactly_the_registered_methods() {
-    let module = rpc_module(FakeSigner::new(1, []));
+    let module = served(FakeSigner::new(1, []));
     let registered: BTreeSet<String> = module.method_names().map(str::to_owned).collect();
     let document = openrpc_document();
     let methods = document["methods"].as_array().unwrap();
@@ -56,7 +56,8 @@ fn the_document_lists_exactly_the_registered_methods() {
 
 #[tokio::test]
 async fn each_parameter_in_the_document_is_needed_by_the_server_under_that_name() {
-    for method in METHODS.iter().filter(|m| m.shape == MethodShape::Call) {
+    signonce_substrate::install();
+    for method in methods().filter(|m| m.shape == MethodShape::Call) {
         let params = good_params(method.name);
         let names = method.param_names();
         let given: BTreeSet<_> = params.as_object().unwrap().keys().cloned().collect();
@@ -75,9 +76,9 @@ async fn each_parameter_in_the_document_is_needed_by_the_server_under_that_name(
 #[test]
 fn parameters_are_listed_in_the_order_of_the_array_form() {
     signonce_substrate::install();
-    let names = |name: &str| METHODS.iter().find(|m| m.name == name).unwrap().param_names();
+    let names = |name: &str| methods().find(|m| m.name == name).unwrap().param_names();
     assert_eq!(names("signer_sign"), ["chain", "key", "payload"]);
-    let sign = METHODS.iter().find(|m| m.name == "signer_sign").unwrap();
+    let sign = methods().find(|m| m.name == "signer_sign").unwrap();
     assert_eq!(sign.optional_param_names(), ["lastSigned"]);
     assert_eq!(names("signer_vrf"), ["chain", "key", "slot", "epochIndex", "randomness"]);
     assert_eq!(names("signer_generateKey"), ["chain", "type"]);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Version of frames. 1 to 3 were those of version 0.1, with which a signer of 0.2 exchanges nothing: the same bytes mean
 /// something else there.
-const FRAME_VERSION: u8 = 4;
+pub const FRAME_VERSION: u8 = 4;
 
 /// The largest ordinary frame. Raft messages stay below 256 KiB of entries plus one more entry.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;

@@ -37,7 +37,7 @@ pub use node::{Node, NodeConfig, StartError};
 pub use signonce_driver::decision::{Decision, Foreseen, Grant};
 pub use signonce_driver::measure::Measured;
 pub use spool::StateCapture;
-pub use store::{FORMAT, StoreError};
+pub use store::{FORMAT, FORMATS, StoreError};
 pub use transport::tls::{LivePeerTls, PeerTls, TlsError};
 pub use transport::{PEER_PLACES, Peer};
 pub use unfinished::{Awaited, Unfinished};

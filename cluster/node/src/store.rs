@@ -16,9 +16,11 @@ use rocksdb::{
     ReadOptions, Snapshot, WriteBatch, WriteOptions,
     properties::{CUR_SIZE_ALL_MEM_TABLES, TOTAL_SST_FILES_SIZE},
 };
+use signonce_core::Formats;
 use signonce_core::codec::{decode_record, encode_record};
 use signonce_core::replica::disk::{DiskBatch, DiskImage, DiskOp, DiskTable, RecordSource, StateRecord};
 use signonce_driver::batches::{Batches, Missing, last_of};
+use signonce_driver::frame::FRAME_VERSION;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -27,6 +29,10 @@ use std::sync::{Mutex, MutexGuard};
 ///
 /// 1: version 0.1. 2: since 0.2.
 pub const FORMAT: u32 = 2;
+
+/// The formats of this program, which a new node must share.
+pub const FORMATS: Formats = Formats { store: FORMAT, frames: FRAME_VERSION };
+
 /// What version 0.1 wrote.
 const FORMAT_OF_VERSION_0_1: u32 = 1;
 

@@ -7,14 +7,13 @@
 use codec::{Compact, Decode};
 use futures::future::BoxFuture;
 use signonce_protocol::{
-    GenesisHash, KeyId, KeyType, PublicKey, RawPayload, ToSign, VrfRequest,
+    GenesisHash, KeyId, KeyType, PublicKey, RawPayload, ToSign,
     client::{CertificateStatus, ClientError, KeysStream, SignerClient},
-    rpc::{
-        ChainRef, GenerateKeyParams, GenerateKeyReply, KeysEvent, Readiness, SignParams, SignReply,
-        VrfParams, VrfReply,
-    },
+    rpc::{ChainRef, GenerateKeyParams, GenerateKeyReply, KeysEvent, Readiness, SignParams, SignReply},
 };
-use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, Kind, PARA};
+use signonce_substrate::{
+    AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE, Kind, PARA, VrfParams, VrfReply, VrfRequest,
+};
 use sp_core::sr25519::vrf::VrfSignData;
 use std::time::Duration;
 
@@ -70,7 +69,7 @@ impl Signers for Cluster {
 
     fn vrf(&self, params: VrfParams, deadline: Duration) -> Later<VrfReply> {
         let client = self.client.with_deadline(deadline);
-        Box::pin(async move { client.vrf(&params).await })
+        Box::pin(async move { client.ask(&params).await })
     }
 
     fn generate(&self, params: GenerateKeyParams, deadline: Duration) -> Later<GenerateKeyReply> {

@@ -22,14 +22,12 @@ use crate::{
 };
 use codec::Decode;
 use signonce_protocol::{
-    Digest, DutyClass, GenesisHash, KeyId, KeyType, PublicKey, RawPayload, Scheme, ToSign, VrfRequest,
+    Digest, DutyClass, GenesisHash, KeyId, KeyType, PublicKey, RawPayload, Scheme, ToSign,
     client::ClientError,
-    rpc::{
-        ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, RpcError, SignParams, SignReply, VrfReply,
-    },
+    rpc::{ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, RpcError, SignParams, SignReply},
 };
-use signonce_substrate::Kind;
 use signonce_substrate::{BABE_VRF, GRANDPA};
+use signonce_substrate::{Kind, VrfReply, VrfRequest};
 use sp_core::sr25519::{
     self,
     vrf::{VrfSignData, VrfSignature},

@@ -9,7 +9,8 @@
 //! The runtime is asked on an own thread: BABE holds the lock of its epoch changes during a keystore call, and a
 //! runtime call in there could wait for it.
 
-use signonce_protocol::{EpochIndex, Hash, VrfRequest};
+use signonce_protocol::Hash;
+use signonce_substrate::{EpochIndex, VrfRequest};
 use sp_api::ProvideRuntimeApi;
 use sp_blockchain::HeaderBackend;
 use sp_consensus_babe::{BabeApi, Epoch, make_vrf_transcript};

@@ -19,9 +19,10 @@ use crate::{
     worker::{Stop, Worker},
 };
 use signonce_protocol::{
-    GenesisHash, PublicKey, VrfRequest,
+    GenesisHash, PublicKey,
     client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
 };
+use signonce_substrate::VrfRequest;
 use sp_api::ProvideRuntimeApi;
 use sp_blockchain::HeaderBackend;
 use sp_consensus_babe::BabeApi;

@@ -14,14 +14,14 @@ use codec::Encode;
 use futures::future::BoxFuture;
 use signonce_protocol::{
     Algorithm, DutyClass, GenesisHash, HexArray, KeyId, KeyState, KeyType, LogIndex, PublicKey, Scheme,
-    VrfRequest, blake2_256,
+    blake2_256,
     client::{CertificateStatus, ClientError},
     rpc::{
         ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, Readiness, RpcError, SignParams,
-        SignReply, SignVerdict, VrfParams, VrfReply,
+        SignReply, SignVerdict,
     },
 };
-use signonce_substrate::{BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519};
+use signonce_substrate::{BEEFY, ECDSA, ED25519, GRANDPA, PARA, SR25519, VrfParams, VrfReply, VrfRequest};
 use signonce_substrate::{Kind, keccak_256};
 use sp_consensus_babe::make_vrf_transcript;
 use sp_core::{Pair as _, crypto::VrfSecret as _, ecdsa, ed25519, sr25519, sr25519::vrf::VrfSignData};

@@ -118,6 +118,7 @@ pub static FERRIES: Family = Family {
             decode: payload::read_manifest,
         },
     ],
+    methods: &[],
     settings: &FerrySettings,
 };
 
@@ -138,6 +139,11 @@ impl Harbour {
 struct FerrySettings;
 
 impl SettingsSpec for FerrySettings {
+    /// There is one form, and nothing in the bytes that could tell another.
+    fn level(&self, _: &Settings) -> Option<u32> {
+        Some(FERRIES.level)
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
         Harbour::of(settings).map(drop)
     }

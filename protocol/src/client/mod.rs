@@ -25,8 +25,8 @@ pub use live::CertificateStatus;
 pub use tls::{TlsError, TlsSource, tls_from_pem};
 
 use crate::rpc::{
-    ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, KnownKeys, LastSigned, LeaderHint, RpcError,
-    SignParams, SignReply, StatusReply, VrfParams, VrfReply,
+    ErrorKind, GenerateKeyParams, GenerateKeyReply, KeyInfo, KnownKeys, LastSigned, LeaderHint, Question,
+    RpcError, SignParams, SignReply, StatusReply,
 };
 use connection::{Connection, Endpoint, Renewal};
 use echo::{Echoes, WireCall};
@@ -317,12 +317,12 @@ impl SignerClient {
         self.call("signer_sign", Some(&WireCall { chain, key, payload, last_signed }), effect).await
     }
 
-    /// Has the BABE VRF of a slot evaluated.
+    /// Asks what a family has beside signatures.
     ///
     /// # Errors
     /// See the module.
-    pub async fn vrf(&self, params: &VrfParams) -> Result<VrfReply, ClientError> {
-        self.call("signer_vrf", Some(params), Effect::Nothing).await
+    pub async fn ask<Q: Question>(&self, question: &Q) -> Result<Q::Answer, ClientError> {
+        self.call(Q::METHOD, Some(question), Effect::Nothing).await
     }
 
     /// Has a session key made that never was anywhere else, for this client to use at once. After

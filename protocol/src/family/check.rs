@@ -19,6 +19,8 @@ pub(super) fn check(families: &[&Family]) {
     unique("key types", families.iter().flat_map(|family| family.key_types).map(|spec| spec.name));
     unique("classes", families.iter().flat_map(|family| family.classes).map(|spec| spec.name));
     unique("kinds of payload", families.iter().flat_map(|family| family.kinds).map(|spec| spec.name));
+    let methods = families.iter().flat_map(|family| family.methods);
+    unique("methods", crate::rpc::METHODS.iter().chain(methods).map(|method| method.name));
     unique("schemes", families.iter().flat_map(|family| family.schemes).map(|spec| spec.name));
 }
 
@@ -85,6 +87,8 @@ fn check_window(name: &str, claim: &ClaimSpec, rule: &WindowRule) {
     assert!(rule.keep > 0, "{name} keeps nothing of what it signs");
     let fits = rule.jumps.iter().all(|jump| jump.part < claim.parts.len());
     assert!(fits, "{name} limits a number that it does not have");
+    let in_order = rule.jumps.is_sorted_by(|one, next| one.part < next.part);
+    assert!(in_order, "{name} limits a number twice, or before one that it depends on");
     assert!(rule.jumps.is_empty() || claim.slots.is_none(), "{name} limits slots, which go by the clock");
 }
 

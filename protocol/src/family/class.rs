@@ -85,7 +85,7 @@ pub struct WindowRule {
     pub keep: usize,
     /// The most entries of one step; `None` where what tells entries of a step apart is few by nature.
     pub per_step: Option<u32>,
-    /// How far past the farthest a claim may be.
+    /// How far past the farthest a claim may be, in the order of the numbers.
     pub jumps: &'static [Jump],
     /// Whether a duty has the form that the chain's settings ask for; checked where decoders of another version may have
     /// made the claim.

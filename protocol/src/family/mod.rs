@@ -22,7 +22,7 @@ pub use key_type::{KeyType, KeyTypeSpec};
 pub use kind::{KindSpec, PayloadKind};
 pub use scheme::{Algorithm, Scheme, SchemeSpec};
 
-use crate::{Settings, SettingsError};
+use crate::{Settings, SettingsError, rpc::Method};
 use serde_json::{Map, Value};
 use std::{fmt, sync::OnceLock};
 
@@ -42,6 +42,8 @@ pub struct Family {
     pub classes: &'static [ClassSpec],
     /// Its payloads, in the order of their numbers.
     pub kinds: &'static [KindSpec],
+    /// What clients may ask beside signatures, for the document that says what a signer answers.
+    pub methods: &'static [Method],
     /// What the settings of its chains are.
     pub settings: &'static dyn SettingsSpec,
 }
@@ -50,6 +52,12 @@ pub struct Family {
 ///
 /// The bytes are the family's own and travel opaquely; the family judges them when a chain is added or changed.
 pub trait SettingsSpec: Sync {
+    /// The feature level from which on chains may have settings of this form (their version, say), by the bytes alone;
+    /// `None` for a form that this program does not know. A program that lacks a form and one that has it at a later
+    /// level then refuse it alike: both before any other method is asked. So a form's level never changes, and a program
+    /// that supports a level knows every form of it.
+    fn level(&self, settings: &Settings) -> Option<u32>;
+
     /// Whether these bytes are settings, in the one encoding there is.
     ///
     /// # Errors
@@ -97,6 +105,13 @@ impl FamilyId {
     /// The family with this number, if it is installed.
     pub fn family(self) -> Option<&'static Family> {
         families().iter().copied().find(|family| family.id == self)
+    }
+}
+
+impl Family {
+    /// Whether chains of it may have settings of this form at a feature level.
+    pub fn takes_settings(&self, settings: &Settings, level: u32) -> bool {
+        self.settings.level(settings).is_some_and(|needed| needed.max(self.level) <= level)
     }
 }
 

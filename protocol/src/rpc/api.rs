@@ -2,10 +2,9 @@
 //! into the connection's request extensions; every method gets them.
 
 use super::{
-    ChainRef, DISCOVER, GenerateKeyReply, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply,
-    StatusReply, VrfReply,
+    ChainRef, DISCOVER, GenerateKeyReply, KeyInfo, LastSigned, PayloadParam, RpcError, SignReply, StatusReply,
 };
-use crate::{EpochIndex, Hash, KeyType, PublicKey, Slot};
+use crate::{KeyType, PublicKey};
 use jsonrpsee::{RpcModule, core::SubscriptionResult, proc_macros::rpc};
 
 /// What validators may ask. Parameters are objects by name (arrays in the same order are read too).
@@ -28,17 +27,6 @@ pub trait SignerApi {
         #[argument(rename = "lastSigned")] last_signed: Option<LastSigned>,
     ) -> Result<SignReply, RpcError>;
 
-    /// Evaluates the BABE VRF of a slot.
-    #[method(name = "vrf", param_kind = map, with_extensions)]
-    async fn vrf(
-        &self,
-        chain: ChainRef,
-        key: PublicKey,
-        slot: Slot,
-        #[argument(rename = "epochIndex")] epoch_index: EpochIndex,
-        randomness: Hash,
-    ) -> Result<VrfReply, RpcError>;
-
     /// Makes a session key that never was anywhere else, armed, for this client to use.
     #[method(name = "generateKey", param_kind = map, with_extensions)]
     async fn generate_key(
@@ -56,7 +44,8 @@ pub trait SignerApi {
     async fn subscribe_keys(&self) -> SubscriptionResult;
 }
 
-/// Everything a signer serves to validators: the methods of `api` and `rpc_discover`.
+/// What a signer serves to validators, whatever the chain: the methods of `api` and `rpc_discover`. What families have
+/// beside these ([`Family::methods`](crate::Family::methods)) is merged in by whoever serves it.
 ///
 /// # Panics
 /// If `rpc_discover` is taken, which no method of the trait is.

@@ -144,7 +144,7 @@ pub struct ErrorData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// The bound that was broken: the floor (`belowWatermark`), the highest that is allowed (`jumpTooFar`,
-    /// `beefyAheadOfGrandpa`), the signer's present slot (`slotOutOfRange`), or the place that holds no more
+    /// `aheadOfGroup`), the signer's present slot (`slotOutOfRange`), or the place that holds no more
     /// (`rateLimited`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Position>,

@@ -8,16 +8,18 @@ mod api;
 mod errors;
 mod openrpc;
 mod params;
+mod question;
 mod types;
 
 #[cfg(feature = "server")]
 pub use api::{SignerApiServer, rpc_module};
 pub use errors::{ErrorCode, ErrorData, ErrorKind, LeaderHint, RpcError};
-pub use openrpc::{METHODS, Method, MethodShape, openrpc_document};
+pub use openrpc::{METHODS, Method, MethodShape, methods, openrpc_document};
 pub use params::{ChainRef, ChainRefError, PayloadParam};
+pub use question::Question;
 pub use types::{
     GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, KnownKeys, LastSigned, Readiness, SignCall,
-    SignParams, SignReply, SignVerdict, Signed, StatusReply, VrfParams, VrfReply, WatermarkInfo,
+    SignParams, SignReply, SignVerdict, Signed, StatusReply, WatermarkInfo,
 };
 
 /// Largest request body in bytes that a signer reads: the biggest honest ones are headers of session changes (about

@@ -1,9 +1,9 @@
-//! The OpenRPC document: what `rpc_discover` answers. Made from the method table below and the schemas of the types,
-//! and compared in a test with what the server trait really registers.
+//! The OpenRPC document: what `rpc_discover` answers. Made from the method table below, those of the installed families
+//! and the schemas of the types, and compared in a test with what the server trait really registers.
 
 use super::{
-    ErrorCode, ErrorData, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, SignCall, SignReply,
-    StatusReply, VrfParams, VrfReply,
+    ErrorCode, ErrorData, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, Question, SignCall,
+    SignReply, StatusReply,
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -45,7 +45,7 @@ pub enum MethodShape {
     },
 }
 
-/// Every method of the namespace.
+/// The methods of the namespace that are there whatever the chain.
 pub const METHODS: &[Method] = &[
     Method {
         name: "signer_keys",
@@ -60,13 +60,6 @@ pub const METHODS: &[Method] = &[
         shape: MethodShape::Call,
         params: Some(inline::<SignCall>),
         result: schema::<SignReply>,
-    },
-    Method {
-        name: "signer_vrf",
-        summary: "The BABE VRF pre-output and proof for a slot.",
-        shape: MethodShape::Call,
-        params: Some(inline::<VrfParams>),
-        result: schema::<VrfReply>,
     },
     Method {
         name: "signer_generateKey",
@@ -91,7 +84,26 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
+/// Every method of the namespace: those, and what the installed families have.
+pub fn methods() -> impl Iterator<Item = &'static Method> {
+    METHODS.iter().chain(crate::family::families().iter().flat_map(|family| family.methods))
+}
+
 impl Method {
+    /// The method of a family's question.
+    pub const fn of<Q>(summary: &'static str) -> Self
+    where
+        Q: Question<Answer: JsonSchema> + JsonSchema,
+    {
+        Self {
+            name: Q::METHOD,
+            summary,
+            shape: MethodShape::Call,
+            params: Some(inline::<Q>),
+            result: schema::<Q::Answer>,
+        }
+    }
+
     /// The names of the parameters that must be given, in the order of the array form.
     pub fn param_names(&self) -> Vec<String> {
         let mut generator = generator();
@@ -142,7 +154,7 @@ fn generator() -> SchemaGenerator {
 pub fn openrpc_document() -> Value {
     let mut generator = generator();
     let mut methods = Vec::new();
-    for method in METHODS {
+    for method in self::methods() {
         methods.push(call(method, &mut generator));
         if let MethodShape::Subscription { unsubscribe } = method.shape {
             methods.push(unsubscription(unsubscribe, method.name));

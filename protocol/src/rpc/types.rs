@@ -2,8 +2,8 @@
 
 use super::{ChainRef, LeaderHint};
 use crate::{
-    Digest, Duty, DutyClass, EpochIndex, GenesisHash, Hash, HexArray, HexBytes, KeyState, KeyType, LogIndex,
-    NodeId, Position, PublicKey, RawPayload, Scheme, Slot, Term, VrfRequest,
+    Digest, Duty, DutyClass, GenesisHash, HexBytes, KeyState, KeyType, LogIndex, NodeId, Position, PublicKey,
+    RawPayload, Scheme, Term,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -98,39 +98,6 @@ pub enum SignVerdict {
     Repeated,
     /// The class needs no claim.
     Free,
-}
-
-/// Parameters of `signer_vrf`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct VrfParams {
-    /// The chain the slot is of; must be the key's.
-    pub chain: ChainRef,
-    /// The BABE key.
-    pub key: PublicKey,
-    /// The slot to claim.
-    pub slot: Slot,
-    /// The epoch the slot is in.
-    pub epoch_index: EpochIndex,
-    /// The randomness of that epoch.
-    pub randomness: Hash,
-}
-
-impl VrfParams {
-    /// What the VRF is evaluated on.
-    pub const fn request(&self) -> VrfRequest {
-        VrfRequest { slot: self.slot, epoch_index: self.epoch_index, randomness: self.randomness }
-    }
-}
-
-/// Answer of `signer_vrf`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct VrfReply {
-    /// The VRF pre-output.
-    pub pre_output: HexArray<32>,
-    /// The proof.
-    pub proof: HexArray<64>,
 }
 
 /// Parameters of `signer_generateKey`.

@@ -1,12 +1,12 @@
 //! The family itself: its numbers and its tables. Rows are in the order of their numbers, which never change.
 
 use crate::{
-    duty::Words, para, payload, payload::Kind, refusal::OwnRefusals, settings::ChainSettings, settings::Spec,
-    shield,
+    duty::Words, para, payload, refusal::OwnRefusals, settings::ChainSettings, settings::Spec, shield,
+    vrf::VrfParams,
 };
 use signonce_protocol::{
-    Algorithm, ClaimSpec, ClassSpec, DutyClass, Family, FamilyId, Jump, KeyType, KeyTypeSpec, KindSpec, Part,
-    PayloadKind, Rule, Scheme, SchemeSpec, Settings, SlotRule, WindowRule,
+    Algorithm, ClaimSpec, ClassSpec, DutyClass, Family, FamilyId, Jump, KeyType, KeyTypeSpec, Part, Rule,
+    Scheme, SchemeSpec, Settings, SlotRule, WindowRule, rpc::Method,
 };
 
 /// The family's number.
@@ -23,9 +23,12 @@ pub static FAMILY: Family = Family {
     schemes: &SCHEMES,
     key_types: &KEY_TYPES,
     classes: &CLASSES,
-    kinds: &KINDS,
+    kinds: &payload::ROWS,
+    methods: &METHODS,
     settings: &Spec,
 };
+
+static METHODS: [Method; 1] = [Method::of::<VrfParams>("The BABE VRF pre-output and proof for a slot.")];
 
 /// Installs this family alone: for validators and tests. A signer lists all of its families.
 pub fn install() {
@@ -263,49 +266,3 @@ const fn free(
 pub(crate) fn limits(settings: &Settings) -> crate::Limits {
     ChainSettings::decode(settings).expect("settings were judged when the chain was added").limits
 }
-
-/// One row: reading goes to the typed decoders.
-macro_rules! kind {
-    ($kind:ident, $name:literal, $class:ident, $about:literal) => {
-        KindSpec {
-            id: PayloadKind::new(ID, Kind::$kind as u8),
-            name: $name,
-            about: $about,
-            class: $class,
-            max_len: Kind::$kind.max_len(),
-            digest: |bytes| payload::digest_of(Kind::$kind, bytes),
-            decode: |bytes, chain| payload::decode_on(Kind::$kind, bytes, chain),
-        }
-    };
-}
-
-/// The kinds, in the order of [`Kind`].
-static KINDS: [KindSpec; 12] = [
-    kind!(
-        BabeHeader,
-        "babeHeader",
-        BABE_BLOCK,
-        "SCALE `Header` without a seal, with a BABE pre-runtime digest"
-    ),
-    kind!(
-        AuraHeader,
-        "auraHeader",
-        AURA_BLOCK,
-        "SCALE `Header` without a seal, with an AURA pre-runtime digest"
-    ),
-    kind!(GrandpaVote, "grandpaVote", GRANDPA_VOTE, "`stage ‖ hash ‖ number ‖ round ‖ set id`"),
-    kind!(BeefyCommitment, "beefyCommitment", BEEFY_VOTE, "SCALE `Commitment`"),
-    kind!(
-        Statement,
-        "statement",
-        PARA_SIDE,
-        "`BKNG ‖ 01 seconded / 02 valid ‖ candidate ‖ session ‖ parent`"
-    ),
-    kind!(Approval, "approval", PARA_SIDE, "`APPR ‖ candidate ‖ session`, or `APPR ‖ candidates ‖ session`"),
-    kind!(Dispute, "dispute", PARA_SIDE, "`DISP ‖ valid ‖ candidate ‖ session`"),
-    kind!(Bitfield, "bitfield", BITFIELD, "`bits ‖ session ‖ relay parent`"),
-    kind!(PvfCheck, "pvfCheck", PVF_CHECK, "`VCPC ‖ accept ‖ code hash ‖ session ‖ validator index`"),
-    kind!(AuthorityRecord, "authorityRecord", AUTHORITY_RECORD, "Protobuf `AuthorityRecord`"),
-    kind!(Heartbeat, "heartbeat", HEARTBEAT, "SCALE `Heartbeat`"),
-    kind!(OwnershipProof, "ownershipProof", OWNERSHIP_PROOF, "`POP_ ‖ owner`"),
-];

@@ -4,6 +4,10 @@ use sha3::Digest as _;
 use signonce_protocol::{hash32, number};
 
 number!(
+    /// The index of a BABE epoch.
+    EpochIndex(u64)
+);
+number!(
     /// A GRANDPA round; restarts at 1 with every [`SetId`].
     Round(u64)
 );

@@ -6,13 +6,14 @@
 //!
 //! | file | says |
 //! |---|---|
-//! | `family.rs` | the numbers and tables: schemes, key types, classes with their windows and limits, kinds of payload |
-//! | `payload/` | strict decoders, one file per kind |
+//! | `family.rs` | the numbers and tables: schemes, key types, classes with their windows and limits |
+//! | `payload/` | the kinds of payload: strict decoders, and what else there is to say of each |
 //! | `duty.rs` | what a key may sign once, typed |
 //! | `para.rs`, `sides.rs` | the rule of parachain sides, and how sides are stored |
 //! | `shield.rs` | the BEEFY shield, and which chains have collations |
 //! | `refusal.rs` | the refusals that only these classes have |
 //! | `settings.rs` | what is kept about a chain |
+//! | `vrf.rs`, `rpc.rs` | the VRF of a slot, and the method by which clients ask for it |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -22,9 +23,12 @@ mod ids;
 mod para;
 pub mod payload;
 mod refusal;
+#[cfg(feature = "server")]
+pub mod rpc;
 mod settings;
 mod shield;
 mod sides;
+mod vrf;
 
 pub use duty::{Duty, GrandpaStage, Side, StatementKind};
 pub use family::{
@@ -32,8 +36,12 @@ pub use family::{
     BEEFY, BEEFY_VOTE, BITFIELD, ECDSA, ED25519, FAMILY, GRANDPA, GRANDPA_VOTE, HEARTBEAT, ID, IM_ONLINE,
     OWNERSHIP_PROOF, PARA, PARA_SIDE, PVF_CHECK, SR25519, install,
 };
-pub use ids::{BlockNumber, CandidateHash, Round, SessionIndex, SetId, keccak_256};
+pub use ids::{BlockNumber, CandidateHash, EpochIndex, Round, SessionIndex, SetId, keccak_256};
 pub use para::MAX_PER_SESSION;
 pub use payload::{Content, Kind, Payload, PayloadError, possible_kinds};
 pub use refusal::OwnRefusal;
 pub use settings::{AuraMode, ChainFormat, ChainSettings, Limits, NumberWidth};
+pub use vrf::{
+    VRF_EPOCH_LABEL, VRF_PRE_OUTPUT_LEN, VRF_PROOF_LEN, VRF_RANDOMNESS_LABEL, VRF_SLOT_LABEL,
+    VRF_TRANSCRIPT_LABEL, VrfMessage, VrfParams, VrfReply, VrfRequest,
+};

@@ -175,6 +175,13 @@ impl ChainSettings {
 pub(crate) struct Spec;
 
 impl SettingsSpec for Spec {
+    fn level(&self, settings: &Settings) -> Option<u32> {
+        match settings.as_bytes() {
+            [VERSION, ..] => Some(crate::FAMILY.level),
+            [] | [_, ..] => None,
+        }
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
         let read = ChainSettings::decode(settings)?;
         if read.slot_duration_ms == 0 {

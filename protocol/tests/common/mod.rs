@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use jsonrpsee::{
-    Extensions, PendingSubscriptionSink,
+    Extensions, PendingSubscriptionSink, RpcModule,
     core::{SubscriptionResult, async_trait},
     server::{HttpRequest, Server, ServerHandle, serve_with_graceful_shutdown, stop_channel},
 };
@@ -15,7 +15,7 @@ use signonce_protocol::{
     rpc::*,
     *,
 };
-use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
+use signonce_substrate::{BABE, BABE_BLOCK, EpochIndex, SR25519, VrfReply, rpc::SubstrateApiServer};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
@@ -112,19 +112,6 @@ impl SignerApiServer for FakeSigner {
         }
     }
 
-    async fn vrf(
-        &self,
-        ext: &Extensions,
-        chain: ChainRef,
-        key: PublicKey,
-        slot: Slot,
-        epoch_index: EpochIndex,
-        randomness: Hash,
-    ) -> Result<VrfReply, RpcError> {
-        self.note(ext, chain, key, format!("{slot} {epoch_index} {randomness}"));
-        Ok(VrfReply { pre_output: [2; 32].into(), proof: [3; 64].into() })
-    }
-
     async fn generate_key(
         &self,
         ext: &Extensions,
@@ -164,6 +151,29 @@ impl SignerApiServer for FakeSigner {
         sink.closed().await;
         Ok(())
     }
+}
+
+#[async_trait]
+impl SubstrateApiServer for FakeSigner {
+    async fn vrf(
+        &self,
+        ext: &Extensions,
+        chain: ChainRef,
+        key: PublicKey,
+        slot: Slot,
+        epoch_index: EpochIndex,
+        randomness: Hash,
+    ) -> Result<VrfReply, RpcError> {
+        self.note(ext, chain, key, format!("{slot} {epoch_index} {randomness}"));
+        Ok(VrfReply { pre_output: [2; 32].into(), proof: [3; 64].into() })
+    }
+}
+
+/// Everything that a signer serves.
+pub fn served(signer: FakeSigner) -> RpcModule<FakeSigner> {
+    let mut module = rpc_module(signer.clone());
+    module.merge(SubstrateApiServer::into_rpc(signer)).expect("no method is there twice");
+    module
 }
 
 pub fn public(n: u8) -> PublicKey {
@@ -265,7 +275,7 @@ impl Authority {
         let port = listener.local_addr().unwrap().port();
         let acceptor = tokio_rustls::TlsAcceptor::from(self.server_tls(&self.issue(name)));
         let (stop, handle) = stop_channel();
-        let module = rpc_module(signer.clone());
+        let module = served(signer.clone());
         let builder = Server::builder().to_service_builder();
         let accepting = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {

@@ -57,6 +57,7 @@ pub static FAMILY: Family = Family {
         digest: |bytes| Digest::of(bytes),
         decode: |bytes, _| Ok(Payload::new(FREE, None, Message::Bytes(bytes.into()), "a note")),
     }],
+    methods: &[],
     settings: &super::Spec,
 };
 

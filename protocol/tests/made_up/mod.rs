@@ -42,6 +42,7 @@ pub static FAMILY: Family = Family {
     key_types: &KEY_TYPES,
     classes: &CLASSES,
     kinds: &KINDS,
+    methods: &[],
     settings: &Spec,
 };
 
@@ -255,10 +256,18 @@ fn numbers<const N: usize>(bytes: &[u8]) -> Result<[u64; N], PayloadError> {
     rest.is_empty().then_some(numbers).and_then(|numbers| numbers.try_into().ok()).ok_or_else(wrong)
 }
 
-/// Settings are the length of a slot, 8 bytes little-endian.
+/// Settings are the length of a slot, 8 bytes little-endian. From the level of [`later`] on there may be a ninth byte.
 struct Spec;
 
 impl SettingsSpec for Spec {
+    fn level(&self, settings: &Settings) -> Option<u32> {
+        match settings.as_bytes().len() {
+            ..=8 => Some(LEVEL),
+            9 => Some(later::LEVEL),
+            10.. => None,
+        }
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
         let read = self.slot_duration_ms(settings).filter(|slot| *slot > 0);
         read.map(drop).ok_or_else(|| SettingsError("settings are the length of a slot".into()))
@@ -269,8 +278,9 @@ impl SettingsSpec for Spec {
         (old == new).then_some(()).ok_or_else(|| SettingsError("nothing of it may change".into()))
     }
 
-    fn lets_more_through(&self, _: &Settings, _: &Settings) -> bool {
-        false
+    /// Longer ones do.
+    fn lets_more_through(&self, old: &Settings, new: &Settings) -> bool {
+        new.as_bytes().len() > old.as_bytes().len()
     }
 
     fn slot_duration_ms(&self, settings: &Settings) -> Option<u64> {

@@ -17,6 +17,7 @@ pub mod clock;
 pub mod keyring_sync;
 mod libraries;
 pub mod limits;
+mod methods;
 pub mod metrics;
 mod node;
 pub mod output;

@@ -11,6 +11,7 @@ use crate::{
     backup::schedule::{BackupMetrics, Schedule},
     clock::Clock,
     keyring_sync::KeyringSync,
+    methods,
     metrics::{Metrics, clients::Clients, keys::Keys, machine::Machine},
     overview::{self, Overseer},
     probes,
@@ -163,8 +164,9 @@ impl Parts {
             let counts = metrics.port(name);
             (Places::new(rules, counts.places.clone()), counts)
         };
-        let mut methods: Methods =
-            rpc_module(Rpc::new(Arc::clone(&signer), config.cluster.id.clone())).into();
+        let rpc = Rpc::new(Arc::clone(&signer), config.cluster.id.clone());
+        let mut methods: Methods = rpc_module(rpc.clone()).into();
+        merge(&mut methods, methods::of_families(&rpc));
         merge(&mut methods, overview::node_module(Arc::clone(&overseer)));
         merge(&mut methods, join_module(client_door));
         let calls = Calls::new(methods, Arc::new(ClientToll::new(Arc::clone(&signer))));

@@ -15,13 +15,14 @@ use jsonrpsee::{
 use serde_json::value::{RawValue, to_raw_value};
 use signonce_listen::{caller::Caller, calls::Toll};
 use signonce_protocol::{
-    EpochIndex, Hash, KeyState, KeyType, PublicKey, Slot,
+    Hash, KeyState, KeyType, PublicKey, Slot,
     rpc::{
         ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, KeyInfo, KeysEvent, LastSigned,
-        PayloadParam, RpcError, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply,
+        PayloadParam, RpcError, SignReply, SignerApiServer, StatusReply,
     },
 };
 use signonce_shared::tls::Fingerprint;
+use signonce_substrate::{EpochIndex, VrfParams, VrfReply, rpc::SubstrateApiServer};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -38,6 +39,7 @@ const OTHERS: Rate = Rate { per_second: 20, burst: 40 };
 const PAY_THEMSELVES: [&str; 3] = ["signer_sign", "signer_vrf", "signer_generateKey"];
 
 /// Serves the methods.
+#[derive(Clone)]
 pub struct Rpc {
     signer: Arc<Signer>,
     cluster: String,
@@ -114,19 +116,6 @@ impl SignerApiServer for Rpc {
         self.signer.sign(caller(extensions)?, SignRequest { chain, key, payload, last_signed }).await
     }
 
-    async fn vrf(
-        &self,
-        extensions: &Extensions,
-        chain: ChainRef,
-        key: PublicKey,
-        slot: Slot,
-        epoch_index: EpochIndex,
-        randomness: Hash,
-    ) -> Result<VrfReply, RpcError> {
-        let request = VrfParams { chain, key, slot, epoch_index, randomness };
-        self.signer.vrf(caller(extensions)?, request).await
-    }
-
     async fn generate_key(
         &self,
         extensions: &Extensions,
@@ -170,6 +159,22 @@ impl SignerApiServer for Rpc {
         let sink = pending.accept().await?;
         follow_keys(&self.signer, &caller, &sink).await?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl SubstrateApiServer for Rpc {
+    async fn vrf(
+        &self,
+        extensions: &Extensions,
+        chain: ChainRef,
+        key: PublicKey,
+        slot: Slot,
+        epoch_index: EpochIndex,
+        randomness: Hash,
+    ) -> Result<VrfReply, RpcError> {
+        let request = VrfParams { chain, key, slot, epoch_index, randomness };
+        self.signer.vrf(caller(extensions)?, request).await
     }
 }
 

@@ -47,7 +47,7 @@ fn next(error: &ChangeError) -> Option<String> {
         ChangeError::Client(error) => of_client(error),
         ChangeError::Member(error) => of_member(error),
         ChangeError::Officer(error) => of_officer(error),
-        ChangeError::Feature(FeatureError::FeatureNeeded { .. }) => Some(
+        ChangeError::Feature(FeatureError::FeatureNeeded { .. } | FeatureError::SettingsTooNew { .. }) => Some(
             "upgrade every node, and it rises by itself (`signonce status` shows what holds it back)".to_owned(),
         ),
         ChangeError::Halt(HaltError::NotHalted { .. }) => {
@@ -189,7 +189,7 @@ fn of_officer(error: &OfficerError) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{LogIndex, NodeId};
+    use signonce_protocol::{GenesisHash, LogIndex, NodeId};
 
     #[test]
     fn an_error_with_a_command_for_it_is_told_with_the_command() {
@@ -210,7 +210,11 @@ mod tests {
             (OfficerError::UnknownOfficer { name: name() }.into(), "`signonce officers list`"),
             (ProposalError::UnknownProposal { id: LogIndex(7) }.into(), "`signonce proposals list`"),
             (FeatureError::FeatureNeeded { level: 4, current: 3 }.into(), "`signonce status`"),
-        ] as [(ChangeError, &str); 8]
+            (
+                FeatureError::SettingsTooNew { chain: GenesisHash([1; 32]), current: 3 }.into(),
+                "`signonce status`",
+            ),
+        ] as [(ChangeError, &str); 9]
         {
             let told = told(&error);
             assert!(told.starts_with(&error.to_string()) && told.contains(command), "{told}");

@@ -2,7 +2,8 @@
 
 use crate::common::{BINARY, PATIENCE, World, free_address, readyz, run, run_program, until};
 use signonce_cli::{commands::demo::chain, dev::Signal};
-use signonce_core::{FEATURE_LEVEL, Member};
+use signonce_cluster::FORMATS;
+use signonce_core::{FEATURE_LEVEL, Formats, Member};
 use signonce_keys::NodeIdentity;
 use signonce_protocol::{NodeId, rpc::SignVerdict};
 use signonce_shared::admin::api::Joined;
@@ -311,10 +312,11 @@ async fn nobody_joins_with_a_used_or_wrong_token_anothers_certificate_or_a_full_
         supports,
     };
     let secret = fs::read_to_string(&token).unwrap().trim().to_owned();
-    let ask = async |files: &TlsFiles, member: &Member| {
-        let asked = serde_json::json!({ "member": member, "token": secret });
+    let ask_with = async |files: &TlsFiles, member: &Member, formats: Option<Formats>| {
+        let asked = serde_json::json!({ "member": member, "token": secret, "formats": formats });
         AdminClient::https(&url, files).unwrap().call::<_, Joined>("admin_join", &asked).await.map(drop)
     };
+    let ask = async |files: &TlsFiles, member: &Member| ask_with(files, member, Some(FORMATS)).await;
     let foreign = TlsFiles {
         ca: certs(&world).join("ca.pem"),
         cert: theirs.with_extension("pem"),
@@ -325,6 +327,14 @@ async fn nobody_joins_with_a_used_or_wrong_token_anothers_certificate_or_a_full_
     // What a program that knows less than the cluster's log may hold would say.
     let error = ask(&new.files(&world), &member(new.id, FEATURE_LEVEL - 1)).await.unwrap_err();
     assert!(error.to_string().contains("upgrade the node"), "{error}");
+    // What release 0.1.0 says, by the level alone more than enough; and a version that speaks otherwise.
+    let others = Formats { frames: FORMATS.frames + 1, ..FORMATS };
+    for (supports, formats, why) in
+        [(2, None, "is of version 0.1"), (FEATURE_LEVEL, Some(others), "frames of version")]
+    {
+        let error = ask_with(&new.files(&world), &member(new.id, supports), formats).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
 
     done(&new.join(&token));
     // The same token from another machine, as from the same one after its disk was lost.

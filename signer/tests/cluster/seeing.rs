@@ -10,10 +10,10 @@ use signonce_cli::{
 use signonce_protocol::{
     PublicKey, RawPayload,
     client::SignerClient,
-    rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams, VrfParams},
+    rpc::{ChainRef, ErrorCode, GenerateKeyParams, SignParams},
 };
 use signonce_shared::{config::TlsFiles, tls};
-use signonce_substrate::{BABE, GRANDPA, GrandpaStage, Kind, Round, SetId};
+use signonce_substrate::{BABE, GRANDPA, GrandpaStage, Kind, Round, SetId, VrfParams};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -155,7 +155,7 @@ pub async fn ask_everything(world: &World, client: &SignerClient) {
     let genesis = ChainRef::Genesis(world.cluster.genesis());
     let key = world.key(BABE).public;
     let randomness = chain::randomness(epoch_index);
-    client.vrf(&VrfParams { chain: genesis.clone(), key, slot, epoch_index, randomness }).await.unwrap();
+    client.ask(&VrfParams { chain: genesis.clone(), key, slot, epoch_index, randomness }).await.unwrap();
     let unknown = SignParams {
         chain: genesis.clone(),
         key: PublicKey::try_from(&[9; 32][..]).unwrap(),

@@ -9,11 +9,12 @@ use signonce_core::{AuditEvent, Verdict};
 use signonce_keys::{VrfSignature, verify, verify_babe_vrf};
 use signonce_protocol::{
     Digest, RawPayload,
-    rpc::{ChainRef, ErrorCode, SignVerdict, VrfParams},
+    rpc::{ChainRef, ErrorCode, SignVerdict},
 };
 use signonce_shared::audit::query::{AuditLine, AuditQuery, DutyQuery};
 use signonce_substrate::{
-    BABE, BEEFY, Duty, ECDSA, ED25519, GRANDPA, GrandpaStage, Kind, PARA, Round, SR25519, SessionIndex, SetId,
+    BABE, BEEFY, Duty, ECDSA, ED25519, GRANDPA, GrandpaStage, Kind, PARA, Round, SR25519, SessionIndex,
+    SetId, VrfParams,
 };
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
         VrfParams { chain: ChainRef::Genesis(world.cluster.genesis()), key, slot, epoch_index, randomness };
     let mut vrfs = Vec::new();
     for client in &clients {
-        vrfs.push(client.vrf(&asked).await.unwrap());
+        vrfs.push(client.ask(&asked).await.unwrap());
     }
     assert!(vrfs.iter().all(|vrf| *vrf == vrfs[0]), "{vrfs:?}");
     let vrf = VrfSignature { pre_output: vrfs[0].pre_output.0, proof: vrfs[0].proof.0 };

@@ -112,6 +112,7 @@ variants! {
         FeatureNotHigher => FeatureError::FeatureNotHigher { current: 4, level: 5 };
         MemberTooOld => FeatureError::MemberTooOld { node: NODE, supports: 3, current: 4 };
         FeatureNeeded => FeatureError::FeatureNeeded { level: 5, current: 4 };
+        SettingsTooNew => FeatureError::SettingsTooNew { chain: CHAIN, current: 4 };
     }
 }
 

@@ -88,32 +88,33 @@ impl WindowMark {
 
     /// Refuses what is too far past the farthest. A key that starts at zero and has signed nothing has come nowhere
     /// yet: its first claim says where the chain is.
+    ///
+    /// Where several numbers are too far, the first one is told of; the bound is within the limits of them all.
     fn jump(&self, asked: Step, chain: &Chain) -> Option<Refusal> {
         let reference = self.window.reference();
         if reference == Step::default() && self.window.is_empty() {
             return None;
         }
-        self.rule().jumps.iter().find_map(|jump| self.one_jump(jump, asked, reference, chain))
-    }
-
-    fn one_jump(&self, jump: &Jump, asked: Step, reference: Step, chain: &Chain) -> Option<Refusal> {
-        let Jump { part, limit, restarts } = *jump;
-        let from = if restarts { self.reached_in(asked, part) } else { reference };
-        let limit = limit(&chain.settings);
-        let farthest = from[part].saturating_add(limit).min(self.spec().parts[part].max);
-        if asked[part] <= farthest {
-            return None;
+        let (mut bound, mut broken) = (asked, None);
+        for Jump { part, limit, restarts } in self.rule().jumps {
+            // Of a number that restarts, how far it may go depends on the numbers before it, which have their bound now.
+            let from = if *restarts { self.reached_in(bound, *part) } else { reference };
+            let limit = limit(&chain.settings);
+            let farthest = from[*part].saturating_add(limit).min(self.spec().parts[*part].max);
+            if bound[*part] > farthest {
+                bound[*part] = farthest;
+                broken.get_or_insert((from, limit));
+            }
         }
-        let mut bound = asked;
-        bound[part] = farthest;
+        let (from, limit) = broken?;
         let [asked, reference, bound] = [asked, from, bound].map(|step| self.window.position(step));
         Some(Refusal::JumpTooFar { asked, reference, limit, bound })
     }
 
-    /// The farthest with the numbers of `asked` before `part`: the highest signed, or the floor's; zero where the key has
+    /// The farthest with the numbers of `step` before `part`: the highest signed, or the floor's; zero where the key has
     /// not come to.
-    fn reached_in(&self, asked: Step, part: usize) -> Step {
-        let prefix = &asked[..part];
+    fn reached_in(&self, step: Step, part: usize) -> Step {
+        let prefix = &step[..part];
         let floor = Some(self.window.floor().order()).filter(|floor| floor[..part] == *prefix);
         let reached = self.window.highest_with(prefix).or(floor);
         let mut zero = Step::default();

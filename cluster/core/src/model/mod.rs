@@ -9,6 +9,7 @@ mod backup;
 mod client;
 mod configuration;
 mod floor;
+mod formats;
 mod key;
 mod level;
 mod member;
@@ -26,6 +27,7 @@ pub use client::{
 pub use configuration::Configuration;
 pub(crate) use floor::FloorError;
 pub use floor::Floors;
+pub use formats::{Formats, OtherFormats};
 pub use key::{Envelope, Key, MAX_ENVELOPE_LEN, Resealed};
 pub use level::{FEATURE_LEVEL, FIRST_LEVEL};
 pub use member::{JoinToken, Member, MemberHazard, MemberRole, MemberState};

@@ -38,6 +38,7 @@ impl State {
         if level > current {
             return Err(FeatureError::FeatureNeeded { level, current }.into());
         }
+        self.check_settings_form(&change)?;
         self.check_role(entry.actor, &change)?;
         self.check_speaker(entry, &change)?;
         if self.needs_approval(entry.actor, &change) {
@@ -157,6 +158,24 @@ impl State {
 
 // Chains.
 impl State {
+    /// Settings that an older member could not read are refused by every member alike, and before anything asks what
+    /// they mean: whether a second officer has to agree depends on it too. Their level is no part of
+    /// [`Change::feature_level`]: a program that does not know them would write the command in another version.
+    fn check_settings_form(&self, change: &Change) -> Result<(), FeatureError> {
+        let current = self.registry.feature_level();
+        let (chain, family, settings) = if let Change::AddChain(chain) = change {
+            (chain.genesis, chain.family, &chain.settings)
+        } else if let Change::SetSettings { chain, settings } = change
+            && let Some(known) = self.registry.chain(chain)
+        {
+            (*chain, known.family, settings)
+        } else {
+            return Ok(());
+        };
+        let takes = family.takes_settings(settings, current);
+        if takes { Ok(()) } else { Err(FeatureError::SettingsTooNew { chain, current }) }
+    }
+
     fn add_chain(&mut self, chain: Chain) -> Result<(), ChangeError> {
         check_name(&chain.name)?;
         let same = |other: &&Chain| other.genesis == chain.genesis || other.name == chain.name;

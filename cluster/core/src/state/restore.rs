@@ -239,7 +239,9 @@ impl State {
 fn agree(registry: &Registry, ledger: &Ledger) -> Result<(), RestoreError> {
     for key in registry.keys() {
         let chain = registry.chain(&key.chain).ok_or(RestoreError::Chainless(key.id))?;
-        if chain.family != key.id.key_type.family() || chain.family.settings.check(&chain.settings).is_err() {
+        let takes = chain.family.takes_settings(&chain.settings, registry.feature_level());
+        let reads = takes && chain.family.settings.check(&chain.settings).is_ok();
+        if chain.family != key.id.key_type.family() || !reads {
             return Err(RestoreError::OtherFamily(key.id));
         }
         // A removed key has a watermark if it was ever armed.

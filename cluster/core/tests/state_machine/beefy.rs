@@ -75,6 +75,16 @@ fn the_bound_of_a_jump_is_in_the_set_that_was_asked_for() {
 }
 
 #[test]
+fn the_bound_of_a_jump_is_taken_where_set_and_block_are_too_far() {
+    let (mut world, _, key) = validator();
+    let refused = world.refusal(key, beefy(2_000, 9_000_000), 1);
+    let (asked, reference) = (at_block(2_000, 9_000_000), at_block(3, 1_000));
+    let bound = at_block(1_003, 1_001_000);
+    assert_eq!(refused, Refusal::JumpTooFar { asked, reference, limit: 1_000, bound });
+    assert_eq!(world.claim(key, beefy(1_003, 1_001_000), 1), Verdict::Granted);
+}
+
+#[test]
 fn the_shield_is_silent_until_grandpa_has_precommitted() {
     let (mut world, grandpa, key) = validator();
     assert_eq!(world.claim(key, beefy(3, 5_000), 1), Verdict::Granted);

@@ -6,14 +6,16 @@ use crate::{
     world::*,
 };
 use signonce_core::{
-    ApplyError, AuditNote, BackupError, BackupName, Barred, BarredPlace, BuriedKey, Change, ChangeError,
-    ChangeKind, Claim, ClaimRequest, ClientId, Command, Coverage, FEATURE_LEVEL, FeatureError, Floors,
-    KeyAllowance, KeyError, KeySelector, KeyState, LeftKey, NotedAnswer, Outcome, Refusal, Resealed,
-    RestoreError, RestoreStep, Right, State, Table, Verdict,
+    ApplyError, AuditNote, BackupError, BackupName, Barred, BarredPlace, BuriedKey, Chain, ChainError,
+    Change, ChangeError, ChangeKind, Claim, ClaimRequest, ClientId, Command, Coverage, FEATURE_LEVEL,
+    FeatureError, Floors, KeyAllowance, KeyError, KeySelector, KeyState, LeftKey, NotedAnswer, Outcome,
+    Refusal, Resealed, RestoreError, RestoreStep, Right, Role, State, Table, Verdict,
 };
 use signonce_protocol::{
     Carry, Digest, Duty, GenesisHash, HexArray, KeyId, KeyType, LogIndex, NodeId, Position, RuleRefusal,
+    Settings,
 };
+use signonce_substrate::AuraMode;
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -533,6 +535,45 @@ fn whatever_names_something_of_a_later_family_waits_for_its_level() {
     }
     assert_eq!(world.state.keys().count(), 1);
     assert_eq!(world.state.chains().count(), 3);
+}
+
+/// Settings of a form that the family has later, and of one that this program does not know, are refused alike: so say
+/// two members of which one knows the form and the other does not.
+#[test]
+fn settings_of_a_form_that_comes_later_are_refused_as_those_of_no_known_form_are() {
+    let mut world = world();
+    // Longer settings let more through, so that two would have to agree.
+    for name in ["a", "b"] {
+        world.by("root", Change::SetOfficer { name: name.into(), role: Some(Role::KeyOfficer) }).unwrap();
+    }
+    world.by("admin:a", Change::RequireApproval { on: true }).unwrap();
+    let made = made_up::chain(MADE, "made");
+    let relay = chain(CHAIN, "relay", AuraMode::Slot);
+    let too_new = |chain| FeatureError::SettingsTooNew { chain, current: FEATURE_LEVEL }.into();
+    for (chain, bytes, level, is_bad) in [
+        (&made, &[1; 7][..], Some(made_up::LEVEL), true),
+        (&made, &[0; 8], Some(made_up::LEVEL), true),
+        (&made, &[1; 9], Some(later::LEVEL), false),
+        (&made, &[1; 10], None, false),
+        (&relay, &[2, 1], None, false),
+        (&relay, &[], None, false),
+    ] {
+        let settings = Settings::new(bytes.to_vec());
+        assert_eq!(chain.family.settings.level(&settings), level, "{chain:?} {bytes:?}");
+        let registry = world.state.registry_version();
+        let set = Change::SetSettings { chain: chain.genesis, settings: settings.clone() };
+        let new = Chain { genesis: GenesisHash([5; 32]), name: "new".into(), settings, ..chain.clone() };
+        for (change, genesis) in [(set, chain.genesis), (Change::AddChain(new), GenesisHash([5; 32]))] {
+            // A member that does not know them writes the command in the same version.
+            assert_eq!(change.feature_level(), FEATURE_LEVEL, "{change:?}");
+            let refused = world.by("admin:a", change.clone()).unwrap_err();
+            match refused {
+                ChangeError::Chain(ChainError::BadSettings { .. }) => assert!(is_bad, "{change:?}"),
+                refused => assert_eq!((is_bad, refused), (false, too_new(genesis)), "{change:?}"),
+            }
+        }
+        assert_eq!(world.state.registry_version(), registry, "nor does any of them wait for an officer");
+    }
 }
 
 #[test]

@@ -80,6 +80,26 @@ fn a_set_too_far_is_refused_and_a_new_set_begins_near_round_one() {
 }
 
 #[test]
+fn the_bound_of_a_jump_is_taken_where_set_and_round_are_too_far() {
+    for (floor, asked, bound) in [
+        // A new set begins at round zero.
+        ((5, 1_000), (1_006, 100_001), (1_005, 100_000)),
+        ((5, 1_000), (2_000, 7), (1_005, 7)),
+        ((5, 1_000), (5, 200_000), (5, 101_000)),
+        ((u64::MAX, 5), (u64::MAX, 100_006), (u64::MAX, 100_005)),
+    ] {
+        let (mut world, key) = world(from_round(floor.0, floor.1));
+        let Refusal::JumpTooFar { reference, bound: told, .. } =
+            world.refusal(key, prevote(asked.0, asked.1), 1)
+        else {
+            panic!("{asked:?} is not too far")
+        };
+        assert_eq!((reference, told), (at_round(floor.0, floor.1), at_round(bound.0, bound.1)), "{asked:?}");
+        assert_eq!(world.claim(key, prevote(bound.0, bound.1), 1), Verdict::Granted, "{asked:?}");
+    }
+}
+
+#[test]
 fn a_bogus_set_far_ahead_does_not_burn_the_present_one() {
     let (mut world, key) = world(from_round(5, 1));
     assert_eq!(world.claim(key, prevote(900, 1), 1), Verdict::Granted);

@@ -116,16 +116,24 @@ impl Modelled {
     /// A duty `back` steps behind the present; the variant varies the rest of the coordinate.
     fn duty(&self, Ask { back, far, variant, digest, .. }: &Ask) -> Duty {
         let (major, minor) = self.now;
+        // Of what counts sets, the round or block, the set, or both.
+        let (sets, in_set) = match (*far, variant % 3) {
+            (false, _) => (0, 0),
+            (true, 0) => (0, 2_000_000),
+            (true, 1) => (2_000, 0),
+            (true, 2..) => (2_000, 2_000_000),
+        };
         let far = if *far { 2_000_000 } else { 0 };
         match self.id.key_type {
             BABE => babe((major + far).saturating_sub(*back)),
             AURA => collation((major + far).saturating_sub(*back), u64::from(variant % 3), variant % 2),
             GRANDPA => {
                 let stages = [GrandpaStage::Prevote, GrandpaStage::Precommit, GrandpaStage::PrimaryPropose];
-                let (set, round) = (major - u64::from(*variant > 200), (minor + far).saturating_sub(*back));
+                let set = major + sets - u64::from(*variant > 200);
+                let round = (minor + in_set).saturating_sub(*back);
                 vote(set, round, stages[usize::from(variant % 3)])
             }
-            BEEFY => beefy(major - u64::from(*variant > 200), (minor + far).saturating_sub(*back)),
+            BEEFY => beefy(major + sets - u64::from(*variant > 200), (minor + in_set).saturating_sub(*back)),
             VOTER => {
                 // Mostly at the present height, whose rounds and steps go on under one watermark.
                 let (height, round) = (major + far - back / 8, (minor + u64::from(variant % 4)) % 20);

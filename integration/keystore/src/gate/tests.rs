@@ -666,7 +666,7 @@ impl crate::ask::NodeSide for Together {
     fn commitment(&self, _: &[u8; 32]) -> Option<Vec<u8>> {
         None
     }
-    fn vrf(&self, _: &sp_core::sr25519::vrf::VrfSignData) -> Option<signonce_protocol::VrfRequest> {
+    fn vrf(&self, _: &sp_core::sr25519::vrf::VrfSignData) -> Option<signonce_substrate::VrfRequest> {
         None
     }
     fn may_vote(&self, key: &PublicKey) -> bool {

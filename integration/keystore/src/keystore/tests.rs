@@ -6,8 +6,8 @@ use crate::{
     report::Condition,
     testing::{Bed, Behaviour, FakeSigners, id, vote, vrf_data},
 };
-use signonce_protocol::{EpochIndex, Hash, Slot, VrfRequest, blake2_256, rpc::ErrorCode};
-use signonce_substrate::{self as ours, keccak_256};
+use signonce_protocol::{Hash, Slot, blake2_256, rpc::ErrorCode};
+use signonce_substrate::{self as ours, EpochIndex, VrfRequest, keccak_256};
 use sp_core::crypto::key_types::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, IM_ONLINE};
 
 fn babe_pair() -> sr25519::Pair {

@@ -6,8 +6,8 @@ use crate::{
 };
 use parity_scale_codec::{Decode as _, Encode as _};
 use signonce_keys::{VrfSignature, verify_babe_vrf};
-use signonce_protocol::{EpochIndex, Slot};
-use signonce_substrate::SR25519;
+use signonce_protocol::Slot;
+use signonce_substrate::{EpochIndex, SR25519};
 use sp_consensus_babe::make_vrf_sign_data;
 use sp_core::{
     Pair as _,

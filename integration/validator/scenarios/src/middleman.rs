@@ -13,13 +13,14 @@ use jsonrpsee::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use signonce_protocol::{
-    EpochIndex, Hash, KeyType, PublicKey, Slot,
+    Hash, KeyType, PublicKey, Slot,
     client::{ClientError, SignerClient},
     rpc::{
         ChainRef, GenerateKeyParams, GenerateKeyReply, KeyInfo, LastSigned, PayloadParam, RpcError,
-        SignParams, SignReply, SignerApiServer, StatusReply, VrfParams, VrfReply, rpc_module,
+        SignParams, SignReply, SignerApiServer, StatusReply, rpc_module,
     },
 };
+use signonce_substrate::{EpochIndex, VrfParams, VrfReply, rpc::SubstrateApiServer};
 use std::{
     path::Path,
     sync::{
@@ -88,7 +89,8 @@ impl Drop for Middleman {
 
 fn serve(listener: TcpListener, acceptor: TlsAcceptor, signer: Signer) -> (ServerHandle, JoinHandle<()>) {
     let (stop, server) = stop_channel();
-    let module = rpc_module(signer);
+    let mut module = rpc_module(signer.clone());
+    module.merge(SubstrateApiServer::into_rpc(signer)).expect("no method is there twice");
     let builder = Server::builder().to_service_builder();
     let accepting = tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
@@ -121,6 +123,7 @@ fn tls(certs: &Path, node: u64) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     Ok(Arc::new(config))
 }
 
+#[derive(Clone)]
 struct Signer {
     behind: SignerClient,
     fault: Fault,
@@ -178,21 +181,6 @@ impl SignerApiServer for Signer {
         Ok(reply)
     }
 
-    async fn vrf(
-        &self,
-        _: &Extensions,
-        chain: ChainRef,
-        key: PublicKey,
-        slot: Slot,
-        epoch_index: EpochIndex,
-        randomness: Hash,
-    ) -> Result<VrfReply, RpcError> {
-        let params = VrfParams { chain, key, slot, epoch_index, randomness };
-        let mut reply = self.behind.vrf(&params).await.map_err(said)?;
-        self.spoil(&mut reply.proof.0).await;
-        Ok(reply)
-    }
-
     async fn generate_key(
         &self,
         _: &Extensions,
@@ -218,5 +206,23 @@ impl SignerApiServer for Signer {
             };
             sink.send(to_json_raw_value(&event)?).await?;
         }
+    }
+}
+
+#[async_trait]
+impl SubstrateApiServer for Signer {
+    async fn vrf(
+        &self,
+        _: &Extensions,
+        chain: ChainRef,
+        key: PublicKey,
+        slot: Slot,
+        epoch_index: EpochIndex,
+        randomness: Hash,
+    ) -> Result<VrfReply, RpcError> {
+        let params = VrfParams { chain, key, slot, epoch_index, randomness };
+        let mut reply = self.behind.ask(&params).await.map_err(said)?;
+        self.spoil(&mut reply.proof.0).await;
+        Ok(reply)
     }
 }

@@ -3,7 +3,13 @@
 //! strictly: known fields only, in order, shortest varints, addresses that parse. Protobuf is loose enough that
 //! anything less would let other payloads pass as records.
 
-use super::{Kind, PayloadError, multiaddr, reader::Reader};
+use super::{
+    Kind, PayloadError,
+    kind::{Fields, SigningForm, Spec},
+    multiaddr,
+    reader::Reader,
+};
+use crate::{AUTHORITY_RECORD, ChainFormat, Duty};
 
 /// Field 1, length-delimited.
 const TAG_ADDRESS: u8 = 1 << 3 | 2;
@@ -41,8 +47,19 @@ impl AuthorityRecord {
         }
         out
     }
+}
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+impl Fields for AuthorityRecord {
+    const SPEC: Spec = Spec {
+        name: "authorityRecord",
+        about: "Protobuf `AuthorityRecord`",
+        class: AUTHORITY_RECORD,
+        magic: None,
+        max_len: 64 * 1024,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], _: &ChainFormat) -> Result<Self, PayloadError> {
         let mut reader = Reader::new(KIND, bytes);
         let mut addresses = Vec::new();
         let mut creation_time_ns = None;
@@ -68,6 +85,20 @@ impl AuthorityRecord {
         // The time is the last field of every encoder, so nothing may follow it.
         reader.end()?;
         Ok(Self { addresses, creation_time_ns })
+    }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        None
+    }
+
+    fn summary(&self) -> String {
+        let made = |ns| format!(" made at unix time {} s", ns / 1_000_000_000);
+        let made = self.creation_time_ns.map(made).unwrap_or_default();
+        format!("authority record of {} address(es){made}", self.addresses.len())
     }
 }
 

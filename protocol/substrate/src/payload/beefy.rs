@@ -1,8 +1,13 @@
 //! BEEFY commitments: SCALE `Commitment { payload: Vec<([u8; 2], Vec<u8>)>, block number LE, set id LE8 }`
 //! (`sp_consensus_beefy::Commitment`). The keccak-256 of the bytes is what ECDSA signs.
 
-use super::{Kind, PayloadError, grandpa::push_number, reader::Reader};
-use crate::{BlockNumber, ChainFormat, SetId};
+use super::{
+    Kind, PayloadError,
+    grandpa::push_number,
+    kind::{Fields, SigningForm, Spec},
+    reader::Reader,
+};
+use crate::{BEEFY_VOTE, BlockNumber, ChainFormat, Duty, SetId};
 use parity_scale_codec::{Compact, Encode};
 
 /// Payload entries at most; today's networks have one, `mh`.
@@ -36,8 +41,19 @@ impl BeefyCommitment {
         out.extend_from_slice(&self.set_id.0.to_le_bytes());
         out
     }
+}
 
-    pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+impl Fields for BeefyCommitment {
+    const SPEC: Spec = Spec {
+        name: "beefyCommitment",
+        about: "SCALE `Commitment`",
+        class: BEEFY_VOTE,
+        magic: None,
+        max_len: 16 * 1024,
+        form: SigningForm::KeccakPrehashed,
+    };
+
+    fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         const KIND: Kind = Kind::BeefyCommitment;
         let mut reader = Reader::new(KIND, bytes);
         let count = reader.compact("payload entry count")?;
@@ -61,5 +77,18 @@ impl BeefyCommitment {
         let set_id = SetId(reader.u64("set id")?);
         reader.end()?;
         Ok(Self { payload, block, set_id })
+    }
+
+    fn write(&self, format: &ChainFormat) -> Vec<u8> {
+        self.encode(format)
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        Some(Duty::BeefyVote { set_id: self.set_id, block: self.block })
+    }
+
+    fn summary(&self) -> String {
+        let Self { payload: _, block, set_id } = self;
+        format!("BEEFY commitment to block {block} in set {set_id}")
     }
 }

@@ -2,8 +2,12 @@
 //! numbers have 64 bits), as `sp_consensus_grandpa::localized_payload` makes them. No genesis hash: a vote is not
 //! bound to its chain, which is why a key is.
 
-use super::{Kind, PayloadError, reader::Reader};
-use crate::{BlockNumber, ChainFormat, GrandpaStage, NumberWidth, Round, SetId};
+use super::{
+    Kind, PayloadError,
+    kind::{Fields, SigningForm, Spec},
+    reader::Reader,
+};
+use crate::{BlockNumber, ChainFormat, Duty, GRANDPA_VOTE, GrandpaStage, NumberWidth, Round, SetId};
 use signonce_protocol::Hash;
 
 /// A vote of a GRANDPA round.
@@ -39,8 +43,19 @@ impl GrandpaVote {
         out.extend_from_slice(&self.set_id.0.to_le_bytes());
         out
     }
+}
 
-    pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+impl Fields for GrandpaVote {
+    const SPEC: Spec = Spec {
+        name: "grandpaVote",
+        about: "`stage ‖ hash ‖ number ‖ round ‖ set id`",
+        class: GRANDPA_VOTE,
+        magic: None,
+        max_len: 57,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         let mut reader = Reader::new(Kind::GrandpaVote, bytes);
         let stage = match reader.u8("stage")? {
             0 => GrandpaStage::Prevote,
@@ -57,6 +72,20 @@ impl GrandpaVote {
         let set_id = SetId(reader.u64("set id")?);
         reader.end()?;
         Ok(Self { stage, target_hash, target, round: Round(round), set_id })
+    }
+
+    fn write(&self, format: &ChainFormat) -> Vec<u8> {
+        self.encode(format)
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        let Self { stage, target_hash: _, target, round, set_id } = *self;
+        Some(Duty::GrandpaVote { set_id, round, stage, target })
+    }
+
+    fn summary(&self) -> String {
+        let Self { stage, target_hash, target, round, set_id } = self;
+        format!("GRANDPA {stage:?} for block {target} ({target_hash}) in set {set_id} round {round}")
     }
 }
 

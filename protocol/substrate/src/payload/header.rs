@@ -3,8 +3,12 @@
 //! Layout (`sp_runtime::generic::Header`): `parent 32 ‖ compact number ‖ state root 32 ‖ extrinsics root 32 ‖ digest`,
 //! the digest a SCALE vector of items. The author signs the blake2b-256 of all that, *before* the seal is appended.
 
-use super::{Kind, PayloadError, reader::Reader};
-use crate::{BlockNumber, ChainFormat, NumberWidth};
+use super::{
+    Kind, PayloadError,
+    kind::{Fields, SigningForm, Spec},
+    reader::Reader,
+};
+use crate::{AURA_BLOCK, AuraMode, BABE_BLOCK, BlockNumber, ChainFormat, Duty, NumberWidth};
 use parity_scale_codec::{Compact, Encode};
 use signonce_protocol::{Hash, Slot, blake2_256};
 
@@ -14,6 +18,8 @@ pub const BABE_ENGINE: [u8; 4] = *b"BABE";
 pub const AURA_ENGINE: [u8; 4] = *b"aura";
 /// Digest items read from one header at most; honest ones have fewer than ten.
 const MAX_DIGEST_ITEMS: u64 = 1024;
+/// Bytes of a header at most: a session change on Polkadot makes headers of about 70 kB.
+const MAX_LEN: usize = 1024 * 1024;
 
 /// One item of a header's digest (`sp_runtime::generic::DigestItem`; its encoded indexes are not in order).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,8 +172,17 @@ pub struct BabeHeader {
     pub claim: BabeClaim,
 }
 
-impl BabeHeader {
-    pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+impl Fields for BabeHeader {
+    const SPEC: Spec = Spec {
+        name: "babeHeader",
+        about: "SCALE `Header` without a seal, with a BABE pre-runtime digest",
+        class: BABE_BLOCK,
+        magic: None,
+        max_len: MAX_LEN,
+        form: SigningForm::Blake2,
+    };
+
+    fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         const KIND: Kind = Kind::BabeHeader;
         let header = Header::read(KIND, bytes, format.number_width)?;
         let data = header.pre_runtime(KIND, BABE_ENGINE)?;
@@ -186,6 +201,22 @@ impl BabeHeader {
         let slot = Slot(reader.u64("slot")?);
         Ok(Self { header, slot, authority_index, claim })
     }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.header.encode()
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        Some(Duty::BabeBlock { slot: self.slot })
+    }
+
+    fn summary(&self) -> String {
+        let Self { header, slot, authority_index, claim } = self;
+        format!(
+            "BABE block {} at slot {slot} on {} by authority {authority_index} ({claim:?})",
+            header.number, header.parent
+        )
+    }
 }
 
 /// An unsealed AURA header.
@@ -197,8 +228,17 @@ pub struct AuraHeader {
     pub slot: Slot,
 }
 
-impl AuraHeader {
-    pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+impl Fields for AuraHeader {
+    const SPEC: Spec = Spec {
+        name: "auraHeader",
+        about: "SCALE `Header` without a seal, with an AURA pre-runtime digest",
+        class: AURA_BLOCK,
+        magic: None,
+        max_len: MAX_LEN,
+        form: SigningForm::Blake2,
+    };
+
+    fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         const KIND: Kind = Kind::AuraHeader;
         let header = Header::read(KIND, bytes, format.number_width)?;
         let data = header.pre_runtime(KIND, AURA_ENGINE)?;
@@ -208,5 +248,22 @@ impl AuraHeader {
             expected: 8,
         })?;
         Ok(Self { slot: Slot(u64::from_le_bytes(slot)), header })
+    }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.header.encode()
+    }
+
+    fn duty(&self, format: &ChainFormat) -> Option<Duty> {
+        let collation = match format.aura_mode {
+            AuraMode::Slot => None,
+            AuraMode::Collator => Some((self.header.number, self.header.parent)),
+        };
+        Some(Duty::AuraBlock { slot: self.slot, collation })
+    }
+
+    fn summary(&self) -> String {
+        let Self { header, slot } = self;
+        format!("AURA block {} at slot {slot} on {}", header.number, header.parent)
     }
 }

@@ -1,8 +1,13 @@
 //! Heartbeats of `pallet-im-online`: `block number LE ‖ session ‖ authority index ‖ validator count`, 16 bytes
 //! (20 where block numbers have 64 bits).
 
-use super::{Kind, PayloadError, grandpa::push_number, reader::Reader};
-use crate::{BlockNumber, ChainFormat, SessionIndex};
+use super::{
+    Kind, PayloadError,
+    grandpa::push_number,
+    kind::{Fields, SigningForm, Spec},
+    reader::Reader,
+};
+use crate::{BlockNumber, ChainFormat, Duty, HEARTBEAT, SessionIndex};
 
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +35,19 @@ impl Heartbeat {
         }
         out
     }
+}
 
-    pub(super) fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+impl Fields for Heartbeat {
+    const SPEC: Spec = Spec {
+        name: "heartbeat",
+        about: "SCALE `Heartbeat`",
+        class: HEARTBEAT,
+        magic: None,
+        max_len: 20,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         let mut reader = Reader::new(Kind::Heartbeat, bytes);
         let block = reader.number("block number", format.number_width)?;
         let session = SessionIndex(reader.u32("session")?);
@@ -48,5 +64,20 @@ impl Heartbeat {
             });
         }
         Ok(Self { block, session, authority_index, validators })
+    }
+
+    fn write(&self, format: &ChainFormat) -> Vec<u8> {
+        self.encode(format)
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        None
+    }
+
+    fn summary(&self) -> String {
+        let Self { block, session, authority_index, validators } = self;
+        format!(
+            "heartbeat of authority {authority_index} of {validators} at block {block} in session {session}"
+        )
     }
 }

@@ -1,61 +1,10 @@
-//! The kinds of payload: what a client says it wants to have signed, before anyone has read the bytes.
+//! What there is to say of a kind of payload: one [`Spec`] and one set of methods, in the file of its decoder. All tables
+//! by kind are made from these (`kinds!` in `mod.rs`).
 
-use crate::{
-    AURA_BLOCK, AUTHORITY_RECORD, BABE_BLOCK, BEEFY_VOTE, BITFIELD, GRANDPA_VOTE, HEARTBEAT, OWNERSHIP_PROOF,
-    PARA_SIDE, PVF_CHECK,
-};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use super::{Kind, PayloadError};
+use crate::{ChainFormat, Duty};
 use signonce_protocol::{DutyClass, KeyType, PayloadKind};
-use std::str::FromStr;
-use strum::{EnumCount as _, VariantArray as _};
-
-/// What the bytes of a payload claim to be. The name is the tag of the JSON union.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    strum::Display,
-    strum::EnumCount,
-    strum::IntoStaticStr,
-    strum::VariantArray,
-)]
-#[strum(serialize_all = "camelCase")]
-#[serde(rename_all = "camelCase")]
-pub enum Kind {
-    /// An unsealed header with a BABE pre-runtime digest.
-    BabeHeader,
-    /// An unsealed header with an AURA pre-runtime digest.
-    AuraHeader,
-    /// A GRANDPA prevote, precommit or primary proposal with its round and set.
-    GrandpaVote,
-    /// A BEEFY commitment.
-    BeefyCommitment,
-    /// A backing statement on a parachain candidate (`BKNG`).
-    Statement,
-    /// An approval vote for one candidate or several (`APPR`).
-    Approval,
-    /// An explicit dispute statement (`DISP`).
-    Dispute,
-    /// An availability bitfield.
-    Bitfield,
-    /// A vote on parachain code (`VCPC`).
-    PvfCheck,
-    /// An authority-discovery record.
-    AuthorityRecord,
-    /// An im-online heartbeat.
-    Heartbeat,
-    /// A proof of possession of a session key (`POP_`).
-    OwnershipProof,
-}
+use std::{fmt, str::FromStr};
 
 /// What of a payload's bytes is handed to the signature scheme. Two kinds of different form never meet in one
 /// signed message, as the hashes have 32 bytes and no verbatim message may have that length.
@@ -69,29 +18,53 @@ pub(crate) enum SigningForm {
     Verbatim,
 }
 
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().expect("all of them");
-
+/// What holds of every payload of a kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec {
     /// The tag in JSON.
-    pub fn name(self) -> &'static str {
-        self.into()
+    pub(crate) name: &'static str,
+    /// The layout of its bytes, in one line.
+    pub(crate) about: &'static str,
+    /// The class of duty it belongs to.
+    pub(crate) class: DutyClass,
+    /// The four characters that its bytes start with, if there are such.
+    pub(crate) magic: Option<&'static str>,
+    /// The longest in bytes.
+    pub(crate) max_len: usize,
+    /// What of it is signed.
+    pub(crate) form: SigningForm,
+}
+
+/// The fields of a payload, by its kind.
+pub(crate) trait Fields: Sized {
+    /// What holds of all of the kind.
+    const SPEC: Spec;
+
+    /// Reads them, strictly. Magic and length were checked before.
+    fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError>;
+
+    /// The bytes they were read from.
+    ///
+    /// # Panics
+    /// If a block number does not fit the chain's width.
+    fn write(&self, format: &ChainFormat) -> Vec<u8>;
+
+    /// What signing it uses up; `None` for kinds of a free class.
+    fn duty(&self, format: &ChainFormat) -> Option<Duty>;
+
+    /// One line for people.
+    fn summary(&self) -> String;
+}
+
+impl Kind {
+    /// The tag in JSON.
+    pub const fn name(self) -> &'static str {
+        self.spec().name
     }
 
     /// The class of duty the kind belongs to; rights are granted by it.
     pub const fn class(self) -> DutyClass {
-        match self {
-            Self::BabeHeader => BABE_BLOCK,
-            Self::AuraHeader => AURA_BLOCK,
-            Self::GrandpaVote => GRANDPA_VOTE,
-            Self::BeefyCommitment => BEEFY_VOTE,
-            Self::Statement | Self::Approval | Self::Dispute => PARA_SIDE,
-            Self::Bitfield => BITFIELD,
-            Self::PvfCheck => PVF_CHECK,
-            Self::AuthorityRecord => AUTHORITY_RECORD,
-            Self::Heartbeat => HEARTBEAT,
-            Self::OwnershipProof => OWNERSHIP_PROOF,
-        }
+        self.spec().class
     }
 
     /// The types of key that sign this kind: one, save for ownership proofs, which every key gives.
@@ -101,54 +74,22 @@ impl Kind {
 
     /// The four characters every payload of the kind starts with, if it has such.
     pub const fn magic(self) -> Option<&'static str> {
-        match self {
-            Self::Statement => Some("BKNG"),
-            Self::Approval => Some("APPR"),
-            Self::Dispute => Some("DISP"),
-            Self::PvfCheck => Some("VCPC"),
-            Self::OwnershipProof => Some("POP_"),
-            Self::BabeHeader
-            | Self::AuraHeader
-            | Self::GrandpaVote
-            | Self::BeefyCommitment
-            | Self::Bitfield
-            | Self::AuthorityRecord
-            | Self::Heartbeat => None,
-        }
+        self.spec().magic
     }
 
     /// The longest payload of the kind in bytes; longer ones are refused unread.
     pub const fn max_len(self) -> usize {
-        match self {
-            // A session change on Polkadot makes headers of about 70 kB.
-            Self::BabeHeader | Self::AuraHeader => 1024 * 1024,
-            Self::GrandpaVote => 57,
-            Self::BeefyCommitment => 16 * 1024,
-            Self::Statement => 73,
-            Self::Approval => 4 + 1 + 32 * 16 + 4,
-            Self::Dispute => 41,
-            Self::Bitfield => 2 + 4096 / 8 + 4 + 32,
-            Self::PvfCheck => 45,
-            Self::AuthorityRecord => 64 * 1024,
-            Self::Heartbeat => 20,
-            Self::OwnershipProof => 4 + 64,
-        }
+        self.spec().max_len
     }
 
     pub(crate) const fn signing_form(self) -> SigningForm {
-        match self {
-            Self::BabeHeader | Self::AuraHeader => SigningForm::Blake2,
-            Self::BeefyCommitment => SigningForm::KeccakPrehashed,
-            Self::GrandpaVote
-            | Self::Statement
-            | Self::Approval
-            | Self::Dispute
-            | Self::Bitfield
-            | Self::PvfCheck
-            | Self::AuthorityRecord
-            | Self::Heartbeat
-            | Self::OwnershipProof => SigningForm::Verbatim,
-        }
+        self.spec().form
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

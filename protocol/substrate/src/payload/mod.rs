@@ -3,8 +3,8 @@
 //! A caller turns bytes into a [`Payload`] with [`Payload::decode`] and takes everything else from it:
 //! the duty, the digest, the bytes for the signature scheme. Coordinates that a client states beside the bytes do not
 //! exist. A decoder accepts exactly the bytes an honest node makes: right magic, exact length, canonical integers,
-//! bounded lists, nothing after the end. A new kind costs one file here and one variant in [`Kind`] and
-//! [`Content`].
+//! bounded lists, nothing after the end. A new kind costs its fields, with all there is to say of them (`Fields` in
+//! `kind.rs`), and one line in `kinds!`.
 
 mod authority;
 mod beefy;
@@ -27,87 +27,118 @@ pub use error::PayloadError;
 pub use grandpa::GrandpaVote;
 pub use header::{AURA_ENGINE, AuraHeader, BABE_ENGINE, BabeClaim, BabeHeader, DigestItem, Header};
 pub use heartbeat::Heartbeat;
-pub use kind::Kind;
 pub use ownership::OwnershipProof;
 pub use para::{Approval, Bitfield, Dispute, PvfCheck, Statement};
 
-use crate::{AuraMode, ChainFormat, ChainSettings, Duty, Side, keccak_256};
-use kind::SigningForm;
+use crate::{ChainFormat, ChainSettings, Duty, keccak_256};
+use kind::{Fields, SigningForm, Spec};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use signonce_protocol::{
-    Chain, Digest, DutyClass, KeyType, Message, Payload as AnyPayload, PayloadError as AnyError, RawPayload,
-    ToSign, blake2_256,
+    Chain, Digest, DutyClass, KeyType, KindSpec, Message, Payload as AnyPayload, PayloadError as AnyError,
+    PayloadKind, RawPayload, ToSign, blake2_256,
 };
 
-/// What a payload says, field by field. Anyone can make one and [`Content::encode`] it; only [`Payload::decode`]
-/// makes something that is signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// An unsealed BABE header.
-    BabeHeader(BabeHeader),
-    /// An unsealed AURA header.
-    AuraHeader(AuraHeader),
-    /// A GRANDPA vote.
-    GrandpaVote(GrandpaVote),
+/// The kinds, and every table by kind. What each is stands with its [`Fields`].
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident,)*) => {
+        /// What the bytes of a payload claim to be. The name is the tag of the JSON union.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
+        #[serde(rename_all = "camelCase")]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// Every kind, in the order of their numbers.
+            pub const ALL: [Self; [$(Self::$kind),*].len()] = [$(Self::$kind),*];
+
+            const fn spec(self) -> Spec {
+                match self { $(Self::$kind => $kind::SPEC,)* }
+            }
+        }
+
+        /// What a payload says, field by field. Anyone can make one and [`Content::encode`] it; only
+        /// [`Payload::decode`] makes something that is signed.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Content {
+            $($(#[$doc])* $kind($kind),)*
+        }
+
+        impl Content {
+            /// The kind.
+            pub const fn kind(&self) -> Kind {
+                match self { $(Self::$kind(_) => Kind::$kind,)* }
+            }
+
+            /// The payload's bytes: for clients and tests that make payloads.
+            ///
+            /// # Panics
+            /// If a block number does not fit the chain's width.
+            pub fn encode(&self, format: &ChainFormat) -> Vec<u8> {
+                match self { $(Self::$kind(fields) => fields.write(format),)* }
+            }
+
+            /// Reads `bytes` as `kind`; magic and length were checked.
+            fn read_fields(kind: Kind, bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
+                match kind { $(Kind::$kind => $kind::read(bytes, format).map(Self::$kind),)* }
+            }
+
+            fn duty(&self, format: &ChainFormat) -> Option<Duty> {
+                match self { $(Self::$kind(fields) => fields.duty(format),)* }
+            }
+
+            fn summary(&self) -> String {
+                match self { $(Self::$kind(fields) => fields.summary(),)* }
+            }
+        }
+
+        /// The rows of the family's table. Reading goes to the typed decoders.
+        pub(crate) static ROWS: [KindSpec; Kind::ALL.len()] = [$({
+            const SPEC: Spec = $kind::SPEC;
+            KindSpec {
+                id: PayloadKind::new(crate::ID, Kind::$kind as u8),
+                name: SPEC.name,
+                about: SPEC.about,
+                class: SPEC.class,
+                max_len: SPEC.max_len,
+                digest: |bytes| digest_of(Kind::$kind, bytes),
+                decode: |bytes, chain| decode_on(Kind::$kind, bytes, chain),
+            }
+        },)*];
+    };
+}
+
+kinds! {
+    /// An unsealed header with a BABE pre-runtime digest.
+    BabeHeader,
+    /// An unsealed header with an AURA pre-runtime digest.
+    AuraHeader,
+    /// A GRANDPA prevote, precommit or primary proposal with its round and set.
+    GrandpaVote,
     /// A BEEFY commitment.
-    BeefyCommitment(BeefyCommitment),
-    /// A backing statement.
-    Statement(Statement),
-    /// An approval vote.
-    Approval(Approval),
-    /// A dispute statement.
-    Dispute(Dispute),
+    BeefyCommitment,
+    /// A backing statement on a parachain candidate (`BKNG`).
+    Statement,
+    /// An approval vote for one candidate or several (`APPR`).
+    Approval,
+    /// An explicit dispute statement (`DISP`).
+    Dispute,
     /// An availability bitfield.
-    Bitfield(Bitfield),
-    /// A vote on parachain code.
-    PvfCheck(PvfCheck),
+    Bitfield,
+    /// A vote on parachain code (`VCPC`).
+    PvfCheck,
     /// An authority-discovery record.
-    AuthorityRecord(AuthorityRecord),
-    /// A heartbeat.
-    Heartbeat(Heartbeat),
-    /// A proof of possession.
-    OwnershipProof(OwnershipProof),
+    AuthorityRecord,
+    /// An im-online heartbeat.
+    Heartbeat,
+    /// A proof of possession of a session key (`POP_`).
+    OwnershipProof,
 }
 
 impl Content {
-    /// The kind.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::BabeHeader(_) => Kind::BabeHeader,
-            Self::AuraHeader(_) => Kind::AuraHeader,
-            Self::GrandpaVote(_) => Kind::GrandpaVote,
-            Self::BeefyCommitment(_) => Kind::BeefyCommitment,
-            Self::Statement(_) => Kind::Statement,
-            Self::Approval(_) => Kind::Approval,
-            Self::Dispute(_) => Kind::Dispute,
-            Self::Bitfield(_) => Kind::Bitfield,
-            Self::PvfCheck(_) => Kind::PvfCheck,
-            Self::AuthorityRecord(_) => Kind::AuthorityRecord,
-            Self::Heartbeat(_) => Kind::Heartbeat,
-            Self::OwnershipProof(_) => Kind::OwnershipProof,
-        }
-    }
-
-    /// The payload's bytes: for clients and tests that make payloads.
-    ///
-    /// # Panics
-    /// If a block number does not fit the chain's width.
-    pub fn encode(&self, format: &ChainFormat) -> Vec<u8> {
-        match self {
-            Self::BabeHeader(it) => it.header.encode(),
-            Self::AuraHeader(it) => it.header.encode(),
-            Self::GrandpaVote(it) => it.encode(format),
-            Self::BeefyCommitment(it) => it.encode(format),
-            Self::Statement(it) => it.encode(),
-            Self::Approval(it) => it.encode(),
-            Self::Dispute(it) => it.encode(),
-            Self::Bitfield(it) => it.encode(),
-            Self::PvfCheck(it) => it.encode(),
-            Self::AuthorityRecord(it) => it.encode(),
-            Self::Heartbeat(it) => it.encode(format),
-            Self::OwnershipProof(it) => it.encode(),
-        }
-    }
-
     /// The payload as it travels.
     ///
     /// # Panics
@@ -122,20 +153,7 @@ impl Content {
         if bytes.len() > kind.max_len() {
             return Err(PayloadError::TooLong { kind, got: bytes.len(), max: kind.max_len() });
         }
-        let content = match kind {
-            Kind::BabeHeader => BabeHeader::read(bytes, format).map(Self::BabeHeader),
-            Kind::AuraHeader => AuraHeader::read(bytes, format).map(Self::AuraHeader),
-            Kind::GrandpaVote => GrandpaVote::read(bytes, format).map(Self::GrandpaVote),
-            Kind::BeefyCommitment => BeefyCommitment::read(bytes, format).map(Self::BeefyCommitment),
-            Kind::Statement => Statement::read(bytes).map(Self::Statement),
-            Kind::Approval => Approval::read(bytes).map(Self::Approval),
-            Kind::Dispute => Dispute::read(bytes).map(Self::Dispute),
-            Kind::Bitfield => Bitfield::read(bytes).map(Self::Bitfield),
-            Kind::PvfCheck => PvfCheck::read(bytes).map(Self::PvfCheck),
-            Kind::AuthorityRecord => AuthorityRecord::read(bytes).map(Self::AuthorityRecord),
-            Kind::Heartbeat => Heartbeat::read(bytes, format).map(Self::Heartbeat),
-            Kind::OwnershipProof => OwnershipProof::read(bytes).map(Self::OwnershipProof),
-        }?;
+        let content = Self::read_fields(kind, bytes, format)?;
         // The decoders are strict by construction; this holds them to it, whatever is added later.
         if content.encode(format) != bytes {
             return Err(PayloadError::NotCanonical { kind, field: "the payload" });
@@ -201,7 +219,7 @@ impl Payload {
         if let Some(also) = also {
             return Err(PayloadError::Ambiguous { kind, also });
         }
-        let duty = duty_of(&content, format);
+        let duty = content.duty(format);
         assert_eq!(
             duty.as_ref().map(Duty::class),
             Some(kind.class()).filter(|class| class.is_claimed()),
@@ -248,7 +266,7 @@ impl Payload {
 
     /// One line for people: logs, the audit, a console.
     pub fn summary(&self) -> String {
-        summary_of(&self.content)
+        self.content.summary()
     }
 }
 
@@ -261,7 +279,7 @@ impl From<Payload> for AnyPayload {
 }
 
 /// The digest that [`Payload::digest`] gives once the bytes are read: it depends on the kind alone.
-pub(crate) fn digest_of(kind: Kind, bytes: &[u8]) -> Digest {
+fn digest_of(kind: Kind, bytes: &[u8]) -> Digest {
     match kind.signing_form() {
         SigningForm::Blake2 => Digest::of(&blake2_256(bytes)),
         SigningForm::KeccakPrehashed => Digest::of(&keccak_256(bytes)),
@@ -270,104 +288,7 @@ pub(crate) fn digest_of(kind: Kind, bytes: &[u8]) -> Digest {
 }
 
 /// [`Payload::decode`] on a chain that a cluster has taken in.
-pub(crate) fn decode_on(kind: Kind, bytes: &[u8], chain: &Chain) -> Result<AnyPayload, AnyError> {
+fn decode_on(kind: Kind, bytes: &[u8], chain: &Chain) -> Result<AnyPayload, AnyError> {
     let payload = Payload::decode(kind, bytes, &ChainSettings::of(chain).format);
     payload.map(AnyPayload::from).map_err(|error| AnyError(error.to_string()))
-}
-
-fn duty_of(content: &Content, format: &ChainFormat) -> Option<Duty> {
-    match content {
-        Content::BabeHeader(it) => Some(Duty::BabeBlock { slot: it.slot }),
-        Content::AuraHeader(it) => Some(Duty::AuraBlock {
-            slot: it.slot,
-            collation: match format.aura_mode {
-                AuraMode::Slot => None,
-                AuraMode::Collator => Some((it.header.number, it.header.parent)),
-            },
-        }),
-        Content::GrandpaVote(it) => {
-            Some(Duty::GrandpaVote { set_id: it.set_id, round: it.round, stage: it.stage, target: it.target })
-        }
-        Content::BeefyCommitment(it) => Some(Duty::BeefyVote { set_id: it.set_id, block: it.block }),
-        Content::Statement(it) => Some(Duty::ParaSide {
-            session: it.session,
-            candidates: vec![it.candidate],
-            side: Side::Valid,
-            statement: Some(it.statement),
-        }),
-        Content::Approval(it) => Some(Duty::ParaSide {
-            session: it.session,
-            candidates: it.candidates.clone(),
-            side: Side::Valid,
-            statement: None,
-        }),
-        Content::Dispute(it) => Some(Duty::ParaSide {
-            session: it.session,
-            candidates: vec![it.candidate],
-            side: it.side,
-            statement: None,
-        }),
-        Content::Bitfield(_)
-        | Content::PvfCheck(_)
-        | Content::AuthorityRecord(_)
-        | Content::Heartbeat(_)
-        | Content::OwnershipProof(_) => None,
-    }
-}
-
-fn summary_of(content: &Content) -> String {
-    match content {
-        Content::BabeHeader(BabeHeader { header, slot, authority_index, claim }) => format!(
-            "BABE block {} at slot {slot} on {} by authority {authority_index} ({claim:?})",
-            header.number, header.parent
-        ),
-        Content::AuraHeader(AuraHeader { header, slot }) => {
-            format!("AURA block {} at slot {slot} on {}", header.number, header.parent)
-        }
-        Content::GrandpaVote(GrandpaVote { stage, target_hash, target, round, set_id }) => {
-            format!("GRANDPA {stage:?} for block {target} ({target_hash}) in set {set_id} round {round}")
-        }
-        Content::BeefyCommitment(BeefyCommitment { payload: _, block, set_id }) => {
-            format!("BEEFY commitment to block {block} in set {set_id}")
-        }
-        Content::Statement(Statement { statement, candidate, session, parent }) => {
-            format!("{statement:?} statement on candidate {candidate} of session {session} on {parent}")
-        }
-        Content::Approval(Approval { candidates, session }) => {
-            format!(
-                "approval of {} candidate(s) of session {session}, first {}",
-                candidates.len(),
-                candidates[0]
-            )
-        }
-        Content::Dispute(Dispute { side, candidate, session }) => {
-            format!("dispute of candidate {candidate} of session {session} as {side:?}")
-        }
-        Content::Bitfield(Bitfield { bits, session, parent }) => format!(
-            "bitfield of {} cores ({} set) in session {session} on {parent}",
-            bits.len(),
-            bits.iter().filter(|bit| **bit).count()
-        ),
-        Content::PvfCheck(PvfCheck { accept, code, session, validator_index }) => {
-            let vote = if *accept { "for" } else { "against" };
-            format!("vote {vote} code {code} in session {session} by validator {validator_index}")
-        }
-        Content::AuthorityRecord(AuthorityRecord { addresses, creation_time_ns }) => format!(
-            "authority record of {} address(es){}",
-            addresses.len(),
-            creation_time_ns
-                .map_or_else(String::new, |ns| format!(" made at unix time {} s", ns / 1_000_000_000))
-        ),
-        Content::Heartbeat(Heartbeat { block, session, authority_index, validators }) => {
-            format!(
-                "heartbeat of authority {authority_index} of {validators} at block {block} in session {session}"
-            )
-        }
-        Content::OwnershipProof(OwnershipProof { owner }) if owner.is_empty() => {
-            "ownership proof without owner".into()
-        }
-        Content::OwnershipProof(OwnershipProof { owner }) => {
-            format!("ownership proof for 0x{}", hex::encode(owner))
-        }
-    }
 }

@@ -3,8 +3,14 @@
 //! All but bitfields start with four magic bytes (`polkadot_primitives::v9`, `polkadot_node_primitives::disputes`).
 //! Sessions and validator indexes are 32 bits little-endian.
 
-use super::{Kind, PayloadError, reader::Reader};
-use crate::{CandidateHash, SessionIndex, Side, StatementKind};
+use super::{
+    Kind, PayloadError,
+    kind::{Fields, SigningForm, Spec},
+    reader::Reader,
+};
+use crate::{
+    BITFIELD, CandidateHash, ChainFormat, Duty, PARA_SIDE, PVF_CHECK, SessionIndex, Side, StatementKind,
+};
 use parity_scale_codec::{Compact, Encode};
 use signonce_protocol::Hash;
 
@@ -50,8 +56,19 @@ impl Statement {
         };
         (*b"BKNG", kind, self.candidate, self.session, self.parent).encode()
     }
+}
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+impl Fields for Statement {
+    const SPEC: Spec = Spec {
+        name: "statement",
+        about: "`BKNG ‖ 01 seconded / 02 valid ‖ candidate ‖ session ‖ parent`",
+        class: PARA_SIDE,
+        magic: Some("BKNG"),
+        max_len: 73,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], _: &ChainFormat) -> Result<Self, PayloadError> {
         let mut reader = start(Kind::Statement, bytes)?;
         let statement = match reader.u8("statement kind")? {
             1 => StatementKind::Seconded,
@@ -63,6 +80,24 @@ impl Statement {
         let parent = reader.hash("relay parent")?;
         reader.end()?;
         Ok(Self { statement, candidate, session, parent })
+    }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        Some(Duty::ParaSide {
+            session: self.session,
+            candidates: vec![self.candidate],
+            side: Side::Valid,
+            statement: Some(self.statement),
+        })
+    }
+
+    fn summary(&self) -> String {
+        let Self { statement, candidate, session, parent } = self;
+        format!("{statement:?} statement on candidate {candidate} of session {session} on {parent}")
     }
 }
 
@@ -83,8 +118,19 @@ impl Approval {
             many => (*b"APPR", many, self.session).encode(),
         }
     }
+}
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+impl Fields for Approval {
+    const SPEC: Spec = Spec {
+        name: "approval",
+        about: "`APPR ‖ candidate ‖ session`, or `APPR ‖ candidates ‖ session`",
+        class: PARA_SIDE,
+        magic: Some("APPR"),
+        max_len: 4 + 1 + 32 * MAX_APPROVED as usize + 4,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], _: &ChainFormat) -> Result<Self, PayloadError> {
         const KIND: Kind = Kind::Approval;
         let mut reader = start(KIND, bytes)?;
         // The two forms cannot have the same length: 40 bytes against 9 + 32 n.
@@ -110,6 +156,24 @@ impl Approval {
         reader.end()?;
         Ok(Self { candidates, session })
     }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        Some(Duty::ParaSide {
+            session: self.session,
+            candidates: self.candidates.clone(),
+            side: Side::Valid,
+            statement: None,
+        })
+    }
+
+    fn summary(&self) -> String {
+        let Self { candidates, session } = self;
+        format!("approval of {} candidate(s) of session {session}, first {}", candidates.len(), candidates[0])
+    }
 }
 
 /// `DISP ‖ valid ‖ candidate 32 ‖ session`: 41 bytes.
@@ -128,14 +192,43 @@ impl Dispute {
     pub fn encode(&self) -> Vec<u8> {
         (*b"DISP", matches!(self.side, Side::Valid), self.candidate, self.session).encode()
     }
+}
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+impl Fields for Dispute {
+    const SPEC: Spec = Spec {
+        name: "dispute",
+        about: "`DISP ‖ valid ‖ candidate ‖ session`",
+        class: PARA_SIDE,
+        magic: Some("DISP"),
+        max_len: 41,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], _: &ChainFormat) -> Result<Self, PayloadError> {
         let mut reader = start(Kind::Dispute, bytes)?;
         let side = if reader.flag("valid")? { Side::Valid } else { Side::Invalid };
         let candidate = candidate(&mut reader)?;
         let session = session(&mut reader)?;
         reader.end()?;
         Ok(Self { side, candidate, session })
+    }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        Some(Duty::ParaSide {
+            session: self.session,
+            candidates: vec![self.candidate],
+            side: self.side,
+            statement: None,
+        })
+    }
+
+    fn summary(&self) -> String {
+        let Self { side, candidate, session } = self;
+        format!("dispute of candidate {candidate} of session {session} as {side:?}")
     }
 }
 
@@ -160,8 +253,19 @@ impl Bitfield {
         (self.session, self.parent).encode_to(&mut out);
         out
     }
+}
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+impl Fields for Bitfield {
+    const SPEC: Spec = Spec {
+        name: "bitfield",
+        about: "`bits ‖ session ‖ relay parent`",
+        class: BITFIELD,
+        magic: None,
+        max_len: 2 + MAX_CORES as usize / 8 + 4 + 32,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], _: &ChainFormat) -> Result<Self, PayloadError> {
         const KIND: Kind = Kind::Bitfield;
         let mut reader = Reader::new(KIND, bytes);
         let count = reader.compact("bit count")?;
@@ -178,6 +282,20 @@ impl Bitfield {
             return Err(PayloadError::NotCanonical { kind: KIND, field: "padding of the last byte" });
         }
         Ok(Self { bits: (0..count).map(bit).collect(), session, parent })
+    }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        None
+    }
+
+    fn summary(&self) -> String {
+        let Self { bits, session, parent } = self;
+        let set = bits.iter().filter(|bit| **bit).count();
+        format!("bitfield of {} cores ({set} set) in session {session} on {parent}", bits.len())
     }
 }
 
@@ -199,8 +317,19 @@ impl PvfCheck {
     pub fn encode(&self) -> Vec<u8> {
         (*b"VCPC", self.accept, self.code, self.session, self.validator_index).encode()
     }
+}
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+impl Fields for PvfCheck {
+    const SPEC: Spec = Spec {
+        name: "pvfCheck",
+        about: "`VCPC ‖ accept ‖ code hash ‖ session ‖ validator index`",
+        class: PVF_CHECK,
+        magic: Some("VCPC"),
+        max_len: 45,
+        form: SigningForm::Verbatim,
+    };
+
+    fn read(bytes: &[u8], _: &ChainFormat) -> Result<Self, PayloadError> {
         let mut reader = start(Kind::PvfCheck, bytes)?;
         let accept = reader.flag("accept")?;
         let code = reader.hash("code hash")?;
@@ -208,5 +337,19 @@ impl PvfCheck {
         let validator_index = reader.u32("validator index")?;
         reader.end()?;
         Ok(Self { accept, code, session, validator_index })
+    }
+
+    fn write(&self, _: &ChainFormat) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn duty(&self, _: &ChainFormat) -> Option<Duty> {
+        None
+    }
+
+    fn summary(&self) -> String {
+        let Self { accept, code, session, validator_index } = self;
+        let vote = if *accept { "for" } else { "against" };
+        format!("vote {vote} code {code} in session {session} by validator {validator_index}")
     }
 }

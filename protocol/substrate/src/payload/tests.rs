@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    ALL_KEY_TYPES, BABE, BITFIELD, BlockNumber, CandidateHash, GrandpaStage, NumberWidth, PARA, Round,
-    SessionIndex, SetId,
+    ALL_KEY_TYPES, AuraMode, BABE, BITFIELD, BlockNumber, CandidateHash, GrandpaStage, NumberWidth, PARA,
+    Round, SessionIndex, SetId, Side,
 };
 use signonce_protocol::{Hash, Slot};
 
@@ -358,7 +358,7 @@ fn heartbeats_and_ownership_proofs_are_read() {
 fn bytes_with_a_magic_are_that_kind_or_none() {
     // Without magic first this proof would be a bitfield of 20 cores.
     let proof = cat(&[b"POP_", &[0; 36]]);
-    assert!(Bitfield::read(&cat(&[b"PO\0\0", &[0; 36]])).is_ok());
+    assert!(Bitfield::read(&cat(&[b"PO\0\0", &[0; 36]]), &U32).is_ok());
     assert_eq!(possible_kinds(&proof, &U32), [Kind::OwnershipProof]);
     let other = |kind, found| PayloadError::OtherIntent { kind, found };
     for kind in [Kind::Bitfield, Kind::Dispute, Kind::Heartbeat] {
@@ -387,6 +387,7 @@ fn every_kind_has_one_class_whose_keys_may_sign_it() {
     crate::install();
     for kind in Kind::ALL {
         assert_eq!(kind.name().parse(), Ok(kind));
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         assert!(!kind.key_types().is_empty());
         let raw = RawPayload::new(kind.into(), vec![1, 2]);
         assert_eq!((raw.kind(), raw.bytes()), (kind.into(), &[1, 2][..]));

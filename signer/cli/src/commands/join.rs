@@ -11,7 +11,10 @@
 use super::common::{ConfigFile, Confirm, Done, Output, Usage, load, say};
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use signonce_cluster::identity::{self, Identity};
+use signonce_cluster::{
+    FORMATS,
+    identity::{self, Identity},
+};
 use signonce_core::replica::hello::node_name;
 use signonce_core::{FEATURE_LEVEL, JoinToken, Member, replica::hello::ClusterId};
 use signonce_keys::{NodeIdentity, ScryptWork, SecretString};
@@ -242,10 +245,11 @@ fn identity(config: &Config, passphrase: &SecretString) -> anyhow::Result<String
 
 /// Asks one after the other until one answers: a refusal is the cluster's, whoever gives it.
 async fn ask(via: &[String], files: &TlsFiles, member: &Member, token: &JoinToken) -> anyhow::Result<Joined> {
+    let asked = json!({ "member": member, "token": token, "formats": FORMATS });
     let mut last = None;
     for url in via {
         let client = AdminClient::https(url, files)?;
-        match client.call("admin_join", &json!({ "member": member, "token": token })).await {
+        match client.call("admin_join", &asked).await {
             Ok(joined) => return Ok(joined),
             Err(error @ CallError::Failed(_)) if error.exit_code() != 4 => return Err(error.into()),
             Err(error) => {

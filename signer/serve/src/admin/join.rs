@@ -11,9 +11,9 @@ use crate::{
 };
 use http::Extensions;
 use jsonrpsee::{RpcModule, core::async_trait, proc_macros::rpc};
-use signonce_cluster::{Handle, SubmitError, log_throttle::LogThrottle};
+use signonce_cluster::{FORMATS, Handle, SubmitError, log_throttle::LogThrottle};
 use signonce_core::replica::hello::node_name;
-use signonce_core::{Change, JoinToken, Member, node_actor, replica::hello::ClusterId};
+use signonce_core::{Change, Formats, JoinToken, Member, node_actor, replica::hello::ClusterId};
 use signonce_listen::{caller::Caller, endpoint::Remote};
 use signonce_protocol::NodeId;
 use signonce_shared::admin::api::{AdminError, AdminErrorCode, Joined};
@@ -36,9 +36,14 @@ static KNOCKED: LogThrottle<&'static str> = LogThrottle::new();
 /// What a node may ask before it belongs to the cluster.
 #[rpc(server, namespace = "admin")]
 pub trait JoinApi {
-    /// Joins as a learner under the id that `members add` gave out.
+    /// Joins as a learner under the id that `members add` gave out. Version 0.1 says no `formats`.
     #[method(name = "join", param_kind = map, with_extensions)]
-    async fn join(&self, member: Member, token: JoinToken) -> Result<Joined, AdminError>;
+    async fn join(
+        &self,
+        member: Member,
+        token: JoinToken,
+        formats: Option<Formats>,
+    ) -> Result<Joined, AdminError>;
 }
 
 /// Serves the method.
@@ -91,10 +96,18 @@ impl JoinApiServer for Door {
         extensions: &Extensions,
         member: Member,
         token: JoinToken,
+        formats: Option<Formats>,
     ) -> Result<Joined, AdminError> {
         let node = member.node;
         self.knocks.count(extensions, Instant::now())?;
         self.check_certificate(extensions, node)?;
+        // Before anything is in the log: the token can be used by the right program yet.
+        FORMATS.check(formats, member.supports).map_err(|other| {
+            KNOCKED.line("formats", |left_out| {
+                tracing::warn!(%node, %other, left_out, "a node that wants to join runs another version");
+            });
+            AdminError::new(AdminErrorCode::Refused, other.to_string())
+        })?;
         let change = Change::JoinMember { member, token };
         match self.handle.change(node_actor(node), change, self.timeout).await {
             Ok(Ok(done)) => {

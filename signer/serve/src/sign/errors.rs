@@ -104,7 +104,8 @@ pub fn not_made(client: &str, chain: &str, refusal: &ChangeError) -> RpcError {
         | ChangeError::Feature(
             FeatureError::FeatureUnsupported { .. }
             | FeatureError::FeatureNotHigher { .. }
-            | FeatureError::MemberTooOld { .. },
+            | FeatureError::MemberTooOld { .. }
+            | FeatureError::SettingsTooNew { .. },
         )
         | ChangeError::Chain(_)
         | ChangeError::Key(_)

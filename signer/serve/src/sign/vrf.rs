@@ -9,9 +9,9 @@ use crate::metrics::Method;
 use signonce_listen::caller::Caller;
 use signonce_protocol::{
     DutyClass,
-    rpc::{RpcError, SignVerdict, VrfParams, VrfReply},
+    rpc::{RpcError, SignVerdict},
 };
-use signonce_substrate::BABE_VRF;
+use signonce_substrate::{BABE_VRF, VrfParams, VrfReply};
 use std::time::Instant;
 use tracing::Instrument as _;
 

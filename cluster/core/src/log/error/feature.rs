@@ -2,7 +2,7 @@
 
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::NodeId;
+use signonce_protocol::{GenesisHash, NodeId};
 
 /// What the feature level has against it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
@@ -47,6 +47,16 @@ pub enum FeatureError {
     FeatureNeeded {
         /// The level the change needs.
         level: u32,
+        /// The level as it is.
+        current: u32,
+    },
+    /// Members may not be able to read the settings of a chain yet. It does not say from which level on all can: a
+    /// program that does not know the form cannot tell, and every member has to say the same.
+    #[error("chain {chain} cannot have settings of this form at feature level {current}")]
+    #[codec(index = 84)]
+    SettingsTooNew {
+        /// The chain.
+        chain: GenesisHash,
         /// The level as it is.
         current: u32,
     },

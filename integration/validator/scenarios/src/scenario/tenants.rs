@@ -5,12 +5,12 @@ use super::set::{Guarded, Network, PATIENCE};
 use crate::{report::Report, stage::Stage};
 use serde_json::json;
 use signonce_protocol::{
-    EpochIndex, GenesisHash, Hash, PublicKey, RawPayload, Slot,
+    GenesisHash, Hash, PublicKey, RawPayload, Slot,
     client::{ClientError, SignerClient},
-    rpc::{ChainRef, ErrorCode, SignParams, VrfParams},
+    rpc::{ChainRef, ErrorCode, SignParams},
 };
-use signonce_substrate::Kind;
 use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, GRANDPA};
+use signonce_substrate::{EpochIndex, Kind, VrfParams};
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -121,7 +121,7 @@ impl Asking {
         let chain = ChainRef::Genesis(self.chain);
         let randomness = Hash([0; 32]);
         let params = VrfParams { chain, key, slot, epoch_index: EpochIndex(0), randomness };
-        self.client.vrf(&params).await.map(drop)
+        self.client.ask(&params).await.map(drop)
     }
 
     async fn record(&self, key: PublicKey) -> Result<(), ClientError> {

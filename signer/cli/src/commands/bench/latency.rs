@@ -9,10 +9,10 @@ use crate::commands::demo::chain::{self, Flavour};
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use signonce_protocol::{
-    EpochIndex, RawPayload, Slot,
-    rpc::{ChainRef, SignParams, SignVerdict, VrfParams},
+    RawPayload, Slot,
+    rpc::{ChainRef, SignParams, SignVerdict},
 };
-use signonce_substrate::{GrandpaStage, Round, SetId};
+use signonce_substrate::{EpochIndex, GrandpaStage, Round, SetId, VrfParams};
 use std::{
     path::Path,
     sync::{
@@ -103,7 +103,7 @@ async fn one_client(bench: &Bench, dir: &Path, stop: &AtomicBool) -> anyhow::Res
         let randomness = chain::randomness(epoch_index);
         let params = VrfParams { chain: genesis.clone(), key, slot, epoch_index, randomness };
         let asked = Instant::now();
-        client.vrf(&params).await?;
+        client.ask(&params).await?;
         let evaluated = asked.elapsed();
 
         if nth >= warm {

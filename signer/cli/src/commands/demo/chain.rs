@@ -3,9 +3,10 @@
 //! Complete and of the real layouts, so that the signer's strict decoders read them. Two validators that see another
 //! state of the chain have another [`Flavour`]: their payloads for the same duty conflict.
 
-use signonce_protocol::{EpochIndex, Hash, RawPayload, Slot, blake2_256};
+use signonce_protocol::{Hash, RawPayload, Slot, blake2_256};
 use signonce_substrate::{
-    BlockNumber, CandidateHash, ChainFormat, GrandpaStage, Kind, Round, SessionIndex, SetId, Side, payload,
+    BlockNumber, CandidateHash, ChainFormat, EpochIndex, GrandpaStage, Kind, Round, SessionIndex, SetId,
+    Side, payload,
 };
 
 /// Slots of an epoch: few, so that a short demo sees the randomness change.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::commands::demo::chain::{self, Flavour};
 use signonce_keys::SecretKey;
-use signonce_protocol::{RawPayload, VrfRequest};
-use signonce_substrate::{ChainFormat, ECDSA, ED25519, GrandpaStage, Payload, SR25519};
+use signonce_protocol::RawPayload;
+use signonce_substrate::{ChainFormat, ECDSA, ED25519, GrandpaStage, Payload, SR25519, VrfRequest};
 
 struct Signer {
     secret: SecretKey,

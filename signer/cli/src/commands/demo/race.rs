@@ -9,8 +9,8 @@ use super::{
     validator::{DemoKey, Validator},
 };
 use signonce_keys::{VrfSignature, verify_babe_vrf};
-use signonce_protocol::{RawPayload, Slot, rpc::VrfReply};
-use signonce_substrate::{GrandpaStage, Round, SessionIndex, SetId};
+use signonce_protocol::{RawPayload, Slot};
+use signonce_substrate::{GrandpaStage, Round, SessionIndex, SetId, VrfReply};
 use std::{
     sync::{
         Arc,

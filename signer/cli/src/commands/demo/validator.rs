@@ -5,9 +5,9 @@ use hdrhistogram::Histogram;
 use signonce_protocol::{
     GenesisHash, PublicKey, RawPayload, Scheme, Slot,
     client::{ClientError, SignerClient},
-    rpc::{ChainRef, SignParams, SignReply, SignVerdict, VrfParams, VrfReply},
+    rpc::{ChainRef, SignParams, SignReply, SignVerdict},
 };
-use signonce_substrate::Kind;
+use signonce_substrate::{Kind, VrfParams, VrfReply};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
@@ -158,7 +158,7 @@ impl Validator {
             epoch_index,
             randomness,
         };
-        match self.client.vrf(&params).await {
+        match self.client.ask(&params).await {
             Ok(reply) => {
                 self.notes.tally().vrfs += 1;
                 Some(reply)

@@ -1,9 +1,13 @@
-//! BABE's VRF: what a claim of a slot is made from, and the transcript it goes through. Free: showing a VRF output
-//! twice harms nobody, and the same input gives the same output.
+//! BABE's VRF: what a claim of a slot is made from, the transcript it goes through, and how clients ask for it. Free:
+//! showing a VRF output twice harms nobody, and the same input gives the same output.
 
-use crate::{EpochIndex, Hash, Slot};
+use crate::EpochIndex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use signonce_protocol::{
+    Hash, HexArray, PublicKey, Slot,
+    rpc::{ChainRef, Question},
+};
 
 /// The label of the transcript (`sp_consensus_babe::make_vrf_transcript`).
 pub const VRF_TRANSCRIPT_LABEL: &[u8] = b"BABE";
@@ -57,6 +61,44 @@ impl AsRef<[u8]> for VrfMessage {
             Self::Randomness(bytes) => bytes,
         }
     }
+}
+
+/// Parameters of `signer_vrf`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VrfParams {
+    /// The chain the slot is of; must be the key's.
+    pub chain: ChainRef,
+    /// The BABE key.
+    pub key: PublicKey,
+    /// The slot to claim.
+    pub slot: Slot,
+    /// The epoch the slot is in.
+    pub epoch_index: EpochIndex,
+    /// The randomness of that epoch.
+    pub randomness: Hash,
+}
+
+impl VrfParams {
+    /// What the VRF is evaluated on.
+    pub const fn request(&self) -> VrfRequest {
+        VrfRequest { slot: self.slot, epoch_index: self.epoch_index, randomness: self.randomness }
+    }
+}
+
+impl Question for VrfParams {
+    const METHOD: &'static str = "signer_vrf";
+    type Answer = VrfReply;
+}
+
+/// Answer of `signer_vrf`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VrfReply {
+    /// The VRF pre-output.
+    pub pre_output: HexArray<VRF_PRE_OUTPUT_LEN>,
+    /// The proof.
+    pub proof: HexArray<VRF_PROOF_LEN>,
 }
 
 #[cfg(test)]
