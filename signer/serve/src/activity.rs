@@ -61,6 +61,7 @@ mod tests {
     use super::*;
     use signonce_protocol::{PublicKey, Slot};
     use signonce_substrate::BABE;
+    use std::collections::BTreeMap;
 
     #[test]
     fn the_last_duty_stays_while_refusals_are_counted_by_reason() {
