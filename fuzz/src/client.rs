@@ -39,7 +39,7 @@ fn format_of(bits: u8) -> ChainFormat {
     }
 }
 
-/// A change as an operator's tools send it: JSON that means the same again, as a log entry and when it is applied.
+/// A change as an operator's tools send it. It must survive JSON, the log, and being applied.
 pub fn change(data: &[u8]) -> bool {
     signonce_shared::families::install();
     let Ok(change) = serde_json::from_slice::<Change>(data) else { return false };
@@ -70,7 +70,7 @@ pub fn rpc(data: &[u8]) -> bool {
     })
 }
 
-/// Everything that a signer serves.
+/// All methods of a signer.
 fn methods() -> RpcModule<Echo> {
     let mut module = rpc_module(Echo);
     module.merge(SubstrateApiServer::into_rpc(Echo)).expect("no method is there twice");

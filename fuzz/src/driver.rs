@@ -1,9 +1,9 @@
-//! Three drivers and whatever may befall them, in any order: the bytes say who works when, what arrives, is lost or
-//! comes twice, which fsync is done, who is killed, and what a careless shell says.
+//! Three drivers and any order of events: the bytes decide who works when, what arrives, is lost or comes twice, which
+//! fsync is done, who is killed, and what a careless shell says.
 //!
-//! Nothing is durable here but what was written, so nothing is ever forgotten: that is the simulator's business. Here it
-//! is that no order of events makes a driver panic, answer twice, or grant two payloads of a duty; and that three that
-//! are left alone at last serve again.
+//! Whatever is written here is durable, so nothing is ever forgotten: that is the simulator's subject. This target
+//! checks that no order of events makes a driver panic, answer twice, or grant two payloads of a duty, and that three
+//! drivers that are finally left alone serve again.
 
 use crate::world::{BEGIN, CHAINS, KEYS, chain, claim, duty, floors, key};
 use arbitrary::{Arbitrary, Unstructured};
@@ -30,13 +30,13 @@ const TICK: Moment = Moment::from_millis(50);
 const SLOT_MS: u64 = 6_000;
 /// How long a submission is waited for.
 const PATIENCE: Moment = Moment::from_secs(2);
-/// Until three drivers that are left alone serve, at most.
+/// How long three drivers that are left alone may take until they serve.
 const HEALED: Moment = Moment::from_secs(20);
-/// The log that is kept for those that lag: a few entries, so that there are snapshots.
+/// The size of the log that is kept for those that lag: a few entries, so that there are snapshots.
 const LOG_BYTES: usize = 2_000;
-/// The most operations looked at.
+/// The most operations executed.
 const OPS: usize = 400;
-/// The most that is on its way at once: what comes then is lost.
+/// The most parcels under way at once: what comes then is lost.
 const WIRE: usize = 300;
 
 #[derive(Arbitrary, Debug)]
@@ -44,7 +44,7 @@ enum Op {
     Work(u8),
     WorkAll,
     Wait(u8),
-    /// The so-manieth thing on its way.
+    /// The n-th parcel under way arrives.
     Arrive(u8),
     ArriveAll,
     Double(u8),
@@ -54,7 +54,7 @@ enum Op {
     ReleaseSync(u8),
     /// From now on its fsyncs take their time.
     HoldSyncs(u8, bool),
-    /// Nothing it forwards leaves.
+    /// Nothing that it forwards leaves.
     Full(u8, bool),
     Hello(u8, u8),
     Unreachable(u8, u8),
@@ -85,12 +85,12 @@ enum Said {
     Reply(HelloReply),
 }
 
-/// What is on its way.
+/// A message under way.
 struct Parcel {
     from: NodeId,
     life: Life,
     to: NodeId,
-    /// For this process alone.
+    /// The only process that takes it, if any.
     boot: Option<u64>,
     said: Said,
 }
@@ -117,7 +117,7 @@ struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
     now: Moment,
     wire: Vec<Parcel>,
-    /// The last number given to anything.
+    /// The last number that was given out.
     last: u64,
     /// What was ever granted.
     granted: BTreeMap<(KeyId, Duty), (Digest, Carry)>,
@@ -144,7 +144,7 @@ fn node(n: u8) -> NodeId {
 }
 
 impl Cluster {
-    /// With a leader and with keys for blocks and votes.
+    /// A cluster with a leader and with keys for blocks and votes.
     fn formed() -> Self {
         let nodes = NODES.map(|id| {
             (id, Node::started(id, Life { incarnation: 1, boot: id.0 }, Rows::new(), None, Moment::ZERO))
@@ -162,7 +162,7 @@ impl Cluster {
         cluster
     }
 
-    /// Has a change made by whoever leads.
+    /// Has the leader make a change.
     fn does(&mut self, change: Change) {
         let asked = |request| Request::Change {
             request,
@@ -180,7 +180,7 @@ impl Cluster {
         self.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id)
     }
 
-    /// Lets everybody work and everything arrive until something has come about.
+    /// Lets everybody work and everything arrive until a condition holds.
     fn until<T>(&mut self, come: impl Fn(&Self) -> Option<T>) -> T {
         let until = self.now + HEALED;
         loop {
@@ -239,7 +239,7 @@ impl Cluster {
         }
     }
 
-    /// Nothing befalls them any more: whatever was asked is answered in time, and what is asked now is granted.
+    /// Checks that without further faults whatever was asked is answered in time, and what is asked now is granted.
     fn heals(&mut self) {
         for id in NODES {
             let node = self.node(id);
@@ -281,7 +281,7 @@ impl Cluster {
         self.last
     }
 
-    /// What a node hears of a peer, which is not itself.
+    /// Tells a node something of a peer other than itself.
     fn tell_of(&mut self, n: u8, peer: u8, event: impl FnOnce(NodeId) -> Event) {
         if node(n) != node(peer) {
             self.tell(node(n), event(node(peer)));
@@ -308,7 +308,7 @@ impl Cluster {
         let (major, minor) = if k == 0 { (u64::from(place % 8), 0) } else { (0, u64::from(place % 32)) };
         let place = (BEGIN.0 + major, BEGIN.1 + minor);
         let duty = duty(KEYS[k].0, place, 0, AuraMode::Slot).expect("a claimed class");
-        // What is beside the statement may be another each time.
+        // The carry may differ each time.
         let claim = Claim { carry: Carry::new(vec![digest / 3 % 2]), ..claim(key(k), duty, digest % 3) };
         self.submit(at, Some(claim.clone()), |request| Request::Claim(ClaimRequest { request, claim }));
     }
@@ -387,13 +387,13 @@ impl Cluster {
         let said = match &parcel.said {
             Said::Raft(message) => Said::Raft(message.clone()),
             Said::Frame(frame) => Said::Frame(frame.clone()),
-            // Each is asked or answered once on a stream.
+            // Each is asked and answered once on a stream.
             Said::Hello(_) | Said::Reply(_) => return,
         };
         self.wire.push(Parcel { said, ..*parcel });
     }
 
-    /// Of what it has sent, a shell knows for snapshots alone whether it arrived.
+    /// Loses a parcel. A shell only learns for snapshots whether they arrived.
     fn lost(&mut self, parcel: &Parcel) {
         if let Said::Raft(message) = &parcel.said
             && message.is_snapshot()
@@ -404,7 +404,7 @@ impl Cluster {
     }
 
     fn arrive_all(&mut self) {
-        // What is said in answer arrives too, but not for ever.
+        // Answers arrive too, up to a limit.
         for _ in 0..4 {
             for parcel in std::mem::take(&mut self.wire) {
                 self.arrive(parcel);
@@ -519,7 +519,7 @@ impl Cluster {
         self.send(id, message.to(), None, Said::Raft(message));
     }
 
-    /// A write of the driver's own is durable.
+    /// Records that a write of the driver's own is durable.
     fn marked(&mut self, id: NodeId, mark: HighWater) {
         let node = self.node(id);
         node.mark = Some(HighWater::after(node.mark, mark));
@@ -622,7 +622,7 @@ impl Node {
         DiskTable::STATE.into_iter().flat_map(of).collect()
     }
 
-    /// What is handed out as the state is in the store, row by row.
+    /// Checks that the store holds the state that is handed out, row by row.
     fn is_stored(&self, applied: LogIndex) {
         let replica = self.driver.replica();
         assert_eq!(replica.status().applied, applied);

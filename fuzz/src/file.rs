@@ -1,4 +1,4 @@
-//! What lies on disks and in operators' hands: the store's rows, keystores, sealed keys, the configuration.
+//! What is on disks and in operators' hands: the store's rows, keystores, sealed keys, the configuration.
 
 use crate::sealed;
 use parity_scale_codec::DecodeAll;

@@ -1,4 +1,4 @@
-//! The ledger against a map that remembers everything: the bytes say what is asked, in what order.
+//! The ledger against a map that forgets nothing: the bytes decide what is asked, in what order.
 
 use crate::world::{BEGIN, CHAINS, KEYS, World, claim, duty, floors, key};
 use arbitrary::{Arbitrary, Unstructured};
@@ -7,12 +7,12 @@ use signonce_protocol::{Carry, Digest, KeyType, NodeId, Position};
 use signonce_substrate::{AURA, BABE, BEEFY, Duty, GRANDPA, OwnRefusal, PARA, Side, StatementKind};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What floors count in: slot, (set, round), (set, block), session.
+/// The position that floors count in: slot, (set, round), (set, block), session.
 type Step = (u64, u64);
 /// A step, and what tells duties within it apart.
 type Place = (Step, Vec<u8>);
 
-/// The most operations looked at.
+/// The most operations executed.
 const OPS: usize = 200;
 
 /// Signatures of a para key whose bytes the ledger remembers (`ledger/sides.rs`).
@@ -42,14 +42,14 @@ struct Ask {
     digest: u8,
 }
 
-/// One key as the map sees it.
+/// One key as the map knows it.
 struct Known {
     now: Step,
     floor: Step,
-    /// What was ever granted, at every place.
+    /// What was ever granted, for every duty.
     granted: BTreeMap<Place, u8>,
     claims: Vec<Claim>,
-    /// Of the claims granted last, the bytes.
+    /// The digests of the claims granted last.
     latest: VecDeque<Digest>,
 }
 
@@ -110,7 +110,7 @@ impl Test {
         let (key_type, chain) = KEYS[n];
         let step = match key_type {
             GRANDPA | BEEFY => (major, (minor + ahead).saturating_sub(back)),
-            // What is said goes by the digest, so that equal bytes say the same.
+            // The payload's content follows the digest, so that equal bytes say the same.
             PARA => ((major + ahead).saturating_sub(back), u64::from(digest % 4)),
             _ => ((major + ahead).saturating_sub(back), 0),
         };
@@ -118,7 +118,7 @@ impl Test {
         if key_type == PARA {
             return claim(key(n), duty, digest % 8);
         }
-        // Beside the statement of all but sides is something that may be another each time.
+        // The carry may differ each time, except for sides.
         Claim { carry: Carry::new(vec![far % 3]), ..claim(key(n), duty, digest % 4) }
     }
 
@@ -198,12 +198,12 @@ impl Test {
     }
 }
 
-/// Whether two claims are of one statement for one duty.
+/// Whether two claims have the same statement for the same duty.
 fn is_same(one: &Claim, other: &Claim) -> bool {
     one.digest == other.digest && one.duty.coordinate() == other.duty.coordinate()
 }
 
-/// Another payload for the same duty; of a candidate, what contradicts what was said.
+/// Another payload for the same duty; for a candidate, the contrary.
 fn contrary(claim: &Claim) -> Claim {
     let mut other = Claim { digest: Digest([9; 32]), ..claim.clone() };
     let Some(Duty::ParaSide { session, candidates, mut side, mut statement }) = Duty::of(&claim.duty) else {
@@ -260,7 +260,7 @@ impl Known {
                 !known || forgotten
             }
             Verdict::Repeated { at: _, carry } => {
-                // Here bytes of sides that are a repeat may have been of more candidates; nothing is beside them.
+                // The bytes of a repeated side may have been about more candidates; sides have no carry.
                 let sides = claim.key.key_type == PARA && carry.is_empty();
                 let first = self.claims.iter().find(|first| is_same(first, claim));
                 let as_first = sides || first.is_some_and(|first| first.carry == *carry);
@@ -279,8 +279,8 @@ impl Known {
         assert!(justified, "{claim:?}: {verdict:?}, floor {:?}", self.floor);
     }
 
-    /// Whether these bytes are none that the ledger remembers. Only a para key forgets: the others hold one payload
-    /// at each place.
+    /// Whether the ledger has forgotten these bytes. Only a para key forgets: the others hold one payload for each
+    /// duty.
     fn forgot(&self, claim: &Claim) -> bool {
         claim.key.key_type == PARA && !self.latest.contains(&claim.digest)
     }
@@ -292,7 +292,7 @@ impl Known {
         self.latest.push_back(digest);
     }
 
-    /// Beyond the limits of a chain that nobody has changed.
+    /// Whether a claim is beyond the default limits of a chain.
     fn is_far(&self, key_type: KeyType, places: &[(Place, u8)]) -> bool {
         let steps = || self.granted.keys().map(|(step, _)| *step).chain([self.floor]);
         let highest = steps().max().unwrap_or_default();
@@ -307,7 +307,7 @@ impl Known {
         })
     }
 
-    /// A key keeps so many steps; the lowest of a full window is its floor.
+    /// Slides the window: a key keeps a fixed number of steps; the lowest of a full window is its floor.
     fn slide(&mut self, key_type: KeyType) {
         let keep = match key_type {
             PARA => 9,
@@ -328,7 +328,7 @@ fn step_of(position: Position) -> Step {
     (major, minor)
 }
 
-/// Where a claim stands and what it says at each place: its digest, or its side and its statement.
+/// The duties of a claim and what it says for each: its digest, or its side and its statement.
 fn places(claim: &Claim) -> Vec<(Place, u8)> {
     let step = step_of(claim.duty.position());
     let Some(Duty::ParaSide { candidates, side, statement, .. }) = Duty::of(&claim.duty) else {

@@ -1,11 +1,11 @@
-//! Every decoder that peers, clients, operators or files can reach, the ledger and the driver, each as one function over any
-//! bytes.
+//! Every decoder that peers, clients, operators or files can reach, the ledger and the driver, each as one function
+//! over any bytes.
 //!
 //! A function panics if a rule is broken and otherwise says whether the bytes were accepted. Three things drive the
 //! same functions: `tests/bounded.rs` (stable, with `make test`), the libFuzzer targets in `libfuzzer/` (`make fuzz`),
 //! and the committed corpus, which [`seeds`] makes.
 //!
-//! Records are given without their checksum: it is put behind the bytes here, so that random bytes get past it.
+//! Records are given without their checksum, which is added here, so that random bytes get past it.
 
 mod client;
 mod driver;

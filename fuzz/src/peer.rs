@@ -41,7 +41,7 @@ pub fn entry(data: &[u8]) -> bool {
     true
 }
 
-/// What a log entry carries, applied to a state with keys: total, the same everywhere, and never two of a duty.
+/// The content of a log entry, applied to a state with keys: total, the same everywhere, and never two of a duty.
 pub fn command(data: &[u8]) -> bool {
     signonce_shared::families::install();
     let Some(record) = sealed(data) else { return false };
@@ -60,7 +60,7 @@ pub fn command(data: &[u8]) -> bool {
     true
 }
 
-/// A snapshot, without its checksum. Its state hash is corrected, so that the records behind it are looked at.
+/// A snapshot, without its checksum. Its state hash is corrected, so that the records behind it are read.
 pub fn snapshot(data: &[u8]) -> bool {
     signonce_shared::families::install();
     let Some(record) = sealed(data) else { return false };

@@ -7,7 +7,7 @@ use parity_scale_codec::Encode;
 use signonce_core::replica::disk::{DiskOp, DiskTable};
 use signonce_core::replica::hello::{ClusterId, Hello, HelloReply, Life, Witnessed};
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
-use signonce_core::replica::{Output, Replica, ReplicaConfig, Roll};
+use signonce_core::replica::{KnownConfiguration, Output, Replica, ReplicaConfig};
 use signonce_core::{
     Change, ClaimRequest, Command, KeyAllowance, KeySelector, Member, RequestId, Right, Role,
 };
@@ -182,7 +182,7 @@ fn commands() -> Vec<Command> {
 fn messages() -> Vec<PeerMessage> {
     let (replica, outputs, _) = alone();
     drop(replica);
-    // What a node alone never sends, laid out as its own log entries would travel.
+    // What a single node never sends, encoded as its own log entries would travel.
     let promise = Promise { term: 2, vote: 1, index: 6 };
     let lives =
         vec![(NodeId(1), Life { incarnation: 1, boot: 1 }), (NodeId(2), Life { incarnation: 3, boot: 9 })];
@@ -203,7 +203,7 @@ fn messages() -> Vec<PeerMessage> {
 
 /// Kind, term, index, data, context.
 type Entry = (u8, u64, u64, Vec<u8>, Vec<u8>);
-/// Voters, learners, the same on their way, and whether raft leaves a joint configuration by itself.
+/// Voters, learners, incoming voters and learners, and whether raft leaves a joint configuration by itself.
 type Configuration = (Vec<u64>, Vec<u64>, Vec<u64>, Vec<u64>, bool);
 
 fn configuration() -> Configuration {
@@ -213,7 +213,7 @@ fn configuration() -> Configuration {
 fn frames() -> Vec<Frame> {
     let disk = DiskPosition { term: 2, vote: 1, last_index: 6 };
     let life = Life { incarnation: 1, boot: 1 };
-    let roll = Roll {
+    let roll = KnownConfiguration {
         at: LogIndex(6),
         voters: vec![NodeId(1), NodeId(2), NodeId(3)],
         learners: vec![NodeId(9)],
@@ -257,7 +257,7 @@ fn frames() -> Vec<Frame> {
     ]
 }
 
-/// A store that a node alone has written: its rows by table and key.
+/// A store that a single node has written: its rows by table and key.
 type Rows = BTreeMap<(DiskTable, Vec<u8>), Vec<u8>>;
 
 /// A cluster of one forms and commits something.
@@ -381,7 +381,7 @@ key = "/etc/key.pem"
     vec![small.into(), all.into_bytes()]
 }
 
-/// The sound ones of the vectors that the product's own tests read.
+/// The valid ones of the vectors that the product's own tests read.
 fn interchanges() -> Vec<Vec<u8>> {
     [
         include_bytes!("../../signer/tests/vectors/watermarks/good-complete.json").to_vec(),
@@ -410,7 +410,7 @@ fn manifests() -> Vec<Vec<u8>> {
     vec![serde_json::to_vec_pretty(&manifest).expect("plain data")]
 }
 
-/// Orders of business for the ledger: bytes that look like nothing, but differ.
+/// Operations for the ledger: bytes without structure, but different.
 fn asks() -> Vec<Vec<u8>> {
     [1, 7, 31, 101].map(|step| [line(step), line(step + 2)].concat()).to_vec()
 }

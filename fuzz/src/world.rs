@@ -72,7 +72,7 @@ impl World {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Applies a command as the next entry, to two states, of which one lives on in its records alone.
+    /// Applies a command as the next entry, to two states, one of which is restored from its records each time.
     pub(crate) fn apply(&mut self, command: Command) -> Vec<Outcome> {
         self.at += 1;
         let mut other = self.state.clone();

@@ -1,15 +1,15 @@
 //! The peer fence: one node is rolled back to an earlier disk and starts again, while a leader and candidates go on.
 //!
-//! One log position, two terms. The nodes begin in term 1 under a leader; two others may stand in term 2. Whatever is
-//! durable is so at once: the fence is about what a disk forgets, and the order of writes is the simulator's matter.
-//! Messages arrive at once or never, but for the victim's answers, which may be long under way. A node that does
-//! nothing any more is as good as lost, so losses need no action of their own.
+//! One log position, two terms. The nodes begin in term 1 under a leader; two others may stand for election in term 2.
+//! Writes are durable at once: the fence is about what a disk forgets, and the order of writes is the simulator's
+//! subject. Messages arrive at once or never, except the victim's answers, which may be under way for long. A node that
+//! does nothing any more is as good as lost, so losses need no action of their own.
 //!
 //! Bounds: one disk is rolled back, once; of three nodes the victim and one other may stand for term 2, of five two
-//! others. These two are alike, so of two states that differ in their names alone one is looked at, and what no later
+//! others. These two are alike, so of two states that differ only in their names one is explored, and what no later
 //! step can see is left out of a state ([`State::forget_what_nobody_asks`]).
 //!
-//! What is to be shown: never two leaders in a term, and never two entries committed at one position.
+//! To be shown: never two leaders in a term, and never two entries committed at one position.
 
 use stateright::{Model, Property};
 
@@ -37,7 +37,7 @@ pub enum Without {
     StartingOver,
 }
 
-/// The model of a cluster of so many nodes.
+/// The model of a cluster with this many nodes.
 pub struct Fence {
     /// Three or five.
     pub nodes: usize,
@@ -45,17 +45,17 @@ pub struct Fence {
     pub without: Without,
 }
 
-/// What a disk holds.
+/// The content of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Disk {
     term: u8,
-    /// For whom, in this term.
+    /// The candidate that it voted for in this term.
     vote: Option<u8>,
     /// The term of the one entry; 0 for none.
     entry: u8,
 }
 
-/// What the victim has said in its first life: the newest to one peer.
+/// What the victim has promised in its first life, at most, to one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Promise {
     term: u8,
@@ -63,7 +63,7 @@ pub struct Promise {
     entry: u8,
 }
 
-/// A node's part in its term.
+/// A node's role in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// Follows, or has started over.
@@ -83,16 +83,16 @@ pub struct Node {
     counted: u8,
     /// Whether it has met the victim's second life.
     met: bool,
-    /// What it remembers of the victim's first.
+    /// What it remembers of the victim's first life.
     remembers: Option<Promise>,
 }
 
-/// Where the victim's second life stands.
+/// The stage of the victim's lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// Its first life goes on; perhaps a copy of its disk was put away.
+    /// Its first life continues; a copy of its disk may have been put aside.
     First(Option<Disk>),
-    /// It has started from this disk and asks its peers: their terms and entries, as they said them.
+    /// It has started from this disk and asks its peers, with their terms and entries as answered.
     Asks(Disk, [Option<(u8, u8)>; MOST]),
     /// It takes part, with what its witnesses said.
     Member(Disk, [Option<(u8, u8)>; MOST]),
@@ -100,7 +100,7 @@ pub enum Stage {
     Quarantined,
 }
 
-/// The whole of it.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct State {
     nodes: [Node; MOST],
@@ -123,7 +123,7 @@ pub struct Answer {
     first_life: bool,
 }
 
-/// What may happen.
+/// Something that may happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A leader's entry, which it wrote when it was elected, reaches a node.
@@ -171,7 +171,7 @@ impl Fence {
         said.iter().flatten().count() >= self.needed()
     }
 
-    /// How far a candidate must be for the victim's vote: as far as those of enough witnesses that ask least.
+    /// How far a candidate must be for the victim's vote: as far as those of enough witnesses that ask the least.
     fn must_reach(&self, stage: &Stage, own: u8) -> u8 {
         let Stage::Member(_, said) = stage else { return 0 };
         if self.without == Without::Witnesses {
@@ -209,7 +209,7 @@ impl State {
         (self.nodes[node].role, self.nodes[node].counted) = (Role::Follower, 0);
     }
 
-    /// Puts an answer of the victim on its way; another's is there at once and comes back.
+    /// Sends an answer. The victim's is put under way; another's arrives at once and is returned.
     fn send(&mut self, from: usize, to: usize, vote: bool) -> Option<Answer> {
         let Disk { term, vote: voted, entry } = self.nodes[from].disk;
         let promise = Promise { term, vote: voted, entry };
@@ -228,8 +228,8 @@ impl State {
 
 /// What makes the model small enough: states that differ only in what no later step can see are one.
 impl State {
-    /// Whether an answer on its way still changes anything where it arrives: a role or term that is over does not
-    /// come back, and who has met the new life does not listen to the old one.
+    /// Whether an answer under way still changes anything on arrival: a role or term that is over does not come back,
+    /// and a node that has met the new life does not listen to the old one.
     fn has_effect(&self, answer: &Answer) -> bool {
         let to = &self.nodes[answer.to as usize];
         let expected = if answer.vote { Role::Candidate } else { Role::Leader };
@@ -376,7 +376,7 @@ impl Model for Fence {
 }
 
 impl Fence {
-    /// The state that stands for all that are like it: of five nodes the two that may stand are alike.
+    /// The state that represents all that are like it: of five nodes the two that may stand are alike.
     fn reduced(&self, mut state: State) -> State {
         state.forget_what_nobody_asks();
         if self.nodes < MOST {
@@ -473,7 +473,7 @@ impl Fence {
         let said = [None; MOST];
         state.stage = Stage::Asks(disk, said);
         if self.without == Without::Fence {
-            // Everybody takes it for what it was.
+            // Everybody takes it for what it was before.
             state.stage = Stage::Member(disk, said);
             state.nodes.iter_mut().for_each(|node| node.met = true);
         }

@@ -1,8 +1,9 @@
-//! One of three nodes is lost, another has restarted: when may the two that are left go on in place?
+//! One of three nodes is lost, another has restarted: when may the two that are left continue in place?
 //!
 //! The restarted one may have forgotten anything that it and the lost one agreed on, and the survivor need not know of
-//! it. This is about what that costs beyond raft: a duty granted and its signature gone, and a key disabled here that was
-//! then armed elsewhere. Looked at is the rule that would make it safe, and that no part of it can be left out:
+//! it. So continuing can break more than raft: a duty granted with its signature gone, and a key disabled here that was
+//! then armed elsewhere. This model checks a rule that would make it safe, and that no part of the rule can be left
+//! out:
 //!
 //! - nobody continues before the lost node is off for good;
 //! - from then on, and across restarts, *neither* of the two answers anybody, not even with what it knows to be granted;
@@ -12,10 +13,10 @@
 //! - a key is armed only after that, by somebody who knows that it is nowhere else. Armed by the same entry, one that is
 //!   disabled by an older entry, committed together with that one, would be armed by somebody who did not know.
 //!
-//! One key; one low duty, of the time before, and one high one, of after the floors; two payloads for each. The entries
-//! of a leader from before the loss are for the first payload if it is the survivor or the restarted one, and for the
-//! second if it is the lost one. Raft is as it is: terms, the order of logs, commits by a majority of acknowledgements,
-//! in the leader's own term alone; messages arrive at once or never.
+//! One key; one low duty, from before, and one high one, above the raised floors; two payloads for each. The entries of
+//! a leader from before the loss are for the first payload if it is the survivor or the restarted one, and for the
+//! second if it is the lost one. Raft is as usual: terms, the order of logs, commits by a majority of acknowledgements,
+//! in the leader's own term only; messages arrive at once or never.
 
 use stateright::{Model, Property};
 
@@ -52,7 +53,7 @@ pub enum Without {
 /// The model.
 pub struct InPlace(pub Without);
 
-/// A duty: of before the floors, or of after.
+/// A duty, below or above the raised floors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Duty {
     /// Below the floors.
@@ -83,29 +84,29 @@ pub struct Node {
     log: Vec<(u8, Entry)>,
     committed: usize,
     leads: bool,
-    /// How far each node's log is known to the leader to be like its own.
+    /// How far each node's log is known to the leader to match its own.
     matched: [usize; NODES],
-    /// It answers nobody.
+    /// Whether it answers nobody.
     silent: bool,
 }
 
-/// The whole of it.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     nodes: [Node; NODES],
-    /// The restarted node waits for what the lost one would say.
+    /// Whether the restarted node waits for what the lost one would say.
     fenced: bool,
     restarted: bool,
     lost: bool,
-    /// The two have been told to go on.
+    /// Whether the two have been told to continue.
     goes_on: bool,
-    /// That the key is disabled was committed, wherever.
+    /// Whether it was committed anywhere that the key is disabled.
     disabled: bool,
     /// Signatures that have left, as bits: of each duty and payload.
     left: u8,
 }
 
-/// What may happen.
+/// Something that may happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A node is elected with the vote of another.
@@ -128,7 +129,7 @@ pub enum Action {
     Again(usize),
 }
 
-/// What a log says when so much of it is applied.
+/// The result of applying part of a log.
 struct Applied {
     granted: [Option<u8>; 2],
     armed: bool,
@@ -203,7 +204,7 @@ impl InPlace {
         let claims = |duty| Entry::Claim(duty, if leader == LOST { 2 } else { 1 });
         let has = |wanted: &dyn Fn(&Entry) -> bool| node.log.iter().any(|(_, entry)| wanted(entry));
         let floors = has(&|entry| matches!(entry, Entry::Floors(_)));
-        // The lost node, alive, is in the time before the floors, whatever the others think.
+        // The lost node, alive, is still in the time before the floors, whatever the others think.
         let after = state.goes_on && leader != LOST;
         if after && !has(&|entry| *entry == Entry::First) {
             out.push(Action::Propose(leader, Entry::First));
@@ -335,7 +336,7 @@ impl Model for InPlace {
             Action::Lose => state.lost = true,
             Action::GoOn => {
                 (state.goes_on, state.fenced) = (true, false);
-                // Whoever led starts over: it may count on what the restarted one has forgotten.
+                // A leader starts over: it may count on what the restarted node has forgotten.
                 state.step_down(0);
                 let silent = |node: usize| match self.0 {
                     Without::Silence | Without::Floors => false,

@@ -1,9 +1,9 @@
-//! Three models, small enough to look at every state: [`service`], how a claim becomes a signature; [`fence`], how a
-//! node that starts learns whether it has forgotten anything; and [`in_place`], what it would take for two of three to go
-//! on when nobody is left to say so, which no command does yet.
+//! Three models, small enough to explore every state: [`service`], how a claim becomes a signature; [`fence`], how a
+//! node that starts learns whether it has forgotten anything; and [`in_place`], what it would take for two of three to
+//! continue when the third is lost, which no command does yet.
 //!
-//! The simulator (`cluster/sim`) runs the code; these run the idea. Raft is assumed where it is not the question.
-//! Each model can have a rule taken away and must then find the way to two payloads.
+//! The simulator (`cluster/sim`) runs the code; these run the idea. Raft is assumed where it is not the question. Each
+//! model can have a rule taken away and must then find a way to two payloads.
 
 pub mod fence;
 pub mod in_place;
@@ -11,8 +11,8 @@ pub mod service;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
-/// Looks at every state, or, where a rule is missing, at as many as it takes to find what breaks. The names of what
-/// is wrong, and the states seen.
+/// Explores every state or, if a rule is missing, as many as it takes to find what breaks. Returns the names of the
+/// broken properties, and the number of states seen.
 pub fn explore<M>(model: M, exhaustive: bool) -> (Vec<&'static str>, usize)
 where
     M: Model + Send + Sync + 'static,

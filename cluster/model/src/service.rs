@@ -2,7 +2,7 @@
 //! snapshots. Raft is one log that a majority agrees on; what is durable where is not the question here.
 //!
 //! A node releases a signature for a claim only once it has itself applied an entry that grants it, or grants the same
-//! payload again. Signatures that have left are remembered for ever.
+//! payload again. Signatures that have left are never forgotten.
 
 use stateright::{Model, Property};
 
@@ -10,9 +10,9 @@ use stateright::{Model, Property};
 pub const NODES: usize = 3;
 /// Duties; a log entry may also raise the floor past the first of them.
 pub const DUTIES: u8 = 2;
-/// Payloads one might want for a duty.
+/// Payloads that may be wanted for a duty.
 pub const PAYLOADS: u8 = 2;
-/// Entries of the log at most.
+/// The most entries of the log.
 pub const ENTRIES: usize = 4;
 
 /// A rule taken away.
@@ -53,7 +53,7 @@ pub struct Node {
     floor: bool,
 }
 
-/// The whole of it.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// Proposed by the present leader, not committed: may be lost.
@@ -67,20 +67,20 @@ pub struct State {
     repeated: bool,
 }
 
-/// What may happen.
+/// Something that may happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A client's claim, or an operator's floor, reaches the leader; again and at any node, as often as they like.
+    /// A client's claim, or an operator's floor, reaches the leader; repeatedly and by any node.
     Propose(Entry),
     /// The leader is lost with what it has proposed.
     LoseLeader,
-    /// A majority has it.
+    /// A majority has the entry.
     Commit,
     /// A node applies its next entry, and releases what it grants.
     Apply(usize),
     /// A node answers a repeat from what it has applied.
     Answer(usize, u8, u8),
-    /// A node crashes and starts from what was durable of its state; any earlier point may be it.
+    /// A node crashes and starts from what was durable of its state, which may be any earlier point.
     Crash(usize, u8),
     /// A node that is behind gets another's state.
     Snapshot(usize, usize),
@@ -173,7 +173,7 @@ impl Model for Service {
             Action::Propose(entry) => {
                 state.pending = Some(entry);
                 if let (Without::Commit, Entry::Claim(duty, payload)) = (self.0, entry) {
-                    // The leader is whoever has applied all of the log.
+                    // The leader is any node that has applied the whole log.
                     let leader = state.nodes.iter().find(|node| node.applied as usize == state.log.len())?;
                     if leader.verdict(duty, payload) {
                         state.released[duty as usize] |= 1 << payload;

@@ -1,7 +1,6 @@
-//! Requests of validators and administrators at a process, and what they are told: as `cluster/node/src/handle.rs` has
-//! it.
+//! Requests of validators and administrators to a process, and its answers, as in `cluster/node/src/handle.rs`.
 
-use crate::around::{Around, DutyLine, Want};
+use crate::environment::{DutyLine, Environment, Want};
 use crate::judge::Asked;
 use crate::machine::{Alive, Machine};
 use crate::mutation::Mutation;
@@ -17,30 +16,35 @@ use std::time::Duration;
 
 /// Who waits for the answer to a request.
 pub(crate) struct Asker {
-    /// Whose it is; `None` for nobody.
+    /// The task; `None` if nobody waits.
     task: Option<usize>,
     /// What was claimed, if it was a claim.
     claim: Option<Claim>,
 }
 
 impl Process {
-    /// Tasks without an answer: the process has died.
+    /// Tasks that get no answer because the process has died.
     pub fn unanswered(&mut self) -> impl Iterator<Item = usize> {
         std::mem::take(&mut self.askers).into_values().filter_map(|asker| asker.task)
     }
 
-    pub(crate) fn request(&mut self, task: usize, machine: &mut Machine, around: &mut Around) -> Alive {
-        around.figures.asked += 1;
+    pub(crate) fn request(
+        &mut self,
+        task: usize,
+        machine: &mut Machine,
+        environment: &mut Environment,
+    ) -> Alive {
+        environment.figures.asked += 1;
         if self.replica().status().not_member.is_some() {
-            around.ask_another(task);
+            environment.ask_another(task);
             return Ok(());
         }
-        let patience = around.tasks[task].patience;
-        match around.tasks[task].want.clone() {
-            Want::Claim(claim) => self.claim(task, claim, patience, machine, around),
+        let patience = environment.tasks[task].patience;
+        match environment.tasks[task].want.clone() {
+            Want::Claim(claim) => self.claim(task, claim, patience, machine, environment),
             Want::Change(change) => {
                 let request = self.next_request(machine.id);
-                around.judge.asks(request, Asked::Change(change.clone()));
+                environment.judge.asks(request, Asked::Change(change.clone()));
                 let actor = match &change {
                     Change::AnnounceMember(member) | Change::JoinMember { member, .. } => {
                         node_actor(member.node)
@@ -49,7 +53,7 @@ impl Process {
                     _ => "simulator".to_owned(),
                 };
                 let change = Request::Change { request, actor, time_ms: 0, change };
-                self.submit(change, Asker { task: Some(task), claim: None }, patience, machine, around)
+                self.submit(change, Asker { task: Some(task), claim: None }, patience, machine, environment)
             }
         }
     }
@@ -60,32 +64,32 @@ impl Process {
         truth: Claim,
         patience: Micros,
         machine: &mut Machine,
-        around: &mut Around,
+        environment: &mut Environment,
     ) -> Alive {
         let mut claim = truth.clone();
-        if around.mutated(Mutation::SetIdIgnored) {
+        if environment.mutated(Mutation::SetIdIgnored) {
             claim.duty = without_set(&claim.duty);
         }
         let (state, applied) = (self.replica().state(), self.replica().status().applied);
         let state = state.read().expect("apply does not panic");
         let known = decision::known(&state, applied, &claim);
-        let now = check_slot(&state, &claim, machine.unix_ms(around), around.setup.slot_tolerance);
+        let now = check_slot(&state, &claim, machine.unix_ms(environment), environment.setup.slot_tolerance);
         drop(state);
         if let Some(known) = known {
             if let Verdict::Refused(refusal) = &known.verdict {
-                around.judge.refused(&truth, refusal);
+                environment.judge.refused(&truth, refusal);
             }
-            // One that decides by itself has it recorded afterwards.
+            // A node that decides by itself has the claim recorded afterwards.
             let recorded = known.verdict != Verdict::Granted;
-            release_or_refuse(task, known, &truth, machine, around);
+            release_or_refuse(task, known, &truth, machine, environment);
             if recorded {
                 return Ok(());
             }
         } else if now.is_err() {
-            late(task, around);
+            late(task, environment);
             return Ok(());
         }
-        self.submit_claim(truth, claim, Some(task), patience, machine, around)
+        self.submit_claim(truth, claim, Some(task), patience, machine, environment)
     }
 
     fn submit_claim(
@@ -95,13 +99,13 @@ impl Process {
         task: Option<usize>,
         patience: Micros,
         machine: &mut Machine,
-        around: &mut Around,
+        environment: &mut Environment,
     ) -> Alive {
         let request = self.next_request(machine.id);
-        around.say(|| format!("machine {} takes {}: {request}", machine.number, truth.duty_line()));
-        around.judge.asks(request, Asked::Claim(truth));
+        environment.say(|| format!("machine {} takes {}: {request}", machine.number, truth.duty_line()));
+        environment.judge.asks(request, Asked::Claim(truth));
         let asker = Asker { task, claim: Some(claim.clone()) };
-        self.submit(Request::Claim(ClaimRequest { request, claim }), asker, patience, machine, around)
+        self.submit(Request::Claim(ClaimRequest { request, claim }), asker, patience, machine, environment)
     }
 
     fn submit(
@@ -110,12 +114,12 @@ impl Process {
         asker: Asker,
         patience: Micros,
         machine: &mut Machine,
-        around: &mut Around,
+        environment: &mut Environment,
     ) -> Alive {
         self.askers.insert(request.id().seq, asker);
-        let submitted = crate::process::moment(around.now);
+        let submitted = crate::process::moment(environment.now);
         let deadline = submitted + Duration::from_micros(patience);
-        self.tell(Input::Submit(Submission { request, submitted, deadline }), machine, around)
+        self.tell(Input::Submit(Submission { request, submitted, deadline }), machine, environment)
     }
 
     fn next_request(&mut self, node: NodeId) -> RequestId {
@@ -128,26 +132,26 @@ impl Process {
         request: RequestId,
         answer: Answer,
         machine: &mut Machine,
-        around: &mut Around,
+        environment: &mut Environment,
     ) -> Alive {
         let asker = self.askers.remove(&request.seq);
         let Asker { task, claim } = asker.expect("every request is answered once");
         match (answer, task) {
             (Answer::Unknown, task) => {
-                if let Some(claim) = claim.filter(|_| around.mutated(Mutation::Unburn)) {
+                if let Some(claim) = claim.filter(|_| environment.mutated(Mutation::Unburn)) {
                     let free = Claim { time_ms: signonce_core::mutation::UNBURN, ..claim };
-                    self.submit_claim(free.clone(), free, None, SECOND, machine, around)?;
+                    self.submit_claim(free.clone(), free, None, SECOND, machine, environment)?;
                 }
-                task.into_iter().for_each(|task| around.ask_another(task));
+                task.into_iter().for_each(|task| environment.ask_another(task));
             }
-            (Answer::NeverTaken, Some(task)) => around.ask_another(task),
-            (Answer::SlotOutOfRange { .. }, Some(task)) => late(task, around),
-            (Answer::Change(done), Some(task)) => around.tasks[task].answer = Some(done.is_ok()),
+            (Answer::NeverTaken, Some(task)) => environment.ask_another(task),
+            (Answer::SlotOutOfRange { .. }, Some(task)) => late(task, environment),
+            (Answer::Change(done), Some(task)) => environment.tasks[task].answer = Some(done.is_ok()),
             (Answer::Claim(decision), Some(task)) => {
-                let Want::Claim(truth) = around.tasks[task].want.clone() else {
+                let Want::Claim(truth) = environment.tasks[task].want.clone() else {
                     panic!("a change is answered with a verdict");
                 };
-                release_or_refuse(task, decision, &truth, machine, around);
+                release_or_refuse(task, decision, &truth, machine, environment);
             }
             (_, None) => {}
         }
@@ -155,30 +159,30 @@ impl Process {
     }
 }
 
-/// A signature leaves with a grant for its very bytes, or not at all.
+/// Releases a signature with a grant for its very bytes, or not at all.
 fn release_or_refuse(
     task: usize,
     decision: decision::Decision,
     claim: &Claim,
     machine: &Machine,
-    around: &mut Around,
+    environment: &mut Environment,
 ) {
     match decision.grant {
         Some(grant) => {
-            // As the signer does: what is signed has beside its statement what the grant says.
+            // As in the signer: the carry that is signed is the one in the grant.
             let carry = grant.carry().clone();
             let covers = grant.covers(&claim.key, &claim.digest, &carry);
             assert!(covers, "a grant for other bytes: {claim:?}");
-            around.release(task, &Claim { carry, ..claim.clone() }, machine.number);
+            environment.release(task, &Claim { carry, ..claim.clone() }, machine.number);
         }
         None => {
-            around.figures.refused += 1;
-            around.tasks[task].answer = Some(false);
+            environment.figures.refused += 1;
+            environment.tasks[task].answer = Some(false);
         }
     }
 }
 
-/// The duty as it is read by somebody who leaves the set id out.
+/// The duty as a reader that ignores the set id would see it.
 fn without_set(duty: &AnyDuty) -> AnyDuty {
     let mut typed = Duty::of(duty).expect("the work is Substrate's");
     match &mut typed {
@@ -188,8 +192,8 @@ fn without_set(duty: &AnyDuty) -> AnyDuty {
     typed.to_any()
 }
 
-/// The slot is not now, by somebody's clock: no node will take it later.
-fn late(task: usize, around: &mut Around) {
-    around.figures.late += 1;
-    around.tasks[task].answer = Some(false);
+/// Ends a task whose slot is not now, by somebody's clock: no node will accept it later.
+fn late(task: usize, environment: &mut Environment) {
+    environment.figures.late += 1;
+    environment.tasks[task].answer = Some(false);
 }

@@ -1,9 +1,9 @@
 //! A node's disk: what an fsync has made durable, and what a crash may still take.
 //!
 //! The store is one write-ahead log. A power cut may take any page of it that is not durable and leave later ones;
-//! recovery stops before the first that is damaged, so that a prefix of the batches written is left, or passes over it,
-//! as RocksDB does now and then. It does the same where a page was durable and is damaged all the same, which no disk may
-//! do; what lies behind the damage then tells that more had been durable. What follows is the product's rule
+//! recovery stops before the first damaged page, so that a prefix of the batches written is left, or skips it, as
+//! RocksDB sometimes does. It treats a page that was durable and is damaged nevertheless, which no disk may cause, in
+//! the same way; what lies behind the damage then shows that more had been durable. What follows is the product's rule
 //! ([`signonce_driver::batches`]). The two files beside the store (high-water mark, identity) follow the rules of
 //! `cluster/node` too.
 
@@ -20,7 +20,7 @@ const META_VERSION: u8 = 1;
 /// Chain hash bytes in front of a stored log entry.
 const CHAIN_BYTES: usize = 32;
 
-/// The durable batches of which it is known what they changed: how far back a disk can be damaged.
+/// How many durable batches are remembered with what they changed: how far back a disk can be damaged.
 const KNOWN_BATCHES: usize = 64;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -32,41 +32,41 @@ struct Written {
     row: Row,
 }
 
-/// A row's table and key, and what stood there before; none if nothing did.
+/// A row's table and key, and its previous value; `None` if there was none.
 type OldRow = (DiskTable, Vec<u8>, Option<Vec<u8>>);
 
-/// A durable batch: how things were before it.
+/// A durable batch, with the state before it.
 #[derive(Clone, Default)]
 struct Before {
     rows: Vec<OldRow>,
     durable: Durable,
     incarnation: u64,
-    /// What its row says was durable.
+    /// How many batches its row declares durable.
     testifies: u64,
 }
 
-/// See the module's text.
+/// A disk; see the module's text.
 #[derive(Clone, Default)]
 pub struct Disk {
     tables: [Rows; 5],
-    /// Written, visible to the process, not durable. The oldest first.
+    /// Batches that are written and visible to the process but not durable, oldest first.
     unsynced: VecDeque<Written>,
     /// Batches that have become durable so far.
     synced: u64,
     /// What the process knows of that.
     batches: Batches,
-    /// The last of those.
+    /// The last of the durable batches.
     known: VecDeque<Before>,
-    /// What the high-water file says of the batches, as written and as it was made durable.
+    /// The batches that the high-water file declares durable, as written and as made durable itself.
     marked: u64,
     marked_durable: u64,
-    /// What the rows behind the last damage testify to.
+    /// The batches that the rows behind the last damage declare durable.
     testified: u64,
     /// What the last crash left behind a missing batch.
     behind: Vec<Written>,
-    /// The next start passes over the hole, as if nothing more had been written where it is.
+    /// The next start skips the hole, as if nothing more had been written there.
     passes_over: bool,
-    /// What is durable of the log and the hard state: what the node may speak of.
+    /// What is durable of the log and the hard state, which the node may tell others.
     pub durable: Durable,
     /// The high-water file as written, and as it was when the file itself was last made durable.
     pub high_water: Option<HighWater>,
@@ -86,13 +86,13 @@ pub struct Durable {
     pub hard_state: HardStateRow,
 }
 
-/// What a crash leaves.
+/// What a crash loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// The process died; the operating system keeps what it was given.
+    /// Nothing: the process died, and the operating system keeps what it was given.
     Nothing,
-    /// The power went: of the unsynced batches this many thousandths are left whole, and some of those behind the
-    /// first that is not.
+    /// The power went: this many thousandths of the unsynced batches are left whole, and some of those behind the first
+    /// that is not.
     Power(u16),
     /// As `Power`, and the first half of the batch after those counts too: what no store may let happen.
     Torn(u16),
@@ -106,7 +106,7 @@ impl Disk {
         self.batches.wrote(row);
     }
 
-    /// A start: writes the next incarnation into the store and into the file beside it, durably.
+    /// Starts a life: durably writes the next incarnation into the store and into the file beside it.
     pub fn begin_life(&mut self, incarnation: u64) {
         let row = self.batches.next();
         self.batches.wrote(row);
@@ -124,8 +124,8 @@ impl Disk {
         }
     }
 
-    /// A start opens the store, if it holds all that is known to have been durable. What it says of itself goes into the
-    /// high-water file, so that a second start hears it too.
+    /// Opens the store, if it holds all that is known to have been durable. What it declares goes into the high-water
+    /// file, so that a second start knows it too.
     pub fn open(&mut self, refuses_holes: bool) -> Result<(), String> {
         let behind = std::mem::take(&mut self.behind);
         self.batches = Batches::opened(self.synced);
@@ -144,7 +144,7 @@ impl Disk {
                 }
                 Ok(())
             }
-            // It is cut off before what lies behind, and opened again.
+            // The store is cut off before what lies behind, and opened again.
             Err(Missing::Hole { before, .. }) => {
                 assert_eq!(last_of([before], self.marked), Ok(self.synced), "nothing else is amiss");
                 Ok(())
@@ -153,7 +153,7 @@ impl Disk {
         }
     }
 
-    /// What no store may do: it takes what lies behind a hole as if nothing were missing.
+    /// Accepts what lies behind a hole as if nothing were missing, which no store may do.
     fn goes_on_behind(&mut self, behind: Vec<Written>, holds: u64) {
         for batch in behind {
             batch.ops.into_iter().for_each(|op| self.apply(op, &mut Vec::new()));
@@ -232,7 +232,7 @@ impl Disk {
         row.and_then(|value| meta::<LogPoint>(value)).map_or(0, |point| point.index)
     }
 
-    /// Ends a process. What is left is durable from now on: the next start reads it and syncs it.
+    /// Ends a process. What is left is durable from now on: the next start reads and syncs it.
     pub fn crash(&mut self, loss: Loss) {
         let unsynced = self.unsynced.len() as u64;
         let kept = match loss {
@@ -312,7 +312,7 @@ impl Disk {
         self.crash(Loss::Nothing);
     }
 
-    /// What a start reads. Only after a crash, when nothing is unsynced.
+    /// What a start reads. Only after a crash, when everything is synced.
     pub fn image(&self) -> DiskImage {
         let rows = DiskTable::READ_AT_START.into_iter().flat_map(|table| {
             self.tables[table as usize].iter().map(move |(k, v)| (table, k.clone(), v.clone()))
@@ -353,7 +353,7 @@ fn rows_left(synced: u64, behind: &[Written]) -> Vec<u64> {
     (0..numbers.len()).filter(|at| is_last(*at)).map(|at| numbers[at]).collect()
 }
 
-/// The index and chain hash that a row tells: a log entry's, or the truncation point's.
+/// The index and chain hash in a row: those of a log entry, or of the truncation point.
 pub fn chain_of(table: DiskTable, key: &[u8], value: &[u8]) -> Option<(u64, [u8; 32])> {
     match table {
         DiskTable::Log => Some((index_of(key), value.get(..CHAIN_BYTES)?.try_into().ok()?)),

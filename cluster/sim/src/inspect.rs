@@ -1,7 +1,7 @@
-//! What must hold of a process after every event, and of everything it says.
+//! Checks what must hold of a process after every event, and of everything it sends.
 
-use crate::around::Around;
 use crate::disk::Disk;
+use crate::environment::Environment;
 use crate::machine::Machine;
 use crate::process::Process;
 use raft::eraftpb::MessageType as T;
@@ -9,7 +9,7 @@ use signonce_core::replica::fence::Quarantine;
 use signonce_core::replica::wire::PeerMessage;
 use signonce_core::replica::{NotMember, ReplicaStatus, Role};
 
-/// What was seen of a process before: these only rise.
+/// What was observed of a process before; these values only rise.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Seen {
     term: u64,
@@ -18,16 +18,16 @@ pub(crate) struct Seen {
 }
 
 impl Process {
-    pub(crate) fn inspect(&mut self, machine: &mut Machine, around: &mut Around) {
+    pub(crate) fn inspect(&mut self, machine: &mut Machine, environment: &mut Environment) {
         let status = self.replica().status();
         let ReplicaStatus { term, committed, applied, last, .. } = status;
         let now = Seen { term: term.0, committed: committed.0, applied: applied.0 };
         if status.role == Role::Leader && status.not_member.is_none() {
-            around.judge.leads(term.0, machine.number);
+            environment.judge.leads(term.0, machine.number);
         }
         if now.applied != self.seen.applied {
-            around.judge.applied(self.seen.applied, now.applied, &self.chains, status.state_hash);
-            around.mix(now.applied ^ (now.term << 32));
+            environment.judge.applied(self.seen.applied, now.applied, &self.chains, status.state_hash);
+            environment.mix(now.applied ^ (now.term << 32));
             self.chains = self.chains.split_off(&now.applied);
         }
         let Seen { term, committed, applied } = self.seen;
@@ -45,7 +45,7 @@ impl Process {
         if let Some(NotMember::Quarantined(why)) = status.not_member
             && machine.halted.is_none()
         {
-            let left = around.judge.was_removed(machine.id);
+            let left = environment.judge.was_removed(machine.id);
             if why == Quarantine::Removed && !machine.damaged {
                 assert!(left, "machine {}: nobody removed it", machine.number);
                 machine.leaving = Some(why.to_string());
@@ -53,14 +53,14 @@ impl Process {
             }
             let expected = machine.damaged || left;
             assert!(expected, "machine {}, an honest one, is in quarantine: {why}", machine.number);
-            around.say(|| format!("machine {} is in quarantine: {why}", machine.number));
-            around.figures.halted += 1;
+            environment.say(|| format!("machine {} is in quarantine: {why}", machine.number));
+            environment.figures.halted += 1;
             machine.halted = Some(why.to_string());
         }
     }
 }
 
-/// A node speaks only of what a crash could not take back: terms, votes and entries that are durable.
+/// Checks that a node tells only what a crash cannot take back: terms, votes and entries that are durable.
 pub(crate) fn said_is_durable(message: &PeerMessage, disk: &Disk) {
     let m = &message.message;
     let hard_state = disk.durable.hard_state;

@@ -1,5 +1,5 @@
-//! The judge: sees everything that happens anywhere and forgets nothing. A broken rule is a panic, which ends the
-//! run; `run.rs` catches it.
+//! The judge: sees everything that happens anywhere and forgets nothing. A broken rule is a panic, which ends the run;
+//! `run.rs` catches it.
 //!
 //! Beside the rules on logs and leaders it keeps a naive ledger of its own (every digest ever granted, no window that
 //! forgets) and holds each verdict of the real one against it.
@@ -12,26 +12,26 @@ use signonce_protocol::{Carry, Digest, Duty as AnyDuty, DutyClass, KeyId, MAX_PA
 use signonce_substrate::{CandidateHash, Duty, OwnRefusal, PARA_SIDE, Side, StatementKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a floor counts in: slot, (set, round), (set, block) or session.
+/// The position that floors count in: slot, (set, round), (set, block) or session.
 type Step = [u64; MAX_PARTS];
-/// A step and what tells duties within it apart.
+/// A step, and what tells duties within it apart.
 type Coordinate = (Step, Vec<u8>);
-/// What is said at a coordinate, once.
+/// What was signed for a duty.
 type Value = [u8; 32];
 
-/// What was asked of the log.
+/// A request to the log.
 #[derive(Clone, Debug)]
 pub enum Asked {
-    /// A claim, with the duty it truly is about.
+    /// A claim, with its true duty.
     Claim(Claim),
     /// A change.
     Change(Change),
 }
 
-/// See the module's text.
+/// The judge of a run.
 #[derive(Default)]
 pub struct Judge {
-    /// Chain hash at each index that was ever applied anywhere.
+    /// The chain hash at each index that was ever applied anywhere.
     chains: BTreeMap<u64, [u8; 32]>,
     hashes: BTreeMap<u64, StateHash>,
     /// The machine that led in each term.
@@ -40,11 +40,11 @@ pub struct Judge {
     decided: BTreeMap<u64, Vec<Decided>>,
     marks: BTreeMap<KeyId, Mark>,
     released: BTreeMap<(KeyId, Coordinate), Value>,
-    /// What was beside each statement the first time.
+    /// The carry of each statement the first time.
     carries: BTreeMap<(KeyId, Digest), Carry>,
     bytes: BTreeMap<(KeyId, Digest), Vec<u8>>,
     removed: BTreeSet<NodeId>,
-    /// One claim for each released coordinate: what the states are asked at the end.
+    /// One claim for each released duty, about which the states are asked at the end.
     claims: Vec<Claim>,
 }
 
@@ -63,16 +63,16 @@ impl Judge {
         self.removed.contains(&node)
     }
 
-    /// A node leads. One per term, for ever.
+    /// Records that a node leads. There may be only one in each term, ever.
     pub fn leads(&mut self, term: u64, machine: usize) {
         let first = *self.leaders.entry(term).or_insert(machine);
         assert!(first == machine, "two leaders: machines {first} and {machine} both lead in term {term}");
     }
 
-    /// A node has applied up to `to`, with this chain hash of its log there and this state.
+    /// Checks a node that has applied up to `to`, with this chain hash of its log there and this state.
     pub fn applied(&mut self, from: u64, to: u64, chains: &BTreeMap<u64, [u8; 32]>, hash: StateHash) {
         for index in from + 1..=to {
-            // After a snapshot the entries below it are not there.
+            // After a snapshot the entries below it are missing.
             let Some(chain) = chains.get(&index) else { continue };
             let known = self.chains.entry(index).or_insert(*chain);
             assert!(known == chain, "another log: committed entry {index} differs between nodes or was lost");
@@ -88,12 +88,12 @@ impl Judge {
         seen.max(decided)
     }
 
-    /// A request is on its way to the log.
+    /// Records a request that is sent to the log.
     pub fn asks(&mut self, request: RequestId, asked: Asked) {
         self.asked.insert(request, asked);
     }
 
-    /// A leader whose clock says this has put requests into its log.
+    /// Checks requests that a leader with this clock has put into its log.
     pub fn proposed(&self, requests: &[RequestId], unix_ms: u64, tolerance: u64) {
         for request in requests {
             let Some(Asked::Claim(claim)) = self.asked.get(request) else { continue };
@@ -106,7 +106,7 @@ impl Judge {
         }
     }
 
-    /// A node has applied entries with these outcomes.
+    /// Checks the outcomes of entries that a node has applied.
     pub fn decided(&mut self, decided: &[Decided]) {
         for entry in decided.chunk_by(|a, b| a.at == b.at) {
             let at = entry[0].at.0;
@@ -162,14 +162,14 @@ impl Judge {
         }
         let first = self.carries.entry((claim.key, claim.digest)).or_insert_with(|| claim.carry.clone());
         assert!(*first == claim.carry, "granted again with something else beside it: {claim:?}");
-        // The window keeps so many steps; when it is full, its lowest is the floor.
+        // The window keeps a fixed number of steps; when it is full, its lowest is the floor.
         let full = mark.steps.len().checked_sub(keep(claim.duty.class()));
         if let Some(lowest) = full.and_then(|n| mark.steps.iter().nth(n).copied()) {
             mark.raise(lowest);
         }
     }
 
-    /// A refusal, from the log or from a node's own state, must have its reason.
+    /// Checks that a refusal, from the log or from a node's own state, has its reason.
     pub fn refused(&mut self, claim: &Claim, refusal: &Refusal) {
         let step = claim.duty.position().order();
         let mark = self.marks.entry(claim.key).or_default();
@@ -185,7 +185,7 @@ impl Judge {
                 None => false,
             },
             Refusal::BelowWatermark { .. } => step < mark.floor,
-            // Only a node's own state may say it late: what the log said was held against the log.
+            // Only a node's own state may give it late: the log's refusals were checked at once.
             Refusal::KeyNotArmed { state, .. } => *state != KeyState::Armed && !mark.armed,
             Refusal::JumpTooFar { .. } => step[0] > 1_000_000,
             Refusal::Crowded { limit, .. } => mark.entries.len() >= *limit as usize,
@@ -219,7 +219,7 @@ impl Judge {
         mark.armed |= arm;
     }
 
-    /// A signature leaves. The log must hold its claim, and there must be no other, in claim or in bytes.
+    /// Checks a signature that leaves. The log must hold its claim, and there must be no other claim or signature.
     pub fn released(&mut self, claim: &Claim, signature: Vec<u8>) {
         let mark = self.marks.entry(claim.key).or_default();
         for (at, value) in said(claim) {
@@ -239,11 +239,11 @@ impl Judge {
         self.released.len()
     }
 
-    /// At the end every state must still know what was released: the same again is a repeat, all else refused.
+    /// Checks at the end that a state still knows what was released: the same again is a repeat, all else is refused.
     pub fn remembers(&self, state: &State, machine: usize) {
         for claim in &self.claims {
             let again = state.check(claim);
-            // Of sides the bytes may be forgotten, and then are granted anew; the side is not.
+            // The bytes of sides may be forgotten and are then granted again; the side is not forgotten.
             let gone = match &again {
                 Verdict::Granted => takes_side(claim),
                 Verdict::Repeated { at: _, carry } => *carry == claim.carry,
@@ -276,7 +276,7 @@ impl Mark {
     }
 }
 
-/// The same duty, with something else to say.
+/// Claims of the same duty that say something else.
 fn contraries(claim: &Claim) -> Vec<Claim> {
     let other = |duty: AnyDuty| Claim { digest: Digest([0xee; 32]), duty, ..claim.clone() };
     let Some(Duty::ParaSide { session, candidates, side, statement }) = Duty::of(&claim.duty) else {
@@ -305,10 +305,10 @@ fn keep(class: DutyClass) -> usize {
     }
 }
 
-/// Sessions that sides are kept of.
+/// The number of sessions for which sides are kept.
 const SESSIONS: usize = 9;
 
-/// Where a claim stands, and what may stand there only once: its digest, or its side and its statement.
+/// The duties of a claim, and what may be signed only once for each: its digest, or its side and its statement.
 fn said(claim: &Claim) -> Vec<(Coordinate, Value)> {
     let step = claim.duty.position().order();
     let Some(Duty::ParaSide { candidates, side, statement, .. }) = Duty::of(&claim.duty) else {

@@ -1,7 +1,7 @@
-//! `signonce-sim`: runs seeds, replays one, or shows that missing guards are noticed. See `--help`.
+//! `signonce-sim`: runs seeds, replays one, or shows that missing guards are caught. See `--help`.
 
 use clap::{Parser, ValueEnum};
-use signonce_sim::around::Figures;
+use signonce_sim::environment::Figures;
 use signonce_sim::mutation::Mutation;
 use signonce_sim::run::{Report, caught, keep_panics_quiet, run, shrink};
 use signonce_sim::setup::{Options, Profile};
@@ -10,37 +10,37 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Found once, replayed always.
+/// Seeds that failed once, and are always replayed.
 const REGRESSIONS: &str = include_str!("../regressions.txt");
 
 /// Simulates clusters under faults, each run from one number.
 #[derive(Clone, Debug, Parser)]
 struct Args {
-    /// How many seeds of each kind.
+    /// The number of seeds of each kind.
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Stop after this many minutes, wherever it is.
+    /// Stop after this many minutes, whatever is left.
     #[arg(long)]
     minutes: Option<f64>,
     /// Replay this one seed and print what happens.
     #[arg(long)]
     seed: Option<u64>,
-    /// Of its schedule only these, by number: what shrinking has left.
+    /// Run only these items of its schedule, by number, as printed after shrinking.
     #[arg(long, value_delimiter = ',')]
     only: Option<Vec<usize>>,
-    /// Nodes of the cluster: 3 or 5. Both, if it is not given.
+    /// The number of nodes: 3 or 5. Both by default.
     #[arg(long, value_parser = ["3", "5"])]
     nodes: Option<String>,
-    /// Which faults. All profiles, if it is not given.
+    /// The profile of faults. All profiles by default.
     #[arg(long)]
     profile: Option<Profile>,
-    /// Take a guard away; `all` shows that the absence of each is noticed.
+    /// Take a guard away; `all` shows that the absence of each is caught.
     #[arg(long)]
     mutation: Option<String>,
-    /// Threads.
+    /// The number of threads.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
 }
@@ -68,7 +68,7 @@ impl Args {
         }
     }
 
-    /// Every combination of nodes and faults that is asked for.
+    /// Every requested combination of nodes and faults.
     fn kinds(&self) -> Vec<Options> {
         let nodes: Vec<usize> = match self.nodes.as_deref() {
             Some(n) => n.parse().into_iter().collect(),
@@ -91,7 +91,7 @@ fn profile_name(profile: Profile) -> String {
     profile.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// One seed, in full.
+/// Runs one seed and prints its events.
 fn replay(args: &Args, seed: u64) -> bool {
     let Some(kind) = args.kinds().into_iter().next() else { return false };
     let options = Options { seed, only: args.only.clone(), log: true, ..kind };
@@ -108,7 +108,7 @@ fn replay(args: &Args, seed: u64) -> bool {
     report.broken.is_none()
 }
 
-/// Seeds that once failed, and any that may be worth keeping: `seed nodes profile # what it found`.
+/// Replays seeds that once failed, and any others worth keeping: `seed nodes profile # what it found`.
 fn regressions() -> bool {
     let lines = REGRESSIONS.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let mut count = 0;
@@ -136,13 +136,13 @@ fn regressions() -> bool {
     true
 }
 
-/// Many seeds of each kind.
+/// Runs many seeds of each kind.
 fn campaign(args: &Args) -> bool {
     let kinds = args.kinds();
     let started = Instant::now();
     let budget = args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
     for (i, kind) in kinds.iter().enumerate() {
-        // Every kind gets an equal part of what is left.
+        // Every kind gets an equal part of the time left.
         let part = budget.map(|all| all.saturating_sub(started.elapsed()) / (kinds.len() - i) as u32);
         if !seeds(args, kind, part) {
             return false;
@@ -220,7 +220,7 @@ fn explain(options: &Options, report: &Report) {
     );
 }
 
-/// Every guard in turn.
+/// Takes every guard away in turn.
 fn mutations(args: &Args) -> bool {
     let mut all_caught = true;
     for mutation in Mutation::value_variants() {

@@ -1,54 +1,55 @@
-//! An administrator who adds a node, and perhaps has it take another's place: `members add`, `join`, `promote`,
-//! `remove`, each asked for again until the log has it. He looks at what any machine has applied, never at messages.
+//! An administrator who adds a node, and perhaps replaces another with it: `members add`, `join`, `promote`, `remove`,
+//! each repeated until the log has it. The administrator sees what any machine has applied, never messages.
 
-use crate::around::{Event, Task, Want};
+use crate::environment::{Event, Task, Want};
 use crate::setup::{MS, Micros, SECOND};
 use crate::world::World;
 use signonce_core::{Change, JoinToken, Member, MemberRole, Membership, Standing};
 use signonce_protocol::NodeId;
 
-/// How often he looks.
+/// How often the administrator checks.
 const LOOKS_EVERY: Micros = 300 * MS;
-/// How long he waits for an answer before he asks again.
+/// How long the administrator waits for an answer before asking again.
 const GIVES_UP_AFTER: Micros = 3 * SECOND;
 
-/// One such change.
+/// An administrator with one such change.
 pub struct Administrator {
     /// The machine of the new node.
     machine: usize,
     /// The machine whose node is to go.
     replaces: Option<usize>,
-    /// What he asked for last.
+    /// The last request.
     task: Option<usize>,
     asked: Micros,
     promoted: bool,
-    /// Nothing is left to do.
+    /// Whether nothing is left to do.
     pub done: bool,
 }
 
 impl World {
     /// Begins a change of the membership.
     pub fn change_members(&mut self, seat: usize, replaces: Option<usize>) {
-        let machine = self.around.options.nodes + 1 + seat;
+        let machine = self.environment.options.nodes + 1 + seat;
         let one = Administrator { machine, replaces, task: None, asked: 0, promoted: false, done: false };
         self.administrators.push(one);
-        self.around.schedule(0, Event::Members(self.administrators.len() - 1));
+        self.environment.schedule(0, Event::Members(self.administrators.len() - 1));
     }
 
-    /// Looks how far it has come, and takes the next step.
+    /// Checks how far the change has come, and takes the next step.
     pub fn look_after_members(&mut self, which: usize) {
         let wish = self.next_wish(which);
         let one = &self.administrators[which];
-        let answered = one.task.is_none_or(|task| self.around.tasks[task].answer.is_some());
-        let answered = answered || self.around.now - one.asked > GIVES_UP_AFTER;
+        let answered = one.task.is_none_or(|task| self.environment.tasks[task].answer.is_some());
+        let answered = answered || self.environment.now - one.asked > GIVES_UP_AFTER;
         if let Some(change) = wish.filter(|_| answered) {
             let machine = self.any_member();
             let task = Task { want: Want::Change(change), patience: SECOND, tries: 1, answer: None };
-            let task = Some(self.around.want(task, machine));
-            (self.administrators[which].task, self.administrators[which].asked) = (task, self.around.now);
+            let task = Some(self.environment.want(task, machine));
+            (self.administrators[which].task, self.administrators[which].asked) =
+                (task, self.environment.now);
         }
-        if !self.administrators[which].done && !self.around.calm {
-            self.around.schedule(LOOKS_EVERY, Event::Members(which));
+        if !self.administrators[which].done && !self.environment.calm {
+            self.environment.schedule(LOOKS_EVERY, Event::Members(which));
         }
     }
 
@@ -76,7 +77,7 @@ impl World {
                 Some(Change::PromoteMember { node })
             }
             (Standing::Joined { .. }, MemberRole::Voter) => {
-                self.around.figures.promoted += u64::from(!self.administrators[which].promoted);
+                self.environment.figures.promoted += u64::from(!self.administrators[which].promoted);
                 self.administrators[which].promoted = true;
                 self.remove(which, membership.replaces)
             }
@@ -86,8 +87,8 @@ impl World {
 
     fn remove(&mut self, which: usize, replaced: Option<NodeId>) -> Option<Change> {
         let Some(node) = replaced else { return self.done(which) };
-        if self.around.judge.was_removed(node) {
-            self.around.figures.removed += 1;
+        if self.environment.judge.was_removed(node) {
+            self.environment.figures.removed += 1;
             return self.done(which);
         }
         Some(Change::RemoveMember { node })
@@ -98,7 +99,7 @@ impl World {
         None
     }
 
-    /// A new machine starts with an empty disk, once. It is told of everybody who is a member now.
+    /// Starts a new machine with an empty disk, once. It is told who the members are now.
     fn start_joined(&mut self, machine: usize, node: NodeId) {
         if self.machines[machine].id == node {
             return;
@@ -106,10 +107,10 @@ impl World {
         let hints = self.present();
         let machine = &mut self.machines[machine];
         (machine.id, machine.hints) = (node, hints);
-        machine.start(&mut self.around);
+        machine.start(&mut self.environment);
     }
 
-    /// What the furthest machine has applied of the node with this token.
+    /// What the furthest machine has applied about the node with this token.
     fn membership(&self, token: &JoinToken) -> Option<Membership> {
         let hash = token.hash();
         let has_it = |membership: &&Membership| match membership.standing {

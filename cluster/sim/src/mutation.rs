@@ -1,7 +1,7 @@
-//! The faults that no cluster survives: each takes one guard away, and the simulator must notice.
+//! Faults that no cluster survives: each takes one guard away, and the simulator must catch it.
 //!
-//! Most are compiled into the product's own code by this workspace's build alone (`signonce_core::mutation`): the ledger,
-//! the replica and the driver. Here are those of what is made up: disks, and signers.
+//! Most are compiled into the product's own code by this workspace's build only (`signonce_core::mutation`): the
+//! ledger, the replica and the driver. Here are those of the simulated parts: disks, and signers.
 
 use clap::ValueEnum;
 use signonce_core::mutation::Mutation as InCore;
@@ -9,7 +9,7 @@ use signonce_core::mutation::Mutation as InCore;
 /// A guard taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mutation {
-    /// What waits for an fsync does not wait.
+    /// What should wait for an fsync does not wait.
     AckBeforeSync,
     /// The leader answers when it has the claim in its own log.
     ReleaseBeforeCommit,
@@ -37,11 +37,11 @@ pub enum Mutation {
     BatchAppend,
     /// A starting node counts itself among those that must remember it.
     FenceCountsItself,
-    /// A starting node does not mind how far its witnesses are.
+    /// A starting node ignores how far its witnesses are.
     WitnessesUnheard,
     /// A starting node must come as far as the furthest of all witnesses, not of enough of them.
     FurthestWitnessBinds,
-    /// A node takes messages for another life of itself.
+    /// A node accepts messages meant for another life of itself.
     LifeUnread,
     /// A starting node asks the members that its own disk knows, whatever they know of newer ones.
     FenceAsksOldMembers,
@@ -51,20 +51,20 @@ pub enum Mutation {
     StepsForgotten,
     /// The high-water file is ahead of the store.
     MarkAhead,
-    /// A store does not open where a power cut has left a hole in what was not durable.
+    /// A store does not open if a power cut has left a hole in what was not durable.
     HoleRefused,
     /// What lies behind such a hole counts, as if nothing were missing.
     HolePassedOver,
     /// What was durable is damaged; neither what lies behind it nor the files beside the store nor the peers are asked.
     DamageUnnoticed,
-    /// Batches, and the file beside the store, tell of what was written, not of what was durable.
+    /// Batches, and the file beside the store, record what was written rather than what was durable.
     RowsAhead,
-    /// The leader does not look at its clock before it proposes.
+    /// The leader does not check its clock before it proposes.
     LeaderReadsNoClock,
 }
 
 impl Mutation {
-    /// The fault as the core knows it, if it is inside the core.
+    /// The fault inside the core, if it is one.
     pub fn in_core(self) -> Option<InCore> {
         match self {
             Self::Unburn => Some(InCore::Unburn),
@@ -97,7 +97,7 @@ impl Mutation {
         matches!(self, Self::WipedNode | Self::LostSyncedTail | Self::DiskRollback | Self::DamageUnnoticed)
     }
 
-    /// Whether it shows only where storage is damaged.
+    /// Whether it shows only if storage is damaged.
     pub fn damages_storage(self) -> bool {
         self.without_fence()
             || matches!(self, Self::ReusedNodeId | Self::LifeUnread)
@@ -105,12 +105,12 @@ impl Mutation {
             || matches!(self, Self::FurthestWitnessBinds | Self::FenceAsksOldMembers)
     }
 
-    /// Whether it shows where a leader is lost with its memory of what a rolled back node acknowledged.
+    /// Whether it shows only if a leader is lost with its memory of what a rolled back node acknowledged.
     pub fn needs_lost_leader(self) -> bool {
         matches!(self, Self::FenceCountsItself | Self::WitnessesUnheard | Self::OldLivesCount)
     }
 
-    /// Nodes it needs to show: with three, the fence asks everybody anyway.
+    /// The number of nodes it needs to show: with three, the fence asks everybody anyway.
     pub fn nodes(self) -> usize {
         let five = matches!(self, Self::FurthestWitnessBinds | Self::FenceAsksOldMembers);
         if self.needs_lost_leader() || five { 5 } else { 3 }

@@ -3,8 +3,8 @@
 //! It tells the driver what happens and carries out the effects in order, as `cluster/node/src/driver` does with
 //! RocksDB, threads and TLS streams.
 
-use crate::around::{Around, Envelope, Event, Proc, Said, Stream};
 use crate::asking::Asker;
+use crate::environment::{Envelope, Environment, Event, Proc, Said, Stream};
 use crate::inspect::{Seen, describe, said_is_durable};
 use crate::machine::{Alive, Machine};
 use crate::setup::{MS, Micros, SECOND, chance};
@@ -22,16 +22,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// See the module's text.
+/// A process on a machine.
 pub struct Process {
-    /// Which start of all.
+    /// Its number among all starts.
     pub proc: Proc,
     pub(crate) driver: Driver,
-    /// What it says first.
+    /// Its first message on every stream.
     pub(crate) hello: Hello,
-    /// Whom it was told to ask first; nobody, if it was there from the start.
+    /// The nodes that it was told to ask first; empty if it was there from the start.
     hints: Vec<NodeId>,
-    /// Whom to have streams to, and from whom to take none.
+    /// The peers to have streams to; streams from others are refused.
     peers: Vec<NodeId>,
     gone: BTreeSet<NodeId>,
     /// The stream to each peer.
@@ -39,7 +39,7 @@ pub struct Process {
     /// The last stream each peer was heard on: its process and the number there.
     heard_on: BTreeMap<NodeId, (u64, u64)>,
     next_stream: u64,
-    /// Hellos that wait for an answer: the process that said it.
+    /// Hellos that wait for an answer, with the process that said them.
     greeted: BTreeMap<u64, (NodeId, u64)>,
     next_call: u64,
     /// Who waits for the answer to a request, by its number.
@@ -48,33 +48,33 @@ pub struct Process {
     syncing: bool,
     sync_wanted: Option<(u64, HighWater)>,
     mark_synced: Micros,
-    /// The state as it was at the snapshot that was offered last, and its index.
+    /// The records of the last snapshot offered, and its index.
     captured: Option<(u64, Arc<KeptRecords>)>,
     /// Chain hashes of the log as written.
     pub(crate) chains: BTreeMap<u64, [u8; 32]>,
     pub(crate) seen: Seen,
-    /// When it is woken next.
+    /// When the alarm fires next.
     wakes: Micros,
 }
 
-/// The driver's time. It counts from before the run, so that a first tick can be due at once.
+/// The driver's time. It begins before the run, so that a first tick can be due at once.
 pub(crate) fn moment(micros: Micros) -> Moment {
     Duration::from_micros(SECOND + micros)
 }
 
 impl Process {
-    /// A process that is about to begin.
+    /// A process that is about to start.
     pub fn new(
         machine: &Machine,
         replica: Replica,
         config: DriverConfig,
         first_tick: Micros,
-        around: &Around,
+        environment: &Environment,
     ) -> Self {
-        let began = moment(around.now + first_tick) - config.tick;
+        let began = moment(environment.now + first_tick) - config.tick;
         let hello = replica.our_hello();
         let peers = replica.peers().into_keys().collect();
-        let driver = Driver::new(replica, config, Now { at: began, unix_ms: machine.unix_ms(around) });
+        let driver = Driver::new(replica, config, Now { at: began, unix_ms: machine.unix_ms(environment) });
         let mut process = Self {
             proc: Proc { machine: machine.number, boot: config.boot },
             driver,
@@ -91,7 +91,7 @@ impl Process {
             next_seq: 1,
             syncing: false,
             sync_wanted: None,
-            mark_synced: around.now,
+            mark_synced: environment.now,
             captured: None,
             chains: machine.disk.chains(),
             seen: Seen::default(),
@@ -101,7 +101,7 @@ impl Process {
         process
     }
 
-    /// The replica in it, to look at.
+    /// Its replica, for inspection.
     pub fn replica(&self) -> &Replica {
         self.driver.replica()
     }
@@ -115,77 +115,77 @@ impl Process {
 
 // Events.
 impl Process {
-    /// Takes an event, and works at once or a little later: production takes several before it does.
-    pub fn happens(&mut self, event: Event, machine: &mut Machine, around: &mut Around) -> Alive {
+    /// Takes an event, and works at once or a little later: production takes several events before it works.
+    pub fn happens(&mut self, event: Event, machine: &mut Machine, environment: &mut Environment) -> Alive {
         let works = match event {
             Event::Work(_) => true,
             Event::Wake(_) => {
-                if self.wakes <= around.now {
+                if self.wakes <= environment.now {
                     self.wakes = Micros::MAX;
                 }
-                let due = self.driver.wake_at() <= moment(around.now);
-                due && !self.lazes(around)
+                let due = self.driver.wake_at() <= moment(environment.now);
+                due && !self.lazes(environment)
             }
             event => {
-                self.takes(event, machine, around)?;
-                !self.lazes(around)
+                self.takes(event, machine, environment)?;
+                !self.lazes(environment)
             }
         };
         if works {
-            self.work(machine, around)?;
+            self.work(machine, environment)?;
         }
-        self.wake_later(around);
+        self.wake_later(environment);
         Ok(())
     }
 
-    fn lazes(&self, around: &mut Around) -> bool {
-        let lazes = !around.calm && chance(&mut around.rng, around.setup.lazy);
+    fn lazes(&self, environment: &mut Environment) -> bool {
+        let lazes = !environment.calm && chance(&mut environment.rng, environment.setup.lazy);
         if lazes {
-            let later = around.rng.random_range(1..2 * MS);
-            around.schedule(later, Event::Work(self.proc));
+            let later = environment.rng.random_range(1..2 * MS);
+            environment.schedule(later, Event::Work(self.proc));
         }
         lazes
     }
 
-    /// The alarm: for what the driver has to do at some time, whatever happens until then.
-    fn wake_later(&mut self, around: &mut Around) {
+    /// Sets the alarm for the next thing that the driver has to do by time.
+    fn wake_later(&mut self, environment: &mut Environment) {
         let due = self.driver.wake_at().saturating_sub(moment(0));
         let due = Micros::try_from(due.as_micros()).unwrap_or(Micros::MAX);
-        if due > around.now && due < self.wakes {
+        if due > environment.now && due < self.wakes {
             self.wakes = due;
-            around.schedule(due - around.now, Event::Wake(self.proc));
+            environment.schedule(due - environment.now, Event::Wake(self.proc));
         }
     }
 
-    fn takes(&mut self, event: Event, machine: &mut Machine, around: &mut Around) -> Alive {
+    fn takes(&mut self, event: Event, machine: &mut Machine, environment: &mut Environment) -> Alive {
         match event {
             Event::Dial(proc) => {
-                self.dial(around);
-                let again = around.rng.random_range(200 * MS..400 * MS);
-                around.schedule(again, Event::Dial(proc));
+                self.dial(environment);
+                let again = environment.rng.random_range(200 * MS..400 * MS);
+                environment.schedule(again, Event::Dial(proc));
                 Ok(())
             }
             Event::Synced { number, upto, mark, took, .. } => {
                 machine.sync(upto)?;
                 self.syncing = false;
                 let took = Duration::from_micros(took);
-                self.tell(Input::Synced { number, took, unmarked: None }, machine, around)?;
+                self.tell(Input::Synced { number, took, unmarked: None }, machine, environment)?;
                 machine.disk.mark(mark);
-                self.start_sync(machine, around);
+                self.start_sync(machine, environment);
                 Ok(())
             }
-            Event::Arrive(envelope) => self.arrive(*envelope, machine, around),
+            Event::Arrive(envelope) => self.arrive(*envelope, machine, environment),
             Event::SnapshotSent { peer, arrived, .. } => {
-                self.tell(Input::SnapshotSent { peer, arrived }, machine, around)
+                self.tell(Input::SnapshotSent { peer, arrived }, machine, environment)
             }
             Event::Reset { peer, boot, .. } => {
                 if self.streams.get(&peer).is_some_and(|stream| stream.boot == boot) {
                     self.streams.remove(&peer);
-                    return self.tell(Input::Unreachable(peer), machine, around);
+                    return self.tell(Input::Unreachable(peer), machine, environment);
                 }
                 Ok(())
             }
-            Event::Request { task, .. } => self.request(task, machine, around),
+            Event::Request { task, .. } => self.request(task, machine, environment),
             Event::Work(_)
             | Event::Wake(_)
             | Event::Op(_)
@@ -197,53 +197,53 @@ impl Process {
     }
 
     /// Says hello to every peer without a stream.
-    fn dial(&mut self, around: &mut Around) {
+    fn dial(&mut self, environment: &mut Environment) {
         for peer in self.peers.iter().filter(|peer| !self.streams.contains_key(peer)) {
-            self.send(*peer, None, None, Said::Hello(self.hello.clone()), around);
+            self.send(*peer, None, None, Said::Hello(self.hello.clone()), environment);
         }
     }
 
-    fn arrive(&mut self, envelope: Envelope, machine: &mut Machine, around: &mut Around) -> Alive {
+    fn arrive(&mut self, envelope: Envelope, machine: &mut Machine, environment: &mut Environment) -> Alive {
         let Envelope { from, node, boot, stream, said, life, .. } = envelope;
         let older = boot.filter(|boot| *boot != self.proc.boot);
         if older.is_some() || (self.gone.contains(&node) && !matches!(said, Said::Hello(_))) {
-            // The other end is an older process, or of one that has left: the stream breaks. Who has left says hello
-            // again, and hears why.
+            // The other end is an older process, or one of a removed node: the stream breaks. A removed node says hello
+            // again, and is told why.
             let (peer, boot) = (self.hello.node, older.unwrap_or(self.proc.boot));
-            let after = around.between(around.setup.delay);
+            let after = environment.between(environment.setup.delay);
             if matches!(&said, Said::Raft(message) if message.is_snapshot()) {
-                around.schedule(after, Event::SnapshotSent { proc: from, peer, arrived: false });
+                environment.schedule(after, Event::SnapshotSent { proc: from, peer, arrived: false });
             }
-            around.schedule(after, Event::Reset { proc: from, peer, boot });
+            environment.schedule(after, Event::Reset { proc: from, peer, boot });
             return Ok(());
         }
         if let Some(stream) = stream
             && self.heard_on.get(&node).is_none_or(|last| *last < (from.boot, stream))
         {
             self.heard_on.insert(node, (from.boot, stream));
-            self.tell(Input::HeardAnew(node), machine, around)?;
+            self.tell(Input::HeardAnew(node), machine, environment)?;
         }
         match said {
             Said::Raft(message) => {
-                around.say(|| format!("  {} <- {node}: {}", self.hello.node, describe(&message)));
+                environment.say(|| format!("  {} <- {node}: {}", self.hello.node, describe(&message)));
                 if message.is_snapshot() {
-                    around.figures.snapshots += 1;
-                    let after = around.between(around.setup.delay);
+                    environment.figures.snapshots += 1;
+                    let after = environment.between(environment.setup.delay);
                     let peer = self.hello.node;
-                    around.schedule(after, Event::SnapshotSent { proc: from, peer, arrived: true });
+                    environment.schedule(after, Event::SnapshotSent { proc: from, peer, arrived: true });
                 }
-                self.tell(Input::Raft { from: node, life, message: Box::new(message) }, machine, around)
+                self.tell(Input::Raft { from: node, life, message: Box::new(message) }, machine, environment)
             }
             Said::Hello(hello) => {
                 self.next_call += 1;
                 self.greeted.insert(self.next_call, (node, from.boot));
                 let hello = Input::Hello { call: self.next_call, hello: Box::new(hello) };
-                self.tell(hello, machine, around)
+                self.tell(hello, machine, environment)
             }
-            Said::HelloReply(reply) => self.greeted(node, from, reply, machine, around),
+            Said::HelloReply(reply) => self.greeted(node, from, reply, machine, environment),
             Said::Frame(frame) => {
                 let input = frame.into_event(node, life).expect("a driver says only what another takes");
-                self.tell(input, machine, around)
+                self.tell(input, machine, environment)
             }
         }
     }
@@ -254,43 +254,44 @@ impl Process {
         from: Proc,
         reply: HelloReply,
         machine: &mut Machine,
-        around: &mut Around,
+        environment: &mut Environment,
     ) -> Alive {
         if !matches!(reply, HelloReply::Refused(_)) {
             self.streams.insert(peer, Stream { boot: from.boot, number: self.next_stream });
             self.next_stream += 1;
         }
-        self.tell(Input::HelloReply { from: peer, reply }, machine, around)?;
-        // What was queued for the stream before is stale.
-        self.tell(Input::Unreachable(peer), machine, around)
+        self.tell(Input::HelloReply { from: peer, reply }, machine, environment)?;
+        // What was queued for the earlier stream is stale.
+        self.tell(Input::Unreachable(peer), machine, environment)
     }
 }
 
 // The driver.
 impl Process {
-    fn step(&mut self, input: Input, machine: &Machine, around: &Around) -> Vec<Effect> {
-        let now = Now { at: moment(around.now), unix_ms: machine.unix_ms(around) };
+    fn step(&mut self, input: Input, machine: &Machine, environment: &Environment) -> Vec<Effect> {
+        let now = Now { at: moment(environment.now), unix_ms: machine.unix_ms(environment) };
         self.driver.step(input, now).unwrap_or_else(|fatal| panic!("a node stops: {fatal}"))
     }
 
-    /// Tells the driver what happened, and does what it wants at once.
-    pub fn tell(&mut self, input: Input, machine: &mut Machine, around: &mut Around) -> Alive {
-        let effects = self.step(input, machine, around);
-        effects.into_iter().try_for_each(|effect| self.carry_out(effect, machine, around))
+    /// Tells the driver what happened, and carries out its effects at once.
+    pub fn tell(&mut self, input: Input, machine: &mut Machine, environment: &mut Environment) -> Alive {
+        let effects = self.step(input, machine, environment);
+        effects.into_iter().try_for_each(|effect| self.carry_out(effect, machine, environment))
     }
 
-    /// Lets the driver work and carries out what it wants, until it wants nothing more.
-    fn work(&mut self, machine: &mut Machine, around: &mut Around) -> Alive {
+    /// Lets the driver work and carries out its effects, until there are no more.
+    fn work(&mut self, machine: &mut Machine, environment: &mut Environment) -> Alive {
         loop {
-            let effects = self.step(Input::Work, machine, around);
+            let effects = self.step(Input::Work, machine, environment);
             // What was applied is decided, and what was proposed is on its way, even if the process dies before it can
             // say so.
             for effect in &effects {
                 match effect {
-                    Effect::Observe(Observed::Decided(decided)) => around.judge.decided(decided),
+                    Effect::Observe(Observed::Decided(decided)) => environment.judge.decided(decided),
                     Effect::Observe(Observed::Proposed(ids)) => {
-                        let (clock, tolerance) = (machine.unix_ms(around), around.setup.slot_tolerance);
-                        around.judge.proposed(ids, clock, tolerance);
+                        let (clock, tolerance) =
+                            (machine.unix_ms(environment), environment.setup.slot_tolerance);
+                        environment.judge.proposed(ids, clock, tolerance);
                     }
                     _ => {}
                 }
@@ -299,40 +300,40 @@ impl Process {
                 if !matches!(effect, Effect::Observe(_)) {
                     machine.effect()?;
                 }
-                self.carry_out(effect, machine, around)?;
+                self.carry_out(effect, machine, environment)?;
             }
             if !self.driver.is_working() {
                 break;
             }
         }
-        self.inspect(machine, around);
+        self.inspect(machine, environment);
         Ok(())
     }
 
-    fn carry_out(&mut self, effect: Effect, machine: &mut Machine, around: &mut Around) -> Alive {
+    fn carry_out(&mut self, effect: Effect, machine: &mut Machine, environment: &mut Environment) -> Alive {
         match effect {
             Effect::Send(messages) => {
                 for message in messages {
-                    self.send_raft(message, machine, around)?;
+                    self.send_raft(message, machine, environment)?;
                 }
             }
-            Effect::Say(to, frame) => self.say(to, frame, around),
-            Effect::Forward(to, requests) => return self.forward(to, requests, machine, around),
+            Effect::Say(to, frame) => self.say(to, frame, environment),
+            Effect::Forward(to, requests) => return self.forward(to, requests, machine, environment),
             Effect::Write { batch, sync } => {
                 self.follow(&batch);
                 machine.disk.write(batch);
                 if let Some(mark) = sync {
-                    return self.write_through(mark, machine, around);
+                    return self.write_through(mark, machine, environment);
                 }
             }
             Effect::Install { records, batch, mark } => {
                 let batch = whole_install(&*records, batch);
                 self.follow(&batch);
                 machine.disk.write(batch);
-                return self.write_through(mark, machine, around);
+                return self.write_through(mark, machine, environment);
             }
             Effect::Sync { number, mark, may_wait } => {
-                return self.make_durable(number, mark, may_wait, machine, around);
+                return self.make_durable(number, mark, may_wait, machine, environment);
             }
             Effect::Mark(mark) => machine.disk.mark(mark),
             Effect::Capture { index } => {
@@ -341,10 +342,10 @@ impl Process {
             Effect::ReleaseCapture => self.captured = None,
             Effect::Greet { call, reply } => {
                 let (node, boot) = self.greeted.remove(&call).expect("every hello is answered once");
-                around.say(|| format!("  {} answers hello of {node}: {reply:?}", self.hello.node));
-                self.send(node, Some(boot), None, Said::HelloReply(reply), around);
+                environment.say(|| format!("  {} answers hello of {node}: {reply:?}", self.hello.node));
+                self.send(node, Some(boot), None, Said::HelloReply(reply), environment);
             }
-            Effect::Answer(request, answer) => return self.answer(request, answer, machine, around),
+            Effect::Answer(request, answer) => return self.answer(request, answer, machine, environment),
             Effect::StateStored(_) | Effect::Transferred { .. } => {}
             Effect::Follow { hello, peers, gone } => {
                 (self.hello, self.gone) = (*hello, gone);
@@ -352,11 +353,11 @@ impl Process {
             }
             Effect::Redial => {
                 self.streams.clear();
-                self.dial(around);
+                self.dial(environment);
             }
             Effect::Observe(Observed::Ticked) => {
-                if around.now - self.mark_synced >= SECOND {
-                    self.mark_synced = around.now;
+                if environment.now - self.mark_synced >= SECOND {
+                    self.mark_synced = environment.now;
                     machine.disk.sync_mark();
                 }
             }
@@ -368,10 +369,15 @@ impl Process {
 
 // The disk.
 impl Process {
-    fn write_through(&mut self, mark: HighWater, machine: &mut Machine, around: &mut Around) -> Alive {
+    fn write_through(
+        &mut self,
+        mark: HighWater,
+        machine: &mut Machine,
+        environment: &mut Environment,
+    ) -> Alive {
         machine.sync(machine.disk.written())?;
         machine.disk.mark(mark);
-        self.tell(Input::SyncTook(Duration::from_micros(around.setup.fsync.0)), machine, around)
+        self.tell(Input::SyncTook(Duration::from_micros(environment.setup.fsync.0)), machine, environment)
     }
 
     fn make_durable(
@@ -380,30 +386,30 @@ impl Process {
         mark: HighWater,
         may_wait: bool,
         machine: &mut Machine,
-        around: &mut Around,
+        environment: &mut Environment,
     ) -> Alive {
-        // Where the driver may wait, it does unless input waits too.
-        if may_wait && around.setup.sync_here && chance(&mut around.rng, 700) {
+        // Where the driver may sync and wait, it does unless input waits too.
+        if may_wait && environment.setup.sync_here && chance(&mut environment.rng, 700) {
             machine.sync(machine.disk.written())?;
-            let took = Duration::from_micros(around.setup.fsync.0);
-            return self.tell(Input::Synced { number, took, unmarked: Some(mark) }, machine, around);
+            let took = Duration::from_micros(environment.setup.fsync.0);
+            return self.tell(Input::Synced { number, took, unmarked: Some(mark) }, machine, environment);
         }
         self.sync_wanted = Some((number, mark));
-        self.start_sync(machine, around);
+        self.start_sync(machine, environment);
         Ok(())
     }
 
-    /// One fsync at a time, for everything that was asked for while the last one ran.
-    fn start_sync(&mut self, machine: &Machine, around: &mut Around) {
+    /// Runs one fsync at a time, for everything that was requested during the last one.
+    fn start_sync(&mut self, machine: &Machine, environment: &mut Environment) {
         if self.syncing {
             return;
         }
         let Some((number, mark)) = self.sync_wanted.take() else { return };
         self.syncing = true;
-        let slow = if machine.slow_until > around.now { 100 } else { 1 };
-        let took = around.between(around.setup.fsync) * slow;
+        let slow = if machine.slow_until > environment.now { 100 } else { 1 };
+        let took = environment.between(environment.setup.fsync) * slow;
         let upto = machine.disk.written();
-        around.schedule(took, Event::Synced { proc: self.proc, number, upto, mark, took });
+        environment.schedule(took, Event::Synced { proc: self.proc, number, upto, mark, took });
     }
 
     fn follow(&mut self, batch: &DiskBatch) {
@@ -421,15 +427,20 @@ impl Process {
 
 // The network.
 impl Process {
-    fn send_raft(&mut self, message: PeerMessage, machine: &mut Machine, around: &mut Around) -> Alive {
+    fn send_raft(
+        &mut self,
+        message: PeerMessage,
+        machine: &mut Machine,
+        environment: &mut Environment,
+    ) -> Alive {
         said_is_durable(&message, &machine.disk);
         let to = message.to();
-        if self.queue_is_full(around) {
+        if self.queue_is_full(environment) {
             let snapshot = message.is_snapshot();
-            return self.tell(Input::NotSent { to, snapshot }, machine, around);
+            return self.tell(Input::NotSent { to, snapshot }, machine, environment);
         }
-        // Now and then through its bytes, as in production.
-        let mut message = if chance(&mut around.rng, 30) {
+        // Sometimes through its encoding, as in production.
+        let mut message = if chance(&mut environment.rng, 30) {
             PeerMessage::decode(&message.encode()).expect("a message survives the wire")
         } else {
             message
@@ -440,22 +451,22 @@ impl Process {
             message.records = Beside(Some(records));
         }
         if message.is_snapshot() {
-            self.send(to, None, None, Said::Raft(message), around);
+            self.send(to, None, None, Said::Raft(message), environment);
         } else {
-            self.send_on_stream(to, Said::Raft(message), around);
+            self.send_on_stream(to, Said::Raft(message), environment);
         }
         Ok(())
     }
 
-    fn say(&self, to: NodeId, frame: Frame, around: &mut Around) {
-        let frame = if chance(&mut around.rng, 100) {
+    fn say(&self, to: NodeId, frame: Frame, environment: &mut Environment) {
+        let frame = if chance(&mut environment.rng, 100) {
             let bytes = frame.to_bytes();
             Frame::first_of(&bytes, FRAME_BYTES_MAX).expect("a frame survives the wire").0
         } else {
             frame
         };
-        // Without a stream the frame is lost; the stream's return has the requests sent again.
-        self.send_on_stream(to, Said::Frame(frame), around);
+        // Without a stream the frame is lost; when the stream returns, the requests are sent again.
+        self.send_on_stream(to, Said::Frame(frame), environment);
     }
 
     fn forward(
@@ -463,33 +474,40 @@ impl Process {
         to: NodeId,
         requests: Vec<Request>,
         machine: &mut Machine,
-        around: &mut Around,
+        environment: &mut Environment,
     ) -> Alive {
-        if self.queue_is_full(around) {
+        if self.queue_is_full(environment) {
             let requests = requests.iter().map(Request::id).collect();
-            return self.tell(Input::Declined { requests, why: Decline::Busy }, machine, around);
+            return self.tell(Input::Declined { requests, why: Decline::Busy }, machine, environment);
         }
-        self.say(to, Frame::Forward(requests), around);
+        self.say(to, Frame::Forward(requests), environment);
         Ok(())
     }
 
-    fn queue_is_full(&self, around: &mut Around) -> bool {
-        !around.calm && around.setup.lost > 0 && chance(&mut around.rng, 2)
+    fn queue_is_full(&self, environment: &mut Environment) -> bool {
+        !environment.calm && environment.setup.lost > 0 && chance(&mut environment.rng, 2)
     }
 
-    fn send_on_stream(&self, to: NodeId, said: Said, around: &mut Around) {
+    fn send_on_stream(&self, to: NodeId, said: Said, environment: &mut Environment) {
         if let Some(Stream { boot, number }) = self.streams.get(&to).copied() {
-            self.send(to, Some(boot), Some(number), said, around);
+            self.send(to, Some(boot), Some(number), said, environment);
         }
     }
 
-    fn send(&self, to: NodeId, boot: Option<u64>, stream: Option<u64>, said: Said, around: &mut Around) {
+    fn send(
+        &self,
+        to: NodeId,
+        boot: Option<u64>,
+        stream: Option<u64>,
+        said: Said,
+        environment: &mut Environment,
+    ) {
         let Hello { node, life, .. } = self.hello;
-        around.send(Envelope { from: self.proc, node, life, to, boot, stream, said });
+        environment.send(Envelope { from: self.proc, node, life, to, boot, stream, said });
     }
 }
 
-/// A snapshot's records and the rest of its rows: the store has both or neither.
+/// A snapshot's records and the rest of its rows as one batch: the store gets both or neither.
 fn whole_install(records: &dyn RecordSource, batch: DiskBatch) -> DiskBatch {
     let mut ops: Vec<DiskOp> = DiskTable::STATE.map(|(table, _)| DiskOp::Clear(table)).into();
     for record in records.records() {

@@ -1,6 +1,6 @@
-//! Runs of seeds: one, many, with or without a guard; and a failing schedule made small.
+//! Runs of seeds: one, many, with or without a guard; and the shrinking of a failing schedule.
 
-use crate::around::Figures;
+use crate::environment::Figures;
 use crate::mutation::Mutation;
 use crate::setup::Options;
 use crate::world::World;
@@ -11,7 +11,7 @@ thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The rule that was broken, if any.
@@ -20,13 +20,13 @@ pub struct Report {
     pub figures: Figures,
     /// Equal for equal runs.
     pub fingerprint: u64,
-    /// What happened, if it was to be kept.
+    /// The events, if they were recorded.
     pub log: Vec<String>,
     /// How many things were scheduled.
     pub scheduled: usize,
 }
 
-/// Keeps the texts of panics instead of printing them. Once, before the first run.
+/// Keeps the texts of panics instead of printing them. To be called once, before the first run.
 pub fn keep_panics_quiet() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
@@ -44,23 +44,23 @@ pub fn run(options: &Options) -> Report {
 pub fn finish(mut world: World) -> Report {
     let end = catch_unwind(AssertUnwindSafe(|| world.run()));
     let broken = end.err().map(|_| LAST_PANIC.take().unwrap_or_else(|| "a panic".into()));
-    let around = &mut world.around;
+    let environment = &mut world.environment;
     if let Some(broken) = &broken {
-        let at = around.now;
-        around.log.push(format!("BROKEN at {}.{:06}: {broken}", at / 1_000_000, at % 1_000_000));
+        let at = environment.now;
+        environment.log.push(format!("BROKEN at {}.{:06}: {broken}", at / 1_000_000, at % 1_000_000));
     }
-    around.figures.virtual_us = around.now;
+    environment.figures.virtual_us = environment.now;
     Report {
         broken,
-        figures: around.figures,
-        fingerprint: around.fingerprint,
-        log: std::mem::take(&mut around.log),
+        figures: environment.figures,
+        fingerprint: environment.fingerprint,
+        log: std::mem::take(&mut environment.log),
         scheduled: world.schedule.len(),
     }
 }
 
-/// The smallest part of a failing seed's schedule that still fails, as far as leaving out halves, quarters and so on
-/// down to single things finds it. At most `runs` runs.
+/// The smallest part of a failing seed's schedule that still fails, found by leaving out halves, quarters and so on
+/// down to single items. At most `runs` runs.
 pub fn shrink(options: &Options, runs: usize) -> Vec<usize> {
     let fails =
         |only: &[usize]| run(&Options { only: Some(only.to_vec()), ..options.clone() }).broken.is_some();
@@ -90,7 +90,7 @@ pub fn shrink(options: &Options, runs: usize) -> Vec<usize> {
     }
 }
 
-/// The first seed of `seeds` in which a guard's absence is noticed, and by what.
+/// The first seed of `seeds` in which the absence of a guard is caught, and by which rule.
 pub fn caught(
     mutation: Mutation,
     seeds: std::ops::Range<u64>,

@@ -1,8 +1,8 @@
 //! What one seed decides before anything happens: the faults' strengths, the keys, the whole schedule.
 //!
-//! Each seed draws its own subset of fault kinds and its own strengths, so that rare faults also meet runs in which
-//! little else goes wrong. Everything comes from the seed; two streams of it, so that leaving out part of the
-//! schedule does not change the strengths.
+//! Each seed draws its own subset of fault kinds and their strengths, so that rare faults also occur in runs in which
+//! little else goes wrong. Everything comes from the seed, in two streams, so that leaving out part of the schedule
+//! does not change the strengths.
 
 use crate::disk::Loss;
 use crate::mutation::Mutation;
@@ -18,9 +18,9 @@ pub type Micros = u64;
 pub const MS: Micros = 1_000;
 /// A second.
 pub const SECOND: Micros = 1_000 * MS;
-/// Machines for nodes that come later.
+/// The number of machines for nodes that join later.
 pub const SEATS: usize = 3;
-/// A tick, as production has it.
+/// The length of a tick, as in production.
 pub const TICK: Micros = 50 * MS;
 
 /// Which faults a run has.
@@ -30,7 +30,7 @@ pub enum Profile {
     Basic,
     /// With log compaction and snapshots, and more administrators.
     Full,
-    /// As full, and one node's storage does what no storage may: it is wiped, rolled back, loses what was synced,
+    /// As `Full`, and one node's storage does what no storage may do: it is wiped, rolled back, loses what was synced,
     /// or is copied to a second machine.
     Storage,
 }
@@ -38,7 +38,7 @@ pub enum Profile {
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Gives everything.
+    /// The source of everything.
     pub seed: u64,
     /// Three or five.
     pub nodes: usize,
@@ -46,7 +46,7 @@ pub struct Options {
     pub profile: Profile,
     /// A guard to take away.
     pub mutation: Option<Mutation>,
-    /// Of the schedule, only these.
+    /// Only these items of the schedule.
     pub only: Option<Vec<usize>>,
     /// Keep a readable log.
     pub log: bool,
@@ -57,11 +57,11 @@ pub struct Options {
 pub struct Setup {
     /// How long faults go on.
     pub chaos: Micros,
-    /// Messages lost, of a thousand.
+    /// Messages lost, per thousand.
     pub lost: u32,
-    /// Messages that arrive twice, of a thousand.
+    /// Messages that arrive twice, per thousand.
     pub doubled: u32,
-    /// Messages that are very late, of a thousand.
+    /// Messages that are very late, per thousand.
     pub late: u32,
     /// How late.
     pub late_by: Micros,
@@ -71,7 +71,7 @@ pub struct Setup {
     pub fsync: (Micros, Micros),
     /// Length of each node's tick.
     pub ticks: Vec<Micros>,
-    /// Inputs after which a node does not act at once, of a thousand.
+    /// Inputs after which a node does not act at once, per thousand.
     pub lazy: u32,
     /// Nodes sync on the driver's thread where the driver may wait.
     pub sync_here: bool,
@@ -87,25 +87,25 @@ pub struct Setup {
     pub skewed: Option<(usize, i64)>,
 }
 
-/// A fault, or something people and validators do.
+/// A fault, or an action of administrators and validators.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// A validator wants a signature.
     Ask(Wish),
     /// An administrator wants a change, first at this node.
     Admin(usize, Change),
-    /// A process dies, perhaps after some more outputs of its next pump, and starts again later.
+    /// A process dies, perhaps after some more outputs of its next turn, and starts again later.
     Crash {
         /// Which.
         node: usize,
         /// What is left of what was not synced.
         loss: Loss,
-        /// How many outputs are still executed.
+        /// After how many more outputs.
         after_outputs: Option<u32>,
-        /// How long.
+        /// How long it is down.
         down: Micros,
     },
-    /// All die and start again.
+    /// All processes die and start again.
     CrashAll {
         /// What is left of what was not synced.
         loss: Loss,
@@ -121,9 +121,9 @@ pub enum Op {
         /// How long.
         lasts: Micros,
     },
-    /// Streams between two nodes break and are dialled anew.
+    /// The streams between two nodes break and are dialled again.
     Break(usize, usize),
-    /// A process is stopped and goes on later.
+    /// A process is stopped and continues later.
     Pause {
         /// Which.
         node: usize,
@@ -146,15 +146,15 @@ pub enum Op {
         /// How long it is down.
         down: Micros,
     },
-    /// A machine is lost for good.
+    /// A machine is lost permanently.
     Lose(usize),
     /// Leadership is handed over.
     Transfer(Option<usize>),
-    /// An administrator adds a node, and perhaps has it take another's place.
+    /// An administrator adds a node, and perhaps replaces another with it.
     Members {
         /// The machine it will run on, counted from the first free one.
         seat: usize,
-        /// Who goes.
+        /// The node to be replaced.
         replaces: Option<usize>,
     },
     /// Forbidden: a node is wiped and initialised again under its id.
@@ -164,7 +164,7 @@ pub enum Op {
         /// How long it is down.
         down: Micros,
     },
-    /// Forbidden: what the disk was is put back some time later; with `all`, the files beside the store too.
+    /// Forbidden: an earlier state of the disk is put back some time later; with `all`, the files beside the store too.
     Rollback {
         /// Which.
         node: usize,
@@ -175,7 +175,7 @@ pub enum Op {
         /// Whether the files beside the store go back with it.
         all: bool,
     },
-    /// Forbidden: the power goes, and of what was durable a page is damaged.
+    /// Forbidden: the power fails, and a page of what was durable is damaged.
     Damage {
         /// Which.
         node: usize,
@@ -184,7 +184,7 @@ pub enum Op {
         /// How long it is down.
         down: Micros,
     },
-    /// Forbidden: what the disk was starts on a second machine some time later.
+    /// Forbidden: an earlier state of the disk starts on a second machine some time later.
     Clone {
         /// Which.
         node: usize,
@@ -204,7 +204,7 @@ pub fn run_rng(seed: u64) -> ChaCha8Rng {
     rng(seed, 2)
 }
 
-/// One of a few, each as likely.
+/// One of a few values, all equally likely.
 pub fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
     from[rng.random_range(0..from.len())]
 }
@@ -265,7 +265,7 @@ impl Setup {
         if options.mutation == Some(Mutation::StepsForgotten) {
             draw.power_cut_after_replacing();
         }
-        // Schedules that show a missing guard stay as short as they are.
+        // Schedules that show a missing guard must stay short.
         let calm = scripted || options.mutation.is_some();
         if options.profile != Profile::Basic && !calm {
             draw.members();
@@ -278,8 +278,8 @@ impl Setup {
     }
 }
 
-/// Puts a damaged page in the place of some other losses of what was durable. From a stream of random numbers of its
-/// own, so that all else stays as it was drawn.
+/// Replaces some other losses of durable data with a damaged page. Uses a stream of random numbers of its own, so that
+/// everything else stays as it was drawn.
 fn damage(ops: &mut [(Micros, Op)], options: &Options) {
     let rng = &mut rng(options.seed, 3);
     let often = match options.mutation {
@@ -351,7 +351,7 @@ impl Draw<'_> {
     }
 
     fn faults(&mut self, profile: Profile) {
-        // A third of the runs has none of a kind, the others few or many.
+        // A third of the runs have none of a kind, the others few or many.
         let mut count = |most: u32| pick(self.rng, &[0, most / 3, most]);
         let (crashes, storms, cuts) = (count(12), count(2), count(8));
         let (breaks, pauses, slow, fails, transfers) = (count(6), count(4), count(4), count(3), count(5));
@@ -395,7 +395,7 @@ impl Draw<'_> {
             let (at, node, loss, down) = (self.when(), self.node(), self.loss(), self.down());
             self.ops.push((at, Op::FailSync { node, loss, down }));
         }
-        // With three nodes, a loss and a restart leave too few to vouch for the one that starts.
+        // With three nodes, a loss and a restart leave too few to vouch for the node that starts.
         if profile == Profile::Full && self.n > 3 && chance(self.rng, 300) {
             let (at, node) = (self.when(), self.node());
             self.ops.push((at, Op::Lose(node)));
@@ -505,7 +505,7 @@ impl Draw<'_> {
         }
     }
 
-    /// A node gets another's place, and is switched off; then the power of all others fails.
+    /// A node is replaced and switched off; then the power of all others fails.
     fn power_cut_after_replacing(&mut self) {
         let node = self.node();
         let at = self.rng.random_range(0..self.setup.chaos / 2);
@@ -559,7 +559,7 @@ impl Draw<'_> {
         }
     }
 
-    /// One node, again and again: two at a time are more than any fence can bear.
+    /// One node, again and again: two at a time are more than any fence can tolerate.
     fn forbidden(&mut self, options: &Options) {
         if options.mutation == Some(Mutation::FenceAsksOldMembers) || (self.n == 5 && chance(self.rng, 50)) {
             return self.old_members();

@@ -11,13 +11,13 @@ use signonce_protocol::{Digest, ToSign};
 use signonce_substrate::SR25519;
 use std::collections::BTreeSet;
 
-/// sr25519 duties of a run that are signed for real.
+/// The number of sr25519 duties of a run that are signed for real.
 const REAL: usize = 3;
 
-/// See the module's text.
+/// Makes signatures; see the module's text.
 pub struct Signer {
     real: BTreeSet<Digest>,
-    /// Nonces from here instead of from key and message: the mutation.
+    /// The source of random nonces, for the mutation.
     nonces: Option<Nonces>,
 }
 
@@ -28,7 +28,7 @@ impl Signer {
         Self { real: BTreeSet::new(), nonces }
     }
 
-    /// The signature of what was claimed: a statement, and what is beside it.
+    /// The signature of a claim: of its statement and its carry.
     pub fn sign(&mut self, claim: &Claim) -> Vec<u8> {
         let message = [&claim.digest.0[..], claim.carry.as_bytes()].concat();
         let Some(key) = KEYS.iter().find(|key| key.id == claim.key && key.scheme == SR25519) else {

@@ -1,5 +1,5 @@
-//! What validators and administrators want: duties of every claimed class, equal and conflicting payloads for them,
-//! and changes of keys and floors.
+//! What validators and administrators want: duties of every claimed class, equal and conflicting payloads for them, and
+//! changes of keys and floors.
 
 use crate::setup::{MS, Micros, SECOND, chance, pick};
 use rand::RngExt;
@@ -21,7 +21,7 @@ const STEP: Micros = 250 * MS;
 /// The first slot.
 const FIRST_SLOT: u64 = 1_000;
 
-/// The time at a moment of the schedule, by an honest clock.
+/// The time at a moment of the schedule, by a correct clock.
 pub fn unix_ms(at: Micros) -> u64 {
     (FIRST_SLOT * STEP + at) / MS
 }
@@ -89,7 +89,7 @@ impl Kind {
         }
     }
 
-    /// The lowest coordinate from step `n` on.
+    /// The lowest position from step `n` on.
     fn floors(self, n: u64) -> Floors {
         let (class, parts): (_, &[u64]) = match self {
             Self::Babe => (BABE_BLOCK, &[FIRST_SLOT + n]),
@@ -101,7 +101,7 @@ impl Kind {
         Floors::from(Position::new(class, parts).expect("every step is a position"))
     }
 
-    /// A duty at step `n`, with one of the things that can be said there.
+    /// A duty at step `n`, with one of the possible payloads.
     fn duty(self, n: u64, variant: u8, rng: &mut ChaCha8Rng) -> Duty {
         match self {
             Self::Babe => Duty::BabeBlock { slot: Slot(FIRST_SLOT + n) },
@@ -135,7 +135,7 @@ impl Kind {
     }
 }
 
-/// Steps of a set: few, so that runs meet several.
+/// The number of steps in a set: few, so that runs meet several.
 const SET_STEPS: u64 = 8;
 
 fn session(n: u64) -> u32 {
@@ -184,7 +184,7 @@ pub struct Wish {
     pub tries: u8,
 }
 
-/// Which keys a run has: two or three are hotter than six.
+/// Which keys a run uses: two or three cause more conflicts than six.
 pub fn draw_keys(rng: &mut ChaCha8Rng) -> Vec<Kind> {
     let mut keys: Vec<Kind> = (0..rng.random_range(1..=3)).map(|_| pick(rng, &Kind::ALL)).collect();
     if keys.contains(&Kind::Beefy) {
@@ -195,7 +195,7 @@ pub fn draw_keys(rng: &mut ChaCha8Rng) -> Vec<Kind> {
     keys
 }
 
-/// One validator, or several at nearly the same moment over one duty.
+/// Wishes of one validator, or of several at nearly the same moment for one duty.
 pub fn draw_wishes(rng: &mut ChaCha8Rng, keys: &[Kind], at: Micros, nodes: usize) -> Vec<(Micros, Wish)> {
     let kind = pick(rng, keys);
     let back = pick(rng, &[0, 0, 0, 1, 2, 5, 30]);
@@ -224,8 +224,7 @@ pub fn draw_wishes(rng: &mut ChaCha8Rng, keys: &[Kind], at: Micros, nodes: usize
 
 fn claim(kind: Kind, duty: &Duty, variant: u8, node: usize, at: Micros) -> Claim {
     let duty = duty.to_any();
-    // Beside a statement something may be that is not the same each time, as here with each node that is asked. Sides
-    // are kept without it.
+    // The carry may differ each time, as it does here for each node that is asked. Sides have none.
     let carry = match duty.class().claim().map(|claim| &claim.rule) {
         Some(Rule::Window(_)) => Carry::new(vec![node as u8]),
         Some(Rule::Own(_)) | None => Carry::default(),
@@ -267,7 +266,7 @@ fn announce(node: u64, version: u8) -> Change {
     })
 }
 
-/// The changes that a run starts with: chains, keys, and leave to sign.
+/// The changes with which a run starts: chains, keys, and arming.
 pub fn provision(keys: &[Kind], shield: bool) -> Vec<Change> {
     let limits = Limits { beefy_shield: shield.then_some(16), ..Limits::default() };
     let mut changes = Vec::new();

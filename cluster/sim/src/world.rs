@@ -1,7 +1,7 @@
-//! The whole world of one run: machines, what surrounds them, and the schedule. One event at a time.
+//! The whole world of one run: machines, their environment, and the schedule. One event at a time.
 
-use crate::around::{Around, Death, Envelope, Event, Task, Want};
 use crate::disk::{Disk, Loss};
+use crate::environment::{Death, Envelope, Environment, Event, Task, Want};
 use crate::machine::Machine;
 use crate::members::Administrator;
 use crate::process::Process;
@@ -9,23 +9,23 @@ use crate::setup::{MS, Micros, Op, Options, Profile, SEATS, SECOND, Setup};
 use crate::work;
 use rand::RngExt;
 use signonce_core::Change;
-use signonce_core::replica::{Role, Roll};
+use signonce_core::replica::{KnownConfiguration, Role};
 use signonce_protocol::NodeId;
 
-/// A cluster must have formed and answered its first administrator by then.
+/// The time within which a cluster must have formed and answered its first administrator.
 const FORMED_WITHIN: Micros = 10 * SECOND;
-/// After the last fault, everybody must agree again by then: some ten election timeouts.
+/// The time after the last fault within which everybody must agree again: some ten election timeouts.
 const HEALED_WITHIN: Micros = 15 * SECOND;
 
-/// See the module's text.
+/// The world of one run.
 pub struct World {
-    /// The machines; behind those of the cluster a spare one, for clones, and those of nodes that come later.
+    /// The machines: those of the cluster, then a spare one for clones, then those of nodes that join later.
     pub machines: Vec<Machine>,
-    /// All else.
-    pub around: Around,
-    /// Those who change the membership.
+    /// Everything else.
+    pub environment: Environment,
+    /// The administrators who change the membership.
     pub administrators: Vec<Administrator>,
-    /// What happens, by time since the end of the provisioning.
+    /// The schedule, by time since the end of the provisioning.
     pub schedule: Vec<(Micros, Op)>,
 }
 
@@ -49,7 +49,7 @@ impl World {
         let mut machines: Vec<Machine> = (0..nodes).map(|i| Machine::new(i, NodeId(i as u64 + 1))).collect();
         machines.push(Machine::new(nodes, NodeId(0)));
         machines.extend((1..=SEATS).map(|seat| Machine::new(nodes + seat, NodeId(0))));
-        Self { machines, administrators: Vec::new(), around: Around::new(options, setup), schedule }
+        Self { machines, administrators: Vec::new(), environment: Environment::new(options, setup), schedule }
     }
 
     /// The whole run.
@@ -65,41 +65,42 @@ impl World {
 
     /// Starts everybody, and has an administrator set up chains and keys. No faults yet.
     pub fn provision(&mut self) {
-        self.around.say(|| "the cluster forms".into());
-        for machine in &mut self.machines[..self.around.options.nodes] {
-            machine.start(&mut self.around);
+        self.environment.say(|| "the cluster forms".into());
+        for machine in &mut self.machines[..self.environment.options.nodes] {
+            machine.start(&mut self.environment);
         }
-        let deadline = self.around.now + FORMED_WITHIN;
-        let mut changes = work::provision(&self.around.setup.keys.clone(), self.around.setup.shield);
-        changes.push(Change::WidenTolerance { slots: self.around.setup.slot_tolerance });
+        let deadline = self.environment.now + FORMED_WITHIN;
+        let mut changes =
+            work::provision(&self.environment.setup.keys.clone(), self.environment.setup.shield);
+        changes.push(Change::WidenTolerance { slots: self.environment.setup.slot_tolerance });
         for change in changes {
-            self.around.say(|| format!("an administrator: {change:?}"));
+            self.environment.say(|| format!("an administrator: {change:?}"));
             let task =
                 Task { want: Want::Change(change), patience: FORMED_WITHIN, tries: 1_000, answer: None };
-            let task = self.around.want(task, 0);
-            while self.around.tasks[task].answer.is_none() {
-                assert!(self.around.now < deadline, "the cluster does not form, or does not answer");
+            let task = self.environment.want(task, 0);
+            while self.environment.tasks[task].answer.is_none() {
+                assert!(self.environment.now < deadline, "the cluster does not form, or does not answer");
                 self.run_for(5 * MS);
             }
-            assert_eq!(self.around.tasks[task].answer, Some(true), "a first change was refused");
+            assert_eq!(self.environment.tasks[task].answer, Some(true), "a first change was refused");
         }
     }
 
     /// The schedule, with the faults of the network.
     pub fn chaos(&mut self) {
-        self.around.say(|| "faults begin".into());
-        self.around.calm = false;
-        self.around.slots_begin = self.around.now;
+        self.environment.say(|| "faults begin".into());
+        self.environment.calm = false;
+        self.environment.slots_begin = self.environment.now;
         for (i, (at, _)) in self.schedule.iter().enumerate() {
-            self.around.schedule(*at, Event::Op(i));
+            self.environment.schedule(*at, Event::Op(i));
         }
-        self.run_for(self.around.setup.chaos);
+        self.run_for(self.environment.setup.chaos);
     }
 
     /// Runs for a while.
     pub fn run_for(&mut self, time: Micros) {
-        let until = self.around.now + time;
-        while let Some(event) = self.around.next(until) {
+        let until = self.environment.now + time;
+        while let Some(event) = self.environment.next(until) {
             self.step(event);
             if self.machines.iter().any(|machine| machine.leaving.is_some()) {
                 self.clear_machines();
@@ -107,8 +108,8 @@ impl World {
         }
     }
 
-    /// An operator clears the machine of a node that was removed as soon as a member says that it is gone, as
-    /// `members remove` does.
+    /// Clears the machine of a removed node as soon as a member says that it is gone, as an operator would after
+    /// `members remove`.
     fn clear_machines(&mut self) {
         let status = |machine: &Machine| machine.process.as_ref().map(|process| process.replica().status());
         let says_so = |machine: &Machine, gone: NodeId| {
@@ -123,8 +124,11 @@ impl World {
             if self.machines[number].leaving.is_some() && self.machines.iter().any(known) {
                 let machine = &mut self.machines[number];
                 machine.halted = machine.leaving.take();
-                self.around.figures.halted += 1;
-                machine.die(Death { loss: Loss::Power(0), down: 0, why: "it is cleared" }, &mut self.around);
+                self.environment.figures.halted += 1;
+                machine.die(
+                    Death { loss: Loss::Power(0), down: 0, why: "it is cleared" },
+                    &mut self.environment,
+                );
             }
         }
     }
@@ -135,9 +139,9 @@ impl World {
                 let op = self.schedule[i].1.clone();
                 self.op(&op);
             }
-            Event::Start(machine) => self.machines[machine].start(&mut self.around),
-            // Once faults have ended, no disk is touched any more.
-            Event::Restore { .. } | Event::StartClone(_) if self.around.calm => {}
+            Event::Start(machine) => self.machines[machine].start(&mut self.environment),
+            // After faults have ended, no disk is changed any more.
+            Event::Restore { .. } | Event::StartClone(_) if self.environment.calm => {}
             Event::Restore { machine, down, all } => self.restore(machine, down, all),
             Event::StartClone(machine) => self.start_clone(machine),
             Event::Members(which) => self.look_after_members(which),
@@ -157,21 +161,21 @@ impl World {
         }
     }
 
-    /// Hands an event to a machine's process, once it is not standing still.
+    /// Hands an event to a machine's process, once it is not frozen.
     fn hand_to(&mut self, machine: usize, event: Event) {
         let machine = &mut self.machines[machine];
-        if machine.paused_until > self.around.now {
-            let later = machine.paused_until - self.around.now;
-            return self.around.schedule(later, event);
+        if machine.paused_until > self.environment.now {
+            let later = machine.paused_until - self.environment.now;
+            return self.environment.schedule(later, event);
         }
-        machine.handle(event, &mut self.around);
+        machine.handle(event, &mut self.environment);
     }
 
     fn deliver_request(&mut self, task: usize, machine: usize) {
         if self.machines[machine].process.is_some() {
             self.hand_to(machine, Event::Request { task, machine });
         } else {
-            self.around.ask_another(task);
+            self.environment.ask_another(task);
         }
     }
 
@@ -185,49 +189,49 @@ impl World {
         });
         let to = match (at_the_other_end, running.len()) {
             (Some(machine), _) => machine,
-            (None, 0) => return self.around.lost(&envelope),
+            (None, 0) => return self.environment.lost(&envelope),
             (None, 1) => running[0],
-            (None, many) => running[self.around.rng.random_range(0..many)],
+            (None, many) => running[self.environment.rng.random_range(0..many)],
         };
-        if self.around.is_cut(envelope.from.machine, to) {
-            return self.around.lost(&envelope);
+        if self.environment.is_cut(envelope.from.machine, to) {
+            return self.environment.lost(&envelope);
         }
         self.hand_to(to, Event::Arrive(envelope));
     }
 
-    /// Does what the schedule, or a scenario, wants.
+    /// Carries out an item of the schedule, or of a scenario.
     pub fn op(&mut self, op: &Op) {
         if !matches!(op, Op::Ask(_)) {
-            self.around.say(|| format!("{op:?}"));
+            self.environment.say(|| format!("{op:?}"));
         }
         match op {
             Op::Ask(wish) => {
                 let want = Want::Claim(wish.claim.clone());
                 let tries = u32::from(wish.tries) - 1;
                 let task = Task { want, patience: wish.patience, tries, answer: None };
-                self.around.want(task, wish.node);
+                self.environment.want(task, wish.node);
             }
             Op::Admin(node, change) => {
                 let want = Want::Change(change.clone());
-                self.around.want(Task { want, patience: 2 * SECOND, tries: 2, answer: None }, *node);
+                self.environment.want(Task { want, patience: 2 * SECOND, tries: 2, answer: None }, *node);
             }
             Op::Crash { node, loss, after_outputs, down } => {
                 let death = Death { loss: *loss, down: *down, why: "crash" };
                 match after_outputs {
                     Some(outputs) => self.machines[*node].die_after = Some((*outputs, death)),
-                    None => self.machines[*node].die(death, &mut self.around),
+                    None => self.machines[*node].die(death, &mut self.environment),
                 }
             }
             Op::CrashAll { loss, down } => {
                 let death = Death { loss: *loss, down: *down, why: "all crash" };
                 for machine in &mut self.machines {
-                    machine.die(death, &mut self.around);
+                    machine.die(death, &mut self.environment);
                 }
             }
-            Op::Cut { from, to, lasts } => self.around.cut(from.clone(), to.clone(), *lasts),
+            Op::Cut { from, to, lasts } => self.environment.cut(from.clone(), to.clone(), *lasts),
             Op::Break(a, b) => self.break_streams(*a, *b),
-            Op::Pause { node, lasts } => self.machines[*node].paused_until = self.around.now + lasts,
-            Op::SlowDisk { node, lasts } => self.machines[*node].slow_until = self.around.now + lasts,
+            Op::Pause { node, lasts } => self.machines[*node].paused_until = self.environment.now + lasts,
+            Op::SlowDisk { node, lasts } => self.machines[*node].slow_until = self.environment.now + lasts,
             Op::FailSync { node, loss, down } => {
                 let death = Death { loss: *loss, down: *down, why: "fsync failed" };
                 self.machines[*node].fail_sync = Some(death);
@@ -242,19 +246,19 @@ impl World {
                 let copy = self.machines[*node].disk.clone();
                 self.machines[*node].copies.push(copy);
                 let (machine, down, all) = (*node, *down, *all);
-                self.around.schedule(*age, Event::Restore { machine, down, all });
+                self.environment.schedule(*age, Event::Restore { machine, down, all });
             }
             Op::Damage { node, back, down } => {
                 let machine = &mut self.machines[*node];
                 machine.damaged = true;
                 let death = Death { loss: Loss::Power(300), down: *down, why: "damage" };
-                machine.die(death, &mut self.around);
+                machine.die(death, &mut self.environment);
                 machine.disk.damage(*back);
             }
             Op::Clone { node, age } => {
                 let copy = self.machines[*node].disk.clone();
                 self.machines[*node].copies.push(copy);
-                self.around.schedule(*age, Event::StartClone(*node));
+                self.environment.schedule(*age, Event::StartClone(*node));
             }
         }
     }
@@ -262,7 +266,7 @@ impl World {
     fn lose(&mut self, machine: usize) {
         let death = Death { loss: Loss::Power(0), down: 0, why: "lost for good" };
         let machine = &mut self.machines[machine];
-        machine.die(death, &mut self.around);
+        machine.die(death, &mut self.environment);
         machine.halted = Some("it is lost".into());
         (machine.damaged, machine.lost) = (true, true);
     }
@@ -276,7 +280,7 @@ impl World {
                 continue;
             };
             let peer = self.machines[to].id;
-            self.around.schedule(0, Event::Reset { proc, peer, boot });
+            self.environment.schedule(0, Event::Reset { proc, peer, boot });
         }
     }
 
@@ -285,7 +289,7 @@ impl World {
         for machine in &mut self.machines {
             let leads = |process: &Process| process.replica().status().role == Role::Leader;
             if machine.process.as_ref().is_some_and(leads) {
-                machine.transfer(to, &mut self.around);
+                machine.transfer(to, &mut self.environment);
             }
         }
     }
@@ -296,9 +300,9 @@ impl World {
         let machine = &mut self.machines[machine];
         machine.damaged = true;
         let death = Death { loss: Loss::Nothing, down, why: "damage" };
-        machine.die(death, &mut self.around);
+        machine.die(death, &mut self.environment);
         machine.disk = disk(&machine.disk);
-        self.around.say(|| format!("machine {number} has another disk"));
+        self.environment.say(|| format!("machine {number} has another disk"));
     }
 
     fn restore(&mut self, machine: usize, down: Micros, all: bool) {
@@ -318,7 +322,7 @@ impl World {
     }
 
     fn start_clone(&mut self, machine: usize) {
-        let spare = self.around.options.nodes;
+        let spare = self.environment.options.nodes;
         if self.machines[machine].copies.is_empty() || self.machines[spare].process.is_some() {
             return;
         }
@@ -328,22 +332,22 @@ impl World {
         self.machines[machine].damaged = true;
         let clone = &mut self.machines[spare];
         (clone.id, clone.disk, clone.damaged, clone.halted) = (id, copy, true, None);
-        clone.start(&mut self.around);
+        clone.start(&mut self.environment);
     }
 }
 
 // The end.
 impl World {
-    /// No more faults: everybody starts, everything arrives. The cluster must serve again within a bound.
+    /// Ends all faults: everybody starts, everything arrives. The cluster must serve again within a bound.
     pub fn heal(&mut self) {
-        self.around.say(|| "faults end".into());
-        self.around.calm = true;
-        self.around.mend();
+        self.environment.say(|| "faults end".into());
+        self.environment.calm = true;
+        self.environment.mend();
         for machine in &mut self.machines {
             (machine.paused_until, machine.slow_until, machine.fail_sync, machine.die_after) =
                 (0, 0, None, None);
         }
-        let spare = self.around.options.nodes;
+        let spare = self.environment.options.nodes;
         self.machines[spare].process = None; // a copy is found and switched off
         for which in 0..self.administrators.len() {
             self.look_after_members(which); // whoever has joined starts
@@ -351,10 +355,10 @@ impl World {
         let known = |machine: &&Machine| machine.number != spare && machine.id.0 > 0;
         let numbers: Vec<usize> = self.machines.iter().filter(known).map(|m| m.number).collect();
         for machine in numbers {
-            self.around.schedule(0, Event::Start(machine));
+            self.environment.schedule(0, Event::Start(machine));
         }
-        if self.around.options.profile == Profile::Storage {
-            // Each start counts one further; a few go past every life that was ever met.
+        if self.environment.options.profile == Profile::Storage {
+            // Each start raises the incarnation by one; a few starts get past every life that was ever met.
             for _ in 0..4 {
                 self.run_for(400 * MS);
                 self.look_after_damaged();
@@ -368,60 +372,60 @@ impl World {
         self.agree("the last request");
     }
 
-    /// Somebody looks at the machine that is kept out and starts it again. It stays out, but peers that had met
+    /// Somebody repairs the machine that is kept out and starts it again. It stays out, but peers that had met
     /// different lives with one incarnation (of a copy, or of a disk rolled back by a start) agree again.
     fn look_after_damaged(&mut self) {
-        let nodes = self.around.options.nodes;
+        let nodes = self.environment.options.nodes;
         let death = Death { loss: Loss::Nothing, down: MS, why: "it is looked after" };
         for machine in self.machines[..nodes].iter_mut().filter(|machine| machine.damaged && !machine.lost) {
             machine.halted = None;
-            machine.die(death, &mut self.around);
-            self.around.schedule(2 * MS, Event::Start(machine.number));
+            machine.die(death, &mut self.environment);
+            self.environment.schedule(2 * MS, Event::Start(machine.number));
         }
     }
 
     /// Whether the nodes with honest disks can be expected to serve. With one of three or four voters gone for good, a
     /// node that starts finds too few to vouch for it; that is the price of the fence.
     fn must_heal(&self) -> bool {
-        let options = &self.around.options;
+        let options = &self.environment.options;
         let few = self.voters().len() <= 4;
         let present = self.present();
         let damaged = |machine: &Machine| machine.damaged && present.contains(&machine.id);
         options.profile != Profile::Storage || !few || !self.machines.iter().any(damaged)
     }
 
-    /// The machine that has applied most.
+    /// The machine that has applied the most.
     pub fn furthest(&self) -> Option<&Machine> {
         let applied = |machine: &&Machine| machine.process.as_ref().map(|p| p.replica().status().applied);
         self.machines.iter().filter(|machine| machine.process.is_some()).max_by_key(applied)
     }
 
-    /// The newest configuration that anybody knows to be committed. Who knows it need not have applied it: after a
-    /// power cut its fence asks by it all the same.
-    fn roll(&self) -> Option<Roll> {
+    /// The newest configuration that any node knows to be committed. The node need not have applied it: after a power
+    /// cut its fence asks by it nevertheless.
+    fn roll(&self) -> Option<KnownConfiguration> {
         let rolls = self.machines.iter().filter_map(|m| Some(m.process.as_ref()?.replica().our_hello().roll));
         rolls.max_by_key(|roll| roll.at)
     }
 
-    /// Who belongs to the cluster now.
+    /// The present members.
     pub fn present(&self) -> Vec<NodeId> {
-        self.roll().map_or_else(|| self.around.initial(), |roll| [roll.voters, roll.learners].concat())
+        self.roll().map_or_else(|| self.environment.initial(), |roll| [roll.voters, roll.learners].concat())
     }
 
     fn voters(&self) -> Vec<NodeId> {
-        self.roll().map_or_else(|| self.around.initial(), |roll| roll.voters)
+        self.roll().map_or_else(|| self.environment.initial(), |roll| roll.voters)
     }
 
     fn honest(&self) -> impl Iterator<Item = &Machine> {
-        let (spare, present) = (self.around.options.nodes, self.present());
+        let (spare, present) = (self.environment.options.nodes, self.present());
         let there = move |m: &&Machine| m.number != spare && !m.damaged && present.contains(&m.id);
         self.machines.iter().filter(there)
     }
 
     fn agree(&mut self, since: &str) {
-        let deadline = self.around.now + HEALED_WITHIN;
+        let deadline = self.environment.now + HEALED_WITHIN;
         while !self.agreed() {
-            assert!(self.around.now < deadline, "no agreement since {since}: {}", self.positions());
+            assert!(self.environment.now < deadline, "no agreement since {since}: {}", self.positions());
             self.run_for(50 * MS);
         }
     }
@@ -430,7 +434,7 @@ impl World {
     /// enough: lives of the damaged node that only some have met can keep one more out until it is replaced.
     fn agreed(&self) -> bool {
         let honest = self.honest().count();
-        let storage = self.around.options.profile == Profile::Storage;
+        let storage = self.environment.options.profile == Profile::Storage;
         let enough = if storage { self.voters().len() / 2 + 1 } else { honest };
         self.in_agreement().len() >= enough.min(honest)
     }
@@ -467,7 +471,7 @@ impl World {
         self.machines.iter().map(position).collect::<Vec<_>>().join("; ")
     }
 
-    /// Every node must get an answer, unless it turns out to be removed: what was asked of it before takes its course.
+    /// Checks that every node answers, unless it turns out to be removed: earlier requests to it take their course.
     fn probe(&mut self) {
         let asked = self.in_agreement();
         let tasks: Vec<(usize, usize)> = asked
@@ -477,35 +481,39 @@ impl World {
                 let spki = [machine as u8; 32];
                 let want = Want::Change(Change::AddClient { name, spki, rights: Vec::new() });
                 let task = Task { want, patience: 3 * SECOND, tries: 0, answer: None };
-                (machine, self.around.want(task, machine))
+                (machine, self.environment.want(task, machine))
             })
             .collect();
-        let deadline = self.around.now + 4 * SECOND;
+        let deadline = self.environment.now + 4 * SECOND;
         while tasks.iter().any(|(machine, task)| self.waits(*machine, *task)) {
-            assert!(self.around.now < deadline, "a healed cluster does not answer: {}", self.positions());
+            assert!(
+                self.environment.now < deadline,
+                "a healed cluster does not answer: {}",
+                self.positions()
+            );
             self.run_for(20 * MS);
         }
     }
 
     fn waits(&self, machine: usize, task: usize) -> bool {
-        let removed = self.around.judge.was_removed(self.machines[machine].id);
-        self.around.tasks[task].answer.is_none() && !removed
+        let removed = self.environment.judge.was_removed(self.machines[machine].id);
+        self.environment.tasks[task].answer.is_none() && !removed
     }
 
-    /// Nothing that was released may be forgotten.
+    /// Checks that nothing that was released was forgotten.
     pub fn judge_the_end(&mut self) {
         let heal = self.must_heal();
         let honest: Vec<usize> = self.honest().map(|machine| machine.number).collect();
         for machine in honest.into_iter().map(|number| &self.machines[number]) {
             let Some(process) = &machine.process else { continue };
             let status = process.replica().status();
-            let knows_all = status.applied.0 == self.around.judge.highest();
-            if knows_all || (heal && self.around.options.profile != Profile::Storage) {
+            let knows_all = status.applied.0 == self.environment.judge.highest();
+            if knows_all || (heal && self.environment.options.profile != Profile::Storage) {
                 let state = process.replica().state();
                 let state = state.read().expect("apply does not panic");
-                self.around.judge.remembers(&state, machine.number);
+                self.environment.judge.remembers(&state, machine.number);
             }
         }
-        self.around.figures.virtual_us = self.around.now;
+        self.environment.figures.virtual_us = self.environment.now;
     }
 }

@@ -4,8 +4,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use signonce_core::Change;
 use signonce_core::replica::Role;
-use signonce_sim::around::{Task, Want};
 use signonce_sim::disk::Loss;
+use signonce_sim::environment::{Task, Want};
 use signonce_sim::mutation::Mutation;
 use signonce_sim::run::{caught, finish, run};
 use signonce_sim::setup::{MS, Micros, Op, Options, Profile, SECOND, Setup};
@@ -25,7 +25,7 @@ fn formed(nodes: usize, seed: u64) -> World {
     let mut world = World::with(options, setup, Vec::new());
     world.provision();
     world.run_for(SECOND);
-    world.around.calm = false;
+    world.environment.calm = false;
     world
 }
 
@@ -37,10 +37,10 @@ fn leader(world: &World) -> usize {
 
 /// Validators work for a while; with `only`, they all ask this node.
 fn work(world: &mut World, time: Micros, only: Option<usize>) {
-    let mut rng = ChaCha8Rng::seed_from_u64(world.around.options.seed);
-    let (keys, nodes) = (world.around.setup.keys.clone(), world.around.options.nodes);
+    let mut rng = ChaCha8Rng::seed_from_u64(world.environment.options.seed);
+    let (keys, nodes) = (world.environment.setup.keys.clone(), world.environment.options.nodes);
     for _ in 0..time.div_ceil(20 * MS) {
-        for (_, mut wish) in draw_wishes(&mut rng, &keys, world.around.now, nodes) {
+        for (_, mut wish) in draw_wishes(&mut rng, &keys, world.environment.now, nodes) {
             wish.node = only.unwrap_or(wish.node);
             world.op(&Op::Ask(wish));
         }
@@ -243,7 +243,7 @@ fn a_leader_that_commits_its_own_removal_falls_silent_and_the_others_go_on() {
         world.op(&Op::Members { seat: 0, replaces: Some(leaves) });
         for _ in 0..5_000 {
             world.run_for(MS);
-            if world.around.judge.was_removed(id) {
+            if world.environment.judge.was_removed(id) {
                 break;
             }
         }
@@ -280,14 +280,14 @@ fn a_request_is_answered_though_the_word_that_the_leader_declined_it_was_lost_wi
         world.op(&Op::Break(leader, follower));
         world.run_for(MS);
         world.op(&Op::Transfer(Some(follower)));
-        world.around.calm = true;
+        world.environment.calm = true;
         let change = Change::AddClient { name: "late".into(), spki: [1; 32], rights: Vec::new() };
         let task = Task { want: Want::Change(change), patience: 10 * SECOND, tries: 0, answer: None };
-        let task = world.around.want(task, follower);
+        let task = world.environment.want(task, follower);
         world.run_for(500 * MS);
-        declined += u32::from(world.around.tasks[task].answer.is_none());
+        declined += u32::from(world.environment.tasks[task].answer.is_none());
         world.run_for(5 * SECOND);
-        assert_eq!(world.around.tasks[task].answer, Some(true), "seed {seed}");
+        assert_eq!(world.environment.tasks[task].answer, Some(true), "seed {seed}");
     }
     assert!(declined > 0, "in no seed did the leader decline");
 }

@@ -10,7 +10,7 @@
 //! whatever came together before or after the answers, and while members come and go: `docs/evidence/fence.md`.
 
 use super::hello::{HelloRefusal, HelloReply, Witnessed};
-use super::members::Roll;
+use super::members::KnownConfiguration;
 use super::wire::{DiskPosition, Promise};
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Witnesses {
     own: NodeId,
     /// The newest configuration known.
-    roll: Roll,
+    roll: KnownConfiguration,
     /// Every voter must answer, not only a majority: a first start.
     everybody: bool,
     said: BTreeMap<NodeId, Witnessed>,
@@ -34,7 +34,7 @@ impl Witnesses {
     }
 
     /// Another answer may have told of a newer configuration. Of a first start there is none.
-    fn hear_of(&mut self, roll: &Roll) {
+    fn hear_of(&mut self, roll: &KnownConfiguration) {
         #[cfg(signonce_sim)]
         if mutation::is(Mutation::FenceAsksOldMembers) && self.roll.is_known() {
             return;
@@ -150,7 +150,7 @@ pub(super) enum Arrival {
 
 impl Fence {
     /// The fence of a node with `disk`, which knows `roll`.
-    pub(super) fn new(own: NodeId, disk: DiskPosition, arrival: Arrival, roll: Roll) -> Self {
+    pub(super) fn new(own: NodeId, disk: DiskPosition, arrival: Arrival, roll: KnownConfiguration) -> Self {
         let asked = roll.voters.iter().chain(&roll.learners).copied().filter(|node| *node != own).collect();
         let everybody = arrival == Arrival::Forming;
         let witnesses = Witnesses { own, roll, everybody, said: BTreeMap::new() };
@@ -215,8 +215,8 @@ mod tests {
 
     const DISK: DiskPosition = DiskPosition { term: 3, vote: 1, last_index: 20 };
 
-    fn roll(at: u64, voters: &[u64]) -> Roll {
-        Roll::new(at, &Configuration { voters: voters.to_vec(), ..Default::default() })
+    fn roll(at: u64, voters: &[u64]) -> KnownConfiguration {
+        KnownConfiguration::new(at, &Configuration { voters: voters.to_vec(), ..Default::default() })
     }
 
     fn fence(voters: &[u64], formed: bool) -> Fence {
@@ -231,7 +231,7 @@ mod tests {
             witnessed: Witnessed::default(),
             life: Life::default(),
             disk: DISK,
-            roll: Roll::default(),
+            roll: KnownConfiguration::default(),
         }
     }
 
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_node_that_joins_learns_from_the_first_answer_how_many_it_needs() {
-        let mut fence = Fence::new(NodeId(9), DISK, Arrival::Joining, Roll::default());
+        let mut fence = Fence::new(NodeId(9), DISK, Arrival::Joining, KnownConfiguration::default());
         assert!(!fence.is_open(), "it knows of nobody");
         assert_eq!(fence.answer(NodeId(2), &welcome_with(9, &[1, 2, 3])), FenceStep::Waiting);
         assert_eq!(fence.missing(), 1);
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_node_that_joined_before_and_was_wiped_is_known_by_what_is_remembered() {
-        let mut fence = Fence::new(NodeId(9), DISK, Arrival::Joining, Roll::default());
+        let mut fence = Fence::new(NodeId(9), DISK, Arrival::Joining, KnownConfiguration::default());
         let step = fence.answer(NodeId(2), &welcome(Some(Promise { term: 1, vote: 0, index: 0 })));
         assert!(matches!(step, FenceStep::Failed(Quarantine::LostMemory { .. })));
     }

@@ -6,7 +6,7 @@ use super::{
     },
     fence::Quarantine,
     hello::{ClusterId, Hello, HelloRefusal, HelloReply, Life, Witnessed},
-    members::{Roll, Step},
+    members::{KnownConfiguration, Step},
     memory::Remembered,
     wire::{Beside, DiskPosition, PeerMessage, Promise, TRAVELS, decode_entry, encode_entry},
 };
@@ -24,8 +24,8 @@ const PROMISE: Promise = Promise { term: 5, vote: 2, index: 10 };
 const LIFE: Life = Life { incarnation: 3, boot: 9 };
 const DISK: DiskPosition = DiskPosition { term: 6, vote: 1, last_index: 11 };
 
-fn roll() -> Roll {
-    Roll {
+fn roll() -> KnownConfiguration {
+    KnownConfiguration {
         at: AT,
         voters: vec![NODE, NodeId(4)],
         learners: vec![NodeId(5)],

@@ -2,7 +2,7 @@
 //!
 //! Data alone. [`Replica::hello`](super::Replica::hello) answers, and `lives.rs` says what follows from an answer.
 
-use super::members::Roll;
+use super::members::KnownConfiguration;
 use super::wire::{DiskPosition, Promise};
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::NodeId;
@@ -79,7 +79,7 @@ pub struct Hello {
     /// Term and index of its last log entry then.
     pub log: (u64, u64),
     /// The newest configuration that it knows to be committed: the receiver may have been away for long.
-    pub roll: Roll,
+    pub roll: KnownConfiguration,
 }
 
 /// What the peer answers.
@@ -99,7 +99,7 @@ pub enum HelloReply {
         /// What the peer's disk held when that life began.
         disk: DiskPosition,
         /// The newest configuration that the peer knows to be committed.
-        roll: Roll,
+        roll: KnownConfiguration,
     },
     /// The peer will not talk to this node.
     #[codec(index = 1)]

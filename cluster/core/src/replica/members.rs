@@ -78,7 +78,7 @@ impl Step {
 
 /// A configuration, where in the log it was made, and where its members are reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Roll {
+pub struct KnownConfiguration {
     /// The entry that made it; 0 for the first one.
     pub at: LogIndex,
     /// Who votes.
@@ -89,7 +89,7 @@ pub struct Roll {
     pub addresses: Vec<(NodeId, String)>,
 }
 
-impl Roll {
+impl KnownConfiguration {
     pub(super) fn new(at: u64, configuration: &Configuration) -> Self {
         Self {
             at: LogIndex(at),
@@ -136,7 +136,7 @@ pub(super) fn is_gone(registry: &Registry, configuration: &Configuration, node: 
 // What is, and who is there.
 impl Replica {
     /// The configuration that this node knows to be committed. What a crash has kept from being applied counts too.
-    pub(super) fn roll(&self) -> Roll {
+    pub(super) fn roll(&self) -> KnownConfiguration {
         let store = self.raft.store();
         let mut configuration = self.configuration();
         let mut at = self.configured;
@@ -146,7 +146,7 @@ impl Replica {
                 at = entry.index;
             }
         }
-        let mut roll = Roll::new(at, &configuration);
+        let mut roll = KnownConfiguration::new(at, &configuration);
         let state = self.read_state();
         let registry = state.registry();
         let joined = registry.memberships().map(|membership| membership.node);
@@ -158,7 +158,7 @@ impl Replica {
     }
 
     /// Takes note of a configuration that a peer has told of.
-    pub(super) fn hear_of_roll(&mut self, roll: &Roll) {
+    pub(super) fn hear_of_roll(&mut self, roll: &KnownConfiguration) {
         if roll.is_newer(&self.heard) {
             self.heard = roll.clone();
         }
@@ -167,7 +167,7 @@ impl Replica {
     /// A peer whose log ends with `log` knows the step that made `roll` to be committed. If this log has that last
     /// entry too, the two are the same up to there, and the step is committed here as well. Else a node that has the
     /// longest log but does not know that it votes would wait for an election that only it can win.
-    pub(super) fn learn_committed(&mut self, log: (u64, u64), roll: &Roll) {
+    pub(super) fn learn_committed(&mut self, log: (u64, u64), roll: &KnownConfiguration) {
         let (term, index) = log;
         let raft = &mut self.raft.raft;
         let same = term > 0 && raft.raft_log.term(index).is_ok_and(|own| own == term);
@@ -182,7 +182,7 @@ impl Replica {
         if own.members().any(|member| member == node) || self.read_state().registry().has_joined(node) {
             return true;
         }
-        self.heard.is_newer(&Roll::new(self.configured, &own)) && self.heard.has(node)
+        self.heard.is_newer(&KnownConfiguration::new(self.configured, &own)) && self.heard.has(node)
     }
 
     /// Whether `node` has left forever: nothing is accepted from it.

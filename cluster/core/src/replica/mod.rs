@@ -41,7 +41,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use wire::{Beside, DiskPosition, PeerMessage, Promise};
 
 pub use crate::model::MemberHazard;
-pub use members::Roll;
+pub use members::KnownConfiguration;
 pub use open::OpenError;
 pub use status::{Follower, NotMember, ReplicaStatus, Role};
 
@@ -208,7 +208,7 @@ pub struct Replica {
     /// Index of the configuration and version of the registry that were last followed.
     settled: Option<(u64, u64)>,
     /// The newest configuration that a peer has told of.
-    heard: Roll,
+    heard: KnownConfiguration,
     /// The newest change of the membership that this node has proposed.
     member_change_at: u64,
     /// The tick at which this leader, which is to go, last tried to hand over.

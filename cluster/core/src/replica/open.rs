@@ -3,7 +3,7 @@
 use super::disk::{AppliedRow, DiskImage, DiskTable, HardStateRow, HighWater, LogPoint, meta_key, read_meta};
 use super::fence::{Arrival, Fence};
 use super::log::{LogError, MemLog};
-use super::members::Roll;
+use super::members::KnownConfiguration;
 use super::memory::PeerMemory;
 use super::wire::{Beside, DiskPosition, beyond_reach};
 use super::{Jitter, Lifecycle, Replica, ReplicaConfig};
@@ -172,7 +172,7 @@ impl Replica {
         let disk =
             DiskPosition { term: hard_state.term, vote: hard_state.vote, last_index: store.last().index };
         let began_with = (disk, (store.last().term, store.last().index));
-        let fence = Fence::new(config.node, disk, Arrival::Returning, Roll::default());
+        let fence = Fence::new(config.node, disk, Arrival::Returning, KnownConfiguration::default());
         let raft = raw_node(&config, store, applied.index, &logger)?;
         let mut replica =
             Self::assemble(config, began_with, raft, fence, state, memory, applied.index, logger);
@@ -194,7 +194,7 @@ impl Replica {
         let raft = raw_node(&config, store, 0, &logger)?;
         let disk = DiskPosition { term: 0, vote: 0, last_index: 0 };
         let arrival = if config.joined { Arrival::Joining } else { Arrival::Forming };
-        let initial = Roll { voters: config.initial.clone(), ..Roll::default() };
+        let initial = KnownConfiguration { voters: config.initial.clone(), ..KnownConfiguration::default() };
         let fence = Fence::new(config.node, disk, arrival, initial);
         let mut replica =
             Self::assemble(config, (disk, (0, 0)), raft, fence, State::new(), memory, 0, logger);
@@ -229,7 +229,7 @@ impl Replica {
             owes_notice: false,
             configured: 0,
             settled: None,
-            heard: Roll::default(),
+            heard: KnownConfiguration::default(),
             member_change_at: 0,
             handed_over: 0,
             unsynced: VecDeque::new(),

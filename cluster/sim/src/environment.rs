@@ -1,5 +1,5 @@
-//! What surrounds the nodes: time, the network, the validators, the judge, the log. Everything here is one thread and
-//! one source of random numbers.
+//! The environment of the nodes: time, the network, the validators, the judge, the log. Everything here is one thread
+//! and one source of random numbers.
 
 use crate::disk::Loss;
 use crate::judge::Judge;
@@ -21,21 +21,21 @@ use std::collections::BinaryHeap;
 /// Something that happens at a moment.
 #[derive(Debug)]
 pub enum Event {
-    /// A process's alarm rings.
+    /// A process's alarm fires.
     Wake(Proc),
-    /// A process gets to its work.
+    /// A process starts to work off its inputs.
     Work(Proc),
-    /// A process looks at its streams.
+    /// A process checks its streams and dials missing ones.
     Dial(Proc),
     /// A process's fsync is done.
     Synced {
-        /// Whose.
+        /// The process.
         proc: Proc,
-        /// For the replica.
+        /// The number that the replica waits for.
         number: u64,
         /// How many batches it covers.
         upto: u64,
-        /// For the high-water file.
+        /// What to write into the high-water file.
         mark: HighWater,
         /// How long it took.
         took: Micros,
@@ -51,29 +51,29 @@ pub enum Event {
         /// Whether it did.
         arrived: bool,
     },
-    /// A stream to a peer turns out to be broken.
+    /// A process notices that a stream to a peer is broken.
     Reset {
-        /// Whose.
+        /// The process.
         proc: Proc,
-        /// To whom.
+        /// The peer.
         peer: NodeId,
         /// The process it led to.
         boot: u64,
     },
     /// A validator's or an administrator's request reaches a machine.
     Request {
-        /// Which.
+        /// The task.
         task: usize,
-        /// Where.
+        /// The machine.
         machine: usize,
     },
-    /// The schedule.
+    /// An item of the schedule is due.
     Op(usize),
     /// A machine starts its process.
     Start(usize),
     /// A disk is put back, or copied to another machine.
     Restore {
-        /// Which.
+        /// The machine.
         machine: usize,
         /// How long it is down.
         down: Micros,
@@ -82,11 +82,11 @@ pub enum Event {
     },
     /// A copied disk starts on the spare machine.
     StartClone(usize),
-    /// An administrator looks how far a change of the membership has come.
+    /// An administrator checks the progress of a membership change.
     Members(usize),
 }
 
-/// A process: the machine and which start of all starts in the run.
+/// A process: its machine, and its number among all starts of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proc {
     /// The machine.
@@ -100,7 +100,7 @@ pub struct Proc {
 pub struct Envelope {
     /// The sending process.
     pub from: Proc,
-    /// The node it says it is.
+    /// The node that it says it is.
     pub node: NodeId,
     /// Its life.
     pub life: Life,
@@ -110,7 +110,7 @@ pub struct Envelope {
     pub boot: Option<u64>,
     /// Which of the sender's streams, in the order they began; `None` outside of them.
     pub stream: Option<u64>,
-    /// What is said.
+    /// The content.
     pub said: Said,
 }
 
@@ -123,33 +123,33 @@ pub struct Stream {
     pub number: u64,
 }
 
-/// What nodes say to each other.
+/// A message between nodes.
 #[derive(Clone, Debug)]
 pub enum Said {
     /// A raft message: in production a frame too, here mostly not turned into bytes.
     Raft(PeerMessage),
-    /// The first word on a stream.
+    /// The first message on a stream.
     Hello(Hello),
     /// Its answer.
     HelloReply(HelloReply),
-    /// Anything else.
+    /// Any other frame.
     Frame(Frame),
 }
 
-/// What somebody wants, and how hard he tries.
+/// Something that somebody wants, and how persistently.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// What.
+    /// What is wanted.
     pub want: Want,
     /// How long each node is given.
     pub patience: Micros,
-    /// Further nodes that will be asked.
+    /// How many more nodes will be asked.
     pub tries: u32,
-    /// Whether there was a final answer, and a good one.
+    /// Whether there was a final answer, and whether it was good.
     pub answer: Option<bool>,
 }
 
-/// See [`Task`].
+/// What a [`Task`] wants.
 #[derive(Clone, Debug)]
 pub enum Want {
     /// A signature.
@@ -158,7 +158,7 @@ pub enum Want {
     Change(Change),
 }
 
-/// Messages from some machines to some others are lost until a moment.
+/// Messages from some machines to some others are lost until a given time.
 struct Cut {
     from: Vec<usize>,
     to: Vec<usize>,
@@ -174,7 +174,7 @@ pub struct Figures {
     pub asked: u64,
     /// Signatures released.
     pub released: u64,
-    /// Of them again, for the same duty.
+    /// Of these, repeats for the same duty.
     pub repeated: u64,
     /// Refusals.
     pub refused: u64,
@@ -190,9 +190,9 @@ pub struct Figures {
     pub promoted: u64,
     /// Nodes that were removed.
     pub removed: u64,
-    /// Nodes that found their disk wanting, by themselves or through the fence.
+    /// Nodes that found their disk faulty, by themselves or through the fence.
     pub halted: u64,
-    /// Virtual time.
+    /// Virtual time in microseconds.
     pub virtual_us: u64,
 }
 
@@ -252,31 +252,31 @@ impl Ord for Scheduled {
     }
 }
 
-/// See the module's text.
-pub struct Around {
-    /// What the run was asked to be.
+/// The environment of the nodes; see the module's text.
+pub struct Environment {
+    /// The options of the run.
     pub options: Options,
-    /// Its strengths.
+    /// The strengths of its faults.
     pub setup: Setup,
-    /// Its random numbers.
+    /// The source of its random numbers.
     pub rng: ChaCha8Rng,
-    /// The moment.
+    /// The present virtual time.
     pub now: Micros,
-    /// No faults at the moment.
+    /// Whether there are no faults at present.
     pub calm: bool,
     /// When the chains' slots begin.
     pub slots_begin: Micros,
     /// The judge.
     pub judge: Judge,
-    /// Who signs.
+    /// Makes the signatures.
     pub signer: Signer,
-    /// Everybody's wishes.
+    /// What everybody wants.
     pub tasks: Vec<Task>,
     /// Totals.
     pub figures: Figures,
-    /// Everything that happened, if it is kept.
+    /// Everything that happened, if it is recorded.
     pub log: Vec<String>,
-    /// A number that differs if anything differed.
+    /// A number that differs if anything in the run differed.
     pub fingerprint: u64,
     queue: BinaryHeap<Reverse<Scheduled>>,
     seq: u64,
@@ -284,8 +284,8 @@ pub struct Around {
     cuts: Vec<Cut>,
 }
 
-impl Around {
-    /// Before anything happens.
+impl Environment {
+    /// The environment before anything happens.
     pub fn new(options: Options, setup: Setup) -> Self {
         let signer = Signer::new(options.seed, options.mutation == Some(Mutation::RandomNonces));
         Self {
@@ -308,13 +308,13 @@ impl Around {
         }
     }
 
-    /// Has `event` happen in `after`.
+    /// Makes `event` happen after `after`.
     pub fn schedule(&mut self, after: Micros, event: Event) {
         self.seq += 1;
         self.queue.push(Reverse(Scheduled { at: self.now + after, seq: self.seq, event }));
     }
 
-    /// The next event, and time with it.
+    /// Takes the next event, and advances the time to it.
     pub fn next(&mut self, until: Micros) -> Option<Event> {
         if self.queue.peek().is_none_or(|next| next.0.at > until) {
             self.now = until;
@@ -327,12 +327,12 @@ impl Around {
         Some(event)
     }
 
-    /// Takes `value` into the fingerprint.
+    /// Mixes `value` into the fingerprint.
     pub fn mix(&mut self, value: u64) {
         self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 
-    /// The true time, as chains count their slots.
+    /// The true time, by which chains count their slots.
     pub fn unix_ms(&self) -> u64 {
         work::unix_ms(self.now.saturating_sub(self.slots_begin))
     }
@@ -348,7 +348,7 @@ impl Around {
         self.boots
     }
 
-    /// Notes what happens, if anybody wants to read it.
+    /// Records what happens, if the log is kept.
     pub fn say(&mut self, line: impl FnOnce() -> String) {
         if self.options.log {
             let (s, us) = (self.now / 1_000_000, self.now % 1_000_000);
@@ -361,15 +361,15 @@ impl Around {
         self.options.mutation == Some(mutation)
     }
 
-    /// A number from a range.
+    /// A random number from a range.
     pub fn between(&mut self, range: (Micros, Micros)) -> Micros {
         self.rng.random_range(range.0..=range.1)
     }
 }
 
 // The network.
-impl Around {
-    /// Puts a frame on its way, or loses it.
+impl Environment {
+    /// Sends a frame, or loses it.
     pub fn send(&mut self, envelope: Envelope) {
         let Setup { lost, doubled, late, late_by, delay, .. } = self.setup;
         let snapshot = matches!(&envelope.said, Said::Raft(message) if message.is_snapshot());
@@ -390,7 +390,7 @@ impl Around {
         self.schedule(after, Event::Arrive(Box::new(envelope)));
     }
 
-    /// A frame does not arrive. Only of a snapshot does its sender ever hear.
+    /// Handles a frame that does not arrive. Only for a snapshot does its sender ever learn of it.
     pub fn lost(&mut self, envelope: &Envelope) {
         if matches!(&envelope.said, Said::Raft(message) if message.is_snapshot()) {
             let (proc, peer) = (envelope.from, envelope.to);
@@ -409,15 +409,15 @@ impl Around {
         self.cuts.iter().any(|cut| cut.until > now && cut.from.contains(&from) && cut.to.contains(&to))
     }
 
-    /// Mends everything that is cut.
+    /// Ends all cuts.
     pub fn mend(&mut self) {
         self.cuts.clear();
     }
 }
 
 // Validators and administrators.
-impl Around {
-    /// Somebody begins to want something.
+impl Environment {
+    /// Adds a task of somebody who wants something.
     pub fn want(&mut self, task: Task, machine: usize) -> usize {
         let index = self.tasks.len();
         self.tasks.push(task);
@@ -430,7 +430,7 @@ impl Around {
         self.schedule(after, Event::Request { task, machine });
     }
 
-    /// There was no answer: another node is asked, with the very same payload.
+    /// Asks another node with the very same payload, after there was no answer.
     pub fn ask_another(&mut self, task: usize) {
         self.figures.unknown += 1;
         if self.tasks[task].tries == 0 {
@@ -454,7 +454,7 @@ impl Around {
     }
 }
 
-/// A claim in a few words.
+/// A short description of a claim.
 pub trait DutyLine {
     /// The key's type and the duty.
     fn duty_line(&self) -> String;
@@ -466,13 +466,13 @@ impl DutyLine for Claim {
     }
 }
 
-/// A way to die, met in the middle of work.
+/// The death of a process in the middle of its work.
 #[derive(Clone, Copy, Debug)]
 pub struct Death {
-    /// What it takes.
+    /// What is lost with it.
     pub loss: Loss,
     /// How long the machine stays down.
     pub down: Micros,
-    /// What for.
+    /// The reason.
     pub why: &'static str,
 }
