@@ -14,12 +14,12 @@ pub const MAX_SETTINGS_BYTES: usize = 4_096;
 pub struct Settings(Vec<u8>);
 
 impl Settings {
-    /// The bytes that a family made.
+    /// Settings from bytes that the family encoded.
     pub const fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// The bytes.
+    /// The encoded settings.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -53,16 +53,16 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Why settings are refused, in words for the operator.
+/// Why settings are refused, as text for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingsError(pub String);
 
-/// A chain that keys sign for. What its payloads mean is fixed when it is added; that its slots have another length
-/// later stands in a record of its own.
+/// A chain that keys sign for. What its payloads mean is fixed when it is added; a later change of its slot length is
+/// kept in a record of its own ([`Retiming`](crate::Retiming)).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// The chain's name among all chains: of a Substrate chain the hash of block 0.
+    /// The chain's unique identifier: for a Substrate chain, the hash of block 0.
     pub genesis: GenesisHash,
     /// The operator's name for it, unique in the cluster.
     pub name: String,
@@ -73,7 +73,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Milliseconds of a slot as the chain was added, for chains whose duties go by wall-clock slots.
+    /// The length of a slot in milliseconds when the chain was added; `None` where duties do not go by wall-clock
+    /// slots.
     pub fn slot_duration_ms(&self) -> Option<u64> {
         self.family.settings.slot_duration_ms(&self.settings)
     }
@@ -101,7 +102,7 @@ impl Decode for Chain {
     }
 }
 
-/// In JSON the settings stand beside the name, as the family shows them.
+/// In JSON the settings are fields beside the name, as the family shows them.
 impl Serialize for Chain {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;

@@ -21,17 +21,17 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// What the ledger keeps beside a statement, so that a repeat gives the very bytes of the first time: the timestamp of
-/// a vote that may be asked again with another one. Empty where the statement is all of the payload.
+/// What the ledger keeps beside a statement so that a repeat gives the very bytes of the first time: for example the
+/// timestamp of a vote that may be asked for again with another one. Empty where the statement is the whole payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Carry(#[serde(with = "hex_bytes")] Vec<u8>);
 
 impl Carry {
-    /// What the first payload of a duty had beside its statement.
+    /// A carry: what the first payload of a duty had beside its statement.
     ///
     /// # Panics
-    /// If it is longer than [`MAX_CARRY_BYTES`]: a defect of the family.
+    /// If it is longer than [`MAX_CARRY_BYTES`], which is a defect of the family.
     pub fn new(bytes: Vec<u8>) -> Self {
         assert!(bytes.len() <= MAX_CARRY_BYTES, "a carry is short");
         Self(bytes)
@@ -76,26 +76,26 @@ mod hex_bytes {
 pub struct Claim {
     /// The key.
     pub key: KeyId,
-    /// The client that asks. Its rights were judged by the serving node; here it is evidence only.
+    /// The client that asks. The serving node has already checked its rights; here it is only evidence.
     pub client: ClientId,
     /// What may be signed once.
     pub duty: Duty,
-    /// Blake2b-256 of the statement: mostly of the bytes for the signature scheme.
+    /// Blake2b-256 of the statement, which is usually the bytes that the scheme signs.
     pub digest: Digest,
-    /// What is not in the statement and is signed all the same.
+    /// What is signed although it is not part of the statement.
     pub carry: Carry,
     /// When the serving node asked, in Unix milliseconds. Recorded, never judged.
     pub time_ms: u64,
 }
 
-/// What was signed at a coordinate, and the evidence of who asked and when.
+/// What was signed for a duty, with the evidence of who asked and when.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {
     /// The digest of the statement that was granted.
     pub digest: Digest,
     /// The log entry that granted it.
     pub at: LogIndex,
-    /// When, in Unix milliseconds of the node that served it.
+    /// When it was granted, in Unix milliseconds by the clock of the node that served it.
     pub time_ms: u64,
     /// The client that asked first.
     pub client: ClientId,
@@ -104,13 +104,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What a granted claim leaves.
+    /// The entry that a granted claim leaves behind.
     pub fn of(claim: &Claim, at: LogIndex) -> Self {
         let Claim { client, digest, time_ms, ref carry, .. } = *claim;
         Self { digest, at, time_ms, client, carry: carry.clone() }
     }
 
-    /// The verdict on a claim of a coordinate that has this entry.
+    /// The verdict on a claim of a duty that has this entry.
     pub fn compare(&self, claim: &Claim) -> Verdict {
         if self.digest == claim.digest {
             return Verdict::Repeated { at: self.at, carry: self.carry.clone() };
@@ -118,7 +118,7 @@ impl Entry {
         Verdict::Refused(self.contradicted_by(claim))
     }
 
-    /// The refusal of a claim that is not what was signed at its coordinate.
+    /// The refusal of a claim that differs from what was signed for its duty.
     pub fn contradicted_by(&self, claim: &Claim) -> Refusal {
         Refusal::Equivocation {
             duty: claim.duty.clone(),
@@ -135,7 +135,7 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "camelCase")]
 pub enum Verdict {
-    /// First claim of this duty: the digest is now the only one that may ever be signed.
+    /// The first claim of this duty: its digest is now the only one that may ever be signed.
     #[codec(index = 0)]
     Granted,
     /// The digest already recorded: the bytes of the first time may be signed again (schemes are deterministic).
@@ -143,7 +143,7 @@ pub enum Verdict {
     Repeated {
         /// The log entry that granted it.
         at: LogIndex,
-        /// What was signed beside the statement that time: it is signed again, whatever the payload has now.
+        /// What was signed beside the statement that time. It is signed again, whatever the payload holds now.
         #[serde(default, skip_serializing_if = "Carry::is_empty")]
         carry: Carry,
     },

@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt};
 /// The most bytes of [`Duty::within`] and of [`Duty::facts`]: three times what any family needs.
 pub const MAX_DUTY_BYTES: usize = 2_048;
 
-/// What a key may sign once: the coordinate read from the payload's own bytes, with the facts its rule needs.
+/// What a key may sign once: the position and detail read from the payload's own bytes, with the facts its rule needs.
 ///
 /// A family makes duties in its decoders and alone knows what `within` and `facts` mean. In JSON a duty is an object
 /// with `class` and the family's own fields.
@@ -21,12 +21,12 @@ pub struct Duty {
     /// What tells duties of one position apart: the stage of a vote, the parent of a collation. Empty where a position
     /// is one duty.
     within: Vec<u8>,
-    /// What the vote says as far as the rule needs it: a target, a side. Not part of the coordinate.
+    /// What the vote says, as far as the rule needs it: a target, a side. Not part of what identifies the duty.
     facts: Vec<u8>,
 }
 
 impl Duty {
-    /// A duty of a family: for its decoders.
+    /// Makes a duty. Only a family's decoders call this.
     pub const fn new(position: Position, within: Vec<u8>, facts: Vec<u8>) -> Self {
         Self { position, within, facts }
     }
@@ -41,7 +41,7 @@ impl Duty {
         self.position
     }
 
-    /// What tells it from other duties of its position.
+    /// What tells it apart from other duties of its position.
     pub fn within(&self) -> &[u8] {
         &self.within
     }
@@ -56,18 +56,18 @@ impl Duty {
         self.position.slot()
     }
 
-    /// The duty without what it says: two duties of one coordinate are then equal.
+    /// The duty without its facts: two payloads for the same duty then compare equal.
     #[must_use]
     pub fn coordinate(&self) -> Self {
         self.words().coordinate(self)
     }
 
-    /// Its numbers by what they count.
+    /// Its numbers, each with the name of what it counts.
     pub fn numbers(&self) -> Vec<(&'static str, u64)> {
         self.words().numbers(self)
     }
 
-    /// A duty that stands for this one where a signature is shown again.
+    /// A short duty that stands for this one where a signature is shown again.
     #[must_use]
     pub fn short(&self) -> Self {
         self.words().short(self)

@@ -2,7 +2,7 @@
 
 use blake2::Digest as _;
 
-/// Why a 0x-hex string is not the bytes it should be.
+/// Why a 0x-hex string is not the expected bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HexError {
     /// No `0x` in front.
@@ -11,10 +11,10 @@ pub enum HexError {
     /// Not hex.
     #[error("not hex: {0}")]
     NotHex(String),
-    /// Another number of bytes than the type has.
+    /// The wrong number of bytes for the type.
     #[error("expected {expected} bytes, got {got}")]
     Length {
-        /// Bytes wanted.
+        /// Bytes expected.
         expected: usize,
         /// Bytes given.
         got: usize,
@@ -27,8 +27,8 @@ pub(crate) fn parse_hex(text: &str) -> Result<Vec<u8>, HexError> {
     hex::decode(digits).map_err(|e| HexError::NotHex(e.to_string()))
 }
 
-/// A 32-byte hash of its own kind, written as 0x-hex. For families; the crate that uses it depends on the codec, serde and
-/// schemars itself.
+/// Defines a distinct type of 32-byte hash, written as 0x-hex. For families; the crate that uses it depends on the
+/// codec, serde and schemars itself.
 #[macro_export]
 macro_rules! hash32 {
     ($(#[$doc:meta])* $name:ident) => {
@@ -91,7 +91,7 @@ hash32!(
     Digest
 );
 hash32!(
-    /// The genesis hash of a chain: its name among all chains.
+    /// The genesis hash of a chain, which identifies it among all chains.
     GenesisHash
 );
 

@@ -1,7 +1,7 @@
 //! Newtypes for the numbers that must never be mixed up: a slot is not a round and a term is not an index.
 
-/// A number that must never be mixed up with another. For families; the crate that uses it depends on the codec, serde and
-/// schemars itself.
+/// Defines a number type that cannot be mixed up with another. For families; the crate that uses it depends on the
+/// codec, serde and schemars itself.
 #[macro_export]
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -15,17 +15,17 @@ macro_rules! number {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// The number `n` further on, or `None` past the end of the range.
+            /// The number plus `n`, or `None` past the end of the range.
             pub fn checked_add(self, n: $inner) -> Option<Self> {
                 self.0.checked_add(n).map(Self)
             }
 
-            /// The number `n` further on, or the last of the range.
+            /// The number plus `n`, or the last of the range.
             pub fn saturating_add(self, n: $inner) -> Self {
                 Self(self.0.saturating_add(n))
             }
 
-            /// The number `n` back, or zero.
+            /// The number minus `n`, or zero.
             pub fn saturating_sub(self, n: $inner) -> Self {
                 Self(self.0.saturating_sub(n))
             }
@@ -57,7 +57,7 @@ number!(
     Slot(u64)
 );
 number!(
-    /// The place of an entry in the replicated log.
+    /// The index of an entry in the replicated log.
     LogIndex(u64)
 );
 number!(
@@ -65,6 +65,6 @@ number!(
     Term(u64)
 );
 number!(
-    /// A signer node. Never reused, never zero.
+    /// The id of a signer node. Never reused, never zero.
     NodeId(u64)
 );

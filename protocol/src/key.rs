@@ -115,7 +115,7 @@ impl JsonSchema for PublicKey {
     }
 }
 
-/// One session key's name: its type and public key. A key belongs to one chain for ever.
+/// A session key's identity: its type and public key. A key belongs to one chain permanently.
 #[derive(
     Clone,
     Copy,
@@ -185,7 +185,7 @@ pub enum KeyState {
 pub enum ToSign<'a> {
     /// A message, which the scheme hashes in its own way.
     Message(&'a [u8]),
-    /// A 32-byte hash that ECDSA signs as it is. Other schemes refuse it.
+    /// A 32-byte hash that ECDSA signs as it is. Other schemes refuse to.
     Prehashed([u8; 32]),
 }
 

@@ -2,7 +2,7 @@
 //! family is, and the JSON-RPC surface with its client.
 //!
 //! Everything above builds on this crate and nothing here does I/O (the RPC trait and client are behind the features
-//! `server` and `client`). It names no chain: families say what they are in a [`Family`], and a process [`install`]s
+//! `server` and `client`). It names no chain: families describe themselves in a [`Family`], and a process [`install`]s
 //! those it knows before anything else. A caller turns untrusted bytes into a [`Payload`] with [`RawPayload::decode`];
 //! only a `Payload` yields a [`Duty`] and the bytes to sign, so coordinates always come from what is signed.
 #![deny(missing_docs)]
@@ -24,7 +24,7 @@ mod refusal;
 pub mod rpc;
 mod slots;
 
-// So that tests in this crate and those of others share a family.
+// Tests in this crate and in others share this family.
 #[cfg(test)]
 extern crate self as signonce_protocol;
 #[cfg(test)]
@@ -37,8 +37,8 @@ pub use claim::{Carry, Claim, ClientId, Entry, MAX_CARRY_BYTES, Verdict};
 pub use duty::{Duty, MAX_DUTY_BYTES};
 pub use family::{
     Algorithm, ClaimSpec, ClassSpec, DutyClass, DutyWords, Family, FamilyId, Jump, KeyType, KeyTypeSpec,
-    KindSpec, Part, PayloadKind, Refusals, Rule, Scheme, SchemeSpec, SettingsSpec, ShieldContext, SlotRule,
-    Told, WindowRule, install,
+    KindSpec, Part, PayloadKind, RefusalDetails, Refusals, Rule, Scheme, SchemeSpec, SettingsSpec,
+    ShieldContext, SlotRule, WindowRule, install,
 };
 pub use hash::{Digest, GenesisHash, Hash, HexError, blake2_256};
 pub use ids::{LogIndex, NodeId, Slot, Term};

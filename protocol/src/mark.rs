@@ -1,17 +1,17 @@
-//! A key's watermark in one class, whatever its rule: the trait that the ledger keeps one of for every (key, class).
+//! The trait of a key's watermark in one class, whatever its rule. The ledger keeps one for every (key, class).
 //!
-//! `signonce-core` has the two that most classes need, a window of exact entries and the same over wall-clock slots. A
-//! family whose rule is another implements [`Mark`] itself and names it in [`Rule::Own`](crate::Rule::Own).
+//! `signonce-core` has the two that most classes need: a window of exact entries, and the same over wall-clock slots. A
+//! family with another rule implements [`Mark`] itself and names it in [`Rule::Own`](crate::Rule::Own).
 //!
-//! A mark lives in memory and writes every change through [`Rows`] as it makes it; from its rows it is read back. It is
-//! deterministic: the same claims in the same order make the same rows on every node. It reads no clock.
+//! A mark lives in memory and writes every change through [`Rows`] as it makes it; it is restored from these rows. It
+//! is deterministic (the same claims in the same order make the same rows on every node) and reads no clock.
 
 use crate::{Chain, Claim, Digest, Duty, DutyClass, Entry, LogIndex, Position, SlotClock, Verdict};
 use std::fmt;
 
 /// One key's watermark in one class.
 ///
-/// The invariant that all rests on: *a coordinate at or above the floor without an entry was never signed.*
+/// The invariant that everything rests on: *a duty at or above the floor without an entry was never signed.*
 pub trait Mark: fmt::Debug + Send + Sync {
     /// A copy.
     fn boxed(&self) -> Box<dyn Mark>;
@@ -22,7 +22,7 @@ pub trait Mark: fmt::Debug + Send + Sync {
     /// The highest position with a signature above the floor.
     fn highest(&self) -> Option<Position>;
 
-    /// Exact entries kept.
+    /// The number of exact entries kept.
     fn entries(&self) -> u64;
 
     /// The entry of the highest position.
@@ -42,16 +42,16 @@ pub trait Mark: fmt::Debug + Send + Sync {
     /// If it was not granted: the node must not go on.
     fn record(&mut self, claim: &Claim, entry: Entry, context: &Context<'_>, rows: &mut dyn Rows);
 
-    /// What is known of something that is said to have been signed.
+    /// What this mark knows of something that is said to have been signed.
     fn covers(&self, claim: &Claim, context: &Context<'_>) -> Coverage;
 
-    /// Whether [`Self::raise`] would.
+    /// Whether [`Self::raise`] would succeed.
     ///
     /// # Errors
     /// If the floor is higher already.
     fn may_raise(&self, floor: Floor, context: &Context<'_>) -> Result<(), AlreadyHigher>;
 
-    /// Raises the floor, and forgets what is below. Raising it to where it is changes nothing.
+    /// Raises the floor and forgets what is below. Raising it to its present value changes nothing.
     ///
     /// # Errors
     /// If it is higher already. Nothing is changed then.
@@ -74,17 +74,17 @@ pub trait Mark: fmt::Debug + Send + Sync {
     /// What is wrong with it.
     fn restore(&mut self, row: &[u8], body: &[u8]) -> Result<(), String>;
 
-    /// Whether what was read back can have been written.
+    /// Whether the rows that were restored are a state that can have been written.
     fn is_whole(&self) -> bool {
         true
     }
 
-    /// The counting that its slots are of: see [`SlotClock`].
+    /// The counting that its slots belong to: see [`SlotClock`].
     fn counting(&self) -> u32 {
         0
     }
 
-    /// Frees the duty of a claim: a fault for the simulator to find.
+    /// Frees the duty of a claim: a fault injected for the simulator to find.
     #[cfg(signonce_sim)]
     fn unburn(&mut self, claim: &Claim, rows: &mut dyn Rows);
 }
@@ -95,7 +95,7 @@ impl Clone for Box<dyn Mark> {
     }
 }
 
-/// Where a floor goes. A slot is of a counting of its chain.
+/// The value of a floor. A slot belongs to a counting of its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floor {
     /// The position.
@@ -111,9 +111,9 @@ pub struct AlreadyHigher;
 /// Something signed above the floor, as other rules see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Vote<'a> {
-    /// Where.
+    /// Its position.
     pub position: Position,
-    /// What tells it from others of its position.
+    /// What tells it apart from others of its position.
     pub within: &'a [u8],
     /// What it says.
     pub facts: &'a [u8],
@@ -129,13 +129,13 @@ pub struct Context<'a> {
     pub siblings: &'a dyn Siblings,
 }
 
-/// The watermarks of the other armed keys of a key's group on its chain.
+/// The watermarks of the other armed keys in a key's group on its chain.
 pub trait Siblings {
-    /// Those of a class.
+    /// Their watermarks in a class.
     fn marks(&self, class: DutyClass) -> Vec<&dyn Mark>;
 }
 
-/// Nobody: for keys without a group, and where no rule may look at others.
+/// No siblings: for keys without a group, and where no rule may look at others.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone;
 
@@ -145,8 +145,8 @@ impl Siblings for Alone {
     }
 }
 
-/// Where a mark writes its changes. A row is named by bytes that the mark chooses, the first of which is not zero (that
-/// is the floor's, which the ledger writes).
+/// Where a mark writes its changes. A row is named by bytes that the mark chooses. The first of them is never zero:
+/// that is the floor's row, which the ledger writes.
 pub trait Rows {
     /// The floor was `old` and is now `new`.
     fn floor(&mut self, old: Option<Position>, new: Position);
@@ -155,7 +155,7 @@ pub trait Rows {
     fn put(&mut self, row: &[u8], old: Option<&[u8]>, new: Option<&[u8]>);
 }
 
-/// A duty that a key has signed, as the window above its floor has it.
+/// A duty that a key has signed, as recorded above its floor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedDuty {
     /// The duty.
@@ -175,15 +175,15 @@ impl SignedDuty {
     }
 }
 
-/// What a state knows of something that is said to have been signed.
+/// What a state knows about something that is said to have been signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coverage {
-    /// It can never sign anything else for that duty: it knows the very signature, or its floor is above.
+    /// The state can never sign anything else for that duty: it knows the very signature, or its floor is above.
     Covered,
-    /// It knows nothing of it, and would sign something else.
+    /// The state knows nothing of it and would sign something else.
     Missing,
-    /// It has signed something else for that duty.
+    /// The state has signed something else for that duty.
     Contradicted,
-    /// The key has no such work, or was never armed.
+    /// The key does no such duties, or was never armed.
     Foreign,
 }

@@ -1,7 +1,7 @@
-//! Payloads: the complete things a client asks to have signed, as every family gives them.
+//! Payloads: the complete things that a client asks to have signed, for every family.
 //!
-//! A caller turns a [`RawPayload`] into a [`Payload`] with [`RawPayload::decode`] and takes everything else from it: the
-//! duty, the digest, the bytes for the signature scheme. Coordinates that a client states beside the bytes do not exist.
+//! A caller turns a [`RawPayload`] into a [`Payload`] with [`RawPayload::decode`] and takes everything else from it:
+//! the duty, the digest, the bytes for the signature scheme. A client cannot state positions separately from the bytes.
 //! A family's decoder accepts exactly the bytes an honest node makes.
 
 use crate::{Carry, Chain, Digest, Duty, DutyClass, HexBytes, KeyType, PayloadKind, ToSign};
@@ -14,10 +14,11 @@ use serde::{
 use serde_json::json;
 use std::{borrow::Cow, fmt, sync::Arc};
 
-/// A payload as it travels: the intent and the bytes, unread. In JSON `{"grandpaVote":"0x…"}`, one tag and no other.
+/// A payload as it travels: the kind that the client names and the bytes, unread. In JSON `{"grandpaVote":"0x…"}`, with
+/// exactly one tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawPayload {
-    /// What the bytes are said to be.
+    /// The kind that the client says the bytes are.
     pub kind: PayloadKind,
     /// The bytes.
     pub bytes: HexBytes,
@@ -29,7 +30,7 @@ impl RawPayload {
         Self { kind, bytes: bytes.into() }
     }
 
-    /// What the bytes are said to be.
+    /// The kind that the client says the bytes are.
     pub const fn kind(&self) -> PayloadKind {
         self.kind
     }
@@ -39,15 +40,15 @@ impl RawPayload {
         &self.bytes.0
     }
 
-    /// The digest that [`Payload::digest`] gives once the payload is read: it depends on the kind alone.
+    /// The digest that [`Payload::digest`] gives once the payload is read: it depends on kind and bytes alone.
     pub fn digest(&self) -> Digest {
         (self.kind.spec().digest)(&self.bytes.0)
     }
 
-    /// Reads the bytes as what they are said to be, on this chain.
+    /// Reads the bytes as the stated kind, on this chain.
     ///
     /// # Errors
-    /// Anything but the one honest encoding of that kind, and kinds of another family than the chain's.
+    /// For anything but the one canonical encoding of that kind, and for kinds of another family than the chain's.
     pub fn decode(&self, chain: &Chain) -> Result<Payload, PayloadError> {
         let (kind, len) = (self.kind, self.bytes.0.len());
         if kind.family() != chain.family {
@@ -120,7 +121,7 @@ impl JsonSchema for RawPayload {
     }
 }
 
-/// Why some bytes are not the payload they are said to be, in words. Final: the same bytes are refused on every node.
+/// Why some bytes are not a payload of the stated kind, as text. Final: the same bytes are refused on every node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PayloadError(pub String);
@@ -139,14 +140,14 @@ pub struct Payload {
 /// What the scheme signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Bytes, as a message.
+    /// Bytes, signed as a message.
     Bytes(Box<[u8]>),
     /// A hash that the scheme signs as it is.
     Prehashed([u8; 32]),
 }
 
 impl Message {
-    /// For the scheme.
+    /// The form that the scheme takes.
     pub fn to_sign(&self) -> ToSign<'_> {
         match self {
             Self::Bytes(bytes) => ToSign::Message(bytes),
@@ -155,19 +156,19 @@ impl Message {
     }
 }
 
-/// A payload whose statement is not all of its bytes: what makes it this one and no other, what it carries beside
-/// that, and how the message looks with what was carried the first time.
+/// For a payload whose statement is not all of its bytes: what identifies it, what it carries besides, and how to make
+/// the message with what was carried the first time.
 #[derive(Clone)]
 pub struct Statement {
-    /// Blake2b-256 of what makes the payload this one and no other.
+    /// Blake2b-256 of the statement.
     pub digest: Digest,
-    /// What it has beside that.
+    /// What the payload has beside the statement.
     pub carry: Carry,
     /// The message with a carry of an earlier time; `None` if the carry is not one of this kind.
     pub restate: Arc<Restate>,
 }
 
-/// Makes the message that a statement had with a carry.
+/// Makes the message of a statement with the given carry.
 pub type Restate = dyn Fn(&Carry) -> Option<Message> + Send + Sync;
 
 impl fmt::Debug for Statement {
@@ -185,10 +186,10 @@ pub struct CarryError {
 }
 
 impl Payload {
-    /// For a family's decoder: a payload of free work, or one that uses up `duty`.
+    /// A payload of free work, or one that uses up `duty`. Only a family's decoder calls this.
     ///
     /// # Panics
-    /// If the duty is not of the kind's class: a defect of the family.
+    /// If the duty is not of the kind's class, which is a defect of the family.
     pub fn new(
         kind: PayloadKind,
         duty: Option<Duty>,
@@ -200,13 +201,13 @@ impl Payload {
         Self { kind, duty, message, summary: summary.into(), statement: None, beside: None }
     }
 
-    /// With a statement that is not all of the bytes.
+    /// The payload with a statement that is not all of its bytes.
     #[must_use]
     pub fn with_statement(self, statement: Statement) -> Self {
         Self { statement: Some(statement), ..self }
     }
 
-    /// With a second message, which is signed with the first and never alone.
+    /// The payload with a second message, which is signed with the first and never alone.
     #[must_use]
     pub fn with_beside(self, beside: Message) -> Self {
         Self { beside: Some(beside), ..self }
@@ -222,7 +223,7 @@ impl Payload {
         self.kind.class()
     }
 
-    /// What signing it uses up, or `None` for the free classes.
+    /// The duty that signing it uses up, or `None` for the free classes.
     pub const fn duty(&self) -> Option<&Duty> {
         self.duty.as_ref()
     }
@@ -242,7 +243,7 @@ impl Payload {
         self.beside.as_ref()
     }
 
-    /// What the duty is bound to: blake2b-256 of the statement, which mostly is [`Payload::to_sign`].
+    /// What the duty is bound to: blake2b-256 of the statement, which is usually [`Payload::to_sign`].
     pub fn digest(&self) -> Digest {
         match &self.statement {
             Some(statement) => statement.digest,
@@ -258,7 +259,7 @@ impl Payload {
     /// The same payload as it was signed the first time, by what was carried then.
     ///
     /// # Errors
-    /// If the carry is not one of this kind: nothing is signed then.
+    /// If the carry is not one of this kind. Nothing is signed then.
     pub fn as_first_signed(&self, carry: &Carry) -> Result<Self, CarryError> {
         let wrong = CarryError { kind: self.kind };
         match &self.statement {
@@ -273,7 +274,7 @@ impl Payload {
         }
     }
 
-    /// One line for people: logs, the audit, a console.
+    /// A summary in one line, for logs, the audit and consoles.
     pub fn summary(&self) -> &str {
         &self.summary
     }

@@ -10,18 +10,18 @@ use std::{borrow::Cow, fmt};
 /// The most numbers that make up a position.
 pub const MAX_PARTS: usize = 3;
 
-/// A coordinate as far as floors go by it: a slot without the block in it, a round without the stage, a session
-/// without the candidate. Whether one is below another is asked with [`Self::is_below`]; the order here is that of a sorted
-/// list, by class first.
+/// The part of a duty's identity that floors compare: a slot without the block in it, a round without the stage, a
+/// session without the candidate. Whether one is below another is asked with [`Self::is_below`]; `Ord` is only for
+/// sorted lists, by class first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     class: DutyClass,
-    /// As many as the class has [`Part`]s; the others are zero.
+    /// As many as the class has [`Part`]s; the rest are zero.
     parts: [u64; MAX_PARTS],
 }
 
 impl Position {
-    /// The position with these numbers. `None` for a free class, another count of numbers, or one that is too high.
+    /// The position with these numbers. `None` for a free class, the wrong count of numbers, or one that is too high.
     pub fn new(class: DutyClass, parts: &[u64]) -> Option<Self> {
         let spec = class.claim()?.parts;
         let fits = spec.len() == parts.len() && spec.iter().zip(parts).all(|(part, at)| *at <= part.max);
@@ -54,7 +54,7 @@ impl Position {
         self.class.claim().expect("positions are of claimed classes").parts
     }
 
-    /// Each number with what it counts.
+    /// Each number with the part that it is.
     pub fn named(&self) -> impl Iterator<Item = (&'static Part, u64)> + use<> {
         self.spec().iter().zip(self.parts)
     }
@@ -75,7 +75,7 @@ impl Position {
         self
     }
 
-    /// The next position: the lowest floor that this one is below. `None` at the end of all numbers.
+    /// The next position: the lowest floor above this one. `None` at the end of the range.
     #[must_use]
     pub fn next(self) -> Option<Self> {
         let mut next = self;
@@ -89,21 +89,21 @@ impl Position {
         None
     }
 
-    /// Whether this is below `other`. `None` for positions of two watermarks.
+    /// Whether this is below `other`. `None` if they belong to different watermarks.
     pub fn is_below(self, other: Self) -> Option<bool> {
         (self.class.mark() == other.class.mark()).then(|| self.parts < other.parts)
     }
 
-    /// How people write a position of a class: `SET:ROUND`. Empty for free work.
+    /// The form in which positions of a class are written: `SET:ROUND`. Empty for free work.
     pub fn form(class: DutyClass) -> String {
         let parts = class.claim().map_or(&[][..], |claim| claim.parts);
         parts.iter().map(|part| part.word.to_uppercase()).collect::<Vec<_>>().join(":")
     }
 
-    /// Reads a position as people write it: the numbers with colons between, as in `4021:17`.
+    /// Reads a position in its written form: the numbers separated by colons, as in `4021:17`.
     ///
     /// # Errors
-    /// What is expected instead.
+    /// The expected form.
     pub fn parse(class: DutyClass, text: &str) -> Result<Self, String> {
         if class.claim().is_none() {
             return Err(format!("{class} work has no watermark"));
@@ -121,7 +121,7 @@ impl Position {
     /// Reads what [`Self::show`] gives.
     ///
     /// # Errors
-    /// What is expected instead.
+    /// The expected form.
     pub fn read(class: DutyClass, shown: &Map<String, Value>) -> Result<Self, String> {
         let parts = class.claim().map_or(&[][..], |claim| claim.parts);
         let numbers: Option<Vec<u64>> =

@@ -1,13 +1,15 @@
 //! Why a claim is refused.
 
-use crate::{ClientId, Digest, Duty, DutyClass, ErrorCode, KeyId, KeyState, LogIndex, Position, Slot, Told};
+use crate::{
+    ClientId, Digest, Duty, DutyClass, ErrorCode, KeyId, KeyState, LogIndex, Position, RefusalDetails, Slot,
+};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Why a claim is refused. It is replicated, so it does not say what to type: the signer does. [`Self::is_final`] tells
-/// whether any node may say so from its own state.
+/// Why a claim is refused. It is replicated, so it never tells what to type: the signer adds that. [`Self::is_final`]
+/// tells whether any node may give it from its own state.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Refusal {
@@ -37,7 +39,7 @@ pub enum Refusal {
     BelowWatermark {
         /// The position asked for.
         asked: Position,
-        /// The lowest that may still be signed.
+        /// The lowest position that may still be signed.
         floor: Position,
     },
     /// The duty is implausibly far ahead.
@@ -53,10 +55,10 @@ pub enum Refusal {
         reference: Position,
         /// The limit it breaks, in the unit that jumps: sets, rounds, blocks or sessions.
         limit: u64,
-        /// The farthest that would be taken.
+        /// The highest position that would be accepted.
         bound: Position,
     },
-    /// So much was signed at this position that more is no honest work.
+    /// The position holds as many entries as honest work can make.
     #[error(
         "{position} has {limit} entries already: no honest node signs more there, so look for what asks so much with \
          this key; positions further on are free"
@@ -91,7 +93,7 @@ pub enum Refusal {
         /// The key.
         key: KeyId,
     },
-    /// The key, or its chain, has no such work; or the duty is not one of its class.
+    /// The key or its chain does no such duties, or the duty is not well-formed for its class.
     #[error("key {key} does no {class} work of this form on its chain")]
     #[codec(index = 7)]
     WrongDuty {
@@ -100,7 +102,7 @@ pub enum Refusal {
         /// The class asked for.
         class: DutyClass,
     },
-    /// The chain counts its slots otherwise since a moment, and by that count the slot is over.
+    /// The chain's slots have another length from some moment on, and by that count the slot is over.
     #[error(
         "slot {asked} begins before something that this key has signed, or before the moment from which the chain's slots \
          last {slot_duration_ms} ms: as slots are counted from then on, nothing before slot {floor} may be signed any more"
@@ -109,12 +111,12 @@ pub enum Refusal {
     PastCounting {
         /// The slot asked for.
         asked: Slot,
-        /// The first that may be signed.
+        /// The first slot that may be signed.
         floor: Slot,
-        /// The length of slots that its number goes by.
+        /// The slot length, in milliseconds, by which the number is counted.
         slot_duration_ms: u64,
     },
-    /// A client has shown a signature that this state knows nothing of: it was rolled back.
+    /// A client has shown a signature that this state does not know: the cluster was rolled back.
     #[error(
         "key {key} is halted since log entry {at}: a client was given a signature for {duty} that this cluster has \
          forgotten, so it was rolled back to an older state; raise the key's watermark past everything that was \
@@ -129,8 +131,8 @@ pub enum Refusal {
         /// The log entry that halted it.
         at: LogIndex,
     },
-    /// The position of something that was signed without this cluster's ledger: two officers have ended the halt that it
-    /// caused, and nothing is ever signed there.
+    /// The position of something that was signed without this cluster's ledger: two officers have ended the halt that
+    /// it caused, and nothing is ever signed there.
     #[error(
         "{asked} is permanently barred for key {key}, since log entry {at}: something was signed there that this cluster \
          has no record of"
@@ -151,20 +153,20 @@ pub enum Refusal {
     Rule(RuleRefusal),
 }
 
-/// A refusal that only one class has: its family says what it means.
+/// A refusal that only one class has. Its family gives its meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RuleRefusal {
     /// The class.
     pub class: DutyClass,
-    /// Which refusal of that class.
+    /// The number of the refusal within that class.
     pub code: u8,
-    /// The family's own bytes.
+    /// The facts, in the family's own encoding.
     pub facts: Vec<u8>,
 }
 
 impl RuleRefusal {
-    /// What it says; `None` if the family does not know it.
-    pub fn tell(&self) -> Option<Told> {
+    /// The meaning of the refusal; `None` if the family does not know it.
+    pub fn tell(&self) -> Option<RefusalDetails> {
         self.class.claim()?.refusals?.tell(self.code, &self.facts)
     }
 }
@@ -178,7 +180,7 @@ impl fmt::Display for RuleRefusal {
     }
 }
 
-/// In JSON the family's name for the reason and its facts, with the bytes beside them so that nothing is lost.
+/// In JSON: the family's name for the reason with its facts, and the raw bytes beside them so that nothing is lost.
 impl Serialize for RuleRefusal {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let told = self.tell();
@@ -206,8 +208,8 @@ impl<'de> Deserialize<'de> for RuleRefusal {
 }
 
 impl Refusal {
-    /// Whether no later entry of the log can change it: any node that has applied so far may say it, and a client
-    /// need not retry. The others can turn (the key is armed, the watermark raised, another key goes on).
+    /// Whether no later entry of the log can change it: any node that has applied this far may give it, and a client
+    /// need not retry. The others can change (the key is armed, the watermark raised, another key goes on).
     pub fn is_final(&self) -> bool {
         match self {
             Self::Equivocation { .. }
@@ -216,7 +218,7 @@ impl Refusal {
             | Self::Barred { .. }
             | Self::KeyRemoved { .. }
             | Self::WrongDuty { .. } => true,
-            // A moment that was named wrong can be taken back.
+            // A moment that was set wrongly can be taken back.
             Self::PastCounting { .. }
             | Self::JumpTooFar { .. }
             | Self::UnknownKey { .. }

@@ -1,40 +1,41 @@
 //! How a chain counts its slots, and how that changes.
 //!
 //! A slot's number is Unix time divided by the slot's length. When a runtime upgrade changes the length, the numbers of
-//! all later slots are others: at longer slots they fall. So a chain has **countings**: the first is the one it was
-//! added with, each later one holds from a moment on that two officers named. A slot stands in a counting if it begins
-//! within the time of that counting; what is compared across countings is the time at which slots begin.
+//! all later slots change: with longer slots they fall. So a chain has **countings**: the first is the one it was added
+//! with; each later one holds from a moment that two officers named. A slot belongs to a counting if it begins while
+//! that counting holds. Across countings, the times at which slots begin are compared.
 //!
-//! A number may stand in two countings, decades apart. It is read in the one that puts it nearest to where the key is
-//! (or, where that is not known, to when an operator wrote it). No clock is asked for that. That the two are far apart is
-//! what the least change of a length is for; that a key gets from the one to the other in decades only, [`MAX_SLOT_JUMP_MS`].
+//! A number may belong to two countings, decades apart. It is read in the one that puts it nearest to where the key is
+//! (or, where that is not known, to when an operator wrote it); no clock is read. A minimum for changes of the length
+//! keeps the two readings far apart, and [`MAX_SLOT_JUMP_MS`] keeps a key from getting from one to the other within
+//! decades.
 
 use crate::{Chain, GenesisHash, LogIndex, Slot};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// How far a slot of a chain with several countings may begin after the last one that its key has signed: a year. Much
-/// less than two readings of a number are apart, much more than a validator is away.
+/// How far, in milliseconds, a slot of a chain with several countings may begin after the last one that its key has
+/// signed: a year. Two readings of a number are much further apart; a validator is never away that long.
 pub const MAX_SLOT_JUMP_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
 
-/// From a moment on, slots have another length.
+/// A change of the slot length from a moment on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retiming {
-    /// The moment, in Unix milliseconds: slots that begin then or later are counted so.
+    /// The moment, in Unix milliseconds: slots that begin then or later have the new length.
     pub from_ms: u64,
-    /// The new length.
+    /// The new length in milliseconds.
     pub slot_duration_ms: u64,
-    /// The log entry that said so.
+    /// The log entry that set it.
     pub at: LogIndex,
 }
 
-/// A floor so far ahead that it would make numbers of before look like slots to come.
+/// A floor so far ahead that numbers of earlier slots would be read as slots to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotTooFar {
     /// The chain.
     pub chain: GenesisHash,
-    /// In words.
+    /// The explanation, as text.
     pub why: String,
 }
 
@@ -47,7 +48,7 @@ pub struct SlotClock<'a> {
 }
 
 impl<'a> SlotClock<'a> {
-    /// Of a chain and its later countings.
+    /// The countings of a chain: the one it was added with, and the later ones.
     pub fn new(chain: &Chain, later: &'a [Retiming]) -> Self {
         // A cluster refuses slots of 0 ms. A chain without slots is never asked.
         Self { chain: chain.genesis, first_ms: chain.slot_duration_ms().unwrap_or(1).max(1), later }
@@ -67,22 +68,22 @@ impl<'a> SlotClock<'a> {
         self.later.get(usize::try_from(counting.checked_sub(1)?).ok()?)
     }
 
-    /// The length of a slot.
+    /// The length of a slot in milliseconds.
     pub fn duration_ms(&self, counting: u32) -> u64 {
         self.retiming(counting).map_or(self.first_ms, |later| later.slot_duration_ms.max(1))
     }
 
-    /// Since when a counting holds.
+    /// The moment from which a counting holds, in Unix milliseconds.
     pub fn since_ms(&self, counting: u32) -> u64 {
         self.retiming(counting).map_or(0, |later| later.from_ms)
     }
 
-    /// When a slot begins; the end of time for numbers that no clock reaches.
+    /// When a slot begins, in Unix milliseconds; the end of time for numbers that no clock reaches.
     pub fn begin_ms(&self, counting: u32, slot: Slot) -> u64 {
         slot.0.saturating_mul(self.duration_ms(counting))
     }
 
-    /// Whether a slot that begins then is one of this counting.
+    /// Whether a slot that begins then belongs to this counting.
     fn holds(&self, counting: u32, begin_ms: u64) -> bool {
         let next = counting.checked_add(1).and_then(|next| self.retiming(next));
         begin_ms >= self.since_ms(counting) && next.is_none_or(|next| begin_ms < next.from_ms)
@@ -94,7 +95,7 @@ impl<'a> SlotClock<'a> {
         u32::try_from(passed).unwrap_or(u32::MAX)
     }
 
-    /// The slot of a moment.
+    /// The slot at a moment.
     pub fn slot_at(&self, unix_ms: u64) -> Slot {
         Slot(unix_ms / self.duration_ms(self.counting_at(unix_ms)))
     }
@@ -111,7 +112,7 @@ impl<'a> SlotClock<'a> {
         (newest, self.first_in(newest, unix_ms))
     }
 
-    /// The slot so many after that of a moment: by time, where slots change meanwhile.
+    /// The slot that comes `slots` after the one at a moment: by time, where the length changes meanwhile.
     pub fn slots_after(&self, unix_ms: u64, slots: u64) -> Slot {
         let begin = self.begin_ms(self.counting_at(unix_ms), self.slot_at(unix_ms).saturating_add(slots));
         self.first_from(begin).1
@@ -123,7 +124,7 @@ impl<'a> SlotClock<'a> {
     }
 
     /// The counting in which a number is a slot that begins nearest to a moment, and when it begins. `None` for a
-    /// number that is left out where slots get shorter.
+    /// number that no counting has because slots got shorter.
     pub fn read(&self, slot: Slot, near_ms: u64) -> Option<(u32, u64)> {
         let readings = (0..=self.newest()).map(|counting| (counting, self.begin_ms(counting, slot)));
         readings
@@ -131,11 +132,11 @@ impl<'a> SlotClock<'a> {
             .min_by_key(|(_, begin)| begin.abs_diff(near_ms))
     }
 
-    /// Reads a floor that was given at a moment: the counting and the slot from which on may be signed. A number that
-    /// was left out, or that the old length would have had later, stands for the time at which it would begin.
+    /// Reads a floor that was given at a moment: the counting and the first slot that may be signed. A number that no
+    /// counting has, or that the old length would have reached later, stands for the time at which it would begin.
     ///
     /// # Errors
-    /// In words, for one of a year from then or later: it would make numbers of before look like slots to come.
+    /// As text, for a floor a year or more after that moment: numbers of earlier slots would be read as slots to come.
     pub fn read_floor(&self, slot: Slot, given_ms: u64) -> Result<(u32, Slot), SlotTooFar> {
         if !self.is_retimed() {
             return Ok((0, slot));
@@ -156,7 +157,7 @@ impl<'a> SlotClock<'a> {
         Ok(if self.holds(counting, begin) { (counting, slot) } else { self.first_from(begin) })
     }
 
-    /// Whether a slot is the present one, or at most `tolerance` from it, in a counting that it stands in.
+    /// Whether a slot is the present one, or at most `tolerance` slots from it, in a counting that it belongs to.
     pub fn is_near(&self, slot: Slot, now_ms: u64, tolerance: u64) -> bool {
         (0..=self.newest()).any(|counting| {
             let now = now_ms / self.duration_ms(counting);

@@ -4,7 +4,7 @@ use crate::{CROSSING, MANIFEST};
 use parity_scale_codec::{Decode, DecodeAll as _, Encode};
 use serde_json::{Map, json};
 use signonce_protocol::{
-    Claim, Duty, Entry, ErrorCode, Position, Refusal, Refusals, RuleRefusal, Told, Verdict,
+    Claim, Duty, Entry, ErrorCode, Position, Refusal, RefusalDetails, Refusals, RuleRefusal, Verdict,
     mark::{AlreadyHigher, Context, Coverage, Floor, Mark, Rows, SignedDuty},
 };
 use std::collections::BTreeMap;
@@ -179,9 +179,9 @@ pub(crate) fn too_far_ahead(asked: u64, farthest: u64, ahead: u64) -> Refusal {
 pub(crate) struct ManifestRefusals;
 
 impl Refusals for ManifestRefusals {
-    fn tell(&self, code: u8, facts: &[u8]) -> Option<Told> {
+    fn tell(&self, code: u8, facts: &[u8]) -> Option<RefusalDetails> {
         let own = Own::decode_all(&mut &*facts).ok().filter(|_| facts.first() == Some(&code))?;
-        let told = |reason, text, is_final, code, bound: Option<Position>, facts: Map<_, _>| Told {
+        let told = |reason, text, is_final, code, bound: Option<Position>, facts: Map<_, _>| RefusalDetails {
             reason,
             text,
             is_final,

@@ -1,11 +1,11 @@
 //! One URL and its one WebSocket, over which all requests are pipelined. The connection is made when first needed and
-//! made again after it broke; making it outlives the request that asked for it, so a short deadline cannot keep a
-//! slow link from ever coming up. One that was made with an older certificate of the client serves until another one was
-//! made with the new one.
+//! again after it breaks. Connecting outlives the request that asked for it, so a short deadline cannot keep a slow
+//! link from ever coming up. A connection made with an older certificate of the client keeps serving until one with the
+//! new certificate is up.
 
 use super::{
     ClientError, Timeouts,
-    live::{LiveTls, Shown},
+    live::{HandshakeTls, LiveTls},
 };
 use crate::rpc::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use jsonrpsee_ws_client::{PingConfig, WsClient, WsClientBuilder};
@@ -17,9 +17,9 @@ use std::{
 use tokio::net::TcpStream;
 use url::Url;
 
-/// Pings on an idle connection.
+/// How often an idle connection is pinged.
 const PING_EVERY: Duration = Duration::from_secs(5);
-/// A connection on which nothing arrived for so long is given up.
+/// A connection on which nothing arrives for this long is given up.
 const SILENT_AT_MOST: Duration = Duration::from_secs(12);
 
 /// Where a signer is.
@@ -61,7 +61,7 @@ impl Endpoint {
         Ok(Self { shown: text.to_owned(), host, port, server_name, path })
     }
 
-    /// Whether `hint` leads here.
+    /// Whether `hint` is the URL of this endpoint.
     pub(super) fn is(&self, hint: &str) -> bool {
         Self::parse(hint).is_ok_and(|other| other.host == self.host && other.port == self.port)
     }
@@ -90,22 +90,22 @@ struct Made {
     version: u64,
 }
 
-/// Whether a connection is made with the certificates that are in use.
+/// Whether the connection uses the current certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Renewal {
-    /// It was, or there is none.
+    /// It already does, or there is no connection.
     NotNeeded,
-    /// It is now.
+    /// It does now.
     Done,
-    /// The signer does not take them, for this reason. The old connection serves on.
+    /// The signer does not accept them, for this reason. The old connection stays in use.
     NotTaken(String),
 }
 
-/// Why there is no connection, for people.
+/// Why there is no connection, as readable text.
 enum Unreached {
-    /// Nothing is there, or does not answer.
+    /// Nothing is there, or it does not answer.
     Away(String),
-    /// One side does not take the other's certificate. With TLS 1.3 a client hears of that after the handshake.
+    /// One side does not accept the other's certificate. With TLS 1.3 a client learns of that only after the handshake.
     Refused(String),
 }
 
@@ -136,7 +136,7 @@ impl Connection {
         self.lock().as_ref().filter(|made| made.client.is_connected()).cloned()
     }
 
-    /// The connection, made if need be. The error is for people.
+    /// The connection, made if need be. The error is readable text.
     pub(super) async fn get(self: &Arc<Self>) -> Result<Arc<WsClient>, String> {
         if let Some(made) = self.current() {
             return Ok(made.client);
@@ -157,10 +157,10 @@ impl Connection {
         }
     }
 
-    /// Makes the connection anew if it was made with older certificates. What was asked on the old one is answered there.
+    /// Reconnects if the connection was made with older certificates. Requests under way are answered on the old one.
     pub(super) async fn renew(&self) -> Renewal {
         let _one_at_a_time = self.connecting.lock().await;
-        let Shown { config, version, fallback: _ } = self.tls.shown();
+        let HandshakeTls { config, version, fallback: _ } = self.tls.shown();
         if self.current().is_none_or(|made| made.version == version) {
             return Renewal::NotNeeded;
         }
@@ -178,11 +178,10 @@ impl Connection {
         if let Some(made) = self.current() {
             return Ok(made.client);
         }
-        let Shown { config, version, fallback } = self.tls.shown();
+        let HandshakeTls { config, version, fallback } = self.tls.shown();
         let made = match (self.handshake(config).await, fallback) {
             (Ok(client), _) => Made { client, version },
             (Err(Unreached::Refused(why)), Some(fallback)) => match self.handshake(fallback).await {
-                // To be renewed.
                 Ok(client) => Made { client, version: version - 1 },
                 Err(_) => return Err(why),
             },

@@ -1,8 +1,8 @@
-//! What this client was given last, by key and class: shown with the next request, so that a cluster that was rolled
-//! back to an older state is found out. In memory alone: a client that starts anew has nothing to show.
+//! The latest signature this client was given for each key and class. It is shown with the next request, so that a
+//! cluster that was rolled back to an older state is found out. Kept in memory only: a restarted client shows nothing.
 //!
-//! Duty and digest are shown each time. The bytes and the signature, which prove them, are kept and shown only to a
-//! signer that asks for them because it does not know of the duty: headers can have 70 kB.
+//! Duty and digest are shown each time. The payload and the signature, which prove them, are kept here and shown only
+//! to a signer that asks for them because it does not know of the duty: headers can have 70 kB.
 
 use crate::{
     DutyClass, PublicKey, RawPayload,
@@ -14,11 +14,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Keys and classes remembered at most. A client has a handful of keys; a runaway one must not fill the memory.
+/// The most keys and classes remembered. A client has a handful of keys; a runaway one must not fill the memory.
 const KEPT: usize = 16 * 1024;
 /// The longest payload that is kept as a proof: beside another one as long it still fits into a request.
 const LONGEST_PROOF: usize = 128 * 1024;
-/// Bytes of payloads kept in all. What does not fit is remembered without its proof.
+/// The most bytes of payloads kept in all. What does not fit is remembered without its proof.
 const ROOM_FOR_PROOFS: usize = 16 * 1024 * 1024;
 
 /// [`SignCall`](crate::rpc::SignCall) without a copy of the payload.
@@ -41,7 +41,7 @@ pub(super) struct Echoes(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     last: HashMap<Place, LastSigned>,
-    /// Bytes of the payloads in `last`.
+    /// The total size of the payloads in `last`.
     bytes: usize,
 }
 
@@ -51,11 +51,11 @@ impl Echoes {
         self.lock().last.get(&place(params)).cloned()
     }
 
-    /// Takes note of an answer to a request with which `shown` was shown.
+    /// Records an answer to a request that showed `shown`.
     ///
-    /// The place in the log says which of two answers is the later one. After the log was cut off (and the cluster was
-    /// told what it forgot), places are lower than they were: a fresh grant then takes the place of what was shown with
-    /// its request.
+    /// The index in the log says which of two answers is the later one. After the log was cut off (and the cluster was
+    /// told what it forgot), indexes are lower than before: a fresh grant then replaces what was shown with its
+    /// request.
     pub fn remember(&self, params: &SignParams, shown: Option<&LastSigned>, reply: &SignReply) {
         let (Some(duty), Some(log_index)) = (&reply.duty, reply.log_index) else { return };
         let place = place(params);

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 /// Changes of keys and watermarks, from [`SignerClient::subscribe_keys`].
 pub struct KeysStream {
     client: SignerClient,
-    /// None after a signer went away, until the next subscription. The connection is held with it.
+    /// `None` after a signer went away, until the next subscription. Holds the connection too.
     open: Option<(Subscription<Value>, Arc<WsClient>)>,
-    /// Changes when connections were made anew with other certificates: a subscription moves with them.
+    /// Changes when connections were made again with other certificates: the subscription then moves to the new one.
     renewals: watch::Receiver<u64>,
 }
 
@@ -31,8 +31,8 @@ impl KeysStream {
         Ok(Self { client, open, renewals })
     }
 
-    /// The next event. After a signer went away this subscribes at another one, whose first event is the whole list.
-    /// May be dropped and called again at any time.
+    /// The next event. After a signer goes away this subscribes at another one, whose first event is the whole list.
+    /// Cancel-safe: the future may be dropped and the method called again.
     ///
     /// # Errors
     /// No signer takes the subscription within the client's deadline, or one refuses it. Calling again tries again.
@@ -48,7 +48,7 @@ impl KeysStream {
                 Ok(()) = self.renewals.changed() => None,
             };
             match event {
-                // Of a key of a chain that this client knows nothing of.
+                // An event about a key of a chain that this client does not know.
                 Some(Ok(event)) if is_foreign(&event) => {}
                 Some(Ok(event)) => match serde_json::from_value(event) {
                     Ok(event) => return Ok(event),

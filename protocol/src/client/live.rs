@@ -1,10 +1,10 @@
-//! The client's certificate, key and authorities, and that they follow their files.
+//! The client's certificate, key and authorities, kept up to date with their files.
 //!
-//! The files are looked at every two seconds, by what is in them: tools swap symlinks, and copies keep times. A change is
-//! taken over when it looks the same twice, so that a certificate is never paired with the key before it. What cannot be
-//! used is told, and the client keeps what it has. Connections that are open are made anew with the new
-//! certificate and only then given up; a signer that does not take the new one yet is shown the old one, but is itself
-//! always judged by the new authorities.
+//! The files are read every two seconds and compared by content: tools swap symlinks, and copies keep modification
+//! times. A change is taken over once two reads in a row agree, so that a certificate is never paired with the previous
+//! key. What cannot be used is reported, and the client keeps what it has. Open connections are made again with the new
+//! certificate before the old ones are given up. A signer that does not accept the new certificate yet is shown the old
+//! one, but is itself always judged by the new authorities.
 
 use super::{
     pem::Pem,
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Between two looks at the files.
+/// How often the files are read.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// The client's certificates in use, from [`SignerClient::certificates`](super::SignerClient::certificates).
@@ -27,11 +27,11 @@ pub struct CertificateStatus {
     pub client_ends: Option<i64>,
     /// When the first of the authorities of the signers' certificates ends.
     pub authority_ends: Option<i64>,
-    /// Why what lies in the files is not in use, or not with every signer.
+    /// Why the content of the files is not in use, or not with every signer.
     pub not_used: Option<String>,
 }
 
-/// See the module's text.
+/// The TLS settings in use and the files they come from; see the module's text.
 pub(super) struct LiveTls {
     source: TlsSource,
     live: RwLock<Live>,
@@ -39,20 +39,20 @@ pub(super) struct LiveTls {
 
 struct Live {
     config: Arc<ClientConfig>,
-    /// Shows the certificate before this one, for signers that do not take it yet.
+    /// The settings with the previous certificate, for signers that do not accept the new one yet.
     fallback: Option<Arc<ClientConfig>>,
     /// Goes up with each change.
     version: u64,
-    /// What the files held.
+    /// What the files held when they were last read.
     contents: Contents,
     status: CertificateStatus,
 }
 
-/// Digests, as one of the files is a private key; `None` for what cannot be read.
+/// Digests rather than contents, as one of the files is a private key; `None` for what cannot be read.
 pub(super) type Contents = [Option<[u8; 32]>; 3];
 
-/// What a handshake is made with.
-pub(super) struct Shown {
+/// The settings for one handshake.
+pub(super) struct HandshakeTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) version: u64,
     pub(super) fallback: Option<Arc<ClientConfig>>,
@@ -73,7 +73,7 @@ impl LiveTls {
         self.live.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is anything to follow.
+    /// Whether there are files to follow.
     pub(super) const fn has_files(&self) -> bool {
         matches!(self.source, TlsSource::Files { .. })
     }
@@ -86,13 +86,13 @@ impl LiveTls {
         self.read().version
     }
 
-    /// For the next handshake.
-    pub(super) fn shown(&self) -> Shown {
+    /// The settings for the next handshake.
+    pub(super) fn shown(&self) -> HandshakeTls {
         let Live { config, fallback, version, contents: _, status: _ } = &*self.read();
-        Shown { config: config.clone(), version: *version, fallback: fallback.clone() }
+        HandshakeTls { config: config.clone(), version: *version, fallback: fallback.clone() }
     }
 
-    /// Looks at the files and says what they hold; `before` is that of the last look. Waits for the file system.
+    /// Reads the files and says what they hold; `before` is the result of the last read. Blocks on the file system.
     pub(super) fn look(&self, before: Option<Contents>) -> Contents {
         let found = contents(&self.source);
         if found != self.read().contents {
@@ -100,13 +100,13 @@ impl LiveTls {
                 self.reload();
             }
         } else if before.is_some_and(|before| before != found) {
-            // What could not be used was taken back.
+            // Content that could not be used before was replaced by what is in use.
             self.tell(None);
         }
         found
     }
 
-    /// Takes the files over, or says why not.
+    /// Takes the files over, or records why not.
     fn reload(&self) {
         match self.fresh() {
             Ok(fresh) => {
@@ -133,14 +133,14 @@ impl LiveTls {
         }
     }
 
-    /// Why what lies in the files is not in use, or not everywhere.
+    /// Records why the content of the files is not in use, or not everywhere.
     pub(super) fn tell(&self, not_used: Option<String>) {
         self.write().status.not_used = not_used;
     }
 }
 
 impl Live {
-    /// From the source as it is, with the validity of the client's certificate.
+    /// Settings from the source as it is now, with the validity of the client's certificate.
     fn load(source: &TlsSource) -> Result<(Self, Option<Validity>), TlsError> {
         let contents = contents(source);
         let (config, status, validity) = match source {
@@ -168,7 +168,7 @@ fn contents(source: &TlsSource) -> Contents {
     }
 }
 
-/// In Unix seconds.
+/// The time in Unix seconds.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

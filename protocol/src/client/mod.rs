@@ -57,16 +57,16 @@ const SERVER_IS_BUSY: i32 = -32009;
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// One TCP, TLS and WebSocket handshake.
+    /// For one TCP, TLS and WebSocket handshake.
     pub connect: Duration,
-    /// One attempt at one signer, while others could be asked.
+    /// For one attempt at one signer, while others could be asked.
     pub attempt: Duration,
-    /// One request with all its attempts.
+    /// For one request with all its attempts.
     pub deadline: Duration,
 }
 
 impl Default for Timeouts {
-    /// 3 s, 1 s and 10 s.
+    /// 3 s to connect, 1 s for an attempt, 10 s for a request.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(3),
@@ -79,9 +79,9 @@ impl Default for Timeouts {
 /// What a client needs to know.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The signers, `https://host:port` or `wss://host:port`. All of one cluster.
+    /// The signers, `https://host:port` or `wss://host:port`, all of one cluster.
     pub urls: Vec<String>,
-    /// How they know each other.
+    /// The certificates with which client and signers authenticate each other.
     pub tls: TlsSource,
     /// How long things may take.
     pub timeouts: Timeouts,
@@ -93,7 +93,7 @@ pub enum ClientError {
     /// The configuration names no signer.
     #[error("no signer is configured; give at least one URL")]
     NoUrls,
-    /// A URL is of no use.
+    /// A URL that cannot be used.
     #[error("signer URL {url:?}: {why}")]
     Url {
         /// The URL, without password.
@@ -101,13 +101,13 @@ pub enum ClientError {
         /// What is wrong with it.
         why: String,
     },
-    /// The TLS settings are of no use.
+    /// TLS settings that cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A signer refused. Final for this payload, unless the code's kind is `notYet`.
     #[error(transparent)]
     Refused(RpcError),
-    /// No signer could serve until the deadline. Nothing was signed.
+    /// No signer could serve before the deadline. Nothing was signed.
     #[error("no signer could serve within {after:?}; the last one, {url}, said: {why}")]
     NotReady {
         /// The time spent.
@@ -117,7 +117,7 @@ pub enum ClientError {
         /// What it said, or why it said nothing.
         why: String,
     },
-    /// A signer may have granted the duty, but no answer came until the deadline. Ask for the same payload again.
+    /// A signer may have granted the duty, but no answer came before the deadline. Ask for the same payload again.
     #[error("outcome unknown after {after:?}: {url}: {why}; the same payload may be asked for again")]
     UnknownOutcome {
         /// The time spent.
@@ -127,7 +127,7 @@ pub enum ClientError {
         /// What it said, or why it said nothing.
         why: String,
     },
-    /// A signer's answer makes no sense to this client: another version, or no signer at all.
+    /// A signer's answer that this client does not understand: another version, or not a signer at all.
     #[error("{url} answered what this client does not understand: {why}; check its version")]
     Protocol {
         /// The signer.
@@ -147,14 +147,14 @@ pub struct SignerClient {
 struct Shared {
     connections: Vec<Arc<Connection>>,
     tls: Arc<LiveTls>,
-    /// The task that follows the files; there once something was asked for.
+    /// The task that follows the files; started by the first request.
     following: Mutex<Option<JoinHandle<()>>>,
-    /// Goes up when a connection was made anew with other certificates.
+    /// Goes up whenever a connection was made again with other certificates.
     renewals: watch::Sender<u64>,
     route: Mutex<Route>,
     /// The latest signatures, to show with the next requests.
     echoes: Echoes,
-    /// Where the route's time begins.
+    /// The start of the clock that the route uses.
     started: Instant,
 }
 
@@ -168,38 +168,38 @@ impl fmt::Debug for SignerClient {
 /// What a call changes at the signers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// Nothing: asked again wherever it fails.
+    /// It changes nothing, so it is asked again wherever it fails.
     Nothing,
     /// It can use up a duty: the same payload is asked for again, and the outcome may be unknown.
     Claims {
-        /// Whether a signer that asks for the proof of what was shown is to have it, before others are asked.
+        /// Whether a signer that asks for the proof of what was shown gets it before others are asked.
         can_prove: bool,
     },
     /// Each call makes something new: not asked again where it may have been heard.
     Makes,
 }
 
-/// What one attempt came to.
+/// The result of one attempt.
 enum Attempt<T> {
     Done(T),
-    /// Not to be tried again.
+    /// Final: no further attempt.
     Stop(ClientError),
-    /// To be tried again.
+    /// Worth another attempt.
     Again {
         failure: Failure,
         why: Why,
         leader: Option<LeaderHint>,
-        /// The signer may have got the claim, and granted it.
+        /// The signer may have received the claim and granted it.
         maybe_granted: bool,
     },
 }
 
-/// What is told of a failed attempt.
+/// Why an attempt failed.
 #[derive(Clone, Debug)]
 enum Why {
     /// What the signer or the connection said.
     Said(String),
-    /// Nothing within this time.
+    /// There was no answer within this time.
     Silent(Duration),
 }
 
@@ -317,7 +317,7 @@ impl SignerClient {
         self.call("signer_sign", Some(&WireCall { chain, key, payload, last_signed }), effect).await
     }
 
-    /// Asks what a family has beside signatures.
+    /// Calls a method that a chain family adds to signing.
     ///
     /// # Errors
     /// See the module.
@@ -344,7 +344,7 @@ impl SignerClient {
         Ok(keys.0)
     }
 
-    /// How the first signer that answers is.
+    /// The status of the first signer that answers.
     ///
     /// # Errors
     /// See the module.

@@ -1,8 +1,8 @@
-//! The one reader of certificates and private keys: PEM files, and what to do about everything else that people keep
-//! under such a name.
+//! The one reader of certificates and private keys: PEM files, and advice about everything else that people keep under
+//! such a name.
 //!
-//! The client reads its files with it, and the signer its own, its operators' and those it registers. Where it cannot
-//! use what it found it says what that is and what works; it never says anything of a key's content.
+//! The client reads its files with it; the signer reads its own files, its operators' and those it registers. An error
+//! names what was found and what to do about it; it never shows anything of a key's content.
 
 use crate::blake2_256;
 use rustls::{Error, InconsistentKeys, crypto::ring, sign::CertifiedKey};
@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-/// The largest file read. A bundle of every public authority has a fifth of it.
+/// The largest file read. A bundle of every public authority is a fifth of this.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The kinds of keys that TLS takes here.
@@ -43,7 +43,7 @@ const KINDS: [(&str, &[u8]); 13] = [
     ("ML-DSA", b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03"),
 ];
 
-/// What was looked for in a file.
+/// What a file is expected to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Certificates.
@@ -61,11 +61,11 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// Why a file is of no use, and what would be. Shows nothing of a key.
+/// Why a file cannot be used, and what would work. Shows nothing of a key.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct PemError {
-    /// The file, or what it is.
+    /// The path of the file, or a description of the bytes.
     pub place: String,
     /// What is wrong with it.
     pub problem: PemProblem,
@@ -101,7 +101,7 @@ pub enum PemProblem {
     /// Blocks of other kinds, or none.
     #[error("there is no {wanted} in it: {}", inventory(.found))]
     Missing {
-        /// What was looked for.
+        /// What was expected.
         wanted: Wanted,
         /// The labels of the blocks in it.
         found: Vec<String>,
@@ -113,7 +113,7 @@ pub enum PemProblem {
          LoadCredentialEncrypted=, a Kubernetes secret)"
     )]
     Encrypted,
-    /// A block that is none.
+    /// A block that is not one of its kind.
     #[error("{0}; was it cut off or copied with something else?")]
     Malformed(&'static str),
     /// A kind of key that TLS does not take here.
@@ -180,7 +180,7 @@ fn inventory(found: &[String]) -> String {
     format!("it holds {}{}", found.join(", "), hint.unwrap_or_default())
 }
 
-/// The bytes of a file, with what errors call it.
+/// The bytes of a file, with the name that errors give it.
 pub struct Pem {
     place: String,
     bytes: Vec<u8>,
@@ -193,7 +193,7 @@ impl fmt::Debug for Pem {
 }
 
 impl Drop for Pem {
-    /// The file may be a key.
+    /// Wipes the bytes: the file may be a private key.
     fn drop(&mut self) {
         self.bytes.fill(0);
         std::hint::black_box(&self.bytes);
@@ -213,12 +213,12 @@ impl Pem {
         }
     }
 
-    /// What was read already; errors call it `place`.
+    /// Bytes that were read already; errors call them `place`.
     pub fn of(place: impl Into<String>, bytes: &[u8]) -> Self {
         Self { place: place.into(), bytes: bytes.to_vec() }
     }
 
-    /// By which a change is known.
+    /// The digest by which a change of the file is noticed.
     pub(super) fn digest(&self) -> [u8; 32] {
         blake2_256(&self.bytes)
     }
@@ -226,7 +226,7 @@ impl Pem {
     /// The certificates, at least one.
     ///
     /// # Errors
-    /// If there is none, or something else.
+    /// If there is no certificate, or a block that is not one.
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
         let text = self.text(Wanted::Certificate)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
@@ -238,7 +238,7 @@ impl Pem {
         Ok(found)
     }
 
-    /// The certificates of somebody who shows them, the own one first.
+    /// The certificate chain of one party, its own certificate first.
     ///
     /// # Errors
     /// As [`Self::certificates`], and if the first is one that TLS cannot use.
@@ -250,10 +250,10 @@ impl Pem {
         Ok(chain)
     }
 
-    /// The private key.
+    /// The private key in the file.
     ///
     /// # Errors
-    /// If there is none, only a passphrase opens it, or TLS does not take its kind.
+    /// If there is none, it is encrypted, or TLS does not accept its kind.
     pub fn key(&self) -> Result<PrivateKeyDer<'static>, PemError> {
         let text = self.text(Wanted::Key)?;
         let found = labels(text);
@@ -296,7 +296,7 @@ impl Pem {
 /// A chain and the key of its first certificate.
 ///
 /// # Errors
-/// If one of them is of no use, or they do not belong together.
+/// If one of them cannot be used, or they do not belong together.
 pub fn pair(
     cert: &Pem,
     key: &Pem,
@@ -308,7 +308,7 @@ pub fn pair(
     let of_key = |at: usize| CertifiedKey::new(chain[at..=at].to_vec(), signing.clone()).keys_match();
     let named = || key.place.clone();
     match of_key(0) {
-        // What says nothing of its public key cannot be compared; the first handshake will.
+        // A certificate that does not tell its public key cannot be compared; the first handshake will.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok((chain, secret)),
         Err(Error::InconsistentKeys(_)) => {
             Err(cert.failed(match (1..chain.len()).find(|at| of_key(*at).is_ok()) {
@@ -321,13 +321,13 @@ pub fn pair(
     }
 }
 
-/// What a public or private key in DER is of, if it is of a kind that is known.
+/// The kind of a public or private key in DER, if it is a known one.
 pub fn kind_of_key(der: &[u8]) -> Option<&'static str> {
     let has = |kind: &&(&str, &[u8])| der.windows(kind.1.len()).any(|part| part == kind.1);
     KINDS.iter().find(has).map(|kind| kind.0)
 }
 
-/// The bytes of such a file, without a look at them.
+/// Reads such a file without looking at its content.
 ///
 /// # Errors
 /// As [`Pem::open`].

@@ -33,9 +33,9 @@ pub(super) enum Pick {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Health {
-    /// Failures in a row.
+    /// How many times in a row it failed.
     failures: u32,
-    /// Not to be asked before.
+    /// It is not asked before this time.
     rests_until_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! TLS of the client: its own certificate authority only, its own certificate, no native roots.
+//! The client's TLS settings: only its own certificate authority and certificate, no native roots.
 
 use super::pem::{self, Pem, PemError};
 use std::{fmt, path::PathBuf, sync::Arc};
@@ -30,13 +30,13 @@ impl fmt::Debug for TlsSource {
     }
 }
 
-/// Why the TLS settings are of no use.
+/// Why TLS settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A certificate or key.
     #[error(transparent)]
     File(#[from] PemError),
-    /// An authority that is not a certificate, or a chain that TLS does not take.
+    /// An authority that is not a certificate, or a chain that TLS does not accept.
     #[error("TLS settings do not fit together: {0}")]
     Config(#[from] rustls::Error),
 }
@@ -44,7 +44,7 @@ pub enum TlsError {
 /// Client settings from PEM: TLS 1.2 and 1.3 with ring, roots from `ca` only, the client's certificate and key.
 ///
 /// # Errors
-/// Anything that is no PEM of its kind, or a key that is not the certificate's.
+/// If the bytes are not PEM of the right kind, or the key is not the certificate's.
 pub fn tls_from_pem(ca: &[u8], cert: &[u8], key: &[u8]) -> Result<rustls::ClientConfig, TlsError> {
     config(
         &Pem::of("the authorities' certificates", ca),

@@ -1,9 +1,9 @@
-//! From when and until when a certificate is valid: for the client's status, and to leave alone a certificate that
-//! nobody takes now.
+//! From when until when a certificate is valid: for the client's status, and to ignore a new certificate that nobody
+//! would accept now.
 
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Both ends are included; in Unix seconds.
+/// Unix seconds; both ends are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Validity {
     pub(super) begins: i64,
@@ -11,7 +11,7 @@ pub(super) struct Validity {
 }
 
 impl Validity {
-    /// Of a certificate in DER; `None` if it cannot be read.
+    /// The validity of a certificate in DER; `None` if it cannot be read.
     pub(super) fn of(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let validity = certificate.validity();

@@ -1,10 +1,12 @@
-//! What must hold of families before anything is read or written by their tables. Whoever breaks it learns so at the
-//! start of the process, not when something is signed.
+//! What must hold of the installed families before their tables are used to read or write anything. A family that
+//! breaks it stops the process at its start, not when something is signed.
 
 use super::{ClaimSpec, ClassSpec, DutyClass, Family, FamilyId, Rule, WindowRule};
 use crate::MAX_PARTS;
 use std::{collections::BTreeSet, fmt};
 
+/// Checks all of it.
+///
 /// # Panics
 /// If something does not hold.
 pub(super) fn check(families: &[&Family]) {
@@ -32,7 +34,7 @@ fn unique<T: Ord + fmt::Debug>(what: &str, all: impl Iterator<Item = T>) {
     }
 }
 
-/// Every number is its row's.
+/// The number in each row is that row's position.
 fn check_numbers(family: &Family) {
     let own = |codes: Vec<u16>| {
         for (row, code) in codes.into_iter().enumerate() {
@@ -46,7 +48,7 @@ fn check_numbers(family: &Family) {
     own(family.kinds.iter().map(|spec| spec.id.code()).collect());
 }
 
-/// What a row names is a row of the same family.
+/// Every reference in a row is to a row of the same family.
 fn check_references(family: &Family) {
     let check = |what: &str, code: u16, rows: usize| {
         let [_, row] = code.to_be_bytes();

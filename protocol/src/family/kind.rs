@@ -11,7 +11,7 @@ handle!(
     "kind of payload"
 );
 
-/// What a family says of a kind of payload.
+/// A family's description of a kind of payload.
 pub struct KindSpec {
     /// Its number.
     pub id: PayloadKind,
@@ -25,7 +25,7 @@ pub struct KindSpec {
     pub max_len: usize,
     /// The digest that [`Payload::digest`] gives once the bytes are read: it depends on the kind and the bytes alone.
     pub digest: fn(&[u8]) -> Digest,
-    /// Reads bytes as this kind and no other, strictly. What the duty is comes from the bytes and the chain's settings.
+    /// Strictly reads bytes as this kind and no other. The duty comes from the bytes and the chain's settings.
     pub decode: fn(&[u8], &Chain) -> Result<Payload, PayloadError>,
 }
 

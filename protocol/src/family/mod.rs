@@ -1,9 +1,10 @@
-//! What a chain family is, and the table of those that this program knows.
+//! What a chain family is, and the table of the families that this program knows.
 //!
 //! A **family** is a kind of chain (Substrate, CometBFT). It says in one constant, [`Family`], what its key types,
-//! classes of duty, payloads and rules are; nothing else in the house names them. The binary lists its families once
-//! and [`install`]s them before anything else; from then on a [`KeyType`], [`DutyClass`], [`PayloadKind`] or [`Scheme`]
-//! is a number that finds its row in that list. What is not in the list cannot be read: unknown means no.
+//! classes of duty, payloads and rules are; nothing else in the code base names them. The binary lists its families
+//! once and [`install`]s them before anything else; from then on a [`KeyType`], [`DutyClass`], [`PayloadKind`] or
+//! [`Scheme`] is a number that finds its row in that list. What is not in the list cannot be read: unknown things are
+//! refused.
 //!
 //! A cluster of members with different programs stays of one mind because nothing of a family enters the log below the
 //! feature level that the family asks for ([`Family::level`]), and a level rises once every member supports it.
@@ -15,8 +16,8 @@ mod kind;
 mod scheme;
 
 pub use class::{
-    ClaimSpec, ClassSpec, DutyClass, DutyWords, Jump, Part, Refusals, Rule, ShieldContext, SlotRule, Told,
-    WindowRule,
+    ClaimSpec, ClassSpec, DutyClass, DutyWords, Jump, Part, RefusalDetails, Refusals, Rule, ShieldContext,
+    SlotRule, WindowRule,
 };
 pub use key_type::{KeyType, KeyTypeSpec};
 pub use kind::{KindSpec, PayloadKind};
@@ -28,11 +29,11 @@ use std::{fmt, sync::OnceLock};
 
 /// A kind of chain, in one constant.
 pub struct Family {
-    /// Its number in everything that is stored or sent. Never used again for another.
+    /// Its number in everything that is stored or sent. It is never used again for another family.
     pub id: FamilyId,
-    /// Its name, for people and in JSON: `substrate`.
+    /// Its name in messages and JSON: `substrate`.
     pub name: &'static str,
-    /// The feature level from which on chains of it may be added.
+    /// The feature level from which on its chains may be added.
     pub level: u32,
     /// Its signature schemes, in the order of their numbers.
     pub schemes: &'static [SchemeSpec],
@@ -42,57 +43,57 @@ pub struct Family {
     pub classes: &'static [ClassSpec],
     /// Its payloads, in the order of their numbers.
     pub kinds: &'static [KindSpec],
-    /// What clients may ask beside signatures, for the document that says what a signer answers.
+    /// What clients may ask beside signatures, listed in the OpenRPC document.
     pub methods: &'static [Method],
-    /// What the settings of its chains are.
+    /// How the settings of its chains are judged and shown.
     pub settings: &'static dyn SettingsSpec,
 }
 
-/// What a family keeps about each of its chains: how payloads are read, how far claims may jump.
+/// How a family handles the settings it keeps for each chain: how payloads are read, how far claims may jump.
 ///
 /// The bytes are the family's own and travel opaquely; the family judges them when a chain is added or changed.
 pub trait SettingsSpec: Sync {
-    /// The feature level from which on chains may have settings of this form (their version, say), by the bytes alone;
-    /// `None` for a form that this program does not know. A program that lacks a form and one that has it at a later
-    /// level then refuse it alike: both before any other method is asked. So a form's level never changes, and a program
-    /// that supports a level knows every form of it.
+    /// The feature level from which on chains may have settings of this form (its version, say), judged by the bytes
+    /// alone; `None` for a form that this program does not know. A program that lacks a form and one that has it at a
+    /// later level must refuse it alike, so this is asked before any other method, a form's level never changes, and a
+    /// program that supports a level knows every form of it.
     fn level(&self, settings: &Settings) -> Option<u32>;
 
-    /// Whether these bytes are settings, in the one encoding there is.
+    /// Whether these bytes are settings in their one canonical encoding.
     ///
     /// # Errors
-    /// What is wrong, for the operator.
+    /// What is wrong, as text for the operator.
     fn check(&self, settings: &Settings) -> Result<(), SettingsError>;
 
-    /// Whether `new` may take the place of `old` on a chain that is there. What payloads mean must never change under
-    /// keys that have signed.
+    /// Whether `new` may replace `old` on an existing chain. What payloads mean must never change for keys that have
+    /// signed.
     ///
     /// # Errors
-    /// What must stay, for the operator.
+    /// What must stay, as text for the operator.
     fn may_become(&self, old: &Settings, new: &Settings) -> Result<(), SettingsError>;
 
-    /// Whether `new` lets anything be signed that `old` stops: such a change takes a second officer.
+    /// Whether `new` lets anything be signed that `old` stops: such a change needs a second officer.
     fn lets_more_through(&self, old: &Settings, new: &Settings) -> bool;
 
-    /// Milliseconds of a slot, for chains whose duties go by wall-clock slots.
+    /// The length of a slot in milliseconds; `None` where duties do not go by wall-clock slots.
     fn slot_duration_ms(&self, settings: &Settings) -> Option<u64>;
 
     /// The settings in JSON, as operators write and read them.
     fn show(&self, settings: &Settings) -> Map<String, Value>;
 
-    /// Reads settings from JSON. What is left out has its default.
+    /// Reads settings from JSON. Missing fields have their defaults.
     ///
     /// # Errors
-    /// What is wrong, for the operator.
+    /// What is wrong, as text for the operator.
     fn read(&self, shown: &Map<String, Value>) -> Result<Settings, SettingsError>;
 }
 
-/// The number of a family. Zero to 255; the numbers of its key types, classes, payloads and schemes begin with it.
+/// The number of a family, 0 to 255. The numbers of its key types, classes, payloads and schemes begin with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FamilyId(pub u8);
 
 impl FamilyId {
-    /// The number of something of this family: the family's, then its own.
+    /// The number of something in this family: the family's number, then its own.
     pub const fn code(self, own: u8) -> u16 {
         (self.0 as u16) << 8 | own as u16
     }
@@ -109,7 +110,7 @@ impl FamilyId {
 }
 
 impl Family {
-    /// Whether chains of it may have settings of this form at a feature level.
+    /// Whether its chains may have settings of this form at a feature level.
     pub fn takes_settings(&self, settings: &Settings, level: u32) -> bool {
         self.settings.level(settings).is_some_and(|needed| needed.max(self.level) <= level)
     }
@@ -137,12 +138,12 @@ impl Eq for Family {}
 
 static INSTALLED: OnceLock<&'static [&'static Family]> = OnceLock::new();
 
-/// Says which families this process knows: once, before anything is read or written. Saying the same again is fine, and
-/// so is naming some of them: a library names the one that it needs.
+/// Declares which families this process knows: once, before anything is read or written. Declaring the same families
+/// again or a subset of them is allowed: a library installs the one that it needs.
 ///
 /// # Panics
-/// If one of them is not sound (two things of one number or name, a number that is not its row's, a class that shares a
-/// watermark of another form, and so on), or if one of them is not among those that were installed before.
+/// If a family breaks a rule (two things with one number or name, a number that is not its row's, a class that shares a
+/// watermark of another form, and so on), or if it is not among those that were installed before.
 pub fn install(families: &'static [&'static Family]) {
     if INSTALLED.get() != Some(&families) {
         check::check(families);
@@ -159,7 +160,7 @@ pub fn install(families: &'static [&'static Family]) {
 /// The installed families.
 ///
 /// # Panics
-/// If none are: whoever starts a process installs them first.
+/// If none are: every process installs its families first.
 pub fn families() -> &'static [&'static Family] {
     INSTALLED.get().expect("families::install comes before anything else in a process")
 }
@@ -167,7 +168,7 @@ pub fn families() -> &'static [&'static Family] {
 /// The family with this name.
 ///
 /// # Errors
-/// If there is none; the text says which there are.
+/// If there is none; the text lists the known ones.
 pub fn family(name: &str) -> Result<&'static Family, String> {
     families().iter().copied().find(|family| family.name == name).ok_or_else(|| {
         let known: Vec<_> = families().iter().map(|family| family.name).collect();
@@ -184,7 +185,7 @@ macro_rules! handle {
         pub struct $name(u16);
 
         impl $name {
-            /// Number `own` of a family: for the family's own constants.
+            /// Number `own` of a family: only for the family's own constants.
             pub const fn new(family: $crate::FamilyId, own: u8) -> Self {
                 Self(family.code(own))
             }
@@ -194,12 +195,12 @@ macro_rules! handle {
                 self.0
             }
 
-            /// Every one of the installed families.
+            /// All of them, over the installed families.
             pub fn all() -> impl Iterator<Item = Self> + Clone {
                 $crate::family::families().iter().flat_map(|family| family.$table).map(|spec| spec.id)
             }
 
-            /// Its place among all of the installed families, for tables: zero and up, without gaps.
+            /// Its index among all of the installed families, for tables: from zero, without gaps.
             pub fn index(self) -> usize {
                 let before = $crate::family::families().iter().take_while(|family| family.id != self.family().id);
                 let [_, own] = self.0.to_be_bytes();
@@ -212,7 +213,7 @@ macro_rules! handle {
                 $crate::FamilyId::of(code).family()?.$table.get(usize::from(own))
             }
 
-            /// What the family says of it.
+            /// The family's description of it.
             pub fn spec(self) -> &'static $spec {
                 Self::find(self.0).expect(concat!("only ", $what, "s of installed families exist"))
             }

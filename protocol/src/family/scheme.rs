@@ -3,20 +3,20 @@
 use super::handle;
 
 handle!(
-    /// A signature scheme of a family: an algorithm under the name that the family's people know.
+    /// A signature scheme of a family: an algorithm under the name that the family's users know it by.
     Scheme,
     SchemeSpec,
     schemes,
     "signature scheme"
 );
 
-/// What a family says of a scheme.
+/// A family's description of a scheme.
 pub struct SchemeSpec {
     /// Its number.
     pub id: Scheme,
     /// Its name: `ed25519`.
     pub name: &'static str,
-    /// One line for people.
+    /// A description in one line.
     pub about: &'static str,
     /// How it signs.
     pub algorithm: Algorithm,
@@ -25,8 +25,8 @@ pub struct SchemeSpec {
 /// The algorithms that secrets are kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// Schnorr over Ristretto under the context `substrate`; 32-byte public keys, 64-byte signatures. Signed here without
-    /// randomness.
+    /// Schnorr over Ristretto under the context `substrate`; 32-byte public keys, 64-byte signatures. Signed here
+    /// without randomness.
     Sr25519,
     /// Plain Ed25519; 32-byte public keys, 64-byte signatures.
     Ed25519,
@@ -36,7 +36,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Bytes of a public key.
+    /// The length of a public key in bytes.
     pub const fn public_len(self) -> usize {
         match self {
             Self::Sr25519 | Self::Ed25519 => 32,
@@ -51,7 +51,7 @@ impl Scheme {
         self.spec().algorithm
     }
 
-    /// Bytes of a public key.
+    /// The length of a public key in bytes.
     pub fn public_len(self) -> usize {
         self.algorithm().public_len()
     }

@@ -9,7 +9,7 @@ use jsonrpsee::{RpcModule, core::SubscriptionResult, proc_macros::rpc};
 
 /// What validators may ask. Parameters are objects by name (arrays in the same order are read too).
 ///
-/// Each method gets the request's `Extensions` first: find there who asks. The handler of [`sign`](Self::sign) reads
+/// Each method gets the request's `Extensions` first, which say who asks. The handler of [`sign`](Self::sign) reads
 /// its payload with [`PayloadParam::read`].
 #[rpc(server, namespace = "signer")]
 pub trait SignerApi {
@@ -39,13 +39,13 @@ pub trait SignerApi {
     #[method(name = "status", with_extensions)]
     async fn status(&self) -> Result<StatusReply, RpcError>;
 
-    /// Tells of changes of keys and watermarks; the first event is the whole list.
+    /// Sends changes of keys and watermarks; the first event is the whole list.
     #[subscription(name = "subscribeKeys", unsubscribe = "unsubscribeKeys", item = super::KeysEvent, with_extensions)]
     async fn subscribe_keys(&self) -> SubscriptionResult;
 }
 
-/// What a signer serves to validators, whatever the chain: the methods of `api` and `rpc_discover`. What families have
-/// beside these ([`Family::methods`](crate::Family::methods)) is merged in by whoever serves it.
+/// The methods that a signer serves to validators whatever the chain: those of `api`, and `rpc_discover`. The server
+/// merges in what families add to these ([`Family::methods`](crate::Family::methods)).
 ///
 /// # Panics
 /// If `rpc_discover` is taken, which no method of the trait is.

@@ -44,7 +44,7 @@ macro_rules! codes {
 codes! {
     /// Another payload was signed for this duty. `data` says which, where, when and for whom.
     Equivocation = 1001, "equivocation", Refused;
-    /// The coordinate is below the floor: what was signed there is forgotten, so nothing more may be.
+    /// The position is below the floor: what was signed there is forgotten, so nothing more may be signed.
     BelowWatermark = 1002, "belowWatermark", Refused;
     /// The round or set is far beyond the last one; an operator must raise the watermark if it is right.
     JumpTooFar = 1003, "jumpTooFar", NotYet;
@@ -73,7 +73,7 @@ codes! {
     RateLimited = 1203, "rateLimited", NotYet;
     /// This node cannot serve now: no leader, no quorum, quarantined. Nothing was proposed.
     NotReady = 1301, "notReady", NotReady;
-    /// The deadline passed after the claim was proposed: it may be granted yet.
+    /// The deadline passed after the claim was proposed: it may still be granted.
     UnknownOutcome = 1302, "unknownOutcome", Unknown;
     /// The signer is at fault. The claim may have been granted.
     Internal = 1303, "internal", Unknown;
@@ -137,7 +137,7 @@ pub struct ErrorData {
     /// Where in the log the duty was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_index: Option<LogIndex>,
-    /// When it was, in milliseconds since 1970 by the serving node's clock.
+    /// When the duty was granted, in milliseconds since 1970 by the serving node's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_ms: Option<u64>,
     /// The client it was granted to.
@@ -158,7 +158,7 @@ pub struct ErrorData {
     /// whoever has them asks once more and shows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub show_signed: Option<bool>,
-    /// The signer's name for the request: its log lines and the audit have it.
+    /// The signer's name for the request, which its log lines and the audit also carry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
 }
@@ -169,9 +169,9 @@ pub struct ErrorData {
 pub struct RpcError {
     /// Why.
     pub code: ErrorCode,
-    /// What happened, to which key or duty, and what to do next. For people.
+    /// What happened, to which key or duty, and what to do next, as readable text.
     pub message: String,
-    /// The same for machines. Its `code` and `kind` are those of `code`.
+    /// The same as data. Its `code` and `kind` are those of `code`.
     pub data: Box<ErrorData>,
 }
 
@@ -232,9 +232,10 @@ impl RpcError {
         error
     }
 
-    /// The deadline passed after the claim of `duty` was proposed.
+    /// The deadline passed after the claim of `duty` was proposed. The message leaves the duty to the caller, who names
+    /// it with the key.
     pub fn unknown_outcome(duty: Option<Duty>, leader: Option<LeaderHint>) -> Self {
-        let what = duty.as_ref().map_or_else(|| "request".into(), |duty| format!("claim of the {duty}"));
+        let what = if duty.is_some() { "claim" } else { "request" };
         let mut error = Self::new(
             ErrorCode::UnknownOutcome,
             format!("the {what} was proposed but not decided in time; retry the same payload, on any node"),
@@ -265,21 +266,21 @@ impl RpcError {
         error
     }
 
-    /// With the duty asked for.
+    /// The error with the duty asked for.
     #[must_use]
     pub fn with_duty(mut self, duty: Duty) -> Self {
         self.data.duty = Some(duty);
         self
     }
 
-    /// With the signer's name for the request.
+    /// The error with the signer's name for the request.
     #[must_use]
     pub fn with_request(mut self, request: impl fmt::Display) -> Self {
         self.data.request = Some(request.to_string());
         self
     }
 
-    /// With the bound that was broken.
+    /// The error with the bound that was broken.
     #[must_use]
     pub fn with_bound(mut self, bound: Position) -> Self {
         self.data.bound = Some(bound);
@@ -310,7 +311,7 @@ mod convert {
     }
 
     impl RpcError {
-        /// Reads a refusal from a JSON-RPC error; the error itself comes back if it is none of ours.
+        /// Reads a refusal from a JSON-RPC error; gives the error back unchanged if it is not one of ours.
         ///
         /// # Errors
         /// The object, when its code is unknown here.

@@ -22,12 +22,12 @@ pub use types::{
     SignParams, SignReply, SignVerdict, Signed, StatusReply, WatermarkInfo,
 };
 
-/// Largest request body in bytes that a signer reads: the biggest honest ones are headers of session changes (about
+/// The largest request body in bytes that a signer reads: the biggest honest ones are headers of session changes (about
 /// 70 kB, twice that in hex).
 pub const MAX_REQUEST_BYTES: u32 = 1024 * 1024;
-/// Largest answer in bytes that a client reads: the key list of a signer with thousands of keys.
+/// The largest answer in bytes that a client reads: the key list of a signer with thousands of keys.
 pub const MAX_RESPONSE_BYTES: u32 = 8 * 1024 * 1024;
-/// Largest JSON-RPC batch, in requests.
+/// The largest JSON-RPC batch, in requests.
 pub const MAX_BATCH: u32 = 64;
 /// Name of the method that answers the OpenRPC document.
 pub const DISCOVER: &str = "rpc_discover";

@@ -8,12 +8,12 @@ use super::{
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-/// One method as clients see it.
+/// One method, as the document shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
     /// The full name.
     pub name: &'static str,
-    /// One line for people.
+    /// A summary in one line.
     pub summary: &'static str,
     /// Call or subscription.
     pub shape: MethodShape,
@@ -45,7 +45,7 @@ pub enum MethodShape {
     },
 }
 
-/// The methods of the namespace that are there whatever the chain.
+/// The methods of the namespace that exist whatever the chain.
 pub const METHODS: &[Method] = &[
     Method {
         name: "signer_keys",
@@ -84,13 +84,13 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-/// Every method of the namespace: those, and what the installed families have.
+/// Every method of the namespace: those of every chain, then those of the installed families.
 pub fn methods() -> impl Iterator<Item = &'static Method> {
     METHODS.iter().chain(crate::family::families().iter().flat_map(|family| family.methods))
 }
 
 impl Method {
-    /// The method of a family's question.
+    /// The method by which a family's question is asked.
     pub const fn of<Q>(summary: &'static str) -> Self
     where
         Q: Question<Answer: JsonSchema> + JsonSchema,
@@ -206,7 +206,7 @@ fn call(method: &Method, generator: &mut SchemaGenerator) -> Value {
         "errors": errors,
     });
     if let MethodShape::Subscription { unsubscribe } = method.shape {
-        // OpenRPC has no word for subscriptions; extensions start with x-.
+        // OpenRPC has no concept of subscriptions; extensions start with x-.
         call["x-subscription"] = json!({ "unsubscribe": unsubscribe, "event": (method.result)(generator) });
     }
     call

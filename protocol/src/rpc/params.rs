@@ -16,7 +16,7 @@ pub enum ChainRef {
     Genesis(GenesisHash),
 }
 
-/// Why a text names no chain.
+/// Why a text is not a reference to a chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainRefError {
     /// Empty or too long.
@@ -25,7 +25,7 @@ pub enum ChainRefError {
         /// Bytes given.
         got: usize,
     },
-    /// Starts with `0x` but is no genesis hash.
+    /// Starts with `0x` but is not a genesis hash.
     #[error("{0:?} starts with 0x but is not a genesis hash of 32 bytes")]
     NoHash(String),
 }
@@ -89,12 +89,12 @@ impl JsonSchema for ChainRef {
 }
 
 /// The `payload` parameter, not parsed yet, so that a fault in it is answered with `malformedPayload` rather than
-/// with JSON-RPC's nameless "invalid params". A handler calls [`PayloadParam::read`] first.
+/// JSON-RPC's unspecific "invalid params". A handler calls [`PayloadParam::read`] first.
 #[derive(Clone, Debug)]
 pub struct PayloadParam(Box<RawValue>);
 
 impl PayloadParam {
-    /// The payload.
+    /// Parses the payload.
     ///
     /// # Errors
     /// `malformedPayload` for an unknown tag, more than one tag, or a value that is not 0x-hex.

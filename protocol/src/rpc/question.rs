@@ -1,12 +1,12 @@
-//! What a family lets clients ask beside signatures: one type for the parameters, which names its method and its answer.
+//! A method that a family adds to signing: one type for the parameters, which names the method and the answer.
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The parameters of a method of a family. Asking uses nothing up, so the same may be asked again, anywhere.
+/// The parameters of a family's method. A call changes nothing, so it may be repeated on any signer.
 pub trait Question: Serialize + Sync {
     /// The full name of the method.
     const METHOD: &'static str;
 
-    /// What is answered.
+    /// The type of the answer.
     type Answer: DeserializeOwned;
 }

@@ -20,18 +20,18 @@ pub struct SignParams {
     pub payload: RawPayload,
 }
 
-/// Something this cluster has signed before, as its answer said: what a client shows with its next request, so that a
-/// cluster that was rolled back to an older state is found out before it signs anything else.
+/// A signature this cluster has given before, as its answer described it. A client shows it with its next request, so
+/// that a cluster that was rolled back to an older state is found out before it signs anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastSigned {
-    /// The place in the log where it was granted.
+    /// The log entry that granted it.
     pub log_index: LogIndex,
-    /// The duty it used up. Of a side on several candidates, one will do.
+    /// The duty it used up. For a side on several candidates, one of them is enough.
     pub duty: Duty,
     /// The digest of what was signed.
     pub digest: Digest,
-    /// The bytes and the signature, which alone prove it. Needed only where a signer asks for them (`showSigned`):
+    /// The payload and the signature, which alone prove it. Needed only where a signer asks for them (`showSigned`):
     /// without them nothing is halted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,
@@ -41,7 +41,7 @@ pub struct LastSigned {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signed {
-    /// What was signed, as it was asked for. The signer computes duty and digest from these bytes.
+    /// The payload as it was asked for. The signer computes duty and digest from these bytes.
     pub payload: RawPayload,
     /// The signature that came back.
     pub signature: HexBytes,
@@ -57,7 +57,7 @@ pub struct SignCall {
     pub key: PublicKey,
     /// What to sign.
     pub payload: RawPayload,
-    /// The latest signature of this class by this key that the client has. May be left out.
+    /// The latest signature that the client has of this class by this key. May be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_signed: Option<LastSigned>,
 }
@@ -68,22 +68,22 @@ pub struct SignCall {
 pub struct SignReply {
     /// The signature: 64 bytes (sr25519, ed25519) or 65 (ECDSA, `r ‖ s ‖ v`).
     pub signature: HexBytes,
-    /// The signature of what is signed beside the payload and never alone, for kinds that have such.
+    /// The signature of the second message that is signed with the payload and never alone, for kinds that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<HexBytes>,
-    /// What was signed in place of the payload's own bytes beside its statement: those of the first time, where they
-    /// were others.
+    /// What was signed beside the statement in place of the payload's own bytes: the bytes of the first time, if they
+    /// differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carry: Option<HexBytes>,
     /// What the ledger said.
     pub verdict: SignVerdict,
-    /// What signing it used up; none for the free classes.
+    /// The duty that signing it used up; none for the free classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duty: Option<Duty>,
-    /// The place in the log where the duty was first granted; none for the free classes.
+    /// The log entry that first granted the duty; none for the free classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_index: Option<LogIndex>,
-    /// The leader, where another node than the leader answers: going there directly saves a hop.
+    /// The leader, if another node answers: asking it directly saves a hop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderHint>,
 }
@@ -104,7 +104,7 @@ pub enum SignVerdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GenerateKeyParams {
-    /// The chain the key will sign for, for ever.
+    /// The chain the key will sign for, permanently.
     pub chain: ChainRef,
     /// What the key is for.
     #[serde(rename = "type")]
@@ -139,7 +139,7 @@ pub struct KeyInfo {
     pub scheme: Scheme,
     /// The public key.
     pub public: PublicKey,
-    /// Where it is in its life.
+    /// Its state.
     pub state: KeyState,
     /// The validator it belongs to, where the operator named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,8 +152,8 @@ pub struct KeyInfo {
     pub watermarks: Vec<WatermarkInfo>,
 }
 
-/// A client may have rights to keys of chains that it knows nothing of, and signers may be newer than it: of a list it reads
-/// what it knows. Whatever else is wrong with an item is an error.
+/// A client may have rights to keys of chains that it does not know, and signers may be newer than it, so from a list
+/// it keeps the items that it knows. Anything else wrong with an item is an error.
 fn known<'de, T, D>(d: D, name: &str, is_known: impl Fn(&str) -> bool) -> Result<Vec<T>, D::Error>
 where
     T: serde::de::DeserializeOwned,
@@ -177,7 +177,7 @@ fn known_watermarks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<WatermarkInfo
     known(d, "class", |name| name.parse::<DutyClass>().is_ok())
 }
 
-/// The answer of `signer_keys`, of which a client reads the keys that it knows.
+/// The answer of `signer_keys`, reduced to the keys that this client knows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct KnownKeys(#[serde(deserialize_with = "known_keys")] pub Vec<KeyInfo>);
@@ -188,10 +188,10 @@ pub struct KnownKeys(#[serde(deserialize_with = "known_keys")] pub Vec<KeyInfo>)
 pub struct WatermarkInfo {
     /// The class.
     pub class: DutyClass,
-    /// The lowest coordinate that may still be signed; none before the key is armed.
+    /// The lowest position that may still be signed; none before the key is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Position>,
-    /// The highest coordinate signed; none if nothing was.
+    /// The highest position signed; none if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest: Option<Position>,
 }
@@ -238,9 +238,9 @@ pub struct Readiness {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum KeysEvent {
-    /// Every key the client may see; replaces all that it knew.
+    /// Every key that the client may see; replaces all that it knew.
     All {
-        /// The log entry the list is as of.
+        /// The log entry at which the list was taken.
         applied: LogIndex,
         /// The keys.
         #[serde(deserialize_with = "known_keys")]

@@ -4,7 +4,7 @@ use crate::{BEEFY_VOTE, BlockNumber, CandidateHash, PARA_SIDE, SessionIndex, Set
 use parity_scale_codec::{Decode, DecodeAll as _, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use signonce_protocol::{DutyClass, ErrorCode, Position, Refusal, Refusals, RuleRefusal, Told};
+use signonce_protocol::{DutyClass, ErrorCode, Position, Refusal, RefusalDetails, Refusals, RuleRefusal};
 
 /// A refusal by one of the family's own rules. Its facts in the log are SCALE.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
@@ -92,7 +92,7 @@ impl OwnRefusal {
 pub(crate) struct OwnRefusals;
 
 impl Refusals for OwnRefusals {
-    fn tell(&self, code: u8, facts: &[u8]) -> Option<Told> {
+    fn tell(&self, code: u8, facts: &[u8]) -> Option<RefusalDetails> {
         let own = OwnRefusal::decode_all(&mut &*facts).ok().filter(|_| facts.first() == Some(&code))?;
         let (is_final, code, bound) = match &own {
             OwnRefusal::AheadOfGrandpa { set_id, precommitted, slack, asked: _ } => {
@@ -109,6 +109,14 @@ impl Refusals for OwnRefusals {
         };
         facts.remove("reason");
         let contradicts = code == ErrorCode::Equivocation;
-        Some(Told { reason: own.name(), text: own.to_string(), is_final, code, bound, contradicts, facts })
+        Some(RefusalDetails {
+            reason: own.name(),
+            text: own.to_string(),
+            is_final,
+            code,
+            bound,
+            contradicts,
+            facts,
+        })
     }
 }

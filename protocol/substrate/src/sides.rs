@@ -1,10 +1,10 @@
 //! The sides of a para key in as few bytes as keep them apart.
 //!
-//! A thousand honest validators take some hundred million sides, so a side is six bytes, in memory and on disk: 46
-//! bits that stand for the candidate under this key ([`Tagger`]), and two that say what was said of it. Two candidates
-//! with one tag are held to what was said of either: that can refuse what would have been honest (once in 2^32 for a
-//! candidate made to collide with *one* key's votes of a session, and each key has tags of its own), never grant what is
-//! not. Who took a side, when, and with which bytes is in the audit. The bytes signed last are kept here as well, so
+//! A thousand honest validators take some hundred million sides, so a side is six bytes, in memory and on disk: 46 bits
+//! that stand for the candidate under this key ([`Tagger`]), and two that say what was said of it. Two candidates with
+//! one tag are held to what was said of either: that can refuse what would have been honest (once in 2^32 for a
+//! candidate made to collide with *one* key's votes of a session, and each key has tags of its own), never grant what
+//! is not. Who took a side, when, and with which bytes is in the audit. The bytes signed last are kept here as well, so
 //! that a request that is sent again is answered without the log.
 //!
 //! On disk the marks of a session are split by their first byte: a record is rewritten with each side, and has some
@@ -213,7 +213,7 @@ impl Sides {
     /// Takes a stored row in.
     ///
     /// # Errors
-    /// If it is no row of sides, or does not follow those that were taken in before.
+    /// If it is not a row of sides, or does not follow those that were restored before.
     pub(crate) fn restore(&mut self, row: &[u8], body: &[u8]) -> Result<(), String> {
         match row.split_first() {
             Some((&SIDES_ROW, key)) => self.restore_sides(key, body),

@@ -2,7 +2,7 @@
 
 use super::Kind;
 
-/// Why a payload was refused by its decoder. Final: the same bytes are refused on every node, for ever.
+/// Why a payload was refused by its decoder. Final: the same bytes are always refused, on every node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
     /// More bytes than any honest payload of the kind has.
