@@ -1,4 +1,4 @@
-//! Reading small files whole, with a bound, into memory that is wiped.
+//! Reads small files whole, with a bound, into memory that is wiped.
 
 use rustix::fs::OFlags;
 use std::{
@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 
 /// Reads the whole of a regular file of at most `max` bytes.
 ///
-/// The buffer is allocated once at its full size, so that growing it leaves no copies behind. Nothing else is opened:
-/// a pipe would wait for somebody to write, and a device may do something.
+/// The buffer is allocated once at its full size, so that growing it leaves no copies behind. Only regular files are
+/// opened: a pipe would block until somebody writes, and opening a device may have an effect.
 pub(crate) fn read_file(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     regular(&fs::metadata(path)?)?;
-    // It may have become a pipe since; opening one waits unless told not to.
+    // It may have become a pipe since; opening one blocks unless told not to.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     regular(&file.metadata()?)?;

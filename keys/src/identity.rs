@@ -1,4 +1,4 @@
-//! A node's own key: what envelopes are encrypted to, and the passphrase-locked file it rests in.
+//! A node's own key, which envelopes are encrypted to, and the passphrase-locked file that holds it.
 //!
 //! The file is an `age` file (scrypt) whose plaintext is an `age` identity file, so the standard tool reads it in an
 //! emergency: `age --decrypt identity.age`. It is made once, by `init` or `join`, and never overwritten.
@@ -19,7 +19,7 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// The first line of the plaintext: says whose file it is.
+/// The first line of the plaintext, which identifies the file.
 const FIRST_LINE: &str = "# signonce node identity 1\n";
 
 /// Longest identity file read, in bytes.
@@ -28,13 +28,13 @@ const MAX_FILE_BYTES: usize = 16 * 1024;
 /// The most scrypt work accepted when loading: 2^22 is about 4 GiB and 16 s.
 const MAX_WORK: u8 = 22;
 
-/// What envelopes are encrypted to: an `age` X25519 recipient, written `age1…`.
+/// A recipient of envelopes: an `age` X25519 recipient, written `age1…`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Recipient(x25519::Recipient);
 
-/// Some text is no recipient.
+/// A text that is not a recipient.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no recipient; a node shows its own as `age1…`")]
+#[error("{0:?} is not a recipient; a node shows its own as `age1…`")]
 pub struct RecipientError(
     /// The text given.
     pub String,
@@ -81,24 +81,24 @@ impl<'de> Deserialize<'de> for Recipient {
     }
 }
 
-/// How hard guessing a passphrase is made: scrypt with N = 2^n. Each step doubles time and memory.
+/// How hard it is to guess a passphrase: scrypt with N = 2^n. Each step doubles time and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScryptWork(u8);
 
 impl ScryptWork {
     /// `age`'s usual 2^18: 256 MiB, about a second.
     pub const STANDARD: Self = Self(18);
-    /// 2^10, a few milliseconds: for tests and throw-away clusters, whose passphrase guards nothing.
+    /// 2^10, a few milliseconds: for tests and throw-away clusters, whose passphrase protects nothing.
     pub const QUICK: Self = Self(10);
 }
 
 /// Why an identity was not saved or loaded. Never holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// There is a file already; identities are never overwritten.
+    /// The file exists; identities are never overwritten.
     #[error("{0} exists already; a node identity is never overwritten (envelopes may be encrypted to it)")]
     Exists(PathBuf),
-    /// There is no file.
+    /// There is no such file.
     #[error("there is no node identity at {0}; `init` or `join` makes one")]
     Missing(PathBuf),
     /// The file cannot be written or read.
@@ -114,7 +114,7 @@ pub enum IdentityError {
     /// It does not open with this passphrase.
     #[error("the passphrase does not open the node identity {0}")]
     WrongPassphrase(PathBuf),
-    /// The file asks for more scrypt work than is sensible.
+    /// The file demands more scrypt work than is sensible.
     #[error("the node identity {path} asks for scrypt work 2^{work}, more than 2^{MAX_WORK}; it is not ours")]
     TooMuchWork {
         /// The file.
@@ -122,7 +122,7 @@ pub enum IdentityError {
         /// The exponent asked for.
         work: u8,
     },
-    /// Not a file this program wrote, or one that was damaged.
+    /// Not a file that this program wrote, or a damaged one.
     #[error(
         "{path} is not a node identity of signonce: {reason}; restore it from its backup, or join as a new node"
     )]
@@ -132,7 +132,7 @@ pub enum IdentityError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// An empty passphrase.
+    /// The passphrase is empty.
     #[error("the passphrase is empty")]
     EmptyPassphrase,
 }
@@ -155,7 +155,7 @@ impl NodeIdentity {
         Self { secret, recipient: Recipient(identity.to_public()) }
     }
 
-    /// What others encrypt to, to reach this node.
+    /// The recipient by which others encrypt to this node.
     pub fn recipient(&self) -> Recipient {
         self.recipient.clone()
     }
@@ -165,9 +165,9 @@ impl NodeIdentity {
         self.secret.with(|text| std::str::from_utf8(text).ok()?.parse().ok())
     }
 
-    /// Writes a new file, readable by its owner alone, locked with `passphrase`, and syncs it to disk.
+    /// Writes a new file, readable only by its owner, locked with `passphrase`, and syncs it to disk.
     ///
-    /// Fails where there is a file already. A file that could not be written whole is removed again.
+    /// Fails if the file exists. A file that could not be written whole is removed again.
     pub fn save(
         &self,
         path: &Path,
@@ -188,13 +188,13 @@ impl NodeIdentity {
         };
         let written = file.write_all(&locked).and_then(|()| file.sync_all()).and_then(|()| sync_parent(path));
         written.map_err(|e| {
-            // Ours and useless: the error above matters more than one here.
+            // The file is ours and useless: the error above matters more than one here.
             let _ = fs::remove_file(path);
             failed(e)
         })
     }
 
-    /// The bytes of the file.
+    /// The content of the file.
     fn lock(&self, passphrase: &SecretString, work: ScryptWork) -> io::Result<Vec<u8>> {
         let mut recipient = scrypt::Recipient::new(passphrase.clone());
         recipient.set_work_factor(work.0);

@@ -1,9 +1,9 @@
-//! The keys a running signer holds, and the gate in front of their signatures.
+//! The keys that a running signer holds, and the gate in front of their signatures.
 //!
-//! A [`Keyring`] signs as soon as it is asked, so that signing may overlap replication; what it gives is
-//! [`Unreleased`], which has no way out but [`Unreleased::release`], and that takes a [`ReleaseToken`] for the very
+//! A [`Keyring`] signs as soon as it is asked, so that signing may overlap replication. The result is [`Unreleased`],
+//! which gives up the signature only through [`Unreleased::release`], and that takes a [`ReleaseToken`] for the very
 //! key and payload. The cluster makes such tokens from committed claims only; [`FreeDuty`] is the token for work that
-//! needs no claim. Nothing is signed but a [`Payload`], so nothing that nobody decoded.
+//! needs no claim. Only a [`Payload`] can be signed, so nothing is signed that was not decoded.
 
 use crate::{
     scheme::{SignError, Signature},
@@ -19,18 +19,18 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// Leave to release the signature of one payload.
+/// Permission to release the signature of one payload.
 ///
 /// Only two kinds of type may implement this: the cluster's grant, which exists for a claim that the ledger of a
 /// committed log has granted or repeated, and [`FreeDuty`]. Implementing it for anything else undoes the product.
 pub trait ReleaseToken {
     /// Whether this token is for the signature of `key` over the payload whose statement has this digest, with this
-    /// beside it. A repeat is for what was beside the statement the first time, and for nothing else.
+    /// carry. A repeat is for the carry of the first time, and no other.
     fn covers(&self, key: &KeyId, digest: &Digest, carry: &Carry) -> bool;
 }
 
-/// Leave to release work that needs no claim: bitfields, PVF checks, authority records, heartbeats, ownership
-/// proofs. Made from a decoded payload alone, so that bytes nobody understood can never be called free.
+/// Permission to release work that needs no claim: bitfields, PVF checks, authority records, heartbeats, ownership
+/// proofs. Made only from a decoded payload, so that bytes nobody understood can never be called free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreeDuty {
     class: DutyClass,
@@ -39,7 +39,7 @@ pub struct FreeDuty {
 }
 
 impl FreeDuty {
-    /// For `payload`; `None` where it is a duty, which needs a claim.
+    /// The token for `payload`; `None` if it is a duty, which needs a claim.
     pub fn of(payload: &Payload) -> Option<Self> {
         match payload.duty() {
             Some(_) => None,
@@ -54,12 +54,12 @@ impl ReleaseToken for FreeDuty {
     }
 }
 
-/// What signing a payload gives.
+/// The result of signing a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
     /// The signature over the payload's message.
     pub signature: Signature,
-    /// The one over what is signed beside it, if anything is: it never leaves alone.
+    /// The signature over the second message, if the payload has one: it never leaves alone.
     pub beside: Option<Signature>,
 }
 
@@ -73,11 +73,11 @@ pub struct Unreleased {
 }
 
 impl Unreleased {
-    /// The signature, with what was signed beside it, against leave to release it. Consumes the token.
+    /// The signatures, in exchange for permission to release them. Consumes the token.
     ///
     /// # Panics
     ///
-    /// Where the token is for another key or payload: a defect in the caller that would otherwise let a signature out
+    /// If the token is for another key or payload: a defect in the caller that would otherwise let out a signature
     /// whose claim was never committed.
     pub fn release<R: ReleaseToken>(self, token: R) -> Signed {
         assert!(
@@ -99,7 +99,7 @@ impl fmt::Debug for Unreleased {
 /// Why a key was not taken in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InsertError {
-    /// The secret is another key's.
+    /// The secret belongs to another key.
     #[error("the secret given for {id} is that of another key: its public key is {found}")]
     NotThatKey {
         /// The name it was given.
@@ -115,7 +115,7 @@ pub enum InsertError {
         /// The scheme of the secret.
         scheme: Scheme,
     },
-    /// The key is here with other material: it would sign the same request with other bytes.
+    /// The key is already held with other material, which would sign the same request with other bytes.
     #[error("{0} is held with another nonce seed already; every node must open the same envelope")]
     DifferentMaterial(KeyId),
 }
@@ -132,7 +132,7 @@ impl Keyring {
         Self::default()
     }
 
-    /// Takes a key in. Taking the same key in again changes nothing.
+    /// Adds a key. Adding the same key again changes nothing.
     pub fn insert(&self, id: KeyId, key: SecretKey) -> Result<(), InsertError> {
         if key.public() != id.public {
             return Err(InsertError::NotThatKey { id, found: key.public() });
@@ -150,22 +150,22 @@ impl Keyring {
         }
     }
 
-    /// Forgets a key; its memory is wiped once a signature being made with it is done. Says whether it was here.
+    /// Removes a key; its memory is wiped once no signature is being made with it. Returns whether it was held.
     pub fn remove(&self, id: &KeyId) -> bool {
         self.write().remove(id).is_some()
     }
 
-    /// Whether the key is here.
+    /// Whether the key is held.
     pub fn contains(&self, id: &KeyId) -> bool {
         self.read().contains_key(id)
     }
 
-    /// The keys that are here, in order.
+    /// The keys that are held, in order.
     pub fn ids(&self) -> Vec<KeyId> {
         self.read().keys().copied().collect()
     }
 
-    /// Signs a payload, and what is signed beside it, and holds the signatures back.
+    /// Signs a payload, and its second message if it has one, and holds the signatures back.
     pub fn sign(&self, id: &KeyId, payload: &Payload) -> Result<Unreleased, SignError> {
         let key = self.get(id)?;
         let signature = key.sign(payload.to_sign())?;
@@ -174,8 +174,8 @@ impl Keyring {
         Ok(Unreleased { key: *id, digest: payload.digest(), carry: payload.carry(), held })
     }
 
-    /// The BABE VRF of a key. Free by nature (one output per key and input, nothing to equivocate), so it is not
-    /// held back; the caller still checks the client's right to `babeVrf`.
+    /// The BABE VRF of a key. It is free (one output for each key and input, nothing to equivocate), so it is not held
+    /// back; the caller must still check the client's right to `babeVrf`.
     pub fn vrf(
         &self,
         id: &KeyId,

@@ -1,9 +1,9 @@
-//! Memory that secrets rest in, and what is done to the process so that they stay there.
+//! Memory for secrets, and the protection of the process that holds them.
 //!
 //! [`LockedBytes`] is the only storage for key material at rest. It takes slots from whole pages that hold nothing
-//! else, are locked against swapping and left out of core dumps where the system allows it, and are never given back
-//! to the allocator. A slot is wiped when its owner is dropped. While a key signs, the schemes' own types hold
-//! copies on the stack; those types wipe themselves.
+//! else, are locked against swapping and left out of core dumps where the system allows it, and are never given back to
+//! the allocator. A slot is wiped when its owner is dropped. While a key signs, the schemes' own types hold copies on
+//! the stack; those types wipe themselves.
 //!
 //! Locking can fail (a container with `RLIMIT_MEMLOCK` of zero). That is reported by [`harden_process`] and
 //! [`locked_memory`], never fatal: the wiping and the missing core dumps do not depend on it.
@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 /// The most bytes one [`LockedBytes`] holds: an `age` identity has 74, a key at most 64.
 pub(crate) const SLOT_BYTES: usize = 80;
 
-/// One secret's place in an arena.
+/// The place of one secret in an arena.
 struct Slot(RwLock<[u8; SLOT_BYTES]>);
 
 /// Slots over one locked page. Lives as long as the process.
@@ -39,7 +39,7 @@ static POOL: Mutex<Pool> = Mutex::new(Pool {
 });
 
 fn pool() -> MutexGuard<'static, Pool> {
-    // Nothing in here is left half-done by a panic: pushes and pops only.
+    // A panic leaves nothing half-done here: there are only pushes and pops.
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -48,13 +48,13 @@ fn pool() -> MutexGuard<'static, Pool> {
 pub struct LockedMemory {
     /// Pages that the system promised not to swap.
     pub locked_pages: usize,
-    /// Pages that hold secrets all the same, without that promise.
+    /// Pages that hold secrets without that promise.
     pub unlocked_pages: usize,
-    /// Why the last page that could not be locked could not.
+    /// Why the last page that could not be locked was refused.
     pub reason: Option<String>,
 }
 
-/// What has been locked so far.
+/// The state of locked memory so far.
 pub fn locked_memory() -> LockedMemory {
     pool().pages.clone()
 }
@@ -74,7 +74,7 @@ impl Pool {
         // Wherever the slots land, two pages of them contain one whole page.
         let count = (2 * page).div_ceil(size_of::<Slot>());
         let slots = (0..count).map(|_| Slot(RwLock::new([0; SLOT_BYTES]))).collect();
-        // Kept for ever: freeing locked pages would leave them locked under other data.
+        // Never freed: that would leave locked pages under other data.
         let arena: &'static Arena = Box::leak(Box::new(Arena { slots }));
         let (address, usable) = page_within(&arena.slots, page);
         assert!(!usable.is_empty(), "two pages of slots contain a whole page with a slot in it");
@@ -108,7 +108,7 @@ fn lock_page(slots: &'static [Slot], address: usize, page: usize) -> rustix::io:
     // SAFETY: `pointer .. pointer + page` lies within one live allocation (asserted above) that is never freed.
     // Neither call changes what the memory holds or how it may be accessed.
     unsafe {
-        // Second to turning core dumps off, which is reported; old kernels do not know it.
+        // This is secondary to turning core dumps off, which is reported; old kernels do not support it.
         #[cfg(target_os = "linux")]
         let _ = rustix::mm::madvise(pointer, page, rustix::mm::Advice::LinuxDontDump);
         rustix::mm::mlock(pointer, page)
@@ -123,7 +123,7 @@ pub(crate) struct LockedBytes {
 }
 
 impl LockedBytes {
-    /// A copy of `bytes`; the caller wipes its own.
+    /// Copies `bytes`; the caller wipes its own copy.
     pub(crate) fn new(bytes: &[u8]) -> Self {
         assert!(bytes.len() <= SLOT_BYTES, "a secret of {} bytes does not fit its slot", bytes.len());
         let (arena, index) = pool().take();
@@ -159,7 +159,7 @@ impl fmt::Debug for LockedBytes {
     }
 }
 
-/// What became of one protection.
+/// The result of one protection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// In force.
@@ -179,10 +179,10 @@ impl Measure {
     }
 }
 
-/// What [`harden_process`] did.
+/// The results of [`harden_process`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HardeningReport {
-    /// No core files (`RLIMIT_CORE` is 0, for good).
+    /// No core files (`RLIMIT_CORE` is 0, permanently).
     pub core_dumps_off: Measure,
     /// No ptrace by other processes of the user, no readable `/proc/self/mem`, no piped core dumps (Linux,
     /// `PR_SET_DUMPABLE` is 0).
@@ -192,12 +192,12 @@ pub struct HardeningReport {
 }
 
 impl HardeningReport {
-    /// Whether everything is in force.
+    /// Whether all protections are in force.
     pub fn is_complete(&self) -> bool {
         [&self.core_dumps_off, &self.not_dumpable, &self.memory_locked].iter().all(|m| **m == Measure::Done)
     }
 
-    /// A line for people about each protection that is missing, with what to do.
+    /// A readable line about each missing protection, with what to do.
     pub fn warnings(&self) -> Vec<String> {
         let lines = [
             (&self.core_dumps_off, "core dumps could not be turned off", "set `LimitCORE=0`"),

@@ -1,4 +1,4 @@
-//! Where the passphrase of a node identity comes from: a file, or the credentials the service manager hands over.
+//! The passphrase of a node identity: from a file, or from the credentials that the service manager provides.
 
 use crate::bounded;
 use secrecy::SecretString;
@@ -45,10 +45,10 @@ pub enum PassphraseError {
         /// Why.
         source: io::Error,
     },
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("the passphrase file {0} is empty")]
     Empty(PathBuf),
-    /// Not text.
+    /// The file is not text.
     #[error("the passphrase file {0} is not UTF-8 text")]
     NotText(PathBuf),
 }
@@ -77,7 +77,7 @@ fn read(path: &Path) -> Result<SecretString, PassphraseError> {
     Ok(SecretString::from(trimmed))
 }
 
-/// The whole of a small text file, wiped when dropped.
+/// The content of a small text file, wiped when dropped.
 pub(crate) fn read_text(path: &Path) -> Result<zeroize::Zeroizing<String>, PassphraseError> {
     let mut bytes = bounded::read_file(path, MAX_BYTES)
         .map_err(|source| PassphraseError::Unreadable { path: path.into(), source })?;

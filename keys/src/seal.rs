@@ -1,15 +1,15 @@
-//! Envelopes: how key material rests and travels.
+//! Envelopes: the form in which key material is stored and sent.
 //!
-//! A [`SealedKey`] is an `age` file to the members' recipients. Its plaintext says which key it is, of which scheme,
-//! on which chain; [`open`] refuses an envelope that was put in the place of another. The plaintext is versioned:
+//! A [`SealedKey`] is an `age` file encrypted to the members' recipients. Its plaintext says which key it is, of which
+//! scheme, on which chain; [`open`] refuses an envelope that was put in another's place. The plaintext is versioned:
 //!
 //! ```text
 //! "signonce-key" | version 1 | KeyId (SCALE) | Scheme (SCALE) | genesis hash, 32 bytes | material, 32 or 64 bytes
 //! ```
 //!
-//! `age` authenticates every byte to whoever can open the envelope, and says nothing about who made it: anyone with
-//! the members' recipients can. Who may register keys is decided by the admin API, and a foreign secret cannot pass
-//! for a known public key.
+//! `age` authenticates every byte to whoever can open the envelope, and says nothing about who made it: anyone who
+//! knows the members' recipients can make one. The admin API decides who may register keys, and a foreign secret cannot
+//! pass for a known public key.
 //!
 //! Sealing leaves one unwiped copy in freed memory of the sealing process (inside `age`'s writer). Seal in
 //! short-lived tools, after [`crate::harden_process`].
@@ -26,37 +26,37 @@ use signonce_protocol::{GenesisHash, KeyId, PublicKey, Scheme};
 use std::{fmt, io, io::Write as _, iter};
 use zeroize::Zeroizing;
 
-/// First bytes of the plaintext.
+/// The first bytes of the plaintext.
 const MAGIC: &[u8] = b"signonce-key";
 
 /// The layout this program writes, and the only one it reads.
 const VERSION: u8 = 1;
 
-/// Longest plaintext, in bytes; the real ones have at most 146.
+/// The longest plaintext, in bytes; real ones have at most 146.
 const MAX_PLAIN_BYTES: usize = 512;
 
 /// An encrypted key: bytes that may be stored and replicated anywhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedKey(Vec<u8>);
 
-/// Why a key was not sealed or not opened. Never holds anything secret.
+/// Why a key was not sealed or not opened. Never holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// More bytes than an envelope may have.
     #[error("an envelope has at most {max} bytes, not {0}", max = SealedKey::MAX_BYTES)]
     TooLong(usize),
-    /// Nobody to encrypt to.
+    /// There is nobody to encrypt to.
     #[error("an envelope needs at least one recipient; none of the members has announced one")]
     NoRecipients,
     /// Encrypting failed.
     #[error("cannot encrypt the key: {0}")]
     Encrypt(String),
-    /// The key to be sealed is not the one it is called.
+    /// The secret to be sealed belongs to another key.
     #[error("the secret given for {id} is that of another key: its public key is {found}")]
     NotThatKey {
-        /// The name it was given.
+        /// The key that it was said to be.
         id: KeyId,
-        /// The public key it has.
+        /// The public key that it has.
         found: PublicKey,
     },
     /// The key type has no keys of this scheme.
@@ -67,7 +67,7 @@ pub enum SealError {
         /// The scheme of the secret.
         scheme: Scheme,
     },
-    /// This node is none of the recipients.
+    /// This node is not among the recipients.
     #[error("the envelope of {0} is not encrypted to this node; seal it again for the present members")]
     NotForThisNode(KeyId),
     /// Not an envelope, or a damaged one.
@@ -78,7 +78,7 @@ pub enum SealError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// Written by a program that knows another layout.
+    /// The envelope has a layout that this program does not know.
     #[error("the envelope of {id} has layout {version}, this node reads layout {VERSION}; upgrade it")]
     UnknownVersion {
         /// The key.
@@ -86,7 +86,7 @@ pub enum SealError {
         /// The layout.
         version: u8,
     },
-    /// The envelope is another key's.
+    /// The envelope belongs to another key.
     #[error("the envelope in the place of {wanted} is that of {found}; it is not opened")]
     AnotherKey {
         /// The key asked for.
@@ -96,7 +96,7 @@ pub enum SealError {
     },
     /// The envelope was made for another chain.
     #[error(
-        "the envelope of {id} is bound to chain {found}, not {wanted}; a key belongs to one chain for ever"
+        "the envelope of {id} is bound to chain {found}, not {wanted}; a key belongs to one chain permanently"
     )]
     AnotherChain {
         /// The key.
@@ -115,7 +115,7 @@ impl SealedKey {
     /// The most bytes an envelope may have: recipients take about 100 bytes each.
     pub const MAX_BYTES: usize = 16 * 1024;
 
-    /// Bytes that are said to be an envelope; only their number is checked here.
+    /// Takes bytes as an envelope; only their number is checked here.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, SealError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(SealError::TooLong(bytes.len()));
@@ -123,18 +123,18 @@ impl SealedKey {
         Ok(Self(bytes))
     }
 
-    /// The bytes.
+    /// The encrypted bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// How many recipients it is encrypted to, by its header; 0 if it is no envelope. Who they are cannot be seen.
+    /// How many recipients it is encrypted to, by its header; 0 if it is not an envelope. Who they are cannot be seen.
     pub fn recipient_count(&self) -> usize {
         let header = self.0.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
         header.filter(|line| line.starts_with(b"-> X25519 ")).count()
     }
 
-    /// The bytes, without a copy.
+    /// The encrypted bytes, without a copy.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
@@ -146,7 +146,7 @@ impl fmt::Debug for SealedKey {
     }
 }
 
-/// Encrypts `key` to every one of `recipients`, bound to its name and chain.
+/// Encrypts `key` to all of `recipients`, bound to its id and chain.
 pub fn seal(
     key: &SecretKey,
     id: &KeyId,
@@ -180,7 +180,7 @@ pub fn seal(
     SealedKey::from_bytes(sealed)
 }
 
-/// Decrypts an envelope and checks that it is this key's, on this chain.
+/// Decrypts an envelope and checks that it holds this key, on this chain.
 pub fn open(
     sealed: &SealedKey,
     identity: &NodeIdentity,
@@ -213,7 +213,7 @@ pub fn open(
 
 /// Opens an envelope and seals the key again for `recipients`: for a member that joins or leaves.
 ///
-/// A member that left has seen the key; only rotating the session key on chain undoes that.
+/// A member that left has seen the key; only rotating the session key on chain helps against that.
 pub fn reseal(
     sealed: &SealedKey,
     identity: &NodeIdentity,
@@ -232,7 +232,7 @@ fn check_scheme(id: &KeyId, scheme: Scheme) -> Result<(), SealError> {
     }
 }
 
-/// The plaintext of an envelope.
+/// Decrypts an envelope to its plaintext.
 fn decrypt(sealed: &SealedKey, identity: &NodeIdentity, id: &KeyId) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let damaged = |reason| SealError::Damaged { id: *id, reason };
     let key = identity.to_age().ok_or(damaged("this node's identity is damaged in memory"))?;

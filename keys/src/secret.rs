@@ -9,18 +9,18 @@ use signonce_protocol::{Algorithm, PublicKey, Scheme, ToSign};
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Why some bytes are no secret key. Never holds the bytes.
+/// Why some bytes are not a secret key. Never holds the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Not a secret of the scheme: wrong length, or outside the group.
-    #[error("these bytes are no {0} secret key")]
+    #[error("these bytes are not a valid {0} secret key")]
     Invalid(Scheme),
-    /// The system has no randomness to give.
+    /// The system provided no randomness.
     #[error("the system gave no randomness: {0}")]
     Entropy(String),
 }
 
-/// A secret key. Cannot be cloned, printed or serialised; leaves only sealed ([`crate::seal`]).
+/// A secret key. It cannot be cloned, printed or serialised, and leaves only sealed ([`crate::seal`]).
 pub struct SecretKey {
     scheme: Scheme,
     public: PublicKey,
@@ -31,7 +31,7 @@ impl SecretKey {
     /// A fresh key from the system's randomness.
     pub fn generate(scheme: Scheme) -> Result<Self, SecretError> {
         let mut seed = Zeroizing::new([0; 32]);
-        // A random ecdsa seed is out of range once in 2^128; the bound is for the broken source that repeats itself.
+        // A random ecdsa seed is out of range once in 2^128; the bound is for a broken source that repeats itself.
         for _ in 0..4 {
             rand::rngs::SysRng
                 .try_fill_bytes(seed.as_mut_slice())
@@ -54,7 +54,7 @@ impl SecretKey {
         }
     }
 
-    /// The key of its scheme's material (see [`crate::scheme`]).
+    /// The key with this material of its scheme (see [`crate::scheme`]).
     pub(crate) fn from_material(scheme: Scheme, material: &[u8]) -> Result<Self, SecretError> {
         let invalid = SecretError::Invalid(scheme);
         let public = match scheme.algorithm() {

@@ -1,8 +1,8 @@
-//! Reads the keystore directory of a Substrate node (`sc-keystore`): what an import starts from.
+//! Reads the keystore directory of a Substrate node (`sc-keystore`), for imports.
 //!
-//! A file's name is the hex of key type and public key, its content a JSON string with a secret URI. Nothing is
-//! checked by the node that wrote it, so everything is here: the key is derived and compared with the name, and each
-//! file that gives no key says why. The directory is only read.
+//! A file's name is the hex of key type and public key; its content is a JSON string with a secret URI. The node that
+//! wrote it checks nothing, so everything is checked here: the key is derived and compared with the name, and each file
+//! without a usable key is reported with the reason. The directory is only read.
 
 use crate::{
     bounded,
@@ -19,16 +19,16 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// The most files looked at; a validator has tens.
+/// The most files read; a validator has tens.
 const MAX_FILES: usize = 10_000;
 
-/// Bytes of a key type in a name.
+/// The length of a key type in a name, in bytes.
 const TYPE_BYTES: usize = 4;
 
 /// Longest key file read, in bytes.
 const MAX_FILE_BYTES: usize = 16 * 1024;
 
-/// A key found in a directory.
+/// A key found in the directory.
 #[derive(Debug)]
 pub struct KeystoreKey {
     /// Its type and public key, from the file's name.
@@ -39,7 +39,7 @@ pub struct KeystoreKey {
     pub secret: SecretKey,
 }
 
-/// What one file of the directory holds.
+/// The content of one file of the directory.
 #[derive(Debug)]
 pub struct KeystoreEntry {
     /// The file.
@@ -59,7 +59,7 @@ pub enum KeystoreError {
         /// Why.
         source: io::Error,
     },
-    /// Hardly a keystore.
+    /// More files than any keystore has.
     #[error("{0} has more than {MAX_FILES} files; is it a keystore?")]
     TooManyFiles(PathBuf),
 }
@@ -70,22 +70,22 @@ pub enum KeystoreProblem {
     /// The name is not that of a key file; Substrate skips it too.
     #[error("not a key file: its name is not the hex of a key type and a public key")]
     NotAKeyFile,
-    /// The name would be one of a key file without what is around it. Substrate skips it too.
+    /// The name is that of a key file with something around it. Substrate skips such files too.
     #[error(
         "not a key file: the name of a key file has no {extra} {place}; if it is one, call it {name} and try again"
     )]
     AlmostAKeyFile {
-        /// What is too much.
+        /// The superfluous part.
         extra: String,
         /// Where it is.
         place: &'static str,
         /// The name without it.
         name: String,
     },
-    /// A key type this signer does not hold.
+    /// A key type that this signer does not hold.
     #[error("skipped: {}", unheld_reason(.0))]
     UnheldType(String),
-    /// The public key in the name has a length that the type's keys do not have.
+    /// The public key in the name does not have the length of the type's keys.
     #[error("a {key_type} key has a public key of {} bytes, its file name has {found}", expected_length(.key_type))]
     PublicKeyLength {
         /// The type.
@@ -108,10 +108,10 @@ pub enum KeystoreProblem {
     /// The file cannot be read.
     #[error("cannot read the file: {0}")]
     Unreadable(io::Error),
-    /// The content is no JSON string.
+    /// The content is not a JSON string.
     #[error("the content is not a JSON string with a secret; Substrate would not read it either")]
     NotJson,
-    /// The secret is no secret URI.
+    /// The secret is not a secret URI.
     #[error("the secret in the file cannot be read: {0}")]
     Secret(#[from] SuriError),
     /// The secret gives another public key than the name.
@@ -172,7 +172,7 @@ pub fn read_dir(path: &Path, password: Option<&SecretString>) -> Result<Vec<Keys
         .collect())
 }
 
-/// The password in a file, verbatim: a newline at its end is part of it, as Substrate's `--password-filename` has it.
+/// The password in a file, verbatim: a newline at its end is part of it, as for Substrate's `--password-filename`.
 pub fn read_password_file(path: &Path) -> Result<SecretString, PassphraseError> {
     Ok(SecretString::from(read_text(path)?.as_str()))
 }
@@ -180,7 +180,7 @@ pub fn read_password_file(path: &Path) -> Result<SecretString, PassphraseError> 
 fn read_key(path: &Path, password: Option<&SecretString>) -> Result<KeystoreKey, KeystoreProblem> {
     let id = parse_name(path)?;
     let content = bounded::read_file(path, MAX_FILE_BYTES).map_err(KeystoreProblem::Unreadable)?;
-    // The error of the parser quotes what it read.
+    // The parser's error quotes what it read.
     let text =
         Zeroizing::new(serde_json::from_slice::<String>(&content).map_err(|_| KeystoreProblem::NotJson)?);
     let suri = SecretString::from(text.as_str());
@@ -219,7 +219,7 @@ fn type_named(name: &[u8]) -> Option<KeyType> {
     FAMILY.key_types.iter().find(|spec| spec.name.as_bytes() == name).map(|spec| spec.id)
 }
 
-/// Those of `schemes` whose public keys are as long as this one.
+/// Those of `schemes` whose public keys have the length of this one.
 fn fitting(schemes: &[Scheme], public: &PublicKey) -> impl Iterator<Item = Scheme> {
     let len = public.as_bytes().len();
     schemes.iter().copied().filter(move |scheme| scheme.public_len() == len)
@@ -245,7 +245,7 @@ fn split_name(name: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((bytes, public))
 }
 
-/// Names that people and their tools make of a key file's: with `0x` in front or an ending behind.
+/// Recognises names that people and tools make of a key file's: with `0x` in front or an extension.
 fn almost(name: &str) -> KeystoreProblem {
     let (bare, ending) = name.split_once('.').unwrap_or((name, ""));
     let hex = bare.strip_prefix("0x").or_else(|| bare.strip_prefix("0X")).unwrap_or(bare);

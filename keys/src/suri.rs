@@ -2,7 +2,7 @@
 //!
 //! The grammar is `sp_core::crypto::SecretUri`'s: a phrase of 12 to 24 English BIP-39 words or `0x` and 64 hex
 //! digits, then junctions `/soft` and `//hard`, then `///password`. Without a phrase, the public development phrase
-//! is meant. A password given beside the URI overrides the one inside; on a 0x-seed neither has any effect.
+//! is meant. A password given beside the URI overrides the one inside; it has no effect on a 0x-seed.
 
 use crate::{
     scheme::{ecdsa, ed25519, sr25519},
@@ -13,10 +13,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use signonce_protocol::{Algorithm, Scheme, blake2_256};
 use zeroize::Zeroizing;
 
-/// The phrase everyone knows; what a URI means that starts with a slash.
+/// The well-known phrase, which a URI that starts with a slash implies.
 const DEV_PHRASE: &str = "bottom drive obey lake curtain smoke basket hold race lonely fit walk";
 
-/// Longest URI read, in bytes: 24 words, a long password and a deep path fit many times.
+/// The longest URI read, in bytes: 24 words, a long password and a deep path fit many times.
 const MAX_BYTES: usize = 8192;
 
 /// Rounds of PBKDF2 from entropy to seed (`substrate-bip39`, and BIP-39 before it).
@@ -25,21 +25,21 @@ const PBKDF2_ROUNDS: u32 = 2048;
 /// Why a secret URI gives no key. Never holds any part of the URI.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SuriError {
-    /// Nothing in it. (Substrate reads it as the development phrase; nobody means that.)
+    /// The URI is empty. (Substrate reads it as the development phrase; nobody means that.)
     #[error("the secret is empty")]
     Empty,
-    /// Absurdly long.
+    /// The URI is absurdly long.
     #[error("the secret is longer than {MAX_BYTES} bytes")]
     TooLong,
-    /// Not phrase, path and password.
+    /// Not a phrase, a path and a password.
     #[error(
         "the secret is not of the form `phrase or 0x-seed`, `/soft` and `//hard` junctions, `///password`"
     )]
     Format,
-    /// `0x` without 64 hex digits behind it.
+    /// `0x` that is not followed by 64 hex digits.
     #[error("a secret that starts with 0x needs exactly 64 hex digits after it")]
     Seed,
-    /// Not 12, 15, 18, 21 or 24 known words, or their checksum is off.
+    /// Not 12, 15, 18, 21 or 24 known words, or their checksum is wrong.
     #[error(
         "the phrase is not 12, 15, 18, 21 or 24 words of the English BIP-39 list with a right checksum; \
          a raw seed must start with 0x"
@@ -48,7 +48,7 @@ pub enum SuriError {
     /// A soft junction, which only sr25519 has.
     #[error("{0} keys have hard junctions (`//name`) only")]
     SoftJunction(Scheme),
-    /// The URI is well-formed and its key is not usable.
+    /// The URI is well-formed but its key is not usable.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
@@ -82,7 +82,7 @@ impl SecretKey {
     }
 }
 
-/// Derives along a path that may have hard junctions only.
+/// Derives along a path that may have only hard junctions.
 fn derive_hard_only(
     scheme: Scheme,
     seed: Zeroizing<[u8; 32]>,
@@ -123,7 +123,7 @@ fn seed(phrase: &str, password: &str) -> Result<Zeroizing<[u8; 32]>, SuriError> 
     Ok(seed)
 }
 
-/// A URI taken apart.
+/// The parts of a URI.
 struct Parts<'a> {
     phrase: &'a str,
     path: &'a str,
@@ -145,7 +145,7 @@ struct Junction {
 }
 
 impl<'a> Parts<'a> {
-    /// What the expression `^([\d\w ]+)?((//?[^/]+)*)(///(.*))?$` matches.
+    /// Splits a URI as the expression `^([\d\w ]+)?((//?[^/]+)*)(///(.*))?$` does.
     fn parse(suri: &'a str) -> Result<Self, SuriError> {
         if suri.is_empty() {
             return Err(SuriError::Empty);

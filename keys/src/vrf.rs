@@ -36,7 +36,7 @@ impl fmt::Debug for VrfSignature {
 }
 
 impl SecretKey {
-    /// The BABE VRF of this key for a slot, checked before it is returned. Only sr25519 keys have one.
+    /// The BABE VRF of this key for a slot, verified before it is returned. Only sr25519 keys have one.
     pub fn babe_vrf(
         &self,
         slot: Slot,

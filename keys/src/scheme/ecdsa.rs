@@ -34,7 +34,7 @@ pub(crate) fn sign(material: &[u8], hash: [u8; 32]) -> Option<Signature> {
     })
 }
 
-/// Checks as the chain does: recovers the key and compares.
+/// Verifies as the chain does: recovers the key and compares.
 pub(crate) fn verify(public: &[u8], hash: [u8; 32], signature: &[u8]) -> bool {
     let Some((recovery, compact)) = signature.split_last().filter(|(_, compact)| compact.len() == 64) else {
         return false;
@@ -51,7 +51,7 @@ pub(crate) fn derive_hard(material: &[u8; 32], chain_code: &[u8; 32]) -> Zeroizi
     Zeroizing::new(blake2_256(&preimage))
 }
 
-/// Lends the library's key to `f` and wipes it after.
+/// Lends the library's key to `f` and wipes it afterwards.
 fn with_key<R>(material: &[u8], f: impl FnOnce(&SecretKey) -> R) -> Option<R> {
     let bytes = Zeroizing::new(<[u8; 32]>::try_from(material).ok()?);
     let mut key = SecretKey::from_secret_bytes(*bytes).ok()?;

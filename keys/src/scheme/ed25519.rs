@@ -16,7 +16,7 @@ pub(crate) fn sign(material: &[u8], message: &[u8]) -> Option<Signature> {
     key(material).map(|key| Signature::of_64(key.sign(message).to_bytes()))
 }
 
-/// Checks strictly: canonical encodings, no small-order points.
+/// Verifies strictly: canonical encodings, no small-order points.
 pub(crate) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(public), Ok(signature)) = (public.try_into(), signature.try_into()) else { return false };
     let signature = ed25519_dalek::Signature::from_bytes(signature);

@@ -1,8 +1,8 @@
 //! The signature algorithms behind one [`Signature`], one [`verify`] and one [`SignError`].
 //!
-//! One file per algorithm: how a seed becomes key material, how material signs, how a signature is checked, how a
-//! junction derives. Material is the scheme's canonical secret: 64 bytes for sr25519 (scalar, then nonce seed), 32
-//! for ed25519 (seed) and ecdsa (scalar, big-endian).
+//! One file for each algorithm: how a seed becomes key material, how material signs, how a signature is verified, how a
+//! junction derives. Material is the scheme's canonical secret: 64 bytes for sr25519 (scalar, then nonce seed), 32 for
+//! ed25519 (seed) and ecdsa (scalar, big-endian).
 
 pub(crate) mod ecdsa;
 pub(crate) mod ed25519;
@@ -11,7 +11,7 @@ pub(crate) mod sr25519;
 use signonce_protocol::{Algorithm, KeyId, PublicKey, Scheme, ToSign};
 use std::fmt;
 
-/// Why a key did not sign. Never holds anything secret.
+/// Why a key did not sign. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
     /// The keyring does not hold the key.
@@ -20,10 +20,10 @@ pub enum SignError {
     /// A bare hash was given to a scheme that signs messages.
     #[error("an {0} key signs messages, never a bare hash")]
     PrehashRefused(Scheme),
-    /// A VRF was asked of a key that has none.
+    /// A VRF was requested from a key that has none.
     #[error("an {0} key has no VRF; BABE keys are sr25519")]
     NoVrf(Scheme),
-    /// The key material is not what it was when it came in.
+    /// The key material has changed since it came in.
     #[error(
         "the material of {scheme} key {public} is damaged in memory; restart this node, and check its hardware \
          if this repeats"
@@ -34,7 +34,7 @@ pub enum SignError {
         /// The key.
         public: PublicKey,
     },
-    /// The signature just made does not verify, so it was thrown away.
+    /// The signature just made does not verify, so it was discarded.
     #[error(
         "a signature by {scheme} key {public} failed its own check and was thrown away; check this node's \
          hardware before it signs again"
@@ -47,11 +47,11 @@ pub enum SignError {
     },
 }
 
-/// Some bytes are no signature.
+/// Some bytes that are not a signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a signature has 64 bytes (sr25519, ed25519) or 65 (ecdsa), not {0}")]
 pub struct SignatureError(
-    /// The bytes given.
+    /// The number of bytes given.
     pub usize,
 );
 

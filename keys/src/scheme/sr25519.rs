@@ -1,9 +1,9 @@
 //! Schnorr over Ristretto as Substrate uses it, without randomness.
 //!
-//! schnorrkel mixes the transcript, the key's secret nonce seed and bytes of an RNG into each nonce. Here the RNG is
-//! a constant ([`attach`]), so the nonce depends on the first two alone: equal requests give equal bytes on every
-//! node, for ever, and different requests give unrelated nonces. BABE needs that: two different seals over one header
-//! are an equivocation (`sp-consensus-babe`, `check_equivocation_proof` compares sealed headers).
+//! schnorrkel mixes the transcript, the key's secret nonce seed and bytes of an RNG into each nonce. Here the RNG is a
+//! constant ([`attach`]), so the nonce depends on the first two alone: equal requests always give equal bytes on every
+//! node, and different requests give unrelated nonces. BABE needs that: two different seals over one header are an
+//! equivocation (`sp-consensus-babe`, `check_equivocation_proof` compares sealed headers).
 //!
 //! The constant, and everything else that enters the nonce, must never change: nodes of two versions would sign the
 //! same header differently. `signatures_are_the_same_for_ever` in `tests/schemes.rs` pins the bytes.
@@ -28,12 +28,12 @@ pub(crate) fn material_of_seed(seed: &[u8; 32]) -> Option<Zeroizing<[u8; 64]>> {
     Some(Zeroizing::new(mini.expand(ExpansionMode::Ed25519).to_bytes()))
 }
 
-/// The public key of some material; `None` where it is no usable secret.
+/// The public key of some material; `None` if it is not a usable secret.
 pub(crate) fn public(material: &[u8]) -> Option<[u8; 32]> {
     let secret = SecretKey::from_bytes(material).ok()?;
     let (scalar, nonce_seed) = material.split_at_checked(32)?;
-    // Without its secret nonce seed a derandomised key would give itself away with its first signature, and the
-    // zero scalar signs for everyone.
+    // Without its secret nonce seed a derandomised key would reveal itself with its first signature, and the zero
+    // scalar signs for everyone.
     if scalar.iter().all(|b| *b == 0) || nonce_seed.iter().all(|b| *b == 0) {
         return None;
     }
@@ -47,7 +47,7 @@ pub(crate) fn sign(material: &[u8], public: &[u8], message: &[u8]) -> Option<Sig
     Some(Signature::of_64(pair.sign(transcript).to_bytes()))
 }
 
-/// Checks a signature under the context `substrate`.
+/// Verifies a signature under the context `substrate`.
 pub(crate) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(public), Ok(signature)) =
         (PublicKey::from_bytes(public), schnorrkel::Signature::from_bytes(signature))
@@ -66,27 +66,27 @@ pub(crate) fn derive_hard(material: &[u8; 64], chain_code: &[u8; 32]) -> Option<
 
 /// The material behind a soft junction.
 ///
-/// `sp_core` draws the new nonce seed at random; here it comes from the parent alone. The public key is the same,
-/// and importing a SURI twice gives one and the same signer.
+/// `sp_core` draws the new nonce seed at random; here it comes from the parent alone. The public key is the same, and
+/// importing a SURI twice gives the same signer.
 pub(crate) fn derive_soft(material: &[u8; 64], chain_code: &[u8; 32]) -> Option<Zeroizing<[u8; 64]>> {
     let secret = SecretKey::from_bytes(material).ok()?;
     let (derived, _) = secret.derived_key_simple_rng(ChainCode(*chain_code), b"", NoRandomness);
     Some(Zeroizing::new(derived.to_bytes()))
 }
 
-/// The library's key pair; wipes itself on drop.
+/// The library's key pair; it wipes itself on drop.
 pub(crate) fn pair(material: &[u8], public: &[u8]) -> Option<Keypair> {
     let secret = SecretKey::from_bytes(material).ok()?;
     let public = PublicKey::from_bytes(public).ok()?;
     Some(Keypair { secret, public })
 }
 
-/// `transcript` with its nonces derived from itself and the secret nonce seed alone.
+/// `transcript` with nonces that are derived only from itself and the secret nonce seed.
 pub(crate) fn attach(transcript: Transcript) -> impl SigningTranscript {
     attach_rng(transcript, NoRandomness)
 }
 
-/// An RNG that gives zeros. Only for nonces that a secret seed and a transcript already make secret and unique.
+/// An RNG that returns zeros. Only for nonces that a secret seed and a transcript already make secret and unique.
 struct NoRandomness;
 
 impl RngCore for NoRandomness {
