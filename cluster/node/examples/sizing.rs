@@ -1,9 +1,9 @@
 //! Memory and disk of a signer per number of honest validators on Polkadot: the figures of `docs/reference/sizing.md`.
 //!
-//! `cargo run --release -p signonce-cluster --example sizing -- VALIDATORS DIR` sets up three nodes, stops one, and puts
-//! into the stores of the others what so many `para` keys have after nine sessions of 12,000 candidates. Then each of
-//! the three runs as a process of its own: two start from their stores, the third takes the state over from their
-//! leader. Printed is the most memory that each has had.
+//! `cargo run --release -p signonce-cluster --example sizing -- VALIDATORS DIR` sets up three nodes, stops one, and
+//! puts into the stores of the others what that many `para` keys have after nine sessions of 12,000 candidates. Then
+//! each of the three runs as a process of its own: two start from their stores, the third takes the state over from
+//! their leader. The output is the most memory that each has used.
 
 use parity_scale_codec::Encode as _;
 use rand::RngExt as _;
@@ -32,7 +32,7 @@ use std::time::Duration;
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 const CHAIN: GenesisHash = GenesisHash([3; 32]);
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Of a validator on Polkadot.
+/// Candidates of a session that a validator on Polkadot takes a side on.
 const CANDIDATES: usize = 12_000;
 const SESSIONS: u32 = 9;
 
@@ -113,7 +113,7 @@ fn para_key(n: u32) -> KeyId {
     KeyId { key_type: PARA, public: PublicKey::try_from(&public[..]).expect("32 bytes") }
 }
 
-/// Three nodes, the keys of so many validators, and a log that the third, which is off, cannot catch up from.
+/// Sets up three nodes, the keys of the validators, and a log from which the third node, which is off, cannot catch up.
 async fn set_up(dir: &Path, validators: u32) {
     std::fs::create_dir_all(dir).expect("the directory can be made");
     make_certificates(dir);
@@ -216,8 +216,8 @@ fn fill(path: &Path) {
 
 // What they need.
 
-/// A node as a process of its own: says when it is ready and its store has as much as the leader's, and runs until it is
-/// ended.
+/// A node as a process of its own: says when it is ready and its store has as much as the leader's, and runs until it
+/// is ended.
 async fn run_node(dir: &Path, id: u64) {
     let node = start(dir, id).await;
     let handle = node.handle();

@@ -1,5 +1,5 @@
-//! Reading the audit records of this node's store, and pruning them. Reading takes nothing from the driver; pruning
-//! goes through it, since only the driver writes.
+//! Reads the audit records of this node's store, and prunes them. Reading does not involve the driver; pruning goes
+//! through it, since only the driver writes.
 
 use crate::inbox::Inbox;
 use crate::store::{Store, StoreError, StoredRow};
@@ -11,13 +11,13 @@ use std::sync::{Arc, Weak};
 /// Why records cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The node has stopped.
     #[error("this node is stopping; ask another one")]
     Stopped,
-    /// A record.
+    /// A record is damaged.
     #[error(
         "an audit record in the store is damaged: {0}; the signer's own records are checked at its start"
     )]
@@ -33,7 +33,7 @@ pub struct AuditStore {
 }
 
 impl AuditStore {
-    /// At most `limit` records from number `from` on. Numbers rise; where one is missing, this node has not got it.
+    /// At most `limit` records from number `from` on. Numbers rise; where one is missing, this node does not have it.
     ///
     /// # Errors
     /// If the store fails or a row is damaged.
@@ -53,8 +53,8 @@ impl AuditStore {
         Ok(Some((first.unwrap_or_else(|| last.clone()), last)))
     }
 
-    /// The number of the first record that is not older than `time_ms`, as far as clocks of several nodes let one
-    /// say so; one past the last if there is none.
+    /// The number of the first record that is not older than `time_ms`, as far as the clocks of several nodes allow an
+    /// answer; one past the last record if there is none.
     ///
     /// # Errors
     /// As [`Self::rows`].
@@ -93,7 +93,7 @@ impl AuditStore {
         self.store.upgrade().ok_or(AuditError::Stopped)
     }
 
-    /// Forgets the records before number `seq`, for good.
+    /// Permanently removes the records before number `seq`.
     pub fn prune(&self, seq: u64) {
         self.inbox.tell(Event::PruneAudit { before: seq });
     }

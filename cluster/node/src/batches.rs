@@ -1,27 +1,27 @@
-//! The rows of a store's batches, in bytes: in RocksDB's table, and in its logs. What they are for, and the rule of a
-//! start, is in [`signonce_driver::batches`].
+//! The rows that number a store's batches, as bytes: in RocksDB's table, and in its logs. Their purpose, and the check
+//! at the start, are in [`signonce_driver::batches`].
 //!
-//! RocksDB passes over a hole where the log just ends before it, or reads as if nothing had been written
-//! ([`crate::wal`]): two rows are left. Rows behind a hole that it stops at are still in the log's bytes: they are read
-//! before RocksDB opens the store, which drops that log. Whether the store holds enough is looked at before anything is
-//! changed.
+//! RocksDB does not see a hole if the log simply ends before it, or reads as if nothing had been written
+//! ([`crate::wal`]); two rows are then left. Rows behind a hole at which RocksDB stops are still in the log's bytes:
+//! they are read before RocksDB opens the store, which drops that log. Whether the store holds enough is checked before
+//! anything is changed.
 //!
-//! What neither sees: the last durable batches are damaged, nothing that was written after them is left, and the
+//! Neither detects this: the last durable batches are damaged, nothing that was written after them is left, and the
 //! high-water file, which is made durable once a second, lags behind them. The identity, which every start makes
-//! durable in two places, bounds that to this one start, and the peers and the fence are for the rest.
+//! durable in two places, limits that to the present start; the peers and the fence cover the rest.
 
 use signonce_protocol::blake2_256;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-/// Bytes that tell the rows of one store from everything else in a log. Random, so that nobody who has something
-/// written into the log can pass it off as a row.
+/// Bytes that distinguish the rows of one store from everything else in a log. Random, so that nobody who can have
+/// something written into the log can forge a row.
 pub(crate) type Salt = [u8; 16];
 
 const CHECK_BYTES: usize = 8;
 const ROW_BYTES: usize = size_of::<Salt>() + size_of::<u64>() + CHECK_BYTES;
-/// How much of a log is looked at at a time.
+/// How many bytes of a log are read at a time.
 const WINDOW: usize = 1 << 20;
 
 /// The key of a batch's row.
@@ -50,7 +50,7 @@ fn read_row(row: &[u8]) -> Option<u64> {
     (blake2_256(said)[..CHECK_BYTES] == *check).then(|| u64::from_le_bytes(*durable))
 }
 
-/// The number of the batch in a record of a log: it ends with its own row and the removal of the one before.
+/// The number of the batch in a record of a log, which ends with the batch's own row and the removal of the one before.
 pub(crate) fn number_in(record: &[u8], salt: &Salt) -> Option<u64> {
     // RocksDB's form of a put, with the lengths of key and value before them, and of a removal.
     const PUT: [u8; 2] = [1, size_of::<u64>() as u8];
@@ -64,9 +64,9 @@ pub(crate) fn number_in(record: &[u8], salt: &Salt) -> Option<u64> {
     rest.ends_with(&PUT).then(|| u64::from_be_bytes(*key))
 }
 
-/// The highest batch that any row in the logs of `database` says to be durable, whatever is damaged around the row.
+/// The highest batch that any row in the logs of `database` declares durable, whatever is damaged around the row.
 ///
-/// A row that lies across two blocks of a log is not seen; the ones before and after it are.
+/// A row across two blocks of a log is not seen; the ones before and after it are.
 pub(crate) fn testified(database: &Path, salt: &Salt) -> std::io::Result<u64> {
     let mut highest = 0;
     for path in crate::wal::logs(database)? {
@@ -88,7 +88,7 @@ fn testified_in(log: &mut impl Read, salt: &Salt) -> std::io::Result<u64> {
         if read == 0 {
             return Ok(highest);
         }
-        // What may be the beginning of a row that the next window ends.
+        // Keeps what may be the beginning of a row that the next window completes.
         window.drain(..window.len().saturating_sub(ROW_BYTES - 1));
     }
 }

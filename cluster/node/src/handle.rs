@@ -21,7 +21,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
-/// How long after its deadline an answer of the driver is still awaited: it looks at deadlines once a tick.
+/// How long after its deadline an answer of the driver is still awaited: the driver checks deadlines once a tick.
 const DRIVER_GRACE: Duration = Duration::from_millis(500);
 
 /// Why there is no decision.
@@ -44,13 +44,13 @@ pub enum SubmitError {
 /// Why this node cannot decide anything at the moment. No duty was consumed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// No leader is known, or it took nothing before the deadline.
+    /// No leader is known, or it took no request before the deadline.
     #[error("the cluster has no leader with a quorum at the moment; try another node or again")]
     NoLeader,
     /// The cluster has not formed.
     #[error("the cluster has not formed: waiting for {}", nodes(.0))]
     Forming(Vec<NodeId>),
-    /// The node waits for its peers.
+    /// The node has just started and waits for its peers (the peer fence).
     #[error(
         "this node has just started and waits until {missing} of {} say that it has forgotten nothing",
         nodes(.from)
@@ -64,10 +64,10 @@ pub enum NotReady {
     /// The node will never take part again.
     #[error("this node is in quarantine: {0}")]
     Quarantined(Quarantine),
-    /// It takes part, and something that it has begun does not end.
+    /// It takes part, but something that it has begun does not end.
     #[error("this node gets nothing done at the moment: for {} s {}", .age.as_secs(), .what.text())]
     Stalled {
-        /// What.
+        /// What does not end.
         what: Awaited,
         /// For how long it has been under way.
         age: Duration,
@@ -92,7 +92,7 @@ impl From<NotMember> for NotReady {
     }
 }
 
-/// See the module's text.
+/// A handle to a running node; see the module's text.
 #[derive(Clone)]
 pub struct Handle(pub(crate) Arc<Shared>);
 
@@ -111,28 +111,28 @@ pub(crate) struct Shared {
 }
 
 impl Handle {
-    /// This node.
+    /// This node's id.
     pub fn node(&self) -> NodeId {
         self.0.node
     }
 
-    /// Looks at the applied state. Applying waits meanwhile: keep `look` short.
+    /// Calls `look` with the applied state. Applying waits in the meantime, so keep `look` short.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.0.state.read().expect("apply does not panic"))
     }
 
-    /// Raft's side of this node, at most a tick old.
+    /// Raft's status on this node, at most a tick old.
     pub fn status(&self) -> ReplicaStatus {
         self.0.status.borrow().clone()
     }
 
-    /// Every node that belongs to the cluster or is on its way into or out of it, by id.
+    /// Every node that belongs to the cluster or is joining or leaving it, by id.
     pub fn members(&self) -> Vec<MemberView> {
         let status = self.status();
         self.read(|state| MemberView::all(state, &status))
     }
 
-    /// What this node and its peers are worth as places for the leader: see [`ClusterMetrics::places`].
+    /// How suitable this node and its peers are as leaders: see [`ClusterMetrics::places`].
     pub fn places(&self) -> BTreeMap<NodeId, Measured> {
         self.0.metrics.places()
     }
@@ -150,7 +150,7 @@ impl Handle {
     /// Whether this node can decide anything now.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// What is missing.
     pub fn ready(&self) -> Result<(), NotReady> {
         if self.0.stopping.load(Ordering::Relaxed) {
             return Err(NotReady::Stopping);
@@ -159,7 +159,7 @@ impl Handle {
         if let Some(why) = &status.not_member {
             return Err(why.clone().into());
         }
-        // The status is what the consensus thread said last: of one that hangs it says nothing.
+        // The status is the consensus thread's last report; it does not show that the thread hangs.
         if let Some((what, age)) = self.0.metrics.unfinished.stalled(Instant::now()) {
             let leaderless = what == Awaited::Quorum && status.leader.is_none();
             return Err(if leaderless { NotReady::NoLeader } else { NotReady::Stalled { what, age } });
@@ -167,13 +167,14 @@ impl Handle {
         if status.leader.is_none() { Err(NotReady::NoLeader) } else { Ok(()) }
     }
 
-    /// The voters that this node has not heard lately. A follower hears only its leader; without one, nobody answers
-    /// those that are named here.
+    /// The voters that this node has not heard recently. A follower hears only its leader; if there is none, the voters
+    /// named here answer nobody.
     pub fn silent_voters(&self) -> Vec<NodeId> {
         self.0.metrics.unfinished.who_is_silent()
     }
 
-    /// Looks at the applied state, and at what it says of claims. Applying waits meanwhile: keep `look` short.
+    /// Calls `look` with the applied state and with what it says of claims. Applying waits meanwhile, so keep `look`
+    /// short.
     pub fn view<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
         let is_member = self.0.status.borrow().not_member.is_none();
         let applied = *self.0.applied.borrow();
@@ -190,7 +191,8 @@ impl Handle {
         self.claim_as(self.next_request(), claim, timeout).await
     }
 
-    /// [`Self::claim`] under a name from [`Self::next_request`] that the caller has used before, in its log say.
+    /// Like [`Self::claim`], under a name from [`Self::next_request`] that the caller has already used, for example in
+    /// logs.
     ///
     /// # Errors
     /// See [`SubmitError`].
@@ -210,7 +212,7 @@ impl Handle {
     /// Has the cluster make `change`, on behalf of `actor`.
     ///
     /// # Errors
-    /// See [`SubmitError`]; the inner result is the state machine's own answer.
+    /// See [`SubmitError`]; the inner result is the answer of the state machine.
     pub async fn change(
         &self,
         actor: String,
@@ -225,8 +227,8 @@ impl Handle {
         }
     }
 
-    /// If this node leads, hands leadership to `to` or to the follower that is furthest, and waits until it no longer
-    /// leads. Returns whom it was handed to.
+    /// If this node leads, hands leadership to `to` or to the follower whose log is furthest ahead, and waits until it
+    /// no longer leads. Returns the new leader.
     pub async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Option<NodeId> {
         let mut status = self.status_watch();
         let (answer, answered) = oneshot::channel();
@@ -238,11 +240,11 @@ impl Handle {
         Some(heir)
     }
 
-    /// The state as this node has applied it, and what `look` says of it at that moment. Not for an async thread: it
-    /// waits for the driver.
+    /// The state as this node has applied it, and the result of `look` at that moment. Blocking: it waits for the
+    /// driver, so it must not run on an async thread.
     ///
     /// # Errors
-    /// If the node stops.
+    /// If the node is stopping.
     pub fn capture<T: Send + 'static>(
         &self,
         look: impl FnOnce(&State) -> T + Send + 'static,
@@ -259,7 +261,7 @@ impl Handle {
         self.0.audit.clone()
     }
 
-    /// A name for a request, never used before and never again.
+    /// A name for a request, unique among all requests.
     pub fn next_request(&self) -> RequestId {
         let seq = self.0.next_seq.fetch_add(1, Ordering::Relaxed);
         RequestId { node: self.0.node, boot: self.0.boot, seq }
@@ -275,7 +277,7 @@ impl Handle {
         let deadline = started + timeout;
         self.0.inbox.push(Input::Submit { request, submitted: started, deadline, answer });
         let answered = tokio::time::timeout(timeout + DRIVER_GRACE, answered).await;
-        // The driver has stopped with the request in its hands, or does not come round.
+        // The driver has stopped with the request in its hands, or hangs.
         let Ok(Ok(answer)) = answered else { return Err(SubmitError::Unknown) };
         if matches!(answer, Answer::Claim(_) | Answer::Change(_)) {
             self.0.metrics.stages.of(Stage::Commit).observe(started.elapsed());

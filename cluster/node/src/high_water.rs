@@ -1,13 +1,13 @@
 //! The high-water file beside the store: two slots written in turn, each with a sequence number and a checksum.
 //!
-//! It is written after each fsync of the store with what that fsync made durable, without an fsync of its own on that
-//! path, so it may lag but never leads. A store that holds less has lost acknowledged writes; that catches a deleted
-//! or truncated WAL and a database directory restored from a copy, which RocksDB cannot see.
+//! It is written after each fsync of the store with what that fsync made durable, but without an fsync of its own on
+//! that path, so it may lag but never leads. A store that holds less has lost acknowledged writes; this detects a
+//! deleted or truncated WAL and a database directory restored from a copy, which RocksDB cannot see.
 //!
-//! A slot has two records. The first is the mark of the replica: what this node has promised and applied. The second, in
-//! the slot's other half, is the store's own: up to which batch it was durable, whatever was in those batches, and how
-//! its rows are told from others ([`crate::batches`]). Programs from before it leave the other half empty, and read
-//! the first alone.
+//! A slot has two records. The first is the mark of the replica: what this node has promised and applied. The second,
+//! in the slot's other half, is the store's own: up to which batch it was durable, whatever was in those batches, and
+//! the salt that distinguishes its rows ([`crate::batches`]). Older programs leave the other half empty and read only
+//! the first.
 
 use crate::batches::Salt;
 use crate::store::StoreError;
@@ -19,18 +19,18 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a slot; one sector, so that a slot is written whole or not at all.
+/// The size of a slot in bytes: one sector, so that a slot is written whole or not at all.
 const SLOT_BYTES: usize = 512;
-/// Where a slot's second record begins.
+/// The offset of a slot's second record.
 const HALF: usize = SLOT_BYTES / 2;
 /// The version of the second record.
 const BATCHES_VERSION: u8 = 1;
 
-/// What the file says of the store's batches.
+/// The record about the store's batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 struct Batches {
     salt: Salt,
-    /// The last one that is known to have been durable.
+    /// The last batch that is known to have been durable.
     durable: u64,
 }
 
@@ -54,7 +54,7 @@ impl HighWaterFile {
     /// Opens the file and reads the newer slot; `None` if nothing was ever written.
     ///
     /// # Errors
-    /// The file is missing, of a wrong size, or neither slot is whole.
+    /// If the file is missing, has a wrong size, or neither slot is whole.
     pub fn open(path: &Path) -> Result<(Self, Option<HighWater>), StoreError> {
         let failed = |source| StoreError::File { path: path.to_owned(), source };
         let damaged = |why: &str| StoreError::Damaged { path: path.to_owned(), why: why.into() };
@@ -65,7 +65,7 @@ impl HighWaterFile {
         let mut slots = [0; 2 * SLOT_BYTES];
         file.read_exact_at(&mut slots, 0).map_err(failed)?;
         let slots = [read_slot(&slots[..SLOT_BYTES]), read_slot(&slots[SLOT_BYTES..])];
-        // Of the two slots a program from before may have written one, or both.
+        // An older program may have written one of the two slots, or both.
         let batches =
             slots.iter().filter_map(|slot| if let Slot::Mark(_, batches) = slot { *batches } else { None });
         let batches = batches.max_by_key(|batches| batches.durable);
@@ -74,7 +74,7 @@ impl HighWaterFile {
             [Slot::Damaged, Slot::Damaged | Slot::Empty] | [Slot::Empty, Slot::Damaged] => {
                 return Err(damaged("no slot is whole"));
             }
-            // One torn slot is a crash in the middle of writing it; the other one still counts.
+            // One torn slot is a crash while it was written; the other one still counts.
             slots => slots
                 .into_iter()
                 .filter_map(|s| if let Slot::Mark(mark, _) = s { Some(mark) } else { None })
@@ -83,7 +83,7 @@ impl HighWaterFile {
         Ok((Self { file, path: path.to_owned(), newest, batches }, newest))
     }
 
-    /// What tells the store's rows from others.
+    /// The salt that distinguishes the store's rows from others.
     pub fn salt(&self) -> &Salt {
         &self.batches.salt
     }
@@ -93,7 +93,7 @@ impl HighWaterFile {
         self.batches.durable
     }
 
-    /// Takes down, durably, that the store was durable up to this batch.
+    /// Durably records that the store was durable up to this batch.
     pub fn raise(&mut self, durable: u64) -> Result<(), StoreError> {
         match self.newest {
             Some(mark) if durable > self.batches.durable => {

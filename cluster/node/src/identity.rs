@@ -1,8 +1,9 @@
-//! Who this node is, written twice: in the `IDENTITY` file and inside the database. A start needs both to agree.
+//! The identity of this node, written twice: in the `IDENTITY` file and inside the database. A start needs both to
+//! agree.
 //!
-//! Layout of a data directory: `IDENTITY` (JSON, for people too), `HIGH-WATER`, `db/`. [`create`] makes all three and
-//! is only called by `init` and `join`; `open` never makes anything. An identity is never reused: a lost disk means
-//! a new node id.
+//! Layout of a data directory: `IDENTITY` (readable JSON), `HIGH-WATER`, `db/`. [`create`] makes all three and is only
+//! called by `init` and `join`; `open` never makes anything. An identity is never reused: a lost disk means a new node
+//! id.
 
 use crate::high_water::HighWaterFile;
 use crate::store::{FORMAT, Store, StoreError, check_format};
@@ -17,7 +18,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What `init` decides once and for ever.
+/// What `init` or `join` decides once and permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
@@ -26,9 +27,9 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// This node.
     pub node: NodeId,
-    /// The members the cluster forms from; none on a node that came later.
+    /// The members that the cluster forms from; empty on a node that joined later.
     pub initial: Vec<NodeId>,
-    /// Whether the node came when the cluster had formed: it never forms one.
+    /// Whether the node joined a formed cluster: then it never forms one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub joined: bool,
 }
@@ -78,12 +79,12 @@ pub fn create(dir: &Path, identity: &Identity) -> Result<(), StoreError> {
     let file = IdentityFile { format: FORMAT, identity: identity.clone(), incarnation: 0 };
     Store::create(&database_path(dir), &to_bytes(&file), &rand::rng().random())?;
     HighWaterFile::create(&high_water_path(dir))?;
-    // Last, so that an interrupted `init` leaves a directory that `open` refuses.
+    // Written last, so that an interrupted `init` leaves a directory that `open` refuses.
     write_identity(dir, &file)
 }
 
-/// Creates an empty store in `dir` for a node that joins a cluster that has formed, under the id that the cluster
-/// gave it. With it the node knows nobody: it takes everything from the leader.
+/// Creates an empty store in `dir` for a node that joins a formed cluster, under the id that the cluster gave it. Such
+/// a node starts without knowing any member: it takes everything from the leader.
 ///
 /// # Errors
 /// [`StoreError::NotEmpty`] if there is anything in `dir`.
@@ -101,10 +102,10 @@ pub fn create_joined(dir: &Path, cluster: ClusterId, node: NodeId) -> Result<(),
     create(dir, &Identity { cluster, node, initial: Vec::new(), joined: true })
 }
 
-/// Reads the identity alone, for tools that look at a stopped or running node's directory.
+/// Reads only the identity, for tools that inspect a stopped or running node's directory.
 ///
 /// # Errors
-/// The file is missing or damaged.
+/// If the file is missing or damaged.
 pub fn read(dir: &Path) -> Result<Identity, StoreError> {
     read_identity(dir).map(|f| f.identity)
 }
@@ -114,7 +115,7 @@ pub(crate) fn open(dir: &Path) -> Result<OpenedDirectory, StoreError> {
     let mut file = read_identity(dir)?;
     let (mut high_water, mark) = HighWaterFile::open(&high_water_path(dir))?;
     let database = database_path(dir);
-    // Opening drops the log in which a damaged store says how far it was durable: take that down before.
+    // Opening drops the log in which a damaged store says how far it was durable, so that is recorded first.
     high_water.raise(Store::testified(&database, high_water.salt())?)?;
     let store = Store::open(&database, high_water.salt(), high_water.durable())?;
     let mismatch = || StoreError::IdentityMismatch(dir.to_owned());
@@ -147,9 +148,9 @@ fn read_identity(dir: &Path) -> Result<IdentityFile, StoreError> {
     parse_identity(dir, &bytes)?.map_err(|e| StoreError::Damaged { path, why: e.to_string() })
 }
 
-/// Reads an identity: the outer error is that it is of another format, the inner one that it is none.
+/// Parses an identity: the outer error is another format, the inner one is not an identity.
 fn parse_identity(dir: &Path, bytes: &[u8]) -> Result<serde_json::Result<IdentityFile>, StoreError> {
-    /// What every format begins with.
+    /// The fields that every format begins with.
     #[derive(Deserialize)]
     struct Head {
         format: u32,

@@ -1,4 +1,4 @@
-//! The way to the driver: what streams, the fsync thread and handles have for it.
+//! The queue to the driver: inputs from streams, the fsync thread and handles.
 
 use crate::spool::Capture;
 use signonce_core::State;
@@ -9,26 +9,26 @@ use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-/// What reaches the consensus thread. Who waits for an answer is known to the shell alone: the driver has names.
+/// An input to the consensus thread. The shell keeps track of who waits for an answer: the driver knows only numbers.
 pub(crate) enum Input {
-    /// For the driver as it is.
+    /// An event that the driver takes as it is.
     Event(Event),
-    /// A peer says hello.
+    /// A hello from a peer.
     Hello { hello: Box<Hello>, answer: oneshot::Sender<HelloReply> },
-    /// A request of this node's own.
+    /// A request from this node itself.
     Submit { request: Request, submitted: Instant, deadline: Instant, answer: oneshot::Sender<Answer> },
-    /// Somebody wants the state as it is applied.
+    /// A request for the state as it is applied.
     CaptureState(WantsState),
-    /// Somebody wants another leader.
+    /// A request for another leader.
     TransferLeadership { to: Option<NodeId>, answer: oneshot::Sender<Option<NodeId>> },
-    /// The node stops.
+    /// The node is stopping.
     Stop,
 }
 
-/// Takes a look at the state, and the capture of its records.
+/// Receives the state and the capture of its records.
 pub(crate) type WantsState = Box<dyn FnOnce(&State, Capture) + Send>;
 
-/// See the module's text.
+/// The sending end of the queue to the driver.
 #[derive(Clone)]
 pub(crate) struct Inbox(UnboundedSender<Input>);
 

@@ -1,8 +1,7 @@
 //! The shell around [`signonce_core`]: storage in RocksDB, peer traffic over mutual TLS, threads and clocks.
 //!
 //! [`identity::create`] makes a data directory once; [`Node::start`] runs it and gives out [`Handle`]s, with which a
-//! server has claims decided. What a node does with what happens to it is [`signonce_driver`]'s to say; here is what
-//! carries that out.
+//! server has claims decided. [`signonce_driver`] decides how a node reacts to events; this crate carries that out.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,9 +1,9 @@
 //! Limits log lines that others can cause, so that nobody fills a disk or hides among them.
 //!
-//! A place in the program that a client or a peer can reach at will has a static [`LogThrottle`], keyed by who causes the
-//! line and why. It writes at most a few lines per subject in ten seconds; the first one after that says how many were left
-//! out. Counts and the audit are complete: only the log is spared. Nothing that is said once, and no alarm, goes
-//! through here.
+//! A place in the program that a client or a peer can reach at will has a static [`LogThrottle`], keyed by who causes
+//! the line and why. It writes at most a few lines for each subject in ten seconds; the first one after that says how
+//! many were left out. Counts and the audit stay complete: only the log is throttled. One-time messages and alarms do
+//! not go through here.
 
 use std::{
     collections::BTreeMap,
@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Lines about one subject in one period.
+/// The most lines about one subject in one period.
 const LINES: u64 = 5;
-/// How long such a period is.
+/// The length of a period.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Subjects that are told apart at a time.
+/// The most subjects that are told apart at a time.
 const SUBJECTS: usize = 512;
 
-/// See the module's text.
+/// A limit on log lines by subject; see the module's text.
 pub struct LogThrottle<K> {
     said: Mutex<BTreeMap<K, Said>>,
 }
@@ -30,27 +30,27 @@ struct Said {
 }
 
 impl<K: Ord> LogThrottle<K> {
-    /// Nothing said yet.
+    /// A throttle for which nothing was logged yet.
     pub const fn new() -> Self {
         Self { said: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Has `write` write a line about `about`, unless there were enough. It is given how many were left out before,
-    /// if any.
+    /// Calls `write` to write a line about `about`, unless there were enough. It gets the number of lines left out
+    /// before, if any.
     pub fn line(&self, about: K, write: impl FnOnce(Option<u64>)) {
         if let Some(left_out) = self.take(about, Instant::now()) {
             write((left_out > 0).then_some(left_out));
         }
     }
 
-    /// Whether a line about `about` may be written, for those who cannot say how many were left out.
+    /// Whether a line about `about` may be written, for callers that cannot report how many were left out.
     pub fn may(&self, about: K) -> bool {
         self.take(about, Instant::now()).is_some()
     }
 
-    /// Leave to write a line, with the number of those left out.
+    /// Permission to write a line, with the number of those left out.
     fn take(&self, about: K, now: Instant) -> Option<u64> {
-        // Counts are whole whatever panicked.
+        // A panic leaves the counts consistent.
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() >= SUBJECTS && !said.contains_key(&about) {
             said.retain(|_, said| now.saturating_duration_since(said.since) < PERIOD);

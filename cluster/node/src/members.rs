@@ -1,4 +1,4 @@
-//! Who belongs to the cluster, as one node sees it: what is wanted, what raft has, and how far everybody is.
+//! The members of the cluster, as one node sees them: what is wanted, raft's configuration, and each one's progress.
 
 use serde::{Deserialize, Serialize};
 use signonce_core::replica::{Follower, ReplicaStatus, Role};
@@ -12,21 +12,21 @@ use std::collections::BTreeSet;
 pub struct MemberView {
     /// Its id.
     pub node: NodeId,
-    /// What it has said of itself; nothing before it has joined.
+    /// What it announced of itself; none before it has joined.
     pub member: Option<Member>,
-    /// Where it is expected or known to be.
+    /// Its known or expected address for other members.
     pub peer_addr: Option<String>,
-    /// What it is meant to be; `None` before it has joined and once it was removed.
+    /// The role it is meant to have; `None` before it has joined and after it was removed.
     pub wanted: Option<MemberRole>,
-    /// What it is in raft's configuration; `None` if it is not in it.
+    /// Its role in raft's configuration; `None` if it is not in it.
     pub present: Option<MemberRole>,
-    /// How far a node has come that came later, or was removed; `None` for one that was there from the start.
+    /// The progress of a node that joined later or was removed; `None` for one that was there from the start.
     pub standing: Option<Standing>,
-    /// The member it is to take the place of.
+    /// The member that it is to replace.
     pub replaces: Option<NodeId>,
-    /// Whether it leads.
+    /// Whether it is the leader.
     pub leads: bool,
-    /// On the leader, of others: how far it is.
+    /// On the leader, for other nodes: how far it has come.
     pub progress: Option<Progress>,
 }
 
@@ -36,11 +36,11 @@ pub struct MemberView {
 pub struct Progress {
     /// The last index known to be on its disk.
     pub matched: LogIndex,
-    /// Entries of the leader that it lacks.
+    /// How many entries of the leader it lacks.
     pub lag: u64,
     /// Whether it has answered since the last check.
     pub active: bool,
-    /// Which start of it the leader has met last.
+    /// The start (life) of the follower that the leader has met last.
     pub incarnation: u64,
 }
 

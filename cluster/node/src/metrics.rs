@@ -1,4 +1,4 @@
-//! What the cluster layer measures. The server registers these with its own registry.
+//! The metrics of the cluster layer. The server registers these with its own registry.
 
 mod latency;
 mod moments;
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Where a node stands towards its cluster, as `signonce_fence` shows it.
+/// The states of a node towards its cluster, as `signonce_fence` shows them.
 const FENCE_STATES: [&str; 4] = ["forming", "fenced", "member", "quarantined"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,15 +51,15 @@ type Seconds = Gauge<f64, AtomicU64>;
 /// Counters, gauges and histograms of one node. Durations are in seconds.
 #[derive(Clone, Debug)]
 pub struct ClusterMetrics {
-    /// Ticks of the driver since it started: while they go on, the event loop lives.
+    /// Ticks of the driver since it started: while they continue, the event loop is alive.
     ticks: Arc<AtomicU64>,
     /// How long each stage of a request takes; the server adds its own stages.
     pub stages: Stages,
-    /// What is under way, and for how long.
+    /// What is under way, and since when.
     pub unfinished: Arc<Unfinished>,
     /// Requests per log entry.
     pub batch_size: Histogram,
-    /// Connections on the peer port. The server shows them beside those of its own ports.
+    /// Connections on the peer port. The server shows them with those of its own ports.
     pub peer_places: PlaceCounts,
     term: Gauge,
     applied: Gauge,
@@ -81,7 +81,7 @@ pub struct ClusterMetrics {
     measured: Arc<Mutex<BTreeMap<NodeId, Measured>>>,
 }
 
-/// A peer as the leader hears it.
+/// What the leader knows of a peer from its answers.
 pub(crate) struct HeardPeer {
     pub node: NodeId,
     pub lately: bool,
@@ -171,7 +171,7 @@ impl ClusterMetrics {
         set(&self.slowest_follower_lag, status.last.0.saturating_sub(slowest));
     }
 
-    /// How large the state is; looked at once a tick.
+    /// Records the size of the state, once a tick.
     pub(crate) fn observe_state(&self, state: &State) {
         for (name, table) in STATE_TABLES {
             let (TableSize { rows, bytes }, label) = (state.size(table), TableLabel { table: name });
@@ -180,7 +180,7 @@ impl ClusterMetrics {
         }
     }
 
-    /// What is looked at once a tick only.
+    /// Records what is measured only once a tick.
     pub(crate) fn observe_peers(&self, status: &ReplicaStatus, peers: &[HeardPeer]) {
         set(&self.log_bytes, status.log_bytes);
         set(&self.voters, status.voters.len() as u64);
@@ -212,7 +212,7 @@ impl ClusterMetrics {
         }
     }
 
-    /// Ticks of the driver since it started; whoever sees them stand still knows that the node hangs.
+    /// Ticks of the driver since it started; if they stand still, the node hangs.
     pub fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Relaxed)
     }
@@ -229,12 +229,12 @@ impl ClusterMetrics {
         *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// What this node and its peers are worth as places for the leader, as far as they have answered lately.
+    /// How suitable this node and its peers are as leaders, as far as they have answered recently.
     pub fn places(&self) -> BTreeMap<NodeId, Measured> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From a heartbeat to its answer, for each peer, on the leader.
+    /// On the leader: the time from a heartbeat to its answer, for a peer.
     pub fn round_trip(&self, peer: NodeId) -> Option<Duration> {
         let seconds = self.round_trip.get(&PeerLabel { peer: peer.0 })?.get();
         Some(Duration::from_secs_f64(seconds))

@@ -28,17 +28,18 @@ use tokio::task::JoinSet;
 pub struct NodeConfig {
     /// The directory made by [`identity::create`].
     pub data_dir: PathBuf,
-    /// Members with their addresses, this node included or not. Until the cluster has formed these must be all of
-    /// them. Afterwards the log says who the members are; an address given here goes before the one in the log.
+    /// Members with their addresses; this node may be among them. Until the cluster has formed these must be all of
+    /// them. Afterwards the log says who the members are; an address given here takes precedence over the one in the
+    /// log.
     pub peers: Vec<Peer>,
-    /// Where this node listens for peers.
+    /// The address on which this node listens for peers.
     pub listen: SocketAddr,
-    /// Certificates.
+    /// The node's certificates.
     pub tls: PeerTls,
-    /// Length of a tick; the same on every member. Heartbeats go out every 2 ticks, an election starts after 12 to
-    /// 24 ticks without one: 50 ms suits a LAN, 100 ms a WAN.
+    /// The length of a tick, which must be the same on every member. Heartbeats go out every 2 ticks, an election
+    /// starts after 12 to 24 ticks without one: 50 ms suits a LAN, 100 ms a WAN.
     pub tick: Duration,
-    /// Log bytes kept for followers that lag.
+    /// Bytes of log kept for followers that lag.
     pub log_bytes_max: usize,
     /// How many slots a block's slot may be from the present one.
     pub slot_tolerance: u64,
@@ -47,21 +48,21 @@ pub struct NodeConfig {
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data directory.
+    /// The data directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What it holds.
+    /// The content of the data directory does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The certificates.
+    /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The peer address.
+    /// The peer address cannot be listened on.
     #[error("cannot listen for peers on {address}: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What happened.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The configured members are not those the node was initialised with.
@@ -77,7 +78,7 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-/// Listens for peers, on the runtime that serves them.
+/// Binds the peer address, on the runtime that serves it.
 fn listen(address: SocketAddr, runtime: &tokio::runtime::Handle) -> std::io::Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
@@ -85,13 +86,13 @@ fn listen(address: SocketAddr, runtime: &tokio::runtime::Handle) -> std::io::Res
     TcpListener::from_std(listener)
 }
 
-/// Runs the driver until it ends. As a task it is woken by the streams on its own thread without a system call, which
-/// the future of `block_on` is not.
+/// Runs the driver until it ends. It runs as a task, which the streams on its thread can wake without a system call,
+/// unlike the future of `block_on`.
 fn drive(runtime: tokio::runtime::Runtime, driver: impl Future<Output = ()> + Send + 'static) {
     if runtime.block_on(runtime.spawn(driver)).is_err() {
         crate::driver::die(&"the consensus thread panicked");
     }
-    // Without waiting for names of peers that are being looked up.
+    // Does not wait for name lookups of peers under way.
     runtime.shutdown_background();
 }
 
@@ -115,7 +116,7 @@ fn open_replica(
     let records = store.records().map_while(|record| record.map_err(|error| failed = Some(error)).ok());
     let replica = Replica::open_streaming(config, &image, records, mark, logger);
     match failed {
-        // What was read up to there says nothing.
+        // What was read up to there counts for nothing.
         Some(error) => Err(error.into()),
         None => Ok(replica?),
     }
@@ -216,22 +217,22 @@ impl Node {
         Ok(Self { handle, driver, tasks, peer_tls })
     }
 
-    /// The way to use the node.
+    /// A handle to the node.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// The way to give the node other certificates.
+    /// The means to give the node other certificates.
     pub fn peer_tls(&self) -> LivePeerTls {
         self.peer_tls.clone()
     }
 
-    /// What the node measures.
+    /// The node's metrics.
     pub fn metrics(&self) -> Arc<ClusterMetrics> {
         Arc::clone(&self.handle.0.metrics)
     }
 
-    /// From now on the node calls itself not ready; requests under way and leadership go on.
+    /// From now on the node reports that it is not ready; requests under way and leadership continue.
     pub fn announce_stop(&self) {
         self.handle.0.stopping.store(true, Ordering::Relaxed);
     }

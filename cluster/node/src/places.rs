@@ -1,11 +1,11 @@
-//! The places of a listener: who may be connected at a time, and who gives way when there are too many.
+//! The places of a listener: how many may be connected at a time, and who gives way when there are too many.
 //!
-//! Whoever connects is a stranger until the TLS handshake is done and the head of a first request, or a hello, has
-//! been read. Strangers have a small budget of their own: so many at a time, so many from one network address, a few
-//! seconds each. Nobody waits for a place: a listener accepts at once, and when there are too many, the oldest of the
-//! most crowded address gives way. So silent connections cannot keep out those who do what they came for, and an
-//! address that floods is in its own way first. Who is known moves to a place that strangers never have; those are
-//! shared out by who it is (a certificate, a node) in the same manner.
+//! Every connection is a stranger until the TLS handshake is done and the head of a first request, or a hello, has been
+//! read. Strangers have a small budget of their own: so many at a time, so many from one network address, a few seconds
+//! each. Nobody waits for a place: a listener accepts at once, and when there are too many, the oldest of the most
+//! crowded address gives way. So silent connections cannot keep out those with a purpose, and an address that floods
+//! crowds out itself first. A connection that is identified moves to a known place, which strangers never have; these
+//! are shared out by holder (a certificate, a node) in the same manner.
 //!
 //! ```text
 //! listener --enter(address)--> stranger --admit(who, share)--> known
@@ -29,13 +29,13 @@ use tokio::{
 /// How many places a listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Strangers at a time.
+    /// The most strangers at a time.
     pub strangers: usize,
-    /// Strangers at a time from one address.
+    /// The most strangers at a time from one address.
     pub per_address: usize,
-    /// How long one may stay a stranger.
+    /// How long a connection may stay a stranger.
     pub patience: Duration,
-    /// Known ones at a time.
+    /// The most known connections at a time.
     pub known: usize,
 }
 
@@ -46,22 +46,22 @@ impl Rules {
     }
 }
 
-/// What a listener counts. Clones share their counts.
+/// The counts of a listener. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct PlaceCounts {
-    /// Strangers at the moment.
+    /// Present strangers.
     pub strangers: Gauge,
-    /// Known ones at the moment.
+    /// Present known connections.
     pub known: Gauge,
     /// Strangers that took too long.
     pub late: Counter,
     /// Strangers that gave way to newer ones.
     pub crowded: Counter,
-    /// Known ones that gave way to newer ones, of their own or of somebody with fewer.
+    /// Known connections that gave way to newer ones, of the same holder or of one with fewer.
     pub displaced: Counter,
 }
 
-/// The places of one listener. Clones share them. `K` says who somebody is.
+/// The places of one listener. Clones share them. `K` identifies the holder of a place.
 pub struct Places<K: Eq + Hash + Clone>(Arc<Inner<K>>);
 
 impl<K: Eq + Hash + Clone> Clone for Places<K> {
@@ -83,7 +83,7 @@ struct Taken<K> {
 }
 
 impl<K: Eq + Hash + Clone> Places<K> {
-    /// All free.
+    /// A listener's places, all free.
     pub fn new(rules: Rules, counts: PlaceCounts) -> Self {
         let Rules { strangers, per_address, patience, known } = rules;
         let taken = Taken {
@@ -94,7 +94,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
         Self(Arc::new(Inner { patience, counts, taken: Mutex::new(taken) }))
     }
 
-    /// A stranger has connected from `address` (none on a unix socket). Another one may have to give way for it.
+    /// Takes in a stranger from `address` (none on a unix socket). Another one may have to give way for it.
     pub fn enter(&self, address: Option<IpAddr>) -> Entry<K> {
         let leave = Arc::new(Notify::new());
         let mut taken = self.0.lock();
@@ -108,7 +108,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
         Entry { inner: Arc::clone(&self.0), id, leave, deadline: Instant::now() + self.0.patience }
     }
 
-    /// What is counted.
+    /// The counts.
     pub fn counts(&self) -> &PlaceCounts {
         &self.0.counts
     }
@@ -116,7 +116,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
 
 impl<K> Inner<K> {
     fn lock(&self) -> MutexGuard<'_, Taken<K>> {
-        // The tables are whole whatever panicked, and the process aborts on panics anyway.
+        // A panic leaves the tables consistent, and the process aborts on panics anyway.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,7 +129,7 @@ impl<K> Inner<K> {
     }
 }
 
-/// One connection's place. It is free again when this is dropped.
+/// One connection's place, freed when this is dropped.
 pub struct Entry<K: Eq + Hash + Clone> {
     inner: Arc<Inner<K>>,
     id: u64,
@@ -140,17 +140,17 @@ pub struct Entry<K: Eq + Hash + Clone> {
 /// Why a connection has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GiveWay {
-    /// It did not say who it is in time.
+    /// It did not identify itself in time.
     #[error("it took too long to say who it is")]
     Late,
-    /// Newer connections came while it had not said who it is, or of the same one, and there are only so many places.
+    /// Newer strangers came, or newer connections of the same holder, and places are limited.
     #[error("its place was needed for a newer connection")]
     Crowded,
 }
 
 impl<K: Eq + Hash + Clone> Entry<K> {
-    /// Whose connection it is has been proved: it moves to a known place, of which `who` may have `share`. If there
-    /// are too many, the oldest of whoever has the most gives way. Does nothing for one that is known already.
+    /// Moves a connection whose holder has been proved to a known place, of which `who` may have `share`. If there are
+    /// too many, the oldest of the holder with the most gives way. Does nothing for a known connection.
     ///
     /// # Errors
     /// If the stranger had given way before.
@@ -169,7 +169,7 @@ impl<K: Eq + Hash + Clone> Entry<K> {
         Ok(())
     }
 
-    /// Waits until this connection must end: for a stranger its time, for anybody a newer one that needs the place.
+    /// Waits until this connection must end: a stranger when its time is up, any connection when its place is needed.
     pub async fn gives_way(&self) -> GiveWay {
         tokio::select! {
             () = self.leave.notified() => return GiveWay::Crowded,
@@ -182,7 +182,7 @@ impl<K: Eq + Hash + Clone> Entry<K> {
         GiveWay::Crowded
     }
 
-    /// Ends a stranger's stay. Whether it was one.
+    /// Ends a stranger's stay. Returns whether it was a stranger.
     fn expire(&self) -> bool {
         let mut taken = self.inner.lock();
         let late = taken.strangers.leave(self.id);
@@ -204,7 +204,7 @@ impl<K: Eq + Hash + Clone> Drop for Entry<K> {
     }
 }
 
-/// Where strangers come from. Whoever has one IPv6 address has a whole /64.
+/// The origin of strangers. Whoever has one IPv6 address has a whole /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     Here,
@@ -241,7 +241,7 @@ impl<G: Eq + Hash + Clone> Crowd<G> {
         self.enter_with_share(id, group, leave, self.share)
     }
 
-    /// Takes one in. Whether another one gave way.
+    /// Takes a connection in. Returns whether another one gave way.
     fn enter_with_share(&mut self, id: u64, group: G, leave: Arc<Notify>, share: usize) -> bool {
         let of_group = self.groups.entry(group.clone()).or_default();
         of_group.insert(id);
@@ -276,7 +276,7 @@ impl<G: Eq + Hash + Clone> Crowd<G> {
         known
     }
 
-    /// Whether it was here.
+    /// Removes a connection. Returns whether it was here.
     fn leave(&mut self, id: u64) -> bool {
         let Some((group, _)) = self.members.remove(&id) else { return false };
         if let Some(ids) = self.groups.get_mut(&group) {

@@ -1,5 +1,5 @@
-//! Records of a state on their way from node to node: captured in the sender's store, spooled in a file where they
-//! arrive, and installed from there. Neither side ever has more than a few parts of them in memory.
+//! Records of a state that travel from node to node: captured in the sender's store, spooled in a file by the receiver,
+//! and installed from there. Neither side ever has more than a few parts of them in memory.
 
 use crate::driver::die;
 use crate::store::{Store, StoreError};
@@ -16,9 +16,9 @@ use std::thread::JoinHandle;
 
 /// Bytes of records that travel, and are written, together. A single record may be longer.
 const PART_BYTES: usize = 256 << 10;
-/// The longest part that is read back: above any frame in which one can have come.
+/// The longest part that is read back, in bytes: longer than any frame in which a part can have come.
 const PART_BYTES_MAX: usize = 8 << 20;
-/// Parts that wait for a slow peer.
+/// How many parts wait for a slow peer.
 const PARTS_AHEAD: usize = 4;
 /// The version of parts in a file.
 const PART_VERSION: u8 = 1;
@@ -47,19 +47,19 @@ pub(crate) fn parts<E>(
     })
 }
 
-/// What travels to one peer.
+/// A message to the stream of one peer.
 #[derive(Debug)]
 pub(crate) enum Travelling {
     /// The next part.
     Part(Part),
-    /// That was all.
+    /// There are no more parts.
     End,
 }
 
-/// Where the parts for one peer come from.
+/// The source of the parts for one peer.
 pub(crate) type Parts = tokio::sync::mpsc::Receiver<Travelling>;
 
-/// The state's records as they were at one moment, held in the store by a thread.
+/// The state's records at one moment, held in the store by a thread.
 pub(crate) struct Capture {
     index: u64,
     busy: Arc<AtomicBool>,
@@ -68,7 +68,7 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// Captures what the store has now, for the snapshot at `index`.
+    /// Captures the store's present records, for the snapshot at `index`.
     pub(crate) fn of(store: Arc<Store>, index: u64) -> Self {
         let (requests, asked) = mpsc::channel::<tokio::sync::mpsc::Sender<Travelling>>();
         let (captured, is_captured) = mpsc::channel();
@@ -96,12 +96,12 @@ impl Capture {
         self.index
     }
 
-    /// The records, part by part, for one peer. A second peer's wait until the first has its own.
+    /// The records, part by part, for one peer. A second peer waits until the first has received its own.
     pub(crate) fn stream(&mut self) -> Parts {
         let (sender, parts) = tokio::sync::mpsc::channel(PARTS_AHEAD);
         self.busy.store(true, Ordering::Release);
         if let Some(requests) = &self.requests {
-            // If the thread is gone the parts end at once, and the peer hears of no end.
+            // If the thread is gone the parts end at once, and the peer gets no end message.
             let _ = requests.send(sender);
         }
         parts
@@ -111,7 +111,7 @@ impl Capture {
 /// The state as a node had applied it at one moment. Its records are read from the store, part by part.
 pub struct StateCapture {
     parts: Parts,
-    /// Holds the records in the store.
+    /// Keeps the records in the store.
     _capture: Capture,
 }
 
@@ -120,10 +120,10 @@ impl StateCapture {
         Self { parts: capture.stream(), _capture: capture }
     }
 
-    /// The records, in the order of their tables and keys. Not for an async thread.
+    /// The records, in the order of their tables and keys. Blocking, so not for an async thread.
     ///
     /// # Errors
-    /// If the node stops meanwhile: those that came are not all.
+    /// If the node stops meanwhile: the records are then incomplete.
     pub fn records(&mut self) -> impl Iterator<Item = std::io::Result<StateRecord>> + '_ {
         let mut done = false;
         let parts = std::iter::from_fn(move || match self.parts.blocking_recv() {
@@ -148,7 +148,7 @@ impl StateCapture {
 impl Drop for Capture {
     fn drop(&mut self) {
         drop(self.requests.take());
-        // A busy one ends once its peer's stream does: that must not be waited for here.
+        // A thread that is busy ends once its peer's stream does, which must not be waited for here.
         if !self.busy.load(Ordering::Acquire)
             && let Some(thread) = self.thread.take()
         {
@@ -157,7 +157,7 @@ impl Drop for Capture {
     }
 }
 
-/// Ends early if the peer's stream does.
+/// Sends all records; ends early if the peer's stream does.
 fn send_all(view: &crate::store::View<'_>, peer: &tokio::sync::mpsc::Sender<Travelling>) {
     for part in parts(view.records()) {
         match part {
@@ -172,21 +172,21 @@ fn send_all(view: &crate::store::View<'_>, peer: &tokio::sync::mpsc::Sender<Trav
     let _ = peer.blocking_send(Travelling::End);
 }
 
-/// A file of records that came from a peer. It goes with this value.
+/// A file of records from a peer. Dropping this value removes the file.
 #[derive(Debug)]
 pub(crate) struct Spool {
     path: PathBuf,
     name: String,
 }
 
-/// The file while records come.
+/// The file while records are being received.
 pub(crate) struct SpoolWriter {
     spool: Spool,
     file: BufWriter<File>,
 }
 
 impl SpoolWriter {
-    /// Begins a file in `dir`.
+    /// Creates a file in `dir`.
     pub(crate) fn create(dir: &Path) -> std::io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -216,7 +216,7 @@ impl SpoolWriter {
 }
 
 impl Spool {
-    /// The file of this name, of a run before.
+    /// Opens the file of this name, left by an earlier run.
     pub(crate) fn left_behind(dir: &Path, name: String) -> Result<Self, StoreError> {
         let path = dir.join(&name);
         match path.exists() {
@@ -254,7 +254,7 @@ impl Spool {
     }
 }
 
-/// `None` at the end of the file.
+/// The next part; `None` at the end of the file.
 fn next_part(file: &mut BufReader<File>) -> Result<Option<Part>, String> {
     let mut len = [0; 4];
     match file.read(&mut len[..1]).map_err(|e| e.to_string())? {
@@ -285,7 +285,7 @@ impl RecordSource for Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        // What is left is swept at the next start.
+        // A file that could not be removed is removed at the next start.
         let _ = std::fs::remove_file(&self.path);
     }
 }

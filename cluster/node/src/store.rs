@@ -1,11 +1,11 @@
 //! The store: one RocksDB with one WAL, so that a crash leaves a prefix of what was written across all tables.
 //!
-//! A power cut may leave a hole in what was not durable, with later data behind it: the store goes back to before the
-//! hole. That it never goes back further unnoticed is the business of [`signonce_driver::batches`], whose rows each batch carries.
+//! A power cut may leave a hole in what was not durable, with later data behind it: the store then goes back to before
+//! the hole. [`signonce_driver::batches`], whose rows each batch carries, detects if it ever goes back further.
 //!
-//! Only the driver writes here. `create` is for `init` and `join`; `open` never creates anything. Every error is
-//! fatal for the process: after a failed write or fsync nobody knows what the disk holds (the kernel may have dropped
-//! the dirty pages), so nothing is retried and the restart decides.
+//! Only the driver writes here. `create` is for `init` and `join`; `open` never creates anything. Every error is fatal
+//! for the process: after a failed write or fsync nobody knows what the disk holds (the kernel may have dropped the
+//! dirty pages), so nothing is retried and the restart decides.
 
 use crate::batches::{self, Salt};
 use crate::spool::{Spool, parts};
@@ -24,19 +24,19 @@ use signonce_driver::frame::FRAME_VERSION;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-/// The format of a data directory and of all records in it: it stands in the identity, beside the database and inside.
-/// Each has versions of its own besides; a new number here says that nothing of before can be read.
+/// The format of a data directory and of all records in it, stored in the identity, beside the database and inside.
+/// Records have versions of their own besides; a new number here means that nothing older can be read.
 ///
 /// 1: version 0.1. 2: since 0.2.
 pub const FORMAT: u32 = 2;
 
-/// The formats of this program, which a new node must share.
+/// The formats of this program, which a joining node must share.
 pub const FORMATS: Formats = Formats { store: FORMAT, frames: FRAME_VERSION };
 
 /// What version 0.1 wrote.
 const FORMAT_OF_VERSION_0_1: u32 = 1;
 
-/// Checks the format that a directory says it is of.
+/// Checks the format that a directory declares.
 pub(crate) fn check_format(dir: &Path, found: u32) -> Result<(), StoreError> {
     match found {
         FORMAT => Ok(()),
@@ -45,15 +45,15 @@ pub(crate) fn check_format(dir: &Path, found: u32) -> Result<(), StoreError> {
     }
 }
 
-/// Where the identity's copy inside the database lives (in the meta table; the replica does not know it).
+/// The key of the identity's copy in the meta table; the replica does not know it.
 const IDENTITY_ROW: &[u8] = b"identity";
 
-/// Where a snapshot that is being installed is noted (in the meta table).
+/// The key of the note about a snapshot that is being installed, in the meta table.
 const INSTALLING_ROW: &[u8] = b"installing";
 /// The version of that note.
 const INSTALLING_VERSION: u8 = 1;
 
-/// What all tables together keep of their files in memory. They are read at a start and for the audit, never while
+/// How much of all tables' files is cached in memory, in bytes. They are read at a start and for the audit, never while
 /// something is signed.
 const BLOCK_CACHE_BYTES: usize = 4 << 20;
 
@@ -74,7 +74,7 @@ pub enum StoreError {
          never initialise it again under its old id; replace it"
     )]
     Missing(PathBuf),
-    /// There is something where nothing may be.
+    /// Something lies where the store is to be created.
     #[error("{0} is not empty; a store is only ever created in an empty directory")]
     NotEmpty(PathBuf),
     /// A file beside the database failed.
@@ -93,7 +93,7 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
-    /// Writes that were durable are gone.
+    /// Durable writes are gone.
     #[error(
         "the store in {path} has lost acknowledged writes: up to batch {durable} it was durable, it holds {holds}. It was \
          damaged, deleted, truncated or restored from a copy; replace this node"
@@ -106,7 +106,7 @@ pub enum StoreError {
         /// The last batch it holds.
         holds: u64,
     },
-    /// A batch is missing, and later ones are there, in no log from which they could be cut off.
+    /// A batch is missing while later ones are there, in no log from which they could be cut off.
     #[error(
         "the store in {path} has a hole: what was written after batch {before} is missing, and batch {after} is there. Do \
          not repair it: replace this node"
@@ -116,10 +116,10 @@ pub enum StoreError {
         path: PathBuf,
         /// The last batch before the hole.
         before: u64,
-        /// One behind it.
+        /// A batch after the hole.
         after: u64,
     },
-    /// Version 0.1 wrote it, whose records this program does not read.
+    /// It was written by version 0.1, whose records this program does not read.
     #[error(
         "{0} is the data directory of a signer of version 0.1, and this program does not read what that wrote. Nothing \
          was changed: a signer of version 0.1 can be started with it again. To come over, make a new cluster with this \
@@ -128,7 +128,7 @@ pub enum StoreError {
          docs/operate/upgrade.md has it step by step"
     )]
     OfVersion01(PathBuf),
-    /// A later version wrote it.
+    /// It was written by a later version.
     #[error(
         "{dir} is of format {found}, and this program reads {FORMAT}: a later version wrote it. Start that; nothing was \
          changed"
@@ -136,7 +136,7 @@ pub enum StoreError {
     Newer {
         /// The data directory.
         dir: PathBuf,
-        /// The format it says it is of.
+        /// The format that it declares.
         found: u32,
     },
     /// The identity in the database is not that of the file beside it.
@@ -146,14 +146,14 @@ pub enum StoreError {
     IdentityMismatch(PathBuf),
 }
 
-/// Key and value.
+/// A key and its value.
 pub type StoredRow = (Box<[u8]>, Box<[u8]>);
 
 /// The database.
 pub struct Store {
     db: DB,
     path: PathBuf,
-    /// Marks the rows of batches.
+    /// The salt that marks the rows of batches.
     salt: Salt,
     numbers: Mutex<Batches>,
 }
@@ -172,14 +172,14 @@ fn database_options() -> Options {
     let mut options = Options::default();
     // Goes back to before the first damaged record and drops all that follows. RocksDB does not know what an fsync had
     // made durable, so it cannot tell the hole that a power cut may leave from the loss of acknowledged writes:
-    // `batches` can. Stopping at damage takes the paranoid checks too: without them records are passed over.
+    // `batches` can. Stopping at damage needs the paranoid checks too: without them records are skipped.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_paranoid_checks(true);
     options.set_track_and_verify_wals_in_manifest(true);
     // All tables reach their files together, so that the prefix rule survives a flush.
     options.set_atomic_flush(true);
     options.set_max_total_wal_size(64 << 20);
-    // One bound for the memtables of all tables; the state is in memory anyway, nothing is read back from here.
+    // One bound for the memtables of all tables; the state is in memory anyway, so nothing is read back from here.
     options.set_db_write_buffer_size(8 << 20);
     options.set_max_background_jobs(2);
     options.set_max_open_files(256);
@@ -204,7 +204,7 @@ fn table_options(cache: &Cache) -> Options {
 
 fn tables() -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-    // RocksDB's own table has the rows of `batches`, out of the replica's sight.
+    // RocksDB's own table has the rows of `batches`, which the replica does not see.
     let mut all = vec![ColumnFamilyDescriptor::new("default", table_options(&cache))];
     all.extend(DiskTable::ALL.map(|t| ColumnFamilyDescriptor::new(table_name(t), table_options(&cache))));
     all
@@ -214,8 +214,8 @@ fn must_exist(path: &Path) -> Result<(), StoreError> {
     if path.join("CURRENT").exists() { Ok(()) } else { Err(StoreError::Missing(path.to_owned())) }
 }
 
-/// The number of the last batch, of a store of which the batches up to `durable` were durable; 0 for one that no program
-/// with [`batches`] has written to.
+/// The number of the last batch in a store whose batches up to `durable` were durable; 0 if no program with [`batches`]
+/// has written to it.
 fn last_batch(db: &DB, path: &Path, durable: u64) -> Result<u64, StoreError> {
     let path = path.to_owned();
     let number = |(key, _): StoredRow| batches::number(&key).unwrap_or_default();
@@ -228,7 +228,7 @@ fn last_batch(db: &DB, path: &Path, durable: u64) -> Result<u64, StoreError> {
     })
 }
 
-/// [`last_batch`] of a store that is not changed.
+/// [`last_batch`] of a store, without changing it.
 fn look(options: &Options, path: &Path, durable: u64) -> Result<u64, StoreError> {
     let rows =
         [ColumnFamilyDescriptor::new("default", table_options(&Cache::new_lru_cache(BLOCK_CACHE_BYTES)))];
@@ -237,10 +237,10 @@ fn look(options: &Options, path: &Path, durable: u64) -> Result<u64, StoreError>
     last_batch(&db, path, durable)
 }
 
-/// Of a hole that RocksDB has passed over, and that nothing durable lies in or behind, makes one that it stops at.
+/// Turns a hole that RocksDB did not see, and that has nothing durable in or behind it, into one at which it stops.
 ///
 /// # Errors
-/// The error, if it is another one or what is behind the hole is in no log any more.
+/// `error`, if it is not about such a hole, or if what is behind the hole is no longer in a log.
 fn cut_off(path: &Path, salt: &Salt, error: StoreError) -> Result<(), StoreError> {
     let StoreError::Hole { before, .. } = error else { return Err(error) };
     match wal::end_after(path, salt, before) {
@@ -254,7 +254,7 @@ impl Store {
     /// Creates an empty store with `identity` inside, synced.
     ///
     /// # Errors
-    /// [`StoreError::NotEmpty`] where anything lies already.
+    /// [`StoreError::NotEmpty`] if anything lies there already.
     pub fn create(path: &Path, identity: &[u8], salt: &Salt) -> Result<(), StoreError> {
         if path.exists() {
             return Err(StoreError::NotEmpty(path.to_owned()));
@@ -272,8 +272,8 @@ impl Store {
         Self { db, path: path.to_owned(), salt: *salt, numbers: Mutex::default() }
     }
 
-    /// The highest batch that was durable, as far as the store's logs tell. Ask before [`Self::open`], which may drop
-    /// the log that says so, and keep the answer where it lasts.
+    /// The highest batch that was durable, as far as the store's logs tell. Call this before [`Self::open`], which may
+    /// drop the log that says so, and store the answer durably.
     ///
     /// # Errors
     /// As [`Self::open`], or a log cannot be read.
@@ -292,17 +292,17 @@ impl Store {
         must_exist(path)?;
         let failed = |source| StoreError::RocksDb { path: path.to_owned(), source };
         let mut options = database_options();
-        // First without changing anything: a store that is refused stays as it was, damage and all.
+        // First without changing anything: a store that is refused stays as it was, including its damage.
         while let Err(error) = look(&options, path, durable) {
             cut_off(path, salt, error)?;
         }
-        // Stores from before the audit lack its table, and no other: what else is missing was lost.
+        // Stores from before the audit lack its table, and no other: any other missing table was lost.
         let there = DB::list_cf(&options, path).map_err(failed)?;
         let has = |table: &DiskTable| there.iter().any(|name| name == table_name(*table));
         options.create_missing_column_families(DiskTable::READ_AT_START.iter().all(has));
         let db = DB::open_cf_descriptors(&options, path, tables()).map_err(failed)?;
         let holds = last_batch(&db, path, durable)?;
-        // What a process that was killed had written and not made durable, RocksDB has by now put into its files.
+        // RocksDB has by now put into its files what a killed process had written without making it durable.
         Ok(Self { numbers: Batches::opened(holds).into(), ..Self::new(db, path, salt) })
     }
 
@@ -311,7 +311,7 @@ impl Store {
         self.numbers().durable()
     }
 
-    /// Never kept while anything is written: the thread that makes the store durable looks at it too.
+    /// Never held while anything is written: the thread that makes the store durable reads it too.
     fn numbers(&self) -> MutexGuard<'_, Batches> {
         self.numbers.lock().expect("a thread that breaks the rule of the numbers ends the process")
     }
@@ -328,7 +328,8 @@ impl Store {
         Ok(DiskImage { rows })
     }
 
-    /// The state's records, in the order in which they are read back: one by one, a large state is not read at once.
+    /// The state's records in the order in which they are restored, one by one, so that a large state is not read at
+    /// once.
     pub fn records(&self) -> impl Iterator<Item = Result<StateRecord, StoreError>> {
         DiskTable::STATE.into_iter().flat_map(move |(stored, table)| {
             let mut once = ReadOptions::default();
@@ -346,10 +347,10 @@ impl Store {
         View { store: self, snapshot: self.db.snapshot() }
     }
 
-    /// Puts a state's records in the place of those that are there, and applies `batch`: both or neither, durably.
+    /// Replaces the state's records, and applies `batch`: both or neither, durably.
     ///
-    /// Too much for one batch, so what is to be done is noted first, and done again from the start if the process ends
-    /// before it is: see [`Self::finish_install`].
+    /// This is too much for one batch, so the plan is written down first, and repeated from the start if the process
+    /// ends before it is carried out: see [`Self::finish_install`].
     pub fn install(&self, records: &dyn RecordSource, batch: &DiskBatch) -> Result<(), StoreError> {
         let note = encode_record(INSTALLING_VERSION, &(records.name(), batch));
         let mut writes = WriteBatch::default();
@@ -358,7 +359,8 @@ impl Store {
         self.replace_state(records, batch)
     }
 
-    /// Finishes what [`Self::install`] had begun when the process ended, and sweeps what was never installed.
+    /// Finishes an [`Self::install`] that the end of the process interrupted, and removes snapshots that were never
+    /// installed.
     pub fn finish_install(&self) -> Result<(), StoreError> {
         let dir = self.incoming();
         let note = self.db.get_cf(self.table(DiskTable::Meta), INSTALLING_ROW).map_err(|e| self.failed(e))?;
@@ -377,7 +379,7 @@ impl Store {
         }
     }
 
-    /// Where snapshots are spooled.
+    /// The directory in which snapshots are spooled.
     pub fn incoming(&self) -> PathBuf {
         self.path.with_file_name("incoming")
     }
@@ -437,7 +439,7 @@ impl Store {
         Ok(())
     }
 
-    /// At most `limit` rows of a table from `from` on, in the order of their keys.
+    /// At most `limit` rows of a table from `from` on, in key order.
     pub fn scan(&self, table: DiskTable, from: &[u8], limit: usize) -> Result<Vec<StoredRow>, StoreError> {
         let rows = self.db.iterator_cf(self.table(table), IteratorMode::From(from, Direction::Forward));
         rows.take(limit).map(|row| row.map_err(|e| self.failed(e))).collect()
@@ -452,7 +454,7 @@ impl Store {
             .map_err(|e| self.failed(e))
     }
 
-    /// About how many bytes a table takes, in files and in memory before it reaches them.
+    /// About how many bytes a table takes, in files and in memory.
     pub fn size(&self, table: DiskTable) -> Result<u64, StoreError> {
         let part = |property| {
             let found = self.db.property_int_value_cf(self.table(table), property);
@@ -498,7 +500,7 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    /// In the order in which they are read back.
+    /// The records in the order in which they are restored.
     pub fn records(&self) -> impl Iterator<Item = Result<StateRecord, StoreError>> + '_ {
         DiskTable::STATE.into_iter().flat_map(move |(stored, table)| {
             let mut once = ReadOptions::default();

@@ -1,12 +1,12 @@
-//! The few errors of the system that a start meets in practice, in an operator's words: another process has the store
-//! open, a command was run once as root, the file system takes nothing. What the system says follows in brackets.
+//! Explains the few errors of the system that occur at starts in practice: another process has the store open, a
+//! command was run once as root, the file system takes no writes. The system's own text follows in brackets.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What an error at a file or directory means.
+/// The meaning of an error at a file or directory.
 pub(crate) fn of_file(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::PermissionDenied => with(&whose(path), error),
@@ -16,7 +16,7 @@ pub(crate) fn of_file(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// What RocksDB's error means. It has the system's text in its own, and no kinds.
+/// The meaning of RocksDB's error. RocksDB only has the system's text, without kinds.
 pub(crate) fn of_rocksdb(path: &Path, error: &rocksdb::Error) -> String {
     let text: &str = error.as_ref();
     let says = |part: &str| text.contains(part);
@@ -43,7 +43,7 @@ fn with(words: &str, error: &dyn std::fmt::Display) -> String {
     format!("{words} ({error})")
 }
 
-/// Who has the store open.
+/// Which process has the store open.
 fn holder(lock: &Path) -> String {
     let process =
         fs::metadata(lock).ok().and_then(|file| pid_in(&fs::read_to_string("/proc/locks").ok()?, file.ino()));
@@ -70,9 +70,9 @@ fn pid_in(locks: &str, inode: u64) -> Option<String> {
     pid.parse::<u32>().ok().filter(|pid| *pid > 0).map(|pid| pid.to_string())
 }
 
-/// Whose a path is that this process may not use.
+/// Which user owns a path that this process may not use.
 fn whose(path: &Path) -> String {
-    // What lies in a directory that may not be entered cannot be looked at; then it is the directory's matter.
+    // If a directory may not be entered, what lies in it cannot be inspected: then the directory is the problem.
     let seen = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?.uid())));
     let own = fs::metadata("/proc/self").ok().map(|process| process.uid());
     match (seen, own) {
@@ -94,7 +94,7 @@ fn of_owner(path: &Path, owner: u32, own: u32) -> String {
     )
 }
 
-/// The first file of a directory that is another user's.
+/// The first file of a directory that belongs to another user.
 fn foreign_in(directory: &Path) -> Option<PathBuf> {
     let own = fs::metadata("/proc/self").ok()?.uid();
     let foreign = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.uid() != own);

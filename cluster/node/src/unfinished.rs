@@ -1,8 +1,8 @@
 //! What a node has begun and not finished, and since when.
 //!
-//! What has ended can be timed, and says nothing of what hangs: a node whose disk does not answer has the same
-//! histograms as one without work. So whoever begins something here says so before, and the age of the oldest thing
-//! that is still under way is what readiness and alerts look at. It is read without asking anybody who may hang.
+//! Only what has ended can be timed, and that says nothing of what hangs: a node whose disk does not answer has the
+//! same histograms as an idle one. So whoever begins something records it here beforehand, and readiness and alerts use
+//! the age of the oldest thing that is still under way. It can be read without asking anything that may hang.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -14,29 +14,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How old anything may become before the node calls itself not ready. A healthy node takes milliseconds for all of it;
-/// one whose disk stumbles now and then takes some hundreds.
+/// How old anything may become before the node reports that it is not ready. A healthy node takes milliseconds for all
+/// of this; one whose disk stumbles now and then takes some hundreds.
 pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(3);
 
-/// What a node may wait for.
+/// Something that a node may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Awaited {
     /// An fsync of the store, on the thread that does nothing else.
     Sync,
     /// A write to the store, or an fsync, by the consensus thread itself.
     Write,
-    /// The consensus thread, which comes round with every tick.
+    /// The consensus thread, which runs at least once a tick.
     Consensus,
-    /// Entries that are committed, to be applied.
+    /// Committed entries to be applied.
     Apply,
-    /// On the leader: entries it has proposed, to be committed.
+    /// On the leader: entries that it has proposed to be committed.
     Commit,
-    /// A sign of life: of a majority on the leader, of the leader elsewhere.
+    /// A sign of life: from a majority on the leader, from the leader elsewhere.
     Quorum,
 }
 
 impl Awaited {
-    /// All of them, causes before what they bring about.
+    /// All of them, causes before their effects.
     pub const ALL: [Self; 6] =
         [Self::Sync, Self::Write, Self::Consensus, Self::Apply, Self::Commit, Self::Quorum];
 
@@ -52,7 +52,7 @@ impl Awaited {
         }
     }
 
-    /// What hangs, for people.
+    /// What hangs, as readable text.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Sync => "an fsync of its store has not ended; look at its disk",
@@ -65,11 +65,11 @@ impl Awaited {
     }
 }
 
-/// See the module's text. Shared by the driver, its fsync thread, and whoever looks.
+/// Since when each thing has been under way. Shared by the driver, its fsync thread, and readers.
 #[derive(Debug)]
 pub struct Unfinished {
     base: Instant,
-    /// Microseconds from `base`, plus one; zero where nothing is under way.
+    /// Microseconds from `base`, plus one; zero if nothing is under way.
     since: [AtomicU64; Awaited::ALL.len()],
     silent: Mutex<Vec<NodeId>>,
 }
@@ -81,14 +81,14 @@ impl Default for Unfinished {
 }
 
 impl Unfinished {
-    /// `what` is under way since then, or not at all.
+    /// Records since when `what` has been under way; `None` if it is not.
     pub(crate) fn set(&self, what: Awaited, since: Option<Instant>) {
         let micros = |at: Instant| at.saturating_duration_since(self.base).as_micros();
         let since = since.map_or(0, |at| u64::try_from(micros(at)).unwrap_or(u64::MAX - 1) + 1);
         self.slot(what).store(since, Ordering::Relaxed);
     }
 
-    /// Does `work`, which counts as under way meanwhile. One thread at a time.
+    /// Runs `work`, which counts as under way meanwhile. Only one thread at a time.
     pub(crate) fn during<T>(&self, what: Awaited, work: impl FnOnce() -> T) -> T {
         self.set(what, Some(Instant::now()));
         let done = work();
@@ -96,7 +96,7 @@ impl Unfinished {
         done
     }
 
-    /// The voters that have not been heard lately, though they should have been.
+    /// Records the voters that have not been heard recently although they should have been.
     pub(crate) fn silent(&self, voters: Vec<NodeId>) {
         *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = voters;
     }
@@ -112,7 +112,7 @@ impl Unfinished {
         since.checked_sub(1).map_or(Duration::ZERO, |since| now.saturating_duration_since(began(since)))
     }
 
-    /// What has been under way for longer than it may be, and for how long: the cause, where one explains others.
+    /// What has been under way for too long, and for how long; if one thing explains others, it is the one given.
     pub(crate) fn stalled(&self, now: Instant) -> Option<(Awaited, Duration)> {
         let aged = Awaited::ALL.map(|what| (what, self.age(what, now)));
         aged.into_iter().find(|(_, age)| *age >= STALLED_AFTER)
@@ -136,8 +136,8 @@ impl Collector for Unfinished {
     }
 }
 
-/// Since when the oldest entry that is committed waits to be applied, by looking now and then: it is never older than
-/// it says by more than the time between two looks, and what stands still only gets older.
+/// Since when the oldest committed entry has been waiting to be applied, judged by occasional checks: the true age
+/// differs by at most the time between two checks, and what stands still only gets older.
 #[derive(Debug, Default)]
 pub(crate) struct ToApply(Option<(LogIndex, Instant)>);
 
@@ -154,8 +154,8 @@ impl ToApply {
     }
 }
 
-/// When a quorum last showed a sign of life: on the leader the last moment at which it had heard a majority, itself
-/// included; elsewhere when the leader was heard. Counted from when the leader was found, or lost.
+/// When a quorum last showed a sign of life: on the leader, the last moment at which it had heard a majority, itself
+/// included; elsewhere, when the leader was heard. Counted at the earliest from when the leader was found, or lost.
 pub(crate) fn quorum_heard(
     status: &ReplicaStatus,
     heard: impl Fn(NodeId) -> Option<Instant>,
@@ -169,7 +169,7 @@ pub(crate) fn quorum_heard(
             let others = status.voters.iter().filter(|voter| **voter != status.node);
             let mut times: Vec<Instant> = others.map(|voter| when(*voter)).collect();
             times.sort_unstable_by(|a, b| b.cmp(a));
-            // So many others make a majority with this node. Alone it needs nobody.
+            // This many others make a majority with this node. A single node needs nobody.
             let needed = status.voters.len() / 2;
             needed.checked_sub(1).and_then(|last| times.get(last)).copied().unwrap_or_else(Instant::now)
         }

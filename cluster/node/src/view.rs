@@ -1,14 +1,14 @@
-//! One look at what this node has applied: all that a request needs to know of it, under one lock.
+//! A view of what this node has applied: everything that a request needs from it, under one lock.
 
 use crate::clock::{SlotOutOfRange, check_slot, unix_ms};
 use signonce_core::{Claim, State};
 use signonce_driver::decision::{Foreseen, foresee};
 use signonce_protocol::LogIndex;
 
-/// What [`Handle::view`](crate::Handle::view) shows. Applying waits while it is looked at.
+/// What [`Handle::view`](crate::Handle::view) gives. Applying waits while it is in use.
 pub struct View<'a> {
     pub(crate) state: &'a State,
-    /// No later than the state is.
+    /// The last applied entry; the state may be newer, never older.
     pub(crate) applied: LogIndex,
     pub(crate) is_member: bool,
     pub(crate) slot_tolerance: u64,
@@ -20,7 +20,7 @@ impl<'a> View<'a> {
         self.state
     }
 
-    /// What the state says of `claim`. Nothing is [known](Foreseen::Known) to a node that is not a member.
+    /// What the state says of `claim`. A node that is not a member never answers [`Known`](Foreseen::Known).
     pub fn foresee(&self, claim: &Claim) -> Foreseen {
         match foresee(self.state, self.applied, claim) {
             Foreseen::Known(_) if !self.is_member => Foreseen::Open,
@@ -38,7 +38,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// A claim whose slot, if it has one, was about now when this node looked: what the cluster may be asked to decide.
+/// A claim whose slot, if it has one, was near this node's clock when it was checked: only these may be proposed.
 #[derive(Clone, Debug)]
 pub struct TimelyClaim(Claim);
 

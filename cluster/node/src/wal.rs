@@ -1,11 +1,12 @@
-//! RocksDB's write-ahead logs, as far as it has to be told where they end.
+//! RocksDB's write-ahead logs, as far as RocksDB has to be shown where they end.
 //!
-//! A log is a row of blocks, each with whole records or parts of them; a part has a header of a checksum, a length and a
-//! kind. RocksDB stops at damage. But a header of zeros means to it that nothing more was written to the block, and the
-//! end of a log that all of it is there: it reads on at the next block, or the next log, without a word. In a log that
-//! was written in order that is right. After a power cut it need not be: the page may have been lost, or the end of one
-//! log while the next one, which was written later, reached the disk. The rows of [`batches`] show what was passed over;
-//! then the first batch behind it is made damage, and RocksDB stops there, as it does at any other page that is missing.
+//! A log is a sequence of blocks, each with whole records or parts of them; a part has a header of a checksum, a length
+//! and a kind. RocksDB stops at damage. But it takes a header of zeros to mean that nothing more was written to the
+//! block, and the end of a log to mean that the log is complete: it silently continues with the next block or log. In a
+//! log that was written in order that is right. After a power cut it need not be: a page may have been lost, or the end
+//! of one log while the next one, which was written later, reached the disk. The rows of [`batches`] show what was
+//! skipped; then the first batch behind it is damaged on purpose, and RocksDB stops there, as it does at any other
+//! missing page.
 
 use crate::batches::{self, Salt};
 use std::fs::File;
@@ -17,7 +18,7 @@ const BLOCK: usize = 32 * 1024;
 const CHECKSUM: usize = 4;
 const HEADER: usize = 7;
 
-// Kinds of parts. There are others, but none in logs of these settings.
+// Kinds of parts. There are others, but not in logs with these settings.
 const NOTHING: u8 = 0;
 const WHOLE: u8 = 1;
 const FIRST: u8 = 2;
@@ -33,8 +34,8 @@ pub(crate) fn logs(database: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(logs)
 }
 
-/// Damages the first batch after batch `before`, durably, so that it and all that follows count no more. Whether there
-/// was one that was not damaged so already.
+/// Durably damages the first batch after batch `before`, so that it and all that follow no longer count. Returns
+/// whether there was one that was not damaged already.
 pub(crate) fn end_after(database: &Path, salt: &Salt, before: u64) -> io::Result<bool> {
     let is_behind = |record: &[u8]| batches::number_in(record, salt).is_some_and(|number| number > before);
     for path in logs(database)? {
@@ -52,9 +53,9 @@ pub(crate) fn end_after(database: &Path, salt: &Salt, before: u64) -> io::Result
     Ok(false)
 }
 
-/// Where the first record of a log begins that is wanted. Read as RocksDB reads it, but on behind what is damaged.
+/// The offset of the first wanted record of a log. Reads as RocksDB does, but continues behind damage.
 fn find(log: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<usize> {
-    // A record in parts, of which the last has not come.
+    // A record in parts, of which the last has not been read yet.
     let mut begun: Option<(usize, Vec<u8>)> = None;
     for (number, block) in log.chunks(BLOCK).enumerate() {
         let mut within = 0;

@@ -2,10 +2,10 @@
 //! that does its fsyncs.
 //!
 //! Everything reaches the driver through its [`Inbox`]; nothing else touches the replica or writes to the store. A
-//! failed write, a failed fsync or a fatal answer of the driver aborts the process: after it, nobody knows what the
+//! failed write, a failed fsync or a fatal result from the driver aborts the process: afterwards nobody knows what the
 //! disk holds.
 //!
-//! The driver's thread also runs the peer streams, in a runtime of its own: a message between two nodes then wakes
+//! The driver's thread also runs the peer streams, in a runtime of its own, so that a message between two nodes wakes
 //! one thread on each, not three. Waking threads is most of what a claim costs beyond its fsync.
 
 mod seen;
@@ -42,7 +42,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-/// Inputs taken before the driver works, so that a flood cannot starve its effects.
+/// The most inputs taken before the driver works, so that a flood cannot starve its effects.
 const INPUTS_PER_TURN: usize = 4096;
 
 /// Everything the driver's thread owns when it starts.
@@ -60,7 +60,7 @@ pub(crate) struct Consensus {
 
 struct Shell {
     driver: Driver,
-    /// The moment from which the driver's others count.
+    /// The instant from which the driver's times count.
     origin: Instant,
     store: Arc<Store>,
     sync: SyncThread,
@@ -68,17 +68,17 @@ struct Shell {
     inputs: UnboundedReceiver<Input>,
     seen: Seen,
     metrics: Arc<ClusterMetrics>,
-    /// Who waits for the answer to a request of this node's own, by its number.
+    /// Where the answers to this node's own requests go, by number.
     askers: BTreeMap<u64, oneshot::Sender<Answer>>,
-    /// Who waits for the answer to a call.
+    /// Where the answers to peers' hellos go.
     greeted: BTreeMap<u64, oneshot::Sender<HelloReply>>,
     transfers: BTreeMap<u64, oneshot::Sender<Option<NodeId>>>,
     next_call: u64,
-    /// Who waits for the state.
+    /// Those that wait for the state.
     wants_state: Vec<WantsState>,
     /// The records of the snapshot that was offered last.
     capture: Option<Capture>,
-    /// Rings no later than what comes next: a tick, or a notice.
+    /// Fires no later than what comes next: a tick, or a notice.
     alarm: Pin<Box<Sleep>>,
     /// When the present part of a turn began.
     began: Instant,
@@ -125,13 +125,13 @@ impl Shell {
         self.metrics.unfinished.set(Awaited::Consensus, Some(Instant::now()));
         self.work().await;
         self.seen.publish(&self.driver);
-        // Let the streams read what came meanwhile, even if there is enough to do already.
+        // Let the streams read what came in the meantime, even if there is enough to do already.
         tokio::task::yield_now().await;
     }
 
     async fn take_inputs(&mut self) {
         let due = self.origin + self.driver.wake_at();
-        // Only an earlier time is worth setting the alarm anew, which takes a system call.
+        // The alarm is set again only for an earlier time, as it takes a system call.
         if self.alarm.is_elapsed() || due < self.alarm.deadline().into_std() {
             self.alarm.as_mut().reset(due.into());
         }
@@ -188,7 +188,7 @@ impl Shell {
         self.driver.step(event, now).unwrap_or_else(|fatal| die(&fatal))
     }
 
-    /// Tells the driver what happened, and does what it wants at once.
+    /// Tells the driver what happened, and carries out its effects at once.
     fn tell(&mut self, event: Event) {
         for effect in self.step(event) {
             self.carry_out(effect);
@@ -198,7 +198,7 @@ impl Shell {
 
 // Effects.
 impl Shell {
-    /// Lets the driver work and carries out what it wants, until it wants nothing more.
+    /// Lets the driver work and carries out its effects, until there are no more.
     async fn work(&mut self) {
         loop {
             self.began = Instant::now();
@@ -219,7 +219,7 @@ impl Shell {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send(messages) => messages.iter().for_each(|message| self.send(message)),
-            // Who does not get it asks again.
+            // Whoever does not get it asks again.
             Effect::Say(to, frame) => drop(self.transport.send(to, frame)),
             Effect::Forward(to, requests) => self.forward(to, requests),
             Effect::Write { batch, sync } => self.write(&batch, sync),
@@ -262,7 +262,7 @@ impl Shell {
         }
     }
 
-    /// The records that are to travel behind a message, if any are.
+    /// The records that are to travel behind a message, if any.
     fn records_beside(&mut self, message: &PeerMessage) -> Option<Parts> {
         let index = message.records_at()?;
         let capture = self.capture.as_mut().filter(|capture| capture.index() == index);
@@ -309,7 +309,7 @@ impl Shell {
         answer(&mut self.askers, request.seq, told);
     }
 
-    /// Gives the state to whoever waits for it: the store holds what is applied, so the two are one.
+    /// Gives the state to those that wait for it: the store holds what is applied, so the two match.
     fn give_out_state(&mut self, applied: LogIndex) {
         let state = self.driver.replica().state();
         let state = state.read().expect("apply does not panic");
@@ -327,7 +327,7 @@ impl Shell {
     }
 }
 
-/// Answers whoever made the call, who may be gone: a client that hung up, say. What was decided stays decided.
+/// Answers the caller, which may be gone, for example because a client hung up. What was decided stays decided.
 fn answer<T>(waiting: &mut BTreeMap<u64, oneshot::Sender<T>>, name: u64, told: T) {
     if let Some(asker) = waiting.remove(&name) {
         let _ = asker.send(told);
@@ -342,7 +342,7 @@ fn appends(batch: &DiskBatch) -> bool {
     )
 }
 
-/// The result of a write or an fsync, which nothing may follow if it failed: neither on this thread nor on another.
+/// Aborts if a write or an fsync failed: nothing may follow it, on this thread or another.
 pub(crate) fn or_die(result: Result<(), StoreError>) {
     if let Err(error) = result {
         die(&error);

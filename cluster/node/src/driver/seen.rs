@@ -1,4 +1,4 @@
-//! What others see of the driver: status, metrics, what is unfinished. Nothing is decided here.
+//! What the driver publishes: status, metrics, unfinished work. Nothing is decided here.
 
 use crate::metrics::{ClusterMetrics, HeardPeer, Stage};
 use crate::unfinished::{Awaited, ToApply, quorum_heard};
@@ -15,17 +15,17 @@ pub(crate) struct Published {
     pub applied: watch::Sender<LogIndex>,
 }
 
-/// See the module's text.
+/// Observes the driver and publishes what readers see.
 pub(super) struct Seen {
     published: Published,
     metrics: Arc<ClusterMetrics>,
-    /// The moment from which the driver's others count.
+    /// The instant from which the driver's times count.
     origin: Instant,
-    /// A peer that says nothing for this long is silent.
+    /// A peer that has not been heard for this long counts as silent.
     silent_after: Duration,
-    /// What is committed and waits to be applied.
+    /// Since when committed entries wait to be applied.
     to_apply: ToApply,
-    /// The leader, and since when it is known; or since when none is.
+    /// The leader, and since when it has been known; or since when there has been none.
     led_by: (Option<NodeId>, Instant),
 }
 
@@ -40,7 +40,7 @@ impl Seen {
         Self { published, metrics, origin, silent_after: tick * SILENT_TICKS, to_apply, led_by }
     }
 
-    /// Takes note of what the driver has observed in the turn's part that began then.
+    /// Records what the driver has observed in the part of the turn that began then.
     pub(super) fn note(&mut self, observed: Observed, driver: &Driver, began: Instant) {
         let stages = &self.metrics.stages;
         match observed {
@@ -56,7 +56,7 @@ impl Seen {
         }
     }
 
-    /// What is looked at once a tick.
+    /// Records what is checked only once a tick.
     fn tick(&mut self, driver: &Driver) {
         self.metrics.ticked();
         let (status, now) = (driver.replica().status(), Instant::now());
@@ -79,14 +79,14 @@ impl Seen {
         peer.heard.is_some_and(|at| now.saturating_duration_since(self.instant(at)) <= self.silent_after)
     }
 
-    /// Notes since when nothing has been heard of the nodes that this one needs to get anything done.
+    /// Records since when the nodes that this one needs for progress have not been heard.
     fn watch_quorum(&mut self, status: &ReplicaStatus, heard: &[PeerHeard], now: Instant) {
         if status.leader != self.led_by.0 {
             self.led_by = (status.leader, now);
         }
         let peer = |node: NodeId| heard.iter().find(|peer| peer.node == node);
         let last_heard = |node| peer(node)?.heard.map(|at| self.instant(at));
-        // A node that is not a member yet says anyway which nodes it waits for.
+        // A node that is not a member yet reports anyway which nodes it waits for.
         let quorum = status.not_member.is_none().then(|| quorum_heard(status, last_heard, self.led_by.1));
         let unfinished = &self.metrics.unfinished;
         unfinished.set(Awaited::Quorum, quorum);
@@ -95,7 +95,7 @@ impl Seen {
         unfinished.silent(others.filter(silent).collect());
     }
 
-    /// Shows how far the driver is after a turn.
+    /// Publishes the driver's progress after a turn.
     pub(super) fn publish(&mut self, driver: &Driver) {
         let (status, now) = (driver.replica().status(), Instant::now());
         let applied = status.applied;

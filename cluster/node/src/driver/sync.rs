@@ -1,5 +1,5 @@
-//! Makes the store durable: on a thread of its own, one fsync for everything that was asked for while the last one
-//! ran, or on the caller's thread, where that is quicker.
+//! Makes the store durable: on a thread of its own, with one fsync for everything that was requested during the last
+//! one, or on the caller's thread, where that is faster.
 
 use super::or_die;
 use crate::high_water::HighWaterFile;
@@ -24,7 +24,7 @@ pub(super) struct SyncThread {
     mark_synced: Instant,
 }
 
-/// What the thread is asked.
+/// A request to the thread.
 enum Job {
     /// Make everything up to this Ready durable, then remember it.
     Store(u64, HighWater),
@@ -62,8 +62,8 @@ impl SyncThread {
         self.hand_over(Job::Store(number, mark));
     }
 
-    /// Makes everything written so far durable on the caller's thread, and says how long that took. Its mark is the
-    /// caller's to record.
+    /// Makes everything written so far durable on the caller's thread, and returns how long that took. The caller
+    /// records its mark.
     pub(super) fn run_here(&mut self) -> Duration {
         let took = self.shared.metrics.unfinished.during(Awaited::Write, || self.shared.sync_store());
         if self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
@@ -83,7 +83,7 @@ impl SyncThread {
         self.shared.take_down(mark);
     }
 
-    /// Finishes what was asked for and makes the high-water file durable.
+    /// Finishes what was requested and makes the high-water file durable.
     pub(super) fn stop(mut self) {
         drop(self.requests.take());
         if let Some(thread) = self.thread.take()
@@ -104,7 +104,7 @@ impl Shared {
         took
     }
 
-    /// Writes into the high-water file what is durable: of the replica, and of the store's batches.
+    /// Writes into the high-water file what is durable of the replica and of the store's batches.
     fn take_down(&self, mark: HighWater) {
         or_die(self.high_water().write(mark, self.store.durable()));
     }
@@ -127,7 +127,7 @@ fn serve(asked: &Receiver<Job>, shared: &Shared, inbox: &Inbox) {
     }
 }
 
-/// Does with one fsync what was asked for together.
+/// Serves with one fsync everything that was requested together.
 fn serve_together(
     jobs: impl Iterator<Item = Job>,
     shared: &Shared,

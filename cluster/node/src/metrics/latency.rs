@@ -23,26 +23,26 @@ pub const BOUNDS: usize = 23;
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Of each bucket alone, not of those below it.
+    /// The count of each bucket alone, without those below it.
     buckets: [AtomicU64; BOUNDS + 1],
     nanoseconds: AtomicU64,
 }
 
-/// See the module's text.
+/// A histogram of durations; see the module's text.
 #[derive(Clone, Debug, Default)]
 pub struct Latency {
     counts: Arc<Counts>,
-    /// Where each is noted, of a stage.
+    /// For a stage whose runs are also recorded one by one: where.
     noted: Option<(Stage, Moments)>,
 }
 
-/// What a [`Latency`] had counted at one moment: the durations in each bucket and their sum. The last bucket has no
-/// upper bound.
+/// The counts of a [`Latency`] at one moment: the durations in each bucket and their sum. The last bucket has no upper
+/// bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatencyCounts {
-    /// Per bucket; see [`bound`].
+    /// The count of each bucket; see [`bound`].
     pub buckets: [u64; BOUNDS + 1],
-    /// Of all durations.
+    /// The sum of all durations.
     pub nanoseconds: u64,
 }
 
@@ -52,12 +52,12 @@ pub const fn bound(bucket: usize) -> Option<Duration> {
 }
 
 impl Latency {
-    /// Of a stage whose runs are noted one by one too.
+    /// A histogram of a stage whose runs are also recorded one by one.
     pub(super) fn noted(stage: Stage, moments: Moments) -> Self {
         Self { counts: Arc::default(), noted: Some((stage, moments)) }
     }
 
-    /// Counts one duration, which has just ended.
+    /// Counts a duration that has just ended.
     pub fn observe(&self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.counts.buckets[bucket_of(nanoseconds)].fetch_add(1, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Latency {
         }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> LatencyCounts {
         LatencyCounts {
             buckets: std::array::from_fn(|bucket| self.counts.buckets[bucket].load(Ordering::Relaxed)),
@@ -76,7 +76,7 @@ impl Latency {
     }
 }
 
-/// A bucket's bound belongs to it.
+/// The index of a duration's bucket. A bucket includes its upper bound.
 fn bucket_of(nanoseconds: u64) -> usize {
     let above = nanoseconds.div_ceil(2_000).max(1) - 1;
     let bits = (u64::BITS - above.leading_zeros()) as usize;

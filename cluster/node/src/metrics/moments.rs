@@ -1,5 +1,5 @@
-//! When the stages of the log ran, one by one, for traces of single requests. Nothing is kept, and nothing costs more
-//! than one look at a flag, unless somebody asked for it with [`Moments::keep`].
+//! When the stages of the log ran, one by one, for traces of single requests. Nothing is recorded, and nothing costs
+//! more than reading a flag, unless [`Moments::keep`] was called.
 
 use super::Stage;
 use std::{
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The newest that are remembered: some seconds of a busy node.
+/// How many runs are remembered: those of some seconds on a busy node.
 const KEPT: usize = 8_192;
 
 /// One run of a stage.
@@ -36,12 +36,12 @@ struct Shared {
 }
 
 impl Moments {
-    /// From now on they are remembered.
+    /// Starts to record runs.
     pub fn keep(&self) {
         self.0.on.store(true, Ordering::Relaxed);
     }
 
-    /// A stage has just ended.
+    /// Records that a stage has just ended.
     pub(super) fn note(&self, stage: Stage, took: Duration) {
         if !self.0.on.load(Ordering::Relaxed) {
             return;
@@ -55,7 +55,7 @@ impl Moments {
         newest.push_back(Moment { stage, began, ended });
     }
 
-    /// What began in this stretch of time, in the order in which it ended.
+    /// The runs that began in this period, in the order in which they ended.
     pub fn between(&self, began: Instant, ended: Instant) -> Vec<Moment> {
         let newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.iter().filter(|moment| (began..=ended).contains(&moment.began)).copied().collect()

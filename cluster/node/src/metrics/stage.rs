@@ -1,5 +1,5 @@
-//! The way of a request in stages, and how long each takes. The stages overlap: the leader replicates while it
-//! syncs, and the signature is made while both go on.
+//! The stages of a request, and how long each takes. The stages overlap: the leader replicates while it syncs, and the
+//! signature is made meanwhile.
 
 use super::{Moments, latency::Latency};
 use prometheus_client::{
@@ -8,12 +8,12 @@ use prometheus_client::{
 };
 use std::fmt;
 
-/// A stretch of a request's way.
+/// A stage of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Reading the payload's bytes.
+    /// Decoding the payload.
     Decode,
-    /// Finding client, chain and key, and whether the client may.
+    /// Finding client, chain and key, and checking the client's rights.
     Rights,
     /// From the hand-over to the consensus thread until it proposes the request or sends it to the leader.
     Queue,
@@ -23,9 +23,9 @@ pub enum Stage {
     Sync,
     /// On the leader: from the proposal of an entry until a majority has fsynced it.
     Replicate,
-    /// From the hand-over to the consensus thread until the verdict is back: what a client waits for the log.
+    /// From the hand-over to the consensus thread until the verdict is back: how long a client waits for the log.
     Commit,
-    /// From the news that entries are committed until their verdicts are given out.
+    /// From learning that entries are committed until their verdicts are given out.
     Apply,
     /// Making the signature and verifying it.
     Sign,
@@ -76,11 +76,11 @@ impl Default for Stages {
     fn default() -> Self {
         let moments = Moments::default();
         let histogram = |stage: Stage| match stage {
-            // Of the log: many requests at once, which a trace of one finds by the time.
+            // Stages of the log serve many requests at once; a trace of one request finds its runs by time.
             Stage::Queue | Stage::Append | Stage::Sync | Stage::Replicate | Stage::Apply => {
                 Latency::noted(stage, moments.clone())
             }
-            // Of one request, whose own task knows when.
+            // Stages of one request, which its own task measures.
             Stage::Decode | Stage::Rights | Stage::Commit | Stage::Sign | Stage::Reply => Latency::default(),
         };
         Self { histograms: Stage::ALL.map(histogram), moments: moments.clone() }
@@ -93,7 +93,7 @@ impl Stages {
         &self.histograms[stage as usize]
     }
 
-    /// When the stages of the log ran.
+    /// The recorded runs of the stages of the log.
     pub const fn moments(&self) -> &Moments {
         &self.moments
     }

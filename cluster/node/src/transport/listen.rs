@@ -1,4 +1,4 @@
-//! Incoming streams: prove who the peer is, answer its hello, hand its frames to the driver.
+//! Incoming streams: checks who the peer is, answers its hello, passes its frames to the driver.
 
 use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, tls};
@@ -22,25 +22,25 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// A hello names the members and what is known of their lives: a few hundred bytes.
+/// The largest hello in bytes. It names the members and what is known of their lives: a few hundred bytes.
 const HELLO_BYTES_MAX: usize = 256 << 10;
-/// Streams at a time that one node has: one for messages, others for snapshots, and those before a restart of it that
-/// nobody has told this node the end of.
+/// The most streams of one node at a time: one for messages, others for snapshots, and those from before a restart
+/// whose end this node has not noticed.
 const STREAMS_OF_A_NODE: usize = 8;
 
 /// The places of the peer port. A cluster has a handful of peers.
 pub const PEER_PLACES: Rules =
     Rules { strangers: 64, per_address: 16, patience: Duration::from_secs(3), known: 64 };
 
-/// Who is on a stream, as its certificate proves: members, and nodes of other clusters until they hear that they are.
+/// The identity on a stream, proved by its certificate: members, and nodes of other clusters until they are told.
 type Who = (ClusterId, NodeId);
-/// A snapshot of which nothing comes for this long is given up.
+/// A snapshot of which nothing arrives for this long is given up.
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
 
 static CANNOT_ACCEPT: LogThrottle<()> = LogThrottle::new();
-/// Anybody with a certificate of the authority can cause these.
+/// Throttles lines that anybody with a certificate of the authority can cause.
 static IMPOSTORS: LogThrottle<()> = LogThrottle::new();
-/// Anybody can cause these.
+/// Throttles lines that anybody can cause.
 static CROWDED: LogThrottle<()> = LogThrottle::new();
 
 pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
@@ -54,7 +54,7 @@ pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
                 streams.spawn(keep_stream(Arc::clone(&local), socket, address, place));
             }
             Err(error) => {
-                // Out of file descriptors, or the like: it passes, a listener that gave up would not come back.
+                // For example out of file descriptors: that passes, but a listener that gave up would not come back.
                 CANNOT_ACCEPT.line((), |left_out| {
                     tracing::warn!(%error, left_out, "cannot accept peers at the moment");
                 });
@@ -64,7 +64,7 @@ pub(super) async fn accept_peers(local: Arc<Local>, listener: TcpListener) {
     }
 }
 
-/// One stream, until it ends or its place is needed.
+/// Serves one stream until it ends or its place is needed.
 async fn keep_stream(local: Arc<Local>, socket: TcpStream, address: SocketAddr, place: Entry<Who>) {
     let ended = tokio::select! {
         ended = serve(&local, socket, &place) => ended,
@@ -76,7 +76,7 @@ async fn keep_stream(local: Arc<Local>, socket: TcpStream, address: SocketAddr, 
     };
     match ended {
         Ok(()) => {}
-        // One of another version: dialling again, it would fill the log.
+        // A peer of another version: as it dials again and again, it would fill the log.
         Err(error @ StreamError::Frame(FrameError::Unreadable(_)))
             if !local.told_unreadable.swap(true, Ordering::Relaxed) =>
         {
@@ -111,7 +111,7 @@ async fn serve(local: &Local, socket: TcpStream, place: &Entry<Who>) -> Result<(
     }
 }
 
-/// A snapshot's message, with the records that come behind it in a file.
+/// Reads a snapshot's message, and the records behind it into a file.
 async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Result<PeerMessage, StreamError> {
     let Frame::Raft(bytes) = read(stream, SNAPSHOT_BYTES_MAX).await? else {
         return Err(UNEXPECTED);
@@ -144,7 +144,7 @@ async fn read_snapshot(local: &Local, stream: &mut TlsStream<TcpStream>) -> Resu
     Ok(message)
 }
 
-/// Works on files where the driver does not wait for it.
+/// Does file work on a thread for which the driver does not wait.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
@@ -170,7 +170,7 @@ async fn greet(
         });
         return Err(UNEXPECTED);
     }
-    // From here on no stranger is in its way.
+    // From here on it has a place that strangers cannot take.
     if place.admit(&(hello.cluster, hello.node), STREAMS_OF_A_NODE).is_err() {
         return Err(UNEXPECTED);
     }
@@ -185,7 +185,7 @@ async fn greet(
 
 fn is_who_it_says(stream: &TlsStream<TcpStream>, hello: &Hello) -> bool {
     let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    // The certificate is checked against the cluster that the peer names, so that a node of another cluster under
-    // the same authority gets the answer that it is one.
+    // The certificate is checked against the cluster that the peer names, so that a node of another cluster under the
+    // same authority is told that it is one.
     leaf.is_some_and(|leaf| tls::is_node(leaf, &hello.cluster, hello.node))
 }

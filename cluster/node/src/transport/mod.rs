@@ -1,8 +1,8 @@
 //! Peer traffic: listens for peers, keeps one outgoing stream per peer, never blocks the driver.
 //!
-//! The driver hands frames to [`Transport::send`]; a full or broken queue drops them and the driver is told, which
-//! raft survives by design. What comes in goes to the driver's inbox. Who a peer is was proved by its certificate
-//! before its first frame is looked at.
+//! The driver hands frames to [`Transport::send`]; a full or broken queue drops them and the driver is told, which raft
+//! tolerates. Incoming frames go to the driver's inbox. A peer's certificate has proved its identity before its first
+//! frame is read.
 
 mod listen;
 mod peer;
@@ -29,13 +29,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Frames that may wait for one peer. A heartbeat and an append per tick leave this far from full.
+/// The most frames that may wait for one peer. A heartbeat and an append per tick leave this far from full.
 const QUEUE_FRAMES_MAX: usize = 4096;
 
-/// A peer that takes no snapshot is sent one again and again.
+/// Throttles lines about snapshots that did not arrive, which are sent again and again.
 static NOT_ARRIVED: LogThrottle<NodeId> = LogThrottle::new();
 
-/// A member and where it listens for peers.
+/// A member and its address for peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its id.
@@ -48,24 +48,24 @@ pub struct Peer {
 pub(crate) struct Local {
     pub cluster: ClusterId,
     pub node: NodeId,
-    /// What this node says first on every stream.
+    /// The first message of this node on every stream.
     pub hello: RwLock<Hello>,
     pub tls: LivePeerTls,
     pub inbox: Inbox,
-    /// Nodes that have left for ever.
+    /// Nodes that have left permanently.
     pub gone: watch::Sender<BTreeSet<NodeId>>,
-    /// Where snapshots are spooled.
+    /// The directory in which snapshots are spooled.
     pub incoming: PathBuf,
-    /// Set once the log says that a peer is not understood.
+    /// Set once it was logged that a peer cannot be understood.
     pub told_unreadable: AtomicBool,
-    /// What the listener counts.
+    /// The listener's counts.
     pub places: PlaceCounts,
 }
 
 /// The outgoing side.
 pub(crate) struct Transport {
     local: Arc<Local>,
-    /// Addresses that the operator of this node gave.
+    /// Addresses that this node's operator configured.
     configured: BTreeMap<NodeId, String>,
     peers: BTreeMap<NodeId, Outgoing>,
     redial: watch::Sender<u64>,
@@ -86,8 +86,8 @@ impl Drop for Outgoing {
 
 impl Transport {
     /// Starts listening on `listener` and dialling `peers`, on `runtime`, to which the listener belongs. Peers are
-    /// served until the runtime or the returned tasks are dropped. An address in `configured` goes before the one the
-    /// log knows; a node that knows of nobody dials whom it was told of.
+    /// served until the runtime or the returned tasks are dropped. An address in `configured` takes precedence over the
+    /// one in the log; a node that knows no members dials the configured ones.
     pub(crate) fn start(
         local: Local,
         runtime: &tokio::runtime::Handle,
@@ -106,7 +106,7 @@ impl Transport {
         (transport, tasks)
     }
 
-    /// Dials those of `peers` that are new or have moved, and drops the streams to those that are not among them.
+    /// Dials those of `peers` that are new or have moved, and drops the streams to nodes that are not among them.
     pub(crate) fn follow(&mut self, peers: &BTreeMap<NodeId, Option<String>>) {
         let mut wanted: BTreeMap<NodeId, String> = BTreeMap::new();
         for (node, address) in peers {
@@ -128,7 +128,7 @@ impl Transport {
         }
     }
 
-    /// Ends the streams of nodes that have left; they come back, and hear why.
+    /// Ends the streams of nodes that have left; when they come back they are told why.
     pub(crate) fn shut_out(&self, gone: &BTreeSet<NodeId>) {
         self.local.gone.send_if_modified(|known| {
             let news = known != gone;
@@ -137,12 +137,12 @@ impl Transport {
         });
     }
 
-    /// Says `hello` on streams from now on.
+    /// Uses `hello` on streams from now on.
     pub(crate) fn introduce(&self, hello: Hello) {
         *self.local.hello.write().expect("nobody panics with it") = hello;
     }
 
-    /// Connects anew to every peer, to hear again what it remembers of this node.
+    /// Connects to every peer again, to hear what it remembers of this node.
     pub(crate) fn redial(&self) {
         self.redial.send_modify(|n| *n += 1);
     }
@@ -152,8 +152,8 @@ impl Transport {
         self.peers.get(&to).is_some_and(|peer| peer.queue.try_send(frame).is_ok())
     }
 
-    /// Queues a raft message; snapshots go on a stream of their own, so that heartbeats never wait behind them, with
-    /// the records that belong to them.
+    /// Queues a raft message. Snapshots go on a stream of their own, with the records that belong to them, so that
+    /// heartbeats never wait behind them.
     pub(crate) fn send_raft(&self, message: &PeerMessage, records: Option<Parts>) -> bool {
         let to = message.to();
         let frame = Frame::Raft(message.encode());

@@ -1,4 +1,4 @@
-//! The outgoing stream to one peer: dial, say hello, then write whatever is queued, for ever.
+//! The outgoing stream to one peer: dials, says hello, then writes whatever is queued, as long as the node runs.
 
 use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, Peer, tls};
@@ -26,13 +26,13 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(1);
 /// A stream on which nothing could be written for this long is given up: the peer is stopped or cut off.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes collected before they are written in one go.
+/// How many bytes are collected before they are written together.
 const COALESCE_BYTES: usize = 64 * 1024;
 
-/// A peer that comes and goes many times a second is one that is broken, by itself.
+/// Throttles lines about connections: a broken peer can come and go many times a second.
 static CONNECTED: LogThrottle<NodeId> = LogThrottle::new();
 static LOST: LogThrottle<NodeId> = LogThrottle::new();
-/// The same at every attempt, until an operator does something.
+/// Throttles lines about refused certificates, which recur at every attempt until an operator acts.
 static STRANGERS: LogThrottle<NodeId> = LogThrottle::new();
 
 pub(super) async fn keep_connected(
@@ -53,7 +53,7 @@ pub(super) async fn keep_connected(
                     tracing::info!(peer = %peer.id, address = %peer.address, left_out, "connected to peer");
                 });
                 local.inbox.tell(Event::HelloReply { from: peer.id, reply });
-                // What queued up meanwhile is stale; raft and the waiters send it anew.
+                // What was queued in the meantime is stale; raft and the waiters send it again.
                 while frames.try_recv().is_ok() {}
                 local.inbox.tell(Event::Unreachable(peer.id));
                 let written = tokio::select! {
@@ -68,7 +68,7 @@ pub(super) async fn keep_connected(
                 }
             }
             Ok((_, refused)) => local.inbox.tell(Event::HelloReply { from: peer.id, reply: refused }),
-            // Retries bring the same again, but an operator in the middle of an upgrade must hear of it.
+            // Every attempt logs the same, but an operator in the middle of an upgrade must see it.
             Err(error @ StreamError::Frame(FrameError::Unreadable(_)))
                 if !std::mem::replace(&mut told_unreadable, true) => {
                 tracing::warn!(
@@ -90,8 +90,8 @@ pub(super) async fn keep_connected(
     }
 }
 
-/// The pauses between tries to reach a peer, longer and longer. With jitter: the members of a cluster that lose one at the
-/// same moment do not come back to it at the same moment.
+/// The growing pauses between attempts to reach a peer. With jitter, so that the members of a cluster that lose a peer
+/// at the same moment do not all come back at the same moment.
 fn pauses() -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::new()
         .with_min_delay(BACKOFF_FIRST)
@@ -117,7 +117,7 @@ pub(super) async fn send_snapshot(
             match records.recv().await {
                 Some(Travelling::Part(part)) => in_time(write(&Frame::Records(part), &mut stream)).await?,
                 Some(Travelling::End) => break,
-                // The capture is gone, and the peer must not take what it has for all.
+                // The capture is gone, and the peer must not take an incomplete snapshot for a complete one.
                 None => return Err(UNEXPECTED),
             }
         }
@@ -127,7 +127,7 @@ pub(super) async fn send_snapshot(
     if matches!(answer, Frame::Arrived) { Ok(()) } else { Err(UNEXPECTED) }
 }
 
-/// One step of a snapshot's way. How many steps there are depends on how large the state is.
+/// Bounds one step of sending a snapshot. How many steps there are depends on the size of the state.
 async fn in_time<T>(step: impl Future<Output = Result<T, StreamError>>) -> Result<T, StreamError> {
     timeout(SNAPSHOT_TIMEOUT, step).await.unwrap_or_else(|_| Err(timed_out()))
 }
@@ -184,7 +184,7 @@ async fn write_frames(
     }
 }
 
-/// What TLS has against the peer, or the peer's TLS against this node.
+/// The TLS error with which one of the two sides refused the other.
 fn refused(error: &StreamError) -> Option<&rustls::Error> {
     let StreamError::Io(error) = error else { return None };
     error.get_ref()?.downcast_ref()

@@ -1,4 +1,4 @@
-//! Frames on a stream of bytes.
+//! Frames on a byte stream.
 
 use signonce_core::codec::CodecError;
 use signonce_driver::frame::{Frame, FrameError, LENGTH_BYTES, body_len};
@@ -19,7 +19,7 @@ impl From<CodecError> for StreamError {
     }
 }
 
-/// What ends a stream on which something came that does not belong there.
+/// Ends a stream on which an unexpected frame arrived.
 pub(super) const UNEXPECTED: StreamError = StreamError::Frame(FrameError::Unexpected);
 
 /// Writes the frame and flushes.

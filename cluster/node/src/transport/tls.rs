@@ -1,5 +1,5 @@
 //! Mutual TLS between nodes. A node's certificate names its cluster and its id, so that a stolen certificate of one
-//! node, or of another cluster, opens nothing else.
+//! node, or of another cluster, gives access as nobody else.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The certificates a node speaks to its peers with.
+/// The certificates of a node for its peers.
 pub struct PeerTls {
-    /// Authorities that issue node certificates.
+    /// Authorities whose node certificates are accepted.
     pub ca: Vec<CertificateDer<'static>>,
     /// This node's certificate, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
@@ -47,7 +47,7 @@ struct TlsConfigs {
     client: Arc<ClientConfig>,
 }
 
-/// The certificates that a node's next connections with its peers use. Clones are the same.
+/// The certificates that a node's next connections to peers use. Clones share them.
 #[derive(Clone)]
 pub struct LivePeerTls(Arc<Live>);
 
@@ -64,12 +64,12 @@ impl LivePeerTls {
         Ok(Self(Arc::new(Live { cluster, node, configs, strangers: RwLock::default() })))
     }
 
-    /// Peers that no stream can be opened to because one side refuses the other's certificate, and why.
+    /// Peers to which no stream can be opened because one side refuses the other's certificate, and why.
     pub fn strangers(&self) -> BTreeMap<NodeId, String> {
         self.0.strangers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes down how dialling `peer` ended.
+    /// Records the result of dialling `peer`.
     pub(crate) fn dialled(&self, peer: NodeId, refused: Option<&rustls::Error>) {
         let mut strangers = self.0.strangers.write().unwrap_or_else(PoisonError::into_inner);
         match refused {
@@ -78,7 +78,7 @@ impl LivePeerTls {
         }
     }
 
-    /// From now on new connections use `tls`. Those that are open go on.
+    /// From now on new connections use `tls`. Open ones continue.
     ///
     /// # Errors
     /// If `tls` cannot be used; nothing has changed then.
@@ -132,7 +132,7 @@ pub(crate) fn is_node(leaf: &CertificateDer<'_>, cluster: &ClusterId, node: Node
     dns_names(leaf).contains(&node_name(cluster, node))
 }
 
-/// The DNS names in a certificate: members are known by theirs. One that cannot be read has none.
+/// The DNS names in a certificate, by which members are known. One that cannot be read has none.
 fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
