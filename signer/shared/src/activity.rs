@@ -1,4 +1,4 @@
-//! What a client has asked of one node, as `admin_clients` answers it and `clients list` shows it.
+//! What a client has asked of one node, as `admin_clients` returns it and `clients list` shows it.
 
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{Duty, HexArray, KeyId};
@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientActivity {
-    /// When it asked last, in Unix milliseconds of the node.
+    /// When it asked last, in Unix milliseconds by the node's clock.
     pub last_seen_ms: u64,
-    /// SHA-256 of the SubjectPublicKeyInfo of the certificate it came with.
+    /// SHA-256 of the SubjectPublicKeyInfo of the certificate it last connected with.
     pub last_certificate: Option<HexArray<32>>,
     /// The last duty it got a signature for.
     pub last_duty: Option<LastDuty>,
     /// Signatures and VRF outputs it got.
     pub signed: u64,
-    /// What it did not get, by the code of the error.
+    /// How many requests were refused, by error code.
     pub refused: BTreeMap<String, u64>,
 }
 
@@ -28,6 +28,6 @@ pub struct LastDuty {
     pub key: KeyId,
     /// The duty.
     pub duty: Duty,
-    /// When, in Unix milliseconds of the node.
+    /// When it was signed, in Unix milliseconds by the node's clock.
     pub time_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! A small certificate authority for those without one: what `signonce certs` and the local cluster issue with.
+//! A small certificate authority for those without one: `signonce certs` and the local cluster issue with it.
 //!
 //! One authority issues three kinds of certificates, told apart by their names: nodes carry the DNS name
 //! `node-<id>.<cluster>.signonce.internal` and the hosts that clients use; clients and admins carry a URI
@@ -24,9 +24,9 @@ use std::{
 };
 use time::{Duration, OffsetDateTime};
 
-/// Days an authority is valid: ten years.
+/// Days for which an authority is valid: ten years.
 pub const AUTHORITY_DAYS: u32 = 3_650;
-/// Days a certificate is valid unless asked otherwise: a bit more than a year.
+/// Days for which a certificate is valid unless told otherwise: a bit more than a year.
 pub const CERTIFICATE_DAYS: u32 = 397;
 
 /// The name of the authority's certificate in its directory.
@@ -34,12 +34,12 @@ pub const CA_CERTIFICATE: &str = "ca.pem";
 /// The name of the authority's private key in its directory.
 pub const CA_KEY: &str = "ca-key.pem";
 
-/// The DNS names that only node certificates carry end with it.
+/// The suffix of the DNS names that only node certificates carry.
 const INTERNAL: &str = "signonce.internal";
-/// Certificates are valid from an hour ago: clocks differ.
+/// Certificates are valid from this long ago, because clocks differ.
 const SKEW: Duration = Duration::hours(1);
 
-/// Why no certificate was made. Says nothing of private keys.
+/// Why no certificate was made. Shows nothing of private keys.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
     /// There is a file already.
@@ -69,7 +69,7 @@ pub enum CertsError {
         /// Why.
         why: String,
     },
-    /// Making it failed.
+    /// Encoding or signing it failed.
     #[error("cannot make the certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
@@ -77,7 +77,7 @@ pub enum CertsError {
 /// Who a certificate is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A signer node: server for clients and admins, both ends between nodes.
+    /// A signer node: a server for clients and admins, both client and server between nodes.
     Node {
         /// Its cluster.
         cluster: ClusterId,
@@ -93,7 +93,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The start of the file names: `node-1`, `client-a`, `admin-ops`.
+    /// The first part of the file names: `node-1`, `client-a`, `admin-ops`.
     pub fn stem(&self) -> String {
         match self {
             Self::Node { node, .. } => format!("node-{node}"),
@@ -160,13 +160,13 @@ pub struct Issued {
     pub key: PathBuf,
 }
 
-/// An authority that can issue.
+/// An authority that can issue certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// Makes a new authority in `dir`, which is made if it is not there.
+    /// Makes a new authority in `dir`, which is created if need be.
     ///
     /// # Errors
     /// If there is one already, or the files cannot be written.
@@ -244,7 +244,7 @@ fn make_dir(dir: &Path) -> Result<(), CertsError> {
 /// Writes a file that was not there before, durably.
 ///
 /// # Errors
-/// [`CertsError::Exists`] if it was.
+/// [`CertsError::Exists`] if the file exists.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CertsError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => CertsError::Exists(path.to_owned()),

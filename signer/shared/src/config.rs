@@ -1,9 +1,9 @@
-//! `signonce.toml`: what a node is told about itself, its cluster and its listeners.
+//! `signonce.toml`: the settings of a node about itself, its cluster and its listeners.
 //!
 //! [`Config::load`] merges three layers, later ones win: the file, the environment (`SIGNONCE_<SECTION>_<KEY>` for
-//! every setting) and overrides from the command line (`section.key=value`). It is checked as a whole before anything
-//! starts: an unknown name is an error that says the nearest known one. Relative paths are taken from the directory
-//! of the file (or the working directory when there is no file).
+//! every setting) and overrides from the command line (`section.key=value`). The result is checked as a whole before
+//! anything starts: an unknown name is an error that suggests the nearest known one. Relative paths are taken from the
+//! directory of the file (or the working directory when there is no file).
 
 mod load;
 
@@ -27,10 +27,10 @@ pub const DEFAULT_PATH: &str = "/etc/signonce/signonce.toml";
 /// The file in the data directory that holds the node's sealed identity.
 pub const IDENTITY_FILE: &str = "identity.age";
 
-/// The file in the data directory that is there while `signonce join` is not done.
+/// The file in the data directory that exists while `signonce join` is not finished.
 pub const JOINING_FILE: &str = "JOINING";
 
-/// The whole configuration of a node. Checked: see [`Config::load`].
+/// The whole configuration of a node, already checked: see [`Config::load`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -49,7 +49,7 @@ pub struct Config {
     /// How it logs.
     #[serde(default)]
     pub log: LogSection,
-    /// What it keeps of the audit.
+    /// How long it keeps audit records.
     #[serde(default)]
     pub audit: AuditSection,
     /// The backups it makes by itself.
@@ -66,13 +66,13 @@ pub struct Config {
 pub struct NodeSection {
     /// The node's id: one of the members', never used by another machine before.
     pub id: NodeId,
-    /// Where the store, the node's identity files and, by default, the admin socket are.
+    /// The directory of the store, the node's identity files and, by default, the admin socket.
     pub data_dir: PathBuf,
-    /// The passphrase of the node's sealed identity. Without it the credential `signonce-unlock` is read from
-    /// `$CREDENTIALS_DIRECTORY`.
+    /// The file with the passphrase of the node's sealed identity. Without it the credential `signonce-unlock` is read
+    /// from `$CREDENTIALS_DIRECTORY`.
     #[serde(default)]
     pub unlock_file: Option<PathBuf>,
-    /// Where the node stands: a data centre, a rack, whatever fails together. The leader can be pinned to a zone.
+    /// The zone of the node: a data centre, a rack, whatever fails together. The leader can be pinned to a zone.
     #[serde(default)]
     pub zone: Option<String>,
 }
@@ -87,15 +87,15 @@ pub struct ClusterSection {
     pub members: Vec<MemberSection>,
 }
 
-/// One of `[[cluster.members]]`
+/// `[[cluster.members]]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberSection {
-    /// The member.
+    /// The member's id.
     pub id: NodeId,
-    /// Where the other members reach it: `host:port`.
+    /// Its address for other members: `host:port`.
     pub peer: String,
-    /// Where clients reach it: `https://host:port`.
+    /// Its URL for clients: `https://host:port`.
     pub client_url: String,
 }
 
@@ -129,7 +129,7 @@ impl Default for ListenSection {
     }
 }
 
-/// `[tls]`: also what the CLI gives to reach a node.
+/// `[tls]`: also what the CLI uses to reach a node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
@@ -145,20 +145,20 @@ pub struct TlsFiles {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
-    /// How long a request waits for the cluster before the answer is `unknownOutcome`.
+    /// How long a request waits for the cluster before the answer is `unknownOutcome`, in milliseconds.
     pub request_timeout_ms: u64,
-    /// How many slots a slot may be from this node's clock, both ways: at most [`MAX_SLOT_TOLERANCE`].
+    /// How many slots a slot may be from this node's clock, in either direction: at most [`MAX_SLOT_TOLERANCE`].
     pub slot_tolerance: u64,
-    /// Log bytes kept for followers that lag; a follower further behind takes a snapshot.
+    /// Bytes of log kept for followers that lag; a follower further behind receives a snapshot.
     pub log_bytes_max: usize,
-    /// The most connections of clients at a time. Each client may have an eighth of them; connections that have not shown
-    /// a certificate yet, admins and peers have places of their own.
+    /// The most connections of clients at a time. One client may have an eighth of them; connections that have not
+    /// shown a certificate yet, admins and peers are counted separately.
     pub connections_max: u32,
-    /// How long a stopping node waits for requests in flight.
+    /// How long a stopping node waits for requests in flight, in milliseconds.
     pub drain_ms: u64,
-    /// The raft tick. Ten ticks without a leader, at least, start an election.
+    /// The raft tick, in milliseconds. An election starts after at least ten ticks without a leader.
     pub tick_ms: u64,
-    /// How long another voter must be clearly faster before the leader hands over to it.
+    /// How long another voter must be clearly faster before the leader hands over to it, in milliseconds.
     pub leader_moves_after_ms: u64,
 }
 
@@ -187,7 +187,7 @@ impl LimitsSection {
         Duration::from_millis(self.drain_ms)
     }
 
-    /// How long another voter must be clearly faster.
+    /// How long another voter must be clearly faster before the leader hands over to it.
     pub const fn leader_moves_after(&self) -> Duration {
         Duration::from_millis(self.leader_moves_after_ms)
     }
@@ -202,7 +202,7 @@ impl LimitsSection {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSection {
-    /// One JSON object a line, or text for people.
+    /// One JSON object a line, or readable text.
     pub format: LogFormat,
     /// A level (`info`), or directives per module (`info,signonce_cluster=debug`).
     pub level: String,
@@ -218,11 +218,11 @@ impl Default for LogSection {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackupSection {
-    /// Where backups are written; without it none are made. Best on another disk than the store.
+    /// The directory for backups; without it none are made. Best on another disk than the store.
     pub dir: Option<PathBuf>,
-    /// How often, as `30m`, `6h` or `1d`.
+    /// The interval, as `30m`, `6h` or `1d`.
     pub every: Every,
-    /// How many of this node's backups stay; older ones are removed.
+    /// How many of this node's backups are kept; older ones are removed.
     pub keep: usize,
 }
 
@@ -241,7 +241,7 @@ pub struct TelemetrySection {
 }
 
 impl TelemetrySection {
-    /// Where traces go, if anywhere.
+    /// The collector that traces go to, if any.
     pub fn collector(&self) -> Option<Collector> {
         self.otlp.as_deref().and_then(Collector::of)
     }
@@ -254,12 +254,12 @@ pub struct Collector {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Where it takes traces.
+    /// The path at which it takes traces.
     pub path: String,
 }
 
 impl Collector {
-    /// Reads `http://HOST:PORT`, with or without the path of a proxy.
+    /// Reads `http://HOST:PORT`, optionally with the path of a proxy.
     pub fn of(endpoint: &str) -> Option<Self> {
         let rest = endpoint.strip_prefix("http://")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -277,7 +277,7 @@ impl Collector {
         (!host.is_empty() && plain(host) && plain(path) && collector.try_url().is_some()).then_some(collector)
     }
 
-    /// Where traces are posted.
+    /// The URL to which traces are posted.
     pub fn url(&self) -> Uri {
         self.try_url().expect("`of` makes no other")
     }
@@ -290,7 +290,7 @@ impl Collector {
     }
 }
 
-/// A length of time as people write it: a whole number and `s`, `m`, `h` or `d`.
+/// A length of time as text: a whole number and `s`, `m`, `h` or `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Every(pub Duration);
@@ -316,12 +316,12 @@ impl TryFrom<String> for Every {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditSection {
-    /// Records older than this are pruned on this node.
+    /// Records older than this many days are pruned on this node.
     pub keep_days: u64,
-    /// Without effect, and still read so that older files are: a bound by number let one client make the records of
-    /// all others go.
+    /// Has no effect, but is still read so that older files stay valid: a bound by number let one client push out the
+    /// records of all others.
     pub keep_records: Option<u64>,
-    /// How often this node signs the chain, if something was recorded.
+    /// How often, in seconds, this node signs the chain if something was recorded.
     pub sign_secs: u64,
 }
 
@@ -331,7 +331,7 @@ impl Default for AuditSection {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -341,8 +341,8 @@ pub enum LogFormat {
     Text,
 }
 
-/// The longest path that the admin socket may have: what the system takes, less the zero at its end and what stands
-/// behind the name while the socket is made (`server::bind_socket`).
+/// The longest path of the admin socket: what the system allows, less the final zero byte and the suffix that the name
+/// has while the socket is made (`server::bind_socket`).
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 108 } else { 104 } - 1 - ".new".len();
 
 /// Why a configuration is not used. Every message names the setting and what to write instead.
@@ -366,7 +366,7 @@ pub enum ConfigError {
         /// What the parser says.
         why: String,
     },
-    /// A name that is no setting.
+    /// An unknown setting.
     #[error("there is no setting {name:?}{}", .nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean {n:?}?")))]
     Unknown {
         /// The name as written, with its section.
@@ -374,7 +374,7 @@ pub enum ConfigError {
         /// The nearest known one, if any is near.
         nearest: Option<String>,
     },
-    /// The system has no sockets with such a long path.
+    /// The system allows no socket path of that length.
     #[error(
         "the path of the admin socket, {path}, has {bytes} bytes, and the system takes {SOCKET_PATH_BYTES_MAX} at most: \
          set listen.admin_socket to a shorter one (in /run, for instance), or node.data_dir, which it lies in otherwise"
@@ -388,13 +388,13 @@ pub enum ConfigError {
     /// Two members with one id.
     #[error("two members have the id {0}: node ids are never shared and never reused")]
     TwoMembersWithOneId(NodeId),
-    /// Zero is no node id.
+    /// Zero, which is not a node id.
     #[error("0 is not a node id: ids start at 1")]
     ZeroNode,
     /// Two members at one address.
     #[error("two members have the address {0:?}")]
     TwoMembersAtOneAddress(String),
-    /// This node is none of the members.
+    /// This node is not among the members.
     #[error("node.id is {node}, but cluster.members has only {members}")]
     NotAMember {
         /// This node.
@@ -415,10 +415,10 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// This node among the members.
+    /// This node's entry among the members.
     ///
     /// # Panics
-    /// Never for a loaded configuration: [`Self::load`] has checked that it is there.
+    /// Never for a loaded configuration, which [`Self::load`] has checked.
     pub fn this_member(&self) -> &MemberSection {
         let own = self.cluster.members.iter().find(|member| member.id == self.node.id);
         own.expect("a loaded configuration has this node among its members")
@@ -434,7 +434,7 @@ impl Config {
         self.node.unlock_file.clone().map_or(PassphraseSource::Credential, PassphraseSource::File)
     }
 
-    /// The admin socket.
+    /// The path of the admin socket.
     pub fn admin_socket(&self) -> PathBuf {
         self.listen.admin_socket.clone().unwrap_or_else(|| self.node.data_dir.join("admin.sock"))
     }

@@ -1,8 +1,8 @@
 //! Bringing keys into a cluster: sealed to its members, registered, armed with explicit floors.
 //!
 //! `keys import`, `keys generate` and the local cluster go this way. The secret is sealed here, in the process that
-//! read or made it; the cluster only ever sees the envelope. A run that was interrupted is repeated: a key that is
-//! registered and not armed yet is armed.
+//! read or made it; the cluster only ever sees the envelope. An interrupted run can be repeated: a key that is
+//! registered but not armed yet is then armed.
 
 use crate::admin::{
     api::MemberRow,
@@ -16,20 +16,20 @@ use std::time::Duration;
 /// How long a member that has just started may take to announce itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Why a key is not in the cluster. Nothing of it was lost: it can be tried again.
+/// Why a key is not in the cluster. No part of it was lost, so it can be tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
-    /// The admin API did not answer, or said no.
+    /// The admin API did not answer, or refused.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// A member without a recipient could never use the key.
+    /// A member has not announced a recipient, so it could never use the key.
     #[error(
         "member {0} has not announced its recipient yet, so keys cannot be sealed to it; start it, and try again \
          when `signonce status` shows it"
     )]
     NotAnnounced(NodeId),
     /// A recipient that cannot be read.
-    #[error("member {node} announced something else than a recipient: {why}")]
+    #[error("member {node} announced something other than a recipient: {why}")]
     BadRecipient {
         /// The member.
         node: NodeId,
@@ -39,7 +39,7 @@ pub enum EnrollError {
     /// Sealing failed.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// Registered before, and not waiting to be armed.
+    /// The key was registered before and does not wait to be armed.
     #[error("key {key} is in the cluster already and is {state}; nothing was changed")]
     AlreadyThere {
         /// The key.
@@ -49,11 +49,11 @@ pub enum EnrollError {
     },
 }
 
-/// What every present member announced to have keys sealed to. A member announces itself a moment after it is ready:
-/// this waits for it, for up to 15 s.
+/// The recipients that every present member announced, to seal keys to. A member announces itself a moment after it is
+/// ready, so this waits for up to 15 s.
 ///
 /// # Errors
-/// If one of them has not announced itself by then: a key sealed without it would be dead on it.
+/// If a member has not announced itself by then: it could never use a key that was sealed without it.
 pub async fn recipients(admin: &AdminClient) -> Result<Vec<Recipient>, EnrollError> {
     let is_present = |row: &&MemberRow| !row.is_removed() && !row.is_invited();
     let announced = |rows: &[MemberRow]| rows.iter().filter(is_present).all(|row| row.announced.is_some());
@@ -62,7 +62,7 @@ pub async fn recipients(admin: &AdminClient) -> Result<Vec<Recipient>, EnrollErr
     recipients_of(present.map(|row| (row.node, row.announced.as_ref())))
 }
 
-/// What these nodes announced to have keys sealed to.
+/// The recipients that these nodes announced.
 ///
 /// # Errors
 /// If one of them has not announced itself, or announced something else.
@@ -76,7 +76,7 @@ pub fn recipients_of<'a>(
     nodes.into_iter().map(recipient).collect()
 }
 
-/// A key on its way in.
+/// A key that is to be brought into the cluster.
 pub struct NewKey {
     /// Its type and public key.
     pub id: KeyId,
@@ -84,11 +84,11 @@ pub struct NewKey {
     pub secret: SecretKey,
     /// The validator it belongs to.
     pub group: Option<String>,
-    /// From where on it signs.
+    /// Its first floors.
     pub floors: Floors,
 }
 
-/// Seals, registers and arms one key. Answers the log entry that armed it.
+/// Seals, registers and arms one key. Returns the log entry that armed it.
 ///
 /// # Errors
 /// Any [`EnrollError`]. After `unknownOutcome` or a broken connection, call it again with the same key.
@@ -104,7 +104,7 @@ pub async fn enroll(
         Change::RegisterKey { id: *id, scheme: secret.scheme(), chain, group: group.clone(), sealed };
     match admin.change(&register).await {
         Ok(_) => {}
-        // By an earlier run that ended before it armed the key.
+        // Registered by an earlier run that ended before it armed the key.
         Err(error) if existing_state(&error) == Some(KeyState::Registered) => {}
         Err(error) => {
             return Err(match existing_state(&error) {
@@ -116,7 +116,7 @@ pub async fn enroll(
     Ok(admin.change(&Change::ArmKey { id: *id, floors: floors.clone() }).await?.at)
 }
 
-/// The state of the key, if the change was refused because it exists.
+/// The present state of the key, if the change was refused because it exists.
 fn existing_state(error: &CallError) -> Option<KeyState> {
     match error {
         CallError::Failed(failed) => match &failed.data.change {
@@ -127,8 +127,8 @@ fn existing_state(error: &CallError) -> Option<KeyState> {
     }
 }
 
-/// The floors of a key that never signed anything: everything from the next slot on, and from the very beginning of
-/// votes. At zero the first vote says where the chain is; from 1 on, a chain that is far along would be a jump.
+/// The floors of a key that never signed anything: the next slot, and zero for votes. At zero the first vote says where
+/// the chain is; from 1 on, a vote on a chain that is far along would be a jump.
 pub fn new_key_floors(key_type: KeyType, clock: SlotClock<'_>, unix_ms: u64) -> Floors {
     let zero = key_type.marks().filter_map(Position::zero);
     zero.map(|zero| match zero.slot() {

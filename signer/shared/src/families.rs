@@ -1,12 +1,11 @@
-//! The chain families that the shipped program knows. The one place that lists them: a new family is a crate and a line
-//! here.
+//! The chain families that the shipped program knows, listed nowhere else: a new family is a crate and a line here.
 
 use signonce_protocol::Family;
 
 /// Every family of the shipped program.
 pub static FAMILIES: [&Family; 1] = [&signonce_substrate::FAMILY];
 
-/// Installs them, for tests and fuzzers: the program's `main` does it by itself.
+/// Installs them. For tests and fuzzers: the program's `main` does it by itself.
 pub fn install() {
     signonce_protocol::install(&FAMILIES);
 }

@@ -1,7 +1,7 @@
-//! What an operator types next, after the cluster has refused a change, or a node takes no part any more.
+//! What an operator can do after the cluster has refused a change, or when a node no longer takes part.
 //!
-//! The errors of the cluster are replicated, or go from node to node, and say what happened. The command line belongs to
-//! this program, so what it can do about an error is said here, where errors are shown.
+//! The cluster's errors are replicated or pass between nodes, so they only say what happened. The commands belong to
+//! this program, so what they can do about an error is added here, where errors are shown.
 
 use signonce_core::{
     BackupError, ChangeError, ClientError, FeatureError, HaltError, KeyError, KeyStep, MemberError,
@@ -10,12 +10,12 @@ use signonce_core::{
 };
 use std::fmt::Display;
 
-/// What happened, and what to do about it if there is a command for it.
+/// What happened, and which command helps, if there is one.
 pub fn told(error: &ChangeError) -> String {
     with(error, next(error))
 }
 
-/// The two, as one text.
+/// Joins the two into one text.
 pub fn with(what: &impl Display, next: Option<impl Display>) -> String {
     match next {
         Some(next) => format!("{what}; {next}"),
@@ -23,7 +23,7 @@ pub fn with(what: &impl Display, next: Option<impl Display>) -> String {
     }
 }
 
-/// What to do with a node that takes no part any more.
+/// What to do with a node that no longer takes part.
 pub fn of_quarantine(reason: &Quarantine) -> Option<&'static str> {
     const REPLACE: &str = "give the machine a new identity with `signonce members replace`";
     const JOIN_ANEW: &str = "to bring the machine back, clear its data directory, run `signonce members add` and join \

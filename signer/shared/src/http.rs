@@ -1,8 +1,9 @@
-//! The one HTTP client: a request over HTTP/1.1, with or without TLS or over a unix socket, and its whole answer.
+//! The one HTTP client: sends a request over HTTP/1.1, with or without TLS or over a unix socket, and reads the whole
+//! answer.
 //!
-//! For the admin API, chains, collectors of traces, the Kubernetes API and probes. A connection serves one request:
-//! whoever asks is in no hurry, and a dead connection is then never met. [`HttpClient::connect`] gives the stream alone,
-//! for WebSockets.
+//! Used for the admin API, chains, trace collectors, the Kubernetes API and probes. A connection serves one request: no
+//! caller is in a hurry, and none meets a dead connection. [`HttpClient::connect`] gives only the stream, for
+//! WebSockets.
 //!
 //! A request that was not sent and one that may have arrived are different errors ([`HttpError`]): after the latter, a
 //! change may have been made.
@@ -38,7 +39,7 @@ use tower::ServiceExt as _;
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Why there is no answer. The texts are for people.
+/// Why there is no answer, as readable text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
     /// The request was not sent.
@@ -49,12 +50,12 @@ pub enum HttpError {
     NoAnswer(String),
 }
 
-/// What an answer may take.
+/// The limits of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// From the first step of the connection to the last byte of the answer.
     pub time: Duration,
-    /// Bytes of its body.
+    /// The most bytes of its body.
     pub bytes: usize,
 }
 
@@ -66,9 +67,9 @@ pub struct HttpClient {
 
 #[derive(Clone)]
 enum Way {
-    /// To the host of the URL: encrypted for `https` and `wss`.
+    /// A connection to the host of the URL: encrypted for `https` and `wss`.
     Network(HttpsConnector<HttpConnector>),
-    /// To this socket, whatever the URL says.
+    /// A connection to this socket, whatever the URL says.
     Socket(PathBuf),
 }
 
@@ -82,9 +83,9 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// To the network; `tls` says whom to trust, and what to show, where the URL asks for TLS.
+    /// A client of the network; `tls` has the trusted authorities and the certificate, for URLs that ask for TLS.
     pub fn new(mut tls: ClientConfig) -> Self {
-        // The connector announces the protocols itself, by what it is built for.
+        // The connector announces the protocols itself, by the features it is built with.
         tls.alpn_protocols.clear();
         let mut network = HttpConnector::new();
         network.enforce_http(false);
@@ -93,7 +94,7 @@ impl HttpClient {
         Self { way: Way::Network(connector.wrap_connector(network)) }
     }
 
-    /// To the network, where TLS is not used: nobody is trusted.
+    /// A client of the network for URLs without TLS; it trusts no authority.
     pub fn plain() -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -102,7 +103,7 @@ impl HttpClient {
         Self::new(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
     }
 
-    /// To a unix socket of this machine.
+    /// A client of a unix socket on this machine.
     pub fn unix(socket: impl Into<PathBuf>) -> Self {
         Self { way: Way::Socket(socket.into()) }
     }
@@ -110,7 +111,7 @@ impl HttpClient {
     /// A stream to the host of `url`, or to the socket.
     ///
     /// # Errors
-    /// A text that says why there is none. Waits as long as the other side lets it: bound it.
+    /// The reason, as text. This waits as long as the other side lets it, so the caller must bound it.
     pub async fn connect(&self, url: &Uri) -> Result<Box<dyn Stream>, String> {
         match &self.way {
             Way::Network(connector) => {
@@ -121,10 +122,10 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request with an absolute URL, and gives the whole answer, whatever its status is.
+    /// Sends a request with an absolute URL and returns the whole answer, whatever its status.
     ///
     /// # Errors
-    /// See [`HttpError`]. Where the time runs out before there is a connection, nothing was sent.
+    /// See [`HttpError`]. If the time runs out before there is a connection, nothing was sent.
     pub async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -140,7 +141,7 @@ impl HttpClient {
         answered.unwrap_or_else(|_| Err(HttpError::NoAnswer(late())))
     }
 
-    /// Posts JSON.
+    /// Posts JSON and returns the whole answer.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -157,7 +158,7 @@ impl HttpClient {
         self.send(request, limits).await
     }
 
-    /// Gets what is there.
+    /// Sends a GET request and returns the whole answer.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -168,10 +169,11 @@ impl HttpClient {
     }
 }
 
-/// A TLS configuration that trusts the authorities in a PEM file, or those of this machine, and shows nothing.
+/// A TLS configuration that trusts the authorities in a PEM file, or else those of this machine, and shows no
+/// certificate.
 ///
 /// # Errors
-/// If the file cannot be read, or what is in it not used. The text is for people.
+/// If the file cannot be read or used, as readable text.
 pub fn trusting(authorities: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match authorities {
@@ -181,7 +183,7 @@ pub fn trusting(authorities: Option<&Path>) -> Result<ClientConfig, String> {
             }
         }
         None => {
-            // What of them cannot be used is left out, as everywhere.
+            // Those of them that cannot be used are left out, as is usual.
             let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
@@ -199,7 +201,7 @@ async fn exchange(
 ) -> Result<Response<Bytes>, HttpError> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|e| HttpError::NotSent(causes(&e)))?;
-    // Ends with `sender`, which lives as long as this call.
+    // The task ends with `sender`, which lives as long as this call.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|e| HttpError::NoAnswer(causes(&e)))?;
     let (head, body) = response.into_parts();
@@ -207,7 +209,7 @@ async fn exchange(
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
-/// WebSockets are dialled as HTTP is.
+/// The URL with the HTTP scheme for WebSocket schemes: both are dialled alike.
 fn dialled(url: &Uri) -> Result<Uri, String> {
     let scheme = match url.scheme_str() {
         Some("ws") => "http",
@@ -219,8 +221,8 @@ fn dialled(url: &Uri) -> Result<Uri, String> {
     Uri::from_parts(parts).map_err(|e| format!("{url}: {e}"))
 }
 
-/// With the path alone on the first line and the host in a header, as servers want it: without what a URL may have
-/// before the host, which is nobody else's business.
+/// Puts only the path on the first line and the host into a header, as servers expect. Any user and password in the URL
+/// are left out, as they are nobody else's business.
 fn in_origin_form(mut request: Request<Full<Bytes>>) -> Result<Request<Full<Bytes>>, String> {
     let url = request.uri().clone();
     let authority = url.authority().map_or("localhost", |authority| authority.as_str());
@@ -234,7 +236,7 @@ fn in_origin_form(mut request: Request<Full<Bytes>>) -> Result<Request<Full<Byte
     Ok(request)
 }
 
-/// An error with what it came from: the outermost says little more than that it failed.
+/// An error with its causes: the outermost one says little more than that something failed.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

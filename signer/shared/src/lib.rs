@@ -1,11 +1,11 @@
 //! What the running signer and the operators' commands share.
 //!
-//! [`admin`] is the API between them: its types, its errors and the client. [`config`] is what a node is told,
-//! [`tls`] who is on the other side of a connection, [`certs`] how certificates are issued, [`node_signature`] what
-//! a node signs with its own, [`http`] the one HTTP client. [`audit`], [`backup`] and [`interchange`] are the forms that
-//! files have; [`activity`] and [`overview`] what nodes tell of themselves; [`enroll`] how a key comes in sealed;
-//! [`families`] the kinds of chain that the program knows;
-//! [`hint`] what an operator types after an error; [`signals`] what ends a process in order.
+//! [`admin`] is the API between them: its types, its errors and the client. [`config`] is a node's configuration,
+//! [`tls`] tells who is on the other side of a connection, [`certs`] issues certificates, [`node_signature`] signs with
+//! a node's own, [`http`] is the one HTTP client. [`audit`], [`backup`] and [`interchange`] are file formats;
+//! [`activity`] and [`overview`] are what nodes report of themselves; [`enroll`] brings sealed keys in; [`families`]
+//! lists the kinds of chain that the program knows; [`hint`] tells an operator what to do after an error; [`signals`]
+//! ends a process in order.
 //!
 //! Nothing here serves, decides or stores anything, and nothing links RocksDB.
 #![deny(missing_docs)]

@@ -1,7 +1,7 @@
 //! Signatures by the key of a node's TLS certificate, and checking them.
 //!
-//! The certificates go with the signature, so that a verifier needs nothing but the authority's. What is signed says by
-//! its first bytes what it is, which is the caller's part: a manifest of a backup, the head of an audit chain.
+//! The certificates go with the signature, so that a verifier needs only the authority's. The caller makes sure that
+//! the first bytes of what is signed say what it is: a manifest of a backup, the head of an audit chain.
 
 use crate::{
     config::TlsFiles,
@@ -16,7 +16,7 @@ use signonce_protocol::{
 };
 use std::{path::Path, sync::Arc, time::Duration};
 
-/// What is asked of a key, the best first.
+/// The accepted schemes, the best first.
 const SCHEMES: &[SignatureScheme] = &[
     SignatureScheme::ED25519,
     SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -25,27 +25,27 @@ const SCHEMES: &[SignatureScheme] = &[
     SignatureScheme::RSA_PSS_SHA512,
 ];
 
-/// The certificate and key that a node has for TLS.
+/// A node's TLS certificate and key.
 pub struct NodeKey {
     key: Arc<dyn SigningKey>,
     chain: Vec<CertificateDer<'static>>,
 }
 
-/// A signature and who made it.
+/// A signature and its maker's certificates.
 pub struct Signed {
-    /// TLS' number of the scheme.
+    /// The number of the scheme in TLS.
     pub scheme: u16,
     /// The bytes.
     pub signature: Vec<u8>,
-    /// The node's certificate in DER, then those between it and the authority.
+    /// The node's certificate in DER, then the chain between it and the authority.
     pub certificates: Vec<Vec<u8>>,
 }
 
 impl NodeKey {
-    /// As the files are now.
+    /// Reads the certificate and key from the files as they are now.
     ///
     /// # Errors
-    /// If they cannot be read or the key is of no kind that signs.
+    /// If they cannot be read, or the key is of a kind that cannot sign.
     pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let (chain, key) = pem::pair(&Pem::open(&files.cert)?, &Pem::open(&files.key)?)?;
         let unusable = |e: rustls::Error| TlsError::Unusable { path: files.key.clone(), why: e.to_string() };
@@ -53,7 +53,7 @@ impl NodeKey {
         Ok(Self { key, chain })
     }
 
-    /// Signs.
+    /// Signs a message.
     ///
     /// # Errors
     /// If the key signs with no known scheme.
@@ -68,11 +68,11 @@ impl NodeKey {
     }
 }
 
-/// Whom a verifier believes.
+/// The authorities that a verifier trusts.
 pub struct Authorities(Vec<TrustAnchor<'static>>);
 
 impl Authorities {
-    /// The authorities in a PEM file.
+    /// Reads the authorities in a PEM file.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -84,16 +84,16 @@ impl Authorities {
     }
 }
 
-/// Why a signature is not what it should be.
+/// Why a signature is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// Nothing says whose it is.
+    /// It comes without a certificate, so its maker is unknown.
     #[error("it comes without a certificate")]
     NoCertificate,
     /// The certificate cannot be read.
     #[error("its certificate: {0}")]
     Certificate(String),
-    /// The certificate is somebody else's.
+    /// The certificate belongs to another node.
     #[error("its certificate is not that of node {node}: it lacks the name {name}")]
     AnotherNode {
         /// Who should have signed.
@@ -101,13 +101,13 @@ pub enum SignatureError {
         /// The name that the certificate must have.
         name: String,
     },
-    /// Nobody here knows how it was made.
+    /// The scheme is unknown.
     #[error("its scheme {0:#06x} is unknown")]
     Scheme(u16),
-    /// Other bytes were signed, or by another key.
+    /// The signature is of other bytes, or by another key.
     #[error("these bytes are not what the node signed")]
     NotOfThese,
-    /// The certificate is of another authority, or was not valid at the time.
+    /// The certificate is from another authority, or was not valid at the time.
     #[error("the authority does not vouch for its certificate: {0}")]
     Authority(String),
 }
@@ -134,10 +134,10 @@ impl Signed {
         if algorithms.iter().any(fits) { Ok(()) } else { Err(SignatureError::NotOfThese) }
     }
 
-    /// Checks that one of `authorities` has issued the certificate, which was valid then (milliseconds since 1970).
+    /// Checks that one of `authorities` has issued the certificate, and that it was valid then (Unix milliseconds).
     ///
     /// # Errors
-    /// If none has, or it was not.
+    /// If none has issued it, or it was not valid.
     pub fn check_issuer(&self, authorities: &Authorities, unix_ms: u64) -> Result<(), SignatureError> {
         let leaf = self.leaf()?;
         let leaf = end_entity(&leaf)?;

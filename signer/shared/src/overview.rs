@@ -1,38 +1,38 @@
-//! What members tell each other of themselves, and operators of all of them: the answers of `node_report` and
-//! `admin_overview`. Nothing in them is secret.
+//! What members report of themselves to each other, and to operators about all members: the answers of `node_report`
+//! and `admin_overview`. Nothing in them is secret.
 
 use crate::admin::api::AdminStatus;
 use serde::{Deserialize, Serialize};
 use signonce_core::Position;
 use signonce_protocol::{DutyClass, NodeId};
 
-/// How a node is.
+/// The state of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeReport {
-    /// What `admin_status` says.
+    /// The answer to `admin_status`.
     pub status: AdminStatus,
-    /// Until when its certificates are valid.
+    /// The ends of its certificates.
     pub certificates: Vec<CertificateEnd>,
-    /// Room for its data.
+    /// The room on its disk.
     pub disk: Option<Disk>,
-    /// Requests since it started.
+    /// The requests since it started.
     pub requests: Vec<RequestCount>,
-    /// How long each stage of them took.
+    /// How long each stage of the requests took.
     pub stages: Vec<StageCounts>,
-    /// How far the armed keys have signed, as far as this node has applied.
+    /// How far the armed keys have signed, as of the last entry this node has applied.
     pub keys: Vec<KeyProgress>,
 }
 
-/// A stage's histogram.
+/// The latency histogram of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageCounts {
-    /// The stage.
+    /// The stage's name.
     pub stage: String,
-    /// Per bucket; bounds double from 2 µs, the last has none.
+    /// The count of each bucket; bounds double from 2 µs, the last bucket has none.
     pub buckets: Vec<u64>,
-    /// Of all.
+    /// The total time of all.
     pub nanoseconds: u64,
 }
 
@@ -44,41 +44,41 @@ pub struct KeyProgress {
     pub key: String,
     /// The chain's name.
     pub chain: String,
-    /// The validator it belongs to, if that was said.
+    /// The validator it belongs to; empty if none was named.
     pub group: String,
-    /// What it claims.
+    /// The class of the duties.
     pub class: DutyClass,
-    /// The lowest that may still be signed.
+    /// The lowest position that may still be signed.
     pub floor: Position,
-    /// The highest it has claimed.
+    /// The highest position it has claimed.
     pub highest: Option<Position>,
-    /// When, in Unix milliseconds.
+    /// When that was, in Unix milliseconds.
     pub last_ms: Option<u64>,
-    /// How long it has not voted while others of its chain did, in milliseconds.
+    /// For how many milliseconds it has not voted while other keys of its chain did.
     pub silent_ms: Option<u64>,
 }
 
-/// A member as it was reached, or was not.
+/// A member and its answer, or why there is none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
-    /// Which.
+    /// The member.
     pub node: NodeId,
-    /// Where it was asked; none for the node that asks.
+    /// The URL at which it was asked; none for the asking node itself.
     pub url: Option<String>,
-    /// Whether it has a vote.
+    /// Whether it is a voter.
     pub voter: bool,
     /// How long the answer took, connection and handshake included.
     pub took_ms: u64,
     /// Its clock minus that of the node that asked; off by at most half of `took_ms`.
     pub clock_offset_ms: Option<i64>,
-    /// What it said.
+    /// Its report.
     pub report: Option<NodeReport>,
-    /// Why it said nothing.
+    /// Why there is no report.
     pub error: Option<String>,
 }
 
-/// The cluster, as one node finds it.
+/// The cluster, as one node sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
@@ -90,23 +90,23 @@ pub struct Overview {
     pub nodes: Vec<NodeView>,
 }
 
-/// Until when a configured certificate is valid.
+/// The end of a configured certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateEnd {
     /// `node` or `authority`.
     pub certificate: String,
-    /// Unix seconds.
+    /// When it ends, in Unix seconds.
     pub not_after: i64,
 }
 
-/// Room on the file system of the data directory, in bytes.
+/// Space on the file system of the data directory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Disk {
     /// What this process may still write.
     pub free: u64,
-    /// In all.
+    /// The size of the file system.
     pub total: u64,
 }
 
@@ -120,6 +120,6 @@ pub struct RequestCount {
     pub class: String,
     /// `granted`, `repeated`, `free`, or the code of the refusal.
     pub outcome: String,
-    /// Since the process started.
+    /// How many, since the process started.
     pub count: u64,
 }

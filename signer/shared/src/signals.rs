@@ -1,4 +1,4 @@
-//! The signals that end a process in order.
+//! The signals that end a process cleanly.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,15 +10,15 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Takes the signals over.
+    /// Starts to handle the signals.
     ///
     /// # Errors
-    /// If the operating system refuses.
+    /// If the operating system refuses to.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next one; says which.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-//! TLS of the client and admin ports: certificates required on both sides, and who the other side is.
+//! TLS of the client and admin ports: certificates are required on both sides and tell who the other side is.
 //!
 //! rustls with the ring provider, TLS 1.2 and 1.3, no native root store. A connection's [`PeerIdentity`] is read once
 //! from the certificate that the handshake has verified and goes into every request's extensions.
@@ -34,7 +34,7 @@ pub const ADMIN_URI: &str = "signonce:admin:";
 /// Why certificates or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file has nothing in it that can be used.
+    /// A file without usable content.
     #[error(transparent)]
     File(#[from] PemError),
     /// A certificate that nobody would accept from its holder.
@@ -45,7 +45,7 @@ pub enum TlsError {
         /// What is wrong with it.
         problem: LeafProblem,
     },
-    /// rustls refuses them: an unusable authority.
+    /// An authority that rustls cannot use.
     #[error("the certificates in {path} cannot be used: {why}")]
     Unusable {
         /// The file with the certificate.
@@ -53,7 +53,7 @@ pub enum TlsError {
         /// Why.
         why: String,
     },
-    /// Another authority's certificate.
+    /// A certificate of another authority.
     #[error(
         "the certificate {cert} was not issued by the authority in {ca} ({why}), so nobody would accept it: take both \
          from one authority, the one that all members and clients have"
@@ -68,10 +68,10 @@ pub enum TlsError {
     },
 }
 
-/// Who is on the other side of a verified connection.
+/// The identity on the other side of a verified connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// SHA-256 of the certificate's SubjectPublicKeyInfo: what the registry knows clients by.
+    /// SHA-256 of the certificate's SubjectPublicKeyInfo, by which the registry knows clients.
     pub spki: Fingerprint,
     /// The name in a `signonce:client:` URI.
     pub client: Option<String>,
@@ -79,12 +79,12 @@ pub struct PeerIdentity {
     pub admin: Option<String>,
 }
 
-/// The DNS names in a verified certificate: members are known by theirs.
+/// The DNS names in a verified certificate, by which members are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsNames(pub Arc<[String]>);
 
 impl DnsNames {
-    /// Reads a certificate that was verified already; one that cannot be read has none.
+    /// Reads them from a verified certificate; one that cannot be read has none.
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
         let names = webpki::EndEntityCert::try_from(certificate)
             .map(|leaf| leaf.valid_dns_names().map(str::to_owned).collect())
@@ -115,13 +115,13 @@ pub enum IdentityError {
     /// Not X.509.
     #[error("the certificate is not X.509: {0}")]
     Malformed(String),
-    /// A role with an empty name, or named twice: nobody could tell who acts.
+    /// An empty or repeated name of a role: nobody could tell who acts.
     #[error("the certificate must name its role once and in full, not {0:?}; issue another")]
     UnclearRole(String),
 }
 
 impl PeerIdentity {
-    /// Reads a certificate that was verified already.
+    /// Reads the identity from a verified certificate.
     ///
     /// # Errors
     /// If it is not X.509 or its roles are unclear.
@@ -151,7 +151,7 @@ impl PeerIdentity {
     /// The fingerprint of the first certificate in a PEM file: what `clients add` and `officers add` register.
     ///
     /// # Errors
-    /// If there is none, or one that could never be shown to a signer.
+    /// If there is none, or one that a signer would never accept.
     pub fn of_file(path: &Path) -> Result<Self, TlsError> {
         let chain = Pem::open(path)?.chain()?;
         leaf::check(path, &chain, Role::Client)?;
@@ -167,9 +167,9 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     Ok(Pem::open(path)?.certificates()?)
 }
 
-/// What a node or a client shows, and what it believes.
+/// The certificate and key that a node or a client shows, and the authorities that it trusts.
 pub struct Credentials {
-    /// The authorities.
+    /// The trusted authorities.
     pub authorities: Vec<CertificateDer<'static>>,
     /// The own certificate, then those between it and an authority.
     pub chain: Vec<CertificateDer<'static>>,
@@ -181,8 +181,7 @@ impl Credentials {
     /// Reads the files.
     ///
     /// # Errors
-    /// If one has nothing in it that can be used, the certificate is not the key's, or nobody would accept it from
-    /// `role`.
+    /// If one has no usable content, the certificate does not match the key, or nobody would accept it from `role`.
     pub fn read(files: &TlsFiles, role: Role) -> Result<Self, TlsError> {
         let authorities = read_certificates(&files.ca)?;
         let (chain, key) = pem::pair(&Pem::open(&files.cert)?, &Pem::open(&files.key)?)?;
@@ -200,7 +199,7 @@ impl Credentials {
     }
 }
 
-/// When the first of some certificates ends, in Unix seconds; none if there is none that can be read.
+/// When the first of some certificates ends, in Unix seconds; none if none can be read.
 pub fn first_end(certificates: &[CertificateDer<'static>]) -> Option<i64> {
     let end = |der: &CertificateDer<'static>| {
         X509Certificate::from_der(der).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp())
@@ -212,7 +211,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// For the client and admin ports. Connections without a certificate of the authority end in the handshake.
+/// The TLS configuration of the client and admin ports. A connection without a certificate of the authority fails in
+/// the handshake.
 ///
 /// # Errors
 /// If a file cannot be read or used.
@@ -236,8 +236,8 @@ fn client_verifier(own: &Credentials, files: &TlsFiles) -> Result<Arc<dyn Client
         .map_err(|e| TlsError::Unusable { path: files.ca.clone(), why: e.to_string() })
 }
 
-/// That members with the same authority will accept the certificate in `files`. Its dates are left aside: they pass
-/// for running nodes too, `doctor` warns before, and others say so.
+/// Checks that members with the same authority will accept the certificate in `files`. Its dates are ignored here: they
+/// also pass on running nodes, where `doctor` and the metrics warn.
 ///
 /// # Errors
 /// [`TlsError::NotIssued`], or if a file cannot be read or used.
@@ -256,17 +256,17 @@ pub fn check_issued(files: &TlsFiles) -> Result<(), TlsError> {
     }
 }
 
-/// Whether a node can run with what the files hold: as a server, as a client, and with its peers' authority.
+/// Checks that a node can run with the files: as a server, as a client, and with its peers' authority.
 ///
 /// # Errors
-/// The first that does not fit.
+/// The first problem found.
 pub fn check(files: &TlsFiles) -> Result<(), TlsError> {
     server_config(files)?;
     client_config(files)?;
     check_issued(files)
 }
 
-/// For asking a node: trusts the authority in `files` and shows the certificate in it.
+/// The TLS configuration for asking a node: trusts the authority in `files` and shows the certificate in it.
 ///
 /// # Errors
 /// If a file cannot be read or used.

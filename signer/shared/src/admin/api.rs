@@ -1,9 +1,10 @@
 //! The admin methods (`admin_*`), their types and refusals. Parameters are objects by name, answers camelCase.
 //!
-//! Every change of the registry goes through the one method `admin_change` with a [`Change`] of the replicated log
-//! as it stands: adding a chain, registering, arming, disabling and removing keys, adding, updating and removing
-//! clients, letting them have keys made, raising watermarks. What is in the log for the audit is what the operator sent. Secrets never pass here
-//! in the open: a key arrives sealed to the members ([`MemberRow::announced`] has their recipients).
+//! Every change of the registry goes through the one method `admin_change`, which takes a [`Change`] in the very form
+//! that the replicated log holds: adding a chain, registering, arming, disabling and removing keys, adding, updating
+//! and removing clients, letting them have keys made, raising watermarks. So the log holds, for the audit, exactly what
+//! the operator sent. Secrets never pass in the open: a key arrives sealed to the members ([`MemberRow::announced`] has
+//! their recipients).
 //!
 //! | method | parameters | answer |
 //! |---|---|---|
@@ -42,7 +43,7 @@ use signonce_protocol::{
 };
 use std::fmt;
 
-/// What operators may ask. The server finds who asks in the request's extensions.
+/// What operators may ask. The request's extensions say who asks.
 #[rpc(server, namespace = "admin")]
 pub trait AdminApi {
     /// This node and the cluster as it sees it.
@@ -89,7 +90,7 @@ pub trait AdminApi {
     #[method(name = "document", param_kind = map, with_extensions)]
     async fn document(&self, id: u64, offset: u64) -> Result<HexBytes, AdminError>;
 
-    /// Hands leadership to `to`, or to the follower that is furthest; answers the new leader.
+    /// Hands leadership to `to`, or to the follower whose log is furthest ahead; returns the new leader.
     #[method(name = "transferLeadership", param_kind = map, with_extensions)]
     async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, AdminError>;
 }
@@ -98,23 +99,23 @@ pub trait AdminApi {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentInfo {
-    /// What to ask for.
+    /// The id to ask for.
     pub id: u64,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// Its hash.
+    /// The SHA-256 of its bytes.
     pub sha256: HexArray<32>,
 }
 
-/// The certificates in use.
+/// The certificates that a node uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsStatus {
     /// When this node's certificate ends, in Unix seconds.
     pub certificate_ends: i64,
-    /// When the first of the authorities ends, in Unix seconds.
+    /// When the first of the authorities' certificates ends, in Unix seconds.
     pub authority_ends: i64,
-    /// Why the files as they are now are not in use.
+    /// Why the current content of the files is not in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_reloaded: Option<String>,
 }
@@ -133,25 +134,25 @@ pub struct HeldBackBy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Joined {
-    /// The log entry that let the node in, or found that it is in already.
+    /// The log entry that let the node in, or that found it already in.
     pub at: LogIndex,
     /// The members, the new one among them.
     pub members: Vec<NodeId>,
 }
 
-/// Answer of `admin_backup`: everything of a backup but the state.
+/// Answer of `admin_backup`: everything in a backup but the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupAnswer {
     /// The bytes of the manifest.
     pub manifest: String,
-    /// The node's signature of them.
+    /// The node's signature of the manifest.
     pub signature: NodeSignature,
-    /// The state.
+    /// The state, to be fetched as a document.
     pub state: DocumentInfo,
 }
 
-/// What operators may ask of the whole cluster: the node that is asked asks the others.
+/// What operators may ask about the whole cluster: the node that is asked asks the others.
 #[rpc(server, namespace = "admin")]
 pub trait OverviewApi {
     /// The whole cluster, as this node finds it.
@@ -177,28 +178,28 @@ pub struct AdminStatus {
     pub leader_url: Option<String>,
     /// The raft term.
     pub term: Term,
-    /// Last entry of the log.
+    /// The last entry of the log.
     pub last: LogIndex,
-    /// Last entry known to be committed.
+    /// The last entry known to be committed.
     pub committed: LogIndex,
-    /// Last entry applied.
+    /// The last entry applied.
     pub applied: LogIndex,
     /// Hash of the state at `applied`.
     pub state_hash: String,
-    /// Moves with every change of the registry.
+    /// Rises with every change of the registry.
     pub registry_version: u64,
-    /// What commands may use.
+    /// The feature level, which bounds what commands may use.
     pub feature_level: u32,
     /// Where the operators want the leader, if anywhere.
     #[serde(default)]
     pub leader_pin: Option<LeaderPin>,
-    /// The newest that a member's program supports.
+    /// The newest feature level that a member's program supports.
     #[serde(default)]
     pub feature_newest: u32,
-    /// The members that do not support it.
+    /// The members whose programs do not support that level.
     #[serde(default)]
     pub feature_held_back_by: Vec<HeldBackBy>,
-    /// Whether this node serves.
+    /// Whether this node serves, and why not.
     pub readiness: Readiness,
     /// The keys.
     pub keys: KeyCounts,
@@ -207,42 +208,42 @@ pub struct AdminStatus {
     /// The certificates in use; none from older nodes.
     #[serde(default)]
     pub tls: Option<TlsStatus>,
-    /// Protections of the process that are missing: core dumps, locked memory. Empty when all are in place.
+    /// Missing protections of the process: core dumps, locked memory. Empty when all are in place.
     pub memory_warnings: Vec<String>,
     /// Unix milliseconds of this node's clock.
     pub time_ms: u64,
-    /// Officers that are known by the name in their certificate alone.
+    /// Officers that are known only by the name in their certificate.
     #[serde(default)]
     pub unpinned_officers: Vec<String>,
-    /// The backup the cluster was restored from, if it was.
+    /// The backup from which the cluster was restored, if it was.
     #[serde(default)]
     pub restored_from: Option<Origin>,
-    /// Set if the cluster was restored for practice and arms no key.
+    /// Set if the cluster was restored as a drill, so that it arms no key.
     #[serde(default)]
     pub drill: Option<Drill>,
 }
 
-/// One chain.
+/// A chain and how it counts its slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainRow {
-    /// As it was added.
+    /// The chain as it was added.
     #[serde(flatten)]
     pub chain: Chain,
-    /// How the length of its slots changed since, or will.
+    /// Later changes of its slot length, past and planned.
     #[serde(default)]
     pub retimings: Vec<Retiming>,
 }
 
 impl ChainRow {
-    /// How it counts its slots.
+    /// The chain's slot clock.
     pub fn clock(&self) -> SlotClock<'_> {
         SlotClock::new(&self.chain, &self.retimings)
     }
 }
 
 impl From<Chain> for ChainRow {
-    /// A chain that was just added.
+    /// The row of a chain that was just added.
     fn from(chain: Chain) -> Self {
         Self { chain, retimings: Vec::new() }
     }
@@ -267,7 +268,7 @@ pub struct KeyCounts {
     pub disabled: usize,
     /// Removed.
     pub removed: usize,
-    /// Open on this node.
+    /// Unlocked on this node.
     pub unlocked: usize,
 }
 
@@ -277,11 +278,11 @@ pub struct KeyCounts {
 pub struct LockedKey {
     /// The key.
     pub key: KeyId,
-    /// Why it is not open here.
+    /// Why it is locked here.
     pub why: String,
 }
 
-/// One key.
+/// A key and its watermarks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRow {
@@ -295,29 +296,29 @@ pub struct KeyRow {
     pub genesis: GenesisHash,
     /// The validator it belongs to.
     pub group: Option<String>,
-    /// Where it is in its life.
+    /// Its state.
     pub state: KeyState,
     /// The log entry that registered it.
     pub registered_at: LogIndex,
-    /// Its watermark; empty before it is armed, and for keys without claimed work.
+    /// Its watermarks; empty before it is armed, and for keys without claimed classes.
     pub watermarks: Vec<WatermarkView>,
     /// Whether the answering node can sign with it.
     pub unlocked: bool,
-    /// The members for which its envelope is not sealed, as far as is known. The leader seals it again by itself.
+    /// The members to which its envelope is not known to be sealed. The leader seals it again by itself.
     #[serde(default)]
     pub not_sealed_for: Vec<NodeId>,
     /// Set while it is halted, because the cluster has forgotten what it signed.
     #[serde(default)]
     pub halted: Option<Halt>,
-    /// Places at which it signs nothing although no floor is past them.
+    /// Positions at which it signs nothing although its floor is not past them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub barred: Vec<BarredPlace>,
-    /// What the backup that it came with knew, if it waits for a floor above that.
+    /// What the backup it was restored from knew, while the key waits for a floor above that.
     #[serde(default)]
     pub known_by_backup: Option<Floors>,
 }
 
-/// One client.
+/// A client, its rights and limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientRow {
@@ -327,26 +328,26 @@ pub struct ClientRow {
     pub name: String,
     /// SHA-256 of its certificate's SubjectPublicKeyInfo.
     pub spki: HexArray<32>,
-    /// What it may do.
+    /// Its rights.
     pub rights: Vec<Right>,
-    /// Whether it may do anything.
+    /// Whether it is active.
     pub state: ClientState,
-    /// What it may have made, if anything.
+    /// What keys it may have made, if any.
     #[serde(default)]
     pub key_allowance: Option<KeyAllowance>,
-    /// How many living keys were made for it.
+    /// How many keys that were made for it have not been removed.
     #[serde(default)]
     pub keys_made: usize,
-    /// How much it may ask of one signer.
+    /// Its limits on one signer.
     #[serde(default)]
     pub limits: ClientLimits,
-    /// Whether these limits were set for this client, and are not the default.
+    /// Whether these limits were set for this client rather than taken from the default.
     #[serde(default)]
     pub own_limits: bool,
-    /// The certificate that is to replace its present one; until then both are accepted.
+    /// The certificate that is to replace the present one; until then both are accepted.
     #[serde(default)]
     pub next_spki: Option<HexArray<32>>,
-    /// What it has asked of the answering node since that node started; nothing if it has not.
+    /// What it has asked of the answering node since that node started; none if it has not asked.
     #[serde(default)]
     pub activity: Option<ClientActivity>,
 }
@@ -355,34 +356,34 @@ pub struct ClientRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OfficersReport {
-    /// Who asks, as the log names them.
+    /// The caller, as the log names it.
     pub you: String,
-    /// The role of who asks.
+    /// The role of the caller.
     pub your_role: Option<Role>,
-    /// The officers, and whether dangerous changes take two.
+    /// The officers, and whether dangerous changes need two of them.
     #[serde(flatten)]
     pub officers: Officers,
     /// The certificate keys of officers.
     #[serde(default)]
     pub pins: Vec<OfficerPin>,
-    /// Officers that are known by the name in their certificate alone.
+    /// Officers that are known only by the name in their certificate.
     #[serde(default)]
     pub unpinned: Vec<String>,
-    /// Changes that wait for a second officer, and the last that were decided.
+    /// Changes that wait for a second officer, and those decided last.
     pub proposals: Vec<ProposalRow>,
-    /// How much a client without limits of its own may ask of one signer.
+    /// The limits on one signer for a client without limits of its own.
     pub default_limits: ClientLimits,
 }
 
-/// One proposal.
+/// A change that was proposed for a second officer's approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProposalRow {
-    /// The name of the change.
+    /// The name of the proposed change.
     pub what: String,
-    /// Whether it waited too long, by this node's clock.
+    /// Whether it expired, by this node's clock.
     pub expired: bool,
-    /// The id of the node that was invited by it.
+    /// The id of the node that it invited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
     /// The proposal.
@@ -390,43 +391,44 @@ pub struct ProposalRow {
     pub proposal: Proposal,
 }
 
-/// One member.
+/// A member and its place in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberRow {
     /// The node.
     pub node: NodeId,
-    /// Whether it has a vote.
+    /// Whether it is a voter.
     pub voter: bool,
-    /// Whether it leads.
+    /// Whether it is the leader.
     pub leader: bool,
-    /// What it said of itself; none before its first start.
+    /// What it announced of itself; none before its first start.
     pub announced: Option<Member>,
-    /// Whether it belongs to the cluster still; none before it announced itself.
+    /// Whether it still belongs to the cluster; none before it announced itself.
     pub state: Option<MemberState>,
-    /// On the leader: the last entry known to be on its disk.
+    /// On the leader: the last entry known to be on the member's disk.
     pub matched: Option<LogIndex>,
-    /// On the leader: whether it answered lately.
+    /// On the leader: whether the member answered lately.
     pub active: Option<bool>,
-    /// What it is in raft's configuration; none if it is not in it.
+    /// Its role in raft's configuration; none if it is not in it.
     #[serde(default)]
     pub role: Option<MemberRole>,
-    /// What it is meant to be; none before it has joined and once it was removed. The configuration follows.
+    /// The role it is meant to have; none before it has joined and after it was removed. The configuration follows
+    /// this.
     #[serde(default)]
     pub wanted: Option<MemberRole>,
-    /// How far a node has come that came later, or was removed; none for one that was there from the start.
+    /// The progress of a node that joined later or was removed; none for one that was there from the start.
     #[serde(default)]
     pub standing: Option<Standing>,
-    /// Where it is expected or known to be.
+    /// Its known or expected address for other members.
     #[serde(default)]
     pub peer_addr: Option<String>,
-    /// The member it is to take the place of.
+    /// The member that it is to replace.
     #[serde(default)]
     pub replaces: Option<NodeId>,
-    /// On the leader: entries that it lacks.
+    /// On the leader: how many entries the member lacks.
     #[serde(default)]
     pub lag: Option<u64>,
-    /// Where it stands, as its configuration says.
+    /// Its zone, as its configuration says.
     #[serde(default)]
     pub zone: Option<String>,
     /// The version of its program.
@@ -446,19 +448,19 @@ impl MemberRow {
     }
 }
 
-/// Why an admin request failed, for machines.
+/// Why an admin request failed, as a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AdminErrorCode {
     /// The cluster refused the change; nothing happened.
     Refused,
-    /// The request makes no sense.
+    /// The request is not valid.
     Invalid,
-    /// The caller is no admin.
+    /// The caller has no right to it.
     Forbidden,
     /// This node cannot serve; nothing was proposed.
     NotReady,
-    /// The deadline passed after the change was proposed: look before trying again.
+    /// The deadline passed after the change was proposed: check the state before trying again.
     UnknownOutcome,
     /// The node is at fault.
     Internal,
@@ -469,7 +471,7 @@ impl AdminErrorCode {
     pub const ALL: [Self; 6] =
         [Self::Refused, Self::Invalid, Self::Forbidden, Self::NotReady, Self::UnknownOutcome, Self::Internal];
 
-    /// The JSON-RPC code, never changed.
+    /// The JSON-RPC code. It never changes.
     pub const fn json_rpc_code(self) -> i32 {
         match self {
             Self::Refused => 2001,
@@ -481,7 +483,7 @@ impl AdminErrorCode {
         }
     }
 
-    /// The exit code of a command that ends with it: 1 refused, 2 wrong usage, 3 unknown, 4 not ready.
+    /// The exit code of a command that ends with this error: 1 refused, 2 wrong usage, 3 unknown outcome, 4 not ready.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Refused | Self::Forbidden | Self::Internal => 1,
@@ -496,7 +498,7 @@ impl AdminErrorCode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdminErrorData {
-    /// Why.
+    /// The code.
     pub code: AdminErrorCode,
     /// The refusal of the state machine, with `refused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -509,9 +511,9 @@ pub struct AdminErrorData {
 /// A failed admin request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminError {
-    /// What happened and what to do, for people.
+    /// What happened and what to do, as readable text.
     pub message: String,
-    /// The same for machines.
+    /// The same as data.
     pub data: Box<AdminErrorData>,
 }
 
@@ -521,7 +523,7 @@ impl AdminError {
         Self { message: message.into(), data: Box::new(AdminErrorData { code, change: None, leader: None }) }
     }
 
-    /// Why.
+    /// The code.
     pub const fn code(&self) -> AdminErrorCode {
         self.data.code
     }

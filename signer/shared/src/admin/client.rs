@@ -1,7 +1,7 @@
 //! Asks a node's admin API, over its unix socket or over HTTPS with an admin certificate.
 //!
-//! One connection per call: operators are not in a hurry, and a dead connection is then never met. Used by the CLI,
-//! by `dev` and by tests.
+//! Each call has a connection of its own: operators are not in a hurry, and no call meets a dead connection. Used by
+//! the CLI, by `dev` and by tests.
 
 use super::api::{
     AdminError, AdminErrorCode, AdminErrorData, AdminStatus, BackupAnswer, ClientRow, DocumentInfo, KeyRow,
@@ -26,9 +26,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a call may take.
+/// The limits of a call.
 const LIMITS: Limits = Limits { time: Duration::from_secs(15), bytes: 64 << 20 };
-/// Between two looks at something that is waited for.
+/// How often something that is waited for is checked.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Why a call has no answer.
@@ -37,12 +37,12 @@ pub enum CallError {
     /// The node could not be reached.
     #[error("cannot reach the admin API at {to}: {why}; is the node running?")]
     Unreachable {
-        /// Where.
+        /// The socket or URL.
         to: String,
         /// Why.
         why: String,
     },
-    /// The URL is none of the form that is served.
+    /// The URL is not of the form that is served.
     #[error("{0:?} is not an admin URL: it must be https://host:port")]
     BadUrl(String),
     /// The certificates cannot be used.
@@ -53,7 +53,7 @@ pub enum CallError {
         "no answer from the admin API at {to}: {why}; a change may have been made, look before trying again"
     )]
     NoAnswer {
-        /// Where.
+        /// The socket or URL.
         to: String,
         /// Why.
         why: String,
@@ -61,12 +61,12 @@ pub enum CallError {
     /// The answer is not of this protocol.
     #[error("the admin API at {to} answered {what}; is it a signonce node of this version?")]
     NotOurs {
-        /// Where.
+        /// The socket or URL.
         to: String,
-        /// What came.
+        /// What was received.
         what: String,
     },
-    /// The change takes two officers and waits for the other one. No failure: see the command line.
+    /// The change needs two officers and waits for the other one. The command line does not treat this as a failure.
     #[error(
         "nothing was changed yet: proposal {id} waits for another key officer, who approves it with `signonce \
          proposals approve {id}`"
@@ -75,13 +75,13 @@ pub enum CallError {
         /// The proposal.
         id: LogIndex,
     },
-    /// The node said no.
+    /// The node refused the request.
     #[error(transparent)]
     Failed(#[from] AdminError),
 }
 
 impl CallError {
-    /// The exit code of a command that ends with it.
+    /// The exit code of a command that ends with this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(error) => error.code().exit_code(),
@@ -94,24 +94,24 @@ impl CallError {
     }
 }
 
-/// Asks one node's admin API.
+/// A client of one node's admin API.
 #[derive(Clone)]
 pub struct AdminClient {
     http: HttpClient,
     url: Uri,
-    /// Where it is, for errors.
+    /// The socket or URL, for errors.
     to: String,
 }
 
 impl AdminClient {
-    /// Over the unix socket of a node on this machine.
+    /// A client over the unix socket of a node on this machine.
     pub fn unix(socket: impl Into<PathBuf>) -> Self {
         let socket = socket.into();
         let to = socket.display().to_string();
         Self { http: HttpClient::unix(socket), url: Uri::from_static("http://localhost/"), to }
     }
 
-    /// Over `https://host:port` with the admin certificate and key in `files`.
+    /// A client over `https://host:port` with the admin certificate and key in `files`.
     ///
     /// # Errors
     /// If the URL or the files cannot be used.
@@ -119,10 +119,10 @@ impl AdminClient {
         Self::https_with(url, &tls::client_config(files)?)
     }
 
-    /// The same with certificates that were read before.
+    /// A client like that of [`Self::https`], with certificates that were read before.
     ///
     /// # Errors
-    /// If the URL is none.
+    /// If the URL is not of the right form.
     pub fn https_with(url: &str, tls: &ClientConfig) -> Result<Self, CallError> {
         let bad = || CallError::BadUrl(url.to_owned());
         let given: Uri = url.parse().map_err(|_| bad())?;
@@ -134,7 +134,7 @@ impl AdminClient {
         Ok(Self { http: HttpClient::new(tls.clone()), url: to.parse().map_err(|_| bad())?, to })
     }
 
-    /// The node and the cluster as it sees it.
+    /// This node, and the cluster as it sees it.
     ///
     /// # Errors
     /// As [`Self::call`]; so for every method.
@@ -182,8 +182,8 @@ impl AdminClient {
         self.call("admin_members", &json!({})).await
     }
 
-    /// The members as soon as they are `enough`, or as they are when `patience` has run out: what a node says of itself
-    /// stands in the list a moment after it is ready.
+    /// The members as soon as there are `enough` of them, or as they are once `patience` has run out: what a node
+    /// announces of itself is in the list a moment after it is ready.
     ///
     /// # Errors
     /// Any [`CallError`].
@@ -217,7 +217,7 @@ impl AdminClient {
     pub async fn change(&self, change: &Change) -> Result<ChangeDone, CallError> {
         let done: ChangeDone = self.call("admin_change", &json!({ "change": change })).await?;
         match done.proposed {
-            // Nobody may take it for done.
+            // An error, so that no caller takes it for done.
             Some(id) => Err(CallError::Proposed { id }),
             None => Ok(done),
         }
@@ -251,10 +251,10 @@ impl AdminClient {
         self.call("admin_exportWatermarks", &json!({ "chain": chain, "minimal": minimal })).await
     }
 
-    /// Fetches a document, and checks that it is whole.
+    /// Fetches a document and checks that it is complete.
     ///
     /// # Errors
-    /// As [`Self::call`]; or if it is not what it was said to be.
+    /// As [`Self::call`], and if its length or hash is not what the node said.
     pub async fn document(&self, info: &DocumentInfo) -> Result<Vec<u8>, CallError> {
         let mut document = Vec::new();
         while (document.len() as u64) < info.bytes {
@@ -272,7 +272,7 @@ impl AdminClient {
         Ok(document)
     }
 
-    /// Hands leadership over; answers the new leader.
+    /// Hands leadership over; returns the new leader.
     ///
     /// # Errors
     /// As [`Self::call`].

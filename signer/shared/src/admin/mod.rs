@@ -1,4 +1,4 @@
-//! The admin API: what is asked and answered, and a client for it.
+//! The admin API: its methods, types and client.
 
 pub mod api;
 pub mod client;

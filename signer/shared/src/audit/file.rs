@@ -1,12 +1,12 @@
-//! The form of an export, and its verifier.
+//! The format of an audit export, and its verifier.
 //!
 //! JSON lines: a header, then records in order (or their hashes where an excerpt leaves them out, or a gap where the
-//! node has none), then an end. Each record line has the chain hash after it, which the verifier computes anew from
-//! the record's own content; what nodes have signed of the chain is in the records. Nothing but the file and, for the
-//! certificates, the authority's certificate is needed.
+//! node has none), then an end. After each record stands the chain hash, which the verifier computes again from the
+//! record's own content; the nodes' signatures of the chain are records too. Nothing is needed but the file and, to
+//! check the certificates, the authority's certificate.
 //!
-//! A record that does not follow ends the check: nothing after it proves anything. A signature that is not good proves
-//! nothing, but takes nothing away either: it is told, and the check continues.
+//! A record that does not follow from the ones before it ends the check: nothing after it proves anything. A signature
+//! that is not good proves nothing but disproves nothing either: it is reported, and the check continues.
 
 use super::{head, query::AuditLine, words};
 use crate::node_signature::Authorities;
@@ -15,40 +15,40 @@ use signonce_core::{AuditEvent, AuditRecord, AuditSignature, audit::chain_after}
 use signonce_protocol::{Hash, NodeId};
 use std::collections::{BTreeMap, VecDeque};
 
-/// The version of the form.
+/// The version of the format.
 const FORM: u32 = 1;
-/// Chain hashes that are remembered to compare signatures with.
+/// How many chain hashes are remembered to compare signatures with.
 const REMEMBERED: usize = 1 << 20;
-/// Bad signatures that are told one by one; of more there is the number.
+/// How many bad signatures are reported one by one; the rest are only counted.
 const TOLD: usize = 100;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    /// The first.
+    /// The first line.
     Header(Header),
-    /// A record.
+    /// A complete record.
     Record(RecordLine),
-    /// A record that was left out: its hash alone.
+    /// A record that was left out: only its hash.
     Left(LeftLine),
-    /// Records that the node did not have.
+    /// Records that the node does not have.
     Gap(GapLine),
-    /// The last.
+    /// The last line.
     End(EndLine),
 }
 
-/// What the file is of.
+/// What the file is an export of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Header {
-    /// The version of the form.
+    /// The version of the format.
     pub signonce_audit: u32,
     /// The cluster's id.
     pub cluster: String,
-    /// The node that gave it.
+    /// The node whose records these are.
     pub node: NodeId,
-    /// When.
+    /// When it was exported.
     pub exported: String,
     /// The number of the first record.
     pub from: u64,
@@ -62,9 +62,9 @@ pub struct Header {
 pub struct RecordLine {
     /// Its number.
     pub seq: u64,
-    /// When, for people. Not part of the chain; `record` has it in milliseconds.
+    /// When, as readable text. Not part of the chain; `record` has it in milliseconds.
     pub time: String,
-    /// In words, with names as they were at the export. Not part of the chain.
+    /// The record in words, with names as they were at the export. Not part of the chain.
     pub says: String,
     /// The record.
     pub record: Box<AuditRecord>,
@@ -88,7 +88,7 @@ pub struct LeftLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GapLine {
-    /// From this number to, not with, that one.
+    /// The first missing number, and one past the last.
     pub missing: (u64, u64),
     /// The chain hash after them.
     pub chain: Hash,
@@ -111,14 +111,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Of a node of a cluster, from a record on that has `chain` before it.
+    /// Starts an export from a node of a cluster, at a record that has `chain` before it.
     pub fn start(cluster: String, node: NodeId, exported_ms: u64, from: u64, chain: Hash) -> (Self, Line) {
         let exported = words::time(exported_ms);
         let header = Header { signonce_audit: FORM, cluster, node, exported, from, chain };
         (Self { next: from, chain }, Line::Header(header))
     }
 
-    /// The lines for one that a node gave.
+    /// The export's lines for one line that a node gave.
     pub fn add(&mut self, line: AuditLine) -> Vec<Line> {
         let mut lines = Vec::new();
         if line.seq != self.next {
@@ -138,7 +138,7 @@ impl Writer {
         lines
     }
 
-    /// The last line.
+    /// Ends the export with its last line.
     pub fn end(self) -> Line {
         Line::End(EndLine { end: self.next, chain: self.chain })
     }
@@ -168,7 +168,7 @@ pub struct BadSignature {
     pub why: String,
 }
 
-/// What a sound file shows.
+/// What an intact file shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -182,19 +182,19 @@ pub struct Report {
     pub chain: Hash,
     /// Records in the file.
     pub records: u64,
-    /// Records of which the file has the hash alone.
+    /// Records of which the file has only the hash.
     pub left_out: u64,
     /// Records that are missing.
     pub missing: u64,
-    /// For each node, the record before which it has signed the chain, and how often it has in this file.
+    /// For each node, how far and how often it has signed the chain in this file.
     pub signed: BTreeMap<NodeId, Signed>,
     /// Whether the certificates were checked against an authority.
     pub certificates_checked: bool,
     /// Records that no signature in the file covers yet.
     pub unsigned: u64,
-    /// How many signatures are not good.
+    /// How many signatures are bad.
     pub bad: u64,
-    /// The first of them.
+    /// The first of the bad signatures.
     pub bad_signatures: Vec<BadSignature>,
 }
 
@@ -213,7 +213,7 @@ pub struct Verifier<'a> {
     authorities: Option<&'a Authorities>,
     line: u64,
     report: Report,
-    /// The chain hashes before the last records, oldest first, and the number of the oldest.
+    /// The chain hashes before the most recent records, oldest first.
     hashes: VecDeque<Hash>,
     oldest: u64,
     begun: bool,
@@ -221,13 +221,13 @@ pub struct Verifier<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    /// With authorities, certificates are checked too.
+    /// Starts a check; with `authorities`, certificates are checked too.
     pub fn new(authorities: Option<&'a Authorities>) -> Self {
         let report = Report { certificates_checked: authorities.is_some(), ..Report::default() };
         Self { authorities, line: 0, report, hashes: VecDeque::new(), oldest: 0, begun: false, ended: false }
     }
 
-    /// Takes the next line.
+    /// Checks the next line.
     ///
     /// # Errors
     /// If it does not follow from those before it.
@@ -238,7 +238,7 @@ impl<'a> Verifier<'a> {
         self.take(line).map_err(|why| self.broken(why))
     }
 
-    /// The report, once there are no more lines.
+    /// The report, after the last line.
     ///
     /// # Errors
     /// If the file ends too early.
@@ -320,7 +320,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// One record further.
+    /// Advances by one record.
     fn step(&mut self, seq: u64, hash: Hash, chain: Hash) -> Result<(), String> {
         if seq != self.report.next {
             return Err(format!("record {seq}, expected is {}: records are missing", self.report.next));
@@ -340,8 +340,8 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// A node's signature counts if it is good. One that is, and says something else than this file, shows that the
-    /// file is not what that node has.
+    /// Takes a node's signature into account if it is good. A good one that says something else than this file shows
+    /// that the file is not what that node has.
     fn signature(&mut self, seq: u64, time_ms: u64, signature: &AuditSignature) -> Result<(), String> {
         let node = signature.node;
         let mut good = head::check(signature, &self.report.cluster, time_ms, self.authorities);
@@ -360,7 +360,7 @@ impl<'a> Verifier<'a> {
                     "it is of another history: before record {} it says {}, this file {hash}",
                     signature.next, signature.chain
                 );
-                // Without an authority anybody can have made it.
+                // Without an authority, anybody could have made the certificate.
                 if self.authorities.is_none() {
                     self.bad(seq, node, why);
                     return Ok(());

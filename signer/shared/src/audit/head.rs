@@ -1,4 +1,4 @@
-//! Signed heads of the audit chain: whether one is that node's, of that cluster, and by an authority that is trusted.
+//! Signed heads of the audit chain: whether one is from that node of that cluster, under a trusted authority.
 
 use crate::node_signature::{Authorities, Signed};
 use signonce_core::{AuditSignature, audit::signed_bytes, replica::hello::ClusterId};
@@ -7,7 +7,7 @@ use signonce_core::{AuditSignature, audit::signed_bytes, replica::hello::Cluster
 /// one of them issued it and that it was valid at `time_ms`.
 ///
 /// # Errors
-/// What is wrong, for people.
+/// What is wrong, as readable text.
 pub fn check(
     signature: &AuditSignature,
     cluster: &str,

@@ -1,4 +1,4 @@
-//! The audit as it is read: what is asked of a node and answered, in words, in a file that is checked without one.
+//! The audit as it is read: queries and their answers, records in words, and a file that can be checked offline.
 
 pub mod file;
 pub mod head;

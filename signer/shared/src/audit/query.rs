@@ -1,46 +1,45 @@
-//! What operators ask of a node's audit records, page by page, and the answer.
+//! Queries for a node's audit records, page by page, and their answers.
 
 use serde::{Deserialize, Serialize};
 use signonce_core::{AuditRecord, audit::chain_after};
 use signonce_protocol::{Duty, Hash, NodeId, PublicKey};
 use std::collections::BTreeMap;
 
-/// Records in one page at most.
+/// The most records in one page.
 pub const PAGE: u32 = 1_000;
 
-/// Parameters of `admin_audit`. Everything can be left out.
+/// Parameters of `admin_audit`. All are optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct AuditQuery {
-    /// From this record on; else from the oldest.
+    /// The first record to return; the oldest if not given.
     pub from: Option<u64>,
-    /// Nothing older than this, in Unix milliseconds.
+    /// Only records at or after this time, in Unix milliseconds.
     pub since_ms: Option<u64>,
-    /// At most so many lines; 1000 unless given, which is the most.
+    /// The most lines to return; 1000 if not given, which is also the upper limit.
     pub limit: Option<u32>,
-    /// Only what is about this key.
+    /// Only records about this key.
     pub key: Option<PublicKey>,
-    /// Only what is about the client of this name, or with this number.
+    /// Only records about the client with this name or number.
     pub client: Option<String>,
-    /// Only this duty.
+    /// Only records about this duty.
     pub duty: Option<DutyQuery>,
-    /// Of the others, give the hashes: an excerpt can then be checked.
+    /// For the other records, return their hashes, so that an excerpt can be checked.
     pub hashes: bool,
 }
 
-/// The coordinates of a duty by what they count (`slot`; `set`, `round`; `height`, …); those that are given must all
-/// agree.
+/// The numbers of a duty by name (`slot`; `set`, `round`; `height`, …). All those given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DutyQuery(pub BTreeMap<String, u64>);
 
 impl DutyQuery {
-    /// Whether nothing is given.
+    /// Whether no number is given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the duty has all coordinates that are given.
+    /// Whether the duty has all the numbers that are given.
     pub fn matches(&self, duty: &Duty) -> bool {
         let numbers = duty.numbers();
         self.0.iter().all(|(word, asked)| numbers.iter().any(|(has, number)| has == word && number == asked))
@@ -59,11 +58,11 @@ pub struct AuditPage {
     pub feature_level: u32,
     /// The oldest record on the node.
     pub first: Option<u64>,
-    /// One past the newest record on the node, and the chain hash there.
+    /// One past the newest record on the node, and the chain hash before it.
     pub head: (u64, Hash),
-    /// What was found.
+    /// The records found.
     pub lines: Vec<AuditLine>,
-    /// Where to go on; the page was the last if this is the head.
+    /// The record to continue from; equal to the head after the last page.
     pub next: u64,
 }
 

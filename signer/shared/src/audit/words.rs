@@ -1,4 +1,4 @@
-//! What a record says to a person.
+//! Audit records in words.
 
 use signonce_core::{
     AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ClientId, NotedAnswer, Verdict,
@@ -12,7 +12,7 @@ pub fn time(unix_ms: u64) -> String {
     known.unwrap_or_else(|| format!("{unix_ms} ms after 1970"))
 }
 
-/// One sentence. `name_of` knows clients by name.
+/// The record as one sentence. `name_of` knows clients by name.
 pub fn says(record: &AuditRecord, name_of: impl Fn(ClientId) -> Option<String>) -> String {
     let name = |id: ClientId| match name_of(id) {
         Some(name) => format!("{name} (client {})", id.0),
@@ -63,7 +63,7 @@ fn noted(note: &AuditNote, node: u64, name: impl Fn(ClientId) -> String) -> Stri
     }
 }
 
-/// The change's name and what it is about, as JSON without long parts.
+/// The change's name and subject, as JSON shortened to fit.
 fn kind_of(change: &Change) -> String {
     let text = serde_json::to_string(change).unwrap_or_else(|_| "a change".to_owned());
     match text.char_indices().nth(400) {

@@ -11,14 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Room that must be left beside the node's store when a backup has been written: a node whose disk is full stops.
+/// Bytes that must stay free beside the node's store after a backup was written: a node whose disk is full stops.
 const SPARE_BYTES: u64 = 64 << 20;
 
 /// The parts of a backup as they are written.
 pub struct Parts<'a> {
     /// The bytes of the manifest.
     pub manifest: &'a [u8],
-    /// The signature of them.
+    /// The signature of the manifest.
     pub signature: &'a NodeSignature,
     /// The state.
     pub state: StateFrom<'a>,
@@ -33,18 +33,18 @@ pub enum StateFrom<'a> {
     File(&'a StateFile),
 }
 
-/// The name of a backup among others: sorts by the log entry it was made after.
+/// The default name of a backup: it sorts by the log entry that the backup was made after.
 pub fn default_name(manifest: &Manifest) -> String {
     let Manifest { cluster, node, applied, created_ms, .. } = manifest;
     let cluster = cluster.get(..8).unwrap_or(cluster);
     format!("signonce-{cluster}-node{node}-{:012}-{created_ms}", applied.0)
 }
 
-/// Writes a backup as the directory `path`, which must not be there: all of it, durably, or nothing. `node_lives_here`
+/// Writes a backup as the directory `path`, which must not exist: all of it, durably, or nothing. `node_lives_here`
 /// says that the node's store may be on the same file system, so that some room must be left.
 ///
 /// # Errors
-/// What went wrong; what was written is removed again.
+/// What went wrong. Whatever was written is removed again.
 pub fn write(path: &Path, parts: &Parts<'_>, node_lives_here: bool) -> Result<(), BackupError> {
     let failed = |source| BackupError::File { doing: "write", path: path.to_owned(), source };
     if path.exists() {
@@ -68,14 +68,14 @@ pub fn write(path: &Path, parts: &Parts<'_>, node_lives_here: bool) -> Result<()
         File::open(&parent)?.sync_all()
     });
     written.map_err(|error| {
-        // What is left of it is of no use to anybody; the error above says what happened.
+        // What could not be removed is of no use to anybody; the error above says what happened.
         let _ = fs::remove_dir_all(&unfinished);
         failed(error)
     })
 }
 
 fn write_files(dir: &Path, parts: &Parts<'_>) -> io::Result<()> {
-    // Of a run that was killed.
+    // Left by a run that was killed.
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -109,20 +109,20 @@ pub(super) fn check_room(dir: &Path, bytes: u64) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// A backup in a directory of backups, as its manifest says. Nothing of it was checked.
+/// A backup in a directory of backups, as its manifest describes it. Nothing of it has been checked.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
     /// Where it is.
     pub path: PathBuf,
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: Manifest,
 }
 
 /// The backups in a directory, the oldest first.
 ///
 /// # Errors
-/// If the directory cannot be read. What is no backup is passed over.
+/// If the directory cannot be read. Anything that is not a backup is skipped.
 pub fn list(dir: &Path) -> Result<Vec<Listed>, BackupError> {
     let failed = |source| BackupError::File { doing: "read", path: dir.to_owned(), source };
     let mut found = Vec::new();
@@ -140,11 +140,11 @@ pub fn list(dir: &Path) -> Result<Vec<Listed>, BackupError> {
     Ok(found)
 }
 
-/// Removes the oldest backups of this node of this cluster beyond the newest `keep`. Others are left alone, and so is
-/// what has another name than [`default_name`].
+/// Removes the oldest backups of this node of this cluster beyond the newest `keep`. Other nodes' backups are left
+/// alone, and so is anything with another name than [`default_name`] gives.
 ///
 /// # Errors
-/// If the directory cannot be read, or something in it not be removed.
+/// If the directory cannot be read, or something in it cannot be removed.
 pub fn thin_out(dir: &Path, own: &Manifest, keep: usize) -> Result<usize, BackupError> {
     let ours = |listed: &Listed| {
         let same = listed.manifest.cluster == own.cluster && listed.manifest.node == own.node;

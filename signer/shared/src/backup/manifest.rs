@@ -1,45 +1,45 @@
-//! What a backup says of itself: [`Manifest::read`] is total, any bytes give a manifest or an error.
+//! What a backup says of itself. [`Manifest::read`] is total: any bytes give a manifest or an error.
 
 use serde::{Deserialize, Serialize};
 use signonce_protocol::{HexArray, LogIndex, NodeId};
 
 /// The name of the format.
 pub const FORMAT: &str = "signonce-backup";
-/// The version that is written and read. 1 was of version 0.1, whose states this program does not read.
+/// The version that is written and read. Version 1 was that of 0.1, whose states this program does not read.
 pub const VERSION: u32 = 2;
 
-/// What a backup is.
+/// The description of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Manifest {
     /// `signonce-backup`.
     pub format: String,
-    /// Of this layout.
+    /// [`VERSION`].
     pub version: u32,
     /// The cluster's id.
     pub cluster: String,
     /// The node that made it.
     pub node: NodeId,
-    /// The last log entry that is in it.
+    /// The last log entry that is in the backup.
     pub applied: LogIndex,
     /// The hash of the state after that entry.
     pub state_hash: HexArray<32>,
-    /// What commands may use.
+    /// The cluster's feature level.
     pub feature_level: u32,
-    /// When it was made, in Unix milliseconds of the node.
+    /// When it was made, in Unix milliseconds by the node's clock.
     pub created_ms: u64,
     /// The software's version.
     pub software: String,
-    /// How many slots from its clock the cluster took at most.
+    /// The largest distance, in slots, that the cluster allowed between a slot and its clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot_tolerance: Option<u64>,
-    /// How many chains, living keys and active clients it has.
+    /// How many chains, keys and clients the backup holds.
     pub counts: Counts,
     /// The files beside this one.
     pub files: Vec<FileEntry>,
 }
 
-/// What is in a backup, for people.
+/// The size of a backup, as information for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Counts {
@@ -57,30 +57,30 @@ pub struct Counts {
 pub struct FileEntry {
     /// Its name.
     pub name: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// Its hash.
+    /// The SHA-256 of its bytes.
     pub sha256: HexArray<32>,
 }
 
-/// Why bytes are no manifest that this program reads.
+/// Why some bytes are not a manifest that this program can read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// No JSON of this form, or of another format.
+    /// Not JSON of this form, or of another format.
     #[error("{0}")]
     Malformed(String),
-    /// Of another version.
-    #[error("it is of version {0}, this program reads version {VERSION}")]
+    /// Another version.
+    #[error("it is of version {0}, but this program reads version {VERSION}")]
     Version(u32),
 }
 
 impl Manifest {
-    /// Reads a manifest. It says nothing yet of whether the files are those that it lists.
+    /// Reads a manifest. Whether the files match it is not checked here.
     ///
     /// # Errors
     /// See [`ManifestError`].
     pub fn read(bytes: &[u8]) -> Result<Self, ManifestError> {
-        /// What every version begins with.
+        /// The fields that every version begins with.
         #[derive(Deserialize)]
         struct Head {
             format: String,

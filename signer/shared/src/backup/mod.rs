@@ -1,9 +1,9 @@
-//! Backups: the whole replicated state in one file, a manifest that says what it is, and the node's signature.
+//! Backups: the whole replicated state in one file, a manifest that describes it, and the node's signature.
 //!
 //! A backup is a directory of three files: `state` (registry and watermarks, with every key sealed as the members have
-//! it), `manifest.json` and `signature.json`. There is no identity of a node in it and no log, so nothing can be
-//! started from it: `signonce restore` brings it into a new cluster, key by key. [`folder`] writes and lists backups,
-//! [`verify`] believes nothing of one until all of it fits, [`used`] marks one that was restored.
+//! it), `manifest.json` and `signature.json`. It holds neither a node's identity nor a log, so no node can be started
+//! from it: `signonce restore` brings it into a new cluster, key by key. [`folder`] writes and lists backups,
+//! [`verify`] trusts a backup only once every part of it matches, [`used`] marks one that was restored.
 
 pub mod folder;
 pub mod manifest;
@@ -31,12 +31,12 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 /// The file with the node's signature of the manifest.
 pub const SIGNATURE_FILE: &str = "signature.json";
 
-/// More than any manifest or signature has.
+/// No manifest or signature is larger than this.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
-/// More than any state has.
+/// No state is larger than this.
 const MAX_STATE_BYTES: u64 = 4 << 30;
 
-/// Why there is no backup, or none that can be believed.
+/// Why there is no backup, or none that can be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// A file that must be there is not.
@@ -52,21 +52,21 @@ pub enum BackupError {
         /// Why.
         source: io::Error,
     },
-    /// There is something already.
+    /// Something is there already.
     #[error("{0} exists already, and a backup never overwrites anything; choose another name")]
     Exists(PathBuf),
     /// Too little room is left.
     #[error("{path} has {free} bytes left and the backup needs {needed}, with some to spare for the node")]
     NoRoom {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// What is free.
+        /// Bytes that are free.
         free: u64,
-        /// What it takes.
+        /// Bytes that are needed.
         needed: u64,
     },
-    /// A text file is no such thing.
-    #[error("{path} is no {what} of a backup: {why}")]
+    /// A text file does not have the right form.
+    #[error("{path} is not a valid {what} of a backup: {why}")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -107,13 +107,13 @@ pub enum BackupError {
         path: PathBuf,
         /// The cluster.
         cluster: String,
-        /// When, in Unix milliseconds.
+        /// When it was restored, in Unix milliseconds.
         time_ms: u64,
     },
-    /// The signature is not that node's.
+    /// The signature is not from the node that the manifest names.
     #[error("the signature of the backup's manifest is no good: {0}; the backup is forged or damaged")]
     Signature(String),
-    /// The records are no state, or not that of the manifest.
+    /// The records are not a state, or not the state that the manifest describes.
     #[error("the state of the backup cannot be believed: {0}")]
     State(#[from] RestoreError),
     /// The certificates cannot be used.
@@ -125,7 +125,7 @@ pub enum BackupError {
 pub struct Verified {
     /// What it is.
     pub manifest: Manifest,
-    /// What a restored cluster calls it.
+    /// The name by which a restored cluster knows it.
     pub name: BackupName,
     /// The state.
     pub state: State,

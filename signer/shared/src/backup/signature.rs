@@ -11,25 +11,25 @@ use signonce_core::replica::hello::ClusterId;
 use signonce_protocol::HexBytes;
 use std::path::Path;
 
-/// What is signed begins with this, so that no signature of a backup is one of anything else.
+/// The signed bytes begin with this, so that a signature of a backup cannot be one of anything else.
 const CONTEXT: &[u8] = b"signonce backup manifest 1\n";
 
-/// A signature and the certificate of who made it.
+/// A signature and the certificate of its maker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSignature {
-    /// TLS' number of the scheme.
+    /// The number of the scheme in TLS.
     scheme: u16,
     signature: HexBytes,
-    /// The node's certificate, then those between it and the authority.
+    /// The node's certificate, then the chain between it and the authority.
     certificates: Vec<HexBytes>,
 }
 
 impl NodeSignature {
-    /// Signs with the certificate that the node has for TLS, as the files are now.
+    /// Signs with the node's TLS certificate, as its files are now.
     ///
     /// # Errors
-    /// If the files cannot be read, or the key does not sign.
+    /// If the files cannot be read, or the key cannot sign.
     pub fn make(files: &TlsFiles, manifest: &[u8]) -> Result<Self, TlsError> {
         let unusable = |e: rustls::Error| TlsError::Unusable { path: files.key.clone(), why: e.to_string() };
         let signed = NodeKey::read(files)?.sign(&message(manifest)).map_err(unusable)?;

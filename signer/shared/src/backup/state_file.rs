@@ -12,10 +12,10 @@ use std::{
     time::Duration,
 };
 
-/// A record takes less than this beside its key and value: its table and two lengths.
+/// The most bytes that a record takes beside its key and value: its table and two lengths.
 const AROUND_A_RECORD: u64 = 12;
 
-/// A state in a file, which goes with this value.
+/// A state in a file. Dropping this value removes the file.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
@@ -24,7 +24,7 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Writes a state with this hash, so many records and about so many bytes, into a new file in `dir`, durably.
+    /// Writes a state with this hash, so many records and about so many bytes, durably into a new file in `dir`.
     ///
     /// # Errors
     /// If there is no room, or it cannot be written.
@@ -38,7 +38,7 @@ impl StateFile {
         let path = dir.join(format!(".state-{:016x}.unfinished", rand::random::<u64>()));
         let failed = |source| BackupError::File { doing: "write", path: path.clone(), source };
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        // From here on the file goes with this value, whatever happens.
+        // From here on the file is removed with this value, whatever happens.
         let mut written = Self { path: path.clone(), bytes: 0, sha256: HexArray([0; 32]) };
         let hashed = Hashed { file: BufWriter::new(file), bytes: 0, hash: Sha256::new() };
         let write = || -> io::Result<Hashed> {
@@ -56,8 +56,8 @@ impl StateFile {
         Ok(written)
     }
 
-    /// Removes what a process that died has left in `dir`, if nobody has written to it for so long: in a directory that
-    /// nodes share, another one may be at work.
+    /// Removes what a process that died has left in `dir`, if nobody has written to it for this long: in a directory
+    /// that nodes share, another one may be at work.
     pub fn sweep(dir: &Path, unwritten_for: Duration) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -75,12 +75,12 @@ impl StateFile {
         &self.path
     }
 
-    /// Its length.
+    /// Its length in bytes.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Its hash.
+    /// The SHA-256 of its bytes.
     pub const fn sha256(&self) -> HexArray<32> {
         self.sha256
     }
@@ -88,12 +88,12 @@ impl StateFile {
 
 impl Drop for StateFile {
     fn drop(&mut self) {
-        // If it was moved to its place it is not there any more.
+        // A file that was moved to its place is not there any more.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Hashes and counts what goes into a file.
+/// Hashes and counts the bytes written to a file.
 struct Hashed {
     file: BufWriter<File>,
     bytes: u64,

@@ -1,7 +1,7 @@
-//! The mark that a backup was used: the cluster it was restored into, in a file beside it.
+//! The mark that a backup was used: the cluster into which it was restored, in a file beside it.
 //!
-//! One backup in two clusters is every key twice. The mark finds that out where both start from the same directory; it
-//! cannot reach into a copy that was made before.
+//! One backup in two clusters means every key twice. The mark prevents that where both start from the same directory;
+//! it cannot reach a copy that was made before.
 
 use super::{BackupError, MAX_TEXT_BYTES, read};
 use serde::{Deserialize, Serialize};
@@ -19,16 +19,16 @@ pub const USED_FILE: &str = "used.json";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Used {
-    /// The id of the cluster that it was restored into.
+    /// The id of the cluster into which it was restored.
     pub cluster: String,
-    /// When that was begun, in Unix milliseconds.
+    /// When the restore began, in Unix milliseconds.
     pub time_ms: u64,
 }
 
 /// The mark of a backup, if it has one.
 ///
 /// # Errors
-/// If there is a file that cannot be read: whether the backup was used is unknown then.
+/// If the file exists but cannot be read: whether the backup was used is unknown then.
 pub fn used(dir: &Path) -> Result<Option<Used>, BackupError> {
     let path = dir.join(USED_FILE);
     let bytes = match read(&path, MAX_TEXT_BYTES) {
@@ -40,7 +40,7 @@ pub fn used(dir: &Path) -> Result<Option<Used>, BackupError> {
     serde_json::from_slice(&bytes).map(Some).map_err(malformed)
 }
 
-/// Marks a backup, durably, before anything of it is in the new cluster. A mark of the same cluster stays.
+/// Marks a backup, durably, before anything of it reaches the new cluster. A mark of the same cluster stays.
 ///
 /// # Errors
 /// If it has the mark of another cluster, or none can be written.

@@ -3,10 +3,10 @@
 use super::{Config, ConfigError};
 use std::path::{Path, PathBuf};
 
-/// How a value from the environment or the command line is read.
+/// How the text of a value from the environment or the command line is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// As it stands.
+    /// As it is.
     Text,
     /// As a TOML value: numbers, arrays.
     Toml,
@@ -50,12 +50,12 @@ pub(super) const SETTINGS: &[(&str, &str, Kind)] = &[
 /// The names a `[[cluster.members]]` table may have.
 const MEMBER_SETTINGS: &[&str] = &["id", "peer", "client_url"];
 
-/// A configuration, and what in its surroundings looks like a mistake without being one for sure.
+/// A configuration, with warnings about things around it that are probably mistakes.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Environment variables that look like settings and are none. Not an error: Kubernetes sets variables named
+    /// Environment variables that look like settings but are not. They are no errors: Kubernetes sets variables named
     /// after services.
     pub warnings: Vec<String>,
 }
@@ -64,7 +64,7 @@ impl Config {
     /// Reads `file` (if any), then `environment`, then `overrides` (`("section.key", "value")`), and checks all.
     ///
     /// # Errors
-    /// The first [`ConfigError`] met.
+    /// The first [`ConfigError`] found.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -105,7 +105,7 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
     })
 }
 
-/// Unknown sections and names, before serde sees them: its message has no nearest name.
+/// Checks for unknown sections and names before serde sees them: its message suggests no nearest name.
 fn check_names(table: &toml::Table) -> Result<(), ConfigError> {
     for (section, content) in table {
         if !SETTINGS.iter().any(|(known, _, _)| known == section) {
@@ -154,7 +154,7 @@ fn variable(section: &str, key: &str) -> String {
     format!("SIGNONCE_{section}_{key}").to_uppercase()
 }
 
-/// Puts the variables that are settings into `table`; returns warnings about those that only look like it.
+/// Puts the variables that are settings into `table`; returns warnings about those that only look like settings.
 fn overlay_environment(
     table: &mut toml::Table,
     environment: impl IntoIterator<Item = (String, String)>,

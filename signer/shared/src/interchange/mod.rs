@@ -1,10 +1,10 @@
 //! Watermarks as a JSON file, to carry from one cluster to another: one chain, its keys, their floors, and (in the
-//! complete form) every signature above them. In the manner of EIP-3076;
-//! `docs/reference/watermarks.md` describes the format.
+//! complete form) every signature above them. Modelled on EIP-3076; `docs/reference/watermarks.md` describes the
+//! format.
 //!
-//! [`Interchange::read`] is total: any bytes give a file or an error. What a file comes to is one floor for each key and class
-//! ([`Interchange::floors`]): past its own floor and past everything that was signed. Nothing above is remembered by
-//! the importer, since a floor above an entry refuses all that the entry would.
+//! [`Interchange::read`] is total: any bytes give a file or an error. An importer uses only one floor for each key and
+//! class ([`Interchange::floors`]): past the key's own floor and past everything that was signed. Single signatures
+//! need not be remembered, since a floor above an entry refuses everything that the entry would.
 
 #[cfg(test)]
 mod tests;
@@ -19,33 +19,33 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const FORMAT: &str = "signonce-watermarks";
 /// The version that is written and read.
 pub const VERSION: u32 = 1;
-/// The most bytes of a file that is read.
+/// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 256 << 20;
-/// The most keys of a file: what one change of the cluster takes, so that an import is whole or not at all.
+/// The most keys in a file: as many as one change of the cluster takes, so that an import is complete or nothing.
 pub const MAX_KEYS: usize = 4_000;
 
-/// Why a file is not taken.
+/// Why a file is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterchangeError {
     /// Longer than any real one.
     #[error("the file has {0} bytes, more than {MAX_BYTES}")]
     TooLong(usize),
-    /// No JSON of this form.
+    /// Not JSON of this form.
     #[error("the file is not a watermark interchange: {0}")]
     Malformed(String),
-    /// Of another format.
+    /// Another format.
     #[error("the file's format is {0:?}, not {FORMAT:?}")]
     Format(String),
-    /// Of another version.
-    #[error("the file is of version {0}, this program reads version {VERSION}")]
+    /// Another version.
+    #[error("the file is of version {0}, but this program reads version {VERSION}")]
     Version(u32),
     /// More keys than one change takes.
     #[error("the file has {0} keys, more than {MAX_KEYS}: split it")]
     TooManyKeys(usize),
-    /// A key that is no key of its type.
+    /// A public key whose length does not fit its type.
     #[error("{0} is not a key: keys of its type have another length")]
     NoKey(KeyId),
-    /// A key twice.
+    /// A key listed twice.
     #[error("key {0} is in the file twice")]
     KeyTwice(KeyId),
     /// A class that keys of this type do not do, or that has no watermark.
@@ -61,10 +61,10 @@ pub enum InterchangeError {
     WrongCoordinate {
         /// The key.
         key: KeyId,
-        /// What it is.
+        /// The floor or duty.
         what: String,
     },
-    /// Something signed below the floor, where nothing is listed.
+    /// A duty below the floor, where nothing may be listed.
     #[error("key {key}: {duty} is listed below the floor")]
     BelowFloor {
         /// The key.
@@ -72,7 +72,7 @@ pub enum InterchangeError {
         /// The duty.
         duty: Duty,
     },
-    /// A duty twice.
+    /// A duty listed twice.
     #[error("key {key}: {duty} is listed twice")]
     DutyTwice {
         /// The key.
@@ -80,10 +80,10 @@ pub enum InterchangeError {
         /// The duty.
         duty: Duty,
     },
-    /// Signatures in a file that says it has floors alone.
+    /// Signatures in a file whose form says that it has only floors.
     #[error("key {0} lists signatures in a file of minimal form")]
     NotMinimal(KeyId),
-    /// Nothing is above what was signed.
+    /// No position is above what was signed.
     #[error(
         "key {key}: {duty} is the last there can be, so no floor is past it; the key can sign nothing any more"
     )]
@@ -105,7 +105,7 @@ pub struct Interchange {
     pub keys: Vec<KeyMarks>,
 }
 
-/// What a file is.
+/// The description of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
@@ -117,26 +117,26 @@ pub struct Metadata {
     pub form: Form,
     /// The chain that all the keys sign for.
     pub genesis_hash: GenesisHash,
-    /// The chain's name where the file was written, for people.
+    /// The chain's name where the file was written; informational.
     pub chain: String,
-    /// The cluster that wrote it, for people.
+    /// The cluster that wrote it; informational.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The last log entry that is in it, for people.
+    /// The last log entry that is in it; informational.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_index: Option<LogIndex>,
-    /// When it was written, in Unix milliseconds, for people.
+    /// When it was written, in Unix milliseconds; informational.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_ms: Option<u64>,
 }
 
-/// How much a file says.
+/// What a file lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Form {
-    /// Floors, and every signature above them that is known.
+    /// Floors, and every known signature above them.
     Complete,
-    /// Floors alone, each past everything that was signed.
+    /// Only floors, each past everything that was signed.
     Minimal,
 }
 
@@ -149,7 +149,7 @@ pub struct KeyMarks {
     pub key_type: KeyType,
     /// The public key.
     pub public: PublicKey,
-    /// The class of work it is about.
+    /// The class of duty that it is about.
     pub class: DutyClass,
     /// The lowest position that may be signed: the numbers of the class by name.
     pub floor: Map<String, Value>,
@@ -174,14 +174,14 @@ impl KeyMarks {
         KeyId { key_type: self.key_type, public: self.public }
     }
 
-    /// The floor that is listed.
+    /// The floor that the file lists.
     fn listed_floor(&self) -> Result<Position, InterchangeError> {
         let key = self.id();
         Position::read(self.class, &self.floor)
             .map_err(|what| InterchangeError::WrongCoordinate { key, what })
     }
 
-    /// The lowest floor that refuses all that the key has signed or may have signed.
+    /// The lowest floor that refuses everything that the key has signed or may have signed.
     fn floor_past_all(&self) -> Result<Position, InterchangeError> {
         let mut floor = self.listed_floor()?;
         for Signed { duty, .. } in &self.signed {
@@ -197,7 +197,7 @@ impl KeyMarks {
 }
 
 impl Interchange {
-    /// The watermarks of a chain as `state` has them; of keys that were armed at some time, removed ones included.
+    /// The watermarks of a chain in `state`, for all keys that were ever armed, removed ones included.
     pub fn of(
         state: &State,
         genesis: GenesisHash,
@@ -236,12 +236,12 @@ impl Interchange {
         Some(Self { metadata, keys })
     }
 
-    /// Reads a file. Total: no bytes make it panic, and what it gives back obeys every rule of the format.
+    /// Reads a file. Total: no bytes make it panic, and its result obeys every rule of the format.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn read(bytes: &[u8]) -> Result<Self, InterchangeError> {
-        /// What every version begins with.
+        /// The fields that every version begins with.
         #[derive(Deserialize)]
         struct Head {
             metadata: HeadMetadata,
@@ -288,7 +288,7 @@ impl Interchange {
     /// The floors of each key: past everything that the file says was, or may have been, signed.
     ///
     /// # Errors
-    /// If nothing is past it.
+    /// If no floor is past it.
     pub fn floors(&self) -> Result<Vec<(KeyId, Floors)>, InterchangeError> {
         let mut all: BTreeMap<KeyId, Vec<Position>> = BTreeMap::new();
         for marks in &self.keys {
@@ -297,7 +297,7 @@ impl Interchange {
         Ok(all.into_iter().map(|(key, floors)| (key, floors.into_iter().collect())).collect())
     }
 
-    /// The same with floors alone.
+    /// The same watermarks with only floors.
     ///
     /// # Errors
     /// As [`Self::floors`].
@@ -341,6 +341,6 @@ fn check_marks(marks: &KeyMarks) -> Result<(), InterchangeError> {
 /// The floor past everything that was signed, of a key whose duties cannot be listed.
 fn past_all(mark: &WatermarkView) -> Position {
     let highest = mark.highest.unwrap_or(mark.floor);
-    // The last of all numbers is past everything but itself; no honest chain comes there.
+    // The highest position is past everything but itself; no honest chain gets there.
     highest.next().unwrap_or(highest)
 }
