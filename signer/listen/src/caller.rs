@@ -1,7 +1,7 @@
-//! Who asks, however the request came: what rights, limits, audit and metrics go by.
+//! Who asks, however the request came. Rights, limits, audit and metrics go by this.
 //!
-//! A **front** is what speaks a validator's own protocol. It makes a [`Caller`] of what it knows of the other side and
-//! asks [`Signer`](signonce_serve::sign::Signer) in its name; nothing behind the front knows which front it was.
+//! A **front** speaks a validator's own protocol. It makes a [`Caller`] of what it knows of the other side and calls
+//! [`Signer`](signonce_serve::sign::Signer) in its name; nothing behind the front knows which front it was.
 
 use signonce_core::{Client, ClientId, ClientState, State};
 use signonce_shared::tls::PeerIdentity;
@@ -10,24 +10,24 @@ use std::{fmt, sync::Arc};
 /// Who is on the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody with a certificate of our authority.
+    /// A peer with a certificate of our authority.
     Certificate(PeerIdentity),
-    /// A process on this machine, on the unix socket.
+    /// A process on this machine, over the unix socket.
     Local {
-        /// Its user.
+        /// The id of its user.
         uid: u32,
     },
     /// A node that this signer has dialled: the registry says which client it is.
     Dialled {
         /// The client.
         client: ClientId,
-        /// Where it was dialled.
+        /// The address that was dialled.
         address: Arc<str>,
     },
 }
 
 impl Caller {
-    /// The certificate that was shown, if any was.
+    /// The certificate that the caller showed, if any.
     pub const fn certificate(&self) -> Option<&PeerIdentity> {
         match self {
             Self::Certificate(peer) => Some(peer),
@@ -35,7 +35,7 @@ impl Caller {
         }
     }
 
-    /// The active client that asks; `None` for whoever is none.
+    /// The active client that the caller is; `None` if it is not one.
     pub fn client<'a>(&self, state: &'a State) -> Option<&'a Client> {
         match self {
             Self::Certificate(peer) => state.client_by_spki(&peer.spki.0),
@@ -47,7 +47,7 @@ impl Caller {
     }
 }
 
-/// For log lines.
+/// The form for log lines.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

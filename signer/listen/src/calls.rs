@@ -1,7 +1,7 @@
 //! JSON-RPC 2.0: from the bytes of a message to the bytes of its answer, alike over HTTP and on a WebSocket.
 //!
-//! Whatever has an `id` gets an answer, also where the id is none that is taken: then the answer says which are. Every
-//! call is paid for before it is made ([`Toll`]), and so is what is not a call.
+//! Everything with an `id` gets an answer, even if the id is not valid: then the answer says which ids are. Every call
+//! is paid for before it is made ([`Toll`]), and so is anything that is not a call.
 
 use http::Extensions;
 use jsonrpsee::{
@@ -27,19 +27,19 @@ use signonce_protocol::rpc::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 
-/// Key subscriptions of one connection: the first event is the whole list, so more would say nothing else.
+/// The most key subscriptions on one connection: the first event is the whole list, so more would add nothing.
 pub const SUBSCRIPTIONS: u32 = 1;
-/// How long a subscription waits for the end of the one before it, which may have been asked for just now.
+/// How long a subscription waits for the previous one to end, which may have been asked to end just now.
 const SUCCESSION: Duration = Duration::from_secs(1);
-/// What ids may be.
+/// The valid ids, for messages.
 const IDS: &str = "the id of a request is a whole number from 0 to 18446744073709551615, a string, or null";
 
 /// What calls cost.
 pub trait Toll: Send + Sync + 'static {
-    /// Takes what one message of this asker costs. `method` is unknown where the message is not a call.
+    /// Takes the cost of one message of this caller. `method` is `None` where the message is not a call.
     ///
     /// # Errors
-    /// If the asker has asked too much.
+    /// If the caller has asked for too much.
     fn pay(&self, asker: &Extensions, method: Option<&str>) -> Result<(), ErrorObjectOwned>;
 }
 
@@ -49,7 +49,7 @@ pub struct Calls {
     toll: Arc<dyn Toll>,
 }
 
-/// The way back on a WebSocket, for subscriptions.
+/// The way back to the caller on a WebSocket, for subscriptions.
 #[derive(Clone)]
 pub struct Line {
     sink: MethodSink,
@@ -58,15 +58,14 @@ pub struct Line {
 }
 
 impl Line {
-    /// What is sent goes to `sink`. `connection` is one of a kind.
+    /// Sends to `sink`. `connection` must be unique.
     pub fn new(sink: MethodSink, connection: usize) -> Self {
         let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS as usize));
         Self { sink, connection: ConnectionId(connection), subscriptions }
     }
 }
 
-/// A message, as far as every message is alike. Fields are read one by one, so that one that is wrong does not take
-/// the id with it.
+/// The fields that every message has. They are read one by one, so that a bad field does not take the id with it.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "there")]
@@ -79,7 +78,7 @@ struct Envelope<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// A field that is there, be it null.
+/// Reads a field that is present, even if it is null.
 fn there<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
@@ -91,22 +90,22 @@ struct Call<'a> {
     params: Option<&'a str>,
 }
 
-/// What a message turned out to be.
+/// A message after it was parsed.
 enum Message<'a> {
     Call(Call<'a>),
-    /// Nothing is notified here: it is read and forgotten.
+    /// No notifications are served: it is dropped.
     Notification,
-    /// The answer is this.
+    /// Not valid; this is the answer.
     Wrong(Box<RawValue>),
 }
 
 impl Calls {
-    /// Of `methods`, each at the price of `toll`.
+    /// Serves `methods`, each at the price of `toll`.
     pub fn new(methods: Methods, toll: Arc<dyn Toll>) -> Self {
         Self { methods, toll }
     }
 
-    /// Answers one message. There is no answer to notifications, nor to a subscription, whose own way it takes.
+    /// Answers one message. Notifications have no answer, and subscriptions answer through their sink.
     pub async fn answer(
         &self,
         message: &[u8],
@@ -144,7 +143,7 @@ impl Calls {
             }
             answers.push(answer);
         }
-        // Nothing but notifications.
+        // There were only notifications.
         (!answers.is_empty()).then(|| to_raw_value(&answers).expect("a list of JSON is JSON"))
     }
 
@@ -154,7 +153,7 @@ impl Calls {
                 Ok(()) => self.call(call, asker, line).await,
                 Err(refused) => Some(error(&call.id, refused)),
             },
-            // What cannot be answered cannot be refused either: it is forgotten in any case.
+            // What gets no answer cannot be refused either, so it is dropped in any case.
             Message::Notification => {
                 let _ = self.toll.pay(asker, None);
                 None
@@ -200,7 +199,7 @@ impl Calls {
         (!response.is_subscription()).then(|| response.into_json())
     }
 
-    /// The answer to what is not a message, which costs as much as one.
+    /// The answer to something that is not a call; it costs as much as one.
     fn wrong(&self, asker: &Extensions, why: ErrorObjectOwned) -> Box<RawValue> {
         error(&Id::Null, self.toll.pay(asker, None).err().unwrap_or(why))
     }
@@ -218,7 +217,7 @@ fn read(text: &str) -> Message<'_> {
             return wrong("null", code, code.message());
         }
     };
-    // What reads it would take a list of the same things in the same order, too.
+    // serde would read a list of the same fields in the same order, too.
     if !text.trim_start().starts_with('{') {
         return wrong("null", ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message());
     }
@@ -249,7 +248,7 @@ fn read(text: &str) -> Message<'_> {
     }
 }
 
-/// The answer to a message of more than [`MAX_REQUEST_BYTES`], whose id nobody has read.
+/// The answer to a message of more than [`MAX_REQUEST_BYTES`], whose id was not read.
 pub fn too_large() -> Box<RawValue> {
     error(&Id::Null, reject_too_big_request(MAX_REQUEST_BYTES))
 }

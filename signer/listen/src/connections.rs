@@ -1,4 +1,4 @@
-//! What a scrape says of the connections of each port.
+//! The metrics of the connections of each port.
 
 use prometheus_client::{
     collector::Collector,
@@ -12,26 +12,26 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// What one port counts of its connections. Clones share their counts.
+/// The counters of one port. Clones share their counts.
 #[derive(Clone, Debug, Default)]
 pub struct PortMetrics {
-    /// Who is connected, and who had to go.
+    /// Connections, and those that were closed for want of a place.
     pub places: PlaceCounts,
     /// TLS handshakes that failed.
     pub handshakes_failed: Counter,
 }
 
-/// Every port's.
+/// The counters of every port.
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<BTreeMap<&'static str, PortMetrics>>);
 
 impl Connections {
-    /// What the port with this name counts.
+    /// The counters of the port with this name.
     pub fn port(&self, port: &'static str) -> PortMetrics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(port).or_default().clone()
     }
 
-    /// Shows the counts of a port that has them already.
+    /// Adds a port that has its counts already.
     pub fn show(&self, port: &'static str, places: PlaceCounts) {
         let counts = PortMetrics { places, handshakes_failed: Counter::default() };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(port, counts);

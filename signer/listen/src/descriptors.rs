@@ -1,29 +1,29 @@
 //! File descriptors: how many this process may have open, and how the listeners share them.
 //!
-//! Whoever connects takes one, and so do the store, the streams to peers and every file that is read again. So the places
-//! of all listeners together are fewer than the limit, by what the rest needs: connections never keep the node from its
-//! disk, its peers or a new certificate. The limit is raised first, as far as the system lets it.
+//! Every connection takes one, and so do the store, the streams to peers and every file that is read again. So the
+//! places of all listeners together are fewer than the limit, by what the rest needs: connections never keep the node
+//! from its disk, its peers or a new certificate. The limit is raised first, as far as the system allows.
 
 use crate::probes::PROBE_PLACES;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signonce_cluster::{PEER_PLACES, places::Rules};
 use std::time::Duration;
 
-/// For the store (256 files and its logs), the streams to peers, certificates, backups, webhooks, and what the runtime
-/// needs.
+/// Descriptors for the store (256 files and its logs), the streams to peers, certificates, backups, webhooks, and the
+/// runtime.
 const BESIDES: usize = 400;
-/// How long a client or an admin may take until the head of its first request is here.
+/// How long a client or an admin may take until the head of its first request has arrived.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The least places for clients: with fewer the node does not start.
+/// The fewest places for clients: with fewer the node does not start.
 const CLIENTS_LEAST: usize = 32;
 
 const ADMIN: Rules = Rules { strangers: 32, per_address: 16, patience: PATIENCE, known: 64 };
-/// Whoever gets this far is this node's own user or root: an operator's script, with a connection for each of its calls.
+/// Callers here are this node's own user or root: an operator's script, with a connection for each of its calls.
 const ADMIN_SOCKET: Rules = Rules { strangers: 16, per_address: 16, patience: PATIENCE, known: 96 };
 /// Strangers on the client port, where there is room.
 const STRANGERS: usize = 256;
 
-/// What everything but the clients may have open at a time.
+/// Descriptors for everything but the clients.
 const FIXED: usize = BESIDES
     + PEER_PLACES.connections_max()
     + PROBE_PLACES.connections_max()
@@ -32,7 +32,7 @@ const FIXED: usize = BESIDES
 
 /// The places of the ports that speak JSON-RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doors {
+pub struct PortPlaces {
     /// The client port.
     pub client: Rules,
     /// The admin port.
@@ -52,29 +52,29 @@ pub struct TooFew {
     least: usize,
 }
 
-/// How many files a node with so many client connections may have open.
+/// How many open files a node with this many client connections may have.
 pub const fn needed(connections_max: u32) -> usize {
     FIXED + STRANGERS + connections_max as usize
 }
 
-/// Raises the limit to what `connections_max` takes, as far as the system lets it. The limit then; `None` where there is
-/// none.
+/// Raises the limit to what `connections_max` needs, as far as the system allows. Returns the limit then; `None` if
+/// there is none.
 pub fn raise(connections_max: u32) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = u64::try_from(needed(connections_max)).unwrap_or(u64::MAX);
     let target = maximum.map_or(wanted, |maximum| maximum.min(wanted));
     if current.is_some_and(|current| current < target) {
-        // Where it is refused the places are fewer.
+        // If it is refused, there are fewer places.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum });
     }
     getrlimit(Resource::Nofile).current
 }
 
-/// Shares `limit` out.
+/// Divides `limit` among the listeners.
 ///
 /// # Errors
 /// If there is not enough for a handful of clients.
-pub fn share_out(limit: Option<u64>, connections_max: u32) -> Result<Doors, TooFew> {
+pub fn share_out(limit: Option<u64>, connections_max: u32) -> Result<PortPlaces, TooFew> {
     let wanted = connections_max as usize;
     let all = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let least = FIXED + CLIENTS_LEAST;
@@ -85,7 +85,7 @@ pub fn share_out(limit: Option<u64>, connections_max: u32) -> Result<Doors, TooF
     let strangers = STRANGERS.min(left / 4);
     let known = wanted.min(left - strangers);
     let client = Rules { strangers, per_address: (strangers / 4).max(1), patience: PATIENCE, known };
-    Ok(Doors { client, admin: ADMIN, admin_socket: ADMIN_SOCKET })
+    Ok(PortPlaces { client, admin: ADMIN, admin_socket: ADMIN_SOCKET })
 }
 
 #[cfg(test)]
@@ -96,7 +96,8 @@ mod tests {
     fn whatever_the_limit_is_the_listeners_leave_the_store_and_the_peers_their_files() {
         for limit in [816, 864, 1_024, 2_000, 4_096, 1 << 20] {
             for connections_max in [1, 64, 1_024, 100_000] {
-                let Doors { client, admin, admin_socket } = share_out(Some(limit), connections_max).unwrap();
+                let PortPlaces { client, admin, admin_socket } =
+                    share_out(Some(limit), connections_max).unwrap();
                 let listeners = [client, admin, admin_socket, PEER_PLACES, PROBE_PLACES];
                 let taken: usize = listeners.iter().map(Rules::connections_max).sum();
                 assert!(taken + BESIDES <= limit as usize, "{limit}, {connections_max}: {taken}");

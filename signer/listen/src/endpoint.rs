@@ -1,10 +1,10 @@
 //! JSON-RPC over connections: HTTPS and WSS on one port for clients and admins, plain HTTP on the admin's unix socket.
 //!
-//! Each connection's [`Caller`] is found once and put into the extensions of each of its requests. Limits: places
-//! ([`Places`], at first those of strangers, then a share for each certificate), 1 MiB a request, time for the
-//! handshake, for the head and the body of a request, and for taking the answer. They hold for what comes in, whatever
-//! was announced. A connection outlives every refusal; it ends when the other side ends it, when it cannot be
-//! understood, when its place is needed, or when the node stops.
+//! Each connection's [`Caller`] is determined once and put into the extensions of each of its requests. Limits: places
+//! ([`Places`], first those of strangers, then a share for each certificate), 1 MiB a request, and time for the
+//! handshake, for the head and the body of a request, and for taking the answer. They hold for what is actually
+//! received, whatever was announced. A connection outlives every refusal; it ends when the other side ends it, when it
+//! cannot be understood, when its place is needed, or when the node stops.
 
 use crate::{
     caller::Caller,
@@ -45,29 +45,30 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// How long a connection may be idle between requests. The first one has to come within a stranger's time.
+/// How long a connection may be idle between requests. The first request has to come within a stranger's time.
 const IDLE: Duration = Duration::from_secs(120);
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(10);
-/// The most that the head of a request may have. The body goes through the same buffer, in pieces.
+/// The largest head of a request. The body goes through the same buffer, in pieces.
 const HEAD_BYTES: usize = 64 << 10;
-/// Of a request that is too large, what is read and thrown away so that its sender gets to read the answer.
+/// How much of a too large request is read and discarded so that its sender gets to read the answer.
 const DRAIN_BYTES: usize = 16 << 20;
-/// Pause after `accept` failed, which it does when file descriptors run out.
+/// The pause after `accept` failed, as it does when file descriptors run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Anybody who reaches a port can cause these: told apart by why, not by whom, or addresses would have to be counted.
+/// Anybody who reaches a port can cause these lines, so they are told apart by reason: addresses would have to be
+/// counted.
 static HANDSHAKES: LogThrottle<&'static str> = LogThrottle::new();
 static CANNOT_ACCEPT: LogThrottle<()> = LogThrottle::new();
 
-/// What a request is answered with.
+/// The response to an HTTP request.
 type Answer = Response<Full<Bytes>>;
 
 /// The network address that a request came from; none on the unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote(pub IpAddr);
 
-/// Whose places are counted together.
+/// The holder of a place: places of one holder are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
     /// Whoever has this certificate.
@@ -88,7 +89,7 @@ impl Who {
     }
 }
 
-/// How many connections each may have at a time.
+/// How many connections each caller may have at a time.
 pub type Share = Arc<dyn Fn(&Caller) -> usize + Send + Sync>;
 
 /// Serves JSON-RPC methods to connections.
@@ -101,7 +102,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Serves `calls` to those who find a place in `places`, of which each may have `share`, until `stop`.
+    /// Serves `calls` to those who find a place in `places`, of which each caller may have `share`, until `stop`.
     pub fn new(
         calls: Calls,
         places: Places<Who>,
@@ -133,7 +134,7 @@ impl Endpoint {
         while let Some((stream, _)) = this.next(|| listener.accept()).await {
             let place = Arc::new(this.places.enter(None));
             let Some(asker) = local_asker(&stream, owner) else { continue };
-            // The kernel has said who it is: no stranger, though it has not asked for anything yet.
+            // The kernel has said who it is: not a stranger, though it has not asked for anything yet.
             if this.admit(&asker, &place).is_err() {
                 continue;
             }
@@ -180,7 +181,7 @@ impl Endpoint {
         acceptor: TlsAcceptor,
         place: &Arc<Entry<Who>>,
     ) {
-        // Without it small answers wait for the acknowledgement of the previous one.
+        // Without this, small answers wait for the acknowledgement of the previous one.
         let _ = stream.set_nodelay(true);
         let stream = match acceptor.accept(Unstalled::new(stream)).await {
             Ok(stream) => stream,
@@ -208,7 +209,7 @@ impl Endpoint {
                 place: Arc::clone(place),
                 stop: self.stop.clone(),
             };
-            // The head of a request is here: whoever sent it is a stranger no more.
+            // The head of a request has arrived: its sender is no longer a stranger.
             let admitted = self.admit(&asker, place);
             async move {
                 Ok::<_, Infallible>(match admitted {
@@ -242,7 +243,7 @@ impl Endpoint {
     }
 }
 
-/// Who is on the other side of a handshake that is done, and where; nobody if the certificate does not say.
+/// The caller on the other side of a finished handshake, with its address; `None` if the certificate does not say.
 fn asker<S>(stream: &TlsStream<S>, address: SocketAddr) -> Option<Extensions> {
     let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let Some(leaf) = leaf else {
@@ -268,7 +269,7 @@ fn asker<S>(stream: &TlsStream<S>, address: SocketAddr) -> Option<Extensions> {
     }
 }
 
-/// Who is on the other side of the unix socket; nobody if it is neither the owner of this process nor root.
+/// The caller on the other side of the unix socket; `None` if it is neither the owner of this process nor root.
 fn local_asker(stream: &UnixStream, owner: u32) -> Option<Extensions> {
     match stream.peer_cred() {
         Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
@@ -317,12 +318,14 @@ impl Open {
         }
     }
 
-    /// Makes a WebSocket of the connection.
+    /// Turns the connection into a WebSocket.
     fn upgrade(self, request: Request<Incoming>) -> Answer {
         let mut handshake = Server::new();
         let agreed = match handshake.receive_request(&request) {
             Ok(agreed) => agreed,
-            Err(error) => return told(StatusCode::BAD_REQUEST, &format!("no WebSocket: {error}")),
+            Err(error) => {
+                return told(StatusCode::BAD_REQUEST, &format!("not a WebSocket handshake: {error}"));
+            }
         };
         let Self { calls, asker, place, stop } = self;
         tokio::spawn(async move {
@@ -337,22 +340,22 @@ impl Open {
                     };
                     socket::serve(upgraded, handshake, calls, asker, end, stop.shutdown()).await;
                 }
-                Err(error) => tracing::debug!(%error, "a WebSocket did not come about"),
+                Err(error) => tracing::debug!(%error, "a WebSocket handshake failed"),
             }
         });
         agreed.map(|()| Full::default())
     }
 }
 
-/// What came of reading a body.
+/// The result of reading a body.
 enum Body {
     Whole(Vec<u8>),
     TooLarge,
     Broken,
 }
 
-/// Reads a body. One that is too large is read on for a while and thrown away: a connection that is closed with unread
-/// bytes would take the answer with it.
+/// Reads a body. One that is too large is read on for a while and discarded: closing a connection with unread bytes
+/// would take the answer with it.
 async fn read_body(mut body: Incoming) -> Body {
     let (mut whole, mut length) = (Vec::new(), 0_usize);
     while length <= DRAIN_BYTES {
@@ -372,7 +375,7 @@ async fn read_body(mut body: Incoming) -> Body {
     Body::TooLarge
 }
 
-/// `application/json` or `application/json-rpc`, whatever parameters stand after it.
+/// `application/json` or `application/json-rpc`, with any parameters.
 fn is_json(kind: &HeaderValue) -> bool {
     let kind = kind.to_str().unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -400,7 +403,7 @@ fn empty(status: StatusCode) -> Answer {
     answer
 }
 
-/// After `accept` failed: it passes, and a listener that gave up would not come back.
+/// Logs that `accept` failed and waits: it passes, and a listener that gave up would not come back.
 pub async fn accept_failed(error: &io::Error) {
     CANNOT_ACCEPT.line((), |left_out| tracing::warn!(%error, left_out, "cannot accept a connection"));
     sleep(ACCEPT_AGAIN).await;

@@ -1,7 +1,7 @@
 //! Plain HTTP for probes and scrapes.
 //!
-//! Nobody says who he is here, so everybody stays a stranger ([`Places`]): one request a connection, a short time for
-//! all of it, few connections from one address, and the oldest of the most crowded address gives way.
+//! Callers do not identify themselves here, so all remain strangers ([`Places`]): one request for each connection, a
+//! short time for all of it, few connections from one address, and the oldest of the most crowded address gives way.
 
 use crate::{endpoint::accept_failed, stall::Unstalled};
 use axum::Router;
@@ -14,12 +14,12 @@ use signonce_cluster::places::{PlaceCounts, Places, Rules};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// The places of a port for probes and scrapes: how long a request and its answer may take altogether, too.
+/// The places of a port for probes and scrapes, and how long a request with its answer may take altogether.
 pub const PROBE_PLACES: Rules =
     Rules { strangers: 48, per_address: 16, patience: Duration::from_secs(10), known: 0 };
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(3);
-/// The most that it may have.
+/// The largest head of a request.
 const HEAD_BYTES: usize = 16 << 10;
 
 /// Serves `routes` until the process ends (probes are answered while a node drains).

@@ -1,12 +1,12 @@
 //! Certificates, keys and authorities that change while the node runs.
 //!
-//! The files are looked at every two seconds, and at once on SIGHUP. By what is in them, not by their times:
-//! cert-manager and `kubectl` swap symlinks, and copies keep times. A change is taken over when it looks the same twice,
-//! so that a certificate is never paired with the key before it. What cannot be used (another name, a key that is not
-//! the certificate's, a date that has passed) is reported, and the node goes on with what it has.
+//! The files are read every two seconds, and at once on SIGHUP. They are compared by content, not by time: cert-manager
+//! and `kubectl` swap symlinks, and copies keep modification times. A change is taken over once two reads in a row
+//! agree, so that a certificate is never paired with the previous key. What cannot be used (another name, a key that is
+//! not the certificate's, a date that has passed) is reported, and the node keeps what it has.
 //!
-//! New connections of clients, admins and peers use the new files; those that are open go on. Whether a client or an
-//! admin may still do anything is asked again at each request, and has nothing to do with this.
+//! New connections of clients, admins and peers use the new files; open ones continue. Whether a client or an admin may
+//! still do anything is checked at each request, and has nothing to do with this.
 
 use prometheus_client::{
     collector::Collector,
@@ -36,10 +36,10 @@ use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-/// Between two looks at the files.
+/// How often the files are read.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// See the module's text.
+/// The TLS settings in use and the files they come from; see the module's text.
 pub struct LiveTls {
     files: TlsFiles,
     live: RwLock<Live>,
@@ -47,9 +47,9 @@ pub struct LiveTls {
 
 struct Live {
     server: Arc<ServerConfig>,
-    /// For asking other members.
+    /// The settings for asking other members.
     client: Arc<ClientConfig>,
-    /// What the files held.
+    /// What the files held when they were last read.
     contents: Contents,
     status: TlsStatus,
 }
@@ -64,10 +64,10 @@ impl fmt::Debug for LiveTls {
 }
 
 impl LiveTls {
-    /// From the files as they are.
+    /// Loads the settings from the files as they are now.
     ///
     /// # Errors
-    /// If one cannot be read or used.
+    /// If a file cannot be read or used.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let contents = contents(files);
         let server = Arc::new(tls::server_config(files)?);
@@ -81,22 +81,22 @@ impl LiveTls {
         Ok(Self { files: files.clone(), live: RwLock::new(Live { server, client, contents, status }) })
     }
 
-    /// For the next connection.
+    /// The acceptor for the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.read().server))
     }
 
-    /// For asking another member.
+    /// The settings for asking another member.
     pub fn client(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.read().client)
     }
 
-    /// What is in use, and whether it is what the files hold.
+    /// The certificates in use, and whether they are those in the files.
     pub fn status(&self) -> TlsStatus {
         self.read().status.clone()
     }
 
-    /// Follows the files until the process ends. `peers` gets what they hold too.
+    /// Follows the files until the process ends. Changes are passed on to `peers`.
     pub async fn follow(self: Arc<Self>, peers: LivePeerTls) {
         let mut hangup = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload the certificates"))
@@ -121,7 +121,7 @@ impl LiveTls {
         }
     }
 
-    /// Takes the files over, or says why not.
+    /// Takes the files over, or logs why not.
     fn reload(&self, peers: &LivePeerTls) {
         match self.try_reload(peers) {
             Ok(fresh) => {
@@ -143,7 +143,7 @@ impl LiveTls {
         let fresh = Self::load(&self.files)?.live.into_inner().unwrap_or_else(PoisonError::into_inner);
         let chain = tls::read_certificates(&self.files.cert)?;
         check_time(&chain).map_err(unusable)?;
-        // The last that can fail, and the first that changes anything.
+        // The last step that can fail, before the first that changes anything.
         peers.replace(peer_tls(&self.files)?).map_err(|error| unusable(error.to_string()))?;
         Ok(fresh)
     }
@@ -153,8 +153,8 @@ impl LiveTls {
     }
 }
 
-/// Reads files where nobody waits for it but who asked: they may lie on a file system that does not answer. `None` when
-/// the process ends.
+/// Reads files on a thread where only the caller waits for it: they may lie on a file system that does not answer.
+/// `None` when the process ends.
 async fn elsewhere<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(read).await.ok()
 }
@@ -169,7 +169,7 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     }
 }
 
-/// For the streams between nodes.
+/// The TLS settings for the streams between nodes.
 ///
 /// # Errors
 /// If a file cannot be read or used.
@@ -178,7 +178,7 @@ pub fn peer_tls(files: &TlsFiles) -> Result<PeerTls, TlsError> {
     Ok(PeerTls { ca: authorities, chain, key })
 }
 
-/// What the files hold. One that cannot be read holds nothing, which is a change like any other.
+/// A digest of what the files hold. One that cannot be read counts as empty, which is a change like any other.
 fn contents(files: &TlsFiles) -> Contents {
     let mut hasher = Sha256::new();
     for path in [&files.ca, &files.cert, &files.key] {
@@ -189,7 +189,7 @@ fn contents(files: &TlsFiles) -> Contents {
     hasher.finalize().into()
 }
 
-/// A certificate that nobody would accept now is no better than the one in use.
+/// Checks the dates: a certificate that nobody would accept now is no better than the one in use.
 fn check_time(chain: &[CertificateDer<'static>]) -> Result<(), String> {
     let now = i64::try_from(unix_ms() / 1_000).unwrap_or(i64::MAX);
     let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
@@ -205,7 +205,7 @@ fn check_time(chain: &[CertificateDer<'static>]) -> Result<(), String> {
     Ok(())
 }
 
-/// Tells a scrape whether the files are in use.
+/// The metric that tells whether the files are in use.
 #[derive(Debug)]
 pub struct ReloadFailed(pub Arc<LiveTls>);
 

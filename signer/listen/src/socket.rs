@@ -1,8 +1,8 @@
 //! One WebSocket: messages in, answers and events out.
 //!
-//! Calls run beside each other; there are only so many at a time, and while there are, nothing more is read: whoever
-//! asks faster than it is answered, or does not read its answers, waits in its own queue and not in this node's memory.
-//! A message that is too large is answered like any other, and ends the connection: what follows it is not looked for.
+//! Calls run concurrently up to a limit; while it is reached, nothing more is read: a caller that asks faster than it
+//! is answered, or does not read its answers, waits in its own queue and not in this node's memory. A message that is
+//! too large is answered like any other and ends the connection, as what follows it is not parsed.
 
 use crate::calls::{Calls, Line, too_large};
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, StreamExt as _, stream};
@@ -33,19 +33,19 @@ use tokio::{
 };
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
-/// Calls of one connection at a time. More than a client may have claims under way, unless an operator lets it.
+/// The most calls of one connection at a time. More than the claims that a client may have under way by default.
 const CALLS: usize = 512;
-/// Answers and events that wait to be written; the others wait where they are made.
+/// The most answers and events that wait to be written; others wait where they are made.
 const UNWRITTEN: usize = 16;
-/// How often the other side is pinged; one that says nothing for three times as long is gone.
+/// How often the other side is pinged; one that says nothing for three times as long counts as gone.
 const PING: Duration = Duration::from_secs(15);
 
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(1);
 
-/// Of a message that is too large, how much is thrown away so that its sender gets to read the answer, and for how long.
+/// How many bytes of a too large message are discarded, and for how long, so that its sender gets to read the answer.
 const LINGER: (u64, Duration) = (16 << 20, Duration::from_secs(2));
 
-/// The connection's bytes. Clones are the same: soketto keeps one.
+/// The connection's bytes. Clones share them, as soketto keeps one.
 #[derive(Clone)]
 struct Stream(Arc<Mutex<Compat<BufStream<TokioIo<Upgraded>>>>>);
 
@@ -75,12 +75,12 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// What came in.
+/// What was received.
 enum Message {
     Data(Vec<u8>),
     Pong,
     TooLarge,
-    /// No WebSocket frame.
+    /// Not a WebSocket frame.
     Broken,
 }
 
@@ -91,7 +91,7 @@ enum Ended {
     Stopping,
 }
 
-/// Serves one connection until it ends, until `end`, or until `stop` and everything that was asked before is answered.
+/// Serves one connection until it ends, until `end`, or until `stop` and everything asked before it is answered.
 pub async fn serve(
     upgraded: Upgraded,
     handshake: Server,
@@ -124,7 +124,7 @@ pub async fn serve(
     }
 }
 
-/// Reads what nobody wants: a connection that is closed with unread bytes takes its last answer with it.
+/// Reads and discards bytes: closing a connection with unread bytes takes its last answer with it.
 async fn linger(stream: Stream) {
     let (most, longest) = LINGER;
     let _ = timeout(longest, futures::io::copy(stream.take(most), &mut futures::io::sink())).await;
@@ -140,7 +140,7 @@ struct Answering {
 }
 
 impl Answering {
-    /// Reads until the other side is gone; after `stop` only what is under way is waited for.
+    /// Reads until the other side is gone; after `stop` it only waits for the calls under way.
     async fn read(&mut self, receiver: Receiver<Stream>, stop: impl Future<Output = ()>) -> Ended {
         let incoming = stream::unfold(receiver, next).fuse();
         tokio::pin!(incoming, stop);
@@ -174,14 +174,14 @@ impl Answering {
             // An answer may have to wait for its reader; the message need not.
             drop(message);
             if let Some(answer) = answer {
-                // Fails if the other side has gone.
+                // Fails if the other side is gone.
                 let _ = answers.send(answer).await;
             }
         });
     }
 }
 
-/// The next message, as a stream wants it.
+/// The next message, in the form that `unfold` takes.
 async fn next(mut receiver: Receiver<Stream>) -> Option<(Message, Receiver<Stream>)> {
     let mut data = Vec::new();
     let message = match receiver.receive(&mut data).await {
@@ -199,7 +199,7 @@ async fn next(mut receiver: Receiver<Stream>) -> Option<(Message, Receiver<Strea
     Some((message, receiver))
 }
 
-/// Writes what there is, and pings, until it cannot or need not.
+/// Writes what there is, and pings, until it cannot or need not any more.
 async fn write(
     mut sender: Sender<Stream>,
     mut unwritten: mpsc::Receiver<Box<RawValue>>,
@@ -217,7 +217,7 @@ async fn write(
                 continue;
             }
             _ = &mut finished, if !unwritten.is_closed() => {
-                // What was answered is written yet; nothing more is taken.
+                // Answers made so far are still written; nothing more is accepted.
                 unwritten.close();
                 continue;
             }
@@ -232,7 +232,7 @@ async fn write(
 
 async fn say(sender: &mut Sender<Stream>, message: Box<RawValue>, last: bool) -> Result<(), Error> {
     sender.send_text_owned(Box::<str>::from(message).into_string()).await?;
-    // Answers that are there together go out together.
+    // Answers that are ready together are sent together.
     if last { sender.flush().await } else { Ok(()) }
 }
 

@@ -1,5 +1,5 @@
-//! A stream that does not wait indefinitely for a reader: one that takes nothing for a while is cut off, so that nobody
-//! keeps answers in this node's memory by not reading them.
+//! A stream that does not wait indefinitely for a reader: if the other side takes nothing for a while, it is cut off,
+//! so that nobody can fill this node's memory with unread answers.
 
 use std::{
     io,
@@ -12,10 +12,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long nothing may be taken of what is written.
+/// How long the other side may take nothing of what is written.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// See the module's text.
+/// A stream with a time limit on stalled writes; see the module's text.
 pub struct Unstalled<S> {
     stream: S,
     /// Runs while a write waits.
@@ -25,7 +25,7 @@ pub struct Unstalled<S> {
 }
 
 impl<S> Unstalled<S> {
-    /// Around a stream that nothing was written to.
+    /// Wraps a stream to which nothing was written yet.
     pub fn new(stream: S) -> Self {
         Self::with_patience(stream, STALLED)
     }
@@ -34,7 +34,7 @@ impl<S> Unstalled<S> {
         Self { stream, timer: Box::pin(sleep_until(Instant::now())), waiting: false, patience }
     }
 
-    /// What came of trying to write, unless that has been tried for too long.
+    /// The result of an attempt to write, or an error once attempts have failed for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if tried.is_ready() {
             self.waiting = false;
