@@ -8,22 +8,22 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// What every client has asked.
+/// What every client has asked of this node.
 #[derive(Default)]
 pub struct Activity {
     clients: Mutex<HashMap<ClientId, ClientActivity>>,
 }
 
-/// How a request ended.
+/// How a request ended, for counting.
 pub enum RequestOutcome<'a> {
-    /// A signature or a VRF output; for a duty, with key and duty.
+    /// With a signature or a VRF output; for a duty, with its key.
     Signed(Option<(KeyId, &'a Duty)>),
-    /// Nothing.
+    /// With this refusal.
     Refused(ErrorCode),
 }
 
 impl Activity {
-    /// Notes a request of `client`, made with this certificate, if with any, at `time_ms`.
+    /// Counts a request of `client` at `time_ms`, with the certificate it was made with, if any.
     pub fn note(
         &self,
         client: ClientId,
@@ -46,7 +46,7 @@ impl Activity {
         }
     }
 
-    /// What is known of `client`; nothing if it has not asked this node.
+    /// The counts of `client`; none if it has not asked this node.
     pub fn of(&self, client: ClientId) -> Option<ClientActivity> {
         self.lock().get(&client).cloned()
     }

@@ -1,8 +1,8 @@
-//! Whether the wall clock can be believed: it is compared with the monotonic clock, which nobody sets.
+//! Whether the wall clock can be trusted: it is compared with the monotonic clock, which nobody sets.
 //!
-//! Slots are wall-clock time. When the two clocks part by more than [`JUMP_MS`] between two looks, somebody set the
-//! clock (or the machine slept), and for [`SUSPECT_MS`] this node serves no duty with a slot: by then the clock has
-//! settled, or other nodes have taken over. Duties without a slot do not care.
+//! Slots are wall-clock time. When the two clocks drift apart by more than [`JUMP_MS`] between two checks, the clock
+//! was set (or the machine slept), and for [`SUSPECT_MS`] this node serves no duty with a slot: by then the clock has
+//! settled, or other nodes have taken over. Duties without a slot are not affected.
 
 use signonce_cluster::clock::unix_ms;
 use std::{
@@ -13,9 +13,9 @@ use std::{
     time::Instant,
 };
 
-/// How far the clocks may part between two looks.
+/// How far apart, in milliseconds, the clocks may drift between two checks.
 pub const JUMP_MS: u64 = 2_000;
-/// How long a clock that jumped is not believed.
+/// For how many milliseconds a clock that jumped is not trusted.
 pub const SUSPECT_MS: u64 = 10_000;
 
 /// The wall clock jumped a moment ago.
@@ -24,13 +24,13 @@ pub const SUSPECT_MS: u64 = 10_000;
     "this node's clock jumped by {by_ms} ms; slots are served again in {left_ms} ms (check the time service)"
 )]
 pub struct ClockJumped {
-    /// How far, forwards if positive.
+    /// The jump in milliseconds, positive if forwards.
     pub by_ms: i64,
-    /// How long it is not believed yet.
+    /// For how many milliseconds the clock is not trusted yet.
     pub left_ms: u64,
 }
 
-/// Looks at both clocks. Shared; look often (a timer does, every second).
+/// Compares both clocks. Shared; check often (a timer does so every second).
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
@@ -45,13 +45,13 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Looks at the clocks; logs a jump when it is first seen.
+    /// Compares the clocks; logs a jump when it is first seen.
     ///
     /// # Errors
-    /// While the clock is not believed.
+    /// While the clock is not trusted.
     pub fn look(&self) -> Result<(), ClockJumped> {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        // Both are read under the lock, so that no look sees them in another order than they were read.
+        // Both are read under the lock, so that checks see them in the order in which they were read.
         let monotonic_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let before = watch.jump;
         let verdict = watch.look(unix_ms(), monotonic_ms);
@@ -77,10 +77,10 @@ struct Jump {
     seen_ms: u64,
 }
 
-/// The comparison itself, without clocks.
+/// The comparison itself, on given times.
 #[derive(Debug, Default)]
 struct Watch {
-    /// Wall and monotonic time of the last look.
+    /// Wall and monotonic time of the last check, in milliseconds.
     last: Option<(u64, u64)>,
     jump: Option<Jump>,
 }

@@ -1,9 +1,9 @@
-//! Keeps the keyring in step with the registry, and the registry's record of this node in step with the truth.
+//! Keeps the keyring in step with the registry, and what the registry says of this node up to date.
 //!
-//! The registry holds every key as an envelope sealed to the members. [`KeyringSync::run`] opens those addressed to
-//! this node when the registry changes; [`KeyringSync::ensure`] opens one at once for a request that cannot wait. An
-//! envelope that does not open here is reported ([`KeyringSync::locked`]) and its key is not served by this node,
-//! while all others are. Plaintext goes from `signonce_keys` into its keyring and nowhere else.
+//! The registry holds every key as an envelope sealed to the members. [`KeyringSync::run`] opens those for this node
+//! when the registry changes; [`KeyringSync::ensure`] opens one at once for a request that cannot wait. An envelope
+//! that does not open here is reported ([`KeyringSync::locked`]): this node does not serve its key, but serves all
+//! others. Plaintext goes from `signonce_keys` into its keyring and nowhere else.
 
 use signonce_cluster::Handle;
 use signonce_core::{Change, Envelope, Key, KeyState, Member, State, node_actor};
@@ -20,14 +20,14 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Pause between two looks at the registry, which under load changes thousands of times a second.
+/// The pause between two checks of the registry, which under load changes thousands of times a second.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Pause after the cluster did not take, or refused, what this node says of itself.
+/// The pause after the cluster did not take this node's announcement, or refused it.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
 /// The version of a registry that was never looked at.
 const NEVER: u64 = u64::MAX;
 
-/// See the module's text.
+/// Keeps a keyring in step with the registry; see the module's text.
 pub struct KeyringSync {
     handle: Handle,
     identity: NodeIdentity,
@@ -45,7 +45,7 @@ struct Locked {
     why: String,
 }
 
-/// A key to be opened.
+/// A key that is to be opened.
 struct Wanted {
     id: KeyId,
     chain: GenesisHash,
@@ -59,7 +59,7 @@ impl Wanted {
 }
 
 impl KeyringSync {
-    /// For a node with this identity. Nothing is opened yet.
+    /// For the node with this identity. Nothing is opened yet.
     pub fn new(handle: Handle, identity: NodeIdentity, keyring: Arc<Keyring>) -> Self {
         Self {
             handle,
@@ -71,7 +71,7 @@ impl KeyringSync {
         }
     }
 
-    /// The recipient that envelopes for this node are sealed to.
+    /// The recipient to which envelopes for this node are sealed.
     pub fn recipient(&self) -> String {
         self.identity.recipient().to_string()
     }
@@ -104,10 +104,10 @@ impl KeyringSync {
         opened.unwrap_or_else(|_| Err("this node is stopping".into()))
     }
 
-    /// Whether this node could open the envelope, without keeping what is in it: asked before a key is proposed.
+    /// Checks that this node can open the envelope, without keeping its content: done before a key is proposed.
     ///
     /// # Errors
-    /// Why it could not.
+    /// Why it cannot be opened.
     pub async fn try_envelope(
         self: &Arc<Self>,
         id: KeyId,
@@ -125,11 +125,11 @@ impl KeyringSync {
         self.keyring.contains(id)
     }
 
-    /// The key's secret in a new envelope, for `recipients`, of whom this node is one. Takes a moment: it opens and
-    /// seals, and opens again to see that the new envelope holds the very key that this node signs with.
+    /// Seals the key's secret in a new envelope for `recipients`, of whom this node is one. Takes a moment: it opens
+    /// and seals, and opens again to check that the new envelope holds the very key that this node signs with.
     ///
     /// # Errors
-    /// Why it could not. Names no secret.
+    /// Why it cannot be sealed. Names no secret.
     pub fn reseal(
         &self,
         id: KeyId,
@@ -198,8 +198,8 @@ impl KeyringSync {
             match key.state {
                 KeyState::Removed => gone.push(key.id),
                 KeyState::Registered | KeyState::Armed | KeyState::Disabled => {
-                    // One that was sealed again is opened again: better now than at the next start, if it does not
-                    // open or holds something else. The key in memory goes on to sign either way.
+                    // An envelope that was sealed again is opened again: a fault shows better now than at the next
+                    // start. The key in memory continues to sign either way.
                     if !self.keyring.contains(&key.id) || opened.get(&key.id) != Some(&key.sealed) {
                         wanted.push(Wanted::of(key));
                     }
@@ -235,7 +235,7 @@ impl KeyringSync {
         signonce_keys::open(&sealed, &self.identity, &wanted.id, &wanted.chain).map_err(|e| e.to_string())
     }
 
-    /// Whether the registry says of this node what is true, after trying to make it so.
+    /// Brings the registry's entry for this node up to date if need be; whether it is.
     async fn announce(&self, own: &Member) -> bool {
         let said = self.handle.read(|state| state.member(own.node).map(|(member, _)| member.clone()));
         if said.as_ref() == Some(own) {
@@ -264,7 +264,7 @@ impl KeyringSync {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<KeyId, Locked>> {
-        // Whatever panicked left the map whole, and the process aborts on panics anyway.
+        // A panic leaves the map consistent, and the process aborts on panics anyway.
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,11 @@
 //! The running signer: what `signonce start` does.
 //!
-//! [`run`] puts the process together and takes it apart. A reader follows one sign request from [`rpc`] through [`sign`]
-//! (and from there into `signonce_protocol`, `signonce_cluster` and `signonce_keys`) and back. [`admin`] answers
-//! operators, [`keyring_sync`] opens the keys, [`readiness`] and [`clock`] say whether the node serves, [`limits`] how
-//! much of it a client may use, [`metrics`], [`activity`] and [`telemetry`] what it measures, [`output`] where its log
-//! lines go, [`overview`] what members tell each other of themselves, [`audit`] what it notes beside the log, [`backup`]
-//! what it puts aside, [`upkeep`] what the leader does by itself, [`undecided`] why a request has no outcome.
+//! [`run`] puts the process together and takes it apart. A reader follows one sign request from [`rpc`] through
+//! [`sign`] (and from there into `signonce_protocol`, `signonce_cluster` and `signonce_keys`) and back. [`admin`]
+//! answers operators; [`keyring_sync`] opens the keys; [`readiness`] and [`clock`] decide whether the node serves;
+//! [`limits`] bounds what each client may use; [`metrics`], [`activity`] and [`telemetry`] measure; [`output`] writes
+//! the log lines; in [`overview`] members report to each other; [`audit`] records what the log does not; [`backup`]
+//! makes backups; [`upkeep`] does the leader's routine work; [`undecided`] explains why a request has no outcome.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
-//! What libraries log, as sparingly as what we do: rustls alone has a warning for whoever sends it an odd greeting.
+//! Throttles the log lines of libraries as strictly as our own: rustls alone warns of every peer with an odd greeting.
 //!
-//! A place in a library that logs is one subject. What it says beyond a few lines in a while is left out; that is for
-//! its developers, and whatever matters of it is logged or counted by us too. Raft's lines all pass: only members cause
-//! them.
+//! Each place in a library that logs is a subject of its own. Beyond a few lines in a while its lines are dropped: they
+//! help the library's developers, and whatever matters is logged or counted by us too. Raft's lines all pass, as only
+//! members cause them.
 
 use signonce_cluster::log_throttle::LogThrottle;
 use std::fmt;
@@ -12,10 +12,10 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-/// By target and line.
+/// The throttle, by target and line.
 static SAID: LogThrottle<(String, u64)> = LogThrottle::new();
 
-/// See the module's text.
+/// Filters the log lines of libraries; see the module's text.
 pub struct Libraries;
 
 impl<S: Subscriber> Layer<S> for Libraries {
@@ -25,7 +25,7 @@ impl<S: Subscriber> Layer<S> for Libraries {
         if ["signonce", "raft", "slog"].iter().any(|ours| target.starts_with(ours)) {
             return true;
         }
-        // A line of the `log` crate says in its fields where it is from.
+        // A line of the `log` crate carries its origin in its fields.
         let mut place = Place((target.to_owned(), of.line().unwrap_or_default().into()));
         event.record(&mut place);
         SAID.may(place.0)

@@ -1,16 +1,16 @@
-//! Keeps each client to its share of this node: token buckets for requests, for records of the audit, and for asking the
-//! log again what this node would refuse; a number of claims under way.
+//! Keeps each client to its share of this node: token buckets for requests, for audit records, and for asking the log
+//! again about claims that this node would refuse; and a maximum number of claims under way.
 //!
-//! [`sign`](crate::sign) asks before it reads a payload and again before a claim leaves for the log, so that a client
-//! that goes mad costs a look-up and not a place in the leader's queue. The limits are replicated
-//! ([`signonce_core::ClientLimits`]), the counting is this node's own. Time is monotonic: a clock that is set changes
+//! [`sign`](crate::sign) checks before it reads a payload and again before a claim leaves for the log, so that a client
+//! that runs wild costs a lookup and not a place in the leader's queue. The limits are replicated
+//! ([`signonce_core::ClientLimits`]); each node counts for itself. Time is monotonic, so setting the clock changes
 //! nothing.
 //!
-//! A claim leaves a record in the audit, for as long as records are kept. What a client may ask in a second for a while
-//! is therefore more than it may ask in the long run: its share of records is ten minutes of its full rate, refilled at a
-//! twentieth of it (at 20 a second at least). An honest validator of Polkadot claims one or two duties a second.
+//! A claim leaves an audit record for as long as records are kept. So what a client may ask for in a burst is more than
+//! it may ask for in the long run: its share of records is ten minutes of its full rate, refilled at a twentieth of it
+//! (but at 20 a second at least). An honest validator of Polkadot claims one or two duties a second.
 //!
-//! [`Buckets`] are for those that are not clients.
+//! [`Buckets`] are for callers that are not clients.
 
 use signonce_core::{ClientId, ClientLimits};
 use std::{
@@ -20,32 +20,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After how long a client that has too much under way is told to ask again: about what a claim takes.
+/// When a client with too many claims under way is told to ask again: about as long as a claim takes.
 const CLAIM: Duration = Duration::from_millis(20);
 /// Seconds of its full rate that a client's share of records holds.
 const RECORDS_HELD: f64 = 600.0;
-/// The part of its rate at which a client may claim in the long run.
+/// The rate of a client is divided by this for the rate of claims in the long run.
 const RECORDS_PART: f64 = 20.0;
-/// No client is held to less than this in the long run, unless its rate is less.
+/// The lowest long-run rate a client is held to, in claims a second, unless its own rate is lower.
 const RECORDS_LEAST: f64 = 20.0;
-/// Claims that the log is asked to judge although this node would refuse them: so many at once, and one a minute.
+/// Claims that the log is asked to judge although this node would refuse them: this many at once, and one a minute.
 const DOUBTS: f64 = 10.0;
 const DOUBTS_PER_SECOND: f64 = 1.0 / 60.0;
 
-/// Buckets above which those that are full are forgotten: they say nothing that a new one does not.
+/// The number of buckets above which full ones are dropped: they are no different from new ones.
 const SWEEP: usize = 1_024;
-/// Subscriptions of a client at a node, on all its connections: some machines with one certificate, and those that
-/// reconnect before their old connection is known to be gone.
+/// The most subscriptions of a client at a node, on all its connections: enough for several machines with one
+/// certificate that reconnect before their old connections are known to be gone.
 const SUBSCRIPTIONS: u32 = 8;
 
-/// What a client has used up.
+/// The limit that a client has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     /// Requests.
     Requests,
     /// Claims under way.
     InFlight,
-    /// Records of the audit.
+    /// Audit records.
     Records,
 }
 
@@ -54,11 +54,11 @@ pub enum Share {
 pub struct TooMuch {
     /// When to ask again.
     pub retry_after: Duration,
-    /// What there was too much of.
+    /// The limit that was reached.
     pub of: Share,
 }
 
-/// What every client has used lately.
+/// What each client has used recently.
 #[derive(Default)]
 pub struct Limiter {
     clients: Mutex<HashMap<ClientId, Use>>,
@@ -74,7 +74,7 @@ struct Use {
 
 /// Tokens that come back with time.
 struct Bucket {
-    /// What may be taken at once, at `counted`.
+    /// The tokens available at the time `counted`.
     tokens: f64,
     counted: Instant,
 }
@@ -84,12 +84,13 @@ impl Bucket {
         Self { tokens: room, counted: now }
     }
 
-    /// Takes one, of a bucket with `room` that is refilled at `rate` a second. Otherwise says when there is one.
+    /// Takes one token from a bucket of size `room` that is refilled at `rate` a second, or says when there will be
+    /// one.
     fn take(&mut self, rate: f64, room: f64, now: Instant) -> Result<(), Duration> {
         self.take_many(1.0, rate, room, now)
     }
 
-    /// Takes `cost`. What costs more than the bucket ever holds takes all of a full one, and the rest is owed.
+    /// Takes `cost` tokens. If that is more than the bucket ever holds, it must be full, and the rest is owed.
     fn take_many(&mut self, cost: f64, rate: f64, room: f64, now: Instant) -> Result<(), Duration> {
         self.tokens = self.holds(rate, room, now);
         self.counted = self.counted.max(now);
@@ -101,23 +102,23 @@ impl Bucket {
         Err(Duration::from_secs_f64((needed - self.tokens) / rate))
     }
 
-    /// What it holds at `now`.
+    /// The tokens available at `now`.
     fn holds(&self, rate: f64, room: f64, now: Instant) -> f64 {
         let since = now.saturating_duration_since(self.counted).as_secs_f64();
         (self.tokens + since * rate).min(room)
     }
 }
 
-/// How much one may ask.
+/// A rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In the long run.
+    /// Tokens a second in the long run.
     pub per_second: u32,
-    /// At once, after a pause.
+    /// Tokens at once, after a pause.
     pub burst: u32,
 }
 
-/// Token buckets, one for each of those who ask.
+/// Token buckets, one for each caller.
 pub struct Buckets<K>(Mutex<HashMap<K, Bucket>>);
 
 impl<K> Default for Buckets<K> {
@@ -127,10 +128,10 @@ impl<K> Default for Buckets<K> {
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// Takes `cost` off the bucket of `who`.
+    /// Takes `cost` tokens from the bucket of `who`.
     ///
     /// # Errors
-    /// If the bucket is empty: how long until it holds enough.
+    /// If the bucket holds too little: how long until it holds enough.
     pub fn take(&self, who: K, rate: Rate, cost: u32, now: Instant) -> Result<(), Duration> {
         let (per_second, room) = (f64::from(rate.per_second.max(1)), f64::from(rate.burst));
         let mut buckets = self.lock();
@@ -142,12 +143,12 @@ impl<K: Eq + Hash> Buckets<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Bucket>> {
-        // Counts are whole whatever panicked, and the process aborts on panics anyway.
+        // A panic leaves the counts consistent, and the process aborts on panics anyway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The rate and the room of a client's share of records.
+/// The rate and the size of a client's bucket of audit records.
 fn records(limits: ClientLimits) -> (f64, f64) {
     let full = f64::from(limits.per_second.max(1));
     ((full / RECORDS_PART).max(RECORDS_LEAST).min(full), full * RECORDS_HELD)
@@ -160,7 +161,7 @@ pub struct SubscriptionPlace<'a> {
 }
 
 /// A claim under way. Gives its place back when it is dropped.
-pub struct Place<'a> {
+pub struct InFlightClaim<'a> {
     limiter: &'a Limiter,
     client: ClientId,
     /// Whether no other claim, of any client, was under way when it was taken.
@@ -168,7 +169,7 @@ pub struct Place<'a> {
 }
 
 impl Limiter {
-    /// Takes one request of `client` off its bucket.
+    /// Takes one request from the bucket of `client`.
     ///
     /// # Errors
     /// If the bucket is empty.
@@ -176,7 +177,7 @@ impl Limiter {
         self.work(client, limits, 1, now)
     }
 
-    /// Takes what answering costs, in plain requests, off the bucket of `client`.
+    /// Takes the cost of an answer, in plain requests, from the bucket of `client`.
     ///
     /// # Errors
     /// If the bucket is empty.
@@ -194,10 +195,10 @@ impl Limiter {
         taken.map_err(|retry_after| TooMuch { retry_after, of: Share::Requests })
     }
 
-    /// Takes a place for one subscription of `client`.
+    /// Takes one of `client`'s subscriptions.
     ///
     /// # Errors
-    /// If it has as many as it may: how many that is.
+    /// If it has as many as it may, with that number.
     pub fn subscription(&self, client: ClientId, limits: ClientLimits) -> Result<SubscriptionPlace<'_>, u32> {
         let mut clients = self.lock();
         let used = entry(&mut clients, client, limits, Instant::now());
@@ -208,7 +209,7 @@ impl Limiter {
         Ok(SubscriptionPlace { limiter: self, client })
     }
 
-    /// Takes one record of the audit off the share of `client`.
+    /// Takes one audit record from the share of `client`.
     ///
     /// # Errors
     /// If it has used up its share.
@@ -224,11 +225,11 @@ impl Limiter {
         entry(&mut self.lock(), client, limits, now).doubts.take(DOUBTS_PER_SECOND, DOUBTS, now).is_ok()
     }
 
-    /// Takes a place for one claim of `client`.
+    /// Takes one of `client`'s claims under way.
     ///
     /// # Errors
     /// If it has as many under way as it may.
-    pub fn claim(&self, client: ClientId, limits: ClientLimits) -> Result<Place<'_>, TooMuch> {
+    pub fn claim(&self, client: ClientId, limits: ClientLimits) -> Result<InFlightClaim<'_>, TooMuch> {
         let mut clients = self.lock();
         let used = entry(&mut clients, client, limits, Instant::now());
         if used.in_flight >= limits.in_flight {
@@ -236,16 +237,16 @@ impl Limiter {
         }
         used.in_flight += 1;
         let alone = clients.values().map(|used| used.in_flight).sum::<u32>() == 1;
-        Ok(Place { limiter: self, client, alone })
+        Ok(InFlightClaim { limiter: self, client, alone })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, Use>> {
-        // Counts are whole whatever panicked, and the process aborts on panics anyway.
+        // A panic leaves the counts consistent, and the process aborts on panics anyway.
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Clients are as many as the registry has, so this never has to be swept.
+/// There are only as many clients as the registry has, so this map needs no sweeping.
 fn entry(clients: &mut HashMap<ClientId, Use>, id: ClientId, limits: ClientLimits, now: Instant) -> &mut Use {
     let full = || Use {
         requests: Bucket::full(f64::from(limits.burst), now),
@@ -257,7 +258,7 @@ fn entry(clients: &mut HashMap<ClientId, Use>, id: ClientId, limits: ClientLimit
     clients.entry(id).or_insert_with(full)
 }
 
-impl Drop for Place<'_> {
+impl Drop for InFlightClaim<'_> {
     fn drop(&mut self) {
         if let Some(used) = self.limiter.lock().get_mut(&self.client) {
             used.in_flight = used.in_flight.saturating_sub(1);

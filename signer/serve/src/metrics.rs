@@ -1,5 +1,5 @@
-//! What the server measures, in Prometheus' text form. Labels come from closed sets, or from what operators put into
-//! the registry: no client can make new series. Every metric is explained in `docs/reference/metrics.md`.
+//! The metrics of the server, in Prometheus' text form. Labels come from closed sets or from the operators' registry:
+//! no client can create new series. Every metric is explained in `docs/reference/metrics.md`.
 
 pub mod clients;
 pub mod keys;
@@ -43,7 +43,7 @@ pub struct Metrics {
     durations: Durations,
     keys_asked: Family<OutcomeLabel, Counter>,
     key_durations: Latency,
-    /// Members with a series below.
+    /// Members with a series in the metrics below.
     peers: Mutex<BTreeSet<u64>>,
     peer_reachable: Family<PeerLabel, Gauge>,
     peer_clock_offset: Family<PeerLabel, Gauge<f64, AtomicU64>>,
@@ -57,7 +57,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// With the cluster's metrics beside the server's, and what `collectors` find at each scrape.
+    /// The server's metrics, with those of the cluster and what `collectors` find at each scrape.
     pub fn new(cluster: &ClusterMetrics, collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::with_prefix("signonce");
         cluster.register(&mut registry);
@@ -165,7 +165,7 @@ impl Metrics {
         }
     }
 
-    /// Shows nothing more of members that are gone.
+    /// Removes the series of members that are gone.
     pub fn forget_peers_but(&self, present: impl Iterator<Item = NodeId>) {
         let present: BTreeSet<u64> = present.map(|node| node.0).collect();
         let mut known = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +177,7 @@ impl Metrics {
         *known = present;
     }
 
-    /// What the port with this name counts.
+    /// The counters of the port with this name.
     pub fn port(&self, port: &'static str) -> PortMetrics {
         self.connections.port(port)
     }

@@ -1,16 +1,16 @@
 //! The running signer: puts the parts together and takes them apart again.
 //!
-//! [`run`] is what `signonce start` does. Starting: sockets are bound first (a taken port must not cost anything),
-//! the identity is unlocked, the node starts, and every port is served from then on; until the fence has passed the
-//! answers are `notReady`. Stopping (SIGTERM, SIGINT): not ready for new work, leadership handed over, requests under
-//! way answered, connections closed, store closed. A second signal ends the process at once.
+//! [`run`] is what `signonce start` does. Starting: sockets are bound first (a taken port must not cost anything), the
+//! identity is unlocked, the node starts, and every port is served from then on; until the fence has passed, the
+//! answers are `notReady`. Stopping (SIGTERM, SIGINT): the node refuses new work, hands leadership over, answers the
+//! requests under way, and closes connections and store. A second signal ends the process at once.
 
 use crate::{parts::Parts, process, sockets::Listeners, supervisor::Supervisor};
 use jsonrpsee::server::ServerHandle;
 use signonce_cluster::{Node, NodeConfig, Peer, StartError, StoreError, identity};
 use signonce_keys::{HardeningReport, IdentityError, NodeIdentity, PassphraseError, harden_process};
 use signonce_listen::{
-    descriptors::{self, Doors, TooFew},
+    descriptors::{self, PortPlaces, TooFew},
     reload::{LiveTls, peer_tls},
 };
 use signonce_protocol::NodeId;
@@ -21,7 +21,7 @@ use signonce_shared::{
 };
 use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
-/// How long a stopping leader waits for its heir to take over.
+/// How long a stopping leader waits for its successor to take over.
 const HANDOVER: Duration = Duration::from_secs(3);
 
 /// Why a signer does not run.
@@ -30,26 +30,26 @@ pub enum RunError {
     /// The log level cannot be read.
     #[error("log.level: {0}")]
     LogLevel(#[from] tracing_subscriber::filter::ParseError),
-    /// Signals cannot be taken over.
+    /// Signals cannot be handled.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
-    /// A port or socket is not to be had.
+    /// A port or socket cannot be bound.
     #[error("cannot listen on {what} {place}: {source}")]
     Listen {
         /// Which listener.
         what: &'static str,
-        /// Where.
+        /// The address or path.
         place: String,
         /// Why.
         source: io::Error,
     },
-    /// Not enough files may be open.
+    /// Too few files may be open.
     #[error(transparent)]
     TooFew(#[from] TooFew),
-    /// The certificates.
+    /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The store.
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The node has not joined yet.
@@ -57,9 +57,9 @@ pub enum RunError {
         "`signonce join` was begun in {0} and not finished: run it again with the same token, then start"
     )]
     Joining(PathBuf),
-    /// The configuration is another node's, or another cluster's, than the store.
+    /// The configuration is for another node or cluster than the store.
     #[error(
-        "the configuration says {configured}, the store in {dir} is of {found}; one of them is in the wrong place"
+        "the configuration says {configured}, but the store in {dir} is of {found}; one of them is in the wrong place"
     )]
     AnotherNode {
         /// Node and cluster of the configuration.
@@ -69,13 +69,13 @@ pub enum RunError {
         /// Node and cluster of the store.
         found: String,
     },
-    /// No passphrase.
+    /// There is no passphrase.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
     /// The identity does not open.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The node does not start.
+    /// The node cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -91,7 +91,7 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     let hardening = harden_process();
     report(&hardening, warnings);
     check_identity(&config)?;
-    let doors = share_files(&config)?;
+    let places = share_files(&config)?;
     let listeners = Listeners::bind(&config).await?;
     let live = Arc::new(LiveTls::load(&config.tls)?);
     let identity = unlock(&config).await?;
@@ -99,7 +99,7 @@ pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
     tokio::spawn(Arc::clone(&live).follow(node.peer_tls()));
     let parts = Parts::new(&config, &node, identity, hardening, &live)?;
     let supervisor = Supervisor::follow(Arc::clone(&parts.gate), node.metrics());
-    let stop = parts.serve(&config, listeners, doors, live);
+    let stop = parts.serve(&config, listeners, places, live);
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
 
     let signal = signals.next().await;
@@ -146,24 +146,24 @@ fn report(hardening: &HardeningReport, warnings: &[String]) {
 }
 
 /// Shares out the files that this process may have open.
-fn share_files(config: &Config) -> Result<Doors, TooFew> {
+fn share_files(config: &Config) -> Result<PortPlaces, TooFew> {
     let wanted = config.limits.connections_max;
     let limit = descriptors::raise(wanted);
-    let doors = descriptors::share_out(limit, wanted)?;
-    if doors.client.known < wanted as usize {
+    let places = descriptors::share_out(limit, wanted)?;
+    if places.client.known < wanted as usize {
         tracing::warn!(
             ?limit,
             wanted,
-            clients = doors.client.known,
+            clients = places.client.known,
             "this process may have so few files open that there are fewer places for clients than limits.connections_max: \
              raise it to {} (LimitNOFILE= in a unit, ulimit -n in a shell)",
             descriptors::needed(wanted)
         );
     }
-    Ok(doors)
+    Ok(places)
 }
 
-/// The configuration and the store must mean the same node of the same cluster.
+/// Checks that configuration and store are for the same node of the same cluster.
 fn check_identity(config: &Config) -> Result<(), RunError> {
     let dir = &config.node.data_dir;
     if dir.join(JOINING_FILE).exists() {

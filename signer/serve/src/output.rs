@@ -1,12 +1,11 @@
-//! Lines for standard error, written by a thread of its own: whatever becomes of the other end, nobody waits for it.
+//! Lines for standard error, written by a thread of their own: whatever happens to the other end, nobody waits for it.
 //!
-//! A log is read by something else: a pipe whose reader may have died or stopped, a volume that may be full, a
-//! terminal that somebody has halted. Nothing of that may end or hold up a process that signs. So a line is put into a
-//! bounded queue, which never waits, and [`Lines`] counts those that did not fit and those that could not be written.
-//!
-//! It is the idea of `tracing_appender::non_blocking`, which does not go far enough here: it bounds lines and not
-//! bytes, does not count what the other end refused, gives a process that is about to abort no way to have its last
-//! words written within a time, and prints to standard output when its writer hangs as the process ends.
+//! A log is read by something else: a pipe whose reader may have died or stopped, a volume that may be full, a terminal
+//! that somebody has paused. None of that may end or hold up a process that signs. So a line is put into a bounded
+//! queue, which never waits, and [`Lines`] counts the lines that did not fit or could not be written.
+//! `tracing_appender::non_blocking` does the same but not enough: it bounds lines and not bytes, does not count what
+//! the other end refused, cannot have the last lines of an aborting process written within a given time, and prints to
+//! standard output when its writer hangs as the process ends.
 
 use std::{
     fs::File,
@@ -22,13 +21,13 @@ use std::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait.
+/// The most lines that may wait.
 const LINES_MAX: usize = 8_192;
-/// Bytes that may wait, in all lines together.
+/// The most bytes that may wait, over all lines.
 const BYTES_MAX: usize = 4 << 20;
-/// Before a file that takes nothing just now (it was made non-blocking by whoever else has it) is tried again.
+/// The pause before a file that accepts nothing now (somebody else made it non-blocking) is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
-/// Between two looks whether everything is written.
+/// How often it is checked whether everything is written.
 const LOOK: Duration = Duration::from_millis(2);
 /// How often the log says that lines were lost, once it can say anything again.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -45,7 +44,7 @@ pub fn stderr() -> &'static Lines {
     })
 }
 
-/// See the module's text.
+/// A bounded queue of lines and its writer; see the module's text.
 #[derive(Debug)]
 pub struct Lines {
     queue: SyncSender<Vec<u8>>,
@@ -55,14 +54,14 @@ pub struct Lines {
 #[derive(Debug, Default)]
 struct Counts {
     waiting_bytes: AtomicUsize,
-    /// Lines that were put into the queue, and those of them that are written or lost by now.
+    /// Lines that were put into the queue, and how many of them are written or lost by now.
     queued: AtomicU64,
     done: AtomicU64,
     lost: AtomicU64,
 }
 
 impl Lines {
-    /// To `file`, on a thread that ends with the process.
+    /// Writes to `file`, on a thread that ends with the process.
     pub fn to(file: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(LINES_MAX);
         let counts = Arc::<Counts>::default();
@@ -72,7 +71,7 @@ impl Lines {
         Self { queue, counts }
     }
 
-    /// Has a line written, its end included, if there is room for it. Never waits.
+    /// Queues a line, its end included, if there is room for it. Never waits.
     pub fn line(&self, line: &[u8]) {
         let counts = &self.counts;
         let waiting = counts.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
@@ -141,14 +140,14 @@ fn write_lines(lines: &Receiver<Vec<u8>>, mut file: impl Write, counts: &Counts)
         counts.done.fetch_add(1, Ordering::Release);
         let lost = counts.lost.load(Ordering::Relaxed);
         if written && lost > told && told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-            // Takes its place at the end of the queue, as everybody's lines do.
+            // Queued at the end like everybody's lines.
             tracing::warn!(lines = lost - told, "lines of this log were lost: its reader took none");
             (told, told_at) = (lost, Some(Instant::now()));
         }
     }
 }
 
-/// Writes one line; if the one before was written in part only, on a line of its own.
+/// Writes one line; on a new line if the one before was written only in part.
 fn write_line(file: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result<()> {
     if *torn {
         write_whole(file, b"\n", &mut false)?;

@@ -1,8 +1,8 @@
-//! One look at the whole cluster: the node that an operator asks asks the others, so that one socket shows them all.
+//! A view of the whole cluster: the node that an operator asks asks the others, so that one socket shows them all.
 //!
-//! Members ask each other on the client port, with the certificates they have anyway: [`NodeApiServer`] answers
-//! to members of the cluster only. What they tell is a [`NodeReport`], which holds nothing secret and changes nothing.
-//! The operators' `admin_overview` puts the reports beside each other; `signonce status` and `signonce top` show them.
+//! Members ask each other on the client port, with the certificates they have anyway: [`NodeApiServer`] answers only
+//! members of the cluster. Their answers are [`NodeReport`]s, which hold nothing secret. The operators'
+//! `admin_overview` puts the reports side by side; `signonce status` and `signonce top` show them.
 
 pub mod clocks;
 
@@ -38,10 +38,10 @@ use std::{
 /// How long another member may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What members tell each other.
+/// What members ask each other.
 #[rpc(server, namespace = "node")]
 pub trait NodeApi {
-    /// How this node is.
+    /// The report of this node.
     #[method(name = "report", with_extensions)]
     async fn report(&self) -> Result<NodeReport, AdminError>;
 
@@ -50,7 +50,7 @@ pub trait NodeApi {
     async fn time(&self) -> Result<u64, AdminError>;
 }
 
-/// Makes reports and collects those of others. Shared.
+/// Makes this node's report and collects those of others. Shared.
 pub struct Overseer {
     admin: Admin,
     handle: Handle,
@@ -67,7 +67,7 @@ impl Overseer {
         Self { admin, handle, metrics, machine, cluster }
     }
 
-    /// How this node is.
+    /// The report of this node.
     pub fn report(&self) -> NodeReport {
         let stage = |stage: Stage| {
             let LatencyCounts { buckets, nanoseconds } = self.metrics.stage(stage).counts();
@@ -99,7 +99,7 @@ impl Overseer {
         signed.into_iter().enumerate().map(progress).collect()
     }
 
-    /// The members besides this node, and where clients reach them.
+    /// The members besides this node, with their client URLs.
     pub fn others(&self) -> Vec<(NodeId, String)> {
         let own = self.handle.node();
         let others = self.members().into_iter().filter(|node| *node != own);
@@ -152,7 +152,7 @@ impl Overseer {
         Overview { asked_by: own, time_ms: unix_ms(), nodes }
     }
 
-    /// One question to another member.
+    /// Asks another member one question.
     async fn ask<R: DeserializeOwned>(&self, url: Option<&str>, method: &str) -> Result<Answered<R>, String> {
         let url = url.ok_or("it has not said where it can be reached")?.replacen("wss://", "https://", 1);
         let client = AdminClient::https_with(&url, &self.admin.live_tls.client())
@@ -187,7 +187,7 @@ struct Answered<R> {
     asked_ms: u64,
 }
 
-/// Another clock minus ours, if the answer was made half-way.
+/// The other clock minus ours, assuming that the answer was made half-way.
 fn offset_ms(theirs_ms: u64, asked_ms: u64, took: Duration) -> i64 {
     let half_way = i128::from(asked_ms) + i128::try_from(took.as_millis() / 2).unwrap_or(0);
     i64::try_from(i128::from(theirs_ms) - half_way).unwrap_or(i64::MAX)

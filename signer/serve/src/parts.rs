@@ -4,7 +4,7 @@ use crate::{
     RunError,
     activity::Activity,
     admin::{
-        join::{Door, Knocks, join_module},
+        join::{JoinLimits, JoinServer, join_module},
         server::{Admin, admin_module},
     },
     audit::{Auditor, head::HeadSigner, notes::Notebook},
@@ -31,7 +31,7 @@ use signonce_keys::{HardeningReport, Keyring, NodeIdentity};
 use signonce_listen::{
     caller::Caller,
     calls::{Calls, Toll},
-    descriptors::Doors,
+    descriptors::PortPlaces,
     endpoint::{Endpoint, Share},
     probes::serve as serve_probes,
     reload::{LiveTls, ReloadFailed},
@@ -42,16 +42,16 @@ use std::{sync::Arc, time::Duration};
 
 /// Connections of one admin at a time.
 const ADMIN_SHARE: usize = 32;
-/// Connections to the client port with one certificate that is not a client's.
+/// Connections to the client port with one certificate that no client has.
 const OTHERS_SHARE: usize = 16;
 /// How often the clocks are compared when nobody asks.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
-/// Everything that serves, wired up.
+/// Everything that serves, connected.
 pub(crate) struct Parts {
     signer: Arc<Signer>,
     admin: Admin,
-    doors: [Door; 2],
+    join_servers: [JoinServer; 2],
     pub gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
@@ -63,7 +63,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Wires up what serves the node.
+    /// Creates and connects everything that serves the node.
     pub fn new(
         config: &Config,
         node: &Node,
@@ -118,15 +118,15 @@ impl Parts {
         let upkeep = Upkeep::new(handle.clone(), Arc::clone(&sync), config);
         let head_signer = HeadSigner::new(&config.tls, &config.cluster.id)?;
         let auditor = Auditor::new(handle.clone(), notes, head_signer, config.audit.clone());
-        let knocks = Arc::new(Knocks::default());
-        let door = || Door {
-            knocks: Arc::clone(&knocks),
+        let join_limits = Arc::new(JoinLimits::default());
+        let join_server = || JoinServer {
+            limits: Arc::clone(&join_limits),
             handle: handle.clone(),
             gate: Arc::clone(&gate),
             cluster: config.cluster.id.clone(),
             timeout: config.limits.request_timeout(),
         };
-        let doors = [door(), door()];
+        let join_servers = [join_server(), join_server()];
         StateFile::sweep(&config.node.data_dir, Duration::ZERO);
         let admin = Admin {
             handle: handle.clone(),
@@ -144,22 +144,45 @@ impl Parts {
         };
         let overseer = Overseer::new(admin.clone(), Arc::clone(&metrics), machine, config);
         let overseer = Arc::new(overseer);
-        Ok(Self { signer, admin, doors, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer })
+        Ok(Self {
+            signer,
+            admin,
+            join_servers,
+            gate,
+            metrics,
+            clock,
+            sync,
+            upkeep,
+            auditor,
+            schedule,
+            overseer,
+        })
     }
 
-    /// Starts every task; what is returned ends those that hold connections.
+    /// Starts every task; the returned handles end those that hold connections.
     pub fn serve(
         self,
         config: &Config,
         listeners: Listeners,
-        places: Doors,
+        places: PortPlaces,
         live: Arc<LiveTls>,
     ) -> ServerHandle {
-        let Self { signer, admin, doors, gate, metrics, clock, sync, upkeep, auditor, schedule, overseer } =
-            self;
+        let Self {
+            signer,
+            admin,
+            join_servers,
+            gate,
+            metrics,
+            clock,
+            sync,
+            upkeep,
+            auditor,
+            schedule,
+            overseer,
+        } = self;
         let Listeners { client, admin: admin_port, metrics: probes_port, admin_socket, owner } = listeners;
         let (stopping, stop) = stop_channel();
-        let [client_door, admin_door] = doors;
+        let [on_client_port, on_admin_port] = join_servers;
         let port = |name, rules| {
             let counts = metrics.port(name);
             (Places::new(rules, counts.places.clone()), counts)
@@ -168,7 +191,7 @@ impl Parts {
         let mut methods: Methods = rpc_module(rpc.clone()).into();
         merge(&mut methods, methods::of_families(&rpc));
         merge(&mut methods, overview::node_module(Arc::clone(&overseer)));
-        merge(&mut methods, join_module(client_door));
+        merge(&mut methods, join_module(on_client_port));
         let calls = Calls::new(methods, Arc::new(ClientToll::new(Arc::clone(&signer))));
         let share = client_share(signer, places.client.known);
         let (free, counts) = port("client", places.client);
@@ -177,13 +200,13 @@ impl Parts {
 
         let mut methods: Methods = admin_module(admin).into();
         merge(&mut methods, overview::overview_module(Arc::clone(&overseer)));
-        merge(&mut methods, join_module(admin_door));
+        merge(&mut methods, join_module(on_admin_port));
         let toll = Arc::new(AdminToll::default());
         let local = places.admin_socket.known;
         let share: Share = Arc::new(move |caller: &Caller| match caller {
             Caller::Certificate(_) => ADMIN_SHARE,
             Caller::Local { .. } => local,
-            // Nobody is dialled from here.
+            // This program dials no validators.
             Caller::Dialled { .. } => 0,
         });
         let (free, counts) = port("admin", places.admin);
@@ -199,7 +222,7 @@ impl Parts {
         tokio::spawn(serve_probes(probes_port, probes::routes(gate, metrics), counts));
         tokio::spawn(async move {
             loop {
-                // Logs a jump; requests look for themselves.
+                // The timer only logs a jump; requests check the clock themselves.
                 let _ = clock.look();
                 tokio::time::sleep(CLOCK_LOOK).await;
             }
@@ -220,8 +243,8 @@ impl Parts {
     }
 }
 
-/// Of the places on the client port, how many one may have: a client so many that its pool of connections fits in and
-/// not so many that a few clients take all, others a handful (members ask how this node is, a new one to be let in).
+/// How many places on the client port one caller may have: a client enough for its pool of connections but not so many
+/// that a few clients take all of them; others a handful (members that ask for reports, new nodes that join).
 fn client_share(signer: Arc<Signer>, places: usize) -> Share {
     let client = (places / 8).max(1);
     Arc::new(move |caller| match caller {

@@ -1,4 +1,4 @@
-//! What probes and scrapes are answered: `/livez`, `/readyz` and `/metrics`.
+//! The answers to probes and scrapes: `/livez`, `/readyz` and `/metrics`.
 
 use crate::{metrics::Metrics, readiness::Gate};
 use axum::{
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What probes and scrapes ask.
+/// What the answers are made from.
 #[derive(Clone)]
 struct Probes {
     gate: Arc<Gate>,
@@ -49,8 +49,8 @@ async fn scrape(State(probes): State<Probes>, headers: HeaderMap) -> impl IntoRe
     }
 }
 
-/// Whether a scraper that accepts this wants the text format before OpenMetrics. One that takes anything, or does not
-/// say, gets OpenMetrics.
+/// Whether a scraper with this `Accept` header prefers the plain text format to OpenMetrics. One that accepts anything,
+/// or sends no such header, gets OpenMetrics.
 fn wants_plain(accept: &str) -> bool {
     let weight = |wanted: &[&str]| {
         let mut most: f64 = 0.0;
@@ -67,8 +67,9 @@ fn wants_plain(accept: &str) -> bool {
     weight(&["text/plain", "text/*"]) > weight(&["application/openmetrics-text"])
 }
 
-/// The Prometheus text format 0.0.4 of what is written as OpenMetrics 1.0: a counter's type stands under the name that
-/// its samples have, and there are no units and no end mark. (Exemplars are not there either: no metric of ours has one.)
+/// Converts OpenMetrics 1.0 to the Prometheus text format 0.0.4: a counter's type is declared under the name of its
+/// samples, and there are no units and no end mark. (Exemplars would not be allowed either, but no metric of ours has
+/// one.)
 fn plain(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     // Help comes before the type, which says under which name it belongs.

@@ -1,4 +1,4 @@
-//! What a signer does to its process: logs, and aborts on panics.
+//! Process-wide settings of a signer: logging, and aborting on panics.
 
 use crate::libraries::Libraries;
 use crate::output;
@@ -14,13 +14,12 @@ use tracing_subscriber::{
     EnvFilter, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-/// How long a process that aborts waits for its last words to be written. Short: somebody may have stopped reading.
+/// How long an aborting process waits for its last lines to be written. Short, as nobody may be reading.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// How long one that ends in order does.
+/// How long a process that ends normally waits for them.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Sends logs to standard error, as JSON lines or as text. What becomes of them never matters to whoever logs: see
-/// [`output`].
+/// Sends logs to standard error, as JSON lines or as text. A caller that logs never waits for them: see [`output`].
 ///
 /// # Errors
 /// If the level cannot be read. Calling it twice keeps the first.
@@ -30,7 +29,7 @@ pub fn log_to_stderr(section: &LogSection) -> Result<(), ParseError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
-        // It would print its own troubles to standard error, and panic where that fails.
+        // It would print its own errors to standard error, and panic where that fails.
         .log_internal_errors(false)
         .with_writer(output::stderr());
     // Fails only where a test harness has installed its own.
@@ -41,8 +40,8 @@ pub fn log_to_stderr(section: &LogSection) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// From now on any panic, on any thread, ends the process: what panicked may have been half-way through something
-/// that the rest relies on, and two other nodes go on.
+/// From now on any panic, on any thread, ends the process: what panicked may have been half-way through something that
+/// the rest relies on, and two other nodes continue.
 pub fn abort_on_panic() {
     last_words::say_with(say_at_the_end);
     std::panic::set_hook(Box::new(|panic| {
@@ -52,8 +51,8 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// The text of a panic, with a backtrace where the environment asks for one, as the standard library prints it. That
-/// cannot be left to it: it would write to standard error itself, and wait where nobody reads.
+/// The text of a panic, with a backtrace where the environment asks for one, as the standard library prints it. The
+/// library itself would write to standard error directly, and block where nobody reads.
 fn obituary(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let (name, place) = (thread.name().unwrap_or("<unnamed>"), panic.location());
@@ -67,7 +66,7 @@ fn obituary(panic: &PanicHookInfo<'_>) -> String {
     format!("thread {name:?} panicked at {place}: {why}; the process ends{end}")
 }
 
-/// Has the reason why the process ends written, and waits a moment for it: the process aborts next.
+/// Logs why the process ends and waits a moment for the line to be written: the process aborts next.
 fn say_at_the_end(why: &str) {
     tracing::error!("{why}");
     say(why, LAST_WORDS);
@@ -84,7 +83,7 @@ fn say(why: &str, within: Duration) {
     lines.flush(within);
 }
 
-/// Waits a moment for the last lines of the log: the process ends.
+/// Waits a moment for the last lines of the log, as the process is about to end.
 pub fn flush_log() {
     output::stderr().flush(FAREWELL);
 }

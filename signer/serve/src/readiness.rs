@@ -1,7 +1,7 @@
-//! Whether this node serves: what `/readyz`, `signer_status` and every new duty ask.
+//! Whether this node serves: `/readyz`, `signer_status` and every new duty ask here.
 //!
-//! A node is ready while it gets things done, and not because it once did: what has been under way for seconds, an
-//! fsync, an entry to be applied, an answer of the members that make a quorum with it, makes it not ready
+//! A node is ready while it gets things done, not because it once did: if an fsync, an entry to be applied, or the
+//! answer of the members that it needs for a quorum has been under way for seconds, the node is not ready
 //! ([`signonce_cluster::Unfinished`]).
 
 use crate::undecided;
@@ -16,22 +16,22 @@ use signonce_protocol::{
 use signonce_shared::config::Config;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Log entries a node may be behind and still be believed when it says that something is not in the registry.
+/// How many log entries a node may be behind and still be trusted when it says that something is not in the registry.
 const LAG_MAX: u64 = 1_024;
 
-/// The questions in front of every request.
+/// Decides whether requests are let in.
 pub struct Gate {
     handle: Handle,
     keyring: Arc<Keyring>,
     sync: Arc<KeyringSync>,
     clock: Arc<Clock>,
     peers: LivePeerTls,
-    /// Where clients reach the members, by the configuration; what members announced goes first.
+    /// The members' client URLs in the configuration; what members announced takes precedence.
     urls: BTreeMap<NodeId, String>,
 }
 
 impl Gate {
-    /// For a started node.
+    /// The gate of a started node.
     pub fn new(
         handle: Handle,
         keyring: Arc<Keyring>,
@@ -45,20 +45,20 @@ impl Gate {
         Self { handle, keyring, sync, clock, peers, urls }
     }
 
-    /// Where clients reach a member.
+    /// The client URL of a member.
     pub fn client_url(&self, node: NodeId) -> Option<String> {
         let announced =
             self.handle.read(|state| state.member(node).map(|(member, _)| member.client_url.clone()));
         announced.or_else(|| self.urls.get(&node).cloned())
     }
 
-    /// The leader, unless it is this node (who was sent here need not come back).
+    /// The leader, unless it is this node, to which a caller need not come back.
     pub fn leader_hint(&self) -> Option<LeaderHint> {
         let node = self.handle.status().leader.filter(|leader| *leader != self.handle.node())?;
         Some(LeaderHint { node, url: self.client_url(node) })
     }
 
-    /// For any new work: the fence has passed, a leader is known, the node is not stopping.
+    /// Checks before any new work: the fence has passed, a leader is known, the node is not stopping.
     ///
     /// # Errors
     /// `notReady`, with the leader.
@@ -67,7 +67,7 @@ impl Gate {
         self.handle.ready().map_err(|why| RpcError::not_ready(undecided::why_not_ready(&why), leader()))
     }
 
-    /// For work bound to a slot: the clock can be believed.
+    /// Checks before work bound to a slot: the clock can be trusted.
     ///
     /// # Errors
     /// `notReady`, with the leader.
@@ -75,7 +75,7 @@ impl Gate {
         self.clock.look().map_err(|why| RpcError::not_ready(why, self.leader_hint()))
     }
 
-    /// Before this node says that something is not in the registry: is it up to date enough to know?
+    /// Checks before this node says that something is not in the registry: it is up to date enough to know.
     ///
     /// # Errors
     /// `notReady`, with the leader.
@@ -90,7 +90,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Everything at once.
+    /// All checks at once, for probes.
     pub fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         if let Err(why) = self.handle.ready() {
@@ -100,7 +100,7 @@ impl Gate {
         reasons.extend(self.clock.look().err().map(|why| why.to_string()));
         reasons.extend(self.keys_missing());
         if !reasons.is_empty() {
-            // Not by itself: one peer with a bad certificate must not take this node out of service.
+            // Not a reason in itself: one peer with a bad certificate must not take this node out of service.
             let strangers = self.peers.strangers().into_iter();
             reasons.extend(strangers.map(|(node, why)| {
                 format!("the certificates of this node and of node {node} do not fit ({why})")
@@ -109,7 +109,7 @@ impl Gate {
         Readiness { ready: reasons.is_empty(), reasons }
     }
 
-    /// Who is missing, where that is what is wrong.
+    /// The silent members, where they are the reason.
     fn nobody_answers(&self, why: &NotReady) -> Option<String> {
         let silent = self.handle.silent_voters();
         if *why != NotReady::NoLeader || silent.is_empty() {
@@ -129,7 +129,8 @@ impl Gate {
         self.handle.read(|state| state.registry().halts().count())
     }
 
-    /// One key that does not open must not take the others out of service; none that opens does.
+    /// Whether keys are missing: one key that does not open must not take the others out of service, but if none opens
+    /// the node is not ready.
     fn keys_missing(&self) -> Option<String> {
         if !self.sync.has_synced() {
             return Some("keys are not unlocked yet".into());

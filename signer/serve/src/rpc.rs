@@ -1,5 +1,5 @@
-//! The clients' methods (`signer_*`): who asks comes from the TLS layer through the request's extensions, what they
-//! get from [`Signer`]. Every message is paid for: [`ClientToll`].
+//! The clients' methods (`signer_*`). The TLS layer says who asks, through the request's extensions; [`Signer`] gives
+//! the answers. Every message is paid for: [`ClientToll`].
 
 use crate::{
     limits::{Buckets, Rate},
@@ -31,11 +31,11 @@ use tokio::time::sleep;
 
 /// The least time between two events of a subscription: under load every key signs many times a second.
 const EVENT_INTERVAL: Duration = Duration::from_secs(1);
-/// Changes that are sent one by one; more are sent as a whole list.
+/// The most changes that are sent one by one; if there are more, the whole list is sent.
 const CHANGES_MAX: usize = 16;
-/// What those who are no clients may ask: other members how this node is, a new node to be let in, strangers in vain.
+/// The rate for callers that are not clients: members that ask for reports, new nodes that join, strangers.
 const OTHERS: Rate = Rate { per_second: 20, burst: 40 };
-/// Methods that pay for themselves, so that what was refused is in the audit.
+/// Methods that pay for themselves, so that their refusals are in the audit.
 const PAY_THEMSELVES: [&str; 3] = ["signer_sign", "signer_vrf", "signer_generateKey"];
 
 /// Serves the methods.
@@ -46,21 +46,21 @@ pub struct Rpc {
 }
 
 impl Rpc {
-    /// For the node in the cluster with this id.
+    /// For a node in the cluster with this id.
     pub fn new(signer: Arc<Signer>, cluster: String) -> Self {
         Self { signer, cluster }
     }
 }
 
-/// What messages on the client port cost: one request each, of what the client may ask of this node. Lists cost more,
-/// by their length.
+/// The cost of messages on the client port: one request each, out of what the client may ask of this node. Lists cost
+/// more, by their length.
 pub struct ClientToll {
     signer: Arc<Signer>,
     others: Buckets<Fingerprint>,
 }
 
 impl ClientToll {
-    /// At this node.
+    /// For this signer.
     pub fn new(signer: Arc<Signer>) -> Self {
         Self { signer, others: Buckets::default() }
     }
@@ -89,7 +89,7 @@ impl Toll for ClientToll {
     }
 }
 
-/// Who asks.
+/// The caller.
 fn caller(extensions: &Extensions) -> Result<&Caller, RpcError> {
     match extensions.get::<Caller>() {
         Some(caller @ (Caller::Certificate(_) | Caller::Dialled { .. })) => Ok(caller),
@@ -178,7 +178,7 @@ impl SubstrateApiServer for Rpc {
     }
 }
 
-/// Sends the list, then what changes in it, until the subscriber is gone.
+/// Sends the list, then its changes, until the subscriber is gone.
 async fn follow_keys(
     signer: &Signer,
     caller: &Caller,
@@ -189,13 +189,13 @@ async fn follow_keys(
     let mut known: Option<Arc<KeyList>> = None;
     loop {
         let at = *applied.borrow_and_update();
-        // A client that was removed meanwhile sees no keys.
+        // A client that was removed in the meantime sees no keys.
         let list = tokio::select! {
             list = signer.lists().since(handle, caller, at) => list,
             () = sink.closed() => return Ok(()),
         };
         for event in events(known.as_deref(), &list)? {
-            // A slow subscriber is waited for; the next event then tells of everything since.
+            // A slow subscriber is waited for; the next event then covers everything since.
             if sink.send(SubscriptionMessage::from(event)).await.is_err() {
                 return Ok(());
             }
@@ -212,8 +212,8 @@ async fn follow_keys(
     }
 }
 
-/// What to tell a subscriber who knows `before` now that the list is `now`: all of it at first and where much is new,
-/// nothing if nothing is.
+/// The events for a subscriber that has seen `before`, now that the list is `now`: the whole list at first and where
+/// much has changed, none if nothing has.
 fn events(before: Option<&KeyList>, now: &KeyList) -> Result<Vec<Box<RawValue>>, serde_json::Error> {
     let Some(before) = before else { return Ok(now.event().map(ToOwned::to_owned).into_iter().collect()) };
     let changed = now.keys.iter().filter(|(id, key)| before.keys.get(id) != Some(key));

@@ -45,8 +45,8 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, Ru
     TcpListener::bind(address).await.map_err(failed)
 }
 
-/// Binds the socket so that nobody else can ever connect: it gets its name after its permissions. Replaces one that
-/// a killed process left behind; one that is still served is an error.
+/// Binds the socket so that nobody else can ever connect: it gets its name only once its permissions are set. Replaces
+/// a socket that a killed process left behind; one that is still served is an error.
 fn bind_socket(path: &Path) -> io::Result<(UnixListener, u32)> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));

@@ -1,11 +1,11 @@
-//! What systemd is told: ready once the node serves, stopping when it drains, and that the event loop lives.
+//! Notifies systemd: ready once the node serves, stopping when it drains, and a watchdog while the event loop lives.
 //!
-//! Without `NOTIFY_SOCKET` in the environment nothing happens. The watchdog looks at the consensus driver's ticks and
-//! at nothing else: a node without a quorum, behind the fence or with a full disk is alive, and restarting it would help
+//! Without `NOTIFY_SOCKET` in the environment nothing happens. The watchdog follows the consensus driver's ticks and
+//! nothing else: a node without a quorum, behind the fence or with a full disk is alive, and restarting it would help
 //! nobody.
 //!
-//! All of it is said by a thread of its own: the supervisor's socket takes a message when the supervisor has read those
-//! before it, and a supervisor that hangs must hold nobody up.
+//! A thread of its own sends the messages: the supervisor's socket accepts a message only once the supervisor has read
+//! those before it, and a supervisor that hangs must hold nobody up.
 
 use crate::readiness::Gate;
 use sd_notify::NotifyState;
@@ -20,13 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often readiness is looked at.
+/// How often readiness is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What tells the supervisor how the node is, if there is one.
+/// Informs the supervisor, if there is one.
 pub(super) struct Supervisor(Option<Sender<Stopping>>);
 
-/// The node drains.
+/// Says that the node drains.
 struct Stopping;
 
 impl Supervisor {
@@ -46,10 +46,10 @@ impl Supervisor {
         }
     }
 
-    /// The node drains.
+    /// Tells the supervisor that the node drains.
     pub(super) fn stopping(&self) {
         if let Some(sender) = &self.0 {
-            // Without effect if the thread has ended, which it does not.
+            // Fails only if the thread has ended, which it does not.
             let _ = sender.send(Stopping);
         }
     }
@@ -58,7 +58,7 @@ impl Supervisor {
 fn follow(gate: &Gate, metrics: &ClusterMetrics, stopping: &Receiver<Stopping>) {
     let watchdog = sd_notify::watchdog_enabled();
     let pause = LOOK.min(watchdog.map_or(LOOK, |limit| limit / 4));
-    let mut told = Told::default();
+    let mut told = LastNotice::default();
     let mut next_sign = Instant::now();
     loop {
         if !told.stopping {
@@ -67,7 +67,7 @@ fn follow(gate: &Gate, metrics: &ClusterMetrics, stopping: &Receiver<Stopping>) 
         let ticks = metrics.ticks();
         if let Some(limit) = watchdog.filter(|_| ticks != told.ticks && Instant::now() >= next_sign) {
             say(&[NotifyState::Watchdog]);
-            // Three signs within the limit, so that one that comes late does no harm.
+            // Three signs of life within the limit, so that a late one does no harm.
             next_sign = Instant::now() + limit / 3;
         }
         told.ticks = ticks;
@@ -83,7 +83,7 @@ fn follow(gate: &Gate, metrics: &ClusterMetrics, stopping: &Receiver<Stopping>) 
     }
 }
 
-fn tell_readiness(gate: &Gate, told: &mut Told) {
+fn tell_readiness(gate: &Gate, told: &mut LastNotice) {
     let readiness = gate.readiness();
     if readiness.ready && !told.ready {
         told.ready = true;
@@ -97,7 +97,7 @@ fn tell_readiness(gate: &Gate, told: &mut Told) {
 }
 
 #[derive(Default)]
-struct Told {
+struct LastNotice {
     ready: bool,
     stopping: bool,
     status: String,

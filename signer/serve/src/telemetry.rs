@@ -7,9 +7,9 @@
 //! in the batch. Spans carry names, times, and what an operator may see anyway (client, key, class of work, outcome,
 //! place in the log): no payload, no signature.
 //!
-//! They are sent as OTLP over HTTP in its JSON form (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>):
-//! ids in hex, enums as numbers, 64-bit numbers as text. Its protobuf form would take a dozen crates more into a
-//! program that holds keys.
+//! They are sent as OTLP over HTTP in its JSON form
+//! (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>): ids in hex, enums as numbers, 64-bit numbers
+//! as text. Its protobuf form would take a dozen crates more into a program that holds keys.
 //!
 //! Sending never holds a request up: traces that a collector does not take in time are dropped, and the log says so.
 
@@ -26,13 +26,13 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Traces that wait to be sent.
+/// The most traces that wait to be sent.
 const WAITING: usize = 2_048;
-/// Traces in one request to the collector: some hundred kilobytes.
+/// The most traces in one request to the collector: some hundred kilobytes.
 const TOGETHER: usize = 256;
-/// How long traces gather before they are sent together. The log's stages of all of them have ended by then.
+/// How long traces gather before they are sent. By then the log's stages of all of them have ended.
 const GATHER: Duration = Duration::from_secs(1);
-/// What an answer of a collector may take.
+/// The limits of a collector's answer.
 const LIMITS: Limits = Limits { time: Duration::from_secs(5), bytes: 64 << 10 };
 
 /// `SpanKind` and `StatusCode` of OTLP.
@@ -41,7 +41,7 @@ const SERVER: u8 = 2;
 const FAILED: u8 = 2;
 
 tokio::task_local! {
-    /// The trace of the request that the task serves.
+    /// The trace of the request that the current task serves.
     static TRACE: RefCell<Trace>;
 }
 
@@ -61,13 +61,13 @@ struct Finished {
     refused: Option<&'static str>,
 }
 
-/// Where traces go.
+/// The queue to the collector.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     finished: mpsc::Sender<Finished>,
 }
 
-/// Whose spans they are.
+/// The node that the spans are from.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The cluster's id.
@@ -76,12 +76,12 @@ pub struct Origin {
     pub node: String,
 }
 
-/// The request that the task serves was in `stage` until now. Nothing where nobody traces.
+/// Records that the current request was in `stage` until now. Does nothing without a trace.
 pub fn note(stage: Stage, began: Instant) {
     let _ = TRACE.try_with(|trace| trace.borrow_mut().stages.push((stage, began, Instant::now())));
 }
 
-/// Something about the request that the task serves.
+/// Records a fact about the current request.
 pub fn fact(name: &'static str, value: impl ToString) {
     let _ = TRACE.try_with(|trace| trace.borrow_mut().facts.push((name, value.to_string())));
 }
@@ -95,7 +95,7 @@ impl Telemetry {
         Self { finished }
     }
 
-    /// Serves a request and traces it. `refused` says with which code, if it was.
+    /// Serves a request and traces it. `refused` gives the code, if it was refused.
     pub async fn traced<T>(
         &self,
         serve: impl Future<Output = T>,
@@ -108,7 +108,7 @@ impl Telemetry {
         };
         let (answer, trace) = TRACE.scope(RefCell::default(), whole).await;
         let finished = Finished { trace, began, ended: Instant::now(), refused: refused(&answer) };
-        // Full: the collector is slow or away. Requests do not wait for it.
+        // The queue is full: the collector is slow or away. Requests do not wait for it.
         let _ = self.finished.try_send(finished);
         answer
     }
@@ -119,7 +119,7 @@ async fn send(mut waiting: mpsc::Receiver<Finished>, collector: Collector, origi
     let (http, url) = (HttpClient::plain(), collector.url());
     let mut well = true;
     while let Some(first) = waiting.recv().await {
-        // A busy node fills many.
+        // A busy node fills many batches.
         if waiting.len() < TOGETHER {
             tokio::time::sleep(GATHER).await;
         }
@@ -136,7 +136,7 @@ async fn send(mut waiting: mpsc::Receiver<Finished>, collector: Collector, origi
             Ok(answer) => Err(format!("it answered {}", answer.status())),
             Err(error) => Err(error.to_string()),
         };
-        // Once when it begins, once when it ends.
+        // Logged once when it begins and once when it ends.
         match (&sent, well) {
             (Err(why), true) => {
                 tracing::warn!(
@@ -172,7 +172,7 @@ fn export(batch: Vec<Finished>, origin: &Origin, moments: &Moments) -> Value {
 /// The request's span, and those of its stages.
 fn spans(finished: Finished, clock: &Clock, moments: &Moments) -> Vec<Value> {
     let Finished { trace: Trace { mut stages, facts }, began, ended, refused } = finished;
-    // Only a request that went to the log waited for it.
+    // Only a request that went to the log waited for these stages.
     let waited = stages.iter().find(|(stage, ..)| *stage == Stage::Commit).copied();
     if let Some((_, from, to)) = waited {
         let log = moments.between(from, to);
@@ -209,7 +209,7 @@ fn attribute(name: &str, value: &str) -> Value {
     json!({ "key": name, "value": { "stringValue": value } })
 }
 
-/// What the wall clock said at one instant.
+/// The wall clock at one instant.
 struct Clock {
     at: Instant,
     wall: Duration,

@@ -1,4 +1,4 @@
-//! What messages on the admin port cost.
+//! The cost of messages on the admin port.
 
 use crate::limits::{Buckets, Rate};
 use http::Extensions;
@@ -9,11 +9,11 @@ use signonce_shared::admin::api::{AdminError, AdminErrorCode};
 use signonce_shared::tls::Fingerprint;
 use std::time::Instant;
 
-/// What one certificate may ask. A command that imports hundreds of keys stays below it, since every change is waited
-/// for.
+/// The rate of one certificate. A command that imports hundreds of keys stays below it, since it waits for every
+/// change.
 const ADMINS: Rate = Rate { per_second: 500, burst: 1_000 };
 
-/// One message, one token, by certificate. This machine's own user is let through: it could do worse.
+/// One token for each message, by certificate. This machine's own user is not limited: it could do worse.
 #[derive(Default)]
 pub struct AdminToll(Buckets<Fingerprint>);
 

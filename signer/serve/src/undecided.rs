@@ -3,7 +3,7 @@
 use signonce_cluster::{NotReady, SubmitError};
 use signonce_shared::hint::{of_quarantine, with};
 
-/// Why a node decides nothing, and what to do about it if there is a command for it.
+/// Why a node decides nothing, and which command helps, if there is one.
 pub fn why_not_ready(why: &NotReady) -> String {
     match why {
         NotReady::Quarantined(reason) => with(why, of_quarantine(reason)),
@@ -15,7 +15,7 @@ pub fn why_not_ready(why: &NotReady) -> String {
     }
 }
 
-/// The same of a request without an outcome.
+/// Why a request has no outcome, and which command helps, if there is one.
 pub fn why_undecided(error: &SubmitError) -> String {
     match error {
         SubmitError::NotReady(why) => why_not_ready(why),

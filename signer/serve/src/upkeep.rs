@@ -1,9 +1,9 @@
-//! What the cluster does for itself, so that no operator has to think of it: the leader's upkeep.
+//! The leader's upkeep: what the cluster does by itself, so that no operator has to think of it.
 //!
-//! [`Upkeep::run`] runs on every node and acts on the one that leads. Each task looks at the applied state, does one
-//! step, and looks again at the next round; a step that another leader has made meanwhile is refused by the log and
-//! nothing is lost. [`feature`] raises the feature level, [`reseal`] seals keys for members that come, `placement` keeps
-//! the leader where it should be. `note`, `tolerance` and `quarantine` are each node's own.
+//! [`Upkeep::run`] runs on every node and acts on the one that leads. Each task reads the applied state, does one step,
+//! and reads it again in the next round; a step that another leader has made meanwhile is refused by the log without
+//! harm. [`feature`] raises the feature level, [`reseal`] seals keys to new members, `placement` keeps the leader where
+//! it should be. `note`, `tolerance` and `quarantine` concern each node itself.
 
 pub mod feature;
 mod note;
@@ -14,7 +14,7 @@ mod tolerance;
 
 use crate::keyring_sync::KeyringSync;
 use placement::Placement;
-use quarantine::Told;
+use quarantine::ReportedQuarantine;
 use reseal::Reseal;
 use signonce_cluster::Handle;
 use signonce_core::{NodeNote, node_actor, replica::Role};
@@ -24,39 +24,39 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two rounds.
+/// The time between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-/// How long a change may take to be decided; if it takes longer, the next round looks what became of it.
+/// How long a change may take to be decided; after that, the next round finds out what became of it.
 const DECIDED: Duration = Duration::from_secs(5);
 
-/// See the module's text.
+/// The upkeep tasks of a node; see the module's text.
 pub struct Upkeep {
     handle: Handle,
     sync: Arc<KeyringSync>,
-    /// What this node says of itself.
+    /// What this node says of its place.
     note: NodeNote,
     reseal: Reseal,
     /// How long another voter must be clearly faster before the leader moves.
     moves_after: Duration,
-    /// How many slots from the clock this node is configured to take.
+    /// The slot tolerance in this node's configuration.
     slot_tolerance: u64,
-    /// What was said of this node's quarantine.
-    told: Told,
-    /// While this node leads.
+    /// The quarantine that was already reported.
+    told: ReportedQuarantine,
+    /// Present while this node leads.
     placement: Option<Placement>,
 }
 
 impl Upkeep {
-    /// For a started node with this configuration.
+    /// The upkeep of a started node with this configuration.
     pub fn new(handle: Handle, sync: Arc<KeyringSync>, config: &Config) -> Self {
         let note = NodeNote { zone: config.node.zone.clone(), version: env!("CARGO_PKG_VERSION").into() };
         let moves_after = config.limits.leader_moves_after();
         let slot_tolerance = config.limits.slot_tolerance;
-        let (reseal, told) = (Reseal::default(), Told::default());
+        let (reseal, told) = (Reseal::default(), ReportedQuarantine::default());
         Self { handle, sync, note, reseal, moves_after, slot_tolerance, told, placement: None }
     }
 
-    /// Works until the process ends.
+    /// Runs until the process ends.
     pub async fn run(mut self) {
         loop {
             tokio::time::sleep(ROUND).await;
@@ -81,7 +81,7 @@ impl Upkeep {
     }
 }
 
-/// Who the audit says it was.
+/// The name under which the audit records the changes.
 fn actor(handle: &Handle) -> String {
     node_actor(handle.node())
 }

@@ -1,7 +1,7 @@
 //! Documents that are too large for one answer: made once, then fetched piece by piece.
 //!
-//! `admin_backup` and `admin_exportWatermarks` make one and answer its id; `admin_document` gives its pieces. A node
-//! keeps the few made last.
+//! `admin_backup` and `admin_exportWatermarks` make one and return its id; `admin_document` returns its pieces. A node
+//! keeps the few that were made last.
 
 use sha2::{Digest as _, Sha256};
 use signonce_protocol::{HexArray, HexBytes};
@@ -13,39 +13,39 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Bytes of one piece.
+/// The size of a piece in bytes.
 pub const PIECE: usize = 2 << 20;
-/// Documents kept.
+/// How many documents are kept.
 const KEPT: usize = 3;
 
-/// Where a document is.
+/// A document, in memory or in a file.
 #[derive(Clone, Debug)]
-enum Kept {
+enum StoredDocument {
     Memory(Arc<Vec<u8>>),
-    /// The file goes with the last that keeps it.
+    /// The file is removed with the last reference to it.
     File(Arc<StateFile>),
 }
 
 /// The documents of a node.
 #[derive(Debug, Default)]
-pub struct Documents(Mutex<VecDeque<(u64, Kept)>>);
+pub struct Documents(Mutex<VecDeque<(u64, StoredDocument)>>);
 
 impl Documents {
-    /// Keeps a document for those who fetch it.
+    /// Keeps a document until it is fetched.
     pub fn keep(&self, document: Vec<u8>) -> DocumentInfo {
         let (bytes, sha256) = (document.len() as u64, HexArray(Sha256::digest(&document).into()));
-        self.keep_as(Kept::Memory(Arc::new(document)), bytes, sha256)
+        self.keep_as(StoredDocument::Memory(Arc::new(document)), bytes, sha256)
     }
 
-    /// The same for one that is in a file.
+    /// Keeps a document that is in a file.
     pub fn keep_file(&self, file: StateFile) -> DocumentInfo {
         let (bytes, sha256) = (file.bytes(), file.sha256());
-        self.keep_as(Kept::File(Arc::new(file)), bytes, sha256)
+        self.keep_as(StoredDocument::File(Arc::new(file)), bytes, sha256)
     }
 
-    fn keep_as(&self, document: Kept, bytes: u64, sha256: HexArray<32>) -> DocumentInfo {
-        // Guessing one gains nothing (admins alone get here); it must only not be another's by mistake. JSON numbers are
-        // exact up to 2^53.
+    fn keep_as(&self, document: StoredDocument, bytes: u64, sha256: HexArray<32>) -> DocumentInfo {
+        // Ids need not be secret (only admins get here); two documents must only not share one. JSON numbers are exact
+        // up to 2^53.
         let info = DocumentInfo { id: rand::random::<u64>() >> 11, bytes, sha256 };
         let mut kept = self.lock();
         if kept.len() == KEPT {
@@ -55,21 +55,21 @@ impl Documents {
         info
     }
 
-    /// A piece of a document; empty at its end. `None` if it is not kept any more. Reads a file: not for an async thread.
+    /// A piece of a document; empty at its end. `None` if it is no longer kept. Blocks on a file.
     pub fn piece(&self, id: u64, offset: u64) -> Option<io::Result<HexBytes>> {
         let document = self.lock().iter().find(|(known, _)| *known == id).map(|(_, kept)| kept.clone())?;
         Some(match document {
-            Kept::Memory(bytes) => {
+            StoredDocument::Memory(bytes) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let to = from.saturating_add(PIECE).min(bytes.len());
                 Ok(bytes[from..to].to_vec().into())
             }
-            Kept::File(file) => read_piece(&file, offset).map(HexBytes::from),
+            StoredDocument::File(file) => read_piece(&file, offset).map(HexBytes::from),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Kept)>> {
-        // Every step leaves the list whole.
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, StoredDocument)>> {
+        // Every step leaves the list consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

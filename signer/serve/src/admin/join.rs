@@ -1,9 +1,9 @@
 //! How a new node asks to be let in: `admin_join`, the one method that is not for operators.
 //!
 //! The node shows its one-time token and its own certificate, which must name this cluster and the very node that the
-//! token was made for. That is all it takes, and all it opens. The method is served on the client port too, since a
-//! node can reach that of every other, which is not so of the admin port. Anybody with a certificate of the authority can
-//! call it, so that what it may cost and what it writes into the log are bounded ([`Knocks`]).
+//! token was made for. Nothing else is needed, and nothing else is opened. The method is served on the client port too,
+//! since a node can reach every other node's client port but not always its admin port. Anybody with a certificate of
+//! the authority can call it, so its cost and what it writes into the log are bounded ([`JoinLimits`]).
 
 use crate::{
     limits::{Buckets, Rate},
@@ -24,19 +24,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often somebody may ask to join: a node does it once, and again by hand.
+/// How often one caller may ask to join: a node does it once, and again by hand.
 const RATE: Rate = Rate { per_second: 1, burst: 10 };
-/// Of the names in a certificate, how many are repeated to those who look for what is wrong.
+/// How many names of a certificate a log line repeats for whoever looks for the fault.
 const NAMES: usize = 8;
 
-/// Anybody with a certificate of the authority can cause these: told apart by the reason, not by who it is, nor by the
-/// node that they say they are.
-static KNOCKED: LogThrottle<&'static str> = LogThrottle::new();
+/// Throttles the log lines of this method. Anybody with a certificate of the authority can cause them, so they are told
+/// apart by reason, not by caller or by the node that the caller claims to be.
+static JOIN_LINES: LogThrottle<&'static str> = LogThrottle::new();
 
 /// What a node may ask before it belongs to the cluster.
 #[rpc(server, namespace = "admin")]
 pub trait JoinApi {
-    /// Joins as a learner under the id that `members add` gave out. Version 0.1 says no `formats`.
+    /// Joins as a learner under the id that `members add` gave out. Version 0.1 does not send `formats`.
     #[method(name = "join", param_kind = map, with_extensions)]
     async fn join(
         &self,
@@ -46,28 +46,28 @@ pub trait JoinApi {
     ) -> Result<Joined, AdminError>;
 }
 
-/// Serves the method.
-pub struct Door {
+/// Serves `admin_join`.
+pub struct JoinServer {
     /// The node.
     pub handle: Handle,
-    /// Who leads.
+    /// The node's readiness and its leader.
     pub gate: Arc<Gate>,
     /// The cluster's id, 32 hex digits.
     pub cluster: String,
     /// How long the change may take.
     pub timeout: Duration,
-    /// Who has asked lately, at this door or another one.
-    pub knocks: Arc<Knocks>,
+    /// The limits on callers, shared by both ports.
+    pub limits: Arc<JoinLimits>,
 }
 
 /// How often each certificate and each address has asked to join.
 #[derive(Default)]
-pub struct Knocks {
+pub struct JoinLimits {
     certificates: Buckets<Fingerprint>,
     addresses: Buckets<IpAddr>,
 }
 
-impl Knocks {
+impl JoinLimits {
     fn count(&self, extensions: &Extensions, now: Instant) -> Result<(), AdminError> {
         if let Some(Caller::Certificate(peer)) = extensions.get() {
             self.certificates.take(peer.spki, RATE, 1, now).map_err(too_often)?;
@@ -84,13 +84,13 @@ fn too_often(wait: Duration) -> AdminError {
     AdminError::new(AdminErrorCode::NotReady, why)
 }
 
-/// The methods of `door`.
-pub fn join_module(door: Door) -> RpcModule<Door> {
-    door.into_rpc()
+/// The methods of `server`.
+pub fn join_module(server: JoinServer) -> RpcModule<JoinServer> {
+    server.into_rpc()
 }
 
 #[async_trait]
-impl JoinApiServer for Door {
+impl JoinApiServer for JoinServer {
     async fn join(
         &self,
         extensions: &Extensions,
@@ -99,11 +99,11 @@ impl JoinApiServer for Door {
         formats: Option<Formats>,
     ) -> Result<Joined, AdminError> {
         let node = member.node;
-        self.knocks.count(extensions, Instant::now())?;
+        self.limits.count(extensions, Instant::now())?;
         self.check_certificate(extensions, node)?;
-        // Before anything is in the log: the token can be used by the right program yet.
+        // Checked before anything is in the log, so that the right program can still use the token.
         FORMATS.check(formats, member.supports).map_err(|other| {
-            KNOCKED.line("formats", |left_out| {
+            JOIN_LINES.line("formats", |left_out| {
                 tracing::warn!(%node, %other, left_out, "a node that wants to join runs another version");
             });
             AdminError::new(AdminErrorCode::Refused, other.to_string())
@@ -111,14 +111,14 @@ impl JoinApiServer for Door {
         let change = Change::JoinMember { member, token };
         match self.handle.change(node_actor(node), change, self.timeout).await {
             Ok(Ok(done)) => {
-                KNOCKED.line("joined", |left_out| {
+                JOIN_LINES.line("joined", |left_out| {
                     tracing::info!(%node, at = %done.at, left_out, "a node has joined");
                 });
                 let members = self.handle.read(|state| state.members().map(|member| member.node).collect());
                 Ok(Joined { at: done.at, members })
             }
             Ok(Err(refused)) => {
-                KNOCKED.line("refused", |left_out| {
+                JOIN_LINES.line("refused", |left_out| {
                     tracing::warn!(%node, %refused, left_out, "a node that wants to join is refused");
                 });
                 Err(refused.into())
@@ -128,7 +128,7 @@ impl JoinApiServer for Door {
     }
 }
 
-impl Door {
+impl JoinServer {
     fn check_certificate(&self, extensions: &Extensions, node: NodeId) -> Result<(), AdminError> {
         let forbidden = |why: String| AdminError::new(AdminErrorCode::Forbidden, why);
         let cluster: ClusterId = self.cluster.parse().map_err(|why: String| forbidden(why))?;
@@ -138,7 +138,7 @@ impl Door {
             return Ok(());
         }
         let shown = &shown[..shown.len().min(NAMES)];
-        KNOCKED.line("certificate", |left_out| {
+        JOIN_LINES.line("certificate", |left_out| {
             tracing::warn!(%node, ?shown, left_out, "a node that wants to join shows the certificate of another");
         });
         let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
@@ -175,15 +175,15 @@ mod tests {
 
     #[test]
     fn whoever_asks_to_join_again_and_again_is_sent_away_by_certificate_and_by_address() {
-        let (knocks, now) = (Knocks::default(), Instant::now());
+        let (limits, now) = (JoinLimits::default(), Instant::now());
         let burst = RATE.burst as usize;
         let let_in = |asks: &mut dyn Iterator<Item = Extensions>| {
-            asks.filter(|extensions| knocks.count(extensions, now).is_ok()).count()
+            asks.filter(|extensions| limits.count(extensions, now).is_ok()).count()
         };
         assert_eq!(let_in(&mut (0..99).map(|address| from(1, address))), burst, "one certificate");
         assert_eq!(let_in(&mut (2..99).map(|certificate| from(certificate, 200))), burst, "one address");
         assert_eq!(let_in(&mut std::iter::once(from(100, 201))), 1, "nobody else notices");
         let later = now + Duration::from_secs(1);
-        assert!(knocks.count(&from(1, 202), later).is_ok());
+        assert!(limits.count(&from(1, 202), later).is_ok());
     }
 }

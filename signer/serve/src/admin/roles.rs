@@ -1,7 +1,7 @@
-//! Who may call which admin method: one table, asked at the head of every method.
+//! Who may call which admin method: one table, consulted at the start of every method.
 //!
-//! What a [`Change`](signonce_core::Change) takes stands in [`ChangeKind`](signonce_core::ChangeKind) and is judged by the state machine
-//! once more.
+//! The role that a [`Change`](signonce_core::Change) needs is in [`ChangeKind`](signonce_core::ChangeKind); the state
+//! machine checks it again.
 
 use http::Extensions;
 use signonce_core::{ChangeError, LOCAL_ACTOR, Role, State, admin_actor, is_name};
@@ -20,12 +20,12 @@ macro_rules! methods {
             /// Every method.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// As it is called.
+            /// The name by which it is called.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The least role that may call it.
+            /// The lowest role that may call it.
             pub const fn least_role(self) -> Role {
                 match self { $(Self::$variant => Role::$role,)* }
             }
@@ -45,25 +45,25 @@ methods! {
     Backup = "admin_backup", Operator;
     ExportWatermarks = "admin_exportWatermarks", Operator;
     Document = "admin_document", Operator;
-    // And what the change itself takes.
+    // The change itself may need more.
     Change = "admin_change", Operator;
     TransferLeadership = "admin_transferLeadership", Operator;
 }
 
-/// Who asks, as the audit names them, if they may call `method`.
+/// The caller's name for the audit, if the caller may call `method`.
 ///
 /// # Errors
-/// `forbidden`: no admin, or without the role.
+/// `forbidden`: not an admin, or without the role.
 pub fn authorize(state: &State, extensions: &Extensions, method: Method) -> Result<String, AdminError> {
     let actor = actor(extensions)?;
     require(state, &actor, method.least_role(), method.name())?;
     Ok(actor)
 }
 
-/// Whether `actor` has the role that `what` takes.
+/// Checks that `actor` has the role that `what` needs.
 ///
 /// # Errors
-/// `forbidden`, with the role it has and the one it takes, or why its certificate is not the officer's.
+/// `forbidden`, with the actual and the needed role, or why the certificate is not the officer's.
 pub fn require(state: &State, actor: &str, needed: Role, what: &str) -> Result<(), AdminError> {
     let role = state.registry().role_of(actor).map_err(|why| {
         let refused = AdminError::from(ChangeError::from(why));
@@ -77,21 +77,21 @@ pub fn require(state: &State, actor: &str, needed: Role, what: &str) -> Result<(
     }
     let has = role.map_or_else(|| "no role in this cluster".to_owned(), |role| format!("the role {role}"));
     let message = format!(
-        "{actor} has {has}, {what} takes the role {needed}; a key officer can give it with `signonce officers set`"
+        "{actor} has {has}, but {what} needs the role {needed}; a key officer can give it with `signonce officers set`"
     );
     Err(AdminError::new(AdminErrorCode::Forbidden, message))
 }
 
-/// Who asks, as the log names them.
+/// The caller, as the log names it.
 fn actor(extensions: &Extensions) -> Result<String, AdminError> {
     match extensions.get::<Caller>() {
         Some(Caller::Local { uid }) => Ok(format!("{LOCAL_ACTOR}{uid}")),
         Some(Caller::Certificate(peer)) => match &peer.admin {
-            // No other name can be an officer's, or be taken for a name with a key behind it.
+            // Only such names can be an officer's, and none of them looks like the name of a key.
             Some(name) if !is_name(name) => Err(AdminError::new(
                 AdminErrorCode::Forbidden,
                 format!(
-                    "{name:?} is not a name for an admin: use 1 to 64 of a-z A-Z 0-9 . _ - @, and not 0x in front"
+                    "{name:?} is not a name for an admin: use 1 to 64 of a-z A-Z 0-9 . _ - @, and do not begin with 0x"
                 ),
             )),
             Some(name) => Ok(admin_actor(name, &peer.spki.0)),
@@ -105,7 +105,7 @@ fn actor(extensions: &Extensions) -> Result<String, AdminError> {
             )),
         },
         Some(Caller::Dialled { .. }) | None => {
-            Err(AdminError::new(AdminErrorCode::Forbidden, "nobody is known to ask"))
+            Err(AdminError::new(AdminErrorCode::Forbidden, "the request does not say who makes it"))
         }
     }
 }

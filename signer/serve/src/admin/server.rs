@@ -1,5 +1,6 @@
-//! Answers the admin methods. Who may ask: a certificate that names an admin with the [role](super::roles) for it, or
-//! this machine's own user (or root) on the unix socket. Every change goes into the log with the name of who wanted it.
+//! Answers the admin methods. Callers need a certificate that names an admin with the [role](super::roles) for it, or
+//! are this machine's own user (or root) on the unix socket. Every change goes into the log with the name of its
+//! author.
 
 use super::{
     documents::Documents,
@@ -39,7 +40,7 @@ use tokio::time::{Instant, timeout_at};
 /// How long a handover may take.
 const HANDOVER: Duration = Duration::from_secs(5);
 
-/// What somebody asks that leaves no mark in the replicated log, by who and what.
+/// Throttles the log lines about requests that leave no mark in the replicated log, by caller and subject.
 static ASKED: LogThrottle<(String, &'static str)> = LogThrottle::new();
 
 /// Serves the methods.
@@ -47,9 +48,9 @@ static ASKED: LogThrottle<(String, &'static str)> = LogThrottle::new();
 pub struct Admin {
     /// The node.
     pub handle: Handle,
-    /// The open keys.
+    /// The unlocked keys.
     pub keyring: Arc<Keyring>,
-    /// What opens them.
+    /// Unlocks keys from their envelopes.
     pub sync: Arc<KeyringSync>,
     /// Whether the node serves.
     pub gate: Arc<Gate>,
@@ -59,15 +60,15 @@ pub struct Admin {
     pub activity: Arc<Activity>,
     /// The cluster's id.
     pub cluster: String,
-    /// What is missing of the protection of secrets in memory.
+    /// Missing protections of secrets in memory.
     pub memory_warnings: Vec<String>,
     /// How long a change may take.
     pub timeout: Duration,
     /// The node's certificate and key, which backups are signed with.
     pub tls: TlsFiles,
-    /// Where a backup's state is written until it is fetched.
+    /// The directory in which a backup's state waits to be fetched.
     pub data_dir: PathBuf,
-    /// What is being fetched.
+    /// The documents that are being fetched.
     pub documents: Arc<Documents>,
 }
 
@@ -203,7 +204,7 @@ impl AdminApiServer for Admin {
     async fn change(&self, extensions: &Extensions, change: Change) -> Result<ChangeDone, AdminError> {
         let actor = self.authorize(extensions, Method::Change)?;
         let name = change.kind().name();
-        // What nobody may wish for, the log refuses, and keeps that.
+        // A wish that nobody may have is refused by the log, which keeps a record of it.
         if let Some(needed) = change.least_role() {
             self.handle.read(|state| roles::require(state, &actor, needed, name))?;
         }
@@ -323,27 +324,27 @@ impl AdminApiServer for Admin {
     }
 }
 
-/// Runs something that takes a while.
+/// Runs blocking work on its own thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AdminError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| AdminError::new(AdminErrorCode::NotReady, "this node is stopping"))
 }
 
 impl Admin {
-    /// Who asks, if they may.
+    /// The caller, if it may call the method.
     fn authorize(&self, extensions: &Extensions, method: Method) -> Result<String, AdminError> {
         self.handle.read(|state| roles::authorize(state, extensions, method))
     }
 
-    /// Waits until this node has applied everything that was committed before now. A change that is always refused
-    /// goes through the log for it: when its answer is here, so is all before it.
+    /// Waits until this node has applied everything that was committed before now, by sending a change through the log
+    /// that is always refused: once its answer is here, so is everything before it.
     async fn catch_up_with_the_log(&self) -> Result<(), AdminError> {
         let nothing = Change::RaiseFeatureLevel { level: 0 };
         let asked = self.handle.change(node_actor(self.handle.node()), nothing, self.timeout).await;
         asked.map(drop).map_err(|error| self.undecided(&error))
     }
 
-    /// This node and the cluster as it sees it.
+    /// The status of this node, and of the cluster as it sees it.
     pub(crate) fn look(&self) -> AdminStatus {
         let status = self.handle.status();
         let unlocked = self.keyring.ids().len();
@@ -391,8 +392,8 @@ impl Admin {
         }
     }
 
-    /// A change that some members may not be able to read is refused before it is in the log. Where the level is
-    /// about to rise by itself, it is waited for.
+    /// Refuses a change that some members may not be able to read, before it is in the log. If the level is about to
+    /// rise by itself, this waits for it.
     async fn check_level(&self, change: &Change) -> Result<(), AdminError> {
         let level = change.feature_level();
         let deadline = Instant::now() + self.timeout;
@@ -414,7 +415,7 @@ impl Admin {
         }
     }
 
-    /// An envelope that this member cannot open is refused before it is in the log for ever.
+    /// Refuses an envelope that this member cannot open, before it is permanently in the log.
     async fn check_envelope(&self, change: &Change) -> Result<(), AdminError> {
         let (id, chain, sealed) = match change {
             Change::RegisterKey { id, chain, sealed, .. } => (*id, *chain, sealed.clone()),
@@ -456,7 +457,7 @@ const fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// The node that an approved proposal has invited: its id is the log entry that did.
+/// The node that an approved proposal invited: its id is the index of that log entry.
 fn invited(proposal: &Proposal) -> Option<NodeId> {
     let decision = proposal.decision.as_ref().filter(|decision| decision.approved)?;
     matches!(proposal.change, Change::AddMember { .. }).then_some(NodeId(decision.at.0))

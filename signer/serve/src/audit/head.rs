@@ -1,5 +1,5 @@
-//! Heads of the audit chain, signed with the node's own certificate: it must name the node of this cluster, and is
-//! judged at the time of the record.
+//! Heads of the audit chain, signed with the node's own certificate, which must name this node of this cluster and be
+//! valid at the time of the record.
 
 use signonce_core::{AuditSignature, audit::signed_bytes};
 use signonce_protocol::{Hash, NodeId};
@@ -19,15 +19,15 @@ pub struct HeadSigner {
     key: NodeKey,
     cluster: String,
     files: TlsFiles,
-    /// Reads the files. One that hangs is not joined by others.
+    /// The read under way. While one hangs, no other is started.
     reading: Option<JoinHandle<Result<NodeKey, TlsError>>>,
 }
 
 impl HeadSigner {
-    /// With the certificate and key that the node has for TLS.
+    /// A signer with the certificate and key that the node has for TLS.
     ///
     /// # Errors
-    /// If the files cannot be read or the key is of no kind that signs.
+    /// If the files cannot be read, or the key is of a kind that cannot sign.
     pub fn new(files: &TlsFiles, cluster: &str) -> Result<Self, TlsError> {
         Ok(Self {
             key: NodeKey::read(files)?,
@@ -37,8 +37,8 @@ impl HeadSigner {
         })
     }
 
-    /// Takes over what the files hold now: certificates are renewed in place. Goes on with the old one if the new one
-    /// cannot be used, of which the [reload](signonce_listen::reload) tells, or if the files do not answer.
+    /// Takes over the present content of the files: certificates are renewed in place. Keeps the old one if the new one
+    /// cannot be used, which the [reload](signonce_listen::reload) reports, or if reading the files hangs.
     pub async fn refresh(&mut self) {
         let reading = self.reading.get_or_insert_with(|| {
             let files = self.files.clone();
@@ -54,7 +54,7 @@ impl HeadSigner {
     /// Signs that the chain before record `next` is `chain`.
     ///
     /// # Errors
-    /// If the key is of no kind that signs.
+    /// If the key is of a kind that cannot sign.
     pub fn sign(&self, node: NodeId, next: u64, chain: Hash) -> Result<AuditSignature, rustls::Error> {
         let message = signed_bytes(&self.cluster, node, next, &chain);
         let Signed { scheme, signature, certificates } = self.key.sign(&message)?;

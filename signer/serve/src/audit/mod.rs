@@ -1,9 +1,9 @@
 //! The audit beside the log: what a node notes by itself, signs, prunes and gives to operators.
 //!
 //! Records come out of the replicated log ([`signonce_core::audit`]). What never reaches the log is noted in a
-//! [`Notebook`] and brought there by [`Auditor::run`], merged and at a low rate; the same task signs the chain with
-//! the node's certificate ([`head`]) and prunes the node's copy. [`query`] looks records up. How they are
-//! read, exported and checked is in `signonce_shared::audit`.
+//! [`Notebook`] and brought there by [`Auditor::run`], merged and at a low rate; the same task signs the chain with the
+//! node's certificate ([`head`]) and prunes the node's copy. [`query`] looks records up. How they are read, exported
+//! and checked is in `signonce_shared::audit`.
 
 pub mod head;
 pub mod notes;
@@ -19,16 +19,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at what is to be done: notes reach the log that fast.
+/// How often the task runs, and so how soon notes reach the log.
 const ROUND: Duration = Duration::from_secs(2);
 /// Between two prunings.
 const PRUNE: Duration = Duration::from_secs(600);
 /// How long a change may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Notes in one change: an entry of the log stays small.
+/// The most notes in one change, so that a log entry stays small.
 const NOTES_PER_CHANGE: usize = 64;
 
-/// Does a node's part for the audit.
+/// Runs the audit tasks of a node.
 pub struct Auditor {
     handle: Handle,
     notes: Arc<Notebook>,
@@ -39,7 +39,7 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// For a started node.
+    /// The audit tasks of a started node.
     pub fn new(handle: Handle, notes: Arc<Notebook>, signer: HeadSigner, section: AuditSection) -> Self {
         if section.keep_records.is_some() {
             tracing::warn!(
@@ -63,8 +63,8 @@ impl Auditor {
         }
     }
 
-    /// Brings notes into the log. What the cluster did not take is kept; what it may have taken is not brought again:
-    /// a count too low now and then is better than one too high.
+    /// Brings notes into the log. Those that were certainly not taken are kept. Those that may have been taken are not
+    /// brought again: a count that is sometimes too low is better than one that is too high.
     async fn bring_notes(&self) {
         let notes = self.notes.take(unix_ms());
         let mut chunks = notes.chunks(NOTES_PER_CHANGE);
@@ -81,7 +81,7 @@ impl Auditor {
         }
     }
 
-    /// Signs the chain, if something has happened since the last time.
+    /// Signs the chain, if it has grown since the last time.
     async fn sign(&mut self) {
         let head = self.handle.read(|state| state.audit_head());
         let every = Duration::from_secs(self.section.sign_secs);
@@ -111,7 +111,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// Forgets what is older than the configuration says.
+    /// Removes records that are older than the configuration allows.
     async fn prune(&mut self) {
         if self.pruned.is_some_and(|at| at.elapsed() < PRUNE) {
             return;
@@ -121,8 +121,8 @@ impl Auditor {
         let pruned = tokio::task::spawn_blocking(move || {
             let Some((first, last)) = audit.ends()? else { return Ok(None) };
             let oldest = unix_ms().saturating_sub(section.keep_days.saturating_mul(86_400_000));
-            // By age alone: whoever makes many records must not make those of others go. The newest stays, so that the
-            // next one has something to follow.
+            // By age alone: a client that makes many records must not push out those of others. The newest record
+            // stays, so that the next one has something to follow.
             let before = audit.seq_at(oldest)?.min(last.seq);
             if before > first.seq {
                 audit.prune(before);

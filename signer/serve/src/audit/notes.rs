@@ -1,13 +1,12 @@
-//! What a node answered without the log, merged until it is brought there: refusals by rights, form, clock or an
-//! older verdict, and work that uses nothing up.
+//! What a node answered without the log, merged until it is brought there: refusals for rights, form, clock or an older
+//! verdict, and free work.
 //!
-//! Bounded: while there is room, a client's refusals are told apart by key, code and duty; then by key and code; and at
-//! last by code alone. Nothing a client sends can make it grow further.
+//! Bounded: while there is room, a client's refusals are told apart by key, code and duty; then by key and code; and
+//! finally by code alone. Nothing a client sends can make it grow further.
 //!
-//! And each client has a share of records: so many notes at once, and so many a minute in the long run. A client with
-//! more to note than its share has it merged by code (work that uses nothing up: by class), with the count of all, until
-//! there is room again. So whoever floods a node gets a few records a minute that say how often, and takes nothing from
-//! the others.
+//! Each client also has a share of records: so many notes at once, and so many a minute in the long run. Beyond its
+//! share, a client's notes are merged by code (free work: by class), with their total count, until there is room again.
+//! So a client that floods a node causes a few records a minute that say how often, and takes nothing from the others.
 
 use signonce_core::{AuditNote, ClientId, MAX_NOTE_TEXT, NotedAnswer, RequestId};
 use signonce_protocol::{
@@ -19,17 +18,17 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Different notes of a client up to which duties are told apart.
+/// The most distinct notes of a client with which duties are still told apart.
 const ROOM_FOR_DUTIES: usize = 256;
-/// Different notes of a client up to which keys are told apart.
+/// The most distinct notes of a client with which keys are still told apart.
 const ROOM_FOR_KEYS: usize = 512;
-/// Different notes of all clients up to which more than codes are told apart.
+/// The most distinct notes of all clients with which more than codes is told apart.
 const ROOM: usize = 4_096;
-/// Free work is brought to the log this often; refusals at once.
+/// How often free work is brought to the log; refusals are brought at once.
 const FREE_EVERY_MS: u64 = 60_000;
 /// A client's share of records for refusals: what it may have at once, and how many a minute in the long run.
 const REFUSALS: Rate = Rate { room: 256.0, per_minute: 4.0 };
-/// The same for work that uses nothing up. There are seven classes of it.
+/// The same for free work, of which there are seven classes.
 const FREE: Rate = Rate { room: 64.0, per_minute: 8.0 };
 
 /// What the notes of a client are merged by.
@@ -52,7 +51,7 @@ impl What {
 }
 
 impl Subject {
-    /// Without duty, digest and key.
+    /// The subject without duty, digest and key.
     fn coarse(self) -> Self {
         let what = match self.what {
             What::Refused { code, .. } => What::Refused { code, duty: None, digest: None },
@@ -71,7 +70,7 @@ struct Merged {
 }
 
 impl Merged {
-    /// Takes in what was said of the same subject, later.
+    /// Adds a later note of the same subject.
     fn add(&mut self, other: Self) {
         let Self { count, first_ms, last_ms, request, why } = other;
         self.count += count;
@@ -82,20 +81,20 @@ impl Merged {
     }
 }
 
-/// How many records there may be.
+/// How many records a client may cause.
 struct Rate {
     room: f64,
     per_minute: f64,
 }
 
-/// What is left of a share.
+/// What remains of a client's share.
 struct Left {
     records: f64,
     counted_ms: u64,
 }
 
 impl Left {
-    /// Whole records that may be made now.
+    /// How many records may be made now.
     fn now(&mut self, rate: &Rate, now_ms: u64) -> usize {
         let minutes = now_ms.saturating_sub(self.counted_ms) as f64 / 60_000.0;
         self.records = (self.records + minutes * rate.per_minute).min(rate.room);
@@ -126,7 +125,7 @@ impl Page {
         }
     }
 
-    /// What is due of one kind, merged if it is more than the share has room for, the oldest first.
+    /// The notes of one kind that are due, oldest first, merged if they exceed the share.
     fn take(&mut self, free: bool, now_ms: u64) -> Vec<(Subject, Merged)> {
         let due = |subject: &Subject, merged: &Merged| {
             let waits = if free { FREE_EVERY_MS } else { 0 };
@@ -151,27 +150,27 @@ impl Page {
     }
 }
 
-/// See the module's text. Shared by all requests.
+/// Collects notes until they are brought to the log; see the module's text. Shared by all requests.
 #[derive(Default)]
 pub struct Notebook {
-    /// By client; together those that have no client's certificate.
+    /// By client; requests without a client's certificate share one page.
     pages: Mutex<BTreeMap<Option<ClientId>, Page>>,
 }
 
-/// Who asked, with what.
+/// Who asked, and with which key.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
-    /// The client; none for a certificate that is nobody's.
+    /// The client; none for a certificate that no client has.
     pub client: Option<ClientId>,
-    /// The key, as asked for.
+    /// The key that was asked for.
     pub key: Option<PublicKey>,
     /// The request.
     pub request: RequestId,
 }
 
 impl Notebook {
-    /// Notes a refusal that the log does not know. What is no refusal but "not now" (no leader, no quorum) says
-    /// nothing of the client and is not noted.
+    /// Notes a refusal that the log does not know. A mere "not now" (no leader, no quorum) says nothing about the
+    /// client and is not noted.
     pub fn refused(&self, asked: Asked, error: &RpcError, digest: Option<Digest>, now_ms: u64) {
         if matches!(error.code, ErrorCode::NotReady | ErrorCode::UnknownOutcome | ErrorCode::Internal) {
             return;
@@ -182,7 +181,7 @@ impl Notebook {
         self.note(asked, what, 1, (now_ms, now_ms), clip(&error.message));
     }
 
-    /// Notes work that uses nothing up.
+    /// Notes free work.
     pub fn free(&self, asked: Asked, class: DutyClass, now_ms: u64) {
         self.note(asked, What::Free { class }, 1, (now_ms, now_ms), String::new());
     }
@@ -205,7 +204,7 @@ impl Notebook {
         page.add(subject, Merged { count, first_ms, last_ms, request, why });
     }
 
-    /// What is to be brought to the log now.
+    /// Takes out the notes that are due.
     pub fn take(&self, now_ms: u64) -> Vec<AuditNote> {
         let mut pages = self.lock();
         let mut due = Vec::new();
@@ -217,7 +216,7 @@ impl Notebook {
         due
     }
 
-    /// Takes back what could not be brought, and what it took of the share.
+    /// Puts back notes that could not be brought, and returns them to the share.
     pub fn give_back(&self, notes: Vec<AuditNote>) {
         for AuditNote { client, key, answer, count, first_ms, last_ms, request } in notes {
             let (what, why) = match answer {
@@ -239,7 +238,7 @@ impl Notebook {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<ClientId>, Page>> {
-        // Whatever panicked left the map whole, and the process aborts on panics anyway.
+        // A panic leaves the map consistent, and the process aborts on panics anyway.
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -256,7 +255,7 @@ fn into_note(client: Option<ClientId>, (subject, merged): (Subject, Merged)) -> 
     AuditNote { client, key, answer, count, first_ms, last_ms, request }
 }
 
-/// The start of a text, as long as a note may be.
+/// The text, cut to the length that a note may have.
 fn clip(text: &str) -> String {
     let end = (0..=MAX_NOTE_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[..end].to_owned()

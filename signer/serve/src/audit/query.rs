@@ -9,12 +9,12 @@ use signonce_shared::audit::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Records that one call looks at, at most.
+/// The most records that one call reads.
 const LOOKED_AT: usize = 50_000;
 /// Records read at a time.
 const CHUNK: usize = 1_000;
 
-/// What a query means on this node now.
+/// A query, resolved against this node's present state.
 pub struct Filter {
     key: Option<PublicKey>,
     clients: Option<BTreeSet<ClientId>>,
@@ -25,7 +25,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Names are looked up as they are now; clients that were removed count too.
+    /// Resolves a query. Names are looked up as they are now; removed clients count too.
     pub fn new(query: &AuditQuery, state: &State) -> Self {
         let names: BTreeMap<ClientId, String> =
             state.clients().map(|client| (client.id, client.name.clone())).collect();
@@ -65,7 +65,7 @@ impl Filter {
                     && duty.as_ref().is_none_or(of_duty)
             }
             AuditEvent::Change { change, .. } => {
-                // Changes name keys and clients in many places; as text they are found in all of them.
+                // Changes name keys and clients in many places; searching their text finds all of them.
                 let text = serde_json::to_string(change).unwrap_or_default();
                 duty.is_none()
                     && key.is_none_or(|key| text.contains(&key.to_string()))
@@ -86,7 +86,7 @@ impl Filter {
     }
 }
 
-/// The lines that `query` finds, the oldest and newest record, and where to go on. Blocking.
+/// The lines that `query` finds, the oldest and newest record, and where to continue. Blocking.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -126,6 +126,6 @@ pub struct Found {
     pub head: (u64, Hash),
     /// The lines.
     pub lines: Vec<AuditLine>,
-    /// Where to go on.
+    /// The record to continue from.
     pub next: u64,
 }

@@ -1,4 +1,4 @@
-//! Makes backups of what this node has applied: [`make`] at once, for operators, [`schedule`] by the clock.
+//! Makes backups of what this node has applied: [`make`] at once, for operators; [`schedule`] at intervals.
 
 pub mod schedule;
 
@@ -19,10 +19,10 @@ use std::path::Path;
 /// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
-    /// The node does not give its state.
+    /// The node cannot give its state.
     #[error(transparent)]
     NotReady(#[from] NotReady),
-    /// The state cannot be written, or the manifest not signed.
+    /// The state cannot be written, or the manifest cannot be signed.
     #[error(transparent)]
     Backup(#[from] BackupError),
 }
@@ -33,20 +33,20 @@ impl From<TlsError> for MakeError {
     }
 }
 
-/// A backup that was just made.
+/// A new backup, its state still in a temporary file.
 pub struct Made {
-    /// What it is.
+    /// The manifest.
     pub manifest: Manifest,
-    /// The bytes of the manifest, as they are signed.
+    /// The encoded manifest, as it was signed.
     pub manifest_bytes: Vec<u8>,
-    /// The node's signature of them.
+    /// The node's signature of the manifest.
     pub signature: NodeSignature,
     /// The state.
     pub state: StateFile,
 }
 
 impl Made {
-    /// As it is written.
+    /// The parts of the backup, to be written.
     pub fn parts(&self) -> Parts<'_> {
         Parts {
             manifest: &self.manifest_bytes,
@@ -56,14 +56,14 @@ impl Made {
     }
 }
 
-/// Makes a backup of what the node has applied, the state in a file in `dir`. Takes as long as reading and hashing the
-/// state does: not for an async thread.
+/// Makes a backup of what the node has applied, with the state in a file in `dir`. Blocks for as long as reading and
+/// hashing the state takes.
 ///
 /// # Errors
-/// If there is no room for the state, it cannot be written, or the node's key does not sign.
+/// If there is no room for the state, it cannot be written, or the node's key cannot sign.
 pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str, dir: &Path) -> Result<Made, MakeError> {
     let node = handle.clone();
-    // One look: the log index, the hash and the records belong together.
+    // Read at once, as the log index, the hash and the records belong together.
     let look = move |state: &State| {
         let applied = state.last_command().unwrap_or_else(|| node.status().applied);
         let level = state.feature_level();

@@ -1,5 +1,5 @@
-//! Backups by the clock: `[backup]` of the configuration. Every node makes its own; one that leads waits for a while
-//! to be a follower, since reading the whole state costs a leader's clients some milliseconds.
+//! Scheduled backups: `[backup]` in the configuration. Every node makes its own. A leader delays its backup for a while
+//! in case it becomes a follower, since reading the whole state costs a leader's clients some milliseconds.
 
 use super::{MakeError, make};
 use prometheus_client::{
@@ -25,12 +25,12 @@ use std::{
     time::Duration,
 };
 
-/// Between two looks at the clock, at most.
+/// How often, at least, the clock is checked.
 const LOOK: Duration = Duration::from_secs(30);
-/// After how long an unfinished state that nobody writes to is one that a process has left behind.
+/// The age at which an unfinished state that nobody writes to counts as left behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
 
-/// What a scrape shows of the schedule.
+/// The metrics of scheduled backups.
 #[derive(Debug, Default)]
 pub struct BackupMetrics {
     /// When the last backup was made, in Unix milliseconds; 0 for never.
@@ -63,7 +63,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// For a started node.
+    /// The schedule of a started node.
     pub fn new(config: &Config, handle: Handle, metrics: Arc<BackupMetrics>) -> Self {
         let (tls, cluster, section) =
             (config.tls.clone(), config.cluster.id.to_ascii_lowercase(), config.backup.clone());
@@ -105,7 +105,7 @@ impl Schedule {
         }
     }
 
-    /// A leader leaves its backup for a while: leadership may move.
+    /// Whether a leader still delays its backup, as leadership may move.
     fn waits_to_follow(&self, now: u64, due: u64, every_ms: u64) -> bool {
         let status = self.handle.status();
         let could_follow = status.role == Role::Leader && status.voters.len() > 1;
@@ -131,7 +131,7 @@ impl Schedule {
     }
 }
 
-/// When the newest backup in the directory that is of this node of this cluster was made; 0 if there is none.
+/// When the newest backup of this node of this cluster in the directory was made; 0 if there is none.
 fn newest(dir: &Path, cluster: &str, node: NodeId) -> u64 {
     let ours = |listed: &&Listed| listed.manifest.cluster == cluster && listed.manifest.node == node;
     let listed = folder::list(dir).unwrap_or_default();

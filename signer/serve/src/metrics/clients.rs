@@ -1,5 +1,5 @@
-//! What a scrape says of the clients: what each has asked of this node since it started. The operators' registry
-//! bounds the series; a client that never asked has none.
+//! The metrics of clients: what each has asked of this node since it started. The operators' registry bounds the
+//! series; a client that never asked has none.
 
 use crate::activity::Activity;
 use prometheus_client::{
@@ -11,11 +11,11 @@ use signonce_cluster::Handle;
 use signonce_shared::activity::ClientActivity;
 use std::{fmt, sync::Arc};
 
-/// See the module's text.
+/// Collects the metrics of clients.
 pub struct Clients {
     /// The registry, for their names.
     pub handle: Handle,
-    /// What they asked.
+    /// What the clients asked.
     pub activity: Arc<Activity>,
 }
 

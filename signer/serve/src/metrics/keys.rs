@@ -1,5 +1,5 @@
-//! What a scrape says of the keys: how many, how far each has signed, and which are silent while others sign. Read
-//! from the applied state at each scrape; the operators' registry bounds the series.
+//! The metrics of keys: how many, how far each has signed, and which are silent while others sign. Read from the
+//! applied state at each scrape; the operators' registry bounds the series.
 
 use prometheus_client::{
     collector::Collector,
@@ -11,7 +11,7 @@ use signonce_core::{KeyState, Position, State, WatermarkView};
 use signonce_protocol::{DutyClass, GenesisHash};
 use std::{collections::BTreeMap, fmt};
 
-/// The states of a key, as `signonce_keys` shows them.
+/// The states of a key and their names, as `signonce_keys` shows them.
 const STATES: [(KeyState, &str); 4] = [
     (KeyState::Registered, "registered"),
     (KeyState::Armed, "armed"),
@@ -19,7 +19,7 @@ const STATES: [(KeyState, &str); 4] = [
     (KeyState::Removed, "removed"),
 ];
 
-/// See the module's text.
+/// Collects the metrics of keys.
 pub struct Keys(pub Handle);
 
 impl fmt::Debug for Keys {
@@ -40,7 +40,7 @@ pub(crate) struct Signed {
     pub last_ms: Option<u64>,
 }
 
-/// Every armed key with claimed work.
+/// Every armed key with each of its watermarks.
 pub(crate) fn signed<'a>(state: &'a State) -> Vec<Signed> {
     let armed = state.keys().filter(|key| key.state == KeyState::Armed);
     let one = |(key, mark): (&signonce_core::Key, WatermarkView)| {
@@ -61,9 +61,9 @@ pub(crate) fn signed<'a>(state: &'a State) -> Vec<Signed> {
     armed.flat_map(marks).map(one).collect()
 }
 
-/// How long each key has not signed while another armed key of its chain did the same work. Only for votes, which
-/// every validator of the active set gives in every round; block slots fall to one by lot. A key that never signed,
-/// or has no other to be compared with, is not in it.
+/// For how many milliseconds each key has not signed while another armed key of its chain did the same kind of duty.
+/// Only for votes, which every validator of the active set casts in every round; block slots are assigned by lot. Keys
+/// that never signed, or have no other to be compared with, are left out.
 pub(crate) fn silent_ms(keys: &[Signed]) -> Vec<(usize, u64)> {
     let mut newest: BTreeMap<(GenesisHash, DutyClass), u64> = BTreeMap::new();
     let voting = |key: &Signed| key.class.claim().is_some_and(|claim| claim.by_everyone);
@@ -83,7 +83,7 @@ pub(crate) fn silent_ms(keys: &[Signed]) -> Vec<(usize, u64)> {
     keys.iter().enumerate().filter(|(_, key)| voting(key)).filter_map(silent).collect()
 }
 
-/// The numbers of a position, named.
+/// The numbers of a position, by name.
 pub(crate) fn parts(position: Position) -> Vec<(&'static str, u64)> {
     position.named().map(|(part, number)| (part.word, number)).collect()
 }

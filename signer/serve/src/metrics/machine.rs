@@ -1,7 +1,7 @@
-//! What a scrape says of the machine and the process: clock, disk, certificates, memory, files.
+//! The metrics of the machine and the process: clock, disk, certificates, memory, files.
 //!
-//! File systems, and the store for what the audit takes, are looked at by a thread of their own, now and then: a disk that
-//! does not answer must not keep a scrape waiting, and with it the threads that serve requests.
+//! A thread of its own looks at file systems and at the size of the audit in the store, now and then: a disk that does
+//! not answer must not hold up a scrape, and with it the threads that serve requests.
 
 use crate::{clock::Clock, output};
 use prometheus_client::{
@@ -24,12 +24,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at files and disk.
+/// How often files and disk are looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long the last look at the disk says anything: a disk that does not answer has no free bytes to speak of.
+/// How long a reading of the disk stays valid: a disk that does not answer has no free bytes to report.
 const DISK_AGE: Duration = Duration::from_secs(30);
 
-/// See the module's text.
+/// Collects the metrics of the machine.
 pub struct Machine {
     handle: Handle,
     clock: Arc<Clock>,
@@ -40,12 +40,12 @@ pub struct Machine {
     found: Mutex<Found>,
 }
 
-/// What there was at the last look.
+/// The latest readings.
 struct Found {
     at: Instant,
     certificates: Vec<CertificateEnd>,
     disk: Option<Disk>,
-    /// Bytes that the audit takes, and when its oldest record was made.
+    /// The bytes that the audit takes, and when its oldest record was made.
     audit_bytes: Option<u64>,
     audit_oldest_ms: Option<u64>,
 }
@@ -57,7 +57,7 @@ impl fmt::Debug for Machine {
 }
 
 impl Machine {
-    /// Of the node that `config` describes.
+    /// For the node that `config` describes.
     pub fn new(config: &Config, handle: Handle, clock: Arc<Clock>) -> Self {
         let found = Found::look(&config.node.data_dir, &config.tls, &handle.audit());
         Self {
@@ -71,7 +71,7 @@ impl Machine {
         }
     }
 
-    /// Looks again and again, until the process ends.
+    /// Keeps reading until the process ends.
     pub fn watch(self: &Arc<Self>) {
         let this = Arc::clone(self);
         let looking = move || {
@@ -90,18 +90,18 @@ impl Machine {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The configured certificates, the first to end of each file, as they were a moment ago: they are renewed in place.
+    /// The first certificate to end in each configured file, as of the latest reading: they are renewed in place.
     pub fn certificates(&self) -> Vec<CertificateEnd> {
         self.found().certificates.clone()
     }
 
-    /// The room for the data directory, a moment ago.
+    /// The room for the data directory, as of the latest reading.
     pub fn disk(&self) -> Option<Disk> {
         let found = self.found();
         found.disk.filter(|_| found.at.elapsed() < DISK_AGE)
     }
 
-    /// Bytes that the audit took a moment ago, and when its oldest record was made.
+    /// The bytes that the audit takes and when its oldest record was made, as of the latest reading.
     fn audit(&self) -> (Option<u64>, Option<u64>) {
         let found = self.found();
         (found.audit_bytes, found.audit_oldest_ms)
@@ -135,7 +135,7 @@ fn first_end(path: &Path) -> Option<i64> {
     tls::first_end(&tls::read_certificates(path).ok()?)
 }
 
-/// Resident bytes and open files of this process, where the system says.
+/// Resident bytes and open files of this process, where the system tells.
 fn process() -> (Option<u64>, Option<u64>) {
     let page = rustix::param::page_size() as u64;
     let statm = fs::read_to_string("/proc/self/statm").ok();

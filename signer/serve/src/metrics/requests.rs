@@ -1,8 +1,8 @@
-//! Sign and VRF requests by method, class and outcome. Every series exists from the start, so that counting one is an
-//! addition and nothing is looked up.
+//! Sign and VRF requests by method, class and outcome. Every series exists from the start, so counting a request is one
+//! addition without a lookup.
 //!
-//! A scrape shows the series that were ever counted, and from the start those that alerts and people wait for: an
-//! increase from nothing is none in Prometheus, and the first refused equivocation must be seen.
+//! A scrape shows the series that were ever counted, and from the start those that alerts wait for: Prometheus sees no
+//! increase when a series first appears, and the first refused equivocation must be seen.
 
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder},
@@ -16,7 +16,7 @@ use signonce_protocol::{
 use signonce_shared::overview::RequestCount;
 use std::{fmt, sync::Arc, time::Duration};
 
-/// What was asked.
+/// The method of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `signer_sign`
@@ -41,7 +41,7 @@ impl Method {
 pub enum Outcome {
     /// With a signature.
     Signed(SignVerdict),
-    /// Without.
+    /// Without one.
     Refused(ErrorCode),
 }
 
@@ -71,7 +71,7 @@ impl Outcome {
         }
     }
 
-    /// Whether its series is shown before it was ever counted, for a class of duties.
+    /// Whether its series is shown, for a class of claimed duties, before it was ever counted.
     const fn is_awaited(self) -> bool {
         matches!(
             self,
@@ -81,7 +81,7 @@ impl Outcome {
     }
 }
 
-/// The place of a class in a table; first those requests whose class could not be read.
+/// The index of a class in a table; the first is for requests whose class could not be read.
 fn class_index(class: Option<DutyClass>) -> usize {
     class.map_or(0, |class| class.index() + 1)
 }
@@ -124,7 +124,7 @@ impl Requests {
         })
     }
 
-    /// Everything that was counted.
+    /// Every count above zero.
     pub fn counts(&self) -> Vec<RequestCount> {
         let counted = self.series().filter(|(.., count)| *count > 0);
         let count =

@@ -1,15 +1,15 @@
 //! Compares this node's clock with the other members', for the metrics: slots are wall-clock time, and signers whose
-//! clocks differ refuse each other's.
+//! clocks differ refuse each other's slots.
 
 use super::{Answered, Overseer, offset_ms};
 use crate::metrics::Metrics;
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
-/// Between two looks.
+/// How often the clocks are compared.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Asks the others for ever.
+/// Compares them until the process ends.
 pub async fn watch(overseer: Arc<Overseer>, metrics: Arc<Metrics>) {
     loop {
         let others = overseer.others();

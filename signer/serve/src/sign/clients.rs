@@ -1,41 +1,41 @@
-//! What a client may ask of this node, and which keys it may use.
+//! The limits of a client on this node, and the keys it may use.
 
 use super::{
     Lists, Signer, errors,
     lookup::{self, ClientView},
 };
-use crate::limits::{Place, SubscriptionPlace};
+use crate::limits::{InFlightClaim, SubscriptionPlace};
 use signonce_core::ClientId;
 use signonce_listen::caller::Caller;
 use signonce_protocol::rpc::{KeyInfo, RpcError};
 use std::time::Instant;
 
 impl Signer {
-    /// The client that asks.
+    /// The calling client.
     pub(super) fn enter(&self, caller: &Caller) -> Result<ClientView, RpcError> {
         let client = self.handle.read(|state| lookup::client(state, caller));
         client.map_err(|error| self.if_caught_up(error))
     }
 
-    /// One request of what the client may ask of this node.
+    /// Takes one request from the client's limit.
     pub(super) fn spend(&self, client: &ClientView, now: Instant) -> Result<(), RpcError> {
         let spent = self.limiter.request(client.id, client.limits, now);
         spent.map_err(|too_much| errors::too_much(client, too_much))
     }
 
-    /// A place for one claim of the client, which leaves a record.
-    pub(super) fn may_claim(&self, client: &ClientView) -> Result<Place<'_>, RpcError> {
+    /// Takes a place for one claim of the client, which leaves a record.
+    pub(super) fn may_claim(&self, client: &ClientView) -> Result<InFlightClaim<'_>, RpcError> {
         let ClientView { id, name: _, limits } = client;
         let place = self.limiter.claim(*id, *limits);
         let place = place.and_then(|place| self.limiter.record(*id, *limits, Instant::now()).map(|()| place));
         place.map_err(|too_much| errors::too_much(client, too_much))
     }
 
-    /// Takes what answering costs, in plain requests, off what the client may ask of this node. For work that writes
-    /// no refusals down itself.
+    /// Takes the cost of an answer, in plain requests, from the client's limit. For methods that do not record refusals
+    /// themselves.
     ///
     /// # Errors
-    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
+    /// `forbidden` for a certificate that no client has, `rateLimited`.
     pub fn pay(&self, caller: &Caller, cost: u32) -> Result<(), RpcError> {
         let client = self.enter(caller)?;
         let paid = self.limiter.work(client.id, client.limits, cost, Instant::now());
@@ -48,7 +48,7 @@ impl Signer {
     /// The keys this client may use. A long list costs more than one request.
     ///
     /// # Errors
-    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
+    /// `forbidden` for a certificate that no client has, `rateLimited`.
     pub fn keys(&self, caller: &Caller) -> Result<Vec<KeyInfo>, RpcError> {
         self.client(caller)?;
         let list = self.lists.now(&self.handle, caller);
@@ -59,7 +59,7 @@ impl Signer {
     /// Lets the client follow its keys, and takes what the first list costs.
     ///
     /// # Errors
-    /// `forbidden` for a certificate that is nobody's, `rateLimited`.
+    /// `forbidden` for a certificate that no client has, `rateLimited`.
     pub fn subscribe(&self, caller: &Caller) -> Result<SubscriptionPlace<'_>, RpcError> {
         let client = self.enter(caller)?;
         let place = self.limiter.subscription(client.id, client.limits);
@@ -81,13 +81,13 @@ impl Signer {
     /// The client behind the certificate.
     ///
     /// # Errors
-    /// `forbidden` for a certificate that is nobody's.
+    /// `forbidden` for a certificate that no client has.
     pub fn client(&self, caller: &Caller) -> Result<ClientId, RpcError> {
         let client = self.handle.read(|state| lookup::client(state, caller));
         client.map(|client| client.id).map_err(|error| self.if_caught_up(error))
     }
 
-    /// A "no" out of the registry is worth something only from a node that knows the present registry.
+    /// The error, if this node knows the present registry: a refusal from an outdated one is worth nothing.
     pub(super) fn if_caught_up(&self, error: RpcError) -> RpcError {
         self.gate.check_caught_up().err().unwrap_or(error)
     }

@@ -1,4 +1,4 @@
-//! What is to be done with admitted work, by one look at the applied state. No side effects.
+//! Decides what to do with an admitted request, from one view of the applied state. No side effects.
 
 use super::{Work, echo, errors};
 use signonce_cluster::{Decision, Foreseen, TimelyClaim, View, clock::SlotOutOfRange};
@@ -7,23 +7,23 @@ use signonce_protocol::rpc::{LastSigned, RpcError};
 
 /// The next step.
 pub(super) enum Next {
-    /// Sign it: it uses nothing up.
+    /// Sign it: it is free.
     Free,
     /// Refuse it: the key is halted.
     Halted(RpcError),
-    /// Answer with what is decided already.
+    /// Answer with what was decided before.
     Known(Claim, Decision),
     /// Have the log decide.
     Ask {
-        /// What it is asked, if its slot is about now.
+        /// The claim, if its slot is about now.
         claim: Result<TimelyClaim, SlotOutOfRange>,
-        /// That it would refuse, by this node's state, which a later entry may change.
+        /// The refusal to be expected by this node's state, which a later entry may change.
         foreseen: Option<RpcError>,
     },
 }
 
-/// Whether the client was given a signature that this node does not know of. What that means has to be found out first;
-/// but a key that is halted signs nothing anyway.
+/// Whether the client was given a signature that this node does not know of. That must be cleared up first; but a
+/// halted key signs nothing anyway.
 pub(super) fn is_doubtful(view: &View<'_>, work: &Work, shown: &LastSigned) -> bool {
     let Work { client: _, key, payload } = work;
     let is_covered = shown.duty.class().key_types().contains(&key.key_type)
@@ -31,7 +31,7 @@ pub(super) fn is_doubtful(view: &View<'_>, work: &Work, shown: &LastSigned) -> b
     payload.duty().is_some() && !is_covered && view.state().registry().halt(key).is_none()
 }
 
-/// Decides on `work`, asked at `now_ms`.
+/// Decides on `work`, which was asked for at `now_ms`.
 pub(super) fn next(view: &View<'_>, work: &Work, now_ms: u64) -> Next {
     let Work { client, key, payload } = work;
     let Some(duty) = payload.duty() else { return Next::Free };

@@ -1,4 +1,4 @@
-//! The signature of a duty: claimed, made meanwhile, and let out against the grant.
+//! Signing a duty: the claim is proposed, the signature is made meanwhile and released against the grant.
 
 use super::{Signer, Work, errors, journal::Entry, lookup::ClientView};
 use crate::telemetry;
@@ -11,7 +11,7 @@ use signonce_protocol::{
 };
 use std::time::Instant;
 
-/// Leave to release the signature of one claim: the cluster's grant, which knows the claim it was given for.
+/// Permission to release the signature of one claim: the cluster's grant for that very claim.
 struct Committed(Grant);
 
 impl ReleaseToken for Committed {
@@ -20,17 +20,17 @@ impl ReleaseToken for Committed {
     }
 }
 
-/// Leave to release, and what to tell with it.
+/// Permission to release, and the facts for the answer.
 struct Granted {
     verdict: SignVerdict,
     at: LogIndex,
-    /// What is signed beside the statement: that of the first time.
+    /// What is signed beside the statement: the carry of the first time.
     carry: Carry,
     leave: Committed,
 }
 
 impl Signer {
-    /// Has the log decide a claim, and lets the signature out if it grants it.
+    /// Has the log decide a claim, and releases the signature if it is granted.
     pub(super) async fn claim(
         &self,
         entry: &Entry<'_>,
@@ -48,8 +48,8 @@ impl Signer {
             (Err(off), duty) => return Err(undecided(duty.expect("only a duty is claimed"), off.into())),
         };
         let place = self.may_claim(client).inspect_err(|error| entry.refused_work(work, error))?;
-        // The claim is polled, and so on its way, before the signature is made. Where cores are few, whoever sends a
-        // lone claim on goes first: disks and peers work while this thread signs, but not the other way round.
+        // The claim is polled, and so on its way, before the signature is made. Where cores are few, the threads that
+        // send a lone claim on go first: disks and peers can work while this thread signs, but not the other way round.
         let signing = async {
             if place.alone {
                 std::thread::yield_now();
@@ -71,8 +71,8 @@ impl Signer {
         })
     }
 
-    /// Answers with what is decided already. A repeat gives out what is in the audit; a refusal is another attempt, which
-    /// the log does not get to see.
+    /// Answers with what was decided before. A repeat has its audit record already; a refusal is another attempt, which
+    /// the log does not see.
     pub(super) async fn answer_known(
         &self,
         entry: &Entry<'_>,
@@ -85,14 +85,14 @@ impl Signer {
         self.sign_granted(work, claim, granted, None)
     }
 
-    /// A claim that the log would refuse today, though perhaps not tomorrow, is refused from this node's own state: it
-    /// uses nothing up, and would only leave a record. The log is asked now and then all the same, as this node may lag
-    /// behind what lets the claim pass.
+    /// Refuses a claim from this node's own state if the log would refuse it today, though perhaps not tomorrow: it
+    /// uses nothing up and would only leave a record. The log is still asked now and then, as this node may lag behind
+    /// the entry that lets the claim pass.
     pub(super) fn unless_in_doubt(&self, client: &ClientView, refusal: RpcError) -> Result<(), RpcError> {
         if self.limiter.doubt(client.id, client.limits, Instant::now()) {
             return Ok(());
         }
-        // A node that is behind does not know.
+        // A node that is behind cannot tell.
         self.gate.check_caught_up()?;
         Err(refusal)
     }
@@ -102,8 +102,8 @@ impl Signer {
         self.observers.metrics.timed(Stage::Sign, || self.keyring.sign(key, payload))
     }
 
-    /// Signs what was granted and lets it out: the payload as it was signed the first time. `made` is the signature of
-    /// the payload as it came, where it was made meanwhile.
+    /// Signs what was granted, exactly as it was signed the first time, and releases it. `made` is the signature of the
+    /// payload as it came, if it was made meanwhile.
     fn sign_granted(
         &self,
         work: &Work,
@@ -123,7 +123,7 @@ impl Signer {
         self.release(claim, signature, granted)
     }
 
-    /// What a decision means for its claim: leave to release, with verdict and place, or a refusal.
+    /// What a decision means for its claim: permission to release, with verdict and log entry, or a refusal.
     fn judge(&self, claim: &Claim, decision: Decision) -> Result<Granted, RpcError> {
         let Decision { at, verdict, grant } = decision;
         telemetry::fact("signonce.log_index", at);
@@ -138,7 +138,7 @@ impl Signer {
         let grant = grant.ok_or_else(|| {
             RpcError::new(
                 ErrorCode::Internal,
-                format!("key {}, {}: a verdict without grant", claim.key, claim.duty),
+                format!("key {}, {}: a verdict without a grant", claim.key, claim.duty),
             )
         })?;
         Ok(Granted { verdict, at, carry, leave: Committed(grant) })

@@ -1,25 +1,25 @@
 //! Whole-cluster rollback: clients show the latest signature they were given, and a cluster that has forgotten it
 //! stops the key instead of signing something else.
 //!
-//! Every guard against lost memory asks other members; when all of them were set back together (three machines from
+//! Every guard against lost memory asks other members; if all of them were set back together (three machines from
 //! yesterday's images), only somebody outside can know. A client that shows a signature is such a witness: the
-//! signature left this cluster after its claim was committed, so every state since must know it, or have a floor past
-//! it.
+//! signature left this cluster after its claim was committed, so every state since then must know it, or have a floor
+//! past it.
 //!
-//! *What is believed.* Duty and digest alone are a hint: anybody can make them up. Halted is only for bytes with a
-//! signature under the key, which this node checks before it tells anybody: duty and digest are computed from those
-//! bytes, whatever else was said. A hint that is not covered ends this request and nothing else; the client library
-//! then shows the bytes and the signature.
+//! *What is trusted.* Duty and digest alone are a hint: anybody can make them up. A key is halted only for bytes with a
+//! signature under that key, which this node checks before it proposes anything; duty and digest are computed from
+//! those bytes, whatever else was said. A hint that is not covered ends this request and nothing else; the client
+//! library then shows the bytes and the signature.
 //!
-//! *Who judges.* A node whose applied state covers what is shown goes on at once; that is every request in health. One
-//! that does not may merely lag behind the node that gave the signature, so it waits a moment until it has applied as
-//! much as the client was told. If that does not help, and the signature is good, it asks the log:
-//! [`Change::HaltKey`] is judged where it is applied, which is after everything that was committed before the client
-//! asked, on every node alike. If the state there covers the signature, the node was behind and nothing happens; if
-//! not, no later entry will, and the key halts. The place in the log is a hint for the waiting alone: the verdict does
-//! not rest on it, so a cluster that was restored, whose log is a new one, is judged by what it knows.
+//! *Who judges.* A node whose applied state covers what is shown continues at once; in a healthy cluster that is every
+//! request. A node that does not cover it may merely lag behind the node that gave the signature, so it waits a moment
+//! until it has applied as much as the client was told. If that does not help, and the signature is good, it asks the
+//! log: [`Change::HaltKey`] is judged where it is applied, which is after everything that was committed before the
+//! client asked, on every node alike. If the state there covers the signature, the node was behind and nothing happens;
+//! if not, no later entry will cover it, and the key halts. The log index is a hint for the waiting alone: the verdict
+//! does not rest on it, so a restored cluster, whose log is a new one, is judged by what it knows.
 //!
-//! So a client can halt a key only with something that the key has really signed and the cluster knows nothing of.
+//! So a client can halt a key only with something that the key has really signed and the cluster does not know.
 
 use super::{Signer, Work, errors};
 use signonce_cluster::log_throttle::LogThrottle;
@@ -30,13 +30,13 @@ use signonce_protocol::{
 };
 use std::time::Duration;
 
-/// Hints at signatures that this node does not know of: a rollback, or a client that lies.
+/// Throttles log lines about signatures that this node does not know of: a rollback, or a client that lies.
 static UNKNOWN: LogThrottle<(ClientId, KeyId)> = LogThrottle::new();
 
 /// How long a node that is behind the client's last answer waits to catch up.
 const CATCH_UP: Duration = Duration::from_millis(250);
 
-/// Something that the key has signed: the signature was checked.
+/// Something that the key has signed, with its signature checked.
 struct Proved {
     duty: Duty,
     digest: Digest,
@@ -44,17 +44,17 @@ struct Proved {
 }
 
 impl Signer {
-    /// Refuses work with a key that forgot what the client shows, after having had it halted.
+    /// Refuses to sign with a key if the cluster has forgotten what the client shows, after halting the key.
     ///
     /// # Errors
-    /// `keyHalted`; `notReady` for a mere hint that this node knows nothing of; or why it cannot be told yet.
+    /// `keyHalted`; `notReady` for a mere hint that this node does not know; or why it cannot be decided yet.
     pub(super) async fn check_echo(&self, work: &Work, shown: &LastSigned) -> Result<(), RpcError> {
         let key = work.key;
         let LastSigned { log_index, duty, digest, signed } = shown;
         if !DutyClass::key_types(duty.class()).contains(&key.key_type)
             || self.coverage(key, duty, *digest) == Coverage::Foreign
         {
-            let why = format!("key {key}: lastSigned shows a {duty}, which is not work of this key");
+            let why = format!("key {key}: lastSigned shows a {duty}, which this key does not sign");
             return Err(RpcError::new(ErrorCode::InvalidParams, why));
         }
         if self.coverage(key, duty, *digest) == Coverage::Covered {
@@ -136,7 +136,7 @@ impl Signer {
     }
 }
 
-/// A hint that is not covered stops this request, and nobody else's.
+/// Stops this request, and no other, for a hint that is not covered.
 fn unproved(work: &Work, shown: &LastSigned) -> RpcError {
     let Work { client, key, .. } = work;
     let LastSigned { log_index, duty, .. } = shown;

@@ -1,4 +1,5 @@
-//! From what the parts say to what a client is told. Every refusal names the key, the duty and what to do next.
+//! Turns what the parts of the signer report into the errors that clients get. Every refusal names the key, the duty
+//! and what to do next.
 
 use super::lookup::ClientView;
 use crate::limits::{Share, TooMuch};
@@ -25,7 +26,7 @@ pub fn refused(claim: &Claim, refusal: &Refusal, name_of: impl Fn(ClientId) -> S
         Refusal::PastCounting { asked: _, floor, slot_duration_ms: _ } => {
             plain().with_bound(duty.position().with_slot(*floor))
         }
-        // Not below the floor: places further on are free, and the bound says which one is full.
+        // Not below the floor: positions further on are free, and the bound says which one is full.
         Refusal::Crowded { position, limit: _ } => plain().with_bound(*position),
         Refusal::JumpTooFar { asked: _, reference: _, limit: _, bound } => plain().with_bound(*bound),
         Refusal::Rule(_) => of_rule(plain(), duty, *digest, refusal),
@@ -55,7 +56,7 @@ fn of_rule(mut error: RpcError, duty: &Duty, asked: Digest, refusal: &Refusal) -
     }
 }
 
-/// The cluster has no decision on `duty` of `key`.
+/// The cluster has no decision on `duty` of `key`. The message names both once, in front.
 pub fn undecided(key: &KeyId, duty: &Duty, error: SubmitError, leader: Option<LeaderHint>) -> RpcError {
     let mut error = match error {
         SubmitError::NotReady(why) => RpcError::not_ready(undecided::why_not_ready(&why), leader),
@@ -179,7 +180,7 @@ pub fn not_signed(key: &KeyId, error: &SignError) -> RpcError {
     RpcError::new(ErrorCode::Internal, format!("key {key} could not sign: {error}; {next}"))
 }
 
-/// The payload cannot be what it is said to be. `what` says why.
+/// The payload is not a valid payload of its kind. `what` says why.
 pub fn malformed(public: &PublicKey, what: impl std::fmt::Display) -> RpcError {
     let next = "nothing was signed; check the kind of the payload and the chain's block-number width";
     RpcError::new(ErrorCode::MalformedPayload, format!("key {public}: {what}; {next}"))

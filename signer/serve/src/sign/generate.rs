@@ -1,9 +1,9 @@
-//! The way of a new key: who asks, may they, make it here, seal it to every member, one command that registers, arms
-//! and grants it.
+//! How a key is made for a client: check its rights, make the key here, seal it to every member, and register, arm and
+//! grant it with one command.
 //!
-//! The secret lives in this process from its making to its sealing and is forgotten then; afterwards every member,
-//! this one too, opens the envelope from the log like any other. A crash anywhere leaves no key, or a whole one that
-//! nobody asks for.
+//! The secret lives in this process from its making to its sealing and is then erased; afterwards every member, this
+//! one included, opens the envelope from the log like any other. A crash at any point leaves no key, or a complete one
+//! that nobody asks for.
 
 use super::{Signer, errors, lookup};
 use lookup::ClientView;
@@ -22,17 +22,17 @@ use std::{
 };
 use tracing::Instrument as _;
 
-/// Registered clients, told apart by name.
+/// Throttles log lines about keys that were not made, by client and code.
 static NOT_MADE: LogThrottle<(String, &'static str)> = LogThrottle::new();
 
-/// What making a key takes, out of the applied state.
+/// What is needed to make a key, from the applied state.
 struct Terms {
     client: ClientView,
     chain: Chain,
     members: BTreeMap<NodeId, Member>,
 }
 
-/// A key that was made and is in no registry yet.
+/// A key that was made and is not registered yet.
 struct Made {
     id: KeyId,
     sealed: Envelope,
@@ -70,7 +70,7 @@ impl Signer {
         let found = self.handle.read(|state| terms(state, caller, request));
         let Terms { client, chain, members } = found.map_err(|error| self.if_caught_up(error))?;
         self.gate.check()?;
-        // Floors of slot keys are taken from it.
+        // The floors of keys with slots are taken from it.
         self.gate.check_clock()?;
         let recipients = self.recipients(&members)?;
         let Made { id, sealed } = make(request.key_type, chain.genesis, recipients).await?;
@@ -96,7 +96,7 @@ impl Signer {
         }
     }
 
-    /// Has the cluster take the key in. Answers the log entry, if it is known.
+    /// Has the cluster take the key in. Returns the log entry, if it is known.
     async fn add(
         &self,
         client: &ClientView,
@@ -106,7 +106,7 @@ impl Signer {
     ) -> Result<LogIndex, RpcError> {
         match self.handle.change(client_actor(&client.name), change, self.timeout).await {
             Ok(Ok(done)) => Ok(done.at),
-            // Proposed again after a change of leaders: the first one was applied, and nobody else has this key.
+            // Proposed again after a change of leader: the first proposal was applied, and nobody else has this key.
             Ok(Err(ChangeError::Key(KeyError::KeyExists { key, .. }))) if key == id => {
                 let at = self.handle.read(|state| state.key(&id).map(|key| key.registered_at));
                 Ok(at.unwrap_or_default())
@@ -116,7 +116,7 @@ impl Signer {
         }
     }
 
-    /// Everyone who must be able to open the key: members without a recipient could never use it.
+    /// The recipients of every member, as a member without one could never use the key.
     fn recipients(&self, members: &BTreeMap<NodeId, Member>) -> Result<Vec<Recipient>, RpcError> {
         let mut voters = self.handle.status().voters;
         self.handle.read(|state| voters.retain(|node| !state.registry().is_removed(*node)));

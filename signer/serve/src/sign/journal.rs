@@ -1,5 +1,5 @@
-//! Everything that is told of a request, in one place: metrics, the client's activity, notes for the audit, traces and
-//! the log. Nothing here decides anything, and no payload bytes or signatures get here.
+//! Everything that is reported of a request, in one place: metrics, the client's activity, notes for the audit, traces
+//! and the log. Nothing here decides anything, and no payload bytes or signatures get here.
 
 use super::Work;
 use crate::{
@@ -17,16 +17,17 @@ use signonce_protocol::{
 };
 use std::{future::Future, sync::Arc, time::Instant};
 
-/// Refusals before the ledger, by client and code.
+/// Throttles log lines about requests that were not admitted, by client and code.
 static NOT_ADMITTED: LogThrottle<(Option<ClientId>, &'static str)> = LogThrottle::new();
-/// Refusals of what was admitted: of two validators with the same keys one is refused every time.
+/// Throttles log lines about admitted requests that were not signed: of two validators with the same keys, one is
+/// refused every time.
 static NOT_SIGNED: LogThrottle<(ClientId, KeyType, &'static str)> = LogThrottle::new();
 
-/// Who is told what a signer did.
+/// Everything that is informed of what a signer does.
 pub struct Observers {
-    /// How much and how long.
+    /// Counts and latencies.
     pub metrics: Arc<Metrics>,
-    /// What the audit is told of that never reaches the log.
+    /// Notes for the audit of what never reaches the log.
     pub notes: Arc<Notebook>,
     /// What each client has asked.
     pub activity: Arc<Activity>,
@@ -34,19 +35,19 @@ pub struct Observers {
     pub telemetry: Option<Telemetry>,
 }
 
-/// A request on its way through this node.
+/// The journal's entry for one request under way.
 pub(super) struct Entry<'a> {
     observers: &'a Observers,
     pub(super) id: RequestId,
     caller: &'a Caller,
-    /// None for whoever is no client.
+    /// None for a caller that is not a client.
     client: Option<ClientId>,
     method: Method,
     began: Instant,
 }
 
 impl Observers {
-    /// Opens the entry of a request.
+    /// Opens the entry for a request.
     pub(super) fn open<'a>(
         &'a self,
         id: RequestId,
@@ -58,7 +59,7 @@ impl Observers {
         Entry { observers: self, id, caller, client, method, began }
     }
 
-    /// Traces a request, if anybody wants traces.
+    /// Traces a request, if traces are configured.
     pub(super) async fn traced<T>(
         &self,
         serve: impl Future<Output = Result<T, RpcError>>,
@@ -73,7 +74,7 @@ impl Observers {
         }
     }
 
-    /// A request for a new key is answered.
+    /// Records the answer to a request for a new key.
     pub(super) fn key_asked<T>(
         &self,
         (id, caller, client): (RequestId, &Caller, Option<ClientId>),
@@ -89,7 +90,7 @@ impl Observers {
         self.metrics.key_asked(result.as_ref().map(drop).map_err(|error| error.code), began.elapsed());
     }
 
-    /// A client was refused by its limits alone.
+    /// Records that a client was refused by its limits alone.
     pub(super) fn too_much(&self, caller: &Caller, client: ClientId) {
         self.note_activity(caller, client, RequestOutcome::Refused(ErrorCode::RateLimited));
     }
@@ -101,40 +102,40 @@ impl Observers {
 }
 
 impl Entry<'_> {
-    /// The request is admitted: it is known with which key what is to be signed.
+    /// Records that the request is admitted: key and payload are known.
     pub(super) fn admitted(&self, work: &Work) {
         telemetry::fact("signonce.client", &work.client.name);
         telemetry::fact("signonce.key", work.key);
         telemetry::fact("signonce.class", work.payload.class().name());
     }
 
-    /// It is not admitted. The log of the cluster never hears of it.
+    /// Records that it is not admitted. The cluster's log never hears of it.
     pub(super) fn not_admitted(&self, key: PublicKey, error: &RpcError) {
         self.refused(Some(key), error);
         let (client, code) = (self.caller, error.code.name());
-        // All strangers together: what their certificates say could be anything.
+        // All strangers together, as their certificates could say anything.
         NOT_ADMITTED.line((self.client, code), |left_out| {
             tracing::info!(%client, %key, code, left_out, "not signed: {}", error.message);
         });
     }
 
-    /// It is refused by what this node knows, so that the log of the cluster never hears of it.
+    /// Records that this node refused it from its own state, so that the cluster's log never hears of it.
     pub(super) fn refused(&self, key: Option<PublicKey>, error: &RpcError) {
         self.observers.notes.refused(self.asked(key), error, None, unix_ms());
     }
 
-    /// The same of admitted work.
+    /// Records the same of an admitted request.
     pub(super) fn refused_work(&self, work: &Work, error: &RpcError) {
         let digest = Some(work.payload.digest());
         self.observers.notes.refused(self.asked(Some(work.key.public)), error, digest, unix_ms());
     }
 
-    /// Work that uses nothing up is done.
+    /// Records that free work was done.
     pub(super) fn free(&self, key: &KeyId, class: DutyClass) {
         self.observers.notes.free(self.asked(Some(key.public)), class, unix_ms());
     }
 
-    /// Admitted work was not signed. Refusals are where attacks and broken setups show first.
+    /// Logs that an admitted request was not signed. Refusals are where attacks and broken setups show first.
     pub(super) fn not_signed(&self, work: &Work, error: &RpcError) {
         let Work { client, key, payload } = work;
         let (name, code) = (&client.name, error.code.name());
@@ -147,7 +148,7 @@ impl Entry<'_> {
         });
     }
 
-    /// The answer to a sign request goes out.
+    /// Records the answer to a sign request.
     pub(super) fn answered(&self, work: Option<(DutyClass, KeyId)>, result: &Result<SignReply, RpcError>) {
         let verdict = result.as_ref().map(|reply| reply.verdict);
         let duty = result.as_ref().ok().and_then(|reply| reply.duty.as_ref());
@@ -155,7 +156,7 @@ impl Entry<'_> {
         self.ended(work.map(|(class, _)| class), verdict.map_err(|error| error.code), duty);
     }
 
-    /// The answer to any request goes out.
+    /// Records the answer to any request.
     pub(super) fn ended(
         &self,
         class: Option<DutyClass>,

@@ -1,7 +1,7 @@
 //! The keys as one client sees them: those it has a right to, with what it may do and how far they have signed.
 //!
-//! A list may be long and many may want it, so it is made once for each log position and each set of rights, and
-//! shared ([`Lists`]).
+//! A list may be long and wanted by many, so it is made once for each log position and set of rights, and shared
+//! ([`Lists`]).
 
 use parity_scale_codec::Encode as _;
 use serde_json::value::{RawValue, to_raw_value};
@@ -19,11 +19,11 @@ use std::{
 };
 use tokio::time::sleep_until;
 
-/// How long a list is good enough for those who follow it: under load every key signs many times a second.
+/// How old a list may be for its followers: under load every key signs many times a second.
 const GOOD_FOR: Duration = Duration::from_millis(250);
-/// A list that nobody has asked for in so long is forgotten.
+/// A list that nobody has asked for in this time is dropped.
 const UNUSED: Duration = Duration::from_secs(60);
-/// Keys whose part of a list costs as much as a plain request.
+/// How many keys of a list cost as much as a plain request.
 const KEYS_A_REQUEST: usize = 16;
 
 /// The keys of one set of rights, as of one log position.
@@ -37,14 +37,14 @@ pub struct KeyList {
 }
 
 impl KeyList {
-    /// Of these keys.
+    /// A list of these keys.
     pub fn new(applied: LogIndex, keys: Vec<KeyInfo>) -> Self {
         let id = |key: &KeyInfo| KeyId { key_type: key.key_type, public: key.public };
         let keys = keys.into_iter().map(|key| (id(&key), key)).collect();
         Self { applied, keys, event: OnceLock::new() }
     }
 
-    /// The event that tells of the whole list, written once.
+    /// The event with the whole list, serialised once.
     pub fn event(&self) -> Option<&RawValue> {
         let event = self.event.get_or_init(|| {
             let keys = self.keys.values().cloned().collect();
@@ -53,7 +53,7 @@ impl KeyList {
         event.as_deref()
     }
 
-    /// What sending it costs, beside the request itself, in plain requests.
+    /// What sending it costs on top of the request itself, in plain requests.
     pub fn cost(&self) -> u32 {
         u32::try_from(self.keys.len() / KEYS_A_REQUEST).unwrap_or(u32::MAX)
     }
@@ -70,7 +70,7 @@ struct Made {
 }
 
 impl Lists {
-    /// The list of whoever this is, as of now. Nobody sees no keys.
+    /// The list for this caller as of now. A caller that is not a client sees no keys.
     pub fn now(&self, handle: &Handle, caller: &Caller) -> Arc<KeyList> {
         loop {
             let wanted = *handle.applied_watch().borrow();
@@ -80,7 +80,7 @@ impl Lists {
         }
     }
 
-    /// The list as of `wanted` or later. It is waited for a little, so that all who want it get the same.
+    /// The list as of `wanted` or later. Waits a little, so that all who want it get the same one.
     pub async fn since(&self, handle: &Handle, caller: &Caller, wanted: LogIndex) -> Arc<KeyList> {
         loop {
             match self.find(handle, caller, wanted, GOOD_FOR) {
@@ -90,8 +90,8 @@ impl Lists {
         }
     }
 
-    /// A list as of `wanted` or later: one that is there, or a new one unless one was made less than `good_for` ago;
-    /// then when to come again.
+    /// A list as of `wanted` or later: an existing one, or a new one unless one was made less than `good_for` ago, in
+    /// which case this says when to come back.
     fn find(
         &self,
         handle: &Handle,
@@ -99,9 +99,9 @@ impl Lists {
         wanted: LogIndex,
         good_for: Duration,
     ) -> Result<Arc<KeyList>, Instant> {
-        // Read before the list, which may thus be newer than it says, never older.
+        // Read before the list is made, which may thus be newer than this says, never older.
         let applied = *handle.applied_watch().borrow();
-        // Rights and keys are of one state: nobody gets a list that was made for others.
+        // Rights and keys are read from one state, so nobody gets a list that was made for others.
         handle.read(|state| {
             let client = caller.client(state);
             let rights = client.map_or_else(Vec::new, |client| client.rights.encode());
@@ -121,7 +121,7 @@ impl Lists {
         now: Instant,
         make: impl FnOnce() -> Vec<KeyInfo>,
     ) -> Result<Arc<KeyList>, Instant> {
-        // Whoever wants the same waits here until it is made. Lists are whole whatever panicked.
+        // Others who want the same list wait here until it is made. A panic leaves the lists consistent.
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lists.get_mut(&rights) {
             known.used = now;
@@ -166,7 +166,7 @@ fn key_info(state: &State, client: ClientId, key: &Key) -> Option<KeyInfo> {
     })
 }
 
-/// One per claimed class of the key's type; without floor before the key is armed.
+/// One for each claimed class of the key's type; without a floor before the key is armed.
 fn watermarks(state: &State, key: &Key) -> Vec<WatermarkInfo> {
     let marks = state.watermarks(&key.id);
     if !marks.is_empty() {

@@ -1,5 +1,4 @@
-//! Who asks, for which chain, with which key, and may they: questions to the applied registry, answered without
-//! side effects.
+//! Who asks, for which chain and key, and with what rights: answered from the applied registry, without side effects.
 
 use super::errors;
 use signonce_core::{Chain, ClientId, ClientLimits, Key, KeyState, State};
@@ -17,11 +16,11 @@ pub struct ClientView {
     pub id: ClientId,
     /// Its name.
     pub name: String,
-    /// What it may ask of this node.
+    /// Its limits on this node.
     pub limits: ClientLimits,
 }
 
-/// The client that asks.
+/// The calling client.
 ///
 /// # Errors
 /// `forbidden`, with the fingerprint and the command that registers it.
@@ -52,7 +51,7 @@ fn unknown_client(spki: Fingerprint, says: Option<&str>) -> RpcError {
     RpcError::new(ErrorCode::Forbidden, message)
 }
 
-/// The chain that is meant.
+/// The chain that the request names.
 ///
 /// # Errors
 /// `wrongChain`.
@@ -70,7 +69,7 @@ pub fn chain<'a>(state: &'a State, named: &ChainRef) -> Result<&'a Chain, RpcErr
     })
 }
 
-/// The key that `public` means for work of `class`: armed, on `genesis`, of one of `types`, and this client's to use.
+/// The key that `public` names for duties of `class`: armed, on `genesis`, of one of `types`, and this client's to use.
 ///
 /// # Errors
 /// `unknownKey`, `wrongChain`, `wrongKeyType`, `forbidden` or `keyNotArmed`, in this order.
@@ -83,7 +82,7 @@ pub fn key(
 ) -> Result<KeyId, RpcError> {
     let of_type = |key: &&Key| types.contains(&key.id.key_type);
     let candidates: Vec<&Key> = state.keys_by_public(&genesis, public).filter(of_type).collect();
-    // Usually there is one. A proof of ownership fits any type the public key is registered under.
+    // Usually there is one. An ownership proof fits any type under which the public key is registered.
     let allowed = || candidates.iter().filter(|key| state.allows(client.id, key, class));
     if let Some(key) = allowed().find(|key| key.state == KeyState::Armed) {
         return Ok(key.id);
@@ -125,7 +124,7 @@ fn not_found(
         ),
         Some(owner) if *owner != genesis => RpcError::new(
             ErrorCode::WrongChain,
-            format!("key {public} belongs to chain {owner} for ever, not to {genesis}; no {class} is signed"),
+            format!("key {public} belongs to chain {owner}, not to {genesis}; no {class} is signed"),
         ),
         Some(_) => {
             let types = names(&mut state.keys_by_public(&genesis, public).map(|key| key.id.key_type));

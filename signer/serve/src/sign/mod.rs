@@ -1,12 +1,12 @@
-//! The way of one request: who asks → what exactly → with which key → may they → has it been decided → is it now →
-//! claim it, and sign meanwhile → let the signature out against the grant.
+//! The path of one sign request: who asks → which payload → with which key → with what rights → was it decided before →
+//! is its slot now → claim the duty, and sign meanwhile → release the signature against the grant.
 //!
-//! [`Signer`] is asked by [`rpc`](crate::rpc) with what the TLS layer knows of the client. Coordinates come from the
-//! payload's own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made
-//! while its claim is replicated, and leaves only against the cluster's grant ([`duty`]).
+//! [`rpc`](crate::rpc) calls [`Signer`] with what the TLS layer knows of the client. Positions come from the payload's
+//! own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made while its claim
+//! is replicated, and released only against the cluster's grant ([`duty`]).
 //!
-//! The applied state is looked at twice: before the payload is read, for who asks and of which chain, and after, for
-//! everything else ([`decide`], which has no side effects). Whatever is told of a request is told by the [`journal`].
+//! The applied state is read twice: before the payload is decoded, for client and chain, and after, for everything else
+//! ([`decide`], which has no side effects). The [`journal`] makes all reports about a request.
 
 mod clients;
 mod decide;
@@ -50,19 +50,19 @@ pub struct Signer {
     timeout: Duration,
     limiter: Limiter,
     lists: Lists,
-    /// Held while a key is made: one at a time, so that a quota is found full before the log is.
+    /// Held while a key is made: one at a time, so that the quota is checked before the log has to.
     making: tokio::sync::Mutex<()>,
 }
 
-/// What `signer_sign` is asked.
+/// The parameters of `signer_sign`.
 pub struct SignRequest {
     /// The chain.
     pub chain: ChainRef,
     /// The public key.
     pub key: PublicKey,
-    /// The payload, not read yet.
+    /// The payload, not decoded yet.
     pub payload: PayloadParam,
-    /// What the client was given last for such work.
+    /// The latest signature of this key and class that the client has.
     pub last_signed: Option<LastSigned>,
 }
 
@@ -74,7 +74,7 @@ struct Work {
 }
 
 impl Signer {
-    /// For a started node. `timeout` is how long a claim may take.
+    /// For a started node. `timeout` bounds a claim.
     pub fn new(
         handle: Handle,
         keyring: Arc<Keyring>,
@@ -87,7 +87,7 @@ impl Signer {
         Self { handle, keyring, sync, gate, observers, timeout, limiter, lists, making }
     }
 
-    /// Whether this node serves, and who leads.
+    /// Whether this node serves, and the leader.
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -102,7 +102,7 @@ impl Signer {
     /// # Errors
     /// Every refusal, with its facts.
     pub async fn sign(&self, caller: &Caller, request: SignRequest) -> Result<SignReply, RpcError> {
-        // From here on every line of the log, the claim in the replicated log and the error carry this name.
+        // From here on every log line, the claim in the replicated log and the error carry this name.
         let id = self.handle.next_request();
         let span = tracing::info_span!("sign", request = %id);
         let serve = self.sign_as(id, caller, &request).instrument(span);
@@ -142,8 +142,8 @@ impl Signer {
         result
     }
 
-    /// Reads the payload and finds the key, and what is to be done with them: nothing yet, where the client was given a
-    /// signature that this node does not know of. `looked` is how long the first look took.
+    /// Decodes the payload, finds the key, and decides what to do: nothing yet, if the client was given a signature
+    /// that this node does not know of. `looked` is how long the first read of the state took.
     fn admit(
         &self,
         client: ClientView,
@@ -154,7 +154,7 @@ impl Signer {
         let SignRequest { chain: _, key: public, payload, last_signed: shown } = request;
         let chain = chain.map_err(|error| self.if_caught_up(error))?;
         let metrics = &self.observers.metrics;
-        // A header may have a megabyte: it is read with the registry unlocked.
+        // A header may have a megabyte: it is decoded with the registry unlocked.
         let payload = metrics.timed(Stage::Decode, || {
             let raw = payload.read().map_err(|error| errors::malformed(public, error.message))?;
             raw.decode(&chain).map_err(|error| errors::malformed(public, error))
@@ -173,7 +173,7 @@ impl Signer {
         admitted.map_err(|error| self.if_caught_up(error))
     }
 
-    /// Does what is to be done.
+    /// Carries out the decision.
     async fn sign_work(
         &self,
         entry: &Entry<'_>,
@@ -214,8 +214,8 @@ impl Signer {
         }
     }
 
-    /// Work that uses nothing up. It still takes a working member: one that may have lost its memory, or lost sight
-    /// of the others, must not go on as if nothing had happened.
+    /// Signs free work. Even that needs a working member: one that may have lost its memory, or lost sight of the
+    /// others, must not continue as if nothing had happened.
     async fn sign_free(&self, entry: &Entry<'_>, work: &Work) -> Result<SignReply, RpcError> {
         let Work { client: _, key, payload } = work;
         self.gate.check()?;

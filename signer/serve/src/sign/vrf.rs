@@ -1,4 +1,4 @@
-//! The way of a VRF request: as a sign request, without a claim. Showing a VRF output twice harms nobody.
+//! The path of a VRF request: that of a sign request, without a claim. Showing a VRF output twice harms nobody.
 
 use super::{
     Signer, errors,

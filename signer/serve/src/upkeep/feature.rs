@@ -1,7 +1,7 @@
 //! The feature level: what commands may be in the log, so that a program that cannot read one never meets it.
 //!
-//! It rises by itself as soon as every member says that it supports a higher one, and never falls: from then on no
-//! older program can take part. `signonce status` shows which members hold it back.
+//! It rises by itself as soon as every member supports a higher one, and never falls: from then on no older program can
+//! take part. `signonce status` shows which members hold it back.
 
 use super::{DECIDED, actor};
 use signonce_cluster::Handle;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Where the cluster's feature level is, and where it may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Levels {
-    /// As it is.
+    /// The present level.
     pub current: u32,
     /// The highest that every member supports.
     pub possible: u32,
@@ -24,7 +24,7 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// As the state and raft's voters say, for a node that runs this program.
+    /// Computed from the state and raft's voters, for a node that runs this program.
     pub fn of(state: &State, voters: &[NodeId]) -> Self {
         let goes = |node: &NodeId| state.registry().is_removed(*node);
         let said = state.members().map(|member| (member.node, Some(member.supports)));
@@ -35,7 +35,7 @@ impl Levels {
     }
 
     fn from_supports(current: u32, own: u32, supports: BTreeMap<NodeId, Option<u32>>) -> Self {
-        // Who has said nothing may be anything: nothing is possible before.
+        // A member that has said nothing may run any program, so nothing is possible before.
         let possible = supports.values().map(|level| level.unwrap_or(current)).min().unwrap_or(current);
         let newest = supports.values().flatten().copied().max().unwrap_or(own).max(own);
         let held_back_by = supports

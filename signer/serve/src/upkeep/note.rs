@@ -1,4 +1,4 @@
-//! What a node says of its place: its zone and the version of its program, for `members list` and for the leader's
+//! What a node says of its place: its zone and the version of its program, for `members list` and the leader's
 //! placement.
 
 use super::{DECIDED, actor};
@@ -6,7 +6,7 @@ use signonce_cluster::Handle;
 use signonce_core::{Change, NodeNote, PlacementChange};
 use signonce_shared::hint;
 
-/// Has the registry say what is true of this node.
+/// Updates the registry if it says something else of this node.
 pub(super) async fn say(handle: &Handle, own: &NodeNote) {
     let node = handle.node();
     let news = handle.read(|state| {

@@ -1,8 +1,8 @@
-//! Where the leader is: at the pinned place, or else where a signature costs least, without restlessness.
+//! Where the leader should be: at the pinned place, or else where a signature costs least, without needless moves.
 //!
-//! The leader looks once a round and hands over if [`Placement::judge`] says so. A pin is followed as soon as its node
-//! can lead. Without one, another node must be clearly faster for minutes on end: a handover costs every request
-//! under way some milliseconds, and figures of one minute say little.
+//! The leader checks once a round and hands over if [`Placement::judge`] says so. A pin is followed as soon as its node
+//! can lead. Without a pin, another node must be clearly faster for minutes on end: a handover costs every request
+//! under way some milliseconds, and the figures of one minute say little.
 
 use signonce_cluster::{Handle, Measured};
 use signonce_core::{LeaderPin, State, replica::ReplicaStatus};
@@ -13,29 +13,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a leader leads, and a node was fit to lead, before leadership goes to it by itself: a node that stops has
-/// handed over and must not get it back while it answers still.
+/// How long a leader must have led, and a node must have been fit to lead, before leadership moves there by itself: a
+/// node that stops has handed over and must not get it back while it still answers.
 const SETTLED: Duration = Duration::from_secs(15);
-/// How much faster: its cost times this is still below the leader's ...
+/// How much faster it must be: its cost times this is still below the leader's ...
 const FACTOR: f64 = 1.5;
-/// ... by at least this, so that nobody moves over microseconds.
+/// ... and lower by at least this, so that nobody moves over microseconds.
 const MARGIN: Duration = Duration::from_micros(500);
-/// Between two tries to hand over.
+/// The pause between two attempts to hand over.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Entries a node may be behind and still take over at once.
+/// The most entries that a node may be behind and still take over at once.
 const LAG_MAX: u64 = 256;
 /// How long a handover may take.
 const HANDOVER: Duration = Duration::from_secs(5);
 
-/// A voter as a place for the leader.
+/// A voter that could lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Candidate {
     pub node: NodeId,
-    /// It answers and has nearly the whole log. The leader itself always is.
+    /// Whether it answers and has nearly the whole log. The leader itself always does.
     pub fit: bool,
     pub zone: Option<String>,
     /// What a claim would take to commit if it led: its own sync, and the answers of the nearest majority. Unknown
-    /// until it was measured.
+    /// until measured.
     pub cost: Option<Duration>,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a leader remembers between two looks. Begins anew with every leadership.
+/// What a leader remembers from round to round. Starts afresh with every leadership.
 #[derive(Debug)]
 pub(super) struct Placement {
     /// How long another node must be faster, without a break.
@@ -79,21 +79,21 @@ impl Placement {
         now: Instant,
         own: NodeId,
         pin: Option<&LeaderPin>,
-        places: &[Place],
+        places: &[Candidate],
     ) -> Option<(NodeId, Reason)> {
         self.fit_since.retain(|node, _| places.iter().any(|place| place.node == *node && place.fit));
         for place in places.iter().filter(|place| place.fit) {
             self.fit_since.entry(place.node).or_insert(now);
         }
         let settled = |since: Instant| now.duration_since(since) >= SETTLED;
-        let can_lead: Vec<&Place> = places
+        let can_lead: Vec<&Candidate> = places
             .iter()
             .filter(|place| {
                 place.node != own && self.fit_since.get(&place.node).is_some_and(|at| settled(*at))
             })
             .collect();
         let here = places.iter().find(|place| place.node == own)?;
-        let pinned = |place: &Place| match pin {
+        let pinned = |place: &Candidate| match pin {
             Some(LeaderPin::Node(node)) => place.node == *node,
             Some(LeaderPin::Zone(zone)) => place.zone.as_ref() == Some(zone),
             None => true,
@@ -106,13 +106,18 @@ impl Placement {
                     (place.node, Reason::Pinned(pin.cloned().expect("all is pinned without a pin")))
                 });
             }
-            // Nobody at the pinned place can lead: the fastest of all others does meanwhile.
+            // Nobody at the pinned place can lead, so the fastest of the others does meanwhile.
             return self.faster(now, here, cheapest(can_lead.into_iter())).filter(|_| quick);
         }
         self.faster(now, here, wanted).filter(|_| quick)
     }
 
-    fn faster(&mut self, now: Instant, here: &Place, best: Option<&Place>) -> Option<(NodeId, Reason)> {
+    fn faster(
+        &mut self,
+        now: Instant,
+        here: &Candidate,
+        best: Option<&Candidate>,
+    ) -> Option<(NodeId, Reason)> {
         let clear = best.and_then(|place| {
             let (own, other) = (here.cost?, place.cost?);
             let clearly = other.mul_f64(FACTOR) < own && own.saturating_sub(other) >= MARGIN;
@@ -147,17 +152,17 @@ impl Placement {
     }
 }
 
-/// The cheapest place; one without a figure is the last choice.
-fn cheapest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<&'a Place> {
+/// The cheapest candidate; one without a figure is the last choice.
+fn cheapest<'a>(places: impl Iterator<Item = &'a Candidate>) -> Option<&'a Candidate> {
     places.min_by_key(|place| (place.cost.unwrap_or(Duration::MAX), place.node))
 }
 
-fn places(state: &State, status: &ReplicaStatus, measured: &BTreeMap<NodeId, Measured>) -> Vec<Place> {
+fn places(state: &State, status: &ReplicaStatus, measured: &BTreeMap<NodeId, Measured>) -> Vec<Candidate> {
     let place = |node: &NodeId| {
         let follower = status.followers.iter().find(|follower| follower.node == *node);
         let near = follower.is_some_and(|f| f.active && status.last.0.saturating_sub(f.matched.0) <= LAG_MAX);
         let note = state.registry().node_note(*node);
-        Place {
+        Candidate {
             node: *node,
             fit: *node == status.node || near,
             zone: note.and_then(|note| note.zone.clone()),
@@ -175,13 +180,13 @@ mod tests {
     const OTHER: NodeId = NodeId(2);
     const FASTER_FOR: Duration = Duration::from_secs(5 * 60);
 
-    fn place(node: NodeId, zone: &str, cost_us: u64) -> Place {
+    fn place(node: NodeId, zone: &str, cost_us: u64) -> Candidate {
         let cost = Some(Duration::from_micros(cost_us));
-        Place { node, fit: true, zone: Some(zone.into()), cost }
+        Candidate { node, fit: true, zone: Some(zone.into()), cost }
     }
 
     /// Looks every second for as long as it takes, up to ten minutes; when and where leadership would go.
-    fn goes(pin: Option<LeaderPin>, places: impl Fn(u64) -> Vec<Place>) -> Option<(u64, NodeId)> {
+    fn goes(pin: Option<LeaderPin>, places: impl Fn(u64) -> Vec<Candidate>) -> Option<(u64, NodeId)> {
         let start = Instant::now();
         let mut placement = Placement::new(start, FASTER_FOR);
         (0..600).find_map(|second| {
@@ -209,9 +214,9 @@ mod tests {
             None,
             "with breaks"
         );
-        let unknown = |_| vec![place(OWN, "a", 3_000), Place { cost: None, ..place(OTHER, "a", 0) }];
+        let unknown = |_| vec![place(OWN, "a", 3_000), Candidate { cost: None, ..place(OTHER, "a", 0) }];
         assert_eq!(goes(None, unknown), None);
-        let gone = |_| vec![place(OWN, "a", 3_000), Place { fit: false, ..place(OTHER, "a", 100) }];
+        let gone = |_| vec![place(OWN, "a", 3_000), Candidate { fit: false, ..place(OTHER, "a", 100) }];
         assert_eq!(goes(None, gone), None);
     }
 
@@ -222,8 +227,9 @@ mod tests {
         assert_eq!(goes(pin(OTHER), slow), Some((SETTLED.as_secs(), OTHER)));
         let fast = |_| vec![place(OWN, "a", 9_000), place(OTHER, "a", 1_000)];
         assert_eq!(goes(pin(OWN), fast), None);
-        let back_after_a_minute =
-            |second| vec![place(OWN, "a", 1_000), Place { fit: second >= 60, ..place(OTHER, "a", 1_000) }];
+        let back_after_a_minute = |second| {
+            vec![place(OWN, "a", 1_000), Candidate { fit: second >= 60, ..place(OTHER, "a", 1_000) }]
+        };
         assert_eq!(goes(pin(OTHER), back_after_a_minute), Some((60 + SETTLED.as_secs(), OTHER)));
     }
 

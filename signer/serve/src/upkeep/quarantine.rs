@@ -1,15 +1,16 @@
-//! What to do with this node, once it takes no part any more. The consensus thread logs why; commands are this program's.
+//! Tells the operator what to do with this node once it no longer takes part. The consensus thread logs why; commands
+//! belong to this program.
 
 use signonce_cluster::Handle;
 use signonce_core::replica::{NotMember, fence::Quarantine};
 use signonce_shared::hint;
 
-/// Of which quarantine it was said. A node hardly has two reasons, but it may learn of a better one.
+/// The quarantine that was reported last. A node seldom has two reasons, but it may learn a better one.
 #[derive(Default)]
-pub(super) struct Told(Option<Quarantine>);
+pub(super) struct ReportedQuarantine(Option<Quarantine>);
 
-impl Told {
-    /// Says it once for each reason.
+impl ReportedQuarantine {
+    /// Reports each reason once.
     pub(super) fn say(&mut self, handle: &Handle) {
         let Some(NotMember::Quarantined(reason)) = handle.status().not_member else { return };
         if self.0.as_ref() == Some(&reason) {

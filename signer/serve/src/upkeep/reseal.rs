@@ -1,7 +1,7 @@
-//! Keys are sealed again when members come and go, so that exactly the present members can open them.
+//! Seals keys again when members come and go, so that exactly the present members can open them.
 //!
 //! The leader does it, a few keys a round, with those that it has open itself. The secret goes from the old envelope
-//! into the new one inside `signonce_keys`; what is in the new one is compared with the key that this node signs with
+//! into the new one inside `signonce_keys`, and the new envelope is checked against the key that this node signs with
 //! before anything is proposed. A member that has left has seen what it could open: see `signonce members remove`.
 
 use super::{DECIDED, actor};
@@ -12,10 +12,10 @@ use signonce_keys::{Recipient, SealedKey};
 use signonce_protocol::{GenesisHash, KeyId, NodeId};
 use std::sync::Arc;
 
-/// Keys in one change: about a hundred bytes a member each.
+/// The most keys in one change: each takes about a hundred bytes for each member.
 const KEYS_A_ROUND: usize = 64;
 
-/// What remains to be done, between two rounds.
+/// What is left to do between two rounds.
 #[derive(Default)]
 pub(super) struct Reseal {
     /// The registry version at which nothing was left to do here.
@@ -30,15 +30,15 @@ struct Plan {
     left: usize,
 }
 
-/// The members for which the key is not sealed, as far as is known; empty where it is sealed for all of them.
+/// The members to which the key is not known to be sealed; empty if it is sealed to all of them.
 pub fn not_sealed_for(state: &State, key: &Key) -> Vec<NodeId> {
     let sealed_for = state.registry().sealed_for(&key.id).unwrap_or_default();
     let members = state.members().map(|member| member.node);
     members.filter(|node| !sealed_for.contains(node)).collect()
 }
 
-/// Whether the envelope is sealed for exactly `members`. How many can open it is read off the envelope itself: the one
-/// who sealed a new key may have asked for the members before one of them came.
+/// Whether the envelope is sealed to exactly `members`. How many can open it is read from the envelope itself: whoever
+/// sealed a new key may have read the members before one of them joined.
 fn is_sealed_for(state: &State, key: &Key, members: &[NodeId]) -> bool {
     let envelope = SealedKey::from_bytes(key.sealed.as_bytes().to_vec());
     state.registry().sealed_for(&key.id) == Some(members)
@@ -76,7 +76,7 @@ impl Reseal {
     }
 }
 
-/// What to do now; `None` where nothing is to be done, or nothing can be before every voter has said who it is.
+/// What to do now; `None` if there is nothing to do, or nothing can be done before every voter has said who it is.
 fn plan(state: &State, voters: &[NodeId], is_open: impl Fn(&KeyId) -> bool) -> Option<Plan> {
     let members: Vec<NodeId> = state.members().map(|member| member.node).collect();
     let goes = |node: &NodeId| state.registry().is_removed(*node);

@@ -1,10 +1,10 @@
-//! How far from its clock this node takes slots: the log has to know before it does more than all others.
+//! How far from its clock this node accepts slots: the log must know before it accepts more than all others.
 
 use super::{DECIDED, actor};
 use signonce_cluster::Handle;
 use signonce_core::Change;
 
-/// Tells the log, if this node is configured to take more than it knows of.
+/// Tells the log, if this node is configured to accept more than the log knows of.
 pub(super) async fn say(handle: &Handle, slots: u64) {
     let known = handle.read(|state| slots <= state.registry().slot_tolerance());
     if known || handle.ready().is_err() {
