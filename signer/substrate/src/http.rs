@@ -1,10 +1,10 @@
-//! Connections to a chain's node: the operator's own, or one of somebody else's behind a URL.
+//! Connections to a chain's node: the operator's own, or somebody else's behind a URL.
 
 use hyper::{Uri, body::Bytes};
 use signonce_shared::http::{HttpClient, Limits, Stream, trusting};
 use std::{path::Path, time::Duration};
 
-/// What an answer may take, and how long a connection.
+/// The limits of an answer, and of making a connection.
 const LIMITS: Limits = Limits { time: Duration::from_secs(15), bytes: 64 << 20 };
 
 /// Makes connections.
@@ -12,10 +12,10 @@ const LIMITS: Limits = Limits { time: Duration::from_secs(15), bytes: 64 << 20 }
 pub struct Dialer(HttpClient);
 
 impl Dialer {
-    /// Trusts the authorities in a PEM file, or those of this machine.
+    /// Trusts the authorities in a PEM file, or else those of this machine.
     ///
     /// # Errors
-    /// If the file cannot be read. The text is for people.
+    /// If the file cannot be read, as readable text.
     pub fn new(authorities: Option<&Path>) -> Result<Self, String> {
         Ok(Self(HttpClient::new(trusting(authorities)?)))
     }
@@ -30,7 +30,7 @@ impl Dialer {
         connected.map_err(late).flatten().map_err(|why| format!("{}: {why}", host(url)))
     }
 
-    /// Posts JSON. Gives the status and the body of the answer.
+    /// Posts JSON. Returns the status and the body of the answer.
     ///
     /// # Errors
     /// A message if there is no answer, or none in time.
@@ -41,7 +41,7 @@ impl Dialer {
     }
 }
 
-/// What may be shown of a URL: without what it may have before the host.
+/// The part of a URL that may be shown: without user and password.
 fn host(url: &Uri) -> String {
     let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}", url.host().unwrap_or("a URL without a host"))

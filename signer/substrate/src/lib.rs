@@ -2,7 +2,7 @@
 //! `keys move-in`.
 //!
 //! [`node`] asks a node how far its chain is ([`progress`]), [`watch`] compares what a chain shows with the audit, and
-//! [`quiet`] looks whether anybody else still signs. The signers themselves never ask a chain anything.
+//! [`quiet`] checks whether anybody else still signs. The signers themselves never ask a chain anything.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

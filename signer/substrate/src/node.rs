@@ -1,9 +1,9 @@
-//! What a node of the chain says by RPC: where the chain and its voters are, and whether the node runs at all.
+//! What a node of the chain says over RPC: how far the chain and its voters are, and whether the node is running.
 //!
-//! Any node of the chain may be asked. Nothing here is believed to make a floor lower: it only says how far the
-//! chain is, and floors are put above that. So a node that is behind without knowing it would put them too low, and
-//! what it says of its health counts for nothing: a node is asked for the slots in its best and its finalized header, and
-//! they must be of now.
+//! Any node of the chain may be asked. Its answers never make a floor lower: they only say how far the chain is, and
+//! floors are put above that. A node that is behind without knowing it would put them too low, so what it says of its
+//! own health counts for nothing: it is asked for the slots in its best and its finalized header, and these must be
+//! recent.
 
 use crate::{
     http::Dialer,
@@ -18,13 +18,13 @@ use signonce_shared::admin::api::ChainRow;
 use signonce_substrate::{BlockNumber, Round, SessionIndex, SetId};
 use std::path::Path;
 
-/// Why a node told nothing that is of use.
+/// Why a node's answers cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The URL is of no node.
+    /// The URL cannot be that of a node.
     #[error("{option} {url}: it must be http://, https://, ws:// or wss://")]
     BadUrl {
-        /// The option that gave it.
+        /// The option that named it.
         option: String,
         /// The URL.
         url: Uri,
@@ -35,7 +35,7 @@ pub enum NodeError {
     /// Nobody answers there.
     #[error("{0}: run this command again when the node answers")]
     Unreachable(String),
-    /// Somebody answers, but not that.
+    /// The answer is not what was asked for.
     #[error("{method}: {why}")]
     Said {
         /// What was asked.
@@ -53,20 +53,20 @@ pub enum NodeError {
         /// That of the chain.
         wanted: String,
     },
-    /// It says itself that it has not caught up.
+    /// By its own word it has not caught up.
     #[error("{0} is still catching up with its chain: wait until it has, or ask another node")]
     Syncing(Uri),
-    /// It is connected with nobody.
+    /// It is connected to nobody.
     #[error(
         "{url} has no peers ({health}), so it cannot know where the chain is: connect it to others, or ask another node"
     )]
     Alone {
         /// The node.
         url: Uri,
-        /// What it says of its health.
+        /// What it reports of its health.
         health: Value,
     },
-    /// The slots in its blocks are not of now, whatever it says of itself.
+    /// The slots in its blocks are not recent, whatever it says of itself.
     #[error(
         "{url} is not up to date: its {which} block is {why}. Nothing that it says of the chain counts. Wait until it has \
          caught up, ask another node, or look at this machine's clock"
@@ -95,7 +95,7 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    /// Whether the same question may be answered in a while.
+    /// Whether the same question may succeed in a while.
     pub const fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::VoterBehind { .. } => true,
@@ -116,7 +116,7 @@ pub struct Node {
     url: Uri,
 }
 
-/// The nodes at some URLs.
+/// Clients of the nodes at some URLs.
 ///
 /// # Errors
 /// As [`Node::new`].
@@ -125,10 +125,10 @@ pub fn nodes(option: &str, urls: &[Uri], authorities: Option<&Path>) -> Result<V
 }
 
 impl Node {
-    /// By a `http`, `https`, `ws` or `wss` URL; nodes serve both at one port.
+    /// A client for a `http`, `https`, `ws` or `wss` URL; nodes serve all of them on one port.
     ///
     /// # Errors
-    /// If the URL or the authorities are of no use.
+    /// If the URL or the authorities cannot be used.
     pub fn new(option: &str, url: &Uri, authorities: Option<&Path>) -> Result<Self, NodeError> {
         let bad = || NodeError::BadUrl { option: option.to_owned(), url: url.clone() };
         let mut parts = url.clone().into_parts();
@@ -157,19 +157,19 @@ impl Node {
     pub async fn identity(&self) -> Result<Option<String>, NodeError> {
         match self.call("system_localPeerId", json!([])).await {
             Ok(id) => Ok(id.as_str().map(str::to_owned)),
-            // Somebody answers, whoever it is.
+            // Something answers, whatever it is.
             Err(NodeError::Said { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether its keystore has the key. None where it does not say: nodes deny this call to strangers.
+    /// Whether its keystore has the key. `None` if it does not say: nodes deny this call to strangers.
     pub async fn has_key(&self, key: &KeyId) -> Option<bool> {
         let params = json!([key.public, key.key_type]);
         self.call("author_hasKey", params).await.ok()?.as_bool()
     }
 
-    /// The best block.
+    /// The number of the best block.
     ///
     /// # Errors
     /// If the node does not say.
@@ -187,10 +187,10 @@ impl Node {
         Ok((BlockNumber(number), header.slot()))
     }
 
-    /// How far from now the node's blocks are.
+    /// How old the node's blocks are.
     ///
     /// # Errors
-    /// If the node does not say, or is not up to date, whatever it says of itself: nothing that it tells is of use then.
+    /// If the node does not say, or is not up to date, whatever it says of itself: its answers are of no use then.
     pub async fn head(&self, chain: &ChainRow) -> Result<(BlockNumber, Head), NodeError> {
         let stale = |which, why| NodeError::Stale { url: self.url.clone(), which, why };
         let slotless = || "without a slot, so nobody can see how old it is".to_owned();
@@ -207,7 +207,7 @@ impl Node {
         Ok((best, Head { slot, age_ms, final_age_ms }))
     }
 
-    /// The GRANDPA set of the chain's last final block must be no later than the one that the node's voter is in.
+    /// Checks that the GRANDPA set of the last finalized block is not later than the one that the node's voter is in.
     async fn check_voter(&self, grandpa: Option<(SetId, Round)>) -> Result<(), NodeError> {
         let Some((set, _)) = grandpa else { return Ok(()) };
         let finalized = self.finalized().await?;
@@ -220,10 +220,10 @@ impl Node {
         Ok(())
     }
 
-    /// Where the chain is.
+    /// How far the chain is.
     ///
     /// # Errors
-    /// If nobody answers, or the node is of another chain, is not up to date, or does not say the least.
+    /// If nobody answers, or the node is of another chain, is not up to date, or lacks what is needed at least.
     pub async fn progress(&self, chain: &ChainRow) -> Result<Progress, NodeError> {
         let url = || self.url.clone();
         let found = self.call("chain_getBlockHash", json!([0])).await?;
@@ -276,12 +276,12 @@ impl Node {
         hash.ok_or_else(|| NodeError::Said { method, why: format!("{answer} is not a block hash") })
     }
 
-    /// What a runtime's function answers, at the best block.
+    /// The result of a runtime function at the best block.
     pub async fn runtime(&self, function: &str) -> Result<Vec<u8>, NodeError> {
         self.runtime_call(function, json!([function, "0x"])).await
     }
 
-    /// What a runtime's function answers at a block.
+    /// The result of a runtime function at a block.
     pub async fn runtime_at(&self, function: &str, block: Hash) -> Result<Vec<u8>, NodeError> {
         self.runtime_call(function, json!([function, "0x", block.to_string()])).await
     }
@@ -294,7 +294,7 @@ impl Node {
             .map_err(|error| NodeError::Said { method: "state_call", why: format!("{function}: {error}") })
     }
 
-    /// What lies in the chain's storage, at the best block.
+    /// The value at a key of the chain's storage, at the best block.
     pub async fn storage(&self, key: &str) -> Result<Option<Vec<u8>>, NodeError> {
         let answer = self.call("state_getStorage", json!([key])).await?;
         let bytes: Result<Option<HexBytes>, _> = serde_json::from_value(answer);
@@ -318,7 +318,7 @@ impl Node {
     }
 }
 
-/// The set and the highest round of `grandpa_roundState`: the best one, and those that still go on behind it.
+/// The set and the highest round in `grandpa_roundState`: of the best round and those that continue behind it.
 fn highest_round(state: &Value) -> Option<(SetId, Round)> {
     let set = state["setId"].as_u64()?;
     let rounds = state["background"].as_array().into_iter().flatten().chain([&state["best"]]);

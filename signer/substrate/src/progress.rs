@@ -9,13 +9,13 @@ use signonce_shared::admin::api::ChainRow;
 use signonce_substrate::{BEEFY_VOTE, BlockNumber, GRANDPA_VOTE, PARA_SIDE, Round, SessionIndex, SetId};
 use std::fmt;
 
-/// How far a chain and its voters are, as a node of it says.
+/// How far a chain and its voters are, by a node of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// When it was asked, in Unix milliseconds.
     pub at_ms: u64,
-    /// The slot by this machine's clock then.
+    /// The slot at that time, by this machine's clock.
     pub slot: Slot,
     /// The best block.
     pub best: BlockNumber,
@@ -25,12 +25,12 @@ pub struct Progress {
     pub beefy_set: Option<SetId>,
     /// The session, where the chain has parachains.
     pub session: Option<SessionIndex>,
-    /// How old that was. None in records of before it was asked for.
+    /// How old the node's blocks were. `None` in records from before this was asked.
     #[serde(default)]
     pub head: Option<Head>,
 }
 
-/// How far a node's blocks are from now, by the slots in them.
+/// The age of a node's blocks, by the slots in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Head {
@@ -38,7 +38,7 @@ pub struct Head {
     pub slot: Slot,
     /// How long ago it began, in milliseconds. 0 if it is ahead of this machine's clock.
     pub age_ms: u64,
-    /// The same for the best block that is final.
+    /// The same for the last finalized block, in milliseconds.
     pub final_age_ms: u64,
 }
 
@@ -54,16 +54,16 @@ impl fmt::Display for Head {
     }
 }
 
-/// How old a node's best block may be: a minute, or ten slots. Blocks are missed now and then; a node that is further
-/// behind does not know how far the votes are.
+/// How old a node's best block may be, in milliseconds: a minute, or ten slots. Blocks are missed now and then; a node
+/// that is further behind does not know how far the votes are.
 pub(crate) const HEAD_MS: u64 = 60_000;
 pub(crate) const HEAD_SLOTS: u64 = 10;
-/// The same for its last final block: ten minutes, or a hundred slots.
+/// The same for its last finalized block: ten minutes, or a hundred slots.
 pub(crate) const FINAL_MS: u64 = 600_000;
 pub(crate) const FINAL_SLOTS: u64 = 100;
 
-/// How far from now a slot began: how long ago, or an error in words if it is out of bounds. Bounds are the longer of a
-/// time and so many slots.
+/// How long ago a slot began, or an error as text if that is out of bounds. The bound is the longer of a time and so
+/// many slots.
 pub(crate) fn age(
     clock: SlotClock<'_>,
     slot: Slot,
@@ -94,8 +94,8 @@ fn long(ms: u64) -> String {
 }
 
 impl Progress {
-    /// This, raised by what was known before where that is further. What this does not know stays unknown: an older
-    /// word says nothing of now.
+    /// This, raised to what was known before where that is further. Unknown fields stay unknown: an older value says
+    /// nothing of now.
     pub fn raised_by(self, before: Self) -> Self {
         fn raised<T: Ord>(now: Option<T>, before: Option<T>) -> Option<T> {
             match (now, before) {
@@ -114,7 +114,7 @@ impl Progress {
         }
     }
 
-    /// What two nodes say that are both up to date: the further of each. What one of them does not tell the other does.
+    /// The further of each value from two nodes that are both up to date, or the one that is known.
     pub fn or_further(self, other: Self) -> Self {
         fn further<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
             one.max(other)
@@ -137,26 +137,26 @@ impl Progress {
     }
 }
 
-/// How far a chain is, and a validator of it that has been stopped may have been.
+/// How far a chain is, and how far a stopped validator of it may have come.
 #[derive(Clone, Copy, Debug)]
 pub struct Reached {
     /// What the old validator said before it was stopped.
     pub old: Option<Progress>,
     /// What another node said after that.
     pub now: Option<Progress>,
-    /// Rounds of GRANDPA that are left out above the highest one known.
+    /// How many GRANDPA rounds are left out above the highest one known.
     pub rounds: u64,
 }
 
-/// Slots left out above the present one: the clocks of two machines differ.
+/// How many slots are left out above the present one, as the clocks of two machines differ.
 const SLOTS: u64 = 2;
 
 impl Reached {
     /// The lowest safe floors, where enough is known.
     ///
     /// A node that was asked after the old validator had stopped knows a later round than any that it voted in, or the
-    /// one before; the margin is for the rest. Without such a node there is only what the old validator said before it
-    /// went on for a while. It may have gone on into the next set, but not further (see `move_in`): the one after
+    /// one before; the margin covers the rest. Without such a node there is only what the old validator said before it
+    /// went on for a while. It may have gone on into the next set, but no further (see `move_in`), so the set after
     /// that is safe from its beginning.
     pub fn floor(&self, class: DutyClass, chain: &ChainRow, unix_ms: u64) -> Option<Position> {
         let seen = match (self.old, self.now) {
@@ -182,7 +182,7 @@ impl Reached {
                 return Position::new(class, &[u64::from(session.0)]);
             }
             class => {
-                // The clock that is furthest, of this machine then and now: numbers do not compare where slots change.
+                // The later clock, of this machine then and now: numbers do not compare where slots change.
                 let zero = Position::zero(class).filter(|zero| zero.slot().is_some())?;
                 let seen_ms = seen.or(self.old).map_or(0, |place| place.at_ms);
                 return Some(zero.with_slot(chain.clock().slots_after(unix_ms.max(seen_ms), 1 + SLOTS)));

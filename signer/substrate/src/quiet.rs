@@ -1,14 +1,14 @@
-//! A look at a chain for some blocks: whether anything that only somebody else can have signed shows up on it.
+//! Watches a chain for some blocks: whether anything shows up that only somebody else can have signed.
 //!
-//! What was signed before may reach the chain late, a vote in a justification above all. So only what lies beyond the
-//! place where the chain was counts: whoever signs that, signs now.
+//! What was signed before may reach the chain late, above all a vote in a justification. So only what lies beyond the
+//! point where the chain was counts: whoever signs that signs now.
 
 use crate::{
     http::Dialer,
     node::{Node, NodeError},
     progress::Progress,
     watch::{
-        Plan, Told, WatchError, Watcher,
+        Plan, WatchError, WatchEvent, Watcher,
         sighting::{Sighting, WatchedKey},
     },
 };
@@ -23,20 +23,20 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Between two looks at the chain's height.
+/// How often the chain's height is checked.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the chain may stand still, or be out of sight.
+/// How long the chain may stand still or be unreachable.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the audit may take to know of a signature.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Why nobody can say that the chain was quiet.
+/// Why it cannot be said that the chain was quiet.
 #[derive(Debug, thiserror::Error)]
 pub enum QuietError {
-    /// A node tells nothing that is of use.
+    /// A node's answers cannot be used.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The watch cannot begin.
+    /// The watch cannot start.
     #[error(transparent)]
     Watch(#[from] WatchError),
     /// The chain stands still.
@@ -52,9 +52,9 @@ pub enum QuietError {
     NoNode,
 }
 
-/// What to look at.
+/// What to watch.
 pub struct Quiet {
-    /// Nodes of the chain: each has to show it.
+    /// The nodes of the chain to ask: each has to show it.
     pub urls: Vec<Uri>,
     /// The chain.
     pub chain: ChainRow,
@@ -62,13 +62,13 @@ pub struct Quiet {
     pub authorities: Option<PathBuf>,
     /// The keys.
     pub keys: Vec<KeyId>,
-    /// How many blocks.
+    /// For how many blocks.
     pub blocks: u64,
-    /// Where the chain was when nobody signed with the keys any more.
+    /// How far the chain was when nobody signed with the keys any more.
     pub since: Option<Progress>,
 }
 
-/// What was looked at.
+/// What was watched, and what was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Watched {
@@ -76,18 +76,18 @@ pub struct Watched {
     pub from: u64,
     /// The last block.
     pub to: u64,
-    /// What somebody else signed, in words.
+    /// What somebody else signed, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_elsewhere: Option<String>,
 }
 
 impl Quiet {
-    /// Looks until enough blocks have passed or something was signed elsewhere. With `admin`, what its audit knows of
-    /// is ours; without, the keys must not sign at all.
+    /// Watches until enough blocks have passed or something was signed elsewhere. With `admin`, signatures that its
+    /// audit knows are ours; without, the keys must not sign at all.
     ///
     /// # Errors
     /// If the chain stands still or cannot be seen, or a node is not up to date: it would show old blocks, or none.
-    /// `blind` is told, in words, while the chain cannot be seen.
+    /// `blind` is called with the reason while the chain cannot be seen.
     pub async fn watch(
         self,
         admin: Option<AdminClient>,
@@ -120,14 +120,14 @@ impl Quiet {
         let mut found = None;
         let watching = Watcher::new(plan).run(|told| {
             match told {
-                Told::Alarm { sighting, .. } if self.is_new(&sighting) => found = Some(sighting),
-                Told::Blind { why, .. } => blind(why),
+                WatchEvent::Alarm { sighting, .. } if self.is_new(&sighting) => found = Some(sighting),
+                WatchEvent::Blind { why, .. } => blind(why),
                 _ => {}
             }
             found.is_none()
         });
         let to = tokio::select! {
-            // It ends by itself when something was found, or can see nothing at all.
+            // It ends by itself when something was found, or when it cannot see anything.
             ended = watching => {
                 ended?;
                 node.best().await.map_or(from, |best| best.0)
@@ -174,7 +174,7 @@ async fn passed(node: &Node, url: &Uri, from: u64, blocks: u64, linger: Duration
             return Err(QuietError::StandsStill { url: url.clone(), highest });
         }
         sleep(LOOK).await;
-        // What is out of sight for a while is not over.
+        // Being unreachable for a while is not the end.
         if let Ok(best) = node.best().await
             && best.0 > highest
         {
@@ -185,7 +185,7 @@ async fn passed(node: &Node, url: &Uri, from: u64, blocks: u64, linger: Duration
     Ok(highest)
 }
 
-/// A key with the scheme that its length tells.
+/// The key with the scheme that its length implies.
 fn watched(id: &KeyId) -> Option<WatchedKey> {
     let schemes = id.key_type.schemes().iter();
     let scheme = *schemes.into_iter().find(|scheme| scheme.public_len() == id.public.as_bytes().len())?;

@@ -1,6 +1,6 @@
 //! A chain's JSON-RPC: WebSocket with subscriptions, or HTTP with polling.
 //!
-//! [`ChainClient::next`] gives what a chain shows as it comes: headers (of forks too, where the node tells of them),
+//! [`ChainClient::next`] returns what a chain shows as it comes: headers (of forks too, where the node reports them),
 //! GRANDPA and BEEFY justifications.
 
 use super::sighting::JsonHeader;
@@ -20,20 +20,20 @@ use tokio::time::{sleep, timeout};
 const MAX_MESSAGE_BYTES: u32 = 32 << 20;
 /// Between two polls over HTTP.
 const POLL: Duration = Duration::from_secs(2);
-/// Pings on an idle connection, and the silence after which it is given up.
+/// How often an idle connection is pinged, and the silence after which it is given up.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const SILENT_AT_MOST: Duration = Duration::from_secs(20);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// What a chain shows.
+/// Something that a chain shows.
 #[derive(Debug)]
-pub enum Shown {
+pub enum ChainItem {
     /// A header.
     Header(Box<JsonHeader>),
-    /// A GRANDPA justification, SCALE.
+    /// A GRANDPA justification in SCALE.
     Grandpa(Vec<u8>),
-    /// A BEEFY finality proof, SCALE.
+    /// A BEEFY finality proof in SCALE.
     Beefy(Vec<u8>),
 }
 
@@ -42,14 +42,14 @@ pub struct ChainClient {
     wire: Wire,
     /// What the node does not offer.
     pub missing: Vec<&'static str>,
-    ready: VecDeque<Shown>,
+    ready: VecDeque<ChainItem>,
 }
 
 enum Wire {
     Ws {
         client: WsClient,
         heads: Subscription<Value>,
-        /// Where the node tells of no justifications as they come: those that blocks carry.
+        /// Set where the node does not push justifications: those in blocks are read instead.
         finalized: Option<Subscription<Value>>,
         grandpa: Option<Subscription<Value>>,
         beefy: Option<Subscription<Value>>,
@@ -74,7 +74,7 @@ impl ChainClient {
             _ => Wire::Http { dialer: dialer.clone(), url: url.clone(), best: None, finalized: None },
         };
         let mut this = Self { wire, missing, ready: VecDeque::new() };
-        // Whoever answers this speaks JSON-RPC of a chain.
+        // Whatever answers this speaks a chain's JSON-RPC.
         this.call("chain_getBlockHash", json!([0])).await?;
         Ok(this)
     }
@@ -88,7 +88,7 @@ impl ChainClient {
         serde_json::from_value(answer).map_err(|e| format!("the chain's genesis hash: {e}"))
     }
 
-    /// A header; none if the node does not have the block.
+    /// A header; `None` if the node does not have the block.
     ///
     /// # Errors
     /// A message if the node gives no such answer.
@@ -106,10 +106,10 @@ impl ChainClient {
         serde_json::from_value(answer).map_err(|e| format!("the best header: {e}"))
     }
 
-    /// The GRANDPA set after a block, as its runtime says.
+    /// The GRANDPA set after a block, by its runtime.
     ///
     /// # Errors
-    /// A message if the node gives no such answer, or its runtime another one.
+    /// A message if the node does not answer, or its runtime gives something else.
     pub async fn grandpa_set(&mut self, block: Hash) -> Result<u64, String> {
         let answer = self.call("state_call", json!(["GrandpaApi_current_set_id", "0x", block])).await?;
         let bytes: HexBytes = serde_json::from_value(answer).map_err(|e| e.to_string())?;
@@ -117,7 +117,7 @@ impl ChainClient {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Any call.
+    /// Calls any method.
     async fn call(&mut self, method: &str, params: Value) -> Result<Value, String> {
         match &self.wire {
             Wire::Ws { client, .. } => {
@@ -143,15 +143,15 @@ impl ChainClient {
     /// The next thing the chain shows.
     ///
     /// # Errors
-    /// Once the connection is of no use any more.
-    pub async fn next(&mut self) -> Result<Shown, String> {
+    /// If the connection cannot be used any more.
+    pub async fn next(&mut self) -> Result<ChainItem, String> {
         loop {
             if let Some(shown) = self.ready.pop_front() {
                 return Ok(shown);
             }
             if let Wire::Ws { heads, finalized, grandpa, beefy, .. } = &mut self.wire {
                 match from_subscriptions(heads, finalized.as_mut(), grandpa.as_mut(), beefy.as_mut()).await? {
-                    News::Shown(shown) => return Ok(shown),
+                    News::ChainItem(shown) => return Ok(shown),
                     News::Finalized(block) => self.block(json!(block)).await?,
                 }
                 continue;
@@ -163,7 +163,7 @@ impl ChainClient {
         }
     }
 
-    /// Looks for a new best or finalized block.
+    /// Asks for new best or finalized blocks.
     async fn poll(&mut self) -> Result<(), String> {
         let head = self.call("chain_getHeader", json!([])).await?;
         let final_hash = self.call("chain_getFinalizedHead", json!([])).await?;
@@ -171,7 +171,7 @@ impl ChainClient {
         if best.as_ref() != Some(&head) {
             *best = Some(head.clone());
             let header = serde_json::from_value(head).map_err(|e| format!("the best header: {e}"))?;
-            self.ready.push_back(Shown::Header(Box::new(header)));
+            self.ready.push_back(ChainItem::Header(Box::new(header)));
         }
         if finalized.as_ref() == Some(&final_hash) {
             return Ok(());
@@ -192,8 +192,8 @@ impl ChainClient {
             serde_json::from_value(justifications).unwrap_or_default();
         for (engine, bytes) in justifications.into_iter().flatten() {
             match &engine {
-                b"FRNK" => self.ready.push_back(Shown::Grandpa(bytes)),
-                b"BEEF" => self.ready.push_back(Shown::Beefy(bytes)),
+                b"FRNK" => self.ready.push_back(ChainItem::Grandpa(bytes)),
+                b"BEEF" => self.ready.push_back(ChainItem::Beefy(bytes)),
                 _ => {}
             }
         }
@@ -203,7 +203,7 @@ impl ChainClient {
 
 async fn subscribed(dialer: &Dialer, url: &Uri, missing: &mut Vec<&'static str>) -> Result<Wire, String> {
     let stream = dialer.connect(url).await?;
-    // The stream is encrypted already where it must be.
+    // The stream is already encrypted where it must be.
     let inner = url.to_string().replacen("wss://", "ws://", 1);
     let client = WsClientBuilder::new()
         .max_response_size(MAX_MESSAGE_BYTES)
@@ -240,7 +240,7 @@ async fn subscribed(dialer: &Dialer, url: &Uri, missing: &mut Vec<&'static str>)
     Ok(Wire::Ws { client, heads, finalized, grandpa, beefy })
 }
 
-/// A subscription; none if the node does not have it.
+/// A subscription; `None` if the node does not have it.
 async fn subscribe(
     client: &WsClient,
     method: &str,
@@ -253,9 +253,9 @@ async fn subscribe(
     }
 }
 
-/// What a subscription gives.
+/// An item from a subscription.
 enum News {
-    Shown(Shown),
+    ChainItem(ChainItem),
     /// A block was finalized.
     Finalized(Hash),
 }
@@ -282,13 +282,13 @@ async fn from_subscriptions(
     }
     tokio::select! {
         head = of(Some(heads)) => {
-            Ok(News::Shown(Shown::Header(Box::new(header(head?)?))))
+            Ok(News::ChainItem(ChainItem::Header(Box::new(header(head?)?))))
         }
         head = of(finalized) => {
             let hash = header(head?)?.hash().ok_or("a header without a number")?;
             Ok(News::Finalized(hash))
         }
-        proof = of(grandpa) => Ok(News::Shown(Shown::Grandpa(bytes(proof?)?))),
-        proof = of(beefy) => Ok(News::Shown(Shown::Beefy(bytes(proof?)?))),
+        proof = of(grandpa) => Ok(News::ChainItem(ChainItem::Grandpa(bytes(proof?)?))),
+        proof = of(beefy) => Ok(News::ChainItem(ChainItem::Beefy(bytes(proof?)?))),
     }
 }

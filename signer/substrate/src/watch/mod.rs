@@ -1,18 +1,18 @@
-//! The watch: compares what a chain shows of our keys with what the audit knows, and raises an alarm for each
-//! signature that this cluster did not grant. It has public keys only and may only look.
+//! The watch: compares the signatures of our keys that a chain shows with the audit, and raises an alarm for each one
+//! that this cluster did not grant. It has only public keys and changes nothing.
 //!
-//! A signature on a chain whose claim is not in the audit means that somebody else has the key. What is seen is kept
-//! for a grace period, while the node that is asked may still be applying the claim; then the whole audit is searched
-//! for the duty before the alarm is raised. While the chain or the audit cannot be reached nothing is judged: the
-//! watch says since when it is blind, and continues where it was. A node that shows old blocks shows nothing: where the
-//! chain's slots are known, its best block must be of now.
+//! A signature on a chain whose claim is not in the audit means that somebody else has the key. A sighting is kept for
+//! a grace period, while the node that is asked may still be applying the claim; then the whole audit is searched for
+//! the duty before the alarm is raised. While the chain or the audit cannot be reached nothing is judged: the watch
+//! reports since when it is blind, and later continues where it was. A node that shows old blocks proves nothing: where
+//! the chain's slots are known, its best block must be recent.
 
 pub mod chain;
 pub mod sighting;
 
 use crate::http::Dialer;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use chain::{ChainClient, Shown};
+use chain::{ChainClient, ChainItem};
 use hyper::Uri;
 use serde::Serialize;
 use sighting::{JsonHeader, Precommit, Sighting, WatchedKey, beefy_votes, precommits};
@@ -29,45 +29,45 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at the audit.
+/// How often the audit is read.
 const LOOK: Duration = Duration::from_secs(1);
 /// How far back the audit is read at the start.
 const BACK: Duration = Duration::from_secs(3_600);
-/// Grants that are remembered; what is older is searched for in the audit when needed.
+/// The most grants that are remembered; older ones are searched for in the audit when needed.
 const REMEMBERED: usize = 1 << 20;
-/// Ancestors looked up after a gap in the headers.
+/// The most ancestors that are fetched after a gap in the headers.
 const ANCESTORS: usize = 512;
-/// Blocks remembered.
+/// The most blocks that are remembered.
 const BLOCKS: usize = 1 << 13;
-/// Between two looks at which keys there are.
+/// How often the list of keys is read.
 const KEYS_AGAIN: Duration = Duration::from_secs(60);
-/// How old the best block of the chain may be: ten minutes, or a hundred slots. Less may be the chain itself.
+/// How old the best block may be: ten minutes, or a hundred slots. Shorter pauses may be the chain's own.
 const HEAD: Duration = Duration::from_secs(600);
 const HEAD_SLOTS: u64 = 100;
-/// Between two looks at it.
+/// How often the age of the best block is checked.
 const LOOK_AT_HEAD: Duration = Duration::from_secs(60);
-/// The first pause between two tries to connect, and the longest.
+/// The first and the longest pause between two attempts to connect.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What to watch.
 pub struct Plan {
-    /// The chain.
+    /// The URL of a node of the chain.
     pub url: Uri,
-    /// How to reach it.
+    /// The dialer to reach it with.
     pub dialer: Dialer,
-    /// The audit; without it, the keys must not sign at all.
+    /// The cluster whose audit is read; without it, the keys must not sign at all.
     pub admin: Option<AdminClient>,
-    /// The keys, if they are not to be taken from the cluster.
+    /// The keys, if they are not to be read from the cluster.
     pub keys: Option<Vec<WatchedKey>>,
     /// How long the audit may take to know of a signature.
     pub grace: Duration,
 }
 
-/// What the watch tells.
+/// What the watch reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Told {
+pub enum WatchEvent {
     /// It sees the chain.
     Watching {
         /// The chain's genesis.
@@ -79,7 +79,7 @@ pub enum Told {
         /// How long it was blind.
         blind_secs: u64,
     },
-    /// It does not see, since this time.
+    /// It cannot see, since this time.
     Blind {
         /// `the chain` or `the audit`.
         what: String,
@@ -101,10 +101,10 @@ pub enum Told {
         sighting: Sighting,
         /// When, in Unix milliseconds.
         time_ms: u64,
-        /// Why it may not be one after all.
+        /// Why the alarm may be false.
         doubt: Option<String>,
     },
-    /// Something of ours that cannot be checked.
+    /// Something about our keys that cannot be checked.
     Unclear {
         /// What.
         what: String,
@@ -120,10 +120,10 @@ fn pauses() -> impl Iterator<Item = Duration> + Send {
         .build()
 }
 
-/// Why a watch cannot begin.
+/// Why a watch cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The cluster has nothing to look for on that chain.
+    /// The cluster has no keys on that chain.
     #[error(
         "no living key is registered for the chain with genesis {0}: is it the right chain? `signonce chains list` \
          shows those of the cluster"
@@ -143,33 +143,33 @@ pub struct Watcher {
     /// The chain as the cluster knows it.
     chain: Option<ChainRow>,
     keys_read: Instant,
-    /// When the best block was looked at last.
+    /// When the best block was last checked.
     head_read: Instant,
     /// Blocks seen.
     seen: Recent<Hash>,
-    /// Signatures that the audit does not know yet.
+    /// Sightings that the audit does not know yet.
     pending: Vec<(Instant, Sighting)>,
-    /// Told already.
+    /// Sightings that were already reported.
     told: Recent<(PublicKey, Digest)>,
-    /// The set a signature was found to be for last.
+    /// The set for which a signature was last found to be valid.
     set: SetId,
     blind_since: Option<u64>,
 }
 
-/// What is known of the audit.
+/// How far the audit was read.
 struct Audit {
-    /// Where to go on; none before the first look.
+    /// The record to continue from; none before the first read.
     next: Option<u64>,
     granted: Recent<(PublicKey, Digest)>,
-    /// Records are missing on the node that is asked.
+    /// Whether records are missing on the node that is asked.
     gap: bool,
     blind_since: Option<u64>,
-    /// The last time that everything was read.
+    /// When everything was last read.
     read_at: Option<Instant>,
 }
 
 impl Watcher {
-    /// Nothing is reached yet.
+    /// A watch that is not connected yet.
     pub fn new(plan: Plan) -> Self {
         Self {
             plan,
@@ -190,8 +190,8 @@ impl Watcher {
     /// Watches until `tell` returns false.
     ///
     /// # Errors
-    /// If there is nothing to watch for.
-    pub async fn run(mut self, mut tell: impl FnMut(Told) -> bool) -> Result<(), WatchError> {
+    /// If there is nothing to watch.
+    pub async fn run(mut self, mut tell: impl FnMut(WatchEvent) -> bool) -> Result<(), WatchError> {
         let mut pauses = pauses();
         self.blind_since = Some(unix_ms());
         loop {
@@ -199,17 +199,17 @@ impl Watcher {
                 return Ok(());
             };
             let since_ms = *self.blind_since.get_or_insert_with(unix_ms);
-            if !tell(Told::Blind { what: "the chain".into(), since_ms, why }) {
+            if !tell(WatchEvent::Blind { what: "the chain".into(), since_ms, why }) {
                 return Ok(());
             }
             tokio::time::sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
         }
     }
 
-    /// One connection: until it breaks (the inner error says why), or nobody wants to be told more.
+    /// Runs one connection until it breaks (the inner error says why) or `tell` returns false.
     async fn connected(
         &mut self,
-        tell: &mut impl FnMut(Told) -> bool,
+        tell: &mut impl FnMut(WatchEvent) -> bool,
         on_sight: impl FnOnce(),
     ) -> Result<Result<(), String>, WatchError> {
         let mut chain = match ChainClient::connect(&self.plan.dialer, &self.plan.url).await {
@@ -227,7 +227,7 @@ impl Watcher {
         on_sight();
         let blind_secs = self.blind_since.take().map_or(0, |since| unix_ms().saturating_sub(since) / 1_000);
         let missing = chain.missing.iter().map(|what| (*what).to_owned()).collect();
-        if !tell(Told::Watching { genesis, keys: self.keys.len(), missing, blind_secs }) {
+        if !tell(WatchEvent::Watching { genesis, keys: self.keys.len(), missing, blind_secs }) {
             return Ok(Ok(()));
         }
         let mut look = tokio::time::interval(LOOK);
@@ -236,7 +236,7 @@ impl Watcher {
             let shown = {
                 let mut next = std::pin::pin!(chain.next());
                 loop {
-                    // `next` may be in the middle of an exchange, which judging must not break off.
+                    // `next` may be in the middle of an exchange, which judging must not interrupt.
                     tokio::select! {
                         shown = &mut next => break shown,
                         _ = look.tick() => {
@@ -273,7 +273,7 @@ impl Watcher {
         HEAD.max(Duration::from_millis(slot_ms.saturating_mul(HEAD_SLOTS)))
     }
 
-    /// Whether the node is where the chain is, by the slot in its best block. A node that is behind shows nothing of
+    /// Checks by the slot in its best block that the node is where the chain is. A node that is behind shows nothing of
     /// what is signed now, whatever it says of itself.
     async fn check_head(&mut self, chain: &mut ChainClient) -> Result<(), String> {
         self.head_read = Instant::now();
@@ -291,7 +291,7 @@ impl Watcher {
         ))
     }
 
-    /// Keys come and go while the chain is watched.
+    /// Reads the keys again: they come and go while the chain is watched.
     async fn find_new_keys(&mut self, genesis: Hash) {
         if self.keys_read.elapsed() < KEYS_AGAIN {
             return;
@@ -327,31 +327,33 @@ impl Watcher {
         Ok(())
     }
 
-    async fn look_at(&mut self, chain: &mut ChainClient, shown: Shown) -> Result<Vec<Told>, String> {
+    async fn look_at(
+        &mut self,
+        chain: &mut ChainClient,
+        shown: ChainItem,
+    ) -> Result<Vec<WatchEvent>, String> {
         let mut events = Vec::new();
         match shown {
-            Shown::Header(header) => self.headers(chain, *header).await?,
-            Shown::Grandpa(bytes) => match precommits(&bytes, &self.keys, self.format.number_width) {
+            ChainItem::Header(header) => self.headers(chain, *header).await?,
+            ChainItem::Grandpa(bytes) => match precommits(&bytes, &self.keys, self.format.number_width) {
                 Some(ours) => {
                     for precommit in ours {
                         events.extend(self.precommit(chain, &precommit).await);
                     }
                 }
-                None => {
-                    events.push(Told::Unclear { what: "a GRANDPA justification that cannot be read".into() })
-                }
+                None => events
+                    .push(WatchEvent::Unclear { what: "a GRANDPA justification that cannot be read".into() }),
             },
-            Shown::Beefy(bytes) => match beefy_votes(&bytes, &self.keys, &self.format) {
+            ChainItem::Beefy(bytes) => match beefy_votes(&bytes, &self.keys, &self.format) {
                 Some(ours) => ours.into_iter().for_each(|sighting| self.saw(sighting)),
-                None => {
-                    events.push(Told::Unclear { what: "a BEEFY justification that cannot be read".into() })
-                }
+                None => events
+                    .push(WatchEvent::Unclear { what: "a BEEFY justification that cannot be read".into() }),
             },
         }
         Ok(events)
     }
 
-    /// A header and those of its ancestors that were not seen, back to the last one that was.
+    /// Handles a header and those of its ancestors that were not seen, back to the last one that was.
     async fn headers(&mut self, chain: &mut ChainClient, header: JsonHeader) -> Result<(), String> {
         let fresh = self.seen.is_empty();
         let mut next = Some(header);
@@ -372,12 +374,12 @@ impl Watcher {
         Ok(())
     }
 
-    /// A precommit does not say in which set; its signature is good for one only.
-    async fn precommit(&mut self, chain: &mut ChainClient, precommit: &Precommit) -> Option<Told> {
+    /// Handles a precommit. It does not name its set, but its signature is valid for only one.
+    async fn precommit(&mut self, chain: &mut ChainClient, precommit: &Precommit) -> Option<WatchEvent> {
         let near = |set: SetId| [set, SetId(set.0.saturating_sub(1)), SetId(set.0 + 1)];
         let mut found = precommit.sighting(near(self.set), &self.format);
         if found.is_none() {
-            // A block that ends a set is finalized by the old one, while its state has the new one.
+            // A block that ends a set is finalized by the old set, while its state has the new one.
             match chain.grandpa_set(precommit.target.0).await {
                 Ok(set) => found = precommit.sighting(near(SetId(set)), &self.format),
                 Err(error) => tracing::debug!(%error, "the chain does not say which GRANDPA set it has"),
@@ -389,7 +391,7 @@ impl Watcher {
                 self.saw(sighting);
                 None
             }
-            None => Some(Told::Unclear {
+            None => Some(WatchEvent::Unclear {
                 what: format!(
                     "a GRANDPA justification of block {} names a key of ours with a signature that is good for no \
                      set that was tried",
@@ -405,48 +407,48 @@ impl Watcher {
         }
     }
 
-    /// Compares what was seen with the audit as it is now.
-    async fn judge(&mut self) -> Vec<Told> {
+    /// Compares the sightings with the audit as it is now.
+    async fn judge(&mut self) -> Vec<WatchEvent> {
         let mut events = Vec::new();
         let Some(admin) = self.plan.admin.clone() else {
             let seen = std::mem::take(&mut self.pending);
-            let alarm = |(_, sighting)| Told::Alarm { sighting, time_ms: unix_ms(), doubt: None };
+            let alarm = |(_, sighting)| WatchEvent::Alarm { sighting, time_ms: unix_ms(), doubt: None };
             return seen.into_iter().map(alarm).collect();
         };
         match self.audit.read(&admin).await {
             Ok(()) => {
                 if self.audit.blind_since.take().is_some() {
-                    events.push(Told::AuditBack);
+                    events.push(WatchEvent::AuditBack);
                 }
             }
             Err(why) => {
                 if self.audit.blind_since.is_none() {
                     let since_ms = *self.audit.blind_since.insert(unix_ms());
-                    events.push(Told::Blind { what: "the audit".into(), since_ms, why });
+                    events.push(WatchEvent::Blind { what: "the audit".into(), since_ms, why });
                 }
                 return events;
             }
         }
         for (at, sighting) in std::mem::take(&mut self.pending) {
             if self.audit.granted.contains(&(sighting.key.public, sighting.digest)) {
-                events.push(Told::Known { sighting });
+                events.push(WatchEvent::Known { sighting });
                 continue;
             }
-            // The whole grace with a readable audit: what was seen while blind waits again.
+            // A full grace period with a readable audit: what was seen while blind waits again.
             let readable = self.audit.read_at.is_some_and(|read| read >= at + self.plan.grace);
             if !readable {
                 self.pending.push((at, sighting));
                 continue;
             }
             match search(&admin, &sighting).await {
-                Ok(true) => events.push(Told::Known { sighting }),
+                Ok(true) => events.push(WatchEvent::Known { sighting }),
                 Ok(false) => {
                     let doubt = self.audit.gap.then(|| {
                         "the node that is asked lacks audit records (it took a snapshot, or has pruned them): ask \
                          another node too"
                             .to_owned()
                     });
-                    events.push(Told::Alarm { sighting, time_ms: unix_ms(), doubt });
+                    events.push(WatchEvent::Alarm { sighting, time_ms: unix_ms(), doubt });
                 }
                 Err(_) => self.pending.push((at, sighting)),
             }
@@ -460,7 +462,7 @@ impl Audit {
         Self { next: None, granted: Recent::new(REMEMBERED), gap: false, blind_since: None, read_at: None }
     }
 
-    /// Takes in what is new.
+    /// Reads new audit records.
     async fn read(&mut self, admin: &AdminClient) -> Result<(), String> {
         let began = Instant::now();
         loop {
@@ -488,7 +490,7 @@ impl Audit {
     }
 }
 
-/// The last things of a kind.
+/// A bounded set of the latest items.
 struct Recent<T> {
     set: HashSet<T>,
     order: VecDeque<T>,
@@ -508,7 +510,7 @@ impl<T: Copy + Eq + std::hash::Hash> Recent<T> {
         self.set.contains(one)
     }
 
-    /// Whether it is new.
+    /// Adds an item; whether it is new.
     fn insert(&mut self, one: T) -> bool {
         if !self.set.insert(one) {
             return false;
@@ -523,12 +525,12 @@ impl<T: Copy + Eq + std::hash::Hash> Recent<T> {
     }
 }
 
-/// How the payloads of a chain are read; of a chain of another family nothing is watched.
+/// The payload format of a chain; a chain of another family is not watched.
 fn format_of(chain: &ChainRow) -> ChainFormat {
     ChainSettings::decode(&chain.settings).map(|settings| settings.format).unwrap_or_default()
 }
 
-/// What a record lets out, if anything.
+/// The grant in a record, if it has one.
 fn granted(line: &AuditLine) -> Option<(PublicKey, Digest)> {
     match &line.record.as_ref()?.event {
         AuditEvent::Claim { key, digest, answer: Verdict::Granted | Verdict::Repeated { .. }, .. } => {
@@ -538,7 +540,7 @@ fn granted(line: &AuditLine) -> Option<(PublicKey, Digest)> {
     }
 }
 
-/// Whether the whole audit has the grant.
+/// Whether the whole audit holds the grant.
 async fn search(admin: &AdminClient, sighting: &Sighting) -> Result<bool, String> {
     let position = sighting.duty.to_any().position();
     let duty = DutyQuery(position.named().map(|(part, number)| (part.word.to_owned(), number)).collect());

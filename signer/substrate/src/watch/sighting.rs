@@ -1,5 +1,5 @@
-//! What a chain shows of our keys: pure functions from headers and justifications to the signatures of registered
-//! keys in them. Each is verified here, so that no endpoint can make up a signature of ours.
+//! Finds our keys in what a chain shows: pure functions from headers and justifications to the signatures of registered
+//! keys in them. Each signature is verified here, so that no endpoint can make one up.
 
 use parity_scale_codec::{Compact, Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -27,13 +27,13 @@ pub struct Sighting {
     pub key: KeyId,
     /// What it signed.
     pub duty: Duty,
-    /// Of the signed bytes, as the audit has it.
+    /// The digest of the signed bytes, as the audit has it.
     pub digest: Digest,
     /// Where it was seen.
     pub seen_in: String,
 }
 
-/// A header as nodes give it.
+/// A header in the JSON form that nodes give.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JsonHeader {
@@ -47,7 +47,7 @@ pub struct JsonHeader {
 
 #[derive(Clone, Debug, Deserialize)]
 struct JsonDigest {
-    /// Each SCALE-encoded.
+    /// The digest items, each SCALE-encoded.
     logs: Vec<HexBytes>,
 }
 
@@ -57,12 +57,12 @@ impl JsonHeader {
         u64::from_str_radix(self.number.trim_start_matches("0x"), 16).ok()
     }
 
-    /// The slot that its author claimed: of the pre-runtime digest of BABE or AURA.
+    /// The slot that its author claimed, from the pre-runtime digest of BABE or AURA.
     pub fn slot(&self) -> Option<Slot> {
         self.digest.logs.iter().find_map(|log| {
             let (index, engine, data) = <(u8, [u8; 4], Vec<u8>)>::decode(&mut &log.0[..]).ok()?;
             let at = match (index, &engine) {
-                // How the slot is claimed, and the author's index, come before it.
+                // The kind of claim and the author's index come before it.
                 (6, b"BABE") => data.get(5..13)?,
                 (6, b"aura") if data.len() == 8 => &data,
                 _ => return None,
@@ -86,7 +86,7 @@ impl JsonHeader {
         Some(Hash(blake2_256(&self.encode(&self.digest.logs)?)))
     }
 
-    /// The signature of one of `keys` in the seal, if it is one of theirs.
+    /// The signature in the seal, if it is by one of `keys`.
     pub fn sighting(&self, keys: &[WatchedKey], format: &ChainFormat) -> Option<Sighting> {
         // The last digest item is the seal: index 5, engine, signature.
         let (last, others) = self.digest.logs.split_last()?;
@@ -115,7 +115,7 @@ fn signed_by<'a>(
     Some(Sighting { key: key.id, duty, digest: payload.digest(), seen_in })
 }
 
-/// A precommit of one of our keys in a justification. The set it is for is not in it.
+/// A precommit of one of our keys in a justification, which does not name the set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Precommit {
     key: WatchedKey,
@@ -125,8 +125,8 @@ pub struct Precommit {
     signature: [u8; 64],
 }
 
-/// What of a GRANDPA justification is ours: `round, commit { target, precommits }, ancestries`. `None` if it cannot be
-/// read.
+/// The precommits of our keys in a GRANDPA justification: `round, commit { target, precommits }, ancestries`. `None` if
+/// it cannot be read.
 pub fn precommits(mut bytes: &[u8], keys: &[WatchedKey], width: NumberWidth) -> Option<Vec<Precommit>> {
     let input = &mut bytes;
     let number = |input: &mut &[u8]| match width {
@@ -147,7 +147,7 @@ pub fn precommits(mut bytes: &[u8], keys: &[WatchedKey], width: NumberWidth) -> 
 }
 
 impl Precommit {
-    /// The sighting, if the signature is good for one of `sets`.
+    /// The sighting, if the signature is valid for one of `sets`.
     pub fn sighting(
         &self,
         sets: impl IntoIterator<Item = SetId>,
@@ -165,8 +165,8 @@ impl Precommit {
     }
 }
 
-/// What of a BEEFY finality proof is ours: `01, commitment, bit field, set length, signatures`. `None` if it cannot
-/// be read.
+/// The votes of our keys in a BEEFY finality proof: `01, commitment, bit field, set length, signatures`. `None` if it
+/// cannot be read.
 pub fn beefy_votes(bytes: &[u8], keys: &[WatchedKey], format: &ChainFormat) -> Option<Vec<Sighting>> {
     let (version, body) = bytes.split_first()?;
     if *version != 1 {
