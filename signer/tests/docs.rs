@@ -218,7 +218,7 @@ async fn a_validator_is_made_moved_in_and_given_new_keys_as_the_pages_say() {
     assert!(said.contains("from GRANDPA set 12345 round 71"), "{said}");
     assert!(said.contains("shred -u"), "{said}");
     assert!(said.contains("old keys are disabled"), "{said}");
-    assert!(said.contains("old keys are removed for ever"), "{said}");
+    assert!(said.contains("old keys are removed permanently"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `signonce backup`: copies of everything the cluster knows, for the day when a majority is lost.
+//! `signonce backup`: copies of everything the cluster knows, in case a majority is lost.
 
 use super::common::{Done, Output, Reach, Usage, load, table, told};
 use anyhow::Context as _;
@@ -18,11 +18,11 @@ use std::{
     process::ExitCode,
 };
 
-/// Backups: made from a running node, verified without one, listed.
+/// Backups: made from a running node, verified offline, listed.
 ///
-/// A backup has the chains, keys (sealed as the members have them), clients and watermarks. It has no node's identity
-/// and no log, so nothing can be started from it: `signonce restore` brings it into a new cluster. Keep the identity
-/// and the passphrase of at least one node apart from it: without them its keys do not open.
+/// A backup has the chains, keys (sealed to the members), clients and watermarks. It has neither a node's identity nor
+/// a log, so no node can be started from it: `signonce restore` brings it into a new cluster. Keep the identity and the
+/// passphrase of at least one node somewhere else: without them the keys in the backup cannot be opened.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -39,22 +39,22 @@ enum Command {
 /// Makes a backup of what a running node has applied.
 #[derive(clap::Args, Debug)]
 struct Create {
-    /// The directory to make. If it is there already, the backup gets a name of its own in it.
+    /// The directory to make. If it exists already, the backup gets a name of its own in it.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     reach: Reach,
 }
 
-/// Checks a backup: every byte, the node's signature, every record, and the hash of all. Asks no node.
+/// Checks a backup: every byte, the node's signature, every record, and the hash of them all. Asks no node.
 #[derive(clap::Args, Debug)]
 struct Verify {
     /// The backup.
     backup: PathBuf,
-    /// PEM: the authority that issued the nodes' certificates. Without it the one of --config.
+    /// PEM: the authority that issued the nodes' certificates. By default the one in --config.
     #[arg(long, value_name = "FILE", env = "SIGNONCE_ADMIN_CA")]
     ca: Option<PathBuf>,
-    /// The configuration of a node, to find the authority.
+    /// The configuration of a node, which names the authority.
     #[arg(long, value_name = "FILE", env = "SIGNONCE_CONFIG", default_value = DEFAULT_PATH)]
     config: PathBuf,
     #[command(flatten)]
@@ -64,7 +64,7 @@ struct Verify {
 /// Lists the backups in a directory, as their manifests describe them.
 #[derive(clap::Args, Debug)]
 struct List {
-    /// The directory. Without it the one that --config has backups written to.
+    /// The directory. By default the backup directory in --config.
     dir: Option<PathBuf>,
     /// The configuration of a node.
     #[arg(long, value_name = "FILE", env = "SIGNONCE_CONFIG", default_value = DEFAULT_PATH)]
@@ -91,14 +91,14 @@ async fn create(args: Create) -> anyhow::Result<()> {
     let path = if args.out.is_dir() { args.out.join(default_name(&manifest)) } else { args.out };
     let state = StateFrom::Bytes(&state);
     let parts = Parts { manifest: answer.manifest.as_bytes(), signature: &answer.signature, state };
-    // Where the operator says, which may be the node's own disk.
+    // The operator chose the directory, which may be on the node's own disk.
     folder::write(&path, &parts, true)?;
     let value = json!({ "path": path, "manifest": manifest });
     let text = format!("Backup written to {}.\n{}", path.display(), describe(&manifest));
     args.reach.output.done(&value, text)
 }
 
-/// The authority that was given, or the one of the configuration.
+/// The authority that was given, or the one in the configuration.
 pub(super) fn authority(given: Option<&Path>, config: &Path) -> anyhow::Result<PathBuf> {
     match given {
         Some(path) => Ok(path.to_owned()),

@@ -13,8 +13,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 /// Makes the certificates of a cluster, for those without an authority of their own.
 ///
-/// One authority issues the certificates of the nodes, of the validators (clients) and of the operators (admins).
-/// Keep its private key off the signers: whoever has it can issue an admin certificate. Nothing is ever overwritten.
+/// One authority issues the certificates of nodes, validators (clients) and operators (admins). Keep its private key
+/// off the signers: whoever has it can issue an admin certificate. Existing files are never overwritten.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -29,7 +29,7 @@ enum Command {
     Issue(Issue),
 }
 
-/// Makes an authority: ca.pem, which every node and client gets, and ca-key.pem, which none of them gets.
+/// Makes an authority: ca.pem, for every node and client, and ca-key.pem, which must stay with you.
 #[derive(clap::Args, Debug)]
 struct Init {
     #[command(flatten)]
@@ -40,7 +40,7 @@ struct Init {
 
 #[derive(clap::Args, Debug)]
 struct Place {
-    /// The directory of the authority, where certificates are written to as well.
+    /// The directory of the authority. Certificates are written there as well.
     #[arg(long, value_name = "DIR", default_value = "certs")]
     dir: PathBuf,
 }
@@ -49,10 +49,10 @@ struct Place {
 struct Common {
     #[command(flatten)]
     place: Place,
-    /// Where to write certificate and key, if not beside the authority.
+    /// Write certificate and key to this directory instead of the authority's.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Days it is valid.
+    /// How many days the certificate is valid.
     #[arg(long, default_value_t = CERTIFICATE_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
     #[command(flatten)]
@@ -61,7 +61,7 @@ struct Common {
 
 #[derive(Subcommand, Debug)]
 enum Issue {
-    /// For a signer: it names the cluster and the node, so that no other node can use it.
+    /// For a signer. The certificate names the cluster and the node, so no other node can use it.
     Node {
         /// The node's id.
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -82,7 +82,7 @@ enum Issue {
         #[command(flatten)]
         common: Common,
     },
-    /// For an operator: opens the admin API of every node.
+    /// For an operator. It opens the admin API of every node.
     Admin {
         /// The operator's name, as the audit shows it.
         name: String,

@@ -14,14 +14,14 @@ use signonce_shared::{admin::api::ChainRow, audit::words::time};
 use signonce_substrate::{AuraMode, ChainFormat, ChainSettings, Limits, NumberWidth};
 use std::process::ExitCode;
 
-/// GRANDPA rounds of one set that a key of a new chain may have been away. A chain with few validators has one set for
-/// years, and a round every few seconds: this is most of a year at two seconds each. A vote in a round so far ahead
-/// costs one place in the key's window, and no honest vote before it.
+/// How many GRANDPA rounds of one set a key of a new chain may have been away. A chain with few validators stays in one
+/// set for years, with a round every few seconds: this is most of a year at two seconds each. A vote in a round that
+/// far ahead costs one place in the key's window and prevents no honest vote before it.
 const GRANDPA_ROUNDS: u64 = 10_000_000;
 
 /// The chains that keys sign for.
 ///
-/// A key belongs to one chain for ever.
+/// A key belongs to one chain permanently.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -38,10 +38,10 @@ enum Command {
 
 /// Adds a chain.
 ///
-/// Genesis, widths and AURA mode are fixed from then on; `chains limits` and `chains retime` change the rest.
+/// Genesis, widths and AURA mode cannot be changed later; `chains limits` and `chains retime` change the rest.
 #[derive(clap::Args, Debug)]
 struct Add {
-    /// The chain's name, as clients and commands call it.
+    /// The chain's name in commands and for clients.
     name: String,
     /// The hash of block 0, in 0x-hex: `chain_getBlockHash` with 0 on a node of the chain.
     #[arg(long, value_name = "0xHEX")]
@@ -49,23 +49,24 @@ struct Add {
     /// The kind of chain.
     #[arg(long, default_value = "substrate")]
     family: String,
-    /// What its family keeps about it, in JSON, in place of the options below: `{"slotDurationMs":6000}`. Chains of other
-    /// families than Substrate are added so.
+    /// The family's settings of the chain, in JSON, instead of the options below: `{"slotDurationMs":6000}`. Needed for
+    /// chains of families other than Substrate.
     #[arg(long, value_name = "JSON", conflicts_with = "slot_duration")]
     settings: Option<String>,
-    /// Milliseconds of a slot: 6000 on Polkadot and Kusama.
+    /// The length of a slot in milliseconds: 6000 on Polkadot and Kusama.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     slot_duration: Option<u64>,
-    /// How wide block numbers are.
+    /// The width of block numbers.
     #[arg(long, value_enum, default_value_t = Width::U32)]
     numbers: Width,
     /// What makes an AURA block unique: its slot (solochains), or slot, number and parent (collators).
     #[arg(long, value_enum, default_value_t = Aura::Slot)]
     aura: Aura,
-    /// Blocks a BEEFY vote may be above the highest GRANDPA precommit of the same validator; `off` for no such rule.
+    /// How many blocks a BEEFY vote may be above the highest GRANDPA precommit of the same validator, or `off` for no
+    /// limit.
     #[arg(long, value_name = "BLOCKS|off", default_value = "16", value_parser = shield)]
     beefy_shield: Shield,
-    /// GRANDPA rounds of one set that a key may have been away and still vote.
+    /// How many GRANDPA rounds of one set a key may have been away and still vote.
     #[arg(long, value_name = "ROUNDS", default_value_t = GRANDPA_ROUNDS)]
     grandpa_rounds: u64,
     #[command(flatten)]
@@ -76,13 +77,13 @@ struct Add {
 
 /// Sets how far past its last vote a key may vote.
 ///
-/// What is further is refused (`jumpTooFar`) until the key's watermark is raised: that keeps a broken node from voting
-/// in a bogus future. What is not given stays as it is.
+/// Votes further ahead are refused (`jumpTooFar`) until the key's watermark is raised, which keeps a broken node from
+/// voting in a bogus future. Limits that are not given stay as they are.
 #[derive(clap::Args, Debug)]
 struct SetLimits {
     /// The chain, by name or genesis hash.
     chain: String,
-    /// All that its family keeps about it, in JSON, for chains of other families than Substrate.
+    /// The family's settings of the chain, all of them, in JSON. For chains of families other than Substrate.
     #[arg(long, value_name = "JSON", conflicts_with_all = ["grandpa_rounds", "grandpa_sets", "beefy_blocks", "beefy_sets", "para_sessions", "beefy_shield"])]
     settings: Option<String>,
     /// GRANDPA rounds within one set.
@@ -100,7 +101,8 @@ struct SetLimits {
     /// Parachain sessions.
     #[arg(long, value_name = "SESSIONS")]
     para_sessions: Option<u32>,
-    /// Blocks a BEEFY vote may be above the highest GRANDPA precommit of the same validator; `off` for no such rule.
+    /// How many blocks a BEEFY vote may be above the highest GRANDPA precommit of the same validator, or `off` for no
+    /// limit.
     #[arg(long, value_name = "BLOCKS|off", value_parser = shield)]
     beefy_shield: Option<Shield>,
     #[command(flatten)]
@@ -132,7 +134,7 @@ enum Aura {
     Collator,
 }
 
-/// The BEEFY shield's slack; none is off.
+/// The slack of the BEEFY shield; `None` turns it off.
 #[derive(Clone, Copy, Debug)]
 struct Shield(Option<u64>);
 
@@ -179,7 +181,7 @@ async fn add(args: Add) -> anyhow::Result<()> {
     args.reach.output.done(&done, format!("Added chain {} (log entry {}).", chain.name, done.at))
 }
 
-/// A family's settings from JSON.
+/// Reads a family's settings from JSON.
 fn read_settings(family: &Family, json: &str) -> Result<Settings, Usage> {
     let shown = serde_json::from_str(json).map_err(|why| Usage(format!("--settings: {why}")))?;
     family.settings.read(&shown).map_err(|why| Usage(format!("--settings: {why}")))
@@ -253,7 +255,7 @@ fn compare(old: &Limits, new: &Limits) -> String {
     table(["LIMIT", "NOW", "THEN"], rows)
 }
 
-/// The length of a chain's slots, and how it changes.
+/// The length of a chain's slots, with its changes.
 fn slots(chain: &ChainRow) -> String {
     let later = chain.retimings.iter().map(|later| {
         let Retiming { from_ms, slot_duration_ms, .. } = later;
@@ -263,7 +265,7 @@ fn slots(chain: &ChainRow) -> String {
     format!("{first}{}", later.collect::<String>())
 }
 
-/// What the family keeps about a chain, in one line: `format.numberWidth=u32, limits.beefyShield=16`.
+/// A chain's settings in one line: `format.numberWidth=u32, limits.beefyShield=16`.
 fn settings(chain: &ChainRow) -> String {
     fn flat(prefix: &str, value: &Value, into: &mut Vec<String>) {
         match value {

@@ -19,8 +19,7 @@ use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 /// The validators that may ask for signatures.
 ///
-/// They are known by the key of their certificate, and may do what their
-/// rights name; all else is forbidden.
+/// They are known by the key of their certificate and may do what their rights name, nothing else.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -55,7 +54,7 @@ struct Add {
     /// heartbeat, ownershipProof. Repeatable.
     #[arg(long, required_unless_present = "may_generate", value_parser = right)]
     rights: Vec<Right>,
-    /// Restricts all of these rights, and the making of keys, to one chain, by name or genesis hash.
+    /// Restricts these rights, and the keys it may have made, to one chain, by name or genesis hash.
     #[arg(long)]
     chain: Option<String>,
     #[command(flatten)]
@@ -68,17 +67,17 @@ struct Add {
 
 /// Allows a client to have session keys made, or takes that permission away.
 ///
-/// Its rights stay as they are, to the keys that were made for it as well.
+/// Its rights stay as they are, and so do the keys that were made for it.
 #[derive(clap::Args, Debug)]
 struct Update {
     /// The client's name.
     name: String,
     #[command(flatten)]
     making: Making,
-    /// Takes the leave to have keys made away. Keys that were made go on to sign for it.
+    /// No longer lets the client have keys made. Keys that were made for it still sign.
     #[arg(long, conflicts_with = "may_generate", required_unless_present = "may_generate")]
     no_generate: bool,
-    /// Only keys of this chain, by name or genesis hash.
+    /// Only for keys of this chain, by name or genesis hash.
     #[arg(long, requires = "may_generate")]
     chain: Option<String>,
     #[command(flatten)]
@@ -87,24 +86,24 @@ struct Update {
     reach: Reach,
 }
 
-/// Leave to have session keys made.
+/// The permission to have session keys made.
 #[derive(clap::Args, Clone, Debug)]
 struct Making {
-    /// Lets the client have session keys made, as `author_rotateKeys` on its node does. They are made by a signer,
+    /// Lets the client have session keys made, as `author_rotateKeys` on its node does. A signer makes them, they are
     /// armed as keys that never signed anything, and the client has every right to them.
     #[arg(long)]
     may_generate: bool,
-    /// The validator that its keys belong to. By default the group that its rights name, if they name one, or else
-    /// its own name.
+    /// The validator that its keys belong to. By default the group that its rights name, if they name one, or else its
+    /// own name.
     #[arg(long, value_name = "GROUP", requires = "may_generate")]
     key_group: Option<String>,
-    /// How many keys that were made for it may live at a time. Removed ones do not count.
+    /// How many of the keys made for it may exist at a time. Removed keys do not count.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_KEY_LIMIT, requires = "may_generate")]
     key_limit: u32,
 }
 
 impl Making {
-    /// The allowance that is meant, for a client with this name and these rights.
+    /// The allowance that the options give a client with this name and these rights.
     fn allowance(&self, name: &str, rights: &[Right], chain: Option<GenesisHash>) -> Option<KeyAllowance> {
         let group = || match named_groups(rights).as_slice() {
             [only] => (*only).to_owned(),
@@ -118,7 +117,7 @@ impl Making {
     }
 }
 
-/// The groups that rights name, each once.
+/// The distinct groups that rights name.
 fn named_groups(rights: &[Right]) -> Vec<&str> {
     let mut groups: Vec<&str> = Vec::new();
     for right in rights {
@@ -131,17 +130,17 @@ fn named_groups(rights: &[Right]) -> Vec<&str> {
     groups
 }
 
-/// Lists the clients: rights, limits, and what they asked of the node that answers.
+/// Lists the clients: their rights and limits, and what they asked of the node that answers.
 #[derive(clap::Args, Debug)]
 struct List {
-    /// Removed clients too.
+    /// Include removed clients.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
     reach: Reach,
 }
 
-/// Removes a client at once.
+/// Removes a client immediately.
 ///
 /// Its certificate is never accepted again.
 #[derive(clap::Args, Debug)]

@@ -1,8 +1,9 @@
-//! What the commands share: exit codes, reaching a node, plans and questions, tables and JSON, and everything that is
-//! written to standard output and standard error.
+//! What the commands share: exit codes, reaching a node, plans and confirmation, tables and JSON, and everything that
+//! is written to standard output and standard error.
 //!
-//! Commands write with [`Output`], [`stdout`] and [`say!`] alone, never with `println!`, which panics where nobody reads.
-//! What cannot be shown before a change stops the command; after one it is exit code 3, because the change stands.
+//! Commands write only with [`Output`], [`stdout`] and [`say!`], never with `println!`, which panics where nobody
+//! reads. If a plan cannot be shown, the command stops before the change; if a result cannot, the exit code is 3, as
+//! the change stands.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -33,25 +34,25 @@ pub(super) struct Usage(pub String);
 #[error("{0}")]
 pub(super) struct NotYet(pub String);
 
-/// Standard output took no more: exit code 1, and silence where the reader has left, as in `status | head`.
+/// Standard output failed: exit code 1, and no message if the reader has left, as in `status | head`.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
 struct Unread(io::Error);
 
-/// A change is made, and could not be told: exit code 3.
+/// A change was made but could not be reported: exit code 3.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "done, but {0}. Do not repeat the command before `signonce status` and the list commands have shown what is there now"
 )]
 struct DoneUntold(String);
 
-/// What was written down after a change: that it could not be does not unmake the change.
+/// Marks an error in writing something down after a change, which does not undo the change.
 pub(super) fn recorded(written: anyhow::Result<()>) -> anyhow::Result<()> {
     let untold = |error| DoneUntold(format!("it could not be written down: {}", told(&error)));
     written.map_err(|error| untold(error).into())
 }
 
-/// Standard output, whose errors say that it is that.
+/// Standard output, with errors that are marked as such.
 pub(super) fn stdout() -> impl Write {
     Stdout(io::stdout().lock())
 }
@@ -68,23 +69,23 @@ impl Write for Stdout {
     }
 }
 
-/// An error of standard output, marked as one.
+/// Marks an error as one of standard output.
 pub(super) fn unread(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Unread(error))
 }
 
-/// Writes a line to standard error. That nobody reads it must not end the command, least of all half-way through a change.
+/// Writes a line to standard error. A missing reader must not end the command, least of all half-way through a change.
 macro_rules! say {
     ($($text:tt)*) => { $crate::commands::common::write_stderr(format_args!($($text)*)) };
 }
 pub(super) use say;
 
-/// See [`say!`].
+/// The implementation of [`say!`].
 pub(super) fn write_stderr(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// An error with its causes, none of them twice: many say in their own text what they came from.
+/// An error with its causes, each only once: many errors repeat their cause in their own text.
 pub(super) fn told(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -96,7 +97,7 @@ pub(super) fn told(error: &anyhow::Error) -> String {
     text
 }
 
-/// Says why a command failed; its exit code.
+/// Prints why a command failed and returns its exit code.
 pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
     if let Some(id) = proposed(error) {
         return tell_proposed(id).unwrap_or_else(|error| failed(&error));
@@ -114,7 +115,7 @@ fn unread_in<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Unr
     cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
-/// The exit code of a failed command: 1 refused or failed, 2 wrong usage, 3 unknown, 4 not ready.
+/// The exit code of a failed command: 1 refused or failed, 2 wrong usage, 3 unknown outcome, 4 not ready.
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| {
         if cause.is::<Usage>() {
@@ -150,7 +151,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(of).unwrap_or(1)
 }
 
-/// The proposal that a command ended with, instead of a change.
+/// The proposal that a command ended with, if it made no change.
 fn proposed(error: &anyhow::Error) -> Option<LogIndex> {
     let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<CallError>() {
         Some(CallError::Proposed { id }) => Some(*id),
@@ -162,9 +163,9 @@ fn proposed(error: &anyhow::Error) -> Option<LogIndex> {
     error.chain().find_map(of)
 }
 
-/// Says what the other officer has to do. That is what the command was for: no failure.
+/// Tells what the other officer has to do. A proposal is the command's purpose, so this is not a failure.
 fn tell_proposed(id: LogIndex) -> Done {
-    // Whatever command it was, each has the switch under this name.
+    // Every such command has the switch under this name.
     let output = Output { json: std::env::args().any(|argument| argument == "--json") };
     let approve = format!("signonce proposals approve {id}");
     let value = serde_json::json!({ "state": "proposed", "proposal": id, "approve": approve });
@@ -184,27 +185,27 @@ pub(super) struct ConfigFile {
     pub config: PathBuf,
 }
 
-/// The configuration in a file, under the environment and `section.key=value` overrides.
+/// Loads the configuration from a file, the environment and `section.key=value` overrides.
 pub(super) fn load(file: &Path, overrides: &[String]) -> anyhow::Result<Loaded> {
     let split = |text: &String| match text.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => Err(Usage(format!("{text:?} is not section.key=value"))),
     };
     let overrides = overrides.iter().map(split).collect::<Result<Vec<_>, _>>()?;
-    // Variables that are not text are none of ours.
+    // Variables that are not text cannot be settings.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Config::load(Some(file), environment, &overrides).map_err(|error| Usage(error.to_string()).into())
 }
 
-/// Which node to ask, and how the answer is wanted.
+/// Which node to ask, and the form of the answer.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Reach {
-    /// The admin API of a node: https://HOST:PORT (with --admin-cert, --admin-key and --ca) or unix:SOCKET. Without
-    /// it the admin socket of the node that --config describes is used.
+    /// The admin API of a node: https://HOST:PORT (with --admin-cert, --admin-key and --ca) or unix:SOCKET. By default
+    /// the admin socket of the node that --config describes.
     #[arg(long, value_name = "URL|unix:PATH", env = "SIGNONCE_ADMIN", help_heading = "Reaching a node")]
     admin: Option<String>,
-    /// The configuration of a node on this machine, to find its admin socket.
+    /// The configuration of a node on this machine, which names its admin socket.
     #[arg(
         long,
         value_name = "FILE",
@@ -229,7 +230,7 @@ pub(super) struct Reach {
 /// `--json`
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(super) struct Output {
-    /// Print JSON for machines on standard output, and nothing else there.
+    /// Print only JSON on standard output.
     #[arg(long)]
     pub json: bool,
 }
@@ -237,13 +238,13 @@ pub(super) struct Output {
 /// `--yes`
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(super) struct Confirm {
-    /// Do what the plan says without asking. Needed where nobody can be asked (no terminal).
+    /// Do what the plan says without asking. Needed where there is no terminal.
     #[arg(long, short = 'y')]
     pub yes: bool,
 }
 
 impl Reach {
-    /// The configuration that was named.
+    /// The path of the configuration.
     pub fn config_file(&self) -> &Path {
         &self.config
     }
@@ -272,7 +273,7 @@ impl Reach {
 }
 
 impl Output {
-    /// Prints `value` as JSON with `--json`, else `text` as it is. For what was only looked at.
+    /// Prints `value` as JSON with `--json`, else `text`. For commands that change nothing.
     pub fn print(self, value: &impl Serialize, text: impl Display) -> anyhow::Result<()> {
         let text = if self.json { serde_json::to_string_pretty(value)? } else { text.to_string() };
         let mut out = stdout();
@@ -280,7 +281,7 @@ impl Output {
         Ok(out.flush()?)
     }
 
-    /// The same for what came of a change. That it cannot be printed does not unmake the change.
+    /// Prints the result of a change. If that fails, the change still stands.
     pub fn done(self, value: &impl Serialize, text: impl Display) -> anyhow::Result<()> {
         self.print(value, text).map_err(|error| match error.downcast::<io::Error>() {
             Ok(error) => DoneUntold(format!("its result could not be printed ({error})")).into(),
@@ -290,10 +291,10 @@ impl Output {
 }
 
 impl Confirm {
-    /// Shows the plan on standard error and asks, unless `--yes`.
+    /// Shows the plan on standard error and asks for confirmation, unless `--yes`.
     ///
     /// # Errors
-    /// If nobody can be asked (usage), or the answer is no.
+    /// If there is no terminal (wrong usage), or the answer is no.
     pub fn ask(self, plan: impl Display) -> anyhow::Result<()> {
         let plan = plan.to_string();
         if self.yes {

@@ -1,4 +1,4 @@
-//! `signonce dev`: a local cluster that stays up.
+//! `signonce dev`: a local cluster that keeps running.
 
 use super::common::{Done, Output, stdout};
 use crate::dev::{ClientFiles, DevKey, LocalCluster, LocalOptions};
@@ -15,32 +15,32 @@ const GRACE: Duration = Duration::from_secs(15);
 /// Runs a throw-away cluster on this machine until it is stopped.
 ///
 /// Real signers on loopback, with new certificates and freshly generated session keys, until SIGTERM or Ctrl-C. Prints
-/// where it is and what a validator needs to use it.
+/// its address and what a validator needs to use it.
 ///
-/// The directory is made the first time; later runs take it up with the same keys and watermarks (and then the
-/// options that shape a cluster are those of the first time). Never use its keys on a real chain: what unlocks them
-/// lies beside them.
+/// The directory is made by the first run; later runs use it again, with the same keys and watermarks (and the options
+/// that shape the cluster keep their first values). Never use its keys on a real chain: what unlocks them lies beside
+/// them.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Where the cluster lives: empty or not there yet, or of an earlier run.
+    /// The directory of the cluster: empty, not existing yet, or from an earlier run.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// Signers.
+    /// The number of signers.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
-    /// Validators with a set of session keys each.
+    /// The number of validators, each with a set of session keys.
     #[arg(long, default_value_t = 1)]
     validators: u16,
-    /// A client that may do everything. Repeatable.
+    /// The name of a client that may do everything. Repeatable.
     #[arg(long = "client", value_name = "NAME", default_value = "validator")]
     clients: Vec<String>,
     /// The chain's name.
     #[arg(long, default_value = "dev")]
     chain: String,
-    /// Milliseconds of a slot.
+    /// The length of a slot in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 6_000, value_parser = clap::value_parser!(u64).range(1..))]
     slot_duration: u64,
-    /// Print one line of JSON when it is ready, and nothing else on standard output.
+    /// Print one line of JSON once the cluster is ready, and nothing else on standard output.
     #[arg(long)]
     json: bool,
 }
@@ -50,7 +50,7 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 struct Ready {
     urls: Vec<String>,
-    /// What `--admin` of the other commands takes.
+    /// The value for `--admin` of other commands.
     admin: String,
     ca: PathBuf,
     client_cert: PathBuf,
@@ -72,7 +72,7 @@ struct ReadyKey {
     r#type: &'static str,
     scheme: String,
     public: PublicKey,
-    /// Told where there are several validators.
+    /// Present if there are several validators.
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<String>,
 }

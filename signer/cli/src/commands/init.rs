@@ -14,8 +14,8 @@ use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::Path, process::ExitCod
 ///
 /// On every node before the first `start`: the cluster forms when all its members are present and empty.
 ///
-/// The configuration says which node of which cluster. A directory that has anything in it is refused: a node that
-/// lost its disk gets a new id, never an empty store under the old one, because it would forget what it signed.
+/// The configuration says which node of which cluster. A directory with anything in it is refused: a node that lost its
+/// disk gets a new id, never an empty store under the old one, because it would have forgotten what it signed.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(super) fn run(args: Args) -> Done {
     let config = load(&args.config.config, &[])?.config;
     let dir = &config.node.data_dir;
     check_empty(dir)?;
-    // Before anything is asked: without a passphrase there is no identity.
+    // Before any question is asked: without a passphrase there is no identity.
     drop(config.passphrase_source().read()?);
     args.confirm.ask(plan(&config))?;
     let (own, recipient) = make(&config)?;
@@ -61,7 +61,7 @@ pub(super) fn run(args: Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the store and the sealed identity of the node that `config` describes; its data directory must be empty.
+/// Makes the store and the sealed identity of the node that `config` describes, in an empty data directory.
 pub(super) fn make(config: &Config) -> anyhow::Result<(Identity, Recipient)> {
     let passphrase = config.passphrase_source().read()?;
     let cluster: ClusterId = config.cluster.id.parse().map_err(|why: String| Usage(why))?;
@@ -69,8 +69,8 @@ pub(super) fn make(config: &Config) -> anyhow::Result<(Identity, Recipient)> {
     let own = Identity { cluster, node: config.node.id, initial, joined: false };
     let dir = &config.node.data_dir;
     let path = config.identity_file();
-    // The store comes last: it is what makes the directory a node's, and it needs an identity that can be opened. One
-    // that an interrupted run has left is as good as a new one, since nothing was ever sealed to it.
+    // The store comes last: it makes the directory a node's, and it needs an identity that can be opened. An identity
+    // left by an interrupted run is as good as a new one, since nothing was ever sealed to it.
     let identity = if path.exists() {
         NodeIdentity::load(&path, &passphrase)?
     } else {
@@ -91,8 +91,8 @@ pub(super) fn check_empty(dir: &Path) -> anyhow::Result<()> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
     };
     for entry in entries {
-        // A fresh file system has the first, and nothing of ours is in it; an `init` that was interrupted before it
-        // made the store has left the second.
+        // The first is on every fresh file system and not ours; the second was left by an `init` that was interrupted
+        // before it made the store.
         let name = entry?.file_name();
         if name == "lost+found" || name == IDENTITY_FILE {
             continue;

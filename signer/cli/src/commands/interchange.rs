@@ -24,34 +24,35 @@ use std::{
 
 /// Writes the watermarks of a chain's keys to a file, for another cluster.
 ///
-/// The file has every key's floor and every signature above it (docs/reference/watermarks.md describes the format).
-/// It holds all that was committed before the command was run, and nothing that is signed afterwards: disable the keys
-/// first if they are to sign elsewhere.
+/// The file has every key's floor and every signature above it (docs/reference/watermarks.md describes the format). It
+/// holds everything that was committed before the command was run, and nothing that is signed afterwards: disable the
+/// keys first if they are to sign elsewhere.
 #[derive(clap::Args, Debug)]
 pub(super) struct Export {
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,
-    /// The file, which must not be there yet. Without it the watermarks go to standard output.
+    /// The file to write, which must not exist yet. Without it, standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Floors alone, each past everything that was signed.
+    /// Write only floors, each past everything that was signed.
     #[arg(long)]
     minimal: bool,
     #[command(flatten)]
     reach: Reach,
 }
 
-/// Raises watermarks to those of a file that `export` wrote.
+/// Raises watermarks to those in a file that `export` wrote.
 ///
-/// Every key's floor becomes the one past everything that the file says was signed: all keys or none. The keys must be
-/// here already. A key that was never armed is disabled then, and signs once it is armed, from that floor on at the
-/// earliest. Nothing is ever lowered: a key whose floor here is higher than the file's stops the import.
+/// Every key's floor becomes the one past everything that the file says was signed: for all keys or for none. The keys
+/// must be in the cluster already. A key that was never armed becomes disabled, and signs once it is armed, from that
+/// floor on at the earliest. Nothing is ever lowered: a key whose floor here is higher than the file's stops the
+/// import.
 #[derive(clap::Args, Debug)]
 pub(super) struct Import {
     /// The file.
     file: PathBuf,
-    /// Leave keys as they are whose floor here is higher already.
+    /// Leave keys as they are if their floor here is already higher.
     #[arg(long)]
     only_higher: bool,
     #[command(flatten)]
@@ -65,7 +66,7 @@ pub(super) async fn export(args: Export) -> Done {
     let chain = find_chain(&admin, &args.chain).await?;
     let info = admin.export_watermarks(chain.genesis, args.minimal).await?;
     let file = admin.document(&info).await?;
-    // What leaves is what an import would take.
+    // Written only if an import would accept it.
     let read = Interchange::read(&file)?;
     let rows = admin.keys().await?;
     let armed = rows.iter().filter(|row| row.genesis == chain.genesis && row.state == KeyState::Armed);
@@ -106,7 +107,7 @@ struct Raise {
     class: DutyClass,
     from: Option<Position>,
     to: Position,
-    /// It was registered only.
+    /// It was only registered before.
     becomes_disabled: bool,
 }
 
@@ -151,7 +152,7 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The floors of each key that has something to raise; what its other watermarks have stays as it is.
+/// The new floors of each key that has something to raise; its other watermarks stay as they are.
 fn floors(raises: &[Raise], rows: &[KeyRow]) -> Vec<(KeyId, Floors)> {
     let mut all: BTreeMap<KeyId, BTreeMap<DutyClass, Position>> = BTreeMap::new();
     for row in rows {
@@ -165,7 +166,7 @@ fn floors(raises: &[Raise], rows: &[KeyRow]) -> Vec<(KeyId, Floors)> {
     all.into_iter().map(|(key, floors)| (key, floors.into_values().collect())).collect()
 }
 
-/// What to raise, or everything that is in the way.
+/// What to raise, or everything that prevents it.
 fn plan(file: &Interchange, rows: &[KeyRow], only_higher: bool) -> anyhow::Result<Vec<Raise>> {
     let (mut raises, mut wrong) = (Vec::new(), Vec::new());
     let floors: Vec<(KeyId, Floors)> = file.floors()?;

@@ -1,6 +1,6 @@
-//! `signonce join`: makes a node of a cluster that exists, once.
+//! `signonce join`: makes a node of an existing cluster, once.
 //!
-//! What is on disk says how far an earlier run came, so that any may be interrupted and run again:
+//! The files on disk tell how far an earlier run came, so a run may be interrupted at any point and repeated:
 //!
 //! ```text
 //! JOINING          the node that joins; from the beginning to the end. `start` refuses while it is there
@@ -34,12 +34,12 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Makes this machine a node of a cluster that exists, once.
+/// Makes this machine a node of an existing cluster, once.
 ///
-/// Before: `signonce members add` on a member gives the node's id and a token that works once; a certificate is issued
-/// for that id; the configuration lists this node and the others. Then run this, then `start`.
+/// Before this, `signonce members add` on a member gives the node's id and a token that works once; a certificate is
+/// issued for that id; and the configuration lists this node and the others. Run this, then `start`.
 ///
-/// The data directory must be empty. A run that was interrupted anywhere is run again with the same token.
+/// The data directory must be empty. After an interruption, run it again with the same token.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  \
     signonce join --config signonce.toml --token-file join-token")]
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     token_file: PathBuf,
     /// The client or admin port of a member, https://HOST:PORT. By default the members in the configuration are asked
-    /// one after the other.
+    /// in turn.
     #[arg(long, value_name = "URL")]
     via: Vec<String>,
     #[command(flatten)]
@@ -64,11 +64,11 @@ pub struct Args {
 enum Progress {
     /// There was none.
     Nothing,
-    /// The cluster was perhaps asked; there is no store.
+    /// The cluster may have been asked; there is no store.
     Asking,
     /// The store is made.
     Store,
-    /// All is done.
+    /// Everything is done.
     Done,
 }
 
@@ -121,7 +121,7 @@ fn read_token(path: &Path) -> anyhow::Result<JoinToken> {
     text.trim().parse().map_err(|why| Usage(format!("{}: {why}", path.display())).into())
 }
 
-/// The certificate is looked at here too: the cluster's answer would be the same, after the identity was made.
+/// Checks the certificate here too: the cluster's answer would be the same, but only after the identity was made.
 fn check_certificate(config: &Config, cluster: &ClusterId) -> anyhow::Result<()> {
     let wanted = node_name(cluster, config.node.id);
     let own = Credentials::read(&config.tls, Role::Node)?;
@@ -172,7 +172,7 @@ fn marker(config: &Config) -> String {
     format!("node {} of cluster {}\n", config.node.id, config.cluster.id.to_ascii_lowercase())
 }
 
-/// What the directory says.
+/// What the directory tells.
 fn progress(dir: &Path, config: &Config) -> anyhow::Result<Progress> {
     let path = dir.join(JOINING_FILE);
     let mark = match fs::read_to_string(&path) {
@@ -216,7 +216,7 @@ fn progress(dir: &Path, config: &Config) -> anyhow::Result<Progress> {
     }
 }
 
-/// The identity of an interrupted run, or a new one; answers its recipient.
+/// The identity of an interrupted run, or a new one; returns its recipient.
 fn identity(config: &Config, passphrase: &SecretString) -> anyhow::Result<String> {
     use std::os::unix::fs::DirBuilderExt as _;
     let dir = &config.node.data_dir;
@@ -229,7 +229,7 @@ fn identity(config: &Config, passphrase: &SecretString) -> anyhow::Result<String
     let identity = if path.exists() {
         NodeIdentity::load(&path, passphrase)?
     } else {
-        // In full or not at all: half a file could neither be opened nor made again.
+        // Written whole or not at all: half a file could neither be opened nor made again.
         let half = dir.join("identity.age.new");
         if half.exists() {
             fs::remove_file(&half)?;
@@ -243,7 +243,7 @@ fn identity(config: &Config, passphrase: &SecretString) -> anyhow::Result<String
     Ok(identity.recipient().to_string())
 }
 
-/// Asks one after the other until one answers: a refusal is the cluster's, whoever gives it.
+/// Asks one member after the other until one answers: a refusal is the cluster's, whoever gives it.
 async fn ask(via: &[String], files: &TlsFiles, member: &Member, token: &JoinToken) -> anyhow::Result<Joined> {
     let asked = json!({ "member": member, "token": token, "formats": FORMATS });
     let mut last = None;
@@ -262,7 +262,7 @@ async fn ask(via: &[String], files: &TlsFiles, member: &Member, token: &JoinToke
     Err(anyhow::Error::from(last).context("no member let this node in; run the same command again"))
 }
 
-/// Makes the store. What an interrupted run has left of one was never started: `start` refuses beside the mark.
+/// Makes the store. A store left by an interrupted run was never started: `start` refuses while the mark is there.
 fn make_store(dir: &Path, own: Identity) -> anyhow::Result<()> {
     for (name, remove) in
         [("db", fs::remove_dir_all as fn(PathBuf) -> io::Result<()>), ("HIGH-WATER", fs::remove_file)]

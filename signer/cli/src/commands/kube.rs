@@ -1,4 +1,4 @@
-//! `signonce kube`: what the chart's containers and jobs run. There is no shell in the image.
+//! `signonce kube`: what the chart's containers and jobs run, as the image has no shell.
 
 use super::common::{Done, Output, Usage, say};
 use crate::kube::{
@@ -28,11 +28,11 @@ use std::{
 };
 use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream, time::sleep};
 
-/// How long to wait between two looks.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long one look at a node may take.
+/// How long one check of a node may take.
 const LOOK: Duration = Duration::from_secs(5);
-/// No answer of a probe or scrape comes near.
+/// A limit that no answer of a probe or scrape comes near.
 const MAX_PROBE_BYTES: u64 = 16 << 20;
 /// The label that the leader's pod carries.
 const LEADER_LABEL: &str = "signonce.io/leader";
@@ -65,9 +65,9 @@ pub(super) async fn run(args: Args) -> Done {
     }
 }
 
-/// Init container: decides which node this pod is, makes its store if it may, and writes its configuration.
+/// Init container: decides which node this pod is, makes its store if allowed, and writes its configuration.
 ///
-/// A pod whose volume is empty becomes a node only before the cluster has formed, or with a join offer; otherwise it
+/// A pod whose volume is empty becomes a node only before the cluster has formed, or with a join offer. Otherwise it
 /// refuses, because a node that lost its memory must never come back under its id.
 #[derive(clap::Args, Debug)]
 struct Prepare {
@@ -83,11 +83,11 @@ struct Prepare {
     /// The domain of the headless service.
     #[arg(long)]
     domain: String,
-    /// The mounted state of the cluster: the file `formed` says `true` once it has formed, the file `owner` which
-    /// StatefulSet the cluster's id belongs to.
+    /// The mounted state of the cluster: the file `formed` holds `true` once it has formed, the file `owner` the
+    /// StatefulSet that the cluster's id belongs to.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// The mounted join offers: `<ordinal>.json` as `signonce members add --json` printed it.
+    /// The mounted join offers: `<ordinal>.json`, as printed by `signonce members add --json`.
     #[arg(long, value_name = "DIR")]
     join: PathBuf,
     /// The mounted certificates, a directory for each ordinal.
@@ -142,7 +142,7 @@ fn prepare(args: &Prepare) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a node is given and cannot make: before there is a store, and in the pod's status rather than in a log.
+/// Checks what a node must be given: before there is a store, so that the pod's status shows what is missing.
 fn check_secrets(config: &Config, node: NodeId) -> anyhow::Result<()> {
     drop(config.passphrase_source().read().context(
         "the passphrase (unlock.existingSecret and unlock.key in the values, or the volume of unlock.csi)",
@@ -174,7 +174,7 @@ fn form(config: &Config) -> anyhow::Result<()> {
 
 /// Runs `signonce join`, which continues where an earlier pod was interrupted. Its members are asked in turn.
 fn join(config: &Path, offer: &JoinOffer) -> anyhow::Result<()> {
-    // On the memory-backed volume of the pod, as the Secret is; gone with this container.
+    // On the memory-backed volume of the pod, like the Secret; it goes with this container.
     let token = tempfile::NamedTempFile::new_in(config.parent().unwrap_or(Path::new("/tmp")))?;
     fs::write(token.path(), &offer.token)?;
     let program = std::env::current_exe()?;
@@ -185,7 +185,7 @@ fn join(config: &Path, offer: &JoinOffer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The node of a finished store. One that an interrupted `join` has left is not finished.
+/// The node whose finished store is in the directory. A store left by an interrupted `join` is not finished.
 fn stored(data_dir: &Path) -> anyhow::Result<Option<NodeId>> {
     if data_dir.join(JOINING_FILE).exists() || !data_dir.join("IDENTITY").exists() {
         return Ok(None);
@@ -214,7 +214,7 @@ fn optional(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// Job: waits until nodes are ready; then writes down that the cluster has formed, if asked to.
+/// Job: waits until nodes are ready, and can then record that the cluster has formed.
 #[derive(clap::Args, Debug)]
 struct Wait {
     /// `host:port` of a node's probes. Repeatable: all must be ready.
@@ -223,7 +223,7 @@ struct Wait {
     /// How long to wait, in seconds.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
-    /// Then write `formed: "true"` into this ConfigMap.
+    /// Afterwards write `formed: "true"` into this ConfigMap.
     #[arg(long, value_name = "CONFIGMAP", requires = "namespace")]
     mark: Option<String>,
     /// The namespace of the ConfigMap.
@@ -267,13 +267,13 @@ async fn wait(args: Wait) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `None` if the node is ready, else what it says.
+/// `None` if the node is ready, else its answer.
 async fn readiness(node: &str) -> io::Result<Option<String>> {
     let (fine, body) = probe(node, "/readyz").await?;
     Ok((!fine).then(|| body.trim().to_owned()))
 }
 
-/// What a node's probes port answers, and whether it is 200.
+/// The answer of a node's probes port, and whether its status is 200.
 async fn probe(node: &str, path: &str) -> io::Result<(bool, String)> {
     let mut stream = TcpStream::connect(node).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n");
@@ -284,17 +284,17 @@ async fn probe(node: &str, path: &str) -> io::Result<(bool, String)> {
     Ok((head.starts_with("HTTP/1.1 200"), body.to_owned()))
 }
 
-/// Job: replaces pods that are not as their StatefulSet wants them, one at a time, each only while all others are ready.
+/// Job: replaces outdated pods of a StatefulSet, one at a time, each only while all others are ready.
 ///
 /// A signer that restarts while another is away waits for that one, and all signing stops. So nothing is replaced while
-/// any pod is away: the command says which, why, and what to do. It may be run again at any time, and continues where it
-/// stopped. What it evicts is subject to the disruption budget.
+/// any pod is away: the command says which, why, and what to do. It may be run again at any time, and continues where
+/// it stopped. Evictions respect the disruption budget.
 #[derive(clap::Args, Debug)]
 struct RollOut {
     /// The StatefulSet.
     #[arg(long)]
     name: String,
-    /// The ConfigMap that says whether the cluster has formed: before that there is nothing to keep together.
+    /// The ConfigMap that says whether the cluster has formed; before that there is nothing to keep available.
     #[arg(long, value_name = "CONFIGMAP")]
     state: String,
     /// How long each pod may take to become ready again, in seconds.
@@ -335,7 +335,7 @@ async fn roll_out(args: &RollOut) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a node that is ready leads; else why it is not ready.
+/// Whether a ready node leads, or why it is not ready.
 async fn ready_and_leads(node: &str) -> Result<bool, String> {
     let why = |error: io::Error| format!("its probes do not answer: {error}");
     if let Some(reasons) = readiness(node).await.map_err(why)? {
@@ -347,8 +347,8 @@ async fn ready_and_leads(node: &str) -> Result<bool, String> {
 
 /// Job, for trials: makes an authority and the certificates of nodes, an admin and a client, as Secrets.
 ///
-/// Existing Secrets are left as they are, but for that of an ordinal with a new member. The authority's private key stays in the namespace: for a real cluster bring
-/// your own certificates.
+/// Existing Secrets are left as they are, except that of an ordinal with a new member. The authority's private key
+/// stays in the namespace: for a real cluster bring your own certificates.
 #[derive(clap::Args, Debug)]
 struct Certs {
     /// The namespace.
@@ -363,7 +363,7 @@ struct Certs {
     /// A node, as `<ordinal>=<id>`. Repeatable.
     #[arg(long = "node", value_name = "ORDINAL=ID", required = true)]
     nodes: Vec<String>,
-    /// A host name that every node is reached by, beside its own. Repeatable.
+    /// An additional host name of every node. Repeatable.
     #[arg(long = "host")]
     hosts: Vec<String>,
     /// The domain of the headless service.
@@ -412,7 +412,7 @@ fn node_of(text: &str) -> Result<(u32, NodeId), Usage> {
     Ok((ordinal, NodeId(node)))
 }
 
-/// preStop: hands leadership over, and waits until the services have noticed that the pod goes.
+/// preStop: hands leadership over, and waits until the services have noticed that the pod is going.
 ///
 /// It never removes the member: a pod that comes back with its volume is the same node.
 #[derive(clap::Args, Debug)]
@@ -426,7 +426,7 @@ struct Drain {
 }
 
 async fn drain(args: &Drain) -> Done {
-    // Whatever happens the pod stops next, and SIGTERM hands over once more.
+    // Whatever happens, the pod stops next, and SIGTERM hands over once more.
     match AdminClient::unix(&args.socket).transfer_leadership(None).await {
         Ok(heir) => say!("leadership went to node {heir}"),
         Err(error) => say!("no leadership was handed over: {error}"),
@@ -435,7 +435,7 @@ async fn drain(args: &Drain) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sidecar: keeps the label `signonce.io/leader` on the leader's pod, for a service that only reaches the leader.
+/// Sidecar: keeps the label `signonce.io/leader` on the leader's pod, for a service that reaches only the leader.
 #[derive(clap::Args, Debug)]
 struct LeaderLabel {
     /// The admin socket of the node.

@@ -1,4 +1,4 @@
-//! `signonce leader`: who leads, and where the leader should be.
+//! `signonce leader`: which node leads, and which should.
 
 use super::common::{Confirm, Done, Reach, Usage};
 use clap::Subcommand;
@@ -8,14 +8,14 @@ use signonce_protocol::NodeId;
 use signonce_shared::admin::{api::MemberRow, client::AdminClient};
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
-/// How long a member that has just come may take to say where it stands.
+/// How long a new member may take to announce its zone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the leader is: hand leadership over, or pin it to a node or a zone.
+/// The leader: hand leadership over, or pin it to a node or a zone.
 ///
-/// Every node serves clients, whoever leads; but each signature waits for the leader and the nearest majority. Without
-/// a pin the leader stays where it is, unless another node is clearly faster for minutes. Any voter may lead: nothing
-/// here touches safety.
+/// Every node serves clients, whoever leads, but each signature waits for the leader and the nearest majority. Without
+/// a pin the leader stays where it is, unless another node is clearly faster for minutes. Any voter may lead: none of
+/// this affects safety.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,12 +28,12 @@ enum Command {
     Pin(Pin),
 }
 
-/// Hands leadership over. Ask the leader itself.
+/// Hands leadership over. Must be asked of the leader.
 ///
-/// Requests under way go on. A node that is stopped with SIGTERM does it by itself.
+/// Requests under way continue. A node that is stopped with SIGTERM does this by itself.
 #[derive(clap::Args, Debug)]
 struct Transfer {
-    /// The node that is to lead; by default the one with the most of the log.
+    /// The node that is to lead. By default the one whose log is furthest ahead.
     node: Option<u64>,
     #[command(flatten)]
     confirm: Confirm,
@@ -41,20 +41,20 @@ struct Transfer {
     reach: Reach,
 }
 
-/// Says where the leader should be from now on, whatever happens.
+/// Pins the leader to a node or a zone, until changed.
 ///
 /// The leader hands over within seconds, once the pinned node (or some node of the pinned zone) is a voter, answers and
 /// has the log. While none can, others lead. A node's zone is `node.zone` in its configuration.
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
 struct PinWhere {
-    /// On this node.
+    /// To this node.
     #[arg(long, value_name = "N")]
     node: Option<u64>,
-    /// On a node of this zone.
+    /// To any node of this zone.
     #[arg(long, value_name = "Z")]
     zone: Option<String>,
-    /// Anywhere: where it is fastest.
+    /// To nothing: the leader may be anywhere.
     #[arg(long)]
     none: bool,
 }
@@ -117,7 +117,7 @@ async fn pin(args: Pin) -> anyhow::Result<()> {
     args.reach.output.done(&json!({ "pin": pin, "logIndex": done.at }), text)
 }
 
-/// A pin to where nobody is would be a typing error more often than a plan.
+/// Checks that somebody is there: a pin to nowhere is more often a typing error than a plan.
 async fn check(admin: &AdminClient, pin: Option<&LeaderPin>) -> anyhow::Result<()> {
     let Some(LeaderPin::Zone(zone)) = pin else { return Ok(()) };
     let is_there = |row: &MemberRow| row.zone.as_deref() == Some(zone.as_str());
@@ -141,7 +141,7 @@ async fn check(admin: &AdminClient, pin: Option<&LeaderPin>) -> anyhow::Result<(
     Err(Usage(format!("no node is in zone {zone:?}; {known}{silent}")).into())
 }
 
-/// It has not said yet where it stands. One that has just come says it a moment later; one that is away never does.
+/// Whether it has not announced its zone. A new node does so a moment later; one that is away never does.
 fn is_silent(row: &MemberRow) -> bool {
     row.role.is_some() && row.version.is_none()
 }

@@ -1,4 +1,4 @@
-//! One file or folder per command. Parses, runs, and turns failures into exit codes.
+//! One file or folder for each command. Parses the arguments, runs the command, and turns failures into exit codes.
 
 mod audit;
 mod backup;
@@ -49,7 +49,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// A cluster under fire: kills the leader, freezes a node, and checks that nothing was signed twice.
+    /// Shows a cluster in trouble: kills the leader, freezes a node, and checks that nothing was signed twice.
     Demo(demo::Args),
     Dev(dev::Args),
     Init(init::Args),
@@ -78,17 +78,17 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// How long a command that is done waits for work that it has left behind on other threads.
+/// How long a finished command waits for work that it left on other threads.
 const LEFTOVERS: Duration = Duration::from_secs(5);
 
-/// What the command line needs of the program that it is part of.
+/// What the command line needs from the program that contains it.
 #[derive(Clone, Copy)]
 pub struct Program {
-    /// The chain families that it knows.
+    /// The chain families that the program knows.
     pub families: &'static [&'static Family],
-    /// Runs a signer of this configuration, with these warnings about it, until it is stopped.
+    /// Runs a signer with this configuration, and these warnings about it, until it is stopped.
     pub serve: fn(Config, Vec<String>) -> BoxFuture<'static, anyhow::Result<()>>,
-    /// Says why a signer ends. Never waits for a reader of its log that has stopped reading.
+    /// Logs why a signer ends. Never waits for a reader of the log that has stopped reading.
     pub last_words: fn(&str),
 }
 
@@ -102,14 +102,14 @@ pub fn main(program: Program) -> ExitCode {
     let done = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
     let done = done.and_then(|runtime| {
         let done = runtime.block_on(run(command, program));
-        // Work that hangs, on a file system that does not answer say, does not hold the end up.
+        // Work that hangs, for instance on a file system that does not answer, does not hold up the end.
         runtime.shutdown_timeout(LEFTOVERS);
         done
     });
     done.unwrap_or_else(|error| common::failed(&error))
 }
 
-/// Prints what clap has to say: the help that was asked for, or what is wrong with the arguments.
+/// Prints clap's message: the help that was asked for, or what is wrong with the arguments.
 fn explain(error: &clap::Error) -> ExitCode {
     match error.print() {
         Err(unprinted) if !error.use_stderr() => common::failed(&common::unread(unprinted).into()),

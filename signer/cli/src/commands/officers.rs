@@ -1,4 +1,4 @@
-//! `signonce officers` and `signonce proposals`: who may operate the cluster, and what takes two of them.
+//! `signonce officers` and `signonce proposals`: who may operate the cluster, and what needs two officers.
 
 use super::common::{Confirm, Done, Reach, Usage, table};
 use anyhow::Context as _;
@@ -20,13 +20,14 @@ use std::{
 
 /// Who may operate the cluster: roles of admins, by the name and the key of their certificates.
 ///
-/// An officer that is pinned is known by both: no other certificate with its name opens anything, whoever issued it. One
-/// that is not pinned is known by its name alone, and so is everybody who gets a certificate with it: pin it.
+/// A pinned officer is known by name and key: no other certificate with that name gives access, whoever issued it. An
+/// officer that is not pinned is known by name alone, and so is everybody who gets a certificate with that name: pin
+/// it.
 ///
 /// While the list is empty, every admin certificate is a key officer's. Once it has an entry, whoever is not in it may
 /// do nothing. The first entry must be a key officer, and the last key officer cannot be removed. The unix socket of a
-/// signer is always a key officer: its user can read the disk and stop the process anyway, and it is the way back in
-/// when certificates are lost.
+/// signer always has the rights of a key officer: its user can read the disk and stop the process anyway, and it is the
+/// way back in when certificates are lost.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -51,7 +52,7 @@ struct List {
     reach: Reach,
 }
 
-/// Gives an admin a role, at once and without a new certificate.
+/// Gives an admin a role, immediately and without a new certificate.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Roles:\n  \
     viewer       looks\n  \
@@ -64,7 +65,7 @@ struct Set {
     /// viewer, operator or key-officer.
     #[arg(long)]
     role: Role,
-    /// PEM: its certificate, whose key it is known by from then on. Without it a new officer is known by its name alone.
+    /// PEM: its certificate, to whose key it is pinned. Without it a new officer is known by its name alone.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     #[command(flatten)]
@@ -75,8 +76,8 @@ struct Set {
 
 /// Pins an officer that is known by its name alone to the key of its certificate.
 ///
-/// From then on a certificate with its name and another key opens nothing. A renewed certificate with the same key needs
-/// nothing here.
+/// From then on a certificate with its name and another key gives no access. A renewed certificate with the same key
+/// needs nothing here.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  \
     signonce officers pin alice --certificate certs/admin-alice.pem")]
@@ -92,9 +93,9 @@ struct Pin {
     reach: Reach,
 }
 
-/// Gives a pinned officer another certificate key, without a gap.
+/// Replaces a pinned officer's certificate key, without a gap.
 ///
-/// First `--certificate` with the new one: from then on both are accepted. Once the officer works with the new one,
+/// First give `--certificate` with the new one: from then on both are accepted. Once the officer uses the new one, give
 /// `--finish`: the old one is never accepted again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -106,10 +107,10 @@ struct Rotate {
     /// PEM: the new certificate.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["finish", "cancel"])]
     certificate: Option<PathBuf>,
-    /// Keeps the new one; the old one is never accepted again.
+    /// Keep the new certificate; the old one is never accepted again.
     #[arg(long, conflicts_with_all = ["certificate", "cancel"])]
     finish: bool,
-    /// Keeps the old one; the new one is never accepted again.
+    /// Keep the old certificate; the new one is never accepted again.
     #[arg(long, conflicts_with = "certificate")]
     cancel: bool,
     #[command(flatten)]
@@ -118,7 +119,7 @@ struct Rotate {
     reach: Reach,
 }
 
-/// Takes an admin's role away: its certificate opens nothing any more, at its next request.
+/// Takes an admin's role away: from its next request on, its certificate gives no access.
 ///
 /// A key that it was pinned to is never accepted again, from anybody.
 #[derive(clap::Args, Debug)]
@@ -131,18 +132,18 @@ struct Remove {
     reach: Reach,
 }
 
-/// Makes dangerous changes take two key officers, or no longer.
+/// Makes dangerous changes need two key officers, or only one again.
 ///
-/// What cannot be taken back, or gives somebody more than he had, then waits for a second key officer (`signonce
+/// What cannot be taken back, or gives somebody more rights than before, then waits for a second key officer (`signonce
 /// proposals`): arming a key with a floor, raising and importing watermarks, wider limits of a chain, removing keys and
-/// members, inviting members, adding clients with rights and widening them, another certificate of a client, changing
-/// officers. Turning it off takes two as well.
+/// members, inviting members, adding clients with rights and widening these, another certificate of a client, changing
+/// officers. Turning it off needs two as well.
 #[derive(clap::Args, Debug)]
 struct RequireApproval {
-    /// Requires two from now on. There must be two key officers.
+    /// Require two officers from now on. There must be two key officers.
     #[arg(long, required_unless_present = "off", conflicts_with = "off")]
     on: bool,
-    /// Requires one again.
+    /// Require only one officer again.
     #[arg(long)]
     off: bool,
     #[command(flatten)]
@@ -216,7 +217,7 @@ async fn set(
     reach.output.done(&done, text)
 }
 
-/// What the plan says of how the officer will be known.
+/// How the officer will be known, for the plan.
 fn known_by(
     report: &OfficersReport,
     name: &str,
@@ -315,7 +316,7 @@ fn describe(report: &OfficersReport) -> String {
     format!("{list}{unpinned}\nDangerous changes take {takes}.\nYou are {}: {role}.", report.you)
 }
 
-/// What is to be said of officers that are known by their name alone.
+/// A warning about officers that are known by their name alone.
 pub(super) fn unpinned(names: &[String]) -> Option<String> {
     let first = names.first()?;
     Some(format!(
@@ -327,9 +328,9 @@ pub(super) fn unpinned(names: &[String]) -> Option<String> {
 
 /// Dangerous changes that wait for a second key officer.
 ///
-/// The first officer's command is the proposal: it prints a number. Another key officer looks at it and approves or
-/// rejects it; approval makes the change, in the name of both. Whoever proposed may reject (take back) but not
-/// approve. A proposal expires after a day, and is judged anew when it is approved.
+/// The first officer's command is the proposal: it prints a number. Another key officer reviews it and approves or
+/// rejects it; approval makes the change, in the name of both. Whoever proposed it may reject it (take it back) but not
+/// approve it. A proposal expires after a day, and is judged again when it is approved.
 #[derive(clap::Args, Debug)]
 pub struct ProposalArgs {
     #[command(subcommand)]
@@ -339,16 +340,16 @@ pub struct ProposalArgs {
 #[derive(Subcommand, Debug)]
 enum ProposalCommand {
     List(ListProposals),
-    /// Approves: the change is made.
+    /// Approves a proposal: the change is made.
     Approve(Decide),
-    /// Rejects: the change will not be made.
+    /// Rejects a proposal: the change will not be made.
     Reject(Decide),
 }
 
 /// Lists what waits for a second officer.
 #[derive(clap::Args, Debug)]
 struct ListProposals {
-    /// Decided and expired ones too.
+    /// Include decided and expired ones.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -409,7 +410,7 @@ async fn find(admin: &AdminClient, ids: &[u64]) -> anyhow::Result<Vec<ProposalRo
     ids.iter().map(one).collect()
 }
 
-/// The change as it stands in the log: whoever approves must see all of it.
+/// The change exactly as in the log: whoever approves it must see all of it.
 fn line(row: &ProposalRow) -> String {
     let change = serde_json::to_string(&row.proposal.change).unwrap_or_else(|_| row.what.clone());
     format!("{}  by {}: {change}", row.proposal.id, row.proposal.by)

@@ -1,6 +1,6 @@
 //! `signonce race`: the two racing validators of the demo, against a cluster that runs elsewhere.
 //!
-//! For trying a cluster of one's own before real keys are on it, and for watching it during an upgrade or a drain.
+//! For testing a cluster before real keys are on it, and for watching it during an upgrade or a drain.
 
 use super::{
     common::{Done, Output},
@@ -31,10 +31,10 @@ use std::{
 /// How long a duty that is under way may take after the end.
 const LAST_DUTIES: Duration = Duration::from_secs(15);
 
-/// Races two validators for every duty of test keys, and judges what they receive.
+/// Races two validators for every duty of test keys, and checks what they receive.
 ///
-/// The client must have rights to a `babe`, a `gran`, a `beef` and a `para` key of one chain. NEVER use it with keys
-/// of a real validator: it votes for blocks that do not exist, and although no duty is signed twice, the real votes of
+/// The client must have rights to a `babe`, a `gran`, a `beef` and a `para` key of one chain. NEVER use it with keys of
+/// a real validator: it votes for blocks that do not exist, and although no duty is signed twice, the real votes of
 /// those rounds would be refused.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -53,13 +53,13 @@ pub struct Args {
     /// The chain of the test keys, by name.
     #[arg(long)]
     chain: String,
-    /// Milliseconds of a slot of that chain.
+    /// The length of a slot of that chain in milliseconds.
     #[arg(long, default_value_t = 6_000)]
     slot_ms: u64,
-    /// Confirms that these are test keys, which no chain knows.
+    /// Confirms that these are test keys, which no chain uses.
     #[arg(long, required = true)]
     these_are_test_keys: bool,
-    /// How long to race. Ctrl-C or SIGTERM ends it earlier, in order.
+    /// How many seconds to race. Ctrl-C or SIGTERM ends it earlier, in order.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     #[command(flatten)]

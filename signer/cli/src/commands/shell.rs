@@ -22,7 +22,7 @@ pub struct Man {
 }
 
 pub(super) fn completions(args: &Completions) -> Done {
-    // Into memory first: the generator panics where it cannot write.
+    // Into memory first, as the generator panics where it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "signonce", &mut script);
     let mut out = stdout();

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 /// Runs a signer until it is stopped.
 ///
-/// On SIGTERM or Ctrl-C it hands leadership over, answers what is under way, and exits with 0; a second signal ends it
-/// at once. It never creates a store: `signonce init` does, once.
+/// On SIGTERM or Ctrl-C it hands leadership over, answers the requests under way, and exits with 0; a second signal
+/// ends it at once. It never creates a store: `signonce init` does, once.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub struct Args {
 
 pub(super) async fn run(args: Args, program: Program) -> Done {
     let Err(error) = serve(args, program).await else { return Ok(ExitCode::SUCCESS) };
-    // Not as other commands say it: a signer ends though nobody takes what it has to say, and its supervisor sees it.
+    // Unlike other commands, a signer ends even if nobody reads its messages; its supervisor sees the exit code.
     (program.last_words)(&told(&error));
     Ok(ExitCode::from(exit_code(&error)))
 }

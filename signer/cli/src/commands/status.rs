@@ -1,4 +1,4 @@
-//! `signonce status`: a node, all the others as it finds them, and what to do next.
+//! `signonce status`: a node, all the others as it sees them, and what to do next.
 
 pub(super) mod advice;
 mod nodes;
@@ -16,11 +16,11 @@ use std::{fmt::Write as _, process::ExitCode};
 
 pub(super) use nodes::{ago, bytes};
 
-/// Shows whether the cluster is well, and what to do if it is not.
+/// Shows whether the cluster is healthy, and what to do if it is not.
 ///
 /// The node that is asked (--config or --admin) asks all the others: who leads, who is ready, how far each has come,
-/// which keys are open, when certificates end, what each class of keys signed last. Exits with 4 when the node that
-/// was asked is not ready.
+/// which keys are open, when certificates end, what each class of keys signed last. Exits with 4 if the node that was
+/// asked is not ready.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -33,13 +33,13 @@ pub(super) async fn run(args: Args) -> Done {
     let members = admin.members().await?;
     let overview = match admin.overview().await {
         Ok(overview) => Some(overview),
-        // A node of an earlier version, in the middle of an upgrade.
+        // The node runs an earlier version, in the middle of an upgrade.
         Err(CallError::NotOurs { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let advice = overview.as_ref().map(advice::advice);
     let text = describe(&status, &members, overview.as_ref(), advice.as_deref().unwrap_or_default());
-    let value = Shown { status: &status, members: &members, nodes: overview.as_ref(), advice };
+    let value = StatusOutput { status: &status, members: &members, nodes: overview.as_ref(), advice };
     args.reach.output.print(&value, text)?;
     Ok(if status.readiness.ready { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
@@ -47,10 +47,10 @@ pub(super) async fn run(args: Args) -> Done {
 /// What `--json` prints.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct StatusOutput<'a> {
     status: &'a AdminStatus,
     members: &'a [MemberRow],
-    /// Every member, as the node that was asked finds it.
+    /// Every member, as the node that was asked sees it.
     nodes: Option<&'a Overview>,
     advice: Option<Vec<String>>,
 }

@@ -1,4 +1,4 @@
-//! `signonce watermarks`: what was signed, and from where on signing continues.
+//! `signonce watermarks`: what was signed, and the positions from which on keys sign.
 
 use super::{
     common::{Confirm, Done, Reach, Usage, table},
@@ -12,10 +12,10 @@ use signonce_core::{Change, Floors, Halt, Position, SlotClock};
 use signonce_protocol::KeyType;
 use std::{fmt::Write as _, process::ExitCode};
 
-/// Clocks of all who have to do with it differ by less.
+/// More than the difference between the clocks of any two machines involved, in milliseconds.
 const A_DAY_MS: u64 = 86_400_000;
 
-/// What was signed, and from where on signing continues.
+/// What was signed, and the positions from which on keys sign.
 ///
 /// Watermarks only ever rise.
 #[derive(clap::Args, Debug)]
@@ -44,13 +44,13 @@ struct Show {
 
 /// Raises a key's watermark: nothing below it is ever signed again.
 ///
-/// It also moves the point that jumps are measured
-/// from, which lets a key go on after the chain went far ahead without it. There is no way back.
+/// It also moves the point from which jumps are measured, so that a key can continue after the chain went far ahead
+/// without it. There is no way back.
 #[derive(clap::Args, Debug)]
 struct Raise {
     /// The key: type:0xPUBLIC, or 0xPUBLIC.
     key: String,
-    /// The lowest coordinate that may be signed from now on: SLOT for babe and aura keys, SET:ROUND for gran keys,
+    /// The lowest position that may be signed from now on: SLOT for babe and aura keys, SET:ROUND for gran keys,
     /// SET:BLOCK for beef keys, SESSION for para keys.
     #[arg(long, value_name = "COORDINATE")]
     to: String,
@@ -62,16 +62,16 @@ struct Raise {
 
 /// Ends the halt of a key whose watermark cannot be raised past what was shown without losing the key.
 ///
-/// A key halts when a client shows something that it has signed and this cluster knows nothing of; a watermark past it
-/// lifts the halt (`watermarks raise`). Where that would be beyond all that the chain can come to, this ends the halt
-/// instead. What was shown is never signed all the same, nor anything else in its place. You vouch that the key has
-/// signed nothing else at or above --from.
+/// A key halts when a client shows a signature by it that this cluster does not know; raising the watermark past it
+/// lifts the halt (`watermarks raise`). If that would be beyond anything the chain can reach, this command ends the
+/// halt instead. What was shown is still never signed, and nor is anything else in its place. You vouch that the key
+/// has signed nothing else at or above --from.
 #[derive(clap::Args, Debug)]
 struct Lift {
     /// The key: type:0xPUBLIC, or 0xPUBLIC.
     key: String,
-    /// The lowest coordinate that may be signed from now on, as for `raise`: past everything that the key has signed
-    /// but what was shown.
+    /// The lowest position that may be signed from now on, as for `raise`: past everything that the key has signed
+    /// except what was shown.
     #[arg(long, value_name = "COORDINATE")]
     from: String,
     #[command(flatten)]
@@ -173,15 +173,15 @@ async fn lift(args: Lift) -> anyhow::Result<()> {
     args.reach.output.done(&done, text)
 }
 
-/// Whether a slot is not in the future. Of other positions a clock knows nothing.
+/// Whether a slot is not in the future. For other positions, no clock can tell.
 fn has_come(place: Position, clock: SlotClock<'_>, now_ms: u64) -> bool {
     let Some(slot) = place.slot() else { return false };
     let begin = clock.read(slot, now_ms).map(|(_, begin_ms)| begin_ms);
     begin.is_some_and(|begin_ms| begin_ms <= now_ms.saturating_add(A_DAY_MS))
 }
 
-/// The floors of a key of this type, as `option` gives them: a position, or `CLASS=POSITION,…` for keys with several
-/// watermarks.
+/// The floors of a key of this type, from the value of `option`: a position, or `CLASS=POSITION,…` for keys with
+/// several watermarks.
 pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floors, Usage> {
     let marks: Vec<_> = key_type.marks().collect();
     let read = |class, text: &str| {
@@ -203,7 +203,7 @@ pub(super) fn floors(key_type: KeyType, option: &str, text: &str) -> Result<Floo
     }
 }
 
-/// How the floors of a key of this type are written.
+/// The form in which the floors of a key of this type are written.
 pub(super) fn form(key_type: KeyType) -> String {
     let marks: Vec<_> = key_type.marks().collect();
     match marks[..] {

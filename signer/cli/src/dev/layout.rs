@@ -1,4 +1,4 @@
-//! What a local cluster's directory says: ids, addresses, options, and the configuration of each node.
+//! The directory of a local cluster: ids, addresses, options, and the configuration of each node.
 
 use super::LocalOptions;
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-/// `cluster.json`
+/// The content of `cluster.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Layout {
     pub options: LocalOptions,
@@ -21,12 +21,12 @@ pub(super) struct Layout {
     pub cluster: String,
     pub genesis: GenesisHash,
     pub nodes: Vec<NodeLayout>,
-    /// See [`free_addresses`]; not there once the directory is taken up again.
+    /// See [`free_addresses`]; `None` once the directory is opened again.
     #[serde(skip)]
     _guard: Option<Arc<TcpListener>>,
 }
 
-/// Where a node listens.
+/// The addresses of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct NodeLayout {
     pub id: u64,
@@ -43,7 +43,7 @@ impl NodeLayout {
 }
 
 impl Layout {
-    /// A new cluster on ports that are free now.
+    /// The layout of a new cluster, on ports that are free now.
     pub fn plan(options: LocalOptions) -> anyhow::Result<Self> {
         let (ports, guard) = free_addresses(options.nodes * 4)?;
         let mut ports = ports.into_iter();
@@ -54,7 +54,7 @@ impl Layout {
             nodes.push(NodeLayout { id, peer, client, admin, metrics });
         }
         let cluster = ClusterId(rand::random()).to_string();
-        // Keys belong to one chain for ever, so no two local clusters share one.
+        // A key belongs to one chain permanently, so no two local clusters share one.
         let genesis = GenesisHash(blake2_256(format!("{}/{cluster}", options.chain_name).as_bytes()));
         Ok(Self { options, cluster, genesis, nodes, _guard: Some(Arc::new(guard)) })
     }
@@ -75,7 +75,7 @@ impl Layout {
         Ok(signonce_shared::certs::write_new(&Self::path(dir), text.as_bytes(), 0o644)?)
     }
 
-    /// The node's `signonce.toml`; relative paths are from its own directory.
+    /// The node's `signonce.toml`; relative paths start at its own directory.
     pub fn config(&self, node: &NodeLayout, certs: &Path) -> String {
         let NodeLayout { id, peer, client, admin, metrics } = node;
         let certs = certs.display();
@@ -100,13 +100,13 @@ impl Layout {
     }
 }
 
-/// Where ports are looked for: below the ephemeral ports, which outgoing connections would take between our looking
-/// and the node's listening.
+/// The range of ports: below the ephemeral ports, which outgoing connections could take between the search and the
+/// node's listening.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
-/// Ports of one cluster: the first is held as long as the cluster is, so that no other cluster takes the block.
+/// The ports of one cluster: the first is held as long as the cluster exists, so that no other cluster takes the block.
 const BLOCK: u16 = 64;
 
-/// Addresses on loopback that nobody listens on, and what keeps other clusters from choosing them too.
+/// Free addresses on loopback, and what keeps other clusters from choosing them too.
 fn free_addresses(count: usize) -> anyhow::Result<(Vec<SocketAddr>, TcpListener)> {
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     anyhow::ensure!(count < usize::from(BLOCK), "a local cluster has at most {} ports", BLOCK - 1);

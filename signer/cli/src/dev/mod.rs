@@ -1,8 +1,8 @@
 //! A whole cluster on this machine: real processes on loopback, with throw-away certificates and keys.
 //!
-//! `signonce dev`, `demo` and `bench` and the process tests run on it. [`LocalCluster::create`] lays the directory
-//! out, [`LocalCluster::start_all`] starts the processes, [`LocalCluster::provision`] makes chain, keys and clients;
-//! [`LocalCluster::open`] takes an existing directory up again. Dropping it stops the processes. They run in process
+//! `signonce dev`, `demo` and `bench` and the process tests run on it. [`LocalCluster::create`] creates the directory,
+//! [`LocalCluster::start_all`] starts the processes, [`LocalCluster::provision`] makes chain, keys and clients;
+//! [`LocalCluster::open`] opens an existing directory again. Dropping it stops the processes. They run in process
 //! groups of their own, so that an interrupt of the terminal does not reach them before their owner has decided: a
 //! program that uses this must end in order (not by a signal's default action), or they outlive it.
 //!
@@ -42,22 +42,23 @@ pub use process::{Signal, rss_mib};
 /// The name of the admin whose certificate every local cluster has.
 pub const ADMIN: &str = "admin";
 
-/// What a local cluster is like.
+/// The options of a local cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalOptions {
-    /// Signers.
+    /// The number of signers.
     pub nodes: usize,
-    /// Validators: each has a full set of session keys and is a group of its own, `validator-1` and so on.
+    /// The number of validators: each has a full set of session keys and is a group of its own, `validator-1` and so
+    /// on.
     pub validators: usize,
-    /// Clients, each with every right.
+    /// The names of the clients, each with every right.
     pub clients: Vec<String>,
     /// The chain's name.
     pub chain_name: String,
-    /// Milliseconds of a slot.
+    /// The length of a slot in milliseconds.
     pub slot_duration_ms: u64,
-    /// BABE keys besides, in the group `extra`: for measuring.
+    /// The number of extra BABE keys, in the group `extra`, for measuring.
     pub extra_keys: usize,
-    /// The program to run; by default the running one. Not kept: [`LocalCluster::open`] runs the present program.
+    /// The program to run; by default the running one. Not stored: [`LocalCluster::open`] runs the present program.
     #[serde(skip)]
     pub binary: Option<PathBuf>,
 }
@@ -90,7 +91,7 @@ pub struct DevKey {
     pub group: String,
 }
 
-/// What a client shows to reach the cluster, as PEM files.
+/// The files with which a client reaches the cluster, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientFiles {
     /// The authority.
@@ -110,8 +111,8 @@ pub struct LocalCluster {
 }
 
 impl LocalCluster {
-    /// Lays a new cluster out in `dir`, which must be empty or not there: certificates, configurations, and every
-    /// node initialised. Starts nothing.
+    /// Creates a new cluster in `dir`, which must be empty or not exist: certificates, configurations, and every node
+    /// initialised. Starts nothing.
     ///
     /// # Errors
     /// If the directory is not empty or something cannot be written.
@@ -134,7 +135,7 @@ impl LocalCluster {
         for node in &cluster.layout.nodes {
             cluster.create_node(&authority, node)?;
         }
-        // Last: a directory that was left half-way is none.
+        // Written last: a directory that was left half-way does not count as a cluster.
         cluster.layout.save(&cluster.dir)?;
         Ok(cluster)
     }
@@ -159,7 +160,7 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Takes up a cluster that [`Self::create`] laid out. Starts nothing.
+    /// Opens a cluster that [`Self::create`] has made. Starts nothing.
     ///
     /// # Errors
     /// If there is none in `dir`.
@@ -179,15 +180,15 @@ impl LocalCluster {
         self.binary = binary;
     }
 
-    /// Starts every node that does not run.
+    /// Starts every node that is not running.
     ///
     /// # Errors
-    /// If a process cannot be started. What it says later is in its log.
+    /// If a process cannot be started. Later failures are in its log.
     pub fn start_all(&mut self) -> anyhow::Result<()> {
         self.node_ids().into_iter().try_for_each(|id| self.start_node(id))
     }
 
-    /// Starts a node, unless it runs. Its standard error goes to [`Self::log_path`].
+    /// Starts a node, unless it is running. Its standard error goes to [`Self::log_path`].
     ///
     /// # Errors
     /// If the process cannot be started.
@@ -201,10 +202,10 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Waits until every node that was started says it is ready.
+    /// Waits until every node that was started reports that it is ready.
     ///
     /// # Errors
-    /// After `timeout`, or when one of them ends; with the reasons it gives, or the end of its log.
+    /// After `timeout`, or when one of them ends; with its reasons, or the end of its log.
     pub async fn wait_ready(&self, timeout: Duration) -> anyhow::Result<()> {
         let started: Vec<u64> = self.children.keys().copied().collect();
         self.wait_ready_nodes(&started, timeout).await
@@ -218,7 +219,7 @@ impl LocalCluster {
         process::wait_ready(self, ids, timeout).await
     }
 
-    /// Makes what is missing of chain, keys and clients; answers the keys. Calling it again changes nothing.
+    /// Makes whatever is missing of chain, keys and clients; returns the keys. Calling it again changes nothing.
     ///
     /// # Errors
     /// If the cluster is not ready or refuses.
@@ -226,7 +227,7 @@ impl LocalCluster {
         provision::provision(self).await
     }
 
-    /// Where clients reach the nodes, in order of their ids.
+    /// The client URLs of the nodes, in order of their ids.
     pub fn urls(&self) -> Vec<String> {
         self.layout.nodes.iter().map(NodeLayout::client_url).collect()
     }
@@ -236,7 +237,7 @@ impl LocalCluster {
         self.layout.nodes.iter().map(|node| node.id).collect()
     }
 
-    /// What it was created with.
+    /// The options with which it was created.
     pub fn options(&self) -> &LocalOptions {
         &self.layout.options
     }
@@ -273,7 +274,7 @@ impl LocalCluster {
         format!("http://{}/metrics", self.metrics_address(id))
     }
 
-    /// Where the node's probes and metrics are.
+    /// The address of the node's probes and metrics.
     ///
     /// # Panics
     /// If there is no such node.
@@ -360,13 +361,14 @@ impl LocalCluster {
     /// Waits until a node's process has ended.
     ///
     /// # Errors
-    /// If it was never started, or runs still after `timeout`.
+    /// If it was never started, or is still running after `timeout`.
     pub fn wait_exit(&mut self, id: u64, timeout: Duration) -> anyhow::Result<ExitStatus> {
         let child = self.children.get(&id).with_context(|| format!("node {id} was not started"))?;
         child.wait(timeout).with_context(|| format!("node {id}"))
     }
 
-    /// Stops every process: SIGTERM, and SIGKILL for those that run still after `grace`. Says which had to be killed.
+    /// Stops every process: SIGTERM, and SIGKILL for those still running after `grace`. Returns those that had to be
+    /// killed.
     pub fn stop_all(&mut self, grace: Duration) -> Vec<u64> {
         let children = std::mem::take(&mut self.children);
         process::stop(children, grace)

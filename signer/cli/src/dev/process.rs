@@ -17,14 +17,14 @@ use std::{
 
 /// How long a process may take to end in order.
 pub(super) const GRACE: Duration = Duration::from_secs(15);
-/// Between two looks at a process or a probe.
+/// The pause between two checks of a process or a probe.
 const LOOK: Duration = Duration::from_millis(20);
-/// What the answer of a probe may take.
+/// The limits of a probe's answer.
 const PROBE: Limits = Limits { time: Duration::from_secs(1), bytes: 64 << 10 };
-/// How much of a log is shown when a process has ended, in lines.
+/// How many lines of its log are shown when a process has ended.
 const LOG_LINES: usize = 8;
 
-/// What a process can be told.
+/// A signal for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGKILL: it ends at once, as in a crash.
@@ -48,7 +48,7 @@ impl From<Signal> for rustix::process::Signal {
     }
 }
 
-/// A process that was started. Shared references may wait for it: looking whether it ended also buries it.
+/// A process that was started. Shared references may wait for it: checking whether it ended also reaps it.
 pub(super) struct Child(Mutex<std::process::Child>);
 
 impl Child {
@@ -80,7 +80,7 @@ impl Child {
 
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let ended = || io::Error::new(io::ErrorKind::NotFound, "the process has ended");
-        // Not buried yet while it has a pid, so the number is nobody else's.
+        // It has not been reaped while it has a pid, so the number belongs to no other process.
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         Ok(kill_process(pid.ok_or_else(ended)?, signal.into())?)
     }
@@ -99,10 +99,10 @@ impl Child {
     }
 }
 
-/// Ends all; answers those that had to be killed.
+/// Ends all; returns those that had to be killed.
 pub(super) fn stop(children: BTreeMap<u64, Child>, grace: Duration) -> Vec<u64> {
     for child in children.values() {
-        // Those that have ended already are the only ones it fails for.
+        // It fails only for those that have already ended.
         let _ = child.signal(Signal::Term);
         let _ = child.signal(Signal::Cont);
     }
@@ -129,7 +129,7 @@ pub(super) async fn wait_ready(cluster: &LocalCluster, ids: &[u64], timeout: Dur
                 Ok(answer) => String::from_utf8_lossy(answer.body()).trim().replace('\n', "; "),
                 Err(error) => format!("its probe: {error}"),
             };
-            // Any of them: a node that waits for one that has ended would wait for ever.
+            // Any of them: a node that waits for one that has ended would wait indefinitely.
             if let Some(id) = ids.iter().find(|id| cluster.pid(**id).is_none()) {
                 bail!("node {id} has ended; its log says:\n{}", log_end(&cluster.log_path(*id)));
             }
@@ -153,7 +153,7 @@ fn log_end(path: &Path) -> String {
 /// The resident memory of a process, in MiB.
 ///
 /// # Errors
-/// If the system does not say.
+/// If the system does not tell.
 pub fn rss_mib(pid: u32) -> anyhow::Result<f64> {
     let kib = |text: &str| text.split_whitespace().next().and_then(|number| number.parse::<f64>().ok());
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();

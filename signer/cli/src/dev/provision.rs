@@ -21,12 +21,12 @@ use signonce_substrate::{
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// The session keys of a validator, in Polkadot's order but for BEEFY, which Polkadot has last.
+/// The session keys of a validator, in Polkadot's order except for BEEFY, which Polkadot has last.
 const SESSION: [KeyType; 6] = [BABE, GRANDPA, BEEFY, PARA, AUTHORITY_DISCOVERY, IM_ONLINE];
 
-/// Keys on their way at a time; the cluster commits those that come together with one sync.
+/// How many keys are enrolled at a time; the cluster commits those that come together with one sync.
 const AT_A_TIME: usize = 64;
-/// Between two looks at a node.
+/// The pause between two checks of a node.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a node may take to open its keys.
 const OPEN: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ pub(super) async fn provision(cluster: &LocalCluster) -> anyhow::Result<Vec<DevK
     Ok(keys)
 }
 
-/// Every running node has opened every key, so that whoever asks next is not told to wait.
+/// Waits until every running node has opened every key, so that no client is told to wait.
 async fn wait_open(admin: &AdminClient, id: u64, keys: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + OPEN;
     loop {

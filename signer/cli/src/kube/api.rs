@@ -1,5 +1,5 @@
-//! The few calls to the Kubernetes API that jobs of the chart make: read, create, patch and delete one named object, and
-//! evict a pod.
+//! The few calls to the Kubernetes API that jobs of the chart make: read, create, patch and delete one named object,
+//! and evict a pod.
 //!
 //! Server, token and authority are those of the pod's service account. The token is read for each call, since the
 //! kubelet renews the file.
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use signonce_shared::http::{HttpClient, Limits, trusting};
 use std::{env, fs, path::PathBuf, time::Duration};
 
-/// Where the kubelet puts what a service account knows.
+/// The directory where the kubelet puts the service account's files.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// What a call may take. No object of ours comes near so many bytes.
+/// The limits of a call. None of our objects comes near that many bytes.
 const LIMITS: Limits = Limits { time: Duration::from_secs(10), bytes: 4 << 20 };
 
-/// Why the Kubernetes API could not be asked, or said no.
+/// Why the Kubernetes API could not be asked, or what it refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// Not in a pod, or in one without a service account token.
@@ -26,7 +26,7 @@ pub enum ApiError {
     NotInAPod {
         /// What is missing.
         what: String,
-        /// Why it cannot be had.
+        /// Why it is not available.
         why: String,
     },
     /// It cannot be reached.
@@ -39,7 +39,7 @@ pub enum ApiError {
         /// Why.
         why: String,
     },
-    /// It refuses.
+    /// It refuses the call.
     #[error(
         "the Kubernetes API refuses to {method} {path}: {status}, {message}; look at the role of the service account"
     )]
@@ -50,17 +50,17 @@ pub enum ApiError {
         path: String,
         /// The HTTP status.
         status: StatusCode,
-        /// What it says.
+        /// Its message.
         message: String,
     },
 }
 
-/// What became of an eviction.
+/// The result of an eviction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// The pod goes, or is gone.
+    /// The pod is going, or is gone.
     Goes,
-    /// The disruption budget does not allow it at the moment; what the API says of it.
+    /// The disruption budget does not allow it at the moment; with the API's message.
     NotNow(String),
 }
 
@@ -73,7 +73,7 @@ pub struct KubeApi {
 }
 
 impl KubeApi {
-    /// From what the kubelet gives every pod that may ask.
+    /// The API, with the files that the kubelet gives every pod with a service account.
     ///
     /// # Errors
     /// [`ApiError::NotInAPod`].
@@ -82,12 +82,13 @@ impl KubeApi {
         let variable = |name: &str| env::var(name).map_err(|e| missing(name, e.to_string()));
         let host = variable("KUBERNETES_SERVICE_HOST")?;
         let port = variable("KUBERNETES_SERVICE_PORT")?;
-        let port =
-            port.parse().map_err(|_| missing("KUBERNETES_SERVICE_PORT", format!("{port:?} is no port")))?;
+        let port = port
+            .parse()
+            .map_err(|_| missing("KUBERNETES_SERVICE_PORT", format!("{port:?} is not a port")))?;
         Self::new(host, port, PathBuf::from(ACCOUNT))
     }
 
-    /// At this address, with what an account knows: `token` and `ca.crt`.
+    /// The API at this address, with an account's files: `token` and `ca.crt`.
     pub(super) fn new(host: String, port: u16, account: PathBuf) -> Result<Self, ApiError> {
         let missing = |what: &str, why: String| ApiError::NotInAPod { what: what.into(), why };
         let ca = account.join("ca.crt");
@@ -96,7 +97,7 @@ impl KubeApi {
         Ok(Self { host, port, http, account })
     }
 
-    /// Creates an object in a collection; whether it was made, or was there before.
+    /// Creates an object in a collection; returns whether it was created or existed before.
     ///
     /// # Errors
     /// Any [`ApiError`].
@@ -128,8 +129,8 @@ impl KubeApi {
         self.call(Method::PATCH, path, "application/merge-patch+json", Some(patch)).await.map(drop)
     }
 
-    /// Asks for a pod to be stopped, which the API does only while the disruption budget allows it. `uid` says which pod
-    /// of this name is meant; whether it goes.
+    /// Asks for a pod to be stopped, which the API does only while the disruption budget allows it. `uid` tells which
+    /// pod of this name is meant.
     ///
     /// # Errors
     /// Any [`ApiError`].
@@ -146,7 +147,7 @@ impl KubeApi {
             Err(ApiError::Refused { status: StatusCode::TOO_MANY_REQUESTS, message, .. }) => {
                 Ok(Eviction::NotNow(message))
             }
-            // Gone, or another pod already.
+            // It is gone, or there is another pod with this name.
             Err(ApiError::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. }) => {
                 Ok(Eviction::Goes)
             }
@@ -154,7 +155,7 @@ impl KubeApi {
         }
     }
 
-    /// Kubernetes before 1.22 knows evictions by another version.
+    /// The version of evictions, which differs before Kubernetes 1.22.
     async fn eviction_version(&self) -> Result<String, ApiError> {
         let known = self.get("/api/v1").await?.unwrap_or_default();
         let mut resources = known["resources"].as_array().into_iter().flatten();
@@ -163,7 +164,7 @@ impl KubeApi {
         Ok(format!("policy/{version}"))
     }
 
-    /// Deletes the object that has this uid; fine if it is gone.
+    /// Deletes the object that has this uid; succeeds if it is gone.
     ///
     /// # Errors
     /// Any [`ApiError`].
@@ -193,7 +194,7 @@ impl KubeApi {
         if status.is_success() {
             return Ok(answer);
         }
-        // Its own words say which verb on which object is missing; they never repeat what was sent.
+        // The API's message says which verb on which object is missing; it never repeats what was sent.
         let message = answer["message"].as_str().unwrap_or("it does not say why").to_owned();
         Err(ApiError::Refused { method, path: path.to_owned(), status, message })
     }

@@ -1,8 +1,8 @@
-//! What a signer needs in a pod, where there is no shell and nobody to type: `signonce kube` and the chart use it.
+//! What a signer needs in a pod, where there is no shell and no operator: for `signonce kube` and the chart.
 //!
-//! [`pod`] decides from the volume, the ordinal and what the cluster is known to be, which node a pod is, if any, and
-//! writes its configuration. [`api`] is the little that is asked of the Kubernetes API. [`trial`] makes certificates
-//! for clusters that have no authority yet. [`roll_out`] replaces pods after an upgrade.
+//! [`pod`] decides from the volume, the ordinal and the known state of the cluster which node a pod is, if any, and
+//! writes its configuration. [`api`] makes the few calls to the Kubernetes API. [`trial`] makes certificates for
+//! clusters that have no authority yet. [`roll_out`] replaces pods after an upgrade.
 
 pub mod api;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Which node a pod is, and with what configuration.
 //!
-//! A pod keeps its identity on its volume. An empty volume may become a node in two ways only: as one of the first
+//! A pod keeps its identity on its volume. An empty volume may become a node in only two ways: as one of the first
 //! members, while the cluster has never formed; or as a new member with a fresh id, when an operator has left a join
 //! offer for this ordinal. In every other case the pod refuses, because a node without memory under an old id could
 //! help to sign twice. [`decide`] is the whole rule.
@@ -10,12 +10,12 @@ use signonce_protocol::NodeId;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// What the last part of a pod's name says in a StatefulSet.
+/// A pod's ordinal in its StatefulSet: the last part of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ordinal(pub u32);
 
 impl Ordinal {
-    /// Of `<set>-<ordinal>`.
+    /// The ordinal in `<set>-<ordinal>`.
     ///
     /// # Errors
     /// [`PodError::Name`].
@@ -30,7 +30,7 @@ impl Ordinal {
     }
 }
 
-/// What `signonce members add --json` printed: leave for one new member.
+/// A join offer, as printed by `signonce members add --json`: permission for one new member.
 #[derive(Clone, Deserialize)]
 pub struct JoinOffer {
     /// The fresh id.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for JoinOffer {
     }
 }
 
-/// What is known where a pod starts.
+/// What is known when a pod starts.
 #[derive(Debug)]
 pub struct Surroundings<'a> {
     /// The pod's ordinal.
@@ -54,9 +54,9 @@ pub struct Surroundings<'a> {
     pub stored: Option<NodeId>,
     /// The StatefulSet whose pod it is.
     pub set: &'a str,
-    /// The StatefulSet that the cluster's id belongs to, as the chart's lock says.
+    /// The StatefulSet that the cluster's id belongs to, by the chart's lock.
     pub owner: Option<&'a str>,
-    /// Whether the cluster has formed, as the chart's job wrote down.
+    /// Whether the cluster has formed, as recorded by the chart's job.
     pub formed: bool,
     /// The members the cluster forms from.
     pub initial: &'a [NodeId],
@@ -84,7 +84,7 @@ impl Plan {
     }
 }
 
-/// Why a pod is no node.
+/// Why a pod cannot be a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PodError {
     /// Not a name that a StatefulSet gives.
@@ -111,7 +111,7 @@ pub enum PodError {
         /// How many first members there are.
         initial: usize,
     },
-    /// Another release has the cluster's id.
+    /// The cluster's id belongs to another release.
     #[error(
         "the cluster id of this release belongs to {owner} in this namespace: two clusters under one id could both \
          sign the same duty, so this one never forms. Leave cluster.id empty for a cluster of its own"
@@ -120,7 +120,7 @@ pub enum PodError {
         /// The StatefulSet that has it.
         owner: String,
     },
-    /// No lock says whose the id is.
+    /// There is no lock that tells whose the id is.
     #[error(
         "nothing says whose the cluster id is (the file `owner`, of the chart's ConfigMap signonce-cluster-<id>), and \
          a cluster forms only under an id of its own: install the chart as a whole"
@@ -139,12 +139,12 @@ pub enum PodError {
         /// The node of the offer.
         offered: NodeId,
     },
-    /// The base configuration.
+    /// The base configuration cannot be used.
     #[error("the base configuration of the pods is not usable: {0}")]
     Base(String),
 }
 
-/// Which node a pod is.
+/// Decides which node a pod is.
 ///
 /// # Errors
 /// Any [`PodError`]: the pod must not start.
@@ -166,7 +166,7 @@ pub fn decide(at: &Surroundings<'_>) -> Result<Plan, PodError> {
     }
 }
 
-/// Where a pod's certificate is and how others reach it.
+/// The place of a pod's certificate, and its host name.
 #[derive(Debug)]
 pub struct Site<'a> {
     /// The directory with `tls.crt`, `tls.key` and `ca.crt` of this ordinal.
@@ -175,7 +175,7 @@ pub struct Site<'a> {
     pub host: &'a str,
 }
 
-/// The configuration of `node`: the base that all pods share, with what is its own.
+/// The configuration of `node`: the base that all pods share, with its own settings.
 ///
 /// # Errors
 /// [`PodError::Base`].
@@ -191,10 +191,10 @@ pub fn configure(base: &str, node: NodeId, site: &Site<'_>) -> Result<String, Po
     }
     let cluster = section(&mut config, "cluster")?;
     let members = cluster.entry("members").or_insert_with(|| Value::Array(Vec::new()));
-    let members = members.as_array_mut().ok_or_else(|| bad("cluster.members is no list".into()))?;
+    let members = members.as_array_mut().ok_or_else(|| bad("cluster.members is not a list".into()))?;
     let is_own = |member: &Value| member.get("id").and_then(Value::as_integer) == Some(id);
     if !members.iter().any(is_own) {
-        // Of another node that had this pod's name, and address, before.
+        // A member that had this pod's name, and address, before.
         members.retain(|m| m.get("peer").and_then(Value::as_str) != Some(&format!("{}:7300", site.host)));
         members.push(Value::Table(Table::from_iter([
             ("id".to_owned(), Value::Integer(id)),

@@ -1,9 +1,9 @@
-//! Replaces the pods of a StatefulSet after an upgrade, one at a time. The chart's job after an upgrade is who calls it.
+//! Replaces the pods of a StatefulSet after an upgrade, one at a time. The chart's job after an upgrade calls it.
 //!
-//! A signer that has restarted waits until the others have vouched for it, in a cluster of three both of them. So a pod
-//! that is replaced while another is away stops all signing until that one is back. [`next`] is the whole rule: a pod
-//! goes only while every other one is ready, and what is away stays the only thing that is. Pods are evicted, not
-//! deleted, so that the disruption budget holds against whatever else empties machines at the same time.
+//! A signer that has restarted waits until the others have vouched for it, in a cluster of three both of them. So
+//! replacing a pod while another is away stops all signing until that one is back. [`next`] is the whole rule: a pod is
+//! replaced only while every other one is ready, so that at most one is away. Pods are evicted, not deleted, so that
+//! the disruption budget also holds against whatever else empties machines at the same time.
 
 use super::api::{ApiError, Eviction, KubeApi};
 use serde_json::Value;
@@ -12,11 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long to wait between two looks.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A probe that was answered too late, or a pod that a drain has just moved, is no reason to give up.
+/// How long a probe that answers late, or a pod that a drain has just moved, is tolerated.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What a container waits for when only another template, or somebody's hand, helps.
+/// Reasons for which a container waits that only another template or manual action can resolve.
 const STUCK: [&str; 8] = [
     "CrashLoopBackOff",
     "CreateContainerConfigError",
@@ -28,7 +28,7 @@ const STUCK: [&str; 8] = [
     "RunContainerError",
 ];
 
-/// Whose pods are replaced.
+/// The pods to replace.
 #[derive(Debug)]
 pub struct Set<'a> {
     /// The namespace.
@@ -50,7 +50,7 @@ pub enum RollOutError {
     /// There is no such StatefulSet.
     #[error("there is no StatefulSet {0} in this namespace")]
     NoSet(String),
-    /// Somebody is away.
+    /// A pod is away.
     #[error(
         "{away}. {replaced}, and no pod is replaced now: a signer that restarts while another is away waits for that one, \
          and all signing stops. Bring it back first: `kubectl describe pod {first}` says what it waits for, \
@@ -58,9 +58,9 @@ pub enum RollOutError {
          (docs/operate/kubernetes.md). Then upgrade again: what is new already stays as it is"
     )]
     Away {
-        /// Who and why.
+        /// Which pods, and why.
         away: String,
-        /// The first of them.
+        /// The first of those pods.
         first: String,
         /// What was done before.
         replaced: String,
@@ -76,12 +76,12 @@ pub enum RollOutError {
         pod: String,
         /// How long it had.
         seconds: u64,
-        /// What it is.
+        /// Its state.
         why: String,
         /// What was done before.
         replaced: String,
     },
-    /// The budget never allowed it.
+    /// The disruption budget never allowed it.
     #[error(
         "{pod} may not be evicted for {seconds} s: {why}. {replaced}. Is a machine being drained, or another pod away? \
          `kubectl get pdb` says what the budget sees; then upgrade again"
@@ -89,9 +89,9 @@ pub enum RollOutError {
     Budget {
         /// The pod.
         pod: String,
-        /// How long it was asked.
+        /// For how long it was tried.
         seconds: u64,
-        /// What the API says.
+        /// The API's message.
         why: String,
         /// What was done before.
         replaced: String,
@@ -103,44 +103,44 @@ pub enum RollOutError {
     NotAsWanted(String),
 }
 
-/// A pod, as the API and its own readiness say.
+/// A pod, by the API and its own readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Its name.
     pub name: String,
-    /// Which one of that name; none if it is not there.
+    /// The uid; none if there is no such pod.
     pub uid: Option<String>,
     /// Whether its template is the StatefulSet's present one.
     pub current: bool,
-    /// Whether it is being deleted: the one that comes after it is as wanted.
+    /// Whether it is being deleted: its successor will have the wanted template.
     pub going: bool,
-    /// Why it is away; nothing if it is ready.
+    /// Why it is away; `None` if it is ready.
     pub away: Option<String>,
-    /// Whether it waits for another template, or somebody's hand.
+    /// Whether it waits for another template or manual action.
     pub stuck: bool,
     /// Whether it leads.
     pub leads: bool,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// Every pod is as wanted.
     Done,
-    /// This one may go: all others are ready.
+    /// Replace this pod: all others are ready.
     Replace(&'a Pod),
-    /// This one may go although others are away: there is no cluster yet.
+    /// Replace this pod although others are away: there is no cluster yet.
     Unformed(&'a Pod),
-    /// These are away.
+    /// Refuse: these pods are away.
     Refuse(Vec<&'a Pod>),
 }
 
-/// The rule. Whatever it lets go, every other pod is ready, or there has never been a cluster.
+/// The rule. When it lets a pod be replaced, every other pod is ready, or there has never been a cluster.
 pub fn next(pods: &[Pod], formed: bool) -> Step<'_> {
     let away: Vec<&Pod> = pods.iter().filter(|pod| pod.away.is_some()).collect();
     let mut old: Vec<&Pod> =
         pods.iter().filter(|pod| !pod.current && pod.uid.is_some() && !pod.going).collect();
-    // The leader last, for one handover; the highest ordinal first, as a StatefulSet does.
+    // The leader last, so that there is one handover; the highest ordinal first, as a StatefulSet does.
     old.reverse();
     old.sort_by_key(|pod| pod.leads);
     let Some(first) = old.first() else { return Step::Done };
@@ -155,11 +155,11 @@ pub fn next(pods: &[Pod], formed: bool) -> Step<'_> {
     }
 }
 
-/// Replaces what is not as wanted; answers the names of the pods it replaced, in their order. `probe` asks a pod at its
-/// address for its own readiness, since what the API says of it is some seconds old, and whether it leads.
+/// Replaces outdated pods; returns the names of those it replaced, in order. `probe` asks a pod at its address whether
+/// it is ready and whether it leads, since the API's information is some seconds old.
 ///
 /// # Errors
-/// Any [`RollOutError`]. Whatever it is, at most one pod is away because of this.
+/// Any [`RollOutError`]. In every case, at most one pod is away because of this.
 pub async fn run(
     api: &KubeApi,
     set: &Set<'_>,
@@ -220,7 +220,7 @@ async fn evict(api: &KubeApi, set: &Set<'_>, pod: &Pod, replaced: &[String]) -> 
     }
 }
 
-/// Waits until another pod of this name is ready.
+/// Waits until the successor of this pod is ready.
 async fn back(
     api: &KubeApi,
     set: &Set<'_>,
@@ -306,7 +306,7 @@ async fn look(
     Ok((pods, state["data"]["formed"] == "true"))
 }
 
-/// The revision that pods should be of, and how many there should be; none if the controller has not seen the newest.
+/// The revision that pods should have, and how many there should be; `None` if the controller has not seen the newest.
 fn wanted(set: &Value) -> Option<(String, u64)> {
     let seen = set["status"]["observedGeneration"].as_u64()?;
     let newest = set["metadata"]["generation"].as_u64()?;
@@ -349,7 +349,7 @@ fn read(name: String, found: Option<&Value>, revision: &str) -> Pod {
     }
 }
 
-/// Why no machine takes it.
+/// Why no machine accepts the pod.
 fn unscheduled(status: &Value) -> Option<String> {
     let mut conditions = status["conditions"].as_array()?.iter();
     let found =

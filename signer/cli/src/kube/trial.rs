@@ -1,9 +1,9 @@
 //! Certificates for trials: an authority and what it issues, kept as Secrets, made by a job before the pods start.
 //!
-//! Whatever is there already is left as it is, so the job may run at every upgrade; it adds what new members need, and
-//! gives an ordinal with another member another certificate. A Secret that somebody else made under one of these names
-//! is never changed and never used: the job says what it found and stops. The authority's private key stays in the
-//! namespace, which is why this is for trials: who reads Secrets there can issue an admin certificate.
+//! Existing Secrets are left as they are, so the job may run at every upgrade; it adds what new members need, and gives
+//! an ordinal with another member another certificate. A Secret that somebody else made under one of these names is
+//! never changed and never used: the job says what it found and stops. The authority's private key stays in the
+//! namespace, which is why this is for trials: whoever reads Secrets there can issue an admin certificate.
 
 use super::api::{ApiError, KubeApi};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,22 +14,22 @@ use signonce_shared::certs::{
 use std::{fs, io, path::Path};
 use zeroize::Zeroizing;
 
-/// The annotation that says whose certificate is in a Secret.
+/// The annotation that names the subject of the certificate in a Secret.
 const SUBJECT: &str = "signonce.io/subject";
 
 /// Why no certificates were made.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// The Kubernetes API.
+    /// An error of the Kubernetes API.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The authority.
+    /// An error of the authority.
     #[error(transparent)]
     Certs(#[from] CertsError),
-    /// The scratch directory.
+    /// The scratch directory cannot be used.
     #[error("cannot use the scratch directory: {0}")]
     Scratch(#[from] io::Error),
-    /// A Secret has a name of ours, and is not as this job makes them.
+    /// A Secret has one of our names, but was not made by this job.
     #[error(
         "the Secret {secret} is there already and is none that this job made: it has {found}, and {why}. It was left as \
          it is, and nothing was issued. If it is yours, bring your own certificates (tls.mode=existing, or certManager), \
@@ -51,13 +51,13 @@ pub enum TrialError {
     Meanwhile(String),
 }
 
-/// What is wanted: the name of a Secret and whose certificate is in it.
+/// A certificate to make: the name of its Secret and its subject.
 pub type Wanted = (String, Subject);
 
-/// Makes the authority and the certificates that are not there yet; answers the names of the Secrets it made.
+/// Makes the authority and the certificates that do not exist yet; returns the names of the Secrets it made.
 ///
 /// # Errors
-/// Any [`TrialError`]. A Secret of somebody else stops it before anything is made; later, what was made before stays.
+/// Any [`TrialError`]. A foreign Secret stops it before anything is made; if one appears later, what was made stays.
 pub async fn make(
     api: &KubeApi,
     namespace: &str,
@@ -109,12 +109,12 @@ pub async fn make(
     Ok(made)
 }
 
-/// What is there under the name of a certificate's Secret.
+/// What exists under the name of a certificate's Secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum There {
     Nothing,
     AsWanted,
-    /// Made by this job for a member that was here before.
+    /// Made by this job for an earlier member.
     OfAnother,
 }
 
@@ -129,7 +129,7 @@ fn ours(name: &str, subject: &Subject, secret: Option<Value>) -> Result<There, T
     }
 }
 
-/// Only where there was nothing before: what another one made meanwhile is not ours to use unread.
+/// Only if nothing existed before: a Secret that somebody else made meanwhile must not be used unread.
 async fn create(api: &KubeApi, collection: &str, secret: &Value) -> Result<(), TrialError> {
     if api.create(collection, secret).await? {
         return Ok(());
@@ -158,7 +158,7 @@ fn field(secret: &Value, name: &str, field: &'static str) -> Result<Vec<u8>, Tri
     })
 }
 
-/// Names fields, never what is in them.
+/// Lists field names, never their content.
 fn foreign(secret: &Value, name: &str, why: String) -> TrialError {
     let fields: Vec<&str> =
         secret["data"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();

@@ -33,10 +33,10 @@ pub struct Args {
     /// A parachain session.
     #[arg(long)]
     session: Option<u32>,
-    /// Any other coordinate by what it counts, of any family: `--at round=5`. Repeatable.
+    /// Any other number of a duty, of any family, by name: `--at round=5`. Repeatable.
     #[arg(long, value_name = "WHAT=NUMBER", value_parser = named)]
     at: Vec<(String, u64)>,
-    /// Look at nothing older, in the forms of `audit export --since`: faster in a long log.
+    /// Skip older records, for a faster search in a long log. Forms as for `audit export --since`.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
     #[command(flatten)]
@@ -101,7 +101,7 @@ fn describe(lines: &[AuditLine], first: Option<u64>) -> String {
     for ((key, duty), digests) in granted {
         let _ = match digests.as_slice() {
             [one] => writeln!(text, "Signed: {duty} with {key}, once, digest {one}."),
-            // Several payloads on one side of parachain candidates are honest.
+            // Several payloads on one side of a parachain candidate are honest.
             many => writeln!(text, "Signed: {duty} with {key}, {} payloads.", many.len()),
         };
     }

@@ -18,25 +18,26 @@ use std::{
 
 /// Writes audit records as JSON lines, so that `audit verify` can check them anywhere.
 ///
-/// One node's records; where that node lacks some (it came by a snapshot, or has pruned them), the file says so.
+/// The file has one node's records. Where that node lacks some (it took a snapshot, or has pruned them), the file says
+/// so.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The file to write; standard output without it. It must not exist.
+    /// The file to write, which must not exist yet. Without it, standard output.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Nothing older: 2026-11-21T20:00:00Z, 2026-11-21, or 90m, 12h, 7d ago.
+    /// Only records from this time on: 2026-11-21T20:00:00Z, 2026-11-21, or 90m, 12h, 7d ago.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
-    /// Nothing newer, in the same forms.
+    /// Only records up to this time, in the same forms.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<u64>,
-    /// From this record on.
+    /// Only records from this number on.
     #[arg(long, value_name = "NUMBER")]
     from_index: Option<u64>,
-    /// Only the records about this public key. Of the others the hashes are written, so that the file can be checked.
+    /// Only records about this public key. Of the others the hashes are written, so that the file can still be checked.
     #[arg(long, value_name = "0xPUBLIC")]
     key: Option<PublicKey>,
-    /// Only the records about this client, by name or number; else as with --key.
+    /// Only records about this client, by name or number. Of the others the hashes are written.
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
     #[command(flatten)]
@@ -64,7 +65,7 @@ pub(super) async fn run(args: Args) -> Done {
     let taken = pages(&admin, query, |page| export.page(page, &mut out)).await;
     let ended = taken.and_then(|()| export.end(&mut out));
     if let (Err(_), Some(path)) = (&ended, &args.file) {
-        // Half a file is of no use and in the way of the next try.
+        // Half a file is of no use and in the way of the next attempt.
         let _ = std::fs::remove_file(path);
     }
     let written = ended?;
@@ -81,7 +82,7 @@ struct Export {
 }
 
 impl Export {
-    /// Writes a page; whether to go on.
+    /// Writes a page; whether to continue.
     fn page(&mut self, page: AuditPage, out: &mut dyn Write) -> anyhow::Result<bool> {
         if self.writer.is_none() {
             let (from, chain) = match page.lines.first() {
@@ -93,8 +94,8 @@ impl Export {
             self.line(&header, out)?;
         }
         for line in page.lines {
-            // Clocks of nodes differ a little: what is newer is left out from the first newer one on, so that the
-            // chain stays whole.
+            // Clocks of nodes differ a little: everything from the first newer record on is left out, so that the chain
+            // stays without gaps.
             let newer =
                 line.record.as_ref().zip(self.until).is_some_and(|(record, until)| record.time_ms > until);
             if newer {

@@ -1,4 +1,4 @@
-//! `signonce audit`: what was asked and answered, and the proof of it.
+//! `signonce audit`: what was asked and answered, with proof.
 
 mod explain;
 mod export;
@@ -14,10 +14,10 @@ use signonce_shared::{
 };
 use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Iso8601};
 
-/// What was asked and answered, and the proof of it.
+/// What was asked and answered, with proof.
 ///
-/// Every grant, refusal and change is a record in a chain that all signers derive from their common log; signers sign
-/// the chain with their certificates.
+/// Every grant, refusal and change is a record in a chain that all signers derive from their common log, and that they
+/// sign with their certificates.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -43,7 +43,7 @@ pub(super) async fn run(args: Args) -> Done {
     }
 }
 
-/// Unix milliseconds of a time as people give it: `2026-11-21T20:00:00Z`, `2026-11-21 20:00:00` (UTC), `2026-11-21`,
+/// A time as Unix milliseconds, in the forms `2026-11-21T20:00:00Z`, `2026-11-21 20:00:00` (UTC), `2026-11-21`,
 /// or `90m`, `12h`, `7d` ago.
 fn moment(text: &str) -> Result<u64, String> {
     let now = OffsetDateTime::now_utc();

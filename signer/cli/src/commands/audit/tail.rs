@@ -8,20 +8,20 @@ use signonce_shared::audit::{
 };
 use std::{io::Write as _, process::ExitCode, time::Duration};
 
-/// Shows the last audit records, and with -f those to come.
+/// Shows the last audit records, and with -f new ones as they come.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// How many of the last records.
+    /// How many records to show.
     #[arg(short = 'n', long, default_value_t = 20)]
     lines: u64,
-    /// Go on with what comes, until interrupted.
+    /// Show new records as they come, until interrupted.
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
     reach: Reach,
 }
 
-/// Between two looks.
+/// How often new records are fetched.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: Args) -> Done {

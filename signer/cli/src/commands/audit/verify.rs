@@ -14,19 +14,19 @@ use std::{
     process::ExitCode,
 };
 
-/// The exit code for records that are sound, with signatures among them that are not.
+/// The exit code for intact records with bad signatures among them.
 const BAD_SIGNATURES: u8 = 5;
 
 /// Checks an export: the chain from the first record to the last, and the nodes' signatures of it.
 ///
 /// Needs no node. Names the first line that was changed. Also fails if records are missing, or if no node has signed
-/// any of it. A bad signature is reported and does not count; if all else is sound, the exit code is 5.
+/// any of them. A bad signature is reported and ignored; if everything else is sound, the exit code is 5.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The export; - for standard input.
+    /// The export, or - for standard input.
     file: PathBuf,
     /// PEM: the authority that issued the nodes' certificates. Without it the signatures are checked against the
-    /// certificates in the file, which whoever made the file could have made too.
+    /// certificates in the file, which whoever made the file could have made as well.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Done {
     })
 }
 
-/// Why a file without an error proves less than it should.
+/// Why a file without errors still proves less than it should.
 fn problem(report: &Report) -> Option<String> {
     if report.missing > 0 {
         return Some(format!(

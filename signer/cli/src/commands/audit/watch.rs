@@ -16,7 +16,7 @@ use signonce_protocol::{KeyId, KeyType, PublicKey};
 use signonce_shared::audit::words;
 use signonce_substrate_rpc::{
     http::Dialer,
-    watch::{Plan, Told, Watcher, sighting::WatchedKey},
+    watch::{Plan, WatchEvent, Watcher, sighting::WatchedKey},
 };
 use std::{
     io::{self, Write as _},
@@ -30,8 +30,8 @@ use tokio::task::JoinSet;
 
 /// Follows a chain and raises an alarm for every signature of a registered key that this cluster did not grant.
 ///
-/// Such a signature means that somebody else has the key. Looks at blocks (BABE and AURA seals, forks too), GRANDPA
-/// and BEEFY justifications. Needs public keys only; of the cluster, the right to look.
+/// Such a signature means that somebody else has the key. The command reads blocks (BABE and AURA seals, forks too),
+/// GRANDPA and BEEFY justifications. It needs only public keys, and the viewer's role in the cluster.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// A node of the chain: wss://, ws://, https:// or http:// (polled, so forks are not seen).
@@ -40,20 +40,20 @@ pub struct Args {
     /// PEM: authorities for wss:// and https://, in place of this machine's.
     #[arg(long, value_name = "FILE")]
     chain_ca: Option<PathBuf>,
-    /// Look for these keys, one TYPE:0xPUBLIC a line, in place of the cluster's.
+    /// Look for these keys, one TYPE:0xPUBLIC on each line, instead of the cluster's.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Ask no cluster: the keys in --keys must not sign at all, and each signature is an alarm. For keys that were
+    /// Ask no cluster: the keys in --keys must not sign at all, and every signature raises an alarm. For keys that were
     /// taken out of a validator and should be silent.
     #[arg(long, requires = "keys")]
     silent: bool,
-    /// How many seconds the cluster's audit may take to know of a signature.
+    /// How many seconds a signature may take to appear in the cluster's audit.
     #[arg(long, value_name = "SECONDS", default_value_t = 15)]
     grace: u64,
-    /// End with exit code 1 at the first alarm.
+    /// Stop at the first alarm, with exit code 1.
     #[arg(long)]
     exit_on_alarm: bool,
-    /// End after so many seconds: with exit code 0, 1 if there was an alarm, 4 if the chain was never seen.
+    /// Stop after this many seconds, with exit code 0, 1 if there was an alarm, or 4 if the chain was never seen.
     #[arg(long, value_name = "SECONDS")]
     watch_for: Option<u64>,
     /// Post every alarm, as JSON, to this URL.
@@ -62,7 +62,7 @@ pub struct Args {
     /// Serve Prometheus metrics at this address.
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<SocketAddr>,
-    /// Tell of signatures that the cluster granted, too.
+    /// Also report signatures that the cluster granted.
     #[arg(long)]
     verbose: bool,
     #[command(flatten)]
@@ -95,13 +95,13 @@ pub(super) async fn run(args: Args) -> Done {
         grace: Duration::from_secs(args.grace),
     };
     let mut hooks = Hooks { dialer, url: args.webhook.clone(), under_way: JoinSet::new() };
-    let told = |event: Told| {
+    let told = |event: WatchEvent| {
         counts.count(&event);
-        let alarm = matches!(event, Told::Alarm { .. });
+        let alarm = matches!(event, WatchEvent::Alarm { .. });
         if alarm {
             hooks.post(&event);
         }
-        // Nobody reads any more: there is nothing left to do.
+        // Nobody reads the output any more, so there is nothing left to do.
         show(&event, &args).is_ok() && !(alarm && args.exit_on_alarm)
     };
     let watching = Watcher::new(plan).run(told);
@@ -134,8 +134,8 @@ fn key(line: &str) -> Option<WatchedKey> {
     Some(WatchedKey { id: KeyId { key_type, public }, scheme })
 }
 
-fn show(event: &Told, args: &Args) -> io::Result<()> {
-    if matches!(event, Told::Known { .. }) && !args.verbose {
+fn show(event: &WatchEvent, args: &Args) -> io::Result<()> {
+    if matches!(event, WatchEvent::Known { .. }) && !args.verbose {
         return Ok(());
     }
     let mut out = stdout();
@@ -147,9 +147,9 @@ fn show(event: &Told, args: &Args) -> io::Result<()> {
     out.flush()
 }
 
-fn describe(event: &Told) -> String {
+fn describe(event: &WatchEvent) -> String {
     match event {
-        Told::Watching { genesis, keys, missing, blind_secs } => {
+        WatchEvent::Watching { genesis, keys, missing, blind_secs } => {
             let blind =
                 if *blind_secs > 0 { format!(" after {blind_secs} s of blindness") } else { String::new() };
             let missing = match missing.as_slice() {
@@ -158,14 +158,14 @@ fn describe(event: &Told) -> String {
             };
             format!("watching {keys} keys on the chain with genesis {genesis}{blind}{missing}")
         }
-        Told::Blind { what, since_ms, why } => {
+        WatchEvent::Blind { what, since_ms, why } => {
             format!("BLIND for {what} since {}: {why}; trying again", words::time(*since_ms))
         }
-        Told::AuditBack => "the audit answers again".to_owned(),
-        Told::Known { sighting } => {
+        WatchEvent::AuditBack => "the audit answers again".to_owned(),
+        WatchEvent::Known { sighting } => {
             format!("granted here: {} with {}, seen in {}", sighting.duty, sighting.key, sighting.seen_in)
         }
-        Told::Alarm { sighting, time_ms, doubt } => {
+        WatchEvent::Alarm { sighting, time_ms, doubt } => {
             let doubt = doubt.as_ref().map_or_else(String::new, |doubt| format!(" In doubt: {doubt}."));
             format!(
                 "ALARM {}: {} was signed with {} (digest {}), seen in {}, and this cluster did not grant it. \
@@ -179,22 +179,22 @@ fn describe(event: &Told) -> String {
                 sighting.key
             )
         }
-        Told::Unclear { what } => format!("unclear: {what}"),
+        WatchEvent::Unclear { what } => format!("unclear: {what}"),
     }
 }
 
-/// Posts alarms.
+/// Posts alarms to the webhook.
 struct Hooks {
     dialer: Dialer,
     url: Option<Uri>,
     under_way: JoinSet<()>,
 }
 
-/// Tries to deliver an alarm, with growing pauses.
+/// Attempts to deliver an alarm, with growing pauses between them.
 const TRIES: u32 = 5;
 
 impl Hooks {
-    fn post(&mut self, event: &Told) {
+    fn post(&mut self, event: &WatchEvent) {
         let (Some(url), Ok(body)) = (self.url.clone(), serde_json::to_string(event)) else { return };
         let dialer = self.dialer.clone();
         self.under_way.spawn(async move {
@@ -215,7 +215,7 @@ impl Hooks {
     }
 }
 
-/// What `--metrics` shows.
+/// The metrics that `--metrics` serves.
 struct Counts {
     registry: Registry,
     alarms: Counter,
@@ -241,25 +241,25 @@ impl Counts {
         Self { registry, alarms, known, unclear, connections, seeing, audit }
     }
 
-    fn count(&self, event: &Told) {
+    fn count(&self, event: &WatchEvent) {
         match event {
-            Told::Watching { .. } => {
+            WatchEvent::Watching { .. } => {
                 self.connections.inc();
                 self.seeing.set(1);
             }
-            Told::Blind { what, .. } => {
+            WatchEvent::Blind { what, .. } => {
                 if what == "the audit" { &self.audit } else { &self.seeing }.set(0);
             }
-            Told::AuditBack => {
+            WatchEvent::AuditBack => {
                 self.audit.set(1);
             }
-            Told::Known { .. } => {
+            WatchEvent::Known { .. } => {
                 self.known.inc();
             }
-            Told::Alarm { .. } => {
+            WatchEvent::Alarm { .. } => {
                 self.alarms.inc();
             }
-            Told::Unclear { .. } => {
+            WatchEvent::Unclear { .. } => {
                 self.unclear.inc();
             }
         }

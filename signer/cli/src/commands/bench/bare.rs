@@ -22,7 +22,7 @@ pub struct BareDisk {
 }
 
 impl BareDisk {
-    /// In the directory that the signers use too.
+    /// Creates the file, in the directory that the signers use too.
     pub fn create(dir: &Path, name: &str) -> std::io::Result<Self> {
         Ok(Self { file: File::create_new(dir.join(name))? })
     }
@@ -36,14 +36,14 @@ impl BareDisk {
     }
 }
 
-/// Three such files on the one disk that three signers share here, each with a thread of its own.
+/// Three such files on the disk that three signers share here, each with a thread of its own.
 pub struct BareMajority {
     writers: Vec<Sender<Arc<[u8]>>>,
     written: Receiver<std::io::Result<Duration>>,
 }
 
 impl BareMajority {
-    /// As [`BareDisk::create`].
+    /// Creates the files, as [`BareDisk::create`] does.
     pub fn create(dir: &Path) -> std::io::Result<Self> {
         let (done, written) = mpsc::channel();
         let writer = |number| {
@@ -56,7 +56,7 @@ impl BareMajority {
         Ok(Self { writers: (1..=3).map(writer).collect::<std::io::Result<_>>()?, written })
     }
 
-    /// Has all three append `bytes`; how long it took until two had them on the disk.
+    /// Appends `bytes` to all three; returns how long it took until two had them on disk.
     pub fn append(&mut self, bytes: &[u8]) -> anyhow::Result<Duration> {
         let entry = Arc::<[u8]>::from(bytes);
         let began = Instant::now();
@@ -72,18 +72,18 @@ impl BareMajority {
     }
 }
 
-/// A key without anything around it.
+/// A key without a signer around it.
 pub struct BareKey {
     secret: SecretKey,
 }
 
 impl BareKey {
-    /// An ed25519 key, as GRANDPA has.
+    /// Generates an ed25519 key, as GRANDPA uses.
     pub fn generate() -> anyhow::Result<Self> {
         Ok(Self { secret: SecretKey::generate(ED25519)? })
     }
 
-    /// Signs, and verifies what it made, as a signer does.
+    /// Signs, and verifies the signature, as a signer does.
     pub fn sign(&self, payload: &Payload) -> anyhow::Result<Duration> {
         let began = Instant::now();
         let signature = self.secret.sign(payload.to_sign())?;
@@ -92,7 +92,7 @@ impl BareKey {
         Ok(took)
     }
 
-    /// The log entry of a claim of this payload: the bytes that a signer must have on disk for it.
+    /// The log entry of a claim of this payload, which a signer must have on disk.
     pub fn log_entry(&self, payload: &Payload) -> Vec<u8> {
         let key = KeyId { key_type: GRANDPA, public: self.secret.public() };
         let request = RequestId { node: NodeId(1), boot: u64::MAX, seq: 1 };

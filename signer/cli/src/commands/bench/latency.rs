@@ -1,4 +1,4 @@
-//! Latencies of one client that waits for each answer, beside the bare costs taken in turn with them.
+//! Latencies of one client that waits for each answer, next to the bare costs measured in turn with them.
 
 use super::{
     Bench,
@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 /// The set of the votes measured here; the loads use others.
 const SET: SetId = SetId(1);
 
-/// Nanoseconds are counted, up to a minute.
+/// A histogram of nanoseconds, up to a minute.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(60_000_000_000, 3).expect("the bounds are sound")
 }
@@ -38,8 +38,8 @@ pub(super) fn vote(set: SetId, nth: u64) -> RawPayload {
     chain::vote(set, Round(nth / 3 + 1), stage, nth / 3 + 1, Flavour(0))
 }
 
-/// One of each in turn, as often as the plan says. The client has a thread and a runtime of its own, as a validator's
-/// keystore has.
+/// Measures one of each in turn, as often as the plan says. The client has a thread and a runtime of its own, as a
+/// validator's keystore does.
 pub async fn measure(bench: &Arc<Bench>, dir: &Path) -> anyhow::Result<Latencies> {
     let stop = Arc::new(AtomicBool::new(false));
     let (done, measured) = oneshot::channel();
@@ -53,7 +53,7 @@ pub async fn measure(bench: &Arc<Bench>, dir: &Path) -> anyhow::Result<Latencies
     measured.await.context("the client's thread panicked")?
 }
 
-/// The client's thread. It ends with whoever waits for it: the signers stop with the last that holds them.
+/// The client's thread. Dropping this ends it: the signers stop with their last holder.
 struct Client {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -62,7 +62,7 @@ struct Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // What it panicked with was told already.
+        // A panic of the thread was reported already.
         self.thread.take().map(JoinHandle::join);
     }
 }

@@ -1,4 +1,4 @@
-//! Throughput: many clients that ask for new duties as fast as they are answered.
+//! Throughput: many clients that ask for new duties as fast as they get answers.
 
 use super::{
     Bench, SLOT_MS,
@@ -22,14 +22,14 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Duties for everybody: no two clients get the same one.
+/// Hands out duties: no two clients get the same one.
 struct Duties {
     grandpa: PublicKey,
     set: SetId,
-    /// The BABE keys with the slot each sealed last; empty to vote with the one GRANDPA key.
+    /// The BABE keys with the last slot that each sealed; empty to vote with the one GRANDPA key.
     babe: Vec<(PublicKey, AtomicU64)>,
     next: AtomicU64,
-    /// What came too late.
+    /// How many duties came too late.
     late: AtomicU64,
 }
 
@@ -41,7 +41,7 @@ impl Duties {
         }
         let (key, last) = &self.babe[nth as usize % self.babe.len()];
         loop {
-            // A slot behind the clock is as good as the present one, and there are two of them.
+            // The previous slot is as good as the present one, so each key has two to use.
             let now = slot_now();
             let from = now.saturating_sub(1);
             let taken = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
@@ -81,7 +81,7 @@ pub async fn measure(bench: &Bench, clients: usize, many: bool) -> anyhow::Resul
     let mut connections = Vec::new();
     for _ in 0..clients {
         let client = bench.client()?;
-        // Follows the leader from the first answer on; connects before the clock starts.
+        // Follows the leader from the first answer on; connects before the measurement starts.
         client.status().await?;
         connections.push(client);
     }
@@ -138,8 +138,8 @@ async fn one(
     Ok(histogram)
 }
 
-/// What a client is told that stood still for longer than three of these short slots, or until the others, who share
-/// its key, were a window of rounds further.
+/// Whether a client stood still for longer than three of these short slots, or until the others, who share its key,
+/// were a window of rounds ahead.
 fn came_late(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::SlotOutOfRange | ErrorCode::BelowWatermark)
 }

@@ -1,10 +1,10 @@
 //! `signonce bench`: what a protected signature costs on this machine.
 //!
-//! Three real signers on loopback with mutual TLS, measured through the same client that validators use. Beside every
-//! protected signature the run takes a bare one and a bare `append + fdatasync` of the same bytes, in turn, so that a
-//! slow disk or a busy machine slows all three: the ratios are what can be compared between machines.
+//! Three real signers on loopback with mutual TLS, measured through the same client that validators use. Each protected
+//! signature is measured in turn with a bare one and a bare `append + fdatasync` of the same bytes, so that a slow disk
+//! or a busy machine slows all three: the ratios can be compared between machines.
 //!
-//! Many distinct duties are had in two ways. One GRANDPA key: rounds advance as fast as one likes, three votes in
+//! Many distinct duties are obtained in two ways. One GRANDPA key: rounds may advance at any speed, three votes in
 //! each, far inside the jump limit. Many BABE keys: a slot is only signed close to its own time, so the chain's slots
 //! are 100 ms short, and each of 1,000 keys may seal ten blocks a second.
 
@@ -35,7 +35,7 @@ const CLIENT: &str = "bench";
 /// Arguments of `signonce bench`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// Fewer samples: a minute becomes some seconds.
+    /// Take fewer samples: some seconds instead of a minute.
     #[arg(long)]
     quick: bool,
     /// Print the results as one JSON object.
@@ -45,17 +45,17 @@ pub struct Args {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     keys: u64,
     /// Where the signers keep their data: an empty directory on the disk to be measured. By default the system's
-    /// place for temporary files, which may be memory.
+    /// directory for temporary files, which may be in memory.
     #[arg(long, value_name = "EMPTY DIRECTORY")]
     dir: Option<PathBuf>,
 }
 
-/// How much is measured.
+/// How much to measure.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     /// Samples of each latency.
     samples: usize,
-    /// How long each load lasts.
+    /// The duration of each load.
     load: Duration,
     /// Concurrent clients.
     clients: [usize; 3],
@@ -72,7 +72,7 @@ impl Plan {
     }
 }
 
-/// What is measured on.
+/// The cluster and keys that are measured.
 struct Bench {
     cluster: LocalCluster,
     plan: Plan,
@@ -98,7 +98,7 @@ pub(super) fn chain(genesis: signonce_protocol::GenesisHash) -> signonce_protoco
     ChainSettings { format, slot_duration_ms: SLOT_MS, limits }.chain(genesis, "bench")
 }
 
-/// Measures and prints.
+/// Measures and prints the results.
 ///
 /// # Errors
 /// If the cluster cannot be made, or a request fails: a benchmark of a broken cluster says nothing.
@@ -128,7 +128,7 @@ async fn measure(mut cluster: LocalCluster, args: &Args, dir: &std::path::Path) 
     cluster.wait_ready(FORMING).await.context("the signers do not form a cluster")?;
     say!("making {} keys", args.keys);
     let keys = cluster.provision().await?;
-    // What is measured is the cluster, not its patience with one client.
+    // The cluster is to be measured, not its limits on one client.
     let limits =
         ClientLimits { per_second: MAX_CLIENT_LIMIT, burst: MAX_CLIENT_LIMIT, in_flight: MAX_CLIENT_LIMIT };
     let unlimited = Change::SetClientLimits { name: Some(CLIENT.into()), limits: Some(limits) };

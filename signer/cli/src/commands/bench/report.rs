@@ -1,4 +1,4 @@
-//! What was measured, as JSON and as a table.
+//! The results, as JSON and as a table.
 
 use crate::commands::common::table;
 use hdrhistogram::Histogram;
@@ -11,14 +11,14 @@ use std::{fmt::Write as _, fs, process::Command, time::Duration};
 pub struct Quantiles {
     /// The median.
     pub p50_us: f64,
-    /// 99 of 100 are faster.
+    /// The 99th percentile.
     pub p99_us: f64,
-    /// 999 of 1,000 are faster.
+    /// The 99.9th percentile.
     pub p999_us: f64,
 }
 
 impl Quantiles {
-    /// Of nanoseconds.
+    /// From a histogram of nanoseconds.
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
         Self { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999) }
@@ -34,13 +34,13 @@ fn ms(us: f64) -> String {
     format!("{:.3} ms", us / 1_000.0)
 }
 
-/// One client that waits for each answer.
+/// The latencies of one client that waits for each answer.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latencies {
-    /// Samples of each.
+    /// The number of samples of each.
     pub samples: usize,
-    /// Bytes of the log entry that the bare append writes too.
+    /// The bytes of the log entry, which the bare append writes too.
     pub entry_bytes: usize,
     /// A new duty: claimed, on two disks, signed, verified.
     pub new_signature: Quantiles,
@@ -50,46 +50,46 @@ pub struct Latencies {
     pub vrf: Quantiles,
     /// Appending those bytes to a file, and fdatasync.
     pub bare_fdatasync: Quantiles,
-    /// The same with three threads and files at once, until two are done: what this disk takes for three signers.
+    /// The same with three threads and files at once, until two are done: what this disk needs for three signers.
     pub bare_majority: Quantiles,
     /// An ed25519 signature, verified.
     pub bare_signature: Quantiles,
-    /// One after the other.
+    /// The bare append and the bare signature, one after the other.
     pub bare_both: Quantiles,
 }
 
-/// Many clients.
+/// The result of a load of many clients.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Load {
-    /// How many.
+    /// The number of clients.
     pub clients: usize,
-    /// Over how many keys.
+    /// The number of keys they use.
     pub keys: usize,
     /// Protected signatures per second.
     pub per_second: f64,
-    /// What each waited.
+    /// The latency of each duty.
     pub latency: Quantiles,
-    /// Processor time of the three signers together for each, in microseconds, where the system says it.
+    /// Processor time of the three signers together for each duty, in microseconds, where the system reports it.
     pub signers_cpu_us: Option<f64>,
-    /// The same of the clients.
+    /// The same for the clients.
     pub clients_cpu_us: Option<f64>,
-    /// Duties that came too late and were refused: headers more than three slots of 100 ms, votes when others with
-    /// the same key were a window of rounds further. They are in no other figure.
+    /// Duties that came too late and were refused: headers more than three slots of 100 ms late, votes once others with
+    /// the same key were a window of rounds ahead. They are in no other figure.
     pub late: u64,
 }
 
-/// Everything.
+/// All results.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Where.
+    /// The machine.
     pub machine: Machine,
     /// Keys that each node holds, besides the session keys.
     pub keys: usize,
-    /// One client.
+    /// The latencies of one client.
     pub latency: Latencies,
-    /// Many clients.
+    /// The loads of many clients.
     pub loads: Vec<Load>,
     /// Resident memory of each node at the end, in MiB.
     pub memory_mib: Vec<f64>,
@@ -138,20 +138,20 @@ impl Report {
     }
 }
 
-/// Where it was measured.
+/// The machine that was measured.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
     /// The processor.
     pub cpu: String,
-    /// Cores this process may use.
+    /// The cores that this process may use.
     pub cores: usize,
     /// The operating system.
     pub system: String,
 }
 
 impl Machine {
-    /// This one.
+    /// The machine that this runs on.
     pub fn this() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -171,7 +171,7 @@ impl Machine {
     }
 }
 
-/// The processor time that the threads of a process have used, where the system says it (Linux).
+/// The processor time that the threads of a process have used, where the system reports it (Linux).
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let nanoseconds = threads.flatten().filter_map(|thread| {

@@ -11,11 +11,11 @@ use signonce_core::Change;
 use signonce_protocol::Slot;
 use signonce_shared::{admin::api::ChainRow, audit::words::time};
 
-/// Tells the cluster that the slots of a chain have another length, from a moment on.
+/// Changes the slot length of a chain from a moment on.
 ///
 /// AURA chains can change it by a runtime upgrade; a slot's number is Unix time divided by the length, so the numbers
-/// jump or fall. Say it before the upgrade takes effect, or as soon after as you can: blocks are refused meanwhile.
-/// Watermarks go along in time: no slot that begins before the last one signed is ever signed again.
+/// jump or fall. Run this before the upgrade takes effect, or as soon after it as you can: until then blocks are
+/// refused. Watermarks follow in time: no slot that begins before the last one signed is ever signed again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce chains retime mychain --slot-duration 24000 --first-slot 74825001\n  \
@@ -24,17 +24,17 @@ use signonce_shared::{admin::api::ChainRow, audit::words::time};
 pub(super) struct Args {
     /// The chain, by name or genesis hash.
     chain: String,
-    /// Milliseconds of a slot from then on.
+    /// The new length of a slot in milliseconds.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..), required_unless_present = "take_back")]
     slot_duration: Option<u64>,
-    /// The moment: slots that begin then or later have the new length. A time as in 2026-11-27T20:00:12Z.
+    /// The moment: slots that begin then or later have the new length. For example 2026-11-27T20:00:12Z.
     #[arg(long, value_name = "TIME", conflicts_with = "first_slot")]
     from: Option<String>,
-    /// The same as the first slot of the new length, in the new numbers: that of the first block after the upgrade took
-    /// effect.
+    /// The same moment as the first slot of the new length, in the new numbers: the slot of the first block after the
+    /// upgrade took effect.
     #[arg(long, value_name = "SLOT")]
     first_slot: Option<u64>,
-    /// Forgets the last change instead, as long as no key has signed by it: for a moment that was named wrong.
+    /// Undo the last change instead, for a moment that was given wrongly. Works as long as no key has signed by it.
     #[arg(long, conflicts_with_all = ["slot_duration", "from", "first_slot"])]
     take_back: bool,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     args.reach.output.done(&now, text)
 }
 
-/// The moment in Unix milliseconds, however it was given.
+/// The moment in Unix milliseconds, in whichever form it was given.
 fn moment(from: Option<&str>, first_slot: Option<u64>, slot_duration_ms: u64) -> Result<u64, Usage> {
     match (from, first_slot) {
         (_, Some(slot)) => slot

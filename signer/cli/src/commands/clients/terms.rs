@@ -13,9 +13,9 @@ use std::{fmt::Write as _, path::PathBuf};
 
 /// Sets how much a client may ask of each signer.
 ///
-/// Every client has limits, so that one cannot starve another: by default 1000 requests a second, 2000 at once after a
+/// Every client has limits, so that none can starve another: by default 1000 requests a second, 2000 at once after a
 /// pause, and 256 claims under way. Each signer counts for itself. Requests above that are refused with `rateLimited`
-/// and when to ask again; nothing is signed and no duty is consumed. A number that is not given stays as it is.
+/// and the time to wait; nothing is signed and no duty is consumed. Numbers that are not given stay as they are.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce clients limits validator-a --per-second 200 --burst 400\n  \
@@ -34,10 +34,10 @@ pub(super) struct Limits {
     /// Requests that may come at once after a pause.
     #[arg(long, value_name = "N")]
     burst: Option<u32>,
-    /// Claims that may wait for the cluster at a time.
+    /// Claims that may wait for the cluster at the same time.
     #[arg(long, value_name = "N")]
     in_flight: Option<u32>,
-    /// What clients have unless it is set.
+    /// Go back to the default limits.
     #[arg(long, conflicts_with_all = ["per_second", "burst", "in_flight"])]
     default: bool,
     #[command(flatten)]
@@ -46,11 +46,11 @@ pub(super) struct Limits {
     reach: Reach,
 }
 
-/// Gives a client another certificate key, without a gap.
+/// Replaces a client's certificate key, without a gap.
 ///
-/// First `--cert` with the new certificate: from then on both are accepted. Move the validator to the new one, look at
-/// `clients show` for which of them it comes with, then `--finish`: the old one is never accepted again. A renewed
-/// certificate with the same key needs none of this: clients are known by their key.
+/// First give `--cert` with the new certificate: from then on both are accepted. Move the validator to the new one,
+/// check with `clients show` which one it uses, then give `--finish`: the old one is never accepted again. A renewed
+/// certificate with the same key needs none of this, as clients are known by their key.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce clients rotate validator-a --cert new/client-validator-a.pem\n  \
@@ -61,10 +61,10 @@ pub(super) struct Rotate {
     /// PEM: the new certificate.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["finish", "cancel"])]
     cert: Option<PathBuf>,
-    /// Keeps the new one; the old one is never accepted again.
+    /// Keep the new certificate; the old one is never accepted again.
     #[arg(long, conflicts_with_all = ["cert", "cancel"])]
     finish: bool,
-    /// Keeps the old one; the new one is never accepted again.
+    /// Keep the old certificate; the new one is never accepted again.
     #[arg(long, conflicts_with = "cert")]
     cancel: bool,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(super) struct Rotate {
     reach: Reach,
 }
 
-/// Shows all of one client: rights, limits, certificates, and what it asked of the node that answers.
+/// Shows everything about a client: rights, limits, certificates, and what it asked of the node that answers.
 #[derive(clap::Args, Debug)]
 pub(super) struct Show {
     /// The client's name.
@@ -189,7 +189,7 @@ pub(super) fn describe_limits(limits: &ClientLimits) -> String {
     format!("{per_second}/s, burst {burst}, {in_flight} in flight")
 }
 
-/// Last seen, last duty, refusals: the cells of a list.
+/// The cells of a list: last seen, last duty, refusals.
 pub(super) fn describe_activity(activity: Option<&ClientActivity>, now_ms: u64) -> [String; 3] {
     let Some(known) = activity else { return ["-", "-", "-"].map(str::to_owned) };
     let refused: Vec<String> = known.refused.iter().map(|(code, count)| format!("{count} {code}")).collect();

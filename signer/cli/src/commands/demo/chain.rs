@@ -1,7 +1,7 @@
 //! A pretend relay chain: the payloads that a validator's node software would ask to have signed.
 //!
-//! Complete and of the real layouts, so that the signer's strict decoders read them. Two validators that see another
-//! state of the chain have another [`Flavour`]: their payloads for the same duty conflict.
+//! They are complete and in the real layouts, so that the signer's strict decoders accept them. Two validators that see
+//! different states of the chain have different [`Flavour`]s: their payloads for the same duty conflict.
 
 use signonce_protocol::{Hash, RawPayload, Slot, blake2_256};
 use signonce_substrate::{
@@ -9,10 +9,10 @@ use signonce_substrate::{
     Side, payload,
 };
 
-/// Slots of an epoch: few, so that a short demo sees the randomness change.
+/// The number of slots in an epoch: few, so that a short demo sees the randomness change.
 const EPOCH_SLOTS: u64 = 10;
 
-/// Which view of the chain a validator has. Views differ in every root and block hash.
+/// A validator's view of the chain. Views differ in every root and block hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flavour(pub u64);
 
@@ -22,7 +22,7 @@ fn hash(what: &str, of: &[u64]) -> Hash {
     Hash(blake2_256(&bytes))
 }
 
-/// The epoch a slot is in.
+/// The epoch of a slot.
 pub fn epoch_of(slot: Slot) -> EpochIndex {
     EpochIndex(slot.0 / EPOCH_SLOTS)
 }
@@ -32,8 +32,8 @@ pub fn randomness(epoch: EpochIndex) -> Hash {
     hash("randomness", &[epoch.0])
 }
 
-/// A block header for `slot` by a primary author with this VRF. Both views agree on the parent; the block, and so its
-/// state root, is each one's own.
+/// A block header for `slot` by a primary author with this VRF. All views agree on the parent; the block, and so its
+/// state root, differs by view.
 pub fn header(slot: Slot, vrf_output: &[u8; 32], vrf_proof: &[u8; 64], view: Flavour) -> RawPayload {
     let (primary, authority_index) = (1u8, 0u32);
     let mut claim = vec![primary];
@@ -51,7 +51,7 @@ pub fn header(slot: Slot, vrf_output: &[u8; 32], vrf_proof: &[u8; 64], view: Fla
     RawPayload::new(Kind::BabeHeader.into(), header.encode())
 }
 
-/// A GRANDPA vote for the block of number `target` in this view.
+/// A GRANDPA vote for block number `target` in this view.
 pub fn vote(set_id: SetId, round: Round, stage: GrandpaStage, target: u64, view: Flavour) -> RawPayload {
     let target_hash = hash("block", &[target, view.0]);
     let vote = payload::GrandpaVote { stage, target_hash, target: BlockNumber(target), round, set_id };

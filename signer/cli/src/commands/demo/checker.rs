@@ -1,8 +1,8 @@
 //! The checker: given every signature that anybody received, was any duty signed twice?
 //!
-//! It shares nothing with the signer's ledger or its decoders. It reads coordinates from the payload's bytes with its
-//! own few lines, by the layouts of `sp_runtime`, `sp_consensus_grandpa`, `sp_consensus_beefy` and
-//! `polkadot_primitives`, and believes nothing the signer said about a payload. Three things must hold:
+//! It shares nothing with the signer's ledger or its decoders. It reads positions from the payload's bytes with a few
+//! lines of its own, by the layouts of `sp_runtime`, `sp_consensus_grandpa`, `sp_consensus_beefy` and
+//! `polkadot_primitives`, and trusts nothing the signer said about a payload. Three things must hold:
 //!
 //! 1. every signature verifies over its payload;
 //! 2. no duty was signed with two different statements (two headers in a slot, two targets in a round, both sides of
@@ -22,7 +22,7 @@ pub struct Receipt {
     pub scheme: Scheme,
     /// The key.
     pub public: PublicKey,
-    /// What the payload was sent as.
+    /// The kind that the payload was sent as.
     pub kind: Kind,
     /// The payload's bytes.
     pub payload: Vec<u8>,
@@ -30,9 +30,9 @@ pub struct Receipt {
     pub signature: Vec<u8>,
 }
 
-/// Where a validator speaks at most once.
+/// A duty: what a validator may say only once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum DutyId {
     /// One block per slot.
     Slot(u64),
     /// One GRANDPA vote per set, round and stage byte.
@@ -60,7 +60,7 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DutyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Slot(slot) => write!(f, "slot {slot}"),
@@ -73,17 +73,17 @@ impl fmt::Display for Place {
     }
 }
 
-/// What must never be seen.
+/// Something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A signature was given for bytes that mean nothing.
-    #[error("key {public}: a signature over {bytes} bytes that are no {kind:?} ({why})")]
+    /// A signature for bytes that are not a payload.
+    #[error("key {public}: a signature over {bytes} bytes that are not a {kind:?} ({why})")]
     Unreadable {
         /// The key.
         public: PublicKey,
-        /// What it was asked as.
+        /// The kind that it was asked as.
         kind: Kind,
-        /// How many bytes.
+        /// The number of bytes.
         bytes: usize,
         /// What is wrong with them.
         why: &'static str,
@@ -93,8 +93,8 @@ pub enum Violation {
     BadSignature {
         /// The key.
         public: PublicKey,
-        /// Where.
-        place: Place,
+        /// The duty.
+        place: DutyId,
         /// Who received it.
         client: String,
     },
@@ -103,8 +103,8 @@ pub enum Violation {
     TwoPayloads {
         /// The key.
         public: PublicKey,
-        /// Where.
-        place: Place,
+        /// The duty.
+        place: DutyId,
         /// Who received the first one.
         first: String,
         /// Who received the other one.
@@ -117,8 +117,8 @@ pub enum Violation {
     TwoSignatures {
         /// The key.
         public: PublicKey,
-        /// Where.
-        place: Place,
+        /// The duty.
+        place: DutyId,
         /// Who received the first one.
         first: String,
         /// Who received the other one.
@@ -126,29 +126,29 @@ pub enum Violation {
     },
 }
 
-/// What was found in all receipts.
+/// The findings over all receipts.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Receipts looked at.
+    /// The receipts checked.
     pub receipts: u64,
-    /// Different duties among them.
+    /// The distinct duties among them.
     pub duties: u64,
-    /// What must not be; empty when all is well.
+    /// The violations; empty if all is well.
     pub violations: Vec<Violation>,
 }
 
-/// Takes receipts one by one; keeps digests only, so that a long run fits into memory.
+/// Takes receipts one by one; keeps only digests, so that a long run fits into memory.
 #[derive(Debug, Default)]
 pub struct Checker {
-    /// Key and place → what was said there, and who heard it first.
-    said: HashMap<(PublicKey, Place), ([u8; 32], String)>,
-    /// Key and payload → its signature, and who got it first.
+    /// Key and duty → what was said for it, and who received it first.
+    said: HashMap<(PublicKey, DutyId), ([u8; 32], String)>,
+    /// Key and payload → its signature, and who received it first.
     signed: HashMap<(PublicKey, [u8; 32]), (Vec<u8>, String)>,
     findings: Findings,
 }
 
 impl Checker {
-    /// Looks at one receipt.
+    /// Checks one receipt.
     pub fn add(&mut self, receipt: &Receipt) {
         let Receipt { client, scheme, public, kind, payload, signature } = receipt;
         self.findings.receipts += 1;
@@ -211,10 +211,10 @@ fn verifies(scheme: Scheme, public: &PublicKey, kind: Kind, payload: &[u8], sign
     signonce_keys::verify(scheme, public, to_sign, signature)
 }
 
-/// What a payload says, and where.
+/// A payload's duty and what it says.
 struct Statement {
-    place: Place,
-    /// Equal for statements that may stand side by side.
+    place: DutyId,
+    /// Equal for statements that may coexist.
     content: [u8; 32],
 }
 
@@ -222,13 +222,13 @@ fn read(kind: Kind, payload: &[u8]) -> Result<Statement, &'static str> {
     let whole = |place| Statement { place, content: blake2_256(payload) };
     let mut bytes = Bytes(payload);
     let statement = match kind {
-        Kind::BabeHeader => return babe_slot(&mut bytes).map(|slot| whole(Place::Slot(slot))),
+        Kind::BabeHeader => return babe_slot(&mut bytes).map(|slot| whole(DutyId::Slot(slot))),
         Kind::GrandpaVote => {
             let stage = bytes.u8()?;
             bytes.take(32)?;
             bytes.u32()?;
             let (round, set) = (bytes.u64()?, bytes.u64()?);
-            whole(Place::Vote { set, round, stage })
+            whole(DutyId::Vote { set, round, stage })
         }
         Kind::BeefyCommitment => {
             for _ in 0..bytes.compact()? {
@@ -237,7 +237,7 @@ fn read(kind: Kind, payload: &[u8]) -> Result<Statement, &'static str> {
                 bytes.take(usize::try_from(length).map_err(|_| "length")?)?;
             }
             let block = bytes.u32()?;
-            whole(Place::Commitment { set: bytes.u64()?, block })
+            whole(DutyId::Commitment { set: bytes.u64()?, block })
         }
         Kind::Dispute => {
             bytes.magic(b"DISP")?;
@@ -260,11 +260,11 @@ fn read(kind: Kind, payload: &[u8]) -> Result<Statement, &'static str> {
     if bytes.0.is_empty() { Ok(statement) } else { Err("trailing bytes") }
 }
 
-/// `candidate hash ‖ session`, with the side that is taken.
+/// Reads `candidate hash ‖ session`, with the side that is taken.
 fn candidate(bytes: &mut Bytes<'_>, valid: bool) -> Result<Statement, &'static str> {
     let hash = bytes.take(32)?.try_into().map_err(|_| "candidate hash")?;
     let session = bytes.u32()?;
-    Ok(Statement { place: Place::Candidate { session, hash }, content: [u8::from(valid); 32] })
+    Ok(Statement { place: DutyId::Candidate { session, hash }, content: [u8::from(valid); 32] })
 }
 
 /// The slot of a header: `parent ‖ number ‖ state root ‖ extrinsics root ‖ digest items`; item 6 of the engine
@@ -295,7 +295,7 @@ fn babe_slot(bytes: &mut Bytes<'_>) -> Result<u64, &'static str> {
     if bytes.0.is_empty() { slot.ok_or("no pre-digest") } else { Err("trailing bytes") }
 }
 
-/// What is left to read.
+/// The bytes left to read.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -325,7 +325,7 @@ impl<'a> Bytes<'a> {
         self.number().map(u64::from_le_bytes)
     }
 
-    /// A SCALE compact number of at most 30 bits: more is in no payload that is checked here.
+    /// A SCALE compact number of at most 30 bits; no payload checked here has a larger one.
     fn compact(&mut self) -> Result<u64, &'static str> {
         let first = self.u8()?;
         let more = match first & 3 {

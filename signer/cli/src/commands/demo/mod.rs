@@ -1,9 +1,9 @@
-//! `signonce demo`: three real signers, two validators with the same keys that race every duty, a killed leader, a
+//! `signonce demo`: three real signers, two validators that race for every duty with the same keys, a killed leader, a
 //! frozen node, and a checker at the end.
 //!
-//! [`run`] makes a cluster of processes in a throw-away directory, lets [`race`] and `trouble` loose on it, shows
-//! `view`, and judges what the validators received with [`checker`]. It fails if any duty was signed twice, any
-//! signature or VRF is wrong, or nothing was signed at all.
+//! [`run`] starts a cluster of processes in a throw-away directory, runs [`race`] and `trouble` against it, shows
+//! `view`, and has [`checker`] judge what the validators received. It fails if any duty was signed twice, any signature
+//! or VRF is wrong, or nothing was signed at all.
 
 pub mod chain;
 pub mod checker;
@@ -32,7 +32,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use validator::{DemoKey, Notes, Tally, Validator};
 use view::{Leadership, Summary, View, put};
 
-/// Slots of Polkadot take six seconds; these are shorter, so that a short demo has some to race for.
+/// The slot length, in milliseconds. Polkadot's six seconds would leave a short demo few slots to race for.
 const SLOT_MS: u64 = 1_000;
 /// How long the cluster may take to form.
 const FORMING: Duration = Duration::from_secs(60);
@@ -44,21 +44,21 @@ const VALIDATORS: [&str; 2] = ["validator-a", "validator-b"];
 /// Arguments of `signonce demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How long the validators race.
+    /// How many seconds the validators race.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(4..=86_400))]
     pub seconds: u64,
     /// Print nothing but the summary, as one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Where the signers live; kept afterwards. By default a temporary directory.
+    /// The directory of the signers, which is kept. By default a temporary one.
     #[arg(long, value_name = "EMPTY DIRECTORY")]
     pub dir: Option<PathBuf>,
 }
 
-/// Runs the demo. The exit code says whether it showed what it should.
+/// Runs the demo. The exit code tells whether it succeeded.
 ///
 /// # Errors
-/// If the cluster cannot be made, or does not come back after what is done to it.
+/// If the cluster cannot be made, or does not recover from what is done to it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let temporary = tempfile::Builder::new().prefix("signonce-demo-").tempdir()?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().join("cluster"));
@@ -89,7 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// SIGINT or SIGTERM.
+/// Waits for SIGINT or SIGTERM.
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
@@ -131,25 +131,25 @@ async fn race_and_check(cluster: &mut LocalCluster, args: &Args, view: &mut View
     Ok(summary(shown, findings, vrf_faults, seconds))
 }
 
-/// What was seen of the storm.
-struct Shown {
+/// What was observed during the race.
+struct RaceResult {
     total: Tally,
     events: Vec<String>,
     term: u64,
 }
 
-/// The race, with trouble, until both are over.
+/// Runs the race, with trouble, until both are over.
 async fn storm(
     cluster: &mut LocalCluster,
     args: &Args,
     view: &mut View,
     race: &Arc<Race>,
     notes: &Notes,
-) -> anyhow::Result<Shown> {
+) -> anyhow::Result<RaceResult> {
     let length = Duration::from_secs(args.seconds);
     let status = race.pair[0].client.with_deadline(Duration::from_millis(700));
     let (events, mut news) = unbounded_channel();
-    let mut shown = Shown { total: Tally::default(), events: Vec::new(), term: 0 };
+    let mut shown = RaceResult { total: Tally::default(), events: Vec::new(), term: 0 };
     let mut tasks = race.begin();
     let mut trouble = std::pin::pin!(trouble::make(cluster, length, &events));
     let mut troubled = false;
@@ -194,8 +194,8 @@ async fn storm(
     Ok(shown)
 }
 
-fn summary(shown: Shown, findings: Findings, vrf_faults: u64, seconds: f64) -> Summary {
-    let Shown { total, events, term } = shown;
+fn summary(shown: RaceResult, findings: Findings, vrf_faults: u64, seconds: f64) -> Summary {
+    let RaceResult { total, events, term } = shown;
     Summary {
         seconds,
         signed: total.signed,

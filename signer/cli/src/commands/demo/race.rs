@@ -1,8 +1,8 @@
-//! The race: two validators with the same keys do every duty at the same time, each as it sees the chain.
+//! The race: two validators with the same keys do every duty at the same time, each by its own view of the chain.
 //!
-//! One task per class of work. Each duty is asked for by both with conflicting payloads; then the same payloads are
-//! asked for again, and the loser asks for the winner's, which must give the winner's very signature. Now and then a
-//! validator asks what a broken node would: a far round, a slot of tomorrow, a BEEFY vote ahead of finality.
+//! One task for each class of duty. Both ask for each duty with conflicting payloads; then the same payloads are asked
+//! for again, and the loser asks for the winner's, which must give the winner's very signature. Now and then a
+//! validator asks what a broken node would: a round far ahead, a slot of tomorrow, a BEEFY vote ahead of finality.
 
 use super::{
     chain::{self, Flavour},
@@ -20,13 +20,13 @@ use std::{
 };
 use tokio::{task::JoinSet, time::sleep};
 
-/// Rounds of a GRANDPA set; real ones have hundreds.
+/// The rounds of a GRANDPA set; real sets have hundreds.
 const ROUNDS_PER_SET: u64 = 50;
-/// Candidates disputed in one session.
+/// The candidates disputed in one session.
 const DISPUTES_PER_SESSION: u64 = 50;
-/// The pause of each task after a duty: the signers share this machine with the validators.
+/// The pause of each task after a duty, as the signers share this machine with the validators.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Every so many duties, the payloads are asked for again.
+/// After this many duties, the payloads are asked for again.
 const RETRY_EVERY: u64 = 4;
 
 /// The keys both validators use.
@@ -42,7 +42,7 @@ pub struct Keys {
     pub para: DemoKey,
 }
 
-/// Two validators and what they know in common.
+/// Two validators and what they share.
 pub struct Race {
     /// The validators.
     pub pair: [Validator; 2],
@@ -75,13 +75,13 @@ impl Race {
         }
     }
 
-    /// Begins with another set and session, where earlier ones were raced for already.
+    /// Starts with another set and session, if earlier ones were raced for already.
     #[must_use]
     pub fn starting(self, set: SetId, session: SessionIndex) -> Self {
         Self { set: AtomicU64::new(set.0), first: (set, session), ..self }
     }
 
-    /// Begins: one task per class.
+    /// Starts one task for each class.
     pub fn begin(self: &Arc<Self>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(self).blocks());
@@ -92,12 +92,12 @@ impl Race {
         tasks
     }
 
-    /// Lets every task end after the duty it is at.
+    /// Lets every task end after its present duty.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// VRF outputs that did not verify, or that the two validators got differently.
+    /// VRF outputs that did not verify, or that differed between the two validators.
     pub fn vrf_faults(&self) -> u64 {
         self.vrf_faults.load(Ordering::Relaxed)
     }
@@ -111,7 +111,7 @@ impl Race {
         Slot(u64::try_from(since.as_millis()).unwrap_or(u64::MAX) / self.slot_ms)
     }
 
-    /// One duty, by both. Says whether anybody got a signature. `turn` decides who asks first.
+    /// One duty, asked for by both. Returns whether anybody got a signature. `turn` decides who asks first.
     async fn duel(&self, key: &DemoKey, payloads: [RawPayload; 2], turn: u64) -> bool {
         let first = usize::from(turn.is_multiple_of(2));
         let second = 1 - first;
@@ -121,7 +121,7 @@ impl Race {
         )
         .await;
         if turn.is_multiple_of(RETRY_EVERY) {
-            // A retry each, and the loser with the winner's payload.
+            // Each retries, and the loser asks for the winner's payload.
             let winner = if one.is_some() { first } else { second };
             futures::future::join3(
                 self.pair[0].ask(key, &payloads[0]),
@@ -133,9 +133,9 @@ impl Race {
         one.is_some() || other.is_some()
     }
 
-    /// Headers of the present slot, with the VRF the cluster gives.
+    /// Headers of the present slot, with the VRF that the cluster gives.
     async fn blocks(self: Arc<Self>) {
-        // The keys were armed in this slot, from the next one on.
+        // The keys were armed in this slot, and sign from the next one on.
         let mut last = self.now();
         while self.goes_on() {
             let slot = self.now();
@@ -160,7 +160,7 @@ impl Race {
         }
     }
 
-    /// Prevotes and precommits over advancing rounds and sets, for different blocks.
+    /// Prevotes and precommits for different blocks, over advancing rounds and sets.
     async fn votes(self: Arc<Self>) {
         let [a, b] = [self.pair[0].view, self.pair[1].view];
         let mut turn = 0;
@@ -182,7 +182,7 @@ impl Race {
                     sleep(PAUSE).await;
                 }
                 if round % 8 == 3 {
-                    // A round left behind goes on in the background, as after a catch-up.
+                    // A round left behind continues in the background, as after a catch-up.
                     let late = |view| {
                         let stage = GrandpaStage::PrimaryPropose;
                         chain::vote(SetId(set), Round(round - 2), stage, 1_000 + turn, view)
@@ -224,7 +224,7 @@ impl Race {
         }
     }
 
-    /// What a broken node asks; each is refused by name and consumes no duty.
+    /// What a broken node asks for; each must be refused with the right code and consume no duty.
     async fn mistakes(self: Arc<Self>) {
         let Keys { babe, grandpa, beefy, .. } = self.keys;
         let [a, b] = &self.pair;

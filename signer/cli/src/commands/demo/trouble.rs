@@ -1,7 +1,7 @@
-//! What happens to the signers meanwhile: the leader is killed, later a node is frozen.
+//! What happens to the signers during the race: the leader is killed, later a node is frozen.
 //!
-//! In a cluster of three a node that restarts must hear from both others before it serves (the peer fence), so the
-//! killed one is back before the next one is frozen.
+//! In a cluster of three, a node that restarts must hear from both others before it serves (the peer fence), so the
+//! killed node is back before the next one is frozen.
 
 use crate::dev::{LocalCluster, Signal};
 use anyhow::Context as _;
@@ -13,21 +13,21 @@ use tokio::{
 
 /// How long a killed leader stays away.
 const AWAY: Duration = Duration::from_secs(3);
-/// How long a node is frozen; longer than an election takes.
+/// How long a node is frozen: longer than an election takes.
 const FROZEN: Duration = Duration::from_secs(4);
 /// How long a node may take to be ready again.
 const BACK: Duration = Duration::from_secs(30);
-/// How long the others may take to elect.
+/// How long the others may take to elect a leader.
 const ELECTION: Duration = Duration::from_secs(20);
 
-/// Kills the leader a quarter into `length`, freezes the new one past half of it. Says what it does to `events`.
+/// Kills the leader a quarter into `length` and freezes the new one past half of it. Reports each step to `events`.
 pub(super) async fn make(
     cluster: &mut LocalCluster,
     length: Duration,
     events: &UnboundedSender<String>,
 ) -> anyhow::Result<()> {
     let say = |text: String| {
-        // Nobody listens only when the demo is over.
+        // Nobody listens only once the demo is over.
         let _ = events.send(text);
     };
     let began = Instant::now();
@@ -52,14 +52,14 @@ pub(super) async fn make(
     say(format!("node {heir} leads"));
     sleep(FROZEN.min(length / 6)).await;
     cluster.signal(frozen, Signal::Cont)?;
-    say(format!("node {frozen} goes on, believing that it leads"));
+    say(format!("node {frozen} continues, believing that it leads"));
     follows(cluster, frozen).await?;
     cluster.wait_ready_nodes(&[frozen], BACK).await?;
-    say(format!("node {frozen} has learnt that it does not, and follows"));
+    say(format!("node {frozen} has learnt that it does not lead, and follows"));
     Ok(())
 }
 
-/// Waits until a node knows another one as the leader.
+/// Waits until a node knows another node as the leader.
 async fn follows(cluster: &LocalCluster, node: u64) -> anyhow::Result<()> {
     let deadline = Instant::now() + BACK;
     loop {

@@ -1,4 +1,4 @@
-//! A validator of the demo: asks the signers as node software would, and writes down whatever comes back.
+//! A validator of the demo: asks the signers as node software would, and records every answer.
 
 use super::{chain, checker::Receipt};
 use hdrhistogram::Histogram;
@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest latency that is told apart, in microseconds.
+/// The longest latency that is recorded exactly, in microseconds.
 const LONGEST_US: u64 = 120_000_000;
 
-/// A key as validators name it.
+/// A key as validators refer to it.
 #[derive(Clone, Copy, Debug)]
 pub struct DemoKey {
     /// Its scheme.
@@ -31,15 +31,15 @@ pub struct DemoKey {
 pub struct Tally {
     /// New payloads signed: one for each duty, but several for a side on a candidate.
     pub signed: u64,
-    /// The same payload again: the same signature again.
+    /// Repeats of a payload, which got the same signature.
     pub repeated: u64,
     /// Refusals by the name of their code.
     pub refused: BTreeMap<String, u64>,
-    /// No answer, or no final one, until the deadline.
+    /// Requests without an answer, or a final one, before the deadline.
     pub unanswered: BTreeMap<&'static str, u64>,
     /// VRF outputs.
     pub vrfs: u64,
-    /// Microseconds of new duties, from asking to the signature.
+    /// Latencies of new duties in microseconds, from the request to the signature.
     pub latency: Histogram<u64>,
 }
 
@@ -73,13 +73,13 @@ impl Tally {
         self.refused.values().sum()
     }
 
-    /// The latency below which this share of the new signatures came, in milliseconds.
+    /// The latency at a quantile of the new signatures, in milliseconds.
     pub fn latency_ms(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64 / 1_000.0
     }
 }
 
-/// Where everything goes that validators receive: the tally of this second, and the checker.
+/// Records everything that validators receive: in the tally of this second, and for the checker.
 pub struct Notes {
     second: Mutex<Tally>,
     receipts: mpsc::Sender<Receipt>,
@@ -93,13 +93,13 @@ struct Outage {
 }
 
 impl Notes {
-    /// Receipts go to `receipts`.
+    /// Notes that pass receipts on to `receipts`.
     pub fn new(receipts: mpsc::Sender<Receipt>) -> Self {
         let outage = Outage { last: Instant::now(), longest: Duration::ZERO };
         Self { second: Mutex::default(), receipts, outage: Mutex::new(outage) }
     }
 
-    /// The longest time without a new signature so far, the one that lasts included.
+    /// The longest time without a new signature so far, including the present one.
     pub fn longest_gap(&self) -> Duration {
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         outage.longest.max(outage.last.elapsed())
@@ -112,7 +112,7 @@ impl Notes {
         outage.last = now;
     }
 
-    /// The tally since the last time.
+    /// The tally since the last call.
     pub fn take(&self) -> Tally {
         std::mem::take(&mut *self.tally())
     }
@@ -127,13 +127,13 @@ impl Notes {
 pub struct Validator {
     /// Its client name.
     pub name: String,
-    /// What it believes the chain to be.
+    /// Its view of the chain.
     pub view: chain::Flavour,
     /// Its connection to the signers.
     pub client: SignerClient,
     /// The chain.
     pub genesis: GenesisHash,
-    /// Where all it receives is written down.
+    /// The record of all it receives.
     pub notes: Arc<Notes>,
 }
 

@@ -1,4 +1,4 @@
-//! What is seen while the demo runs, and its last word.
+//! The output while the demo runs, and its summary.
 
 use super::validator::Tally;
 use serde::Serialize;
@@ -8,11 +8,10 @@ use std::{
     time::Instant,
 };
 
-/// Lines of the block that is redrawn on a terminal.
+/// The lines of the block that is redrawn on a terminal.
 const BLOCK_LINES: usize = 5;
 
-/// The live view: a block that is redrawn where there is a terminal, one line a second elsewhere, nothing with
-/// `--json`.
+/// The live view: a block that is redrawn on a terminal, one line a second elsewhere, nothing with `--json`.
 pub struct View {
     mode: Mode,
     began: Instant,
@@ -26,7 +25,7 @@ enum Mode {
     Block,
 }
 
-/// Who leads, as the validators hear it.
+/// The leader, as the validators hear it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Leadership {
     /// The leader.
@@ -36,7 +35,7 @@ pub struct Leadership {
 }
 
 impl View {
-    /// A view that begins now.
+    /// A view that starts now.
     pub fn new(silent: bool) -> Self {
         let mode = match (silent, io::stdout().is_terminal()) {
             (true, _) => Mode::Silent,
@@ -46,7 +45,7 @@ impl View {
         Self { mode, began: Instant::now(), drawn: false }
     }
 
-    /// Says what happens now.
+    /// Reports an event.
     pub fn event(&mut self, text: &str) {
         if self.mode != Mode::Silent {
             self.wipe();
@@ -54,7 +53,7 @@ impl View {
         }
     }
 
-    /// Shows a second.
+    /// Shows the figures of a second.
     pub fn second(&mut self, leadership: Leadership, second: &Tally, total: &Tally) {
         let at = self.began.elapsed().as_secs_f64();
         let leader = leadership.leader.map_or("none".into(), |node| format!("node {node}"));
@@ -89,7 +88,7 @@ impl View {
     }
 }
 
-/// Prints a line; a closed pipe must not end the demo before its verdict.
+/// Prints a line. A closed pipe must not end the demo before its verdict.
 pub fn put(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -101,7 +100,7 @@ fn reasons(refused: &BTreeMap<String, u64>) -> String {
     refused.iter().map(|(code, count)| format!("{code} {count}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The last word, also the one JSON object of `--json`.
+/// The summary, which is also the JSON object of `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -109,7 +108,7 @@ pub struct Summary {
     pub seconds: f64,
     /// New payloads signed: one for each duty, but several for a side on a candidate.
     pub signed: u64,
-    /// Repeats answered.
+    /// Repeated requests that were answered.
     pub repeated: u64,
     /// Refusals by code.
     pub refused: BTreeMap<String, u64>,
@@ -119,17 +118,17 @@ pub struct Summary {
     pub vrfs: u64,
     /// VRF outputs that did not verify or differed.
     pub vrf_faults: u64,
-    /// Signatures the checker looked at.
+    /// The signatures that the checker checked.
     pub checked: u64,
-    /// Duties among them.
+    /// The duties among them.
     pub duties: u64,
     /// Duties signed twice, and other violations.
     pub violations: Vec<String>,
-    /// Milliseconds until a new signature: the median.
+    /// The median latency of a new signature, in milliseconds.
     pub p50_ms: f64,
-    /// 99 of 100 were faster.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// The slowest; a killed leader is in there.
+    /// The slowest, which includes the killed leader.
     pub max_ms: f64,
     /// What was done to the nodes.
     pub events: Vec<String>,
@@ -138,12 +137,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether the demo shows what it is there to show.
+    /// Whether the demo has shown what it is meant to show.
     pub fn is_good(&self) -> bool {
         self.violations.is_empty() && self.vrf_faults == 0 && self.signed > 0 && self.checked > 0
     }
 
-    /// Prints it for people.
+    /// Prints it as text.
     pub fn print(&self) {
         put("");
         put(&format!(

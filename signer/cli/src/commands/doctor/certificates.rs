@@ -1,4 +1,4 @@
-//! The node's certificate: right names, right authority, valid now and for a while.
+//! Checks the node's certificate: right names, right authority, valid now and for a while.
 
 use super::Findings;
 use rustls::{
@@ -15,7 +15,7 @@ use signonce_shared::{
 use std::{sync::Arc, time::Duration};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Time to renew.
+/// The remaining validity at which it is time to renew.
 const RENEW: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
@@ -47,7 +47,8 @@ fn host(url: &str) -> Option<String> {
     Some(uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned())
 }
 
-/// As other members and clients will: as a server by each of its names. As a client of members it was judged before.
+/// Verifies the certificate as other members and clients will: as a server's, by each of its names. Its use as a client
+/// was checked before.
 fn verify(
     chain: &[CertificateDer<'static>],
     authorities: Vec<CertificateDer<'static>>,

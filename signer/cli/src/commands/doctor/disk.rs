@@ -1,5 +1,5 @@
-//! How long the disk takes to make a small append durable: what every new signature waits for. And what room the audit
-//! needs.
+//! Measures how long the disk takes to make a small append durable, which every new signature waits for, and checks the
+//! room for the audit.
 
 use super::Findings;
 use crate::commands::status::bytes;
@@ -12,20 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes of audit that a validator of Polkadot leaves a day: some 60,000 votes and blocks. See docs/operate/audit.md.
+/// Bytes of audit that a Polkadot validator leaves a day: some 60,000 votes and blocks. See docs/operate/audit.md.
 const AUDIT_A_DAY: u64 = 15_000_000;
 /// The same with some 70,000 parachain statements.
 const AUDIT_A_DAY_WITH_PARAS: u64 = 35_000_000;
 
 /// Appends measured.
 const APPENDS: usize = 200;
-/// Bytes of one: a log entry with a handful of claims.
+/// The size of one append in bytes: a log entry with a handful of claims.
 const BYTES: usize = 512;
-/// Half of the appends slower than this make the whole cluster slow.
+/// If half of the appends are slower than this, the whole cluster is slow.
 const SLOW_P50: Duration = Duration::from_millis(10);
-/// A tail longer than this eats up a good part of a validator's deadlines.
+/// A tail longer than this uses up a good part of a validator's deadlines.
 const SLOW_P99: Duration = Duration::from_millis(100);
-/// Faster than any disk that keeps its word.
+/// Faster than any disk that keeps its promises.
 const TOO_FAST: Duration = Duration::from_micros(5);
 
 pub(super) fn check(dir: &Path, findings: &mut Findings) {
@@ -50,7 +50,7 @@ pub(super) fn check(dir: &Path, findings: &mut Findings) {
     }
 }
 
-/// What the audit will take, where it is not there yet.
+/// Checks the room that the audit will need.
 pub(super) fn check_audit(config: &Config, findings: &mut Findings) {
     let days = config.audit.keep_days;
     let (least, most) = [AUDIT_A_DAY, AUDIT_A_DAY_WITH_PARAS].map(|a_day| days.saturating_mul(a_day)).into();
@@ -86,7 +86,7 @@ fn measure(dir: &Path) -> io::Result<Vec<Duration>> {
     measured
 }
 
-/// Of sorted times, the nearest rank.
+/// A percentile of sorted times, by the nearest rank.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()

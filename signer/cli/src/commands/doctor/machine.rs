@@ -1,4 +1,4 @@
-//! The machine: what its file system promises, room, swap, limits of the process, and whether its clock is kept.
+//! Checks the machine: guarantees of its file system, room, swap, limits of the process, and the time service.
 
 use super::{Findings, Level};
 use crate::commands::status::{advice::DISK_FREE, bytes};
@@ -8,13 +8,13 @@ use signonce_shared::config::Config;
 use std::{fs, path::Path, process::Stdio, time::Duration};
 use tokio::{net::UnixStream, process::Command, time::timeout};
 
-/// What a store needs to be worth starting: some log segments and one compaction.
+/// The bytes that a store needs to be worth starting: some log segments and one compaction.
 const FREE_LEAST: u64 = 128 << 20;
-/// Locked memory for ten thousand secrets, a page for each forty.
+/// Bytes of locked memory for ten thousand secrets: a page for every forty.
 const LOCKED_LEAST: u64 = 1 << 20;
 /// Where systemd's own time service leaves a mark.
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
-/// `timedatectl` asks a daemon over a bus.
+/// How long `timedatectl`, which asks a daemon over a bus, may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn check(config: &Config, findings: &mut Findings) {
@@ -34,7 +34,7 @@ pub(super) async fn check(config: &Config, findings: &mut Findings) {
     findings.note(level, "time service", said);
 }
 
-/// The data directory, or before `init` has made it, the nearest directory above.
+/// The data directory, or before `init` has made it, the nearest existing directory above.
 fn existing(dir: &Path) -> &Path {
     dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"))
 }
@@ -56,7 +56,7 @@ fn file_system(_: &Path, findings: &mut Findings) {
     findings.warning("file system", "its kind is not known on this system");
 }
 
-/// What a file system with this magic number (`statfs(2)`) does with an fsync.
+/// What a file system with this magic number (`statfs(2)`) does on fsync.
 #[cfg(target_os = "linux")]
 fn kind(magic: u32) -> (Level, String) {
     const DISK: &[(u32, &str)] = &[
@@ -113,7 +113,7 @@ fn free(left: u64) -> (Level, String) {
     }
 }
 
-/// Of the text of `/proc/swaps`.
+/// Judges the text of `/proc/swaps`.
 fn swap(text: &str) -> (Level, String) {
     let places: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     let on_disk: Vec<&str> = places.iter().copied().filter(|place| !place.starts_with("/dev/zram")).collect();
@@ -128,8 +128,8 @@ fn swap(text: &str) -> (Level, String) {
     }
 }
 
-/// What the limit of this control group (a container, a unit) leaves, if it has one. What can be taken back, such as
-/// cached files, counts as left.
+/// The memory left under the limit of this control group (a container, a unit), if it has one. What can be reclaimed,
+/// such as cached files, counts as left.
 pub(super) fn memory_left() -> Option<u64> {
     let read = |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok();
     let of = |limit: &str, statistics: &str, name: &str| left_of(&read(limit)?, &read(statistics)?, name);
@@ -137,14 +137,14 @@ pub(super) fn memory_left() -> Option<u64> {
         .or_else(|| of("memory/memory.limit_in_bytes", "memory/memory.stat", "total_rss"))
 }
 
-/// Of the text of a limit, and of the statistics that say under `name` what is in use.
+/// The same from the text of a limit, and of statistics that give the usage under `name`.
 fn left_of(limit: &str, statistics: &str, name: &str) -> Option<u64> {
     let limit: u64 = limit.trim().parse().ok()?;
     let used = statistics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())?;
     Some(limit.saturating_sub(used))
 }
 
-/// Limits of a process; none is no limit.
+/// Limits of a process; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limits {
     files: Option<u64>,
@@ -152,7 +152,8 @@ struct Limits {
 }
 
 impl Limits {
-    /// Those of the node that serves the socket; where none does, those that it would get from here. Whose they are.
+    /// The limits of the node that serves the socket or, without one, those that a node would get from here; and whose
+    /// they are.
     async fn of_node(socket: &Path) -> (&'static str, Self) {
         let running = UnixStream::connect(socket).await.ok();
         let process = running.and_then(|stream| stream.peer_cred().ok()?.pid());
@@ -168,7 +169,7 @@ impl Limits {
         }
     }
 
-    /// Of the text of `/proc/…/limits`: name, soft limit, hard limit, unit.
+    /// Reads the text of `/proc/…/limits`: name, soft limit, hard limit, unit.
     fn read(text: &str) -> Option<Self> {
         let soft = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -205,7 +206,7 @@ fn locked(limit: Option<u64>) -> (Level, String) {
     }
 }
 
-/// What the kernel was told by any time service (NTPSynchronized), if there is somebody to ask.
+/// What the kernel was told by a time service (NTPSynchronized), if `timedatectl` is there.
 async fn timedatectl() -> Option<String> {
     let asked = Command::new("timedatectl")
         .args(["show", "--property=NTPSynchronized", "--value"])
@@ -217,7 +218,7 @@ async fn timedatectl() -> Option<String> {
     answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
 }
 
-/// Whether somebody keeps the clock right, by what `timedatectl` says and whether systemd's service left its mark.
+/// Whether a time service keeps the clock, judged by `timedatectl` and the mark of systemd's service.
 fn kept(said: Option<&str>, mark: bool) -> (Level, &'static str) {
     match (said, mark) {
         (Some("yes"), _) => (Level::Fine, "keeps the clock"),

@@ -1,4 +1,4 @@
-//! `signonce doctor`: what would keep a node from serving well, found before it matters.
+//! `signonce doctor`: finds what would keep a node from serving well, before it matters.
 
 mod certificates;
 mod disk;
@@ -21,15 +21,15 @@ use tokio::{net::UnixStream, time::timeout};
 
 /// How long a running node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What opening the identity takes, and some room.
+/// The memory in bytes that opening the identity takes, with some to spare.
 const UNLOCK_MEMORY: u64 = 320 << 20;
 
 /// Checks a node's machine and configuration.
 ///
 /// Settings, store and identity, how fast the disk makes writes durable and whether its file system keeps them, room,
-/// swap, limits of the process, whether the clock is kept, certificates (names, authority, expiry), ports, the other
-/// members, and the clock against theirs. Exits with 1 if something is wrong. Can be run before the first start and
-/// beside a running node.
+/// swap, limits of the process, the time service, certificates (names, authority, expiry), ports, the other members,
+/// and the clock against theirs. Exits with 1 if something is wrong. Can be run before the first start and beside a
+/// running node.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -38,19 +38,19 @@ pub struct Args {
     output: Output,
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
     /// As it should be.
     Fine,
-    /// Works, or may be on purpose.
+    /// Works, or may be intended.
     Warning,
-    /// Does not work, or not for long.
+    /// Does not work, or will not for long.
     Wrong,
 }
 
-/// What was found about one thing.
+/// A finding about one subject.
 #[derive(Clone, Debug, Serialize)]
 struct Finding {
     what: String,
@@ -139,7 +139,7 @@ fn store(config: &Config, findings: &mut Findings) {
 }
 
 fn unlock(config: &Config, node: &NodeState, findings: &mut Findings) {
-    // The kernel ends the biggest process where memory is short, which is the signer.
+    // Where memory is short the kernel kills the biggest process, which is the signer.
     match (node, machine::memory_left()) {
         (NodeState::Starting, _) => return findings.fine("unlocking", "left to the node, which is starting"),
         (NodeState::Running(_), Some(left)) if left < UNLOCK_MEMORY => {
@@ -161,10 +161,10 @@ fn unlock(config: &Config, node: &NodeState, findings: &mut Findings) {
     }
 }
 
-/// What there is of the node that the configuration describes.
+/// The state of the node that the configuration describes.
 enum NodeState {
     Absent,
-    /// It has its socket, and does not answer yet.
+    /// It has its socket, but does not answer yet.
     Starting,
     Running(Box<AdminStatus>),
 }

@@ -1,4 +1,4 @@
-//! Ports of this node, the other members, and this clock against theirs.
+//! Checks the ports of this node, the other members, and this clock against theirs.
 
 use super::Findings;
 use crate::commands::common::told;
@@ -18,12 +18,12 @@ use tokio::{net::TcpStream, time::timeout};
 
 /// How long a member may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What an answer on its client port may take.
+/// The limits of an answer on a member's client port.
 const ANSWER: Limits = Limits { time: PATIENCE, bytes: 64 << 10 };
 /// Clocks further apart than this are wrong. Answers carry whole seconds.
 const APART: Duration = Duration::from_secs(3);
 
-/// Whether this node can listen, if it does not run already.
+/// Checks that this node can listen, if it is not running already.
 pub(super) fn own_ports(config: &Config, running: bool, findings: &mut Findings) {
     if running {
         return findings.fine("ports", "the running node has them");
@@ -45,13 +45,13 @@ pub(super) fn own_ports(config: &Config, running: bool, findings: &mut Findings)
     }
 }
 
-/// Every other member: its peer port, its client port with TLS, its clock.
+/// Checks every other member: its peer port, its client port with TLS, its clock.
 pub(super) async fn members(config: &Config, findings: &mut Findings) {
     for member in config.cluster.members.iter().filter(|member| member.id != config.node.id) {
         let what = format!("member {}", member.id);
         match timeout(PATIENCE, TcpStream::connect(member.peer.as_str())).await {
             Ok(Ok(_)) => findings.fine(&what, format!("peer port {} answers", member.peer)),
-            // The machine is there and nothing listens: it was not started yet.
+            // The machine is there but nothing listens: the member was not started yet.
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 findings.warning(&what, format!("nothing listens on {} (not started?)", member.peer));
                 continue;
@@ -83,7 +83,7 @@ fn compare(what: &str, theirs: SystemTime, ours: SystemTime, findings: &mut Find
     }
 }
 
-/// The `Date` of an answer on the member's client port, asked with this node's certificate.
+/// The `Date` of an answer from the member's client port, asked with this node's certificate.
 async fn clock_of(config: &Config, member: &MemberSection) -> anyhow::Result<SystemTime> {
     let http = HttpClient::new(tls::client_config(&config.tls)?);
     let answer = http.get(&member.client_url.parse()?, ANSWER).await?;

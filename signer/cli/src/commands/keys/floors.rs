@@ -1,4 +1,4 @@
-//! The floors of keys that come in: from which slot, round, block or session on they sign.
+//! The first floors of keys: the slot, round, block or session from which on they sign.
 
 use crate::commands::common::Usage;
 use signonce_core::{Floors, Position};
@@ -7,23 +7,23 @@ use signonce_shared::{admin::api::ChainRow, enroll::new_key_floors};
 use signonce_substrate::{BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
 use signonce_substrate_rpc::progress::Reached;
 
-/// Where imported keys start. Each is the lowest coordinate that may be signed here: one past the last that the key
-/// signed, or may have signed, elsewhere.
+/// The positions from which imported keys sign. Each is the lowest that may be signed here: one past the last that the
+/// key signed, or may have signed, elsewhere.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct FloorArgs {
     #[command(flatten)]
     votes: VoteFloors,
-    /// Asserts that the keys never voted anywhere: floors start at the beginning. If they did vote, the cluster can
+    /// Asserts that the keys never voted anywhere, so floors start at the beginning. If they did vote, the cluster can
     /// be made to contradict those votes, which is slashed.
     #[arg(long)]
     new_key: bool,
 }
 
-/// The floors that no clock tells.
+/// The floors that no clock can tell.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct VoteFloors {
-    /// For gran keys: the first authority set and round this cluster votes in. Take a round that the old validator
-    /// has not reached and cannot reach any more: after it was stopped, the round of the best finalized state plus 2.
+    /// For gran keys: the first authority set and round this cluster votes in. Take a round that the old validator has
+    /// not reached and can no longer reach: after it was stopped, the round of the best finalized state plus 2.
     #[arg(long, value_name = "SET:ROUND", value_parser = at(GRANDPA_VOTE))]
     grandpa_floor: Option<Position>,
     /// For beef keys: the first validator set and block number this cluster votes for.
@@ -32,7 +32,7 @@ pub(super) struct VoteFloors {
     /// For para keys: the first session this cluster takes sides in.
     #[arg(long, value_name = "SESSION", value_parser = at(PARA_SIDE))]
     para_floor: Option<Position>,
-    /// For keys of any kind of chain: the first position of a class of duty that this cluster signs. Repeatable.
+    /// For keys of any family: the first position of a class of duty that this cluster signs. Repeatable.
     #[arg(long = "floor", value_name = "CLASS=POSITION", value_parser = of_class)]
     floors: Vec<Position>,
 }
@@ -42,7 +42,7 @@ fn at(class: DutyClass) -> impl Fn(&str) -> Result<Position, String> + Clone {
     move |text: &str| Position::parse(class, text)
 }
 
-/// Reads a position with its class before it.
+/// Reads a position preceded by its class.
 pub(in crate::commands) fn of_class(text: &str) -> Result<Position, String> {
     let (class, at) = text.split_once('=').ok_or("it is CLASS=POSITION, as in grandpaVote=4021:17")?;
     Position::parse(class.parse()?, at)
@@ -52,9 +52,9 @@ impl FloorArgs {
     /// The floors of one key.
     ///
     /// # Errors
-    /// If they are not safe to guess, and were not given: says which option gives them.
+    /// If they cannot safely be guessed and were not given; the error names the option that gives them.
     pub fn of(&self, key_type: KeyType, chain: &ChainRow, unix_ms: u64) -> Result<Floors, Usage> {
-        // Slots are wall-clock time, and the past is gone: the next slot is safe once the old copy is stopped.
+        // Slots are wall-clock time, and past slots are over: the next slot is safe once the old copy is stopped.
         let new = new_key_floors(key_type, chain.clock(), unix_ms);
         let one = |new: Position| match (new.slot(), self.votes.given(new.class())) {
             (Some(_), _) => Ok(new),
@@ -67,17 +67,17 @@ impl FloorArgs {
 }
 
 impl VoteFloors {
-    /// What was given for work of this class.
+    /// The floor that was given for this class.
     fn given(&self, class: DutyClass) -> Option<Position> {
         let Self { grandpa_floor, beefy_floor, para_floor, floors } = self;
         let named = [grandpa_floor, beefy_floor, para_floor].into_iter().flatten();
         named.chain(floors).copied().find(|floor| floor.class() == class)
     }
 
-    /// The floors of a key that was used on a validator which has been stopped: above whatever it may have signed.
+    /// The floors of a key that was used on a validator which is now stopped: above whatever it may have signed.
     ///
     /// # Errors
-    /// If nobody said how far the chain is, or if the floor that was given is lower.
+    /// If it is not known how far the chain is, or if the floor that was given is too low.
     pub fn above(
         &self,
         key_type: KeyType,
@@ -124,7 +124,7 @@ fn option(class: DutyClass) -> String {
     }
 }
 
-/// Floors in words.
+/// Floors as text.
 pub(super) fn describe(floors: &Floors) -> String {
     let words = floors.positions().map(|position| format!("from {position}")).collect::<Vec<_>>();
     if words.is_empty() { "nothing to protect".to_owned() } else { words.join(", ") }

@@ -1,4 +1,4 @@
-//! `signonce keys generate`: session keys that never were anywhere else.
+//! `signonce keys generate`: session keys that never existed anywhere else.
 
 use super::{
     find_chain,
@@ -14,17 +14,17 @@ use std::process::ExitCode;
 /// The session keys of Polkadot's and Kusama's runtimes.
 pub(super) const POLKADOT: &str = "gran,babe,para,asgn,audi,beef";
 
-/// Makes session keys in this process, seals them to every member, registers and arms them.
+/// Makes session keys here, seals them to every member, registers and arms them.
 ///
-/// Prints the public keys and the session-key blob for `session.setKeys`: the public keys one after the other, in the
-/// order of --types, which must be the order of the chain's runtime (`SessionKeys` in its metadata). And the proof that
+/// Prints the public keys and the blob for `session.setKeys`: the public keys one after the other, in the order of
+/// --types, which must be the order of the chain's runtime (`SessionKeys` in its metadata). Also prints the proof that
 /// their holder agrees to be registered by --owner: the keys' signatures of it, in the same order.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,
-    /// The validator they belong to. Rights and the BEEFY shield go by it.
+    /// The validator they belong to. Rights and the BEEFY shield are by validator.
     #[arg(long)]
     group: String,
     /// The key types to make, in this order.
@@ -40,8 +40,8 @@ pub(super) struct Args {
     /// A key of the set that stays on the validator, with its ownership proof: TYPE:0xPUBLIC:0xPROOF. Repeatable.
     #[arg(long, value_name = "KEY", requires = "for_set_keys")]
     elsewhere: Vec<Elsewhere>,
-    /// The account that will call `session.setKeys`, as the runtime encodes it (its 32-byte public key on most
-    /// chains). The ownership proofs are for it; without it they are for nobody in particular.
+    /// The account that will call `session.setKeys`, as the runtime encodes it (its 32-byte public key on most chains).
+    /// The ownership proofs are made for it; by default they name no owner.
     #[arg(long, value_name = "0xHEX", default_value = "0x")]
     owner: HexBytes,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(super) async fn run(args: Args) -> Done {
         check_types(&args.types, &chain)?;
         args.types.iter().copied().map(Entry::Ours).collect()
     };
-    // Chains of other families have no session keys, and nothing that keys sign to be registered.
+    // Chains of other families have no session keys, and no ownership proofs to register.
     let statement = match chain.family == &signonce_substrate::FAMILY {
         true => Some(statement(&args.owner, &chain)?),
         false => None,

@@ -27,10 +27,10 @@ use std::{
 
 /// Imports the keys of a Substrate keystore directory.
 ///
-/// Every key is derived and compared with its file's name; one that does not match stops the import before anything
-/// is changed. Keys start at floors that are shown first: BABE and AURA keys at the next slot; GRANDPA, BEEFY and para
-/// keys where you say. STOP the old validator first: from the moment a key is armed here, a copy elsewhere is what
-/// gets a validator slashed.
+/// Every key is derived and compared with its file's name; one that does not match stops the import before anything is
+/// changed. The floors of the keys are shown first: BABE and AURA keys start at the next slot; GRANDPA, BEEFY and para
+/// keys where you say. STOP the old validator first: once a key is armed here, a copy elsewhere gets a validator
+/// slashed.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,
-    /// The validator they belong to. Rights and the BEEFY shield go by it.
+    /// The validator they belong to. Rights and the BEEFY shield are by validator.
     #[arg(long)]
     group: String,
     #[command(flatten)]
@@ -49,24 +49,24 @@ pub(super) struct Args {
     reach: Reach,
 }
 
-/// How often it is looked whether the node has opened the keys.
+/// How many times it is checked whether the node has opened the keys.
 const OPEN_LOOKS: u32 = 50;
-/// Between two looks.
+/// The pause between two checks.
 const OPEN_WAIT: Duration = Duration::from_millis(200);
 
-/// A key of the directory, with the floors it gets.
+/// A key of the directory, with its first floors.
 struct Planned {
     path: PathBuf,
     key: KeystoreKey,
     floors: Floors,
 }
 
-/// What became of a file.
+/// The result for one file.
 struct Imported {
     path: PathBuf,
     text: String,
     json: Value,
-    /// What still waits for a second officer before the key is armed.
+    /// The proposal that a second officer has to approve before the key is armed.
     proposal: Option<LogIndex>,
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn run(args: Args) -> Done {
     let mut imported = Vec::new();
     for Planned { path, key, mut floors } in new {
         if floors.positions().any(|floor| floor.slot().is_some()) {
-            // The question may have waited for minutes.
+            // The confirmation may have taken minutes.
             floors = args.floors.of(key.id.key_type, &chain, unix_ms())?;
         }
         let KeystoreKey { id, scheme, secret } = key;
@@ -114,7 +114,7 @@ pub(super) async fn run(args: Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The files whose keys are all armed here now; none while one of them still waits for that.
+/// The files whose keys are all armed here now; none while one of the keys is not.
 fn to_destroy(imported: &[Imported], old: Vec<Planned>) -> Vec<PathBuf> {
     if imported.iter().any(|done| done.proposal.is_some()) {
         return Vec::new();
@@ -122,11 +122,11 @@ fn to_destroy(imported: &[Imported], old: Vec<Planned>) -> Vec<PathBuf> {
     imported.iter().map(|done| done.path.clone()).chain(old.into_iter().map(|old| old.path)).collect()
 }
 
-/// Parts the keys that the cluster holds for this chain already from those that are to be imported.
+/// Separates the keys that the cluster already holds for this chain from those that are to be imported.
 ///
 /// # Errors
-/// If the cluster has one as a key of another chain, or as a removed one: then the file may be its only copy, and
-/// must not be listed among those to destroy.
+/// If the cluster has one as a key of another chain, or as a removed one: then the file may be its only copy, and must
+/// not be listed among those to destroy.
 fn known(
     planned: Vec<Planned>,
     there: &[KeyRow],
@@ -137,7 +137,7 @@ fn known(
         let id = planned.key.id;
         match there.iter().find(|row| row.id == id) {
             Some(row) if row.genesis != chain.genesis => anyhow::bail!(
-                "nothing was imported: {id} is a key of chain {} already, and a key belongs to one chain for ever",
+                "nothing was imported: {id} is a key of chain {} already, and a key belongs to one chain permanently",
                 row.chain
             ),
             Some(row) => match row.state {
@@ -154,11 +154,11 @@ fn known(
     Ok((old, new))
 }
 
-/// Waits until the asked node has opened the keys. The old copy must not go before it is certain that the new one
-/// works.
+/// Waits until the asked node has opened the keys. The old copy must not be destroyed before it is certain that the new
+/// one works.
 ///
 /// # Errors
-/// If it has not after a while.
+/// If the node has not opened them after a while.
 pub(in crate::commands) async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -> anyhow::Result<()> {
     for _ in 0..OPEN_LOOKS {
         let rows = admin.keys().await?;
@@ -173,7 +173,7 @@ pub(in crate::commands) async fn wait_open(admin: &AdminClient, ids: &[KeyId]) -
     )
 }
 
-/// What was done stays done; the same command goes on from there.
+/// The error with what was done before it; the same command continues from there.
 fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow::Error {
     let context = format!(
         "at {}; {} keys were imported before it, and the same command goes on from there",
@@ -183,7 +183,7 @@ fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow
     anyhow::Error::from(error).context(context)
 }
 
-/// The keys of the directory with their floors, and what is no key of ours and why.
+/// The keys of the directory with their floors, and the files that hold no such key, with reasons.
 fn read(args: &Args, chain: &ChainRow) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
     let (keys, skipped) = args.source.read()?;
     let mut planned = Vec::new();
@@ -230,8 +230,8 @@ fn plan(
     text
 }
 
-/// What was done, and what to do with the old files: destroying them waits until no key is left that a second officer
-/// may still refuse, since the files are then its only other copy, and the way back.
+/// What was done, and what to do with the old files. They must not be destroyed while a second officer may still refuse
+/// a key, since they are then its only other copy, and the way back.
 fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
     let mut text = format!("Imported {} keys; the node that was asked has opened them.\n", imported.len());
     for done in imported {

@@ -19,7 +19,7 @@ pub(super) struct List {
     /// Only keys of this validator.
     #[arg(long)]
     group: Option<String>,
-    /// Removed keys too.
+    /// Include removed keys.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -36,12 +36,12 @@ pub(super) struct One {
     reach: Reach,
 }
 
-/// Lets a disabled key sign again, or one whose import was interrupted, or one that waits since a restore.
+/// Arms a key that is disabled, whose import was interrupted, or that waits since a restore.
 ///
-/// Where two officers are required, a second one has to agree, wherever it starts.
+/// Where two officers are required, a second one has to agree, whatever the floor.
 ///
-/// It says where: from the coordinate that is given, or from where the cluster stopped, if the key signed nowhere
-/// else meanwhile.
+/// The key signs from the position that is given or, if it signed nowhere else in the meantime, from where the cluster
+/// stopped.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce keys arm gran:0xPUBLIC --from 12346:1\n  \
@@ -49,12 +49,12 @@ pub(super) struct One {
 pub(super) struct Arm {
     /// The key: type:0xPUBLIC, or 0xPUBLIC.
     key: String,
-    /// The lowest coordinate that may be signed: SLOT for babe and aura keys, SET:ROUND for gran keys, SET:BLOCK for
-    /// beef keys, SESSION for para keys. One past the last that the key signed, or may have signed, elsewhere.
+    /// The lowest position that may be signed: SLOT for babe and aura keys, SET:ROUND for gran keys, SET:BLOCK for beef
+    /// keys, SESSION for para keys. One past the last that the key signed, or may have signed, elsewhere.
     #[arg(long, value_name = "COORDINATE", conflicts_with = "unchanged")]
     from: Option<String>,
-    /// Asserts that the key signed nowhere else since this cluster stopped signing with it: the watermark stays as it
-    /// is. If it did sign, the cluster can be made to contradict that, which is slashed.
+    /// Asserts that the key signed nowhere else since this cluster stopped signing with it, so the watermark stays as
+    /// it is. If it did sign, the cluster can be made to contradict that, which is slashed.
     #[arg(long)]
     unchanged: bool,
     #[command(flatten)]
@@ -96,7 +96,7 @@ fn describe(rows: &[KeyRow]) -> String {
     table(["GROUP", "CHAIN", "KEY", "STATE", "OPEN HERE", "SEALED FOR", "WATERMARK"], cells)
 }
 
-/// Whom the envelope is for.
+/// The members that the envelope is sealed to.
 fn sealed_for(row: &KeyRow) -> String {
     if row.not_sealed_for.is_empty() {
         return "all".to_owned();
@@ -144,7 +144,7 @@ pub(super) async fn arm(args: Arm) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the key is to start. Keys of free work only have no floor.
+/// The floors from which the key is to sign. Keys of free classes have none.
 fn arm_floors(args: &Arm, row: &KeyRow) -> Result<Floors, Usage> {
     let key_type = row.id.key_type;
     let is_free = key_type.marks().next().is_none();
@@ -188,7 +188,7 @@ pub(super) async fn remove(args: One) -> Done {
     let admin = args.reach.client()?;
     let row = find_key(&admin, &args.key).await?;
     args.confirm.ask(format!(
-        "Will remove {} ({} now) for ever: every member drops its secret, and the public key can never come back.",
+        "Will remove {} ({} now) permanently: every member drops its secret, and the public key can never come back.",
         row.id, row.state
     ))?;
     let done = admin.change(&Change::RemoveKey { id: row.id }).await?;

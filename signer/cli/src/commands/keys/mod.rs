@@ -25,8 +25,8 @@ use std::path::Path;
 
 /// Session keys: move in, import, generate, rotate, list, disable, arm again, remove.
 ///
-/// Keys go in and never come out: they are sealed to the members' identities before they leave the
-/// importing process, and public parts and watermarks are all that can be read back.
+/// Keys go in and never come out: they are sealed to the members' identities before they leave the importing process,
+/// and only their public parts and watermarks can be read back.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -45,10 +45,10 @@ enum Command {
     /// Its secret and watermarks stay; `signonce keys arm` lets it sign again, from explicit floors on.
     Disable(life::One),
     Arm(life::Arm),
-    /// Removes a key for ever.
+    /// Removes a key permanently.
     ///
-    /// Its secret is dropped by every member, its watermarks stay, and the public key can
-    /// never come back: not on this chain, not on another.
+    /// Every member erases its secret, its watermarks stay, and the public key can never come back, on this chain or
+    /// another.
     Remove(life::One),
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args) -> Done {
     }
 }
 
-/// Writes what was done to a file: beside it first, so that an interruption loses nothing that was there.
+/// Writes the record of what was done: to a second file first, so that an interruption loses nothing.
 fn write_record(file: &Path, record: &impl Serialize) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", file.display());
     let directory = match file.parent() {

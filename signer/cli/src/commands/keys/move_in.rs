@@ -1,8 +1,8 @@
 //! `signonce keys move-in`: a running validator's keys, from its disk into the cluster, one step after the other.
 //!
-//! The order is what matters: the old node's last word, then its end, then silence on chain, then arming, then the
-//! chain again. Every step is written to the record, a file with public facts only; the same command goes on where the
-//! last one ended. Old files are named and never touched.
+//! The order is what matters: the old node's last report, then its end, then silence on chain, then arming, then the
+//! chain again. Every step is written to the record, a file with public facts only; the same command continues where
+//! the last run ended. Old files are named and never touched.
 
 use super::{
     find_chain,
@@ -37,17 +37,17 @@ use std::{
     time::Duration,
 };
 
-/// How old the old node's word may be where no other node says how far the chain is. It must not have seen more than
-/// one change of the authority set since.
+/// How old the old node's report may be if no other node says how far the chain is. The authority set must not have
+/// changed more than once since.
 const WORD_LASTS: Duration = Duration::from_secs(600);
 
 /// Moves the keys of a running validator into the cluster.
 ///
-/// First it asks the old node how far its votes are (--node-url), and says when to stop it. Run it again then: it makes
+/// It first asks the old node how far its votes are (--node-url), and says when to stop it. Run it again then: it makes
 /// sure that the old node is gone, waits until the chain has shown nothing by these keys for some blocks (--chain-url),
-/// seals and arms the keys above everything the old node may have signed, and looks at the chain once more. It ends
-/// with a receipt and with how to destroy the old files, which it never does itself. Interrupted anywhere, the same
-/// command goes on.
+/// seals and arms the keys above everything the old node may have signed, and watches the chain once more. It ends with
+/// a receipt and with how to destroy the old files, which it never does itself. After an interruption anywhere, the
+/// same command continues.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example, with the old validator's RPC through a tunnel and another node of the chain:\n  \
@@ -62,31 +62,31 @@ pub(super) struct Args {
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,
-    /// The validator they belong to. Rights and the BEEFY shield go by it.
+    /// The validator they belong to. Rights and the BEEFY shield are by validator.
     #[arg(long)]
     group: String,
     /// The old validator's RPC: http://, https://, ws:// or wss://.
     #[arg(long, value_name = "URL")]
     node_url: Option<Uri>,
-    /// Another node of the chain, which says how far the chain is and shows what is signed on it. It must be up to date,
-    /// by the slots in its blocks. Repeatable: the keys start above what each of them says.
+    /// Another node of the chain, which says how far the chain is and shows what is signed on it. It must be up to
+    /// date, by the slots in its blocks. Repeatable: the keys start above what each of them says.
     #[arg(long, value_name = "URL")]
     chain_url: Vec<Uri>,
     /// PEM: authorities for wss:// and https://, in place of this machine's.
     #[arg(long, value_name = "FILE")]
     chain_ca: Option<PathBuf>,
-    /// Confirms that the old validator is stopped and will not start with these keys again. Needed where that cannot
-    /// be seen: without --node-url, or if something else answers there now.
+    /// Confirms that the old validator is stopped and will not start with these keys again. Needed if that cannot be
+    /// seen: without --node-url, or if something else answers there now.
     #[arg(long)]
     old_node_stopped: bool,
-    /// How many blocks the chain has to show nothing signed elsewhere: so many before the keys are armed, and so many
-    /// after. With --chain-url.
+    /// For how many blocks the chain must show nothing signed elsewhere, both before the keys are armed and after. With
+    /// --chain-url.
     #[arg(long, value_name = "BLOCKS", default_value_t = 10)]
     watch_blocks: u64,
     /// How many GRANDPA rounds to leave out above the highest one known.
     #[arg(long, value_name = "ROUNDS", default_value_t = 50)]
     margin: u64,
-    /// Where what was done is written down. By default `move-in-GROUP.json` here.
+    /// The file for the record of what was done. By default `move-in-GROUP.json` in the working directory.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     #[command(flatten)]
@@ -106,18 +106,18 @@ struct Record {
     genesis: GenesisHash,
     group: String,
     keystore: PathBuf,
-    /// The old node's last word.
+    /// The old node's last report.
     old_node: Option<OldNode>,
-    /// How it is known that the old node is gone.
+    /// The evidence that the old node is gone.
     stopped: Option<String>,
-    /// Where the chain was after that.
+    /// How far the chain was after that.
     chain_at: Option<Progress>,
     /// The silence before the keys were armed.
     silent: Option<Watched>,
     keys: Vec<Moved>,
     /// The chain after the keys were armed.
     watched: Option<Watched>,
-    /// Everything above is done: the files may go.
+    /// All steps are done: the files may be destroyed.
     done: bool,
     destroy: Vec<PathBuf>,
 }
@@ -131,7 +131,7 @@ struct OldNode {
     place: Progress,
 }
 
-/// A key that is here now.
+/// A key that is now in the cluster.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Moved {
@@ -142,7 +142,7 @@ struct Moved {
     log_index: Option<LogIndex>,
 }
 
-/// One move on its way.
+/// A move in progress.
 struct Move<'a> {
     args: &'a Args,
     admin: AdminClient,
@@ -151,7 +151,7 @@ struct Move<'a> {
     others: Vec<Node>,
     record: Record,
     file: PathBuf,
-    /// What the nodes at --chain-url were found to be, for the plan.
+    /// The state of the nodes at --chain-url, for the plan.
     seen: Vec<String>,
 }
 
@@ -191,7 +191,7 @@ impl Move<'_> {
         self.save()
     }
 
-    /// Parts the keys that are armed here already from those that are to come in.
+    /// Separates the keys that are armed here already from those that are to come in.
     async fn part(&self, found: Vec<Found>) -> anyhow::Result<(Vec<(PathBuf, KeyId)>, Vec<Found>)> {
         let rows = self.admin.keys().await?;
         let (mut there, mut new) = (Vec::new(), Vec::new());
@@ -218,13 +218,13 @@ impl Move<'_> {
         Ok((there, new))
     }
 
-    /// What the old node says of its votes, as long as it answers.
+    /// Records how far the old node's votes are, as long as it answers.
     async fn last_word(&mut self) -> anyhow::Result<()> {
         let Some(node) = &self.node else { return Ok(()) };
         let Ok(peer_id) = node.identity().await else { return Ok(()) };
         let same = |old: &OldNode| old.peer_id.is_some() && old.peer_id == peer_id;
         if self.record.old_node.as_ref().is_some_and(|old| !same(old)) {
-            // Another node answers at the old one's address: its word is not the old one's.
+            // Another node answers at the old one's address, so its report is not the old node's.
             return Ok(());
         }
         let place = node.progress(&self.chain).await.context("the old node")?;
@@ -239,7 +239,7 @@ impl Move<'_> {
         Ok(())
     }
 
-    /// Refuses while the old node runs, or may run.
+    /// Refuses while the old node runs, or may be running.
     async fn old_node_is_gone(&mut self, keys: &[KeyId]) -> anyhow::Result<()> {
         let answers = match &self.node {
             Some(node) => node.identity().await.ok(),
@@ -295,7 +295,7 @@ impl Move<'_> {
         self.save()
     }
 
-    /// How far the votes are by now.
+    /// How far the votes are now.
     async fn reached(&mut self) -> anyhow::Result<Reached> {
         let old = self.record.old_node.as_ref().map(|old| old.place);
         let mut now: Option<Progress> = None;
@@ -382,7 +382,7 @@ impl Move<'_> {
         self.args.confirm.ask(text)
     }
 
-    /// Nobody signs with these keys now; whoever does has another copy.
+    /// Makes sure that nobody signs with these keys now; whoever does has another copy.
     async fn silence(&mut self, keys: &[KeyId]) -> anyhow::Result<()> {
         let Some(quiet) = self.quiet(keys)? else { return Ok(()) };
         step(&format!("Waiting for {} blocks without anything signed by these keys.", quiet.blocks));
@@ -399,7 +399,7 @@ impl Move<'_> {
 
     async fn bring_in(&mut self, new: Vec<Found>) -> anyhow::Result<()> {
         let recipients = recipients(&self.admin).await?;
-        // The chain has gone on meanwhile.
+        // The chain has advanced in the meantime.
         let reached = self.reached().await?;
         let mut waiting = Vec::new();
         for Found { path, key } in new {
@@ -428,7 +428,8 @@ impl Move<'_> {
         Ok(())
     }
 
-    /// The cluster alone signs with these keys; whatever its audit does not know of was signed elsewhere.
+    /// Watches the chain while only the cluster signs with these keys: whatever its audit does not know was signed
+    /// elsewhere.
     async fn look_at_the_chain(&mut self, keys: &[KeyId]) -> anyhow::Result<()> {
         if self.record.watched.is_some() {
             return Ok(());
@@ -452,7 +453,7 @@ impl Move<'_> {
         self.save()
     }
 
-    /// A look at the chain, where one is wanted.
+    /// A watch of the chain, if one is wanted.
     fn quiet(&self, keys: &[KeyId]) -> anyhow::Result<Option<Quiet>> {
         if self.args.chain_url.is_empty() || self.args.watch_blocks == 0 {
             return Ok(None);
@@ -485,12 +486,12 @@ fn still_runs(what: &str) -> anyhow::Error {
     .into()
 }
 
-/// Told on standard error: standard output is for the receipt.
+/// Reports a step on standard error, as standard output is for the receipt.
 fn step(text: &str) {
     say!("{text}");
 }
 
-/// Says that the chain is out of sight for now.
+/// Reports that the chain cannot be seen for now.
 fn blind(why: String) {
     say!("Blind: {why}; trying again.");
 }
@@ -540,7 +541,7 @@ impl Record {
         Ok(record)
     }
 
-    /// Beside it first: an interrupted write must not lose what the old node said.
+    /// Written to a second file first: an interrupted write must not lose what the old node said.
     fn write(&self, file: &Path) -> anyhow::Result<()> {
         super::write_record(file, self)
     }

@@ -1,8 +1,8 @@
-//! `signonce keys rotate`: a new set of session keys beside the old one, and the old one's end once the chain has
+//! `signonce keys rotate`: makes a new set of session keys beside the old one, and ends the old one once the chain has
 //! changed over.
 //!
-//! Between `session.setKeys` and the session in which it counts the validator signs with the old keys, so both sets
-//! are armed. What belongs to which set is in the record, a file with public facts only.
+//! Between `session.setKeys` and the session in which it takes effect the validator signs with the old keys, so both
+//! sets are armed. The record, a file with public facts only, tells which keys belong to which set.
 
 use super::{
     find_chain,
@@ -32,9 +32,9 @@ const QUEUED_KEYS: &str = "0xcec5070d609dd3497f72bde07fc96ba0e0cdd062e6eaf24295a
 
 /// Replaces a validator's session keys.
 ///
-/// Makes a new set and prints it for `session.setKeys`; the old keys go on signing. When the chain uses the new ones,
-/// `--finish` disables the old keys, and `--remove`, some sessions later, removes them for ever. Run again, the first
-/// step prints the same set.
+/// Makes a new set and prints it for `session.setKeys`; the old keys continue to sign. When the chain uses the new
+/// ones, `--finish` disables the old keys, and `--remove`, some sessions later, removes them permanently. If the first
+/// step is run again, it prints the same set.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  \
     signonce keys rotate --chain polkadot --group validator-2 --owner 0xACCOUNT --elsewhere asgn:0xPUBLIC:0xPROOF\n  \
@@ -57,20 +57,21 @@ pub(super) struct Args {
     /// A key of the set that stays on the validator, with its ownership proof: TYPE:0xPUBLIC:0xPROOF. Repeatable.
     #[arg(long, value_name = "KEY")]
     elsewhere: Vec<Elsewhere>,
-    /// The chain uses the new keys: disable the old ones.
+    /// Disable the old keys, once the chain uses the new ones.
     #[arg(long, conflicts_with = "remove")]
     finish: bool,
-    /// Remove the old keys for ever, after --finish. Parachain disputes can ask for the keys of the last six sessions.
+    /// Remove the old keys permanently, after --finish. Parachain disputes can ask for the keys of the last six
+    /// sessions.
     #[arg(long)]
     remove: bool,
-    /// A node of the chain, to see which keys it uses. It must be up to date, by the slots in its blocks. Repeatable: each
-    /// of them has to say so. Without it --finish takes your word.
+    /// A node of the chain, to see which keys it uses. It must be up to date, by the slots in its blocks. Repeatable:
+    /// each of them has to confirm it. Without it, --finish trusts you.
     #[arg(long, value_name = "URL", requires = "finish")]
     chain_url: Vec<Uri>,
     /// PEM: authorities for wss:// and https://, in place of this machine's.
     #[arg(long, value_name = "FILE")]
     chain_ca: Option<PathBuf>,
-    /// Where the two sets are written down. By default `rotate-GROUP.json` here.
+    /// The file for the record of the two sets. By default `rotate-GROUP.json` in the working directory.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     #[command(flatten)]
@@ -98,7 +99,7 @@ struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Stage {
-    /// The new keys are on their way into the cluster. A record that stays like this is of no use: their secrets are
+    /// The new keys are being brought into the cluster. A record that stays in this stage is useless: their secrets are
     /// gone with the process that made them.
     Making,
     /// Both sets are armed.
@@ -175,7 +176,7 @@ async fn begin(
         old: old.iter().map(|row| row.id).collect(),
         state: Stage::Making,
     };
-    // Before a key is in the cluster: the proofs cannot be made again.
+    // Before a key is in the cluster, as the proofs cannot be made again.
     record.write(file)?;
     fresh.enroll(admin, chain).await?;
     record.state = Stage::Overlapping;
@@ -183,7 +184,7 @@ async fn begin(
     Ok(record)
 }
 
-/// Disables the old keys, if the chain does not use them any more.
+/// Disables the old keys, if the chain no longer uses them.
 async fn finish(args: &Args, admin: &AdminClient, mut record: Record, file: &Path) -> anyhow::Result<Record> {
     match record.state {
         Stage::Making => anyhow::bail!("this rotation was interrupted before its set was whole; begin again"),
@@ -212,7 +213,7 @@ async fn finish(args: &Args, admin: &AdminClient, mut record: Record, file: &Pat
 /// What every node says of the keys, and how old that is.
 ///
 /// # Errors
-/// As [`changed_over`], of any of them; or if one is not up to date.
+/// As [`changed_over`], for any of them; or if one is not up to date.
 async fn look(args: &Args, admin: &AdminClient, record: &Record) -> anyhow::Result<String> {
     let chain = find_chain(admin, &args.chain).await?;
     let mut text = String::new();
@@ -241,7 +242,7 @@ async fn remove(args: &Args, admin: &AdminClient, mut record: Record, file: &Pat
     if !left.is_empty() {
         let ids: Vec<String> = left.iter().map(|id| format!("  {id}")).collect();
         args.confirm.ask(format!(
-            "Will remove these keys for ever: every member drops their secrets, and they can never come back.\n{}",
+            "Will remove these keys permanently: every member drops their secrets, and they can never come back.\n{}",
             ids.join("\n")
         ))?;
     }
@@ -268,13 +269,13 @@ fn state_of(rows: &[KeyRow], id: &KeyId) -> Option<KeyState> {
     rows.iter().find(|row| row.id == *id).map(|row| row.state)
 }
 
-/// Whether the chain uses the new keys and none of the old ones; in words.
+/// Whether the chain uses the new keys and none of the old ones, as text.
 ///
-/// What counts is finalized: the block in which the authorities change has to be finalized by the old ones, so as long as
-/// it is not, the chain needs the old keys, whatever its best block says. BEEFY follows behind GRANDPA.
+/// Only what is finalized counts: the block in which the authorities change has to be finalized by the old ones, so
+/// until it is, the chain needs the old keys, whatever its best block says. BEEFY follows behind GRANDPA.
 ///
 /// # Errors
-/// If it does not, or does not say.
+/// If it does not, or if that cannot be told.
 async fn changed_over(node: &Node, record: &Record) -> anyhow::Result<String> {
     let finalized = node.finalized().await.context("--chain-url")?;
     let finalized_by_beefy = node.beefy_finalized().await.unwrap_or(finalized);
@@ -324,7 +325,7 @@ async fn changed_over(node: &Node, record: &Record) -> anyhow::Result<String> {
     Err(NotYet(format!("nothing was disabled.\n{text}{next}")).into())
 }
 
-/// The runtime's function that tells who holds an office now.
+/// The runtime function that tells which keys are in use now.
 fn authorities_of(key_type: KeyType) -> Option<&'static str> {
     match key_type {
         GRANDPA => Some("GrandpaApi_grandpa_authorities"),
@@ -333,12 +334,12 @@ fn authorities_of(key_type: KeyType) -> Option<&'static str> {
         BEEFY => Some("BeefyApi_validator_set"),
         PARA => Some("ParachainHost_validators"),
         AUTHORITY_DISCOVERY => Some("AuthorityDiscoveryApi_authorities"),
-        // No office (im-online), or of no Substrate chain.
+        // No such set (im-online), or not a Substrate chain's.
         _ => None,
     }
 }
 
-/// Lists of public keys are what these answers consist of; 32 random bytes stand in no other place of them.
+/// These answers are lists of public keys; a key's 32 random bytes occur nowhere else in them.
 fn contains(bytes: &[u8], public: &[u8]) -> bool {
     bytes.windows(public.len()).any(|window| window == public)
 }
@@ -367,7 +368,7 @@ impl Record {
         Ok(Some(record))
     }
 
-    /// Beside it first: an interrupted write must not lose the proofs.
+    /// Written to a second file first: an interrupted write must not lose the proofs.
     fn write(&self, file: &Path) -> anyhow::Result<()> {
         super::write_record(file, self)
     }
@@ -383,10 +384,10 @@ impl Record {
             ),
             Stage::Finished => format!(
                 "{} old keys are disabled; their secrets and watermarks stay. `signonce keys rotate --remove` removes \
-                 them for ever, some sessions later.",
+                 them permanently, some sessions later.",
                 self.old.len()
             ),
-            Stage::Removed => format!("{} old keys are removed for ever.", self.old.len()),
+            Stage::Removed => format!("{} old keys are removed permanently.", self.old.len()),
         }
     }
 }

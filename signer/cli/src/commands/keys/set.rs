@@ -1,6 +1,6 @@
 //! A set of session keys as `session.setKeys` takes it: public keys one after the other in the order of the chain's
-//! runtime, and the proofs that their holders agree. Most of a set is made here; keys of types that signers do not
-//! hold stay on the validator and are put in at their places.
+//! runtime, and the ownership proofs. Most of a set is made here; keys of types that signers do not hold stay on the
+//! validator and are put in at their places.
 
 use super::floors::describe;
 use crate::commands::common::{Usage, say, table};
@@ -22,7 +22,7 @@ use signonce_substrate::{
 };
 use std::str::FromStr;
 
-/// A key of the set that is made and held elsewhere: `TYPE:0xPUBLIC`, with `:0xPROOF` behind it.
+/// A key of the set that is made and held elsewhere: `TYPE:0xPUBLIC`, optionally followed by `:0xPROOF`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Elsewhere {
     name: String,
@@ -49,19 +49,19 @@ impl FromStr for Elsewhere {
     }
 }
 
-/// What a place of the set is filled with.
+/// An entry of the set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// A key that is made here.
     Ours(KeyType),
-    /// One that is not.
+    /// A key that is made elsewhere.
     Theirs(Elsewhere),
 }
 
-/// The places of a set, in the runtime's order.
+/// The entries of a set, in the runtime's order.
 ///
 /// # Errors
-/// If a type is there twice, or is not held here and was not given.
+/// If a type is there twice, or is neither held here nor given.
 pub(super) fn entries(order: &[String], elsewhere: &[Elsewhere]) -> Result<Vec<Entry>, Usage> {
     let mut entries = Vec::new();
     for (at, name) in order.iter().enumerate() {
@@ -94,13 +94,13 @@ pub(super) fn entries(order: &[String], elsewhere: &[Elsewhere]) -> Result<Vec<E
 pub(super) struct MadeSet {
     /// The keys that were made here.
     pub keys: Vec<MadeKey>,
-    /// For `session.setKeys`.
+    /// The blob for `session.setKeys`.
     pub session_keys: HexBytes,
-    /// The proofs, in the same order; none if one of a key that was made elsewhere is missing.
+    /// The proofs, in the same order; none if the proof of a key that was made elsewhere is missing.
     pub ownership_proof: Option<HexBytes>,
 }
 
-/// A key of it.
+/// A key of the set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct MadeKey {
     /// Type and public key.
@@ -108,28 +108,28 @@ pub(super) struct MadeKey {
     pub id: KeyId,
     /// Its scheme.
     pub scheme: Scheme,
-    /// From where on it signs.
+    /// Its first floors.
     pub floors: Floors,
 }
 
-/// A set whose secrets are in memory and nowhere else yet.
+/// A set whose secrets so far exist only in memory.
 pub(super) struct Fresh {
-    /// What may be told.
+    /// The public part.
     pub made: MadeSet,
     secrets: Vec<NewKey>,
 }
 
-/// How a chain's payloads are read.
+/// The payload format of a chain.
 pub(super) fn format_of(chain: &Chain) -> Result<ChainFormat, Usage> {
     ChainSettings::decode(&chain.settings)
         .map(|settings| settings.format)
         .map_err(|why| Usage(why.to_string()))
 }
 
-/// What every key signs to prove that it agrees.
+/// The ownership statement that every key signs.
 ///
 /// # Errors
-/// If the owner is none.
+/// If the owner is not valid.
 pub(super) fn statement(owner: &HexBytes, chain: &Chain) -> Result<Payload, Usage> {
     let content = Content::OwnershipProof(OwnershipProof { owner: owner.0.clone() });
     let format = format_of(chain)?;
@@ -141,7 +141,7 @@ impl Fresh {
     /// Makes the keys of a set, in this process.
     ///
     /// # Errors
-    /// If there is no randomness to be had.
+    /// If there is no randomness.
     pub fn make(
         entries: &[Entry],
         chain: &ChainRow,
@@ -175,10 +175,10 @@ impl Fresh {
         Ok(Self { made: MadeSet { keys, session_keys, ownership_proof }, secrets })
     }
 
-    /// Seals, registers and arms them. Every key, even where one of them waits for a second officer.
+    /// Seals, registers and arms the keys: all of them, even if one waits for a second officer.
     ///
     /// # Errors
-    /// Any [`EnrollError`]; says what was done before.
+    /// Any [`EnrollError`], with what was done before.
     pub async fn enroll(self, admin: &AdminClient, chain: &Chain) -> anyhow::Result<()> {
         let recipients = recipients(admin).await?;
         let mut made = Vec::new();

@@ -1,4 +1,4 @@
-//! A keystore directory that keys come from: its password, which of its keys are wanted, and what they are.
+//! A keystore directory as the source of keys: its password, which keys are wanted, and what they are.
 
 use crate::commands::common::Usage;
 use serde::Serialize;
@@ -10,19 +10,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The most files that a refusal lists: somebody may have named a directory of thousands.
+/// The most files that a refusal lists, as the directory may hold thousands.
 const LISTED: usize = 100;
-/// How many levels below a directory a keystore is looked for: `<base path>/data/chains/<id>/keystore` is four.
+/// How many levels below a directory keystores are searched for: `<base path>/data/chains/<id>/keystore` is four.
 const DEEP: usize = 4;
-/// How many directories of a level are looked into.
+/// How many directories of a level are searched.
 const WIDE: usize = 200;
 
-/// Where the keys are.
+/// The options that name the keys.
 #[derive(clap::Args, Debug)]
 pub(super) struct Source {
     /// The keystore: `chains/<id>/keystore` in the validator's base path.
     dir: PathBuf,
-    /// The keystore's password, taken from this file as it is (a last newline is part of it, as in Substrate).
+    /// The file with the keystore's password, used as it is (a final newline is part of it, as in Substrate).
     #[arg(long, value_name = "FILE", conflicts_with = "password_interactive")]
     password_file: Option<PathBuf>,
     /// Ask for the keystore's password.
@@ -51,16 +51,16 @@ pub(super) struct Found {
 }
 
 impl Source {
-    /// Whole paths: the files to destroy are listed later, and perhaps pasted elsewhere.
+    /// The full path, because the files to destroy are listed later, and perhaps pasted elsewhere.
     pub fn directory(&self) -> PathBuf {
         self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone())
     }
 
-    /// The keys with their files, and what is no key of ours and why.
+    /// The keys with their files, and the files that hold no such key, with reasons.
     ///
     /// # Errors
-    /// If a file that should hold a key holds no usable one, or there is none at all. Whatever lies in the directory is
-    /// listed then, with the reason.
+    /// If a file that should hold a key holds no usable one, or there is none at all. The error then lists everything
+    /// in the directory, with reasons.
     pub fn read(&self) -> anyhow::Result<(Vec<Found>, Vec<Skipped>)> {
         let password = self.password()?;
         let (mut keys, mut skipped, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ impl Source {
     }
 }
 
-/// Files and why, a line each.
+/// A list of files with reasons, one on each line.
 fn listed(head: &str, files: &[Skipped]) -> String {
     let mut text = head.to_owned();
     for Skipped { file, why } in files.iter().take(LISTED) {
@@ -128,7 +128,7 @@ fn listed(head: &str, files: &[Skipped]) -> String {
     text
 }
 
-/// The directories `chains/<id>/keystore` below: people give the base path, or `chains/<id>`, or `data` in it.
+/// The directories `chains/<id>/keystore` below this one: people give the base path, or `chains/<id>`, or `data` in it.
 fn keystores_below(dir: &Path) -> Vec<PathBuf> {
     let mut level = vec![dir.to_owned()];
     let mut found = Vec::new();
@@ -152,7 +152,7 @@ fn is_keystore(path: &Path) -> bool {
     named(Some(path), "keystore") && named(path.ancestors().nth(2), "chains")
 }
 
-/// Whether the file's name says that its key is of a type asked for. A name starts with the type, in hex.
+/// Whether the file's name says that its key is of a wanted type. A name starts with the type, in hex.
 fn is_wanted(path: &Path, types: &[KeyType]) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     types.is_empty() || types.iter().any(|key_type| name.starts_with(&hex::encode(key_type.name())))

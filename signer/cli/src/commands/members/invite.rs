@@ -12,11 +12,11 @@ use std::path::PathBuf;
 
 /// Invites a node: gives it a fresh id and a token to join with, once.
 ///
-/// Nothing changes for the cluster until it joins, and then it counts for nothing until it is promoted. The token is
-/// shown here and nowhere else: the cluster keeps only its hash. To take an invitation back, remove the id.
+/// Nothing changes for the cluster until the node joins, and then it counts for nothing until it is promoted. The token
+/// is shown here and nowhere else: the cluster keeps only its hash. To take an invitation back, remove the id.
 ///
-/// Where changes take two officers this proposes the invitation, with the hash of a token that only you get. Once
-/// another key officer has approved it, `signonce proposals list --all` says which id the node has.
+/// Where changes need two officers this proposes the invitation, with the hash of a token that only you get. Once
+/// another key officer has approved it, `signonce proposals list --all` shows the node's id.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  \
     signonce members add --peer signer-4.example:7300 --token-file join-token")]
@@ -31,23 +31,23 @@ pub(super) struct Args {
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Invitation {
-    /// Where the other members will reach it.
+    /// The new node's address for the other members.
     #[arg(long, value_name = "HOST:PORT", value_parser = peer)]
     pub peer: String,
-    /// Write the token to this new file, readable by its owner alone, instead of showing it.
+    /// Write the token to this new file, readable only by its owner, instead of showing it.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
-/// What a node joins with.
+/// What a node needs in order to join.
 pub(super) struct Invited {
-    pub place: Place,
+    pub place: InvitedAs,
     pub token: JoinToken,
 }
 
 /// The id that a node joins under, or the proposal that will give it one.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum InvitedAs {
     Node(NodeId),
     Proposal(LogIndex),
 }
@@ -67,10 +67,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let (invited, cluster) = invite(&admin, &invitation, None).await?;
     let shown = invitation.token_file.is_none().then(|| invited.token.reveal());
     let value = match invited.place {
-        Place::Node(node) => json!({
+        InvitedAs::Node(node) => json!({
             "node": node, "token": shown, "tokenFile": invitation.token_file, "cluster": cluster,
         }),
-        Place::Proposal(id) => json!({
+        InvitedAs::Proposal(id) => json!({
             "state": "proposed", "proposal": id, "approve": format!("signonce proposals approve {id}"),
             "token": shown, "tokenFile": invitation.token_file, "cluster": cluster,
         }),
@@ -78,8 +78,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     reach.output.done(&value, describe(&invited, &invitation, &cluster, "members add"))
 }
 
-/// Has the cluster invite a node, or proposes that it does; answers the invitation and the cluster's id. The token is
-/// kept in either case: nobody else ever has it.
+/// Has the cluster invite a node, or proposes to; returns the invitation and the cluster's id. The token is kept in
+/// either case, as nobody else ever has it.
 pub(super) async fn invite(
     admin: &AdminClient,
     invitation: &Invitation,
@@ -90,16 +90,16 @@ pub(super) async fn invite(
         return Err(Usage(format!("{} exists already; give another file", path.display())).into());
     }
     let token = JoinToken::new(rand::random());
-    // Before the invitation: one whose token was lost is of no use.
+    // Written before the invitation, which would be useless if its token were lost.
     if let Some(path) = &invitation.token_file {
         write_new(path, format!("{}\n", token.reveal()).as_bytes(), 0o600)?;
     }
     let change = Change::AddMember { peer_addr: invitation.peer.clone(), token: token.hash(), replaces };
     let place = match admin.change(&change).await {
-        Ok(done) => Place::Node(done.node.unwrap_or(NodeId(done.at.0))),
-        Err(CallError::Proposed { id }) => Place::Proposal(id),
+        Ok(done) => InvitedAs::Node(done.node.unwrap_or(NodeId(done.at.0))),
+        Err(CallError::Proposed { id }) => InvitedAs::Proposal(id),
         Err(error) => {
-            // Where nobody was invited the file is of no use and in the way; otherwise somebody may have been.
+            // If nobody was invited, the file is useless and in the way; otherwise somebody may have been.
             if let Some(path) = invitation.token_file.as_ref().filter(|_| error.exit_code() != 3) {
                 let _ = std::fs::remove_file(path);
             }
@@ -118,8 +118,8 @@ pub(super) fn describe(invited: &Invited, invitation: &Invitation, cluster: &str
         None => (token.reveal(), "join-token".to_owned()),
     };
     let (invited, node, first) = match place {
-        Place::Node(node) => (format!("Invited node {node}"), node.to_string(), String::new()),
-        Place::Proposal(id) => (
+        InvitedAs::Node(node) => (format!("Invited node {node}"), node.to_string(), String::new()),
+        InvitedAs::Proposal(id) => (
             "Proposed the invitation: nothing changed yet, it takes two key officers".to_owned(),
             "ID".to_owned(),
             format!(
@@ -132,7 +132,8 @@ pub(super) fn describe(invited: &Invited, invitation: &Invitation, cluster: &str
         "members add" => format!("\n  5. on a member: signonce members promote {node}"),
         _ => "\n  5. signonce members replace, again, goes on from there".to_owned(),
     };
-    let then = if matches!(place, Place::Node(_)) && command != "members add" { String::new() } else { then };
+    let then =
+        if matches!(place, InvitedAs::Node(_)) && command != "members add" { String::new() } else { then };
     format!(
         "{invited}.\n  token  {token}\n\nThe token works once, and is kept nowhere else. Next:{first}\n  \
          1. signonce certs issue node --id {node} --cluster {cluster} --host {host}\n  \

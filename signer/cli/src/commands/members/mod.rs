@@ -1,4 +1,4 @@
-//! `signonce members`: signers that come, take the place of others, and go.
+//! `signonce members`: signers that join, replace others, and leave.
 
 mod invite;
 mod replace;
@@ -20,16 +20,16 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Between two looks at what becomes of a change.
+/// The pause between two checks of a change's effect.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long raft's configuration may take to follow.
+/// How long raft's configuration may take to follow the registry.
 const FOLLOWS: Duration = Duration::from_secs(15);
 
 /// The signers of the cluster: add, list, promote, remove, replace.
 ///
-/// One node at a time comes in: it is invited, joins as a learner that counts for nothing, catches up, and is promoted
-/// to a voter. Ids are never used twice, and what was removed never comes back under its old id. Three voters survive
-/// the loss of one, five of two; an even number survives no more than the odd one below it.
+/// Nodes come in one at a time: a node is invited, joins as a learner that counts for nothing, catches up, and is
+/// promoted to a voter. Ids are never used twice, and a removed node never comes back under its old id. Three voters
+/// survive the loss of one, five of two; an even number survives no more than the odd one below it.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -45,10 +45,10 @@ enum Command {
     Replace(replace::Args),
 }
 
-/// Lists the members. On the leader also how far behind each is and whether it answers.
+/// Lists the members. The leader also shows how far behind each is and whether it answers.
 #[derive(clap::Args, Debug)]
 struct List {
-    /// Removed members too.
+    /// Include removed members.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -66,11 +66,11 @@ struct Promote {
     reach: Reach,
 }
 
-/// Removes a member for ever, or an invitation.
+/// Removes a member permanently, or an invitation.
 ///
-/// Refused while the rest has no quorum of nodes that answer. Its id is never used again: the machine can come back
-/// with an empty data directory and a new id only. It keeps what was on its disk: keys that it was able to open are
-/// named, to be rotated on chain unless you have the machine and wipe it.
+/// Refused while the rest would have no quorum of nodes that answer. The id is never used again: the machine can come
+/// back only with an empty data directory and a new id. It keeps what was on its disk: the command names the keys that
+/// it was able to open, which should be rotated on chain unless you have the machine and wipe it.
 #[derive(clap::Args, Debug)]
 struct Remove {
     /// The node.
@@ -128,7 +128,7 @@ fn describe(rows: &[MemberRow], level: u32) -> String {
     table(["NODE", "ROLE", "ADDRESS", "LAG", "ANSWERS", "LEVEL", "VERSION", "ZONE"], cells)
 }
 
-/// What the node is, and what it is becoming.
+/// The role of the node, and the role it is changing to.
 fn role(row: &MemberRow) -> String {
     match (row.role, row.wanted) {
         _ if row.is_invited() => "invited".to_owned(),
@@ -143,7 +143,7 @@ fn role(row: &MemberRow) -> String {
     }
 }
 
-/// The row of a node; a refusal that says where to look if there is none.
+/// The row of a node, or an error that says where to look.
 async fn find(admin: &AdminClient, node: NodeId) -> anyhow::Result<MemberRow> {
     let rows = admin.members().await?;
     let row = rows.into_iter().find(|row| row.node == node);
@@ -163,7 +163,7 @@ async fn promote(args: Promote) -> anyhow::Result<()> {
     )
 }
 
-/// Promotes, and waits until raft's configuration has followed.
+/// Promotes the node, and waits until raft's configuration has followed.
 async fn promote_now(admin: &AdminClient, node: NodeId) -> anyhow::Result<signonce_protocol::LogIndex> {
     let done = admin.change(&Change::PromoteMember { node }).await?;
     let votes = |rows: &[MemberRow]| rows.iter().any(|row| row.node == node && row.voter);
@@ -179,7 +179,7 @@ async fn remove(args: Remove) -> anyhow::Result<()> {
     let row = find(&admin, node).await?;
     let seen = seen_by(&row, &admin.keys().await?);
     args.confirm.ask(format!(
-        "Will remove node {node} ({} now) for ever.\n{}",
+        "Will remove node {node} ({} now) permanently.\n{}",
         role(&row),
         describe_seen(node, &seen)
     ))?;
@@ -190,7 +190,7 @@ async fn remove(args: Remove) -> anyhow::Result<()> {
     )
 }
 
-/// Removes, and waits until raft's configuration has followed.
+/// Removes the node, and waits until raft's configuration has followed.
 async fn remove_now(admin: &AdminClient, node: NodeId) -> anyhow::Result<signonce_protocol::LogIndex> {
     let done = admin.change(&Change::RemoveMember { node }).await?;
     let gone = |rows: &[MemberRow]| rows.iter().all(|row| row.node != node || row.role.is_none());
@@ -202,7 +202,7 @@ async fn remove_now(admin: &AdminClient, node: NodeId) -> anyhow::Result<signonc
     Ok(done.at)
 }
 
-/// Whether the members soon look as they should. A call that fails is made again: the leader may be the one that goes.
+/// Waits a while for the members to satisfy `done`. A failed call is repeated: the leader may be the node that leaves.
 async fn followed(admin: &AdminClient, done: impl Fn(&[MemberRow]) -> bool) -> bool {
     let deadline = Instant::now() + FOLLOWS;
     loop {
@@ -216,7 +216,7 @@ async fn followed(admin: &AdminClient, done: impl Fn(&[MemberRow]) -> bool) -> b
     }
 }
 
-/// The keys that the node was able to open, as far as anybody knows: those whose present envelope is for it.
+/// The keys that the node was able to open, as far as is known: those whose present envelope is sealed to it.
 fn seen_by(row: &MemberRow, keys: &[KeyRow]) -> Vec<KeyId> {
     if row.announced.is_none() {
         return Vec::new();

@@ -1,11 +1,11 @@
-//! `signonce members replace`: a new node in the place of one that is dead or has to go, step by step.
+//! `signonce members replace`: replaces a node that is dead or has to go, step by step.
 //!
-//! The cluster itself knows how far it came (the invitation names the node that it replaces), so the command can be
+//! The cluster itself records the progress (the invitation names the node that it replaces), so the command can be
 //! interrupted anywhere and run again.
 
 use super::{
     LOOK, describe_seen, find,
-    invite::{self, Invitation, Place},
+    invite::{self, Invitation, InvitedAs},
     promote_now, remove_now, seen_by,
 };
 use crate::commands::common::{Confirm, Reach, Usage, say};
@@ -23,33 +23,33 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Voters that must be left for a dead one to go first: fewer bear no loss.
+/// How many voters must be left if a dead one is removed first: fewer survive no loss.
 const VOTERS_LEFT: usize = 3;
-/// Entries a learner may be behind to be promoted.
+/// How many entries a learner may be behind when it is promoted.
 const CAUGHT_UP: u64 = 100;
 
-/// Puts a new node in the place of one that is dead or has to go.
+/// Replaces a node that is dead or has to go.
 ///
-/// Run it on the leader. It shows each step, waits for what has to be done on the new machine, and goes on where it
+/// Run it on the leader. It shows each step, waits for what has to be done on the new machine, and continues where it
 /// was when it is run again.
 ///
-/// The order: an old node that does not answer is removed right after the invitation, if three voters are left: a vote
+/// The order: an old node that does not answer is removed right after the invitation, if three voters are left. A vote
 /// that nobody gives counts against the quorum for as long as it is there, and a new node that fails as well must not
-/// add another. If fewer would be left it is removed last, because two voters bear no loss and no restart. A node that
-/// still answers is removed last too: until the new one votes it is worth more than an empty place.
+/// add another. If fewer would be left it is removed last, because two voters survive no loss and no restart. A node
+/// that still answers is removed last too: until the new one votes it is worth more than an empty place.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  \
     signonce members replace 3 --peer signer-4.example:7300 --token-file join-token")]
 pub(super) struct Args {
-    /// The node that goes.
+    /// The node to replace.
     node: u64,
-    /// Where the other members will reach the new node. Not needed to go on with a replacement that was begun.
+    /// The new node's address for the other members. Not needed to continue a replacement.
     #[arg(long, value_name = "HOST:PORT")]
     peer: Option<String>,
-    /// Write the token to this new file, readable by its owner alone, instead of showing it.
+    /// Write the token to this new file, readable only by its owner, instead of showing it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Stop after this many seconds of waiting for the new machine; run the same again to go on.
+    /// Stop after waiting this many seconds for the new machine; run the same command again to continue.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
     wait: u64,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct Args {
     reach: Reach,
 }
 
-/// What the replacement is about, and what it has done so far.
+/// A replacement and its progress.
 struct Replacement {
     admin: AdminClient,
     old: NodeId,
@@ -92,7 +92,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     args.reach.output.done(&value, text)
 }
 
-/// Only the leader knows who answers.
+/// Refuses unless the node leads, as only the leader knows who answers.
 async fn must_lead(admin: &AdminClient) -> Result<(), CallError> {
     let status = admin.status().await?;
     if status.leader == Some(status.node) {
@@ -104,13 +104,13 @@ async fn must_lead(admin: &AdminClient) -> Result<(), CallError> {
     Err(AdminError::new(AdminErrorCode::NotReady, why).into())
 }
 
-/// The node that was invited in the place of `old`, if any.
+/// The node that was invited to replace `old`, if any.
 async fn successor(admin: &AdminClient, old: NodeId) -> Result<Option<MemberRow>, CallError> {
     let rows = admin.members().await?;
     Ok(rows.into_iter().find(|row| row.replaces == Some(old) && !row.is_removed()))
 }
 
-/// Whether the old node is better removed before the new one votes.
+/// Whether the old node should be removed before the new one votes.
 async fn goes_first(admin: &AdminClient, old: &MemberRow) -> Result<bool, CallError> {
     let rows = admin.members().await?;
     let left = rows.iter().filter(|row| row.voter && row.node != old.node).count();
@@ -142,12 +142,12 @@ impl Replacement {
         let (invited, cluster) = invite::invite(&self.admin, &invitation, Some(self.old)).await?;
         say!("{}\n", invite::describe(&invited, &invitation, &cluster, "members replace"));
         match invited.place {
-            Place::Node(node) => Ok(node),
-            Place::Proposal(id) => Err(CallError::Proposed { id }.into()),
+            InvitedAs::Node(node) => Ok(node),
+            InvitedAs::Proposal(id) => Err(CallError::Proposed { id }.into()),
         }
     }
 
-    /// Proposed before, and not decided: another proposal would come with another token.
+    /// Refuses if an undecided proposal invites the new node: another one would come with another token.
     async fn check_not_proposed(&self) -> Result<(), CallError> {
         let rows = self.admin.officers().await?.proposals;
         let same = |row: &&ProposalRow| {
@@ -199,7 +199,7 @@ impl Replacement {
         Ok(())
     }
 
-    /// Waits until the new node's row says so.
+    /// Waits until the new node's row satisfies `done`.
     async fn wait(
         &self,
         new: NodeId,
@@ -253,7 +253,7 @@ impl Replacement {
     }
 }
 
-/// Each step is told at once, apart from the result on standard output.
+/// Reports a step at once, separately from the result on standard output.
 fn step(text: String) {
     say!("- {text}");
 }

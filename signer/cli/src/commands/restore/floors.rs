@@ -1,8 +1,8 @@
-//! From where on the keys of a backup sign in the new cluster.
+//! The floors from which the keys of a backup sign in the new cluster.
 //!
-//! The backup knows what was signed until it was made; the old cluster went on. For slots the clock bounds how far: no
-//! signer took a slot further from its clock than its tolerance. For votes nothing here does, so the operator says it,
-//! from the chain.
+//! The backup knows what was signed until it was made, but the old cluster went on. For slots the clock bounds how far:
+//! no signer accepted a slot further from its clock than its tolerance. For votes nothing here does, so the operator
+//! gives the bound, from the chain.
 
 use super::KeyLine;
 use crate::commands::{common::Usage, keys::floors::of_class, watermarks};
@@ -15,27 +15,27 @@ use signonce_shared::{admin::api::KeyRow, backup::Manifest};
 use signonce_substrate::{BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
 use std::fmt;
 
-/// How far the clocks of the old cluster may have been ahead of those that are asked now. Signers have no bound on how
-/// wrong their clocks are, only on jumps; a machine with a time service is well within this.
+/// How far, in milliseconds, the clocks of the old cluster may have been ahead of those that are asked now. Signers
+/// have no bound on how wrong their clocks are, only on jumps; a machine with a time service is well within this.
 const CLOCKS_MS: u64 = 60_000;
 
 /// What bounds the slots that the old cluster can have signed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Now, by the clock that is furthest.
+    /// The present time, by the clock that is furthest ahead.
     pub now_ms: u64,
-    /// How many slots from its clock the old cluster took.
+    /// How many slots from its clock the old cluster accepted.
     pub tolerance: u64,
 }
 
-/// Where keys start that no clock says it of. CHAIN= can be left out if the backup has one chain.
+/// The floors that no clock tells. CHAIN= can be left out if the backup has one chain.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct FloorArgs {
-    /// Slots after now before BABE and AURA keys sign, if more than the old cluster's tolerance and a minute for its
-    /// clocks: give more where its clocks may have been further ahead.
+    /// How many slots after now BABE and AURA keys begin to sign, if more than the old cluster's tolerance and a minute
+    /// for its clocks: give more if its clocks may have been further ahead.
     #[arg(long, value_name = "SLOTS", default_value_t = 0)]
     slot_margin: u64,
-    /// For a backup that does not say it: the largest `limits.slot_tolerance` that any node of the old cluster ever had
+    /// If the backup does not record it: the largest `limits.slot_tolerance` that any node of the old cluster ever had
     /// (3, if nobody set it).
     #[arg(long, value_name = "SLOTS")]
     old_slot_tolerance: Option<u64>,
@@ -49,18 +49,18 @@ pub(super) struct FloorArgs {
     /// For para keys: the first session to take sides in: the NEXT one.
     #[arg(long, value_name = "[CHAIN=]SESSION")]
     para_floor: Vec<String>,
-    /// For keys of any kind of chain: the first position of a class of duty that no clock tells.
+    /// For keys of any family: the first position of a class of duty that no clock tells.
     #[arg(long = "floor", value_name = "[CHAIN=]CLASS=POSITION")]
     floors: Vec<String>,
 }
 
-/// What becomes of a key.
+/// What happens to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Outcome {
     /// It signs.
     Armed,
-    /// It signs once the operator says from where on.
+    /// It will sign once the operator arms it with a floor.
     Disarmed,
     /// It was disabled, and stays so.
     Disabled,
@@ -68,7 +68,7 @@ pub(super) enum Outcome {
     Registered,
     /// It was removed, and stays so.
     Removed,
-    /// An earlier run of the command has armed it.
+    /// An earlier run of the command armed it.
     ArmedBefore,
     /// It signs once another key officer agrees.
     Proposed,
@@ -91,7 +91,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What will be done.
+/// What will be done with all keys.
 pub(super) struct Plan {
     pub keys: Vec<PlannedKey>,
     pub members: usize,
@@ -100,17 +100,17 @@ pub(super) struct Plan {
 /// What will be done with one key.
 pub(super) struct PlannedKey {
     pub line: KeyLine,
-    /// Its secret, sealed to the new members; none for a removed key, and for one that is there already.
+    /// Its secret, sealed to the new members; none for a removed key, and for one that is in the cluster already.
     pub sealed: Option<Vec<u8>>,
     /// Whether an earlier run has registered it.
     pub is_there: bool,
-    /// What the new cluster is told that the backup knows of it. None for what has no floor, and for slot keys that are
-    /// armed at once.
+    /// What the new cluster is told that the backup knows of it. None for keys without floors, and for slot keys that
+    /// are armed at once.
     pub left: Option<LeftKey>,
 }
 
 impl PlannedKey {
-    /// The same for practice: nothing is armed.
+    /// The same for a drill: nothing is armed.
     pub fn rehearse(&mut self) {
         if self.line.outcome == Outcome::Armed {
             self.line.outcome = Outcome::Rehearsed;
@@ -119,10 +119,10 @@ impl PlannedKey {
 }
 
 impl FloorArgs {
-    /// What becomes of every key of `state`. `there` is what the new cluster has already.
+    /// What happens to every key of `state`. `there` is what the new cluster has already.
     ///
-    /// A floor is not for every key of its chain: one that has voted further, by the backup, is left for a word of its own
-    /// and keeps nobody else from being restored.
+    /// A floor need not suit every key of its chain: a key that has voted further, by the backup, is left for an
+    /// individual floor and keeps no other key from being restored.
     ///
     /// # Errors
     /// If a floor cannot be read, belongs to no chain, or is not past what any of its keys is known to have signed.
@@ -152,7 +152,7 @@ impl FloorArgs {
         Ok(keys)
     }
 
-    /// What a key must be above in the new cluster, if it is not armed by this very run at a floor of the clock.
+    /// What a key must be above in the new cluster, unless this very run arms it at a floor given by the clock.
     fn left(
         &self,
         state: &State,
@@ -208,7 +208,7 @@ impl FloorArgs {
                 let floors = row.map(|row| row.watermarks.iter().map(|mark| mark.floor).collect());
                 return Ok(line(Outcome::ArmedBefore, floors, None));
             }
-            // An operator has disabled it since: what an earlier run leaves to be armed is registered.
+            // An operator has disabled it since: this command registers keys that are to be armed later.
             (KeyState::Armed, Some(KeyState::Disabled)) => return Ok(line(Outcome::Disabled, None, None)),
             (KeyState::Registered, _) => return Ok(line(Outcome::Registered, None, None)),
             (KeyState::Disabled, _) => return Ok(line(Outcome::Disabled, None, None)),
@@ -237,11 +237,11 @@ impl FloorArgs {
         Ok(line(Outcome::Armed, to.map(Floors::from_iter), None))
     }
 
-    /// How far from its clock the old cluster took slots. What the backup says of it is what was so when it was made;
-    /// until the cluster ended it can have been made as wide as it gets.
+    /// How far from its clock, in slots, the old cluster accepted slots. The backup records what was configured when it
+    /// was made; before the cluster ended, it can have been widened to the maximum.
     ///
     /// # Errors
-    /// If the backup does not say it, and nobody else does.
+    /// If the backup does not record it and the option was not given.
     pub fn tolerance(&self, manifest: &Manifest) -> Result<u64, Usage> {
         let known = manifest.slot_tolerance.or(self.old_slot_tolerance).ok_or_else(|| {
             Usage(
@@ -254,8 +254,8 @@ impl FloorArgs {
         Ok(known.max(self.old_slot_tolerance.unwrap_or_default()).max(MAX_SLOT_TOLERANCE))
     }
 
-    /// Past the backup, and past every slot that the old cluster's clocks can have allowed until now. By time: what a
-    /// number means may change.
+    /// Past the backup, and past every slot that the old cluster's clocks can have allowed until now. By time, as the
+    /// meaning of a number may change.
     fn slot_floor(
         &self,
         state: &State,
@@ -279,7 +279,7 @@ impl FloorArgs {
         zero.with_slot(slot)
     }
 
-    /// The floors that were given, by name of the chain.
+    /// The floors that were given, by chain name.
     fn read(&self, state: &State) -> Result<Vec<(String, Position)>, Usage> {
         let mut given = Vec::new();
         let of = |class: DutyClass| move |text: &str| Position::parse(class, text).ok();
@@ -315,8 +315,8 @@ impl FloorArgs {
 
 /// The lowest positions that the key has not signed at, by the backup.
 ///
-/// What it was halted for counts too, but for slots, where the clock knows better: anybody who has the key can have
-/// signed the last slot of all. Its position is barred in the new cluster in any case.
+/// A signature that halted it counts too, except for slots, where the clock knows better: anybody who has the key can
+/// have signed the last slot of all. Its position is barred in the new cluster in any case.
 fn unsigned_from(state: &State, key: &Key) -> Result<Option<Floors>, Usage> {
     let marks = state.watermarks(&key.id);
     let halted = state.registry().halt(&key.id).map(|halt| halt.duty.position());
@@ -349,7 +349,7 @@ fn arm_hint(key: &Key, why: &str) -> String {
     format!("it signs nothing yet, {why}; once the chain tells: signonce keys arm {id} --from {form}")
 }
 
-/// The chain that an option is about, and the rest of its value.
+/// Splits an option's value into the chain and the rest.
 fn split_chain<'a>(state: &State, option: &str, text: &'a str) -> Result<(String, &'a str), Usage> {
     match text.split_once('=') {
         Some((name, at)) => chain_of(state, option, at, Some(name)),
@@ -357,7 +357,7 @@ fn split_chain<'a>(state: &State, option: &str, text: &'a str) -> Result<(String
     }
 }
 
-/// The chain of this name, or the only one there is where none is given; and the value.
+/// The chain with this name, or the only chain if no name is given; and the value.
 fn chain_of<'a>(
     state: &State,
     option: &str,

@@ -35,25 +35,25 @@ use std::{
 ///
 /// The new cluster is made first, like any other: new machines (or wiped ones), a new cluster id, `signonce init` and
 /// `signonce start` on each. This command then brings in chains, clients and keys. A key signs only from a floor on
-/// that is past everything the old cluster can have signed: BABE and AURA keys from some slots after now; GRANDPA, BEEFY
-/// and para keys from where you say, since no clock tells how far they voted after the backup was made. Without a word
-/// from you such a key stays disarmed.
+/// that is past everything the old cluster can have signed: BABE and AURA keys from some slots after now; GRANDPA,
+/// BEEFY and para keys from where you say, since no clock tells how far they voted after the backup was made. Without a
+/// floor from you, such a key stays disarmed.
 ///
-/// STOP every machine of the old cluster first, and never start one again: it would sign beside the new one. To practise
-/// while the old cluster runs, restore with --drill: no key can ever be armed in the cluster that is made by it.
+/// STOP every machine of the old cluster first, and never start one again: it would sign beside the new one. To
+/// practise while the old cluster runs, use --drill: the cluster restored with it can never arm a key.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     signonce restore --new-cluster --from /backups/signonce-0a1b2c3d-node2-000000081234-1760000000000 \\\n    \
       --backup-ca ca.pem --identity old-node2/identity.age --unlock-file old-node2/unlock \\\n    \
       --grandpa-floor 4022:0 --beefy-floor 4022:26113000 --para-floor 11900")]
 pub struct Args {
-    /// Says that this is about a new cluster: nothing is ever restored in place.
+    /// Confirms that the cluster is a new one: nothing is ever restored in place.
     #[arg(long, required = true)]
     new_cluster: bool,
     /// The backup.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// PEM: the authority that issued the certificates of the OLD cluster's nodes. Without it the one of --config.
+    /// PEM: the authority that issued the certificates of the OLD cluster's nodes. By default the one in --config.
     #[arg(long = "backup-ca", value_name = "FILE")]
     backup_ca: Option<PathBuf>,
     /// The sealed identity (identity.age) of a node of the old cluster, which opens the keys of the backup.
@@ -64,14 +64,14 @@ pub struct Args {
     unlock_file: PathBuf,
     #[command(flatten)]
     floors: FloorArgs,
-    /// The id of the OLD cluster, which says that it is stopped for good. Without it you are asked to type it.
+    /// The id of the OLD cluster, to confirm that it is stopped for good. Without it you are asked to type it.
     #[arg(long, value_name = "CLUSTER-ID", conflicts_with = "drill")]
     confirm: Option<String>,
-    /// For practice, beside the cluster that runs: brings everything in and shows from where on each key would sign. The
-    /// new cluster can never arm a key, and nothing that is restored from it can either.
+    /// For practice, beside the running cluster: brings everything in and shows from where on each key would sign. The
+    /// new cluster can never arm a key, and neither can any cluster restored from it.
     #[arg(long)]
     drill: bool,
-    /// Do not ask before a drill.
+    /// Do not ask for confirmation before a drill.
     #[arg(long, requires = "drill")]
     yes: bool,
     #[command(flatten)]
@@ -121,7 +121,7 @@ pub(super) async fn run(args: Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nothing is restored in place, nor into a cluster that has another backup.
+/// Refuses to restore in place, or into a cluster that has another backup.
 fn check_cluster(backup: &Verified, status: &AdminStatus) -> anyhow::Result<()> {
     if backup.manifest.cluster.eq_ignore_ascii_case(&status.cluster) {
         anyhow::bail!(
@@ -219,7 +219,7 @@ fn describe(backup: &Verified, status: &AdminStatus, plan: &Plan, drill: bool) -
     )
 }
 
-/// One key of the plan and of the report.
+/// One key in the plan and in the report.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct KeyLine {
@@ -227,10 +227,10 @@ pub(super) struct KeyLine {
     chain: String,
     group: Option<String>,
     outcome: Outcome,
-    /// The lowest that was not signed by the backup: from here to `to` everything is burnt.
+    /// The lowest position not signed by the backup: everything from here to `to` is given up.
     from: Option<Floors>,
     to: Option<Floors>,
-    /// What is left to do for the operator.
+    /// What is left for the operator to do.
     next: Option<String>,
 }
 

@@ -1,5 +1,5 @@
 //! The work of a restore: ordinary changes, in an order in which every interruption leaves something safe. Keys are
-//! armed last. Each step that is done already is passed over, so the same command goes on where it ended.
+//! armed last. Steps that are already done are skipped, so the same command continues where the last run ended.
 
 use super::{
     KeyLine,
@@ -18,10 +18,10 @@ use signonce_shared::{
 };
 use std::collections::BTreeMap;
 
-/// Tombstones or floors in one change.
+/// The most tombstones or floors in one change.
 const AT_A_TIME: usize = 1_000;
 
-/// Seals the key to the new members, unless it is buried or there already.
+/// Seals the key to the new members, unless it was removed or is in the cluster already.
 pub(super) fn reseal(
     state: &State,
     planned: PlannedKey,
@@ -40,12 +40,12 @@ pub(super) fn reseal(
     Ok(PlannedKey { sealed: Some(sealed.into_bytes()), ..planned })
 }
 
-/// Whether an earlier run has finished: only keys are left to be armed then.
+/// Whether an earlier run has finished: only keys are then left to be armed.
 async fn is_finished(admin: &AdminClient) -> anyhow::Result<bool> {
     Ok(admin.status().await?.restored_from.is_some_and(|origin| origin.finished.is_some()))
 }
 
-/// Tells the new cluster what it is to hold. Nothing of the backup is in it yet.
+/// Tells the new cluster what it is going to hold, before anything of the backup is in it.
 pub(super) async fn begin(admin: &AdminClient, backup: &Verified, drill: bool) -> anyhow::Result<()> {
     if !is_finished(admin).await? {
         let begin = if drill { RestoreStep::BeginDrill } else { RestoreStep::Begin };
@@ -61,7 +61,7 @@ pub(super) async fn restore(
 ) -> anyhow::Result<Vec<KeyLine>> {
     let state = &backup.state;
     let finished = is_finished(admin).await?;
-    // Once it is finished, only keys are left to be armed: operators may have changed everything else since.
+    // After that only keys are left to be armed: operators may have changed everything else since.
     if !finished {
         chains(admin, state).await?;
     }
@@ -90,7 +90,7 @@ pub(super) async fn restore(
     Ok(plan.keys.into_iter().map(|planned| planned.line).collect())
 }
 
-/// What the backup knows of keys, before the first of them is armed.
+/// Records what the backup knows of keys, before the first of them is armed.
 async fn leave(admin: &AdminClient, plan: &Plan) -> anyhow::Result<()> {
     let left: Vec<LeftKey> = plan.keys.iter().filter_map(|planned| planned.left.clone()).collect();
     for keys in left.chunks(AT_A_TIME) {
@@ -99,7 +99,7 @@ async fn leave(admin: &AdminClient, plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Arms what is to be armed, or proposes it where that takes two.
+/// Arms what is to be armed, or proposes it where that needs two officers.
 async fn arm(admin: &AdminClient, plan: &mut Plan) -> anyhow::Result<()> {
     for PlannedKey { line, .. } in plan.keys.iter_mut().filter(|p| p.line.outcome == Outcome::Armed) {
         let floors = line.to.clone().unwrap_or_default();
@@ -134,7 +134,7 @@ async fn chains(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was removed can never come back, here either.
+/// Adds the tombstones: what was removed can never come back here either.
 async fn bury(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     let keys = state.keys().filter(|key| key.state == KeyState::Removed).map(|key| BuriedKey {
         id: key.id,
@@ -145,7 +145,7 @@ async fn bury(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     let clients = state.clients().filter(|client| client.state == ClientState::Removed);
     let removed =
         clients.map(|client| BuriedClient { name: client.name.clone(), spki: HexArray(client.spki) });
-    // Certificates that were replaced, of clients that are still there.
+    // Replaced certificates of clients that still exist.
     let revoked = state.clients().flat_map(|client| {
         let taken = state.registry().revoked_certificates(client.id).iter();
         taken.map(|spki| BuriedClient { name: client.name.clone(), spki: HexArray(*spki) })
@@ -168,7 +168,7 @@ async fn bury(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was shown to be signed, and is in no ledger, is not signed here either.
+/// Bars what was shown to be signed and is in no ledger, so that it is not signed here either.
 async fn bar(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     let mut barred: BTreeMap<KeyId, Barred> =
         state.registry().barred().map(|barred| (barred.key, barred.clone())).collect();
@@ -210,7 +210,7 @@ async fn clients(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who may operate the cluster. The last step: from then on whoever restores needs the role for it.
+/// Restores the officers. The last step: from then on the operator needs the role for it.
 async fn officers(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     let officers = state.registry().officers();
     // Key officers first: the first name ends the time in which everybody is one.

@@ -1,28 +1,27 @@
-//! What to do next: one sentence for each thing that is not well, gravest first. `docs/operate/alerts.md` says more
-//! of each.
+//! What to do next: one sentence for each problem, the gravest first. `docs/operate/alerts.md` says more of each.
 
 use signonce_protocol::NodeId;
 use signonce_shared::overview::{KeyProgress, NodeReport, NodeView, Overview};
 use std::{collections::BTreeSet, fmt::Write as _};
 
-/// Days before the end of a certificate.
+/// Days before the end of a certificate from which on it is reported.
 const RENEW_DAYS: i64 = 30;
-/// Milliseconds between two clocks; slots are signed up to a few slots off.
+/// The clock difference in milliseconds from which on it is reported; slots are signed up to a few slots off.
 const CLOCK_MS: u64 = 500;
-/// Log entries behind the leader.
+/// The number of log entries behind the leader from which on it is reported.
 const LAG: u64 = 1_024;
-/// Bytes left for the data: a node keeps a few hundred megabytes at most, and its neighbours may write too.
+/// Free bytes below which it is reported: a node keeps a few hundred megabytes at most, and its neighbours write too.
 pub(in crate::commands) const DISK_FREE: u64 = 2_000_000_000;
-/// Milliseconds without a vote while others of the chain vote.
+/// Milliseconds without a vote, while others of the chain vote, from which on it is reported.
 const SILENT_MS: u64 = 5 * 60 * 1_000;
 
-/// Days until the first of a node's certificates ends; negative if it has.
+/// Days until the first of a node's certificates ends; negative if it has ended.
 pub(in crate::commands) fn days_left(report: &NodeReport, now_ms: u64) -> Option<i64> {
     let now = i64::try_from(now_ms / 1_000).unwrap_or(i64::MAX);
     report.certificates.iter().map(|end| (end.not_after - now).div_euclid(86_400)).min()
 }
 
-/// What is not well, and what to do about it. Empty if all is well.
+/// The problems, and what to do about them. Empty if all is well.
 pub(in crate::commands) fn advice(overview: &Overview) -> Vec<String> {
     let mut said = Vec::new();
     quorum(overview, &mut said);
@@ -46,7 +45,7 @@ pub(in crate::commands) fn advice(overview: &Overview) -> Vec<String> {
     said
 }
 
-/// The report of the node that has applied most.
+/// The report of the node that has applied the most.
 pub(in crate::commands) fn freshest(overview: &Overview) -> Option<&NodeReport> {
     overview.nodes.iter().filter_map(|view| view.report.as_ref()).max_by_key(|report| report.status.applied)
 }
@@ -106,7 +105,7 @@ fn node(overview: &Overview, view: &NodeView, report: &NodeReport, said: &mut Ve
         said.push(format!("node {node} has {free} left for its data: a node that cannot write ends"));
     }
     if let Some(offset) = view.clock_offset_ms.filter(|offset| offset.unsigned_abs() > CLOCK_MS) {
-        // What the question itself took cannot be told from a difference.
+        // The time that the question itself took is the uncertainty of the difference.
         if offset.unsigned_abs() > view.took_ms / 2 + CLOCK_MS {
             said.push(format!(
                 "the clock of node {node} is {offset} ms from that of node {}: look at the time service on both",
@@ -120,7 +119,7 @@ fn node(overview: &Overview, view: &NodeView, report: &NodeReport, said: &mut Ve
     }
 }
 
-/// Entries behind the farthest node.
+/// How many entries the node is behind the one furthest ahead.
 pub(in crate::commands) fn lag(overview: &Overview, report: &NodeReport) -> u64 {
     let farthest = freshest(overview).map_or(report.status.applied, |report| report.status.applied);
     farthest.0.saturating_sub(report.status.applied.0)

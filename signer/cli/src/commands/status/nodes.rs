@@ -5,7 +5,7 @@ use signonce_protocol::DutyClass;
 use signonce_shared::overview::{KeyProgress, NodeReport, NodeView, Overview};
 use std::collections::BTreeMap;
 
-/// Both tables.
+/// Both tables as text.
 pub(super) fn describe(overview: &Overview) -> String {
     let head = ["NODE", "ROLE", "READY", "TERM", "LAG", "KEYS OPEN", "CERT", "DISK FREE", "CLOCK", "URL"];
     let nodes = table(head, overview.nodes.iter().map(|view| row(overview, view)));
@@ -52,7 +52,7 @@ fn row(overview: &Overview, view: &NodeView) -> [String; 10] {
     ]
 }
 
-/// One row per class: how many keys, the latest duty of them, and when.
+/// One row for each class: how many keys, the latest duty of them, and when.
 fn duties(keys: &[KeyProgress], now_ms: u64) -> Vec<[String; 4]> {
     let mut classes: BTreeMap<DutyClass, Vec<&KeyProgress>> = BTreeMap::new();
     for key in keys {
@@ -70,7 +70,7 @@ fn duties(keys: &[KeyProgress], now_ms: u64) -> Vec<[String; 4]> {
     classes.into_iter().map(one).collect()
 }
 
-/// A stretch of time as people say it.
+/// A length of time, rounded for reading.
 pub(in crate::commands) fn ago(ms: u64) -> String {
     match ms {
         0..10_000 => format!("{:.1} s", ms as f64 / 1_000.0),
@@ -81,7 +81,7 @@ pub(in crate::commands) fn ago(ms: u64) -> String {
     }
 }
 
-/// A number of bytes as people say it.
+/// A number of bytes, rounded for reading.
 pub(in crate::commands) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;

@@ -1,4 +1,4 @@
-//! What `signonce top` shows, computed from two looks at the cluster. Also what `--json` prints.
+//! What `signonce top` shows, computed from two overviews of the cluster. `--json` prints the same.
 
 use crate::commands::status::advice;
 use serde::Serialize;
@@ -10,13 +10,13 @@ use signonce_protocol::{
 use signonce_shared::overview::{KeyProgress, NodeReport, NodeView, Overview, StageCounts};
 use std::{collections::BTreeMap, time::Duration};
 
-/// One interval.
+/// The figures of one interval.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Frame {
-    /// Unix milliseconds of the later look.
+    /// When the later overview was taken, in Unix milliseconds.
     pub time_ms: u64,
-    /// Between the two.
+    /// The time between the two, in milliseconds.
     pub interval_ms: u64,
     /// The leader that most of the nodes know.
     pub leader: Option<NodeId>,
@@ -31,7 +31,7 @@ pub(super) struct Frame {
     pub stages: Vec<StageRow>,
     /// Armed keys, those that signed last first.
     pub keys: Vec<KeyProgress>,
-    /// What is not well and what to do.
+    /// Problems, and what to do about them.
     pub advice: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct NodeRow {
     /// `leader`, `follower`, `candidate`, or `silent`.
     pub role: String,
     pub ready: bool,
-    /// Log entries behind the farthest node.
+    /// How many log entries it is behind the node furthest ahead.
     pub lag: Option<u64>,
     /// Requests a second.
     pub requests: f64,
@@ -51,7 +51,7 @@ pub(super) struct NodeRow {
     pub disk_free: Option<u64>,
 }
 
-/// Requests of a class, a second.
+/// The rates of a class, per second.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DutyRow {
@@ -59,7 +59,7 @@ pub(super) struct DutyRow {
     pub granted: f64,
     pub repeated: f64,
     pub free: f64,
-    /// Final refusals and those for now.
+    /// Refusals, final and temporary.
     pub refused: f64,
     /// Not served, or with an unknown outcome.
     pub failed: f64,
@@ -71,13 +71,13 @@ pub(super) struct DutyRow {
 #[serde(rename_all = "camelCase")]
 pub(super) struct StageRow {
     pub stage: String,
-    /// Measured in the interval.
+    /// How many were measured in the interval.
     pub count: u64,
     pub p50_us: Option<f64>,
     pub p99_us: Option<f64>,
 }
 
-/// How an outcome counts.
+/// The column that an outcome counts for.
 enum Kind {
     Granted,
     Repeated,
@@ -99,7 +99,7 @@ fn kind(outcome: &str) -> Kind {
 }
 
 impl Frame {
-    /// What happened between two looks.
+    /// What happened between two overviews.
     pub(super) fn between(before: &Overview, now: &Overview) -> Self {
         let interval = Duration::from_millis(now.time_ms.saturating_sub(before.time_ms));
         let known = |node: NodeId| {
@@ -158,7 +158,7 @@ fn node_row(
     }
 }
 
-/// How much a counter has grown; one that fell started anew.
+/// How much a counter has grown; a lower value means that it started again.
 fn grown(now: u64, before: u64) -> u64 {
     now.checked_sub(before).unwrap_or(now)
 }
@@ -215,7 +215,7 @@ fn stages(pairs: &[(&NodeReport, &NodeReport)]) -> Vec<StageRow> {
         let mut sums = vec![0_u64; buckets.len()];
         for (before, now) in pairs {
             let (before, now) = (of(before, stage), of(now, stage));
-            // A node that started meanwhile has smaller counts in some bucket: all it has is new.
+            // A node that started in the meantime has smaller counts in some bucket: everything it has is new.
             let anew = now.iter().zip(&before).any(|(now, before)| now < before);
             for (nth, sum) in sums.iter_mut().enumerate() {
                 let count = |counts: &[u64]| counts.get(nth).copied().unwrap_or_default();
@@ -232,7 +232,8 @@ fn stages(pairs: &[(&NodeReport, &NodeReport)]) -> Vec<StageRow> {
     any.stages.iter().map(row).collect()
 }
 
-/// The quantile of a histogram, evenly within its bucket; the last bucket counts as its lower bound.
+/// A quantile of a histogram, in microseconds, interpolated within its bucket; the last bucket counts as its lower
+/// bound.
 fn quantile_us(buckets: &[u64], quantile: f64) -> Option<f64> {
     let total: u64 = buckets.iter().sum();
     let rank = quantile * total as f64;

@@ -1,7 +1,7 @@
-//! `signonce top`: the cluster as it works, drawn anew every second.
+//! `signonce top`: the cluster at work, redrawn every second.
 //!
-//! Each round asks one node for an overview; [`frame`] makes what is shown out of two of them, [`screen`] draws it. On
-//! a terminal the drawing stays in place until Ctrl-C; elsewhere, or with --once, the same drawing is printed as text.
+//! Each round asks one node for an overview; [`frame`] computes the figures from two of them, [`screen`] draws them. On
+//! a terminal the drawing stays in place until Ctrl-C; elsewhere, or with --once, it is printed as text.
 
 mod frame;
 mod screen;
@@ -24,7 +24,7 @@ use std::{
 pub struct Args {
     #[command(flatten)]
     reach: Reach,
-    /// Seconds between two looks.
+    /// Seconds between two updates.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     interval: f64,
     /// Show one interval and end.
@@ -42,7 +42,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(super) async fn run(args: Args) -> Done {
     let admin = args.reach.client()?;
     let interval = Duration::from_secs_f64(args.interval);
-    // The first look must succeed: a wrong address is no dead node.
+    // The first overview must succeed: a wrong address is not a dead node.
     let first = admin.overview().await?;
     let printed = args.once || args.reach.output.json || !io::stdout().is_terminal();
     if printed { print(&admin, first, interval, &args).await } else { watch(&admin, first, interval).await }
@@ -68,7 +68,7 @@ async fn print(admin: &AdminClient, mut before: Overview, interval: Duration, ar
     }
 }
 
-/// Until a signal; a node that does not answer for a while ends nothing.
+/// Runs until a signal. A node that does not answer for a while does not end it.
 async fn watch(admin: &AdminClient, mut before: Overview, interval: Duration) -> Done {
     let mut signals = StopSignals::listen()?;
     let terminal = Terminal::take()?;

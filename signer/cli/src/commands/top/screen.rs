@@ -9,12 +9,12 @@ use signonce_shared::overview::KeyProgress;
 use std::io::{self, Write as _};
 use terminal_size::terminal_size;
 
-/// Keys shown; `signonce keys list` has them all.
+/// The most keys shown; `signonce keys list` has them all.
 const KEYS: usize = 20;
 /// Columns between the two tables that stand side by side.
 const GAP: usize = 4;
 
-/// The drawing. `trouble` says why the last look failed.
+/// The drawing. `trouble` says why the last update failed.
 pub(super) fn lines(frame: &Frame, trouble: Option<&str>) -> Vec<String> {
     let mut lines = vec![header(frame), String::new()];
     lines.extend(split(&nodes(&frame.nodes)));
@@ -38,7 +38,7 @@ fn split(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Two blocks beside each other.
+/// Two blocks side by side.
 fn beside(left: &[String], right: &[String]) -> Vec<String> {
     let width = left.iter().map(|line| line.chars().count()).max().unwrap_or(0) + GAP;
     let line = |nth: usize| {
@@ -110,24 +110,24 @@ fn stages(stages: &[StageRow]) -> String {
 fn keys(keys: &[KeyProgress], now_ms: u64) -> String {
     let row = |key: &KeyProgress| {
         let when = dash(key.last_ms, |ms| format!("{} ago", ago(now_ms.saturating_sub(ms))));
-        // Enough to tell keys apart.
+        // Long enough to tell keys apart.
         let short = key.key.chars().take(21).collect();
         [short, key.group.clone(), key.chain.clone(), dash(key.highest, |at| at.to_string()), when]
     };
     table(["KEY", "OF", "CHAIN", "LAST DUTY", "SIGNED"], keys.iter().take(KEYS).map(row))
 }
 
-/// A terminal whose other screen is used; the first comes back when this is dropped.
+/// A terminal switched to its alternate screen, until this is dropped.
 pub(super) struct Terminal(());
 
 impl Terminal {
-    /// Turns to the other screen and hides the cursor.
+    /// Switches to the alternate screen and hides the cursor.
     pub(super) fn take() -> io::Result<Self> {
         write(b"\x1b[?1049h\x1b[?25l")?;
         Ok(Self(()))
     }
 
-    /// Draws over what was drawn before; what does not fit is cut off.
+    /// Draws over the previous drawing; what does not fit is cut off.
     pub(super) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let (width, height) = terminal_size().map_or((110, 40), |(width, height)| (width.0, height.0));
         let mut text = "\x1b[H".to_owned();
@@ -143,7 +143,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing.
+        // A terminal that is gone needs no restoring.
         let _ = write(b"\x1b[?25h\x1b[?1049l");
     }
 }
