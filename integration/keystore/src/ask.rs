@@ -1,8 +1,8 @@
-//! What is asked of the signers: which payload a request of the node stands for, and how the cluster is called.
+//! Requests to the signers: which payload a request of the node stands for, and how the cluster is called.
 //!
 //! A request comes as bytes under a key. The signers want the payload that the bytes are made from, with its kind, so
-//! that they can read for themselves what it says. Where the node hands over a mere hash, [`NodeSide`] knows what is
-//! behind it; where it does not, nothing is asked.
+//! that they can read for themselves what it says. Where the node hands over a mere hash, [`NodeSide`] knows the
+//! preimage; where it does not, nothing is asked.
 
 use codec::{Compact, Decode};
 use futures::future::BoxFuture;
@@ -17,14 +17,14 @@ use signonce_substrate::{
 use sp_core::sr25519::vrf::VrfSignData;
 use std::time::Duration;
 
-pub(crate) use crate::gate::Place;
+pub(crate) use crate::gate::VotePosition;
 
 /// The name of VRF outputs among the intents.
 pub(crate) const VRF_INTENT: &str = "babeVrf";
 /// The name of key generation among the intents.
 pub(crate) const GENERATE_INTENT: &str = "generateKey";
 
-/// An answer of the signers, some time.
+/// A future answer of the signers.
 pub(crate) type Later<T> = BoxFuture<'static, Result<T, ClientError>>;
 
 /// A signer cluster. [`Cluster`] in production.
@@ -33,17 +33,17 @@ pub(crate) trait Signers: Send + Sync + 'static {
     fn sign(&self, params: SignParams, deadline: Duration) -> Later<SignReply>;
     /// Has a VRF evaluated.
     fn vrf(&self, params: VrfParams, deadline: Duration) -> Later<VrfReply>;
-    /// Has a key made that this client may use for everything.
+    /// Has a key made to which this client has every right.
     fn generate(&self, params: GenerateKeyParams, deadline: Duration) -> Later<GenerateKeyReply>;
-    /// Whether the signer asked first serves.
+    /// Whether the preferred signer serves.
     fn ready(&self, deadline: Duration) -> Later<Readiness>;
     /// The events of this client's keys.
     fn subscribe(&self) -> Later<Box<dyn Events>>;
-    /// Connects to every signer; gives how many there are, and those that cannot be reached with the reasons.
+    /// Connects to every signer; returns how many there are, and those that cannot be reached with the reasons.
     fn connect(&self) -> BoxFuture<'static, (usize, Vec<(String, String)>)>;
-    /// The signer asked first.
+    /// The preferred signer.
     fn preferred(&self) -> String;
-    /// The certificates by which client and signers know each other, if they come from files.
+    /// The certificates with which client and signers authenticate each other, if they come from files.
     fn certificates(&self) -> Option<CertificateStatus>;
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Cluster {
     pub(crate) urls: usize,
 }
 
-/// How long one try to subscribe may take.
+/// How long one attempt to subscribe may take.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(4);
 
 impl Signers for Cluster {
@@ -109,9 +109,9 @@ impl Events for KeysStream {
     }
 }
 
-/// What the node knows beside its requests, and what it wants to hear: the recorded preimages and the GRANDPA gate.
+/// The node's side of the keystore: the recorded preimages, and the GRANDPA gate.
 pub(crate) trait NodeSide: Send + Sync + 'static {
-    /// The SCALE header that hashes to this, if the node proposed it a moment ago.
+    /// The SCALE header with this hash, if the node proposed it a moment ago.
     fn header(&self, hash: &[u8; 32]) -> Option<Vec<u8>>;
     /// The SCALE commitment with this keccak hash.
     fn commitment(&self, keccak: &[u8; 32]) -> Option<Vec<u8>>;
@@ -120,19 +120,19 @@ pub(crate) trait NodeSide: Send + Sync + 'static {
     /// Whether the voter may have this GRANDPA key now. Never blocks.
     fn may_vote(&self, key: &PublicKey) -> bool;
     /// How far a GRANDPA key has signed, anywhere.
-    fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>);
+    fn watermark(&self, key: &PublicKey, floor: Option<VotePosition>, highest: Option<VotePosition>);
     /// This node got a vote signed.
-    fn voted(&self, key: &PublicKey, at: Place);
+    fn voted(&self, key: &PublicKey, at: VotePosition);
     /// A vote of this node was denied: asking for it again ends the same way.
-    fn vote_refused(&self, key: &PublicKey, at: Place);
+    fn vote_refused(&self, key: &PublicKey, at: VotePosition);
     /// A GRANDPA key is no longer one of this client's.
     fn key_gone(&self, key: &PublicKey);
 }
 
-/// Why bytes cannot be asked to be signed.
+/// Why no payload can be made from some bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unclear {
-    /// A hash, and nobody knows of what.
+    /// A hash whose preimage is not known.
     #[error("{0}")]
     NoPreimage(&'static str),
     /// Nothing that a key of this type signs.
@@ -156,7 +156,7 @@ pub(crate) fn payload_for(
         ToSign::Prehashed(_) => return Err(Unclear::NoPayload(32)),
         ToSign::Message(bytes) => bytes,
     };
-    // A header that is known wins over anything its hash may look like.
+    // A known header takes precedence over anything its hash may look like.
     if matches!(key.key_type, BABE | AURA)
         && let Ok(hash) = <&[u8; 32]>::try_from(bytes)
         && let Some(header) = node.header(hash)
@@ -196,16 +196,16 @@ fn header_kind(key_type: KeyType) -> Kind {
 }
 
 /// The set and round of a vote, if the bytes have a vote's shape. See [`signonce_substrate::payload::GrandpaVote`].
-pub(crate) fn vote_place(bytes: &[u8]) -> Option<Place> {
+pub(crate) fn vote_place(bytes: &[u8]) -> Option<VotePosition> {
     if !matches!(bytes.len(), 53 | 57) || bytes[0] > 2 {
         return None;
     }
     let (rest, set_id) = bytes.split_last_chunk::<8>()?;
     let (_, round) = rest.split_last_chunk::<8>()?;
-    Some(Place { set_id: u64::from_le_bytes(*set_id), round: u64::from_le_bytes(*round) })
+    Some(VotePosition { set_id: u64::from_le_bytes(*set_id), round: u64::from_le_bytes(*round) })
 }
 
-/// Magic first; only what has none can be a bitfield.
+/// Looks for magic bytes first; only what has none can be a bitfield.
 fn para_kind(bytes: &[u8]) -> Option<Kind> {
     let has = |magic: &str| bytes.starts_with(magic.as_bytes());
     let by_magic = Kind::ALL.into_iter().find(|kind| kind.magic().is_some_and(has));
@@ -219,7 +219,7 @@ fn is_bitfield(bytes: &[u8]) -> bool {
     rest.len() as u64 == u64::from(bits).div_ceil(8) + 36
 }
 
-/// How long a request of this kind may hold its caller up, while signers serve; None: until it is answered.
+/// How long a request of this kind may hold up its caller while signers serve; `None`: until it is answered.
 ///
 /// A seal must fit into its slot. A GRANDPA vote that fails ends the voter of an SDK node, while one that waits only
 /// delays finality.
@@ -242,15 +242,15 @@ pub(crate) const fn deadline(kind: Kind, votes: UnsignedVotes) -> Option<Duratio
     }
 }
 
-/// What becomes of a GRANDPA vote for which the node's voter gets no signature.
+/// What happens to a GRANDPA vote for which the node's voter gets no signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnsignedVotes {
-    /// The voter ends, and most nodes end with it: so does that of the SDK. A vote is waited for until it is answered or
-    /// refused, inside the voter's lock: let no RPC wait for that lock (`SharedVoterState::voter_state`).
+    /// The voter ends, and most nodes end with it: this is the SDK's voter. A vote is waited for until it is answered
+    /// or refused, inside the voter's lock, so no RPC may wait for that lock (`SharedVoterState::voter_state`).
     #[default]
     EndTheVoter,
-    /// The voter lives and asks for the same vote again: so does that of `integration/polkadot`. A vote that is not
-    /// answered is given up after two seconds, and at once while no signer serves.
+    /// The voter lives and asks for the same vote again: this is the voter of `integration/polkadot`. A vote that is
+    /// not answered is given up after two seconds, and at once while no signer serves.
     AreAskedForAgain,
 }
 
@@ -343,7 +343,7 @@ mod tests {
         let bytes = vote.encode(&ChainFormat::default());
         let node = FakeNode::default();
         assert_eq!(ask(GRANDPA, &bytes, &node).unwrap().kind(), Kind::GrandpaVote.into());
-        assert_eq!(vote_place(&bytes), Some(Place { set_id: 2, round: 7 }));
+        assert_eq!(vote_place(&bytes), Some(VotePosition { set_id: 2, round: 7 }));
         assert_eq!(ask(GRANDPA, &bytes[1..], &node), Err(Unclear::NoPayload(52)));
         let mut unknown_stage = bytes;
         unknown_stage[0] = 3;

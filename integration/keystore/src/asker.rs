@@ -1,9 +1,9 @@
-//! One request of the node from beginning to end: refused before? known what it is? asked, judged, verified, counted.
+//! One request of the node from beginning to end: check past refusals, find the payload, ask, judge, verify, count.
 //!
-//! Every signature and VRF that comes out of here was verified against the bytes the node gave. A caller is held up no
-//! longer than its deadline, and while no signer serves not at all. The one exception is the GRANDPA vote of a node whose
-//! voter would end without a signature: it is asked for until it is answered, refused for good, or the node stops.
-//! Whatever denies a vote is told to the gate, wherever the denial comes from.
+//! Every signature and VRF that comes out of here was verified against the bytes that the node gave. A caller is held
+//! up no longer than its deadline, and not at all while no signer serves. The one exception is the GRANDPA vote of a
+//! node whose voter would end without a signature: it is asked for until it is answered, refused for good, or the node
+//! stops. The gate is told of every denied vote, whatever the reason.
 
 use crate::{
     LOG,
@@ -43,14 +43,15 @@ use std::{
 
 /// VRF outputs kept: BABE asks twice for a slot, and a slot later for another one.
 const VRFS_KEPT: usize = 16;
-/// How long the first try for a GRANDPA vote may take, over all signers: half of it is the time a frozen leader costs.
+/// How long the first attempt for a GRANDPA vote may take, over all signers: half of it is the time a frozen leader
+/// costs.
 const VOTE_FIRST_TRY: Duration = Duration::from_secs(2);
-/// How long later tries may take, each twice as long as the one before: signers that are slow get to answer.
+/// How long later attempts may take, each twice as long as the one before, so that slow signers get to answer.
 const VOTE_LAST_TRY: Duration = Duration::from_secs(8);
-/// Pause between two tries for a vote.
+/// The pause between two attempts for a vote.
 const VOTE_AGAIN: Duration = Duration::from_millis(250);
-/// How long a vote that is "not granted now" is tried for. Longer would keep the node from following finality while an
-/// operator is asleep.
+/// How long a vote that is "not granted now" is tried for. A longer time would keep the node from following finality
+/// while an operator is asleep.
 const VOTE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the gate's question about a recorded vote may take.
 const PREFLIGHT_WITHIN: Duration = Duration::from_secs(5);
@@ -93,7 +94,7 @@ pub(crate) enum Denial {
 }
 
 impl Denial {
-    /// Whether asking again soon would end the same way. That nobody answered says nothing of the kind.
+    /// Whether asking again soon would end the same way. A missing answer is no such sign.
     fn lasts(&self) -> bool {
         match self {
             Self::Stopped | Self::NoAnswer { .. } => false,
@@ -135,7 +136,7 @@ pub(crate) struct Asker {
 #[derive(Default)]
 pub(crate) struct Vrfs {
     kept: Mutex<VecDeque<(KeyId, VrfRequest, VrfSignature)>>,
-    /// Whether one is asked for in the background.
+    /// Whether one is being asked for in the background.
     asking: AtomicBool,
 }
 
@@ -193,7 +194,7 @@ impl Asker {
         self.verified(mine, intent, to_sign, signature.0)
     }
 
-    /// Refuses what the signers refused before. Otherwise hands on that nobody answered it, for `check_answered`.
+    /// Refuses what the signers refused before. If nobody answered it before, passes that on to `check_answered`.
     fn check_refused(
         &self,
         key: KeyId,
@@ -210,7 +211,7 @@ impl Asker {
         }
     }
 
-    /// Says at once that there is no answer, where none is to be had: no signer serves, or nobody answered this very
+    /// Answers at once that there is no signature, if none can be had: no signer serves, or nobody answered this very
     /// question a moment ago. The node loses what it would lose after the deadline.
     fn check_answered(
         &self,
@@ -231,14 +232,14 @@ impl Asker {
         Err(self.unreachable(key, intent, why))
     }
 
-    /// Not asked, as it would be in vain.
+    /// The error for a request that is not made, as it would be in vain.
     fn unreachable(&self, key: KeyId, intent: &'static str, why: String) -> Denial {
         self.metrics.request(intent, Outcome::Unreachable);
         self.metrics.seconds(intent).observe(0.0);
         Denial::NoAnswer { key, intent, why }
     }
 
-    /// What is to be asked for; errors are counted and told.
+    /// The payload to ask for; errors are counted and logged.
     fn payload(&self, mine: &Mine, to_sign: ToSign<'_>) -> Result<RawPayload, Denial> {
         let key = mine.id;
         let payload = match payload_for(&key, to_sign, &*self.node) {
@@ -265,7 +266,7 @@ impl Asker {
         Err(denial)
     }
 
-    /// Waits for the signers; says how long that took.
+    /// Waits for the signers; returns how long that took too.
     fn wait<T: Send + 'static>(
         &self,
         intent: &'static str,
@@ -315,7 +316,7 @@ impl Asker {
         }
     }
 
-    /// What the answer is worth. Counts it, tells what is new about it, and remembers refusals.
+    /// Judges an answer: counts it, logs what is new about it, and remembers refusals.
     fn judge<T>(
         &self,
         key: KeyId,
@@ -361,7 +362,7 @@ impl Asker {
         }
         self.metrics.request(intent, Outcome::NotYet);
         if error.code == ErrorCode::RateLimited {
-            // That says nothing of what was to be signed.
+            // That says nothing about the payload.
             self.refused.not_answered(key, digest, error.to_string(), self.link.outages());
         } else {
             self.refused.for_now(key, digest, error.to_string());
@@ -444,8 +445,8 @@ impl Asker {
         self.judge(key, intent, digest, result, took)
     }
 
-    /// Asks although no signer served a moment ago; the answer is there when BABE asks again, and tells that they do.
-    /// One at a time.
+    /// Asks although no signer served a moment ago; the answer is there when BABE asks again, and shows that they
+    /// serve. One at a time.
     fn vrf_in_background(&self, key: KeyId, request: VrfRequest) {
         if self.vrfs.asking.swap(true, Ordering::SeqCst) {
             return;
@@ -466,7 +467,7 @@ impl Asker {
         });
     }
 
-    /// Whether the signers give their signature to a vote that the database says was cast. For the gate's thread.
+    /// Whether the signers sign a vote that the database says was cast. Called on the gate's thread.
     pub(crate) fn preflight(&self, public: &PublicKey, vote: Vec<u8>) -> Preflight {
         let key = KeyId { key_type: GRANDPA, public: *public };
         let Some(mine) = self.keys.find(&key).filter(|_| !self.link.is_out()) else {
@@ -487,7 +488,7 @@ impl Asker {
         }
     }
 
-    /// A new key of the type, ours when this returns. The error is for people.
+    /// A new key of the type, already usable when this returns. The error is readable text.
     pub(crate) fn generate(&self, key_type: KeyType, scheme: Scheme) -> Result<KeyId, String> {
         if key_type.schemes()[0] != scheme {
             return Err(format!(
@@ -541,17 +542,17 @@ impl Asker {
     }
 }
 
-/// Whether a refusal with this code stays one for the same bytes, whatever time passes and operators do.
+/// Whether a refusal with this code is permanent for the same bytes, whatever time passes and operators do.
 const fn is_final(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Equivocation | ErrorCode::BelowWatermark | ErrorCode::MalformedPayload)
 }
 
-/// Whether there is no point in asking for a vote again soon.
+/// Whether it is pointless to ask for a vote again soon.
 const fn is_denial(code: ErrorCode) -> bool {
     matches!(code.kind(), signonce_protocol::rpc::ErrorKind::Refused)
 }
 
-/// What VRF refusals are remembered by.
+/// The digest by which VRF refusals are remembered.
 fn vrf_digest(request: &VrfRequest) -> Digest {
     let VrfRequest { slot, epoch_index, randomness } = request;
     let parts = [b"vrf".as_slice(), &slot.0.to_le_bytes(), &epoch_index.0.to_le_bytes(), &randomness.0];

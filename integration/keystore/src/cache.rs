@@ -3,7 +3,7 @@
 
 use crate::{
     LOG,
-    ask::{NodeSide, Place},
+    ask::{NodeSide, VotePosition},
     metrics::Metrics,
     report::{Condition, Report},
 };
@@ -22,9 +22,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Keys named one by one in a line of the log; more are counted.
+/// How many keys a log line names one by one; more are counted.
 const NAMED: usize = 16;
-/// How long a key that was just made here is kept although a list of the signers does not name it: a list can be a
+/// How long a key that was just made here is kept although a list of the signers does not name it, as a list can be a
 /// moment older than the key.
 const NEW_FOR: Duration = Duration::from_secs(10);
 
@@ -33,7 +33,7 @@ const NEW_FOR: Duration = Duration::from_secs(10);
 pub(crate) struct Mine {
     pub(crate) id: KeyId,
     pub(crate) scheme: Scheme,
-    /// What this client may have done with it.
+    /// What this client may do with it.
     classes: Vec<DutyClass>,
     /// When it was made here, if no list has named it since.
     made: Option<Instant>,
@@ -53,7 +53,7 @@ impl Mine {
     }
 }
 
-/// The class without which a key is of no use to a validator, and so not its own.
+/// The class without which a key is useless to a validator, and so does not count as its own.
 pub(crate) fn main_class(key_type: KeyType) -> DutyClass {
     match key_type {
         BABE => BABE_BLOCK,
@@ -84,18 +84,18 @@ pub(crate) struct Keys {
     changed: Notify,
 }
 
-/// What is held of them. An event changes it by one key and walks over no other.
+/// The keys and what is derived from them. An event changes one key and visits no other.
 #[derive(Default)]
 struct Held {
     keys: HashMap<KeyId, Mine>,
-    /// How many there are of each type: always those of `keys`.
+    /// The number of keys of each type, always in step with `keys`.
     counts: BTreeMap<KeyType, usize>,
-    /// GRANDPA keys of which the gate was told.
+    /// GRANDPA keys that the gate knows of.
     voters: HashSet<PublicKey>,
 }
 
 impl Held {
-    /// Whether that changed anything.
+    /// Adds a key; whether that changed anything.
     fn insert(&mut self, mine: Mine) -> bool {
         let (id, scheme, may) = (mine.id, mine.scheme, mine.classes.clone());
         match self.keys.insert(id, mine) {
@@ -107,7 +107,7 @@ impl Held {
         }
     }
 
-    /// Whether that changed anything.
+    /// Removes a key; whether that changed anything.
     fn remove(&mut self, id: &KeyId) -> bool {
         let held = self.keys.remove(id).is_some();
         if held && let Some(count) = self.counts.get_mut(&id.key_type) {
@@ -128,7 +128,7 @@ impl Keys {
         Self { genesis, node, metrics, report, held, listed, changed }
     }
 
-    /// Takes `keys` for this node's until the signers list them.
+    /// Treats `keys` as this node's until the signers list them.
     pub(crate) fn remember(&self, keys: Vec<Mine>) {
         let mut held = self.write();
         for mine in keys {
@@ -138,7 +138,7 @@ impl Keys {
         self.count();
     }
 
-    // Every change leaves it whole.
+    // Every change leaves it consistent.
     fn read(&self) -> RwLockReadGuard<'_, Held> {
         self.held.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,7 +188,7 @@ impl Keys {
         *came.wait_timeout_while(listed, at_most, |listed| !*listed).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Takes in what a signer tells.
+    /// Applies an event from a signer.
     pub(crate) fn apply(&self, event: KeysEvent) {
         match event {
             KeysEvent::All { applied: _, keys } => self.replace(&keys),
@@ -218,7 +218,7 @@ impl Keys {
         }
     }
 
-    /// A key that the signers just made for this node.
+    /// Adds a key that the signers just made for this node.
     pub(crate) fn made(&self, id: KeyId, scheme: Scheme) {
         let mine = Mine { id, scheme, classes: classes_of(id.key_type), made: Some(Instant::now()) };
         self.write().insert(mine);
@@ -279,7 +279,7 @@ impl Keys {
         }
     }
 
-    /// The key as this node's, or None with the reason in the log.
+    /// The key as this node's, or `None` with the reason in the log.
     fn usable(&self, info: &KeyInfo) -> Option<Mine> {
         let id = id_of(info);
         let main = main_class(info.key_type);
@@ -343,10 +343,10 @@ const fn id_of(info: &KeyInfo) -> KeyId {
     KeyId { key_type: info.key_type, public: info.public }
 }
 
-fn place(position: Option<Position>) -> Option<Place> {
+fn place(position: Option<Position>) -> Option<VotePosition> {
     let position = position.filter(|position| position.class() == GRANDPA_VOTE)?;
     let &[set_id, round] = position.parts() else { return None };
-    Some(Place { set_id, round })
+    Some(VotePosition { set_id, round })
 }
 
 #[cfg(test)]
@@ -412,10 +412,10 @@ mod tests {
         keys.apply(all(vec![gran.clone()]));
         gran.watermarks[0].highest = round(2, 7);
         keys.apply(changed(gran.clone()));
-        let floor = Some(Place { set_id: 1, round: 0 });
+        let floor = Some(VotePosition { set_id: 1, round: 0 });
         assert_eq!(
             node.watermarks(),
-            [(gran.public, floor, None), (gran.public, floor, Some(Place { set_id: 2, round: 7 }))]
+            [(gran.public, floor, None), (gran.public, floor, Some(VotePosition { set_id: 2, round: 7 }))]
         );
     }
 

@@ -1,9 +1,9 @@
 //! BEEFY commitments this node may be about to sign, found by their keccak hash.
 //!
 //! BEEFY hands the keystore 32 bytes: the hash of a commitment (payload, block number, validator set id). The payloads
-//! are known from [`RemotePayloadProvider`](crate::RemotePayloadProvider), the set id is not told. It is near the one
-//! found last, so those are tried first; the first time, and after an oddity, all ids that a chain can have come to
-//! are. Bounded in memory and in hashes per question.
+//! are known from [`RemotePayloadProvider`](crate::RemotePayloadProvider), but the set id is not given. It is near the
+//! one found last, so those ids are tried first; the first time, and after a miss, all ids that a chain can have
+//! reached are tried. Memory and the hashes for each question are bounded.
 
 use codec::Encode;
 use signonce_substrate::keccak_256;
@@ -17,18 +17,18 @@ use std::{
 
 /// Payloads kept at most. BEEFY votes on the newest finalised block or an older mandatory one.
 const MAX_ENTRIES: usize = 64;
-/// A payload is an MMR root of 32 bytes; anything near this is no payload.
+/// A payload is an MMR root of 32 bytes; anything near this limit is not one.
 const MAX_COMMITMENT_BYTES: usize = 4096;
-/// Set ids around the last found that are tried for every payload.
+/// How far around the last set id found are tried for every payload.
 const NEAR: u64 = 2;
 /// Set ids tried when none is near: one per session since the chain began.
 const ALL: RangeInclusive<u64> = 0..=20_000;
 /// How many of the newest payloads are tried with all of them: 8 × 20 000 hashes take some 100 ms, once.
 const ENTRIES_FOR_ALL: usize = 8;
-/// Set ids tried with the newest payload alone, the one BEEFY asked for a moment ago: 20 years of hourly sessions.
+/// Set ids tried with the newest payload only, the one BEEFY asked for a moment ago: 20 years of hourly sessions.
 const MORE: RangeInclusive<u64> = 20_001..=200_000;
 
-/// The newest payloads, and what was learnt from questions.
+/// The newest payloads, and what earlier questions showed.
 #[derive(Default)]
 pub(crate) struct Commitments(Mutex<Known>);
 
@@ -37,7 +37,7 @@ struct Known {
     /// Newest first; each ends in a set id of zero.
     entries: VecDeque<Template>,
     last_set: Option<u64>,
-    /// A hash that fits none of the entries, so that asking again, as BEEFY does at every event, costs nothing.
+    /// A hash that fits no entry, so that asking again, as BEEFY does at every event, costs nothing.
     missed: Option<[u8; 32]>,
 }
 
@@ -99,7 +99,7 @@ impl Commitments {
                 Some(commitment)
             }
             None => {
-                // A payload may have come meanwhile: then the question is open again.
+                // A payload may have arrived in the meantime; then the question is open again.
                 if known.entries == entries {
                     known.missed = Some(*keccak);
                 }

@@ -1,12 +1,12 @@
-//! Which slot a VRF transcript is for.
+//! Finds the slot that a VRF transcript is for.
 //!
-//! BABE hands the keystore an opaque transcript of (slot, epoch index, randomness); a signer must be told the three.
-//! A transcript cannot be read, but two equal ones give equal challenge bytes: so candidates are built from the epochs
-//! the runtime tells of and compared with it, the slots near the clock first. What is found is therefore exactly what
-//! was asked. Extra data beside the transcript, which BABE never gives, cannot be seen here: the keystore notices it
-//! when it verifies the answer against the data it was given.
+//! BABE hands the keystore an opaque transcript of (slot, epoch index, randomness), but a signer must be given the
+//! three. A transcript cannot be read, but two equal ones give equal challenge bytes: so candidates are built from the
+//! epochs that the runtime reports and compared with it, the slots near the clock first. The result is therefore
+//! exactly what was asked. Extra data beside the transcript, which BABE never gives, cannot be seen here: the keystore
+//! notices it when it verifies the answer against the data it was given.
 //!
-//! The runtime is asked on an own thread: BABE holds the lock of its epoch changes during a keystore call, and a
+//! The runtime is asked on a thread of its own: BABE holds the lock of its epoch changes during a keystore call, and a
 //! runtime call in there could wait for it.
 
 use signonce_protocol::Hash;
@@ -31,17 +31,17 @@ const POLL: Duration = Duration::from_secs(1);
 const REFRESH_WAIT: Duration = Duration::from_millis(100);
 /// Slots around the present one: a block is claimed in its own slot; a node may be late, its clock a little ahead.
 const NEAR: [i64; 4] = [0, -1, 1, -2];
-/// Transcripts built at most for one question that is not near: `babe_epochAuthorship` asks for each slot of an epoch
-/// (2400 on Polkadot). Some 2 µs each.
+/// The most transcripts built for one question that is not near: `babe_epochAuthorship` asks for each slot of an epoch
+/// (2400 on Polkadot). Each takes some 2 µs.
 const MAX_SCANNED: usize = 20_000;
 
 /// The epochs known, and the search through them.
 #[derive(Default)]
 pub(crate) struct Epochs {
     known: Mutex<Known>,
-    /// Wakes the watcher: a question wants the runtime asked now.
+    /// Wakes the watcher, because a question wants the runtime asked now.
     wanted: Condvar,
-    /// Wakes questions: the runtime was asked.
+    /// Wakes questions, because the runtime was asked.
     refreshed: Condvar,
 }
 
@@ -59,7 +59,7 @@ struct Known {
     reads: u64,
 }
 
-/// What of an epoch goes into transcripts.
+/// The parts of an epoch that go into transcripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct KnownEpoch {
     index: u64,
@@ -96,7 +96,7 @@ impl KnownEpoch {
     }
 }
 
-/// What the runtime says at the best block.
+/// The runtime's answer at the best block.
 struct Reading {
     current: Epoch,
     next: Epoch,
@@ -104,7 +104,7 @@ struct Reading {
 }
 
 impl Epochs {
-    /// Asks the runtime once, then every second on an own thread for as long as the node's client lives.
+    /// Asks the runtime once, then every second on a thread of its own for as long as the node's client lives.
     pub(crate) fn watch<B, C>(self: &Arc<Self>, client: &Arc<C>)
     where
         B: Block,
@@ -131,7 +131,7 @@ impl Epochs {
         Some(found.1)
     }
 
-    /// Has the runtime asked once more, and what is known then; `None` if nothing came in time.
+    /// Has the runtime asked once more, and returns what is known then; `None` if nothing came in time.
     fn refresh(&self, reads: u64) -> Option<Known> {
         let mut known = self.lock();
         if !known.watched {
@@ -169,14 +169,14 @@ impl Epochs {
         }
     }
 
-    /// Until the next poll is due, or a question wants it sooner.
+    /// Waits until the next poll is due, or a question wants it sooner.
     fn pause(&self) {
         let known = self.lock();
         let waited = self.wanted.wait_timeout_while(known, POLL, |known| !known.refresh_wanted);
         waited.unwrap_or_else(PoisonError::into_inner).0.refresh_wanted = false;
     }
 
-    /// Asks once. One line in the log when it begins to fail and one when it works again.
+    /// Asks once. Logs one line when it begins to fail and one when it works again.
     fn read(&self, source: &mut impl EpochSource, failing: Option<String>) -> Option<String> {
         let reading = source.read();
         let mut known = self.lock();
@@ -259,7 +259,7 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Where epochs are read from.
+/// A source of epochs.
 trait EpochSource: Send + 'static {
     /// What is known now; `None` once the node has dropped its client.
     fn read(&mut self) -> Result<Option<Reading>, String>;
@@ -267,7 +267,7 @@ trait EpochSource: Send + 'static {
     fn is_gone(&self) -> bool;
 }
 
-/// The runtime at the best block. Holds no client: the node's database closes when the node lets go of it.
+/// The runtime at the best block. Holds only a weak client: the node's database closes when the node lets go of it.
 struct Runtime<B, C> {
     client: Weak<C>,
     /// Read once: it cannot change on a chain (`BabeConfiguration::slot_duration`).
@@ -285,7 +285,7 @@ where
         let Some(client) = self.client.upgrade() else { return Ok(None) };
         let best = client.info().best_hash;
         let api = client.runtime_api();
-        // Without it (a runtime from before version 2 of the API) slots near the clock are found by the long way.
+        // Without it (before version 2 of the runtime API) slots near the clock are found by the slower search.
         self.slot_ms = self.slot_ms.or_else(|| api.configuration(best).ok().map(|c| c.slot_duration));
         let current = api.current_epoch(best).map_err(|e| e.to_string())?;
         let next = api.next_epoch(best).map_err(|e| e.to_string())?;

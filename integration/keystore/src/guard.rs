@@ -1,5 +1,5 @@
-//! The check before anything else: no slashable key may lie in the node's own keystore directory, since a node that
-//! can sign for itself is a second signer that the cluster knows nothing of.
+//! The check before anything else: no slashable key may be in the node's own keystore directory, since a node that can
+//! sign by itself is a second signer that the cluster does not know of.
 
 use crate::start::StartError;
 use signonce_protocol::HexBytes;
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The key types that can be slashed for signing twice, as key file names begin with them.
 ///
-/// Others may stay: `asgn` must (it needs the secret in the node), and signing twice with `audi` or `imon` harms nobody.
+/// Others may stay: `asgn` must (it needs the secret in the node), and signing twice with `audi` or `imon` harms
+/// nobody.
 const SLASHABLE: [&str; 5] = ["babe", "gran", "beef", "aura", "para"];
 
 /// Refuses a keystore directory with slashable keys in it; all of them are named.
@@ -57,7 +58,7 @@ struct KeyFile {
 pub struct KeyFiles(Vec<KeyFile>);
 
 impl KeyFiles {
-    /// Where they are.
+    /// The paths of the files.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|file| file.path.as_path())
     }

@@ -10,7 +10,7 @@ use sp_core::{
 };
 use sp_keystore::{Error, Keystore};
 
-/// A keystore without keys: all of them are in the signer cluster. Got from
+/// A keystore without keys: all of them are in the signer cluster. Returned by
 /// [`RemoteSigner::keystore`](crate::RemoteSigner::keystore).
 pub struct RemoteKeystore {
     asker: std::sync::Arc<Asker>,
@@ -18,10 +18,10 @@ pub struct RemoteKeystore {
     asked_by: AskedBy,
 }
 
-/// What `has_keys` means to who asks.
+/// Who calls `has_keys`, which decides what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AskedBy {
-    /// The node's consensus: may it sign with them now? A GRANDPA key that waits behind its gate is not there.
+    /// The node's consensus: may it sign with them now? A GRANDPA key behind a closed gate counts as absent.
     Consensus,
     /// An operator, by `author_hasKey`: does the node have them?
     Operator,
@@ -62,7 +62,7 @@ impl RemoteKeystore {
         }
     }
 
-    /// A proof for a key that was never made: the runtime gives the rotation up when it gets none.
+    /// Logs that a proof was asked for a key that was never made: the runtime abandons the rotation when it gets none.
     fn tell_of_failed_rotation(&self, key_type: KeyTypeId, public: &[u8]) {
         if let Some(key) = key_id(key_type, public)
             && let Some(why) = self.failed.proof_of(&key)
@@ -102,7 +102,7 @@ impl RemoteKeystore {
         };
         let nobodys = nobodys();
         let shown = key_id(id, nobodys.as_slice()).map_or_else(|| name(id), |key| key.to_string());
-        // The rest of a rotation fails with its first key; once is enough to tell.
+        // The rest of a rotation fails with its first key; one line is enough.
         log::log!(
             target: LOG,
             if first { log::Level::Error } else { log::Level::Debug },
@@ -180,7 +180,7 @@ impl Keystore for RemoteKeystore {
         public: &sr25519::Public,
         input: &sr25519::vrf::VrfInput,
     ) -> Result<Option<sr25519::vrf::VrfPreOutput>, Error> {
-        // The pre-output depends on the input alone, so it is that of the signature without extra data.
+        // The pre-output depends only on the input, so it is that of the signature without extra data.
         let signature = self.sr25519_vrf_sign(key_type, public, &input.clone().into_sign_data())?;
         Ok(signature.map(|signature| signature.pre_output))
     }

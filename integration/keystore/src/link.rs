@@ -1,5 +1,6 @@
-//! Whether the signers serve, told by what becomes of requests, and the tasks on the I/O thread that keep it known: one
-//! follows the keys, one asks how a signer is when a request had no answer, one keeps a connection to every signer.
+//! Whether the signers serve, judged by the outcome of requests, and the tasks on the I/O thread that keep this known:
+//! one follows the keys, one asks for a signer's status when a request had no answer, one keeps a connection to every
+//! signer.
 
 use crate::{
     LOG,
@@ -19,41 +20,41 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How long a signer may take to say how it is. Longer than a slow signer takes for an answer, so that slow and away
-/// are told apart.
+/// How long a signer may take to report its status. Longer than a slow signer takes for an answer, so that slow and
+/// away can be told apart.
 const PROBE_WITHIN: Duration = Duration::from_secs(8);
 /// Pause between two questions while no signer serves.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// How long no signer must have served before requests are no longer made: longer than an election takes, during which
-/// a request that waits is answered.
+/// How long no signer must have served before requests are no longer made: longer than an election, during which a
+/// waiting request is answered.
 const OUTAGE: Duration = Duration::from_secs(2);
-/// Requests in a row without an answer in time, while the signers are there, that make them slow.
+/// How many requests in a row without a timely answer, while the signers are reachable, make them count as slow.
 const SLOW_AFTER: u32 = 3;
-/// An answer within this time says that signers are not slow.
+/// An answer within this time shows that the signers are not slow.
 const QUICK: Duration = crate::ask::VRF_WITHIN;
-/// How often the connections to all signers are looked after.
+/// How often the connections to all signers are checked.
 const CONNECT_EVERY: Duration = Duration::from_secs(10);
 /// Pause between two writes of the list of keys.
 const LIST_WRITTEN_EVERY: Duration = Duration::from_secs(1);
-/// Pause after the list of keys could not be had.
+/// Pause after the list of keys could not be fetched.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// The state of the connection. Shared by requests and tasks.
 pub(crate) struct Link {
     metrics: Metrics,
     report: Arc<Report>,
-    /// Since when no signer serves.
+    /// Since when no signer has served.
     down: Mutex<Option<Instant>>,
-    /// Outages that are over.
+    /// How many outages are over.
     outages: AtomicU64,
-    /// Requests in a row without an answer in time.
+    /// How many requests in a row had no timely answer.
     misses: AtomicU32,
     doubt: Notify,
     preferred: Mutex<String>,
 }
 
 impl Link {
-    /// In doubt at first: the first thing that is found out is told.
+    /// The state is unknown at first: the first result is always logged.
     pub(crate) fn new(metrics: Metrics, report: Arc<Report>, preferred: String) -> Arc<Self> {
         let link = Self {
             metrics,
@@ -68,12 +69,12 @@ impl Link {
         Arc::new(link)
     }
 
-    /// Whether no signer served when last heard of.
+    /// Whether no signer served at the last report.
     pub(crate) fn is_down(&self) -> bool {
         self.down_since().is_some()
     }
 
-    /// Whether that has lasted for longer than an election of the signers does: it is in vain to wait for an answer.
+    /// Whether that has lasted longer than an election of the signers, so that waiting for an answer is pointless.
     pub(crate) fn is_out(&self) -> bool {
         self.down_since().is_some_and(|since| since.elapsed() >= OUTAGE)
     }
@@ -87,7 +88,8 @@ impl Link {
         self.outages.load(Ordering::SeqCst)
     }
 
-    /// A signer answered a request after this time, be it with a refusal. `preferred` is asked first from now on.
+    /// Records that a signer answered a request after this time, even with a refusal. `preferred` is asked first from
+    /// now on.
     pub(crate) fn answered(&self, after: Duration, preferred: String) {
         if after <= QUICK {
             self.misses.store(0, Ordering::SeqCst);
@@ -104,7 +106,7 @@ impl Link {
         }
     }
 
-    /// A request had no answer in time.
+    /// Records that a request had no answer in time.
     pub(crate) fn missed(&self) {
         self.misses.fetch_add(1, Ordering::SeqCst);
         self.doubt.notify_one();
@@ -123,7 +125,7 @@ impl Link {
         self.report.end(&Condition::Down, || "the signers serve again".into());
     }
 
-    /// No signer has served since then.
+    /// Records that no signer has served since then.
     fn down(&self, since: Instant, why: &str) {
         self.down_since().get_or_insert(since);
         self.metrics.connected(false);
@@ -132,7 +134,7 @@ impl Link {
         });
     }
 
-    /// The signers said that they are there, although requests miss their deadlines.
+    /// Records that the signers are reachable although requests miss their deadlines.
     fn there(&self) {
         self.up();
         if self.misses.load(Ordering::SeqCst) >= SLOW_AFTER {
@@ -145,7 +147,7 @@ impl Link {
     }
 }
 
-/// Finds out how the signers are whenever that is in doubt.
+/// Asks for the signers' status whenever it is in doubt.
 pub(crate) async fn probe(signers: Arc<dyn Signers>, link: Arc<Link>) {
     loop {
         link.doubt.notified().await;
@@ -157,14 +159,15 @@ pub(crate) async fn probe(signers: Arc<dyn Signers>, link: Arc<Link>) {
             }
             tokio::time::sleep(PROBE_EVERY).await;
             if !link.is_down() {
-                // A request got through meanwhile.
+                // A request succeeded in the meantime.
                 break;
             }
         }
     }
 }
 
-/// How the signers are; the error is why none serves. Whether one can be connected to is found out first: that is quick.
+/// The status of the signers; the error is why none serves. Whether one can be connected to is checked first, as that
+/// is quick.
 async fn look(signers: &dyn Signers) -> Result<(), String> {
     let (all, failed) = signers.connect().await;
     if let Some((url, why)) = failed.first().filter(|_| failed.len() == all) {
@@ -177,7 +180,7 @@ async fn look(signers: &dyn Signers) -> Result<(), String> {
     }
 }
 
-/// What a failed request says of the signers, without how long it was tried.
+/// What a failed request says about the signers, without how long it was tried.
 fn reason(error: &ClientError) -> String {
     match error {
         ClientError::NotReady { after: _, url, why } | ClientError::UnknownOutcome { after: _, url, why } => {
@@ -187,7 +190,7 @@ fn reason(error: &ClientError) -> String {
     }
 }
 
-/// Keeps the keys as the signers list them.
+/// Keeps the keys up to date with the signers' list.
 pub(crate) async fn follow_keys(
     signers: Arc<dyn Signers>,
     keys: Arc<Keys>,
@@ -223,7 +226,7 @@ async fn take_events(mut events: Box<dyn Events>, keys: &Keys, report: &Report) 
     }
 }
 
-/// Keeps a connection to every signer, so that the first failover needs no handshake, and tells which are away.
+/// Keeps a connection to every signer, so that the first failover needs no handshake, and logs which are away.
 pub(crate) async fn keep_connected(signers: Arc<dyn Signers>, report: Arc<Report>, metrics: Metrics) {
     let mut away: Vec<String> = Vec::new();
     loop {
@@ -231,7 +234,7 @@ pub(crate) async fn keep_connected(signers: Arc<dyn Signers>, report: Arc<Report
         tell_certificates(&*signers, &report, &metrics);
         metrics.signers_reachable(all.saturating_sub(failed.len()));
         if failed.len() == all {
-            // One line tells that none serves; one for each would hide it.
+            // One line says that none serves; one for each signer would hide it.
             tokio::time::sleep(CONNECT_EVERY).await;
             continue;
         }
@@ -269,12 +272,12 @@ fn tell_certificates(signers: &dyn Signers, report: &Report, metrics: &Metrics) 
     }
 }
 
-/// Keeps the file with the last list of keys as that list is.
+/// Keeps the file with the last list of keys up to date.
 pub(crate) async fn keep_list(keys: Arc<Keys>, file: Arc<KeyFile>, report: Arc<Report>) {
     loop {
         keys.changed().await;
         let (list, to) = (keys.list(), file.clone());
-        // Elsewhere: the disk may be slow.
+        // On another thread, as the disk may be slow.
         let Ok(written) = tokio::task::spawn_blocking(move || to.write(&list)).await else { return };
         match written {
             Ok(()) => {

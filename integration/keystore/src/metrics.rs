@@ -7,16 +7,16 @@ use substrate_prometheus_endpoint::{
     Registry, U64, prometheus::core::Collector,
 };
 
-/// What became of one request of the node. The label `outcome`.
+/// How one request of the node ended. The label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Answered with a signature that holds.
+    /// Answered with a signature that verifies.
     Ok,
-    /// Answered without asking the signers: the same VRF was asked a moment ago.
+    /// Answered without asking the signers: the same VRF was asked for a moment ago.
     Cached,
-    /// Refused for good by the signers.
+    /// Permanently refused by the signers.
     Refused,
-    /// Refused for good before, so not asked again.
+    /// Permanently refused before, so not asked again.
     RefusedBefore,
     /// Not granted now.
     NotYet,
@@ -24,13 +24,13 @@ pub(crate) enum Outcome {
     NoAnswer,
     /// Not asked, or not in the foreground: no signer serves, or nobody answered the same question just before.
     Unreachable,
-    /// Not asked: what the hash stands for is not known.
+    /// Not asked: the preimage of the hash is not known.
     NoPreimage,
     /// Not asked: the client has no right to it.
     NoRight,
-    /// Answered with a signature that does not hold.
+    /// Answered with a signature that does not verify.
     BadSignature,
-    /// Given up, as the node stops.
+    /// Given up because the node stops.
     Stopped,
 }
 
@@ -52,7 +52,7 @@ impl Outcome {
     }
 }
 
-/// All of them. Cheap to clone.
+/// All metrics. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     requests: CounterVec<U64>,
@@ -69,7 +69,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Makes them and registers them. A registry that does not take one is a line in the log: the node goes on.
+    /// Creates and registers them. If a registry refuses one, a line is logged and the node continues.
     pub(crate) fn new(registry: Option<&Registry>) -> Result<Self, PrometheusError> {
         let metrics = Self {
             requests: counter_vec(

@@ -1,9 +1,9 @@
-//! The node's command line: which signers, and how they know each other.
+//! The node's command line: which signers, and the certificates.
 
 use clap::Args;
 use std::path::PathBuf;
 
-/// Flatten into the node's own arguments: `#[command(flatten)] remote_signer: RemoteSignerParams`.
+/// To be flattened into the node's own arguments: `#[command(flatten)] remote_signer: RemoteSignerParams`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(about = None, long_about = None, next_help_heading = "Remote signer")]
 pub struct RemoteSignerParams {

@@ -25,7 +25,8 @@ impl<P> RemotePayloadProvider<P> {
 impl<B: Block, P: PayloadProvider<B>> PayloadProvider<B> for RemotePayloadProvider<P> {
     fn payload(&self, header: &B::Header) -> Option<Payload> {
         let payload = self.inner.payload(header)?;
-        // A number past 32 bits belongs to a chain whose commitments the signer does not read: the vote fails there.
+        // A number above 32 bits belongs to a chain whose commitments the signer does not read, so the vote fails
+        // there.
         if let Ok(number) = (*header.number()).try_into() {
             self.commitments.remember(number, &payload);
         }

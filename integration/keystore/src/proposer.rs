@@ -38,7 +38,7 @@ impl<B: Block, E: Environment<B>> Environment<B> for RemoteProposer<E> {
     }
 }
 
-/// One step of a proposal on its way: the future of a proposer, or the proposer.
+/// A proposal at one of its stages: the future of a proposer, or the proposer.
 #[derive(Debug)]
 pub struct Remembering<T> {
     inner: T,
@@ -68,7 +68,7 @@ impl<B: Block, P: Proposer<B>> Proposer<B> for Remembering<P> {
     }
 }
 
-/// A block being made; its header is kept when it is done.
+/// A block being made; its header is remembered when it is done.
 #[derive(Debug)]
 pub struct RememberedProposal<F> {
     inner: F,
@@ -94,7 +94,7 @@ where
 fn remember<H: Header>(headers: &Headers, header: &H) {
     match header.hash().as_ref().try_into() {
         Ok(pre_hash) => headers.remember(pre_hash, header.encode()),
-        // No chain this keystore can sign for has such hashes: the seal is refused for want of a header.
+        // This keystore cannot sign for a chain with such hashes: the seal is refused for want of a header.
         Err(_) => log::debug!(target: crate::LOG, "a header's hash has other than 32 bytes"),
     }
 }

@@ -1,5 +1,5 @@
-//! What the signers refused, or did not answer a moment ago: asked again, it is answered from here. BEEFY asks for the
-//! same vote on every event, and a block that was refused stays refused.
+//! What the signers refused, or did not answer a moment ago, so that a repeated question is answered from here. BEEFY
+//! asks for the same vote on every event, and a block that was refused stays refused.
 
 use signonce_protocol::{Digest, KeyId};
 use std::{
@@ -13,12 +13,12 @@ const KEPT: usize = 4_096;
 /// How long something that was not granted "now", or not answered, is not asked for again.
 const NOT_NOW: Duration = Duration::from_secs(1);
 
-/// What is known of something that was asked for before.
+/// What happened to an earlier request for the same thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Before {
     /// The signers refused it, or did not grant it now.
     Refused(String),
-    /// Nobody answered. That is no refusal: the same bytes may be asked for again.
+    /// Nobody answered. That is not a refusal: the same bytes may be asked for again.
     NotAnswered(Unanswered),
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Before {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unanswered {
     pub(crate) why: String,
-    /// How many outages there had been: once another one is over, this says nothing any more.
+    /// How many outages there had been: once another one is over, this counts no more.
     pub(crate) outages: u64,
 }
 
@@ -37,19 +37,19 @@ pub(crate) struct Refused(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     by_digest: HashMap<(KeyId, Digest), Known>,
-    /// In the order they came, each once.
+    /// The entries in the order they came, each once.
     order: VecDeque<(KeyId, Digest)>,
 }
 
 #[derive(Clone, Debug)]
 struct Known {
     before: Before,
-    /// None if it is final.
+    /// `None` if it is final.
     until: Option<Instant>,
 }
 
 impl Refused {
-    /// What became of it when it was asked for before, as far as that says anything now.
+    /// What happened to an earlier request, as far as it still matters.
     pub(crate) fn find(&self, key: &KeyId, digest: &Digest) -> Option<Before> {
         self.find_at(key, digest, Instant::now())
     }
@@ -60,7 +60,7 @@ impl Refused {
         known.until.is_none_or(|until| now < until).then(|| known.before.clone())
     }
 
-    /// Remembers a refusal for good. False if it was known.
+    /// Remembers a refusal permanently. False if it was known.
     pub(crate) fn for_good(&self, key: KeyId, digest: Digest, why: String) -> bool {
         self.remember(key, digest, Known { before: Before::Refused(why), until: None })
     }
@@ -82,7 +82,7 @@ impl Refused {
 
     fn remember(&self, key: KeyId, digest: Digest, known: Known) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A final refusal stays one, whatever becomes of a question that was under way.
+        // A final refusal stays one, whatever happens to a question that was under way.
         if kept.by_digest.get(&(key, digest)).is_some_and(|known| known.until.is_none()) {
             return false;
         }

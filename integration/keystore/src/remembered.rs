@@ -1,9 +1,10 @@
 //! The last list of this node's keys, in a file, for a start while no signer can be reached: much of a node asks once
 //! per session whether it has a key, and on Polkadot a session is four hours.
 //!
-//! Public facts only, and none that anything is signed by: the signers decide as ever, and a GRANDPA key stays behind
-//! its gate until they have told how far it has signed. A file that is damaged, of another version or of another chain is
-//! left alone with a line in the log. It is replaced whole, so that a crash leaves the old one or the new one.
+//! The file has only public facts, and none that decide what is signed: the signers decide as always, and a GRANDPA key
+//! stays behind its gate until they have reported how far it has signed. A file that is damaged, of another version or
+//! of another chain is ignored with a line in the log. It is replaced whole, so that a crash leaves the old one or the
+//! new one.
 
 use crate::{LOG, cache::Mine};
 use signonce_protocol::{DutyClass, GenesisHash, HexArray, KeyId, PublicKey, Scheme, blake2_256};
@@ -21,7 +22,7 @@ const NAME: &str = "remote-signer-keys";
 /// No list is longer: 10 000 keys take a megabyte and a half.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Where the list of one chain's keys is kept.
+/// The file with the list of one chain's keys.
 pub(crate) struct KeyFile {
     path: PathBuf,
     genesis: GenesisHash,
@@ -106,7 +107,7 @@ impl fmt::Display for KeyFile {
     }
 }
 
-/// The whole file: the body, and a last line by which damage is seen.
+/// The whole file: the body, and a last line that reveals damage.
 fn sealed(body: &str) -> String {
     format!("{body}\nblake2 {}\n", HexArray(blake2_256(body.as_bytes())))
 }

@@ -1,5 +1,5 @@
-//! Lines in the log: one when a condition begins, one when it ends, none in between. A node makes a signature every
-//! second; a log with a line for each failed one hides the line that says why.
+//! Log lines for conditions: one when a condition begins, one when it ends, none in between. A node makes a signature
+//! every second; a log with a line for each failed one hides the line that says why.
 
 use crate::LOG;
 use signonce_protocol::{DutyClass, KeyId, KeyType, rpc::ErrorCode};
@@ -30,22 +30,22 @@ pub(crate) enum Condition {
     Denied(KeyId, ErrorCode),
     /// The client has no right to these duties of a key that it may use otherwise.
     NoRight(KeyId, DutyClass),
-    /// A key of this chain is there but signs nothing for this client.
+    /// A key of this chain exists but signs nothing for this client.
     Unusable(KeyId),
-    /// What a hash stands for is not known.
+    /// The preimage of a hash is not known.
     NoPreimage(KeyType),
     /// The epoch of a VRF is not known.
     UnknownEpoch,
-    /// A signature did not hold.
+    /// A signature did not verify.
     BadSignature(KeyId),
-    /// What lies in the certificate files is not in use.
+    /// The content of the certificate files is not in use.
     CertificateNotUsed,
     /// The list of keys cannot be written to disk.
     ListNotKept,
 }
 
 impl Condition {
-    /// The one key it is about.
+    /// The one key that it is about.
     pub(crate) const fn key(&self) -> Option<&KeyId> {
         match self {
             Self::Denied(key, _) | Self::NoRight(key, _) | Self::Unusable(key) | Self::BadSignature(key) => {
@@ -80,7 +80,7 @@ struct Active {
     times: u64,
 }
 
-/// The conditions that hold now.
+/// The conditions that hold at present.
 #[derive(Default)]
 pub(crate) struct Report(Mutex<BTreeMap<Condition, Active>>);
 
@@ -89,7 +89,7 @@ impl Report {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `condition` holds. Logged as an error if that is new; the answer says whether it is.
+    /// Records that `condition` holds. Logged if that is new; returns whether it is.
     pub(crate) fn begin(&self, condition: Condition, line: impl FnOnce() -> String) -> bool {
         let mut active = self.active();
         if let Some(known) = active.get_mut(&condition) {
@@ -103,19 +103,19 @@ impl Report {
         true
     }
 
-    /// `condition` no longer holds. Logged if it did; the answer says whether it did.
+    /// Records that `condition` no longer holds. Logged if it did; returns whether it did.
     pub(crate) fn end(&self, condition: &Condition, line: impl FnOnce() -> String) -> bool {
         let Some(ended) = self.active().remove(condition) else { return false };
         log::info!(target: LOG, "{} ({ended})", line());
         true
     }
 
-    /// Ends silently what holds no longer.
+    /// Silently ends conditions that no longer hold.
     pub(crate) fn forget(&self, over: impl Fn(&Condition) -> bool) {
         self.active().retain(|condition, _| !over(condition));
     }
 
-    /// Ends everything that begins with the key's signing and that a good signature disproves.
+    /// Ends all conditions of the key's signing that a good signature disproves.
     pub(crate) fn signed(&self, key: &KeyId) {
         let ended: Vec<_> = {
             let active = self.active();
@@ -154,7 +154,7 @@ impl fmt::Display for Active {
     }
 }
 
-/// What an operator does about a connection that fails for this reason; begins with "; " or is empty.
+/// What an operator can do about a connection that fails for this reason; begins with "; " or is empty.
 pub(crate) fn advice(why: &str) -> &'static str {
     let why = why.to_ascii_lowercase();
     let has = |part: &str| why.contains(part);

@@ -41,7 +41,7 @@ impl FailedGenerations {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `key` is held by nobody, because of `why`.
+    /// Remembers that nobody holds `key`, because of `why`.
     pub(crate) fn remember(&self, key: KeyId, why: String) {
         let mut failed = self.failed();
         let thread = std::thread::current().id();
@@ -51,7 +51,7 @@ impl FailedGenerations {
         }
     }
 
-    /// Why the rotation that runs on this thread has failed already: making more keys for it would only leave them
+    /// Why the rotation that runs on this thread has already failed: making more keys for it would only leave them
     /// behind in the cluster.
     pub(crate) fn of_this_rotation(&self) -> Option<String> {
         let thread = std::thread::current().id();
@@ -91,7 +91,7 @@ mod tests {
         assert!(failures.of_this_rotation().is_some());
         assert_eq!(failures.proof_of(&key(1)).as_deref(), Some("no right"));
         assert_eq!(failures.of_this_rotation(), None);
-        // The set is of no use for ever.
+        // The set can never be used.
         assert!(failures.proof_of(&key(1)).is_some() && failures.proof_of(&key(2)).is_some());
     }
 

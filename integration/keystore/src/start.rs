@@ -1,8 +1,8 @@
-//! The way in: settings checked, the I/O thread started, the keystore handed out.
+//! The entry point: checks the settings, starts the I/O thread, hands out the keystore.
 
 use crate::{
     LOG, RemoteKeystore, RemotePayloadProvider, RemoteProposer, RemoteSignerParams,
-    ask::{Cluster, NodeSide, Place, Signers, UnsignedVotes},
+    ask::{Cluster, NodeSide, Signers, UnsignedVotes, VotePosition},
     asker::{Asker, Vrfs},
     cache::Keys,
     commitments::Commitments,
@@ -37,39 +37,38 @@ use std::{
 };
 use substrate_prometheus_endpoint::{PrometheusError, Registry};
 
-/// How long the start waits for the first list of keys if it is not told, so that a healthy start has its keys at once.
+/// How long the start waits for the first list of keys by default, so that a healthy start has its keys at once.
 const FIRST_LIST_WITHIN: Duration = Duration::from_secs(2);
-/// How often a longer wait is told of.
+/// How often a longer wait is logged.
 const WAIT_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// How long one signer may take while others could be asked. Deadlines below twice this shorten it; above, it gives a
 /// slow signer the time to answer at all.
 const ATTEMPT_AT_MOST: Duration = Duration::from_secs(3);
 
-/// What the node is, for [`RemoteSigner::start`].
+/// The node, for [`RemoteSigner::start`].
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
     /// The genesis hash of the node's chain: only keys of this chain are used.
     pub genesis: [u8; 32],
-    /// Where the node would keep keys of its own (`KeystoreConfig::path`); no slashable key may lie there.
+    /// The directory where the node would keep keys of its own (`KeystoreConfig::path`); no slashable key may be in it.
     pub keystore_dir: Option<&'a Path>,
-    /// Where the node keeps this chain's data, but not a directory for keys. The last list of keys is kept in it, for a
-    /// start without signers; `None`: nowhere.
+    /// The directory of this chain's data (not one for keys). The last list of keys is kept in it, for a start without
+    /// signers; with `None` it is not kept.
     pub data_dir: Option<&'a Path>,
-    /// Where the metrics go.
+    /// The registry for the metrics.
     pub registry: Option<&'a Registry>,
     /// What the node's GRANDPA voter does without a signature.
     pub votes: UnsignedVotes,
 }
 
-/// Why a node cannot start with a remote signer: settings that can never work. That no signer can be reached is no
-/// reason.
+/// Why a node cannot start with a remote signer: settings that can never work. Unreachable signers are not a reason.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No URL.
+    /// There is no URL.
     #[error("no signer is given; give --remote-signer at least once")]
     NoSigner,
-    /// A file is needed that no argument names.
+    /// A required file that no argument names.
     #[error("--remote-signer needs {argument} too (or {env} in the environment): {what}")]
     MissingArgument {
         /// The argument.
@@ -79,7 +78,7 @@ pub enum StartError {
         /// What the file is.
         what: &'static str,
     },
-    /// A URL, certificate or key is of no use.
+    /// A URL, certificate or key that cannot be used.
     #[error("remote signer: {0}")]
     Client(#[from] ClientError),
     /// Slashable keys lie in the node's keystore directory.
@@ -95,7 +94,7 @@ pub enum StartError {
         /// The files.
         files: KeyFiles,
     },
-    /// The keystore directory cannot be looked into.
+    /// The keystore directory cannot be read.
     #[error("cannot see whether slashable keys lie in {dir}: {source}", dir = dir.display())]
     KeystoreDir {
         /// The directory.
@@ -111,7 +110,7 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-/// A running connection to a signer cluster, and everything a node plugs in. Cheap to clone.
+/// A running connection to a signer cluster, with everything that a node plugs in. Cheap to clone.
 #[derive(Clone)]
 pub struct RemoteSigner(Arc<Inner>);
 
@@ -143,13 +142,13 @@ impl NodeSide for Parts {
     fn may_vote(&self, key: &PublicKey) -> bool {
         self.gate.is_open(key)
     }
-    fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>) {
+    fn watermark(&self, key: &PublicKey, floor: Option<VotePosition>, highest: Option<VotePosition>) {
         self.gate.watermark(key, floor, highest);
     }
-    fn voted(&self, key: &PublicKey, at: Place) {
+    fn voted(&self, key: &PublicKey, at: VotePosition) {
         self.gate.signed(key, at);
     }
-    fn vote_refused(&self, key: &PublicKey, at: Place) {
+    fn vote_refused(&self, key: &PublicKey, at: VotePosition) {
         self.gate.refused(key, at);
     }
     fn key_gone(&self, key: &PublicKey) {
@@ -164,11 +163,12 @@ impl std::fmt::Debug for RemoteSigner {
 }
 
 impl RemoteSigner {
-    /// Connects to the signers. Waits for the list of keys, two seconds or as long as `params` say, then goes on with the
-    /// keys listed last, or without: the node must live while no signer can be reached, and gets its keys when one can.
+    /// Connects to the signers. Waits for the list of keys, two seconds or as long as `params` say, then continues with
+    /// the keys listed last, or without: the node must live while no signer can be reached, and gets its keys when one
+    /// can.
     ///
     /// # Errors
-    /// Settings that can never work, and slashable key files in the node's keystore directory.
+    /// If settings can never work, or slashable key files are in the node's keystore directory.
     pub fn start(params: &RemoteSignerParams, setup: Setup<'_>) -> Result<Self, StartError> {
         signonce_substrate::install();
         let config = client_config(params)?;
@@ -201,7 +201,7 @@ impl RemoteSigner {
         Ok(Self(Arc::new(Inner { asker, keystore, rpc_keystore, parts })))
     }
 
-    /// Waits for the first list of the signers, tells how that goes, and what the node goes on with.
+    /// Waits for the first list of the signers, and logs progress and what the node continues with.
     fn wait_for_list(&self, at_most: Duration) {
         let keys = &self.0.asker.keys;
         let begun = Instant::now();
@@ -239,23 +239,23 @@ impl RemoteSigner {
         self.0.keystore.clone()
     }
 
-    /// The keystore for `author_*` calls, `SpawnTasksParams::keystore`: the same, but for `author_hasKey` and
-    /// `author_hasSessionKeys`, which are told of a GRANDPA key even while the voter may not use it.
+    /// The keystore for `author_*` calls, `SpawnTasksParams::keystore`: the same, except that `author_hasKey` and
+    /// `author_hasSessionKeys` report a GRANDPA key even while the voter may not use it.
     pub fn rpc_keystore(&self) -> KeystorePtr {
         self.0.rpc_keystore.clone()
     }
 
-    /// The node's proposer factory, with the headers it makes remembered until they are sealed. For BABE and AURA.
+    /// The node's proposer factory; the headers it makes are remembered until they are sealed. For BABE and AURA.
     pub fn wrap_proposer<E>(&self, env: E) -> RemoteProposer<E> {
         RemoteProposer::new(env, self.0.parts.headers.clone())
     }
 
-    /// The node's BEEFY payload provider, with what it provides remembered until it is signed.
+    /// The node's BEEFY payload provider; what it provides is remembered until it is signed.
     pub fn wrap_payload_provider<P>(&self, provider: P) -> RemotePayloadProvider<P> {
         RemotePayloadProvider::new(provider, self.0.parts.commitments.clone())
     }
 
-    /// Follows BABE's epochs on a thread of its own, so that the slot of a VRF can be told.
+    /// Follows BABE's epochs on a thread of its own, so that the slot of a VRF can be found.
     pub fn watch_epochs<B, C>(&self, client: Arc<C>)
     where
         B: Block,
@@ -265,8 +265,8 @@ impl RemoteSigner {
         self.0.parts.epochs.watch(&client);
     }
 
-    /// Opens and closes the GRANDPA gate by the node's voter, on a thread of its own. Without it, keys that have voted
-    /// before stay unused.
+    /// Opens and closes the GRANDPA gate by the node's voter, on a thread of its own. Without this, keys that have
+    /// voted before stay unused.
     pub fn gate_grandpa(&self, voter: impl VoterView) {
         // Weak: the gate's thread must not keep alive what ends it.
         let asker = Arc::downgrade(&self.0.asker);
@@ -275,7 +275,7 @@ impl RemoteSigner {
         });
     }
 
-    /// Never ready. When it is dropped, as the node's task manager does on the way out, every signing call that waits
+    /// Never completes. When it is dropped, as the node's task manager does on shutdown, every waiting signing call
     /// returns at once, and so does every later one: spawn it, or a vote that waits for a signer holds the node up.
     pub fn until_shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
         let on_drop = StopOnDrop(self.0.asker.worker.stop().clone(), self.0.parts.gate.clone());
@@ -296,7 +296,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// What [`asker`] is made of.
+/// The parts from which [`asker`] is made.
 pub(crate) struct AskerParts {
     pub(crate) signers: Arc<dyn Signers>,
     pub(crate) chain: GenesisHash,
@@ -304,7 +304,7 @@ pub(crate) struct AskerParts {
     pub(crate) metrics: Metrics,
     pub(crate) report: Arc<Report>,
     pub(crate) votes: UnsignedVotes,
-    /// Where the list of keys is kept.
+    /// The file for the list of keys.
     pub(crate) file: Option<Arc<KeyFile>>,
 }
 

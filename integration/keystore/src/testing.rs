@@ -2,7 +2,7 @@
 //! told.
 
 use crate::{
-    ask::{Events, Later, NodeSide, Place, Signers, UnsignedVotes},
+    ask::{Events, Later, NodeSide, Signers, UnsignedVotes, VotePosition},
     asker::Asker,
     cache::Keys,
     keystore::RemoteKeystore,
@@ -69,7 +69,7 @@ pub(crate) fn vote(set_id: u64, round: u64, target: [u8; 32]) -> Vec<u8> {
 }
 
 /// What the gate heard of a key: floor and highest vote.
-type Watermark = (PublicKey, Option<Place>, Option<Place>);
+type Watermark = (PublicKey, Option<VotePosition>, Option<VotePosition>);
 
 /// What the node knows.
 #[derive(Default)]
@@ -79,7 +79,7 @@ pub(crate) struct FakeNode {
     vrfs: Mutex<Vec<VrfRequest>>,
     open: Mutex<bool>,
     watermarks: Mutex<Vec<Watermark>>,
-    votes: Mutex<Vec<(Place, bool)>>,
+    votes: Mutex<Vec<(VotePosition, bool)>>,
     gone: Mutex<Vec<PublicKey>>,
 }
 
@@ -104,7 +104,7 @@ impl FakeNode {
         self.gone.lock().unwrap().clone()
     }
     /// Votes the gate heard of, with whether they were signed.
-    pub(crate) fn votes(&self) -> Vec<(Place, bool)> {
+    pub(crate) fn votes(&self) -> Vec<(VotePosition, bool)> {
         self.votes.lock().unwrap().clone()
     }
 }
@@ -135,13 +135,13 @@ impl NodeSide for FakeNode {
     fn may_vote(&self, _: &PublicKey) -> bool {
         *self.open.lock().unwrap()
     }
-    fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>) {
+    fn watermark(&self, key: &PublicKey, floor: Option<VotePosition>, highest: Option<VotePosition>) {
         self.watermarks.lock().unwrap().push((*key, floor, highest));
     }
-    fn voted(&self, _: &PublicKey, at: Place) {
+    fn voted(&self, _: &PublicKey, at: VotePosition) {
         self.votes.lock().unwrap().push((at, true));
     }
-    fn vote_refused(&self, _: &PublicKey, at: Place) {
+    fn vote_refused(&self, _: &PublicKey, at: VotePosition) {
         self.votes.lock().unwrap().push((at, false));
     }
     fn key_gone(&self, key: &PublicKey) {

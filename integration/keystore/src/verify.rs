@@ -1,5 +1,5 @@
-//! The last check before a signature is used: it must be the key's own, over the very bytes that were to be signed.
-//! A signer that is wrong, or a machine in between, can cost a duty but never get a bad signature into the chain.
+//! The last check before a signature is used: it must be the key's own, over the very bytes that were to be signed. A
+//! faulty signer, or a machine in between, can cost a duty but never get a bad signature into the chain.
 
 use signonce_protocol::{Algorithm, KeyId, Scheme, ToSign};
 use sp_core::{Pair as _, crypto::VrfPublic as _, ecdsa, ed25519, sr25519};

@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::watch};
 
-/// How much longer than a job's deadline its caller waits: the job ends by itself, this is for a thread that is late.
+/// How much longer than a job's deadline its caller waits, for a thread that is late: the job ends by itself.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Why a job gave no result.
@@ -32,7 +32,7 @@ pub(crate) struct Worker {
     stop: Stop,
 }
 
-/// Tells everybody that the node stops; once and for good.
+/// Tells everybody that the node stops, once and permanently.
 #[derive(Clone)]
 pub(crate) struct Stop {
     stopped: Arc<AtomicBool>,
@@ -53,11 +53,11 @@ impl Stop {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Ready when the node stops.
+    /// Completes when the node stops.
     fn wait(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut told = self.tell.subscribe();
         async move {
-            // The sender lives in every clone; one that is gone means the same.
+            // The sender lives in every clone; if it is gone, that means the same.
             let _ = told.wait_for(|stopped| *stopped).await;
         }
     }
@@ -72,18 +72,18 @@ impl Worker {
         let stopped = stop.wait();
         std::thread::Builder::new().name("remote-signer".into()).spawn(move || {
             runtime.block_on(stopped);
-            // Tasks are dropped with the runtime, and with them what callers wait for.
+            // Tasks are dropped with the runtime, and so is what callers wait for.
             runtime.shutdown_background();
         })?;
         Ok(Self { handle, stop })
     }
 
-    /// What tells this thread, and all who wait for it, to stop.
+    /// The means to stop this thread and all who wait for it.
     pub(crate) fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// Runs `task` beside everything else, until the node stops.
+    /// Runs `task` beside everything else until the node stops.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.handle.spawn(task);
     }
@@ -103,7 +103,7 @@ impl Worker {
                 Some(deadline) => tokio::time::timeout(deadline, job).await.map_err(|_| NoResult::Late),
                 None => Ok(job.await),
             };
-            // Nobody listens any more when the caller's own deadline passed first.
+            // Nobody listens any more if the caller's own deadline passed first.
             let _ = tell.send(done);
         });
         let result = match deadline {
@@ -115,7 +115,7 @@ impl Worker {
                 task.abort();
                 Err(NoResult::Late)
             }
-            // The runtime dropped the job: it only does that when it stops.
+            // The runtime drops a job only when it stops.
             RecvTimeoutError::Disconnected => Err(NoResult::Stopped),
         })
     }

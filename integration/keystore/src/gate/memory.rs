@@ -14,7 +14,7 @@
 //! A vote stands in here before it is signed, so after a restart the voter asks for exactly the votes recorded for its
 //! round. Read strictly: a value that does not fit to its last byte counts as none, and the gate stays closed.
 
-use super::Place;
+use super::VotePosition;
 use codec::{Decode, DecodeAll, Encode, Error, Input};
 use signonce_protocol::PublicKey;
 use signonce_substrate::GrandpaStage;
@@ -25,11 +25,11 @@ type RoundState = (Option<Target>, Option<Target>, Option<Target>, bool);
 type CompletedRound = (u64, RoundState, Target, Vec<SignedVote>);
 type CompletedRounds = (Vec<CompletedRound>, u64, Vec<[u8; 32]>);
 
-/// The voter's record, as far as the gate goes by it.
+/// The parts of the voter's record that the gate uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recorded {
-    /// Where the voter begins when it is started on this record.
-    next: Place,
+    /// Where the voter begins when it is started from this record.
+    next: VotePosition,
     /// Its own votes in rounds that were not completed.
     votes: BTreeMap<u64, OwnVotes>,
 }
@@ -54,16 +54,16 @@ impl Recorded {
             return Err("current rounds are not in order".into());
         }
         let voted = current.into_iter().filter_map(|(round, HasVoted(own))| Some((round, own?)));
-        Ok(Self { next: Place { set_id, round }, votes: voted.collect() })
+        Ok(Self { next: VotePosition { set_id, round }, votes: voted.collect() })
     }
 
     /// The round the voter starts in.
-    pub(super) fn next(&self) -> Place {
+    pub(super) fn next(&self) -> VotePosition {
         self.next
     }
 
     /// The payloads of the votes that `key` cast at `at`, in the order of the round.
-    pub(super) fn votes(&self, key: &PublicKey, at: Place) -> Vec<Vec<u8>> {
+    pub(super) fn votes(&self, key: &PublicKey, at: VotePosition) -> Vec<Vec<u8>> {
         let own = (self.next.set_id == at.set_id).then(|| self.votes.get(&at.round)).flatten();
         let own = own.filter(|own| own.by == key.as_bytes());
         own.into_iter().flat_map(|own| &own.votes).map(|vote| payload(vote, at)).collect()
@@ -71,7 +71,10 @@ impl Recorded {
 }
 
 /// What is signed for a vote (`sp_consensus_grandpa::localized_payload`).
-fn payload((stage, target): &(GrandpaStage, Target), Place { set_id, round }: Place) -> Vec<u8> {
+fn payload(
+    (stage, target): &(GrandpaStage, Target),
+    VotePosition { set_id, round }: VotePosition,
+) -> Vec<u8> {
     let stage = match stage {
         GrandpaStage::Prevote => 0u8,
         GrandpaStage::Precommit => 1,
@@ -97,7 +100,7 @@ impl Decode for State {
     }
 }
 
-/// A vote seen in a completed round: read to get past it.
+/// A vote in a completed round: parsed only to get past it.
 struct SignedVote;
 
 impl Decode for SignedVote {
@@ -149,7 +152,7 @@ pub(super) mod tests {
 
     type Header = generic::Header<u32, BlakeTwo256>;
 
-    /// The voter's record, to be written as sc-consensus-grandpa does. Votes and ids have the types of the SDK.
+    /// The voter's record, to be written as sc-consensus-grandpa does, with the SDK's types for votes and ids.
     pub(in crate::gate) struct Record {
         pub(in crate::gate) set_id: u64,
         pub(in crate::gate) completed: Vec<u64>,
@@ -252,8 +255,8 @@ pub(super) mod tests {
         }
     }
 
-    fn at(round: u64) -> Place {
-        Place { set_id: 5, round }
+    fn at(round: u64) -> VotePosition {
+        VotePosition { set_id: 5, round }
     }
 
     #[test]
@@ -262,7 +265,7 @@ pub(super) mod tests {
         assert_eq!(recorded.next(), at(42));
         let genesis = Record { set_id: 0, completed: vec![0], current: vec![(1, None)], paused: false };
         let recorded = Recorded::decode(&genesis.encode()).expect("as written at genesis");
-        assert_eq!(recorded.next(), Place { set_id: 0, round: 1 });
+        assert_eq!(recorded.next(), VotePosition { set_id: 0, round: 1 });
         assert_eq!(recorded.votes(&key(2), recorded.next()), Vec::<Vec<u8>>::new());
     }
 
@@ -306,7 +309,7 @@ pub(super) mod tests {
         assert!(recorded.votes(&key(3), at(42)).is_empty());
         assert!(recorded.votes(&key(2), at(39)).is_empty());
         assert!(recorded.votes(&key(2), at(45)).is_empty());
-        assert!(recorded.votes(&key(2), Place { set_id: 6, round: 42 }).is_empty());
+        assert!(recorded.votes(&key(2), VotePosition { set_id: 6, round: 42 }).is_empty());
     }
 
     #[test]

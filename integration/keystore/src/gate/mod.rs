@@ -2,11 +2,11 @@
 //!
 //! A vote that the signers refuse ends the voter, and a voter that starts again in the same round asks for the same
 //! vote again. So `has_keys` answers "no" for a GRANDPA key until the voter is past everything that was ever signed
-//! with it: a voter without a key goes on following rounds, and takes part again at the start of the first round
-//! where it may. The signers refuse whatever would equivocate in any case; the gate is about staying alive.
+//! with it: a voter without a key still follows rounds, and takes part again at the start of the first round where it
+//! may. The signers refuse whatever would equivocate in any case; the gate keeps the voter alive.
 //!
-//! This file is the rules for all keys of a node: [`Rules`] takes in what happened, with the time it happened, and
-//! gives back what to do. It has no clock, no thread and no I/O. [`Gate`] (in `poll.rs`) brings those.
+//! This file has the rules for all keys of a node: [`Rules`] takes in what happened, with its time, and returns what to
+//! do. It has no clock, no thread and no I/O; [`Gate`] (in `poll.rs`) has those.
 //!
 //! ```text
 //!                 never voted │ database past all votes │ recorded votes signed again
@@ -38,58 +38,58 @@ use std::{
 const QUIET: Duration = Duration::from_secs(10);
 /// The same after many refusals without a signature between them.
 const QUIET_MOST: Duration = Duration::from_secs(300);
-/// How long the voter stands still before a closed gate is opened as a try.
+/// How long the voter stands still before a closed gate is opened as an attempt.
 const STANDSTILL: Duration = Duration::from_secs(30);
-/// The pause between tries at most.
+/// The longest pause between attempts.
 const TRY_PAUSE_MOST: Duration = Duration::from_secs(600);
-/// How long after opening the voter may go on without a vote in its round before it is restarted: a round that began
+/// How long after opening the voter may go without a vote in its round before it is restarted: a round that began
 /// without a key ends without one, and if the chain needs this vote it never ends.
 const IDLE: Duration = Duration::from_secs(6);
-/// How long the set id must have stood: the node knows of a new set a moment before its voter does, and until then
-/// the voter's round is one of the old set.
+/// For how long the set id must have been stable: the node knows of a new set a moment before its voter does, and until
+/// then the voter's round belongs to the old set.
 const SETTLED: Duration = Duration::from_secs(2);
 /// The pause before the signers are asked again about recorded votes.
 const PREFLIGHT_PAUSE: Duration = Duration::from_secs(2);
 /// The first round of a chain.
-const FIRST: Place = Place { set_id: 0, round: 1 };
+const FIRST: VotePosition = VotePosition { set_id: 0, round: 1 };
 
-/// A place in the order of votes.
+/// A position in the order of votes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct VotePosition {
     /// The authority set.
     pub(crate) set_id: u64,
     /// The round within the set: they begin at 1 in every set.
     pub(crate) round: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for VotePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "set {} round {}", self.set_id, self.round)
     }
 }
 
-/// What the shell has to do or tell.
+/// What the shell has to do or report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Output {
     Opened {
         key: PublicKey,
         why: Opened,
-        highest: Option<Place>,
+        highest: Option<VotePosition>,
     },
     Closed {
         key: PublicKey,
         why: Shut,
-        highest: Option<Place>,
+        highest: Option<VotePosition>,
     },
-    /// A closed gate stays closed, as another node signs with the key.
+    /// A closed gate stays closed, because another node signs with the key.
     StandingBy {
         key: PublicKey,
-        highest: Place,
+        highest: VotePosition,
     },
     /// Ask the signers for these votes and tell [`Rules::preflighted`].
     Preflight {
         key: PublicKey,
-        at: Place,
+        at: VotePosition,
         votes: Vec<Vec<u8>>,
     },
     /// Have the voter restarted and tell [`Rules::restarted`].
@@ -106,45 +106,45 @@ struct Rules {
 /// What is known of the node's voter.
 #[derive(Default)]
 struct Voter {
-    /// The outer `None` until the record was read; the inner one if there is none.
+    /// `None` until the record was read; `Some(None)` if there is none.
     recorded: Option<Option<Recorded>>,
     seen: Option<Seen>,
-    /// Whether one ran when it was last looked at.
+    /// Whether a voter was running at the last check.
     running: bool,
     cannot_restart: bool,
 }
 
-/// Where the voter was last seen.
+/// The last known position of the voter.
 struct Seen {
-    at: Place,
-    /// Since when it is there.
+    at: VotePosition,
+    /// Since when it has been there.
     since: Instant,
     set_since: Instant,
 }
 
-/// What is known of one key. Exists once the signers have told its watermark.
+/// What is known of one key. Exists once the signers have reported its watermark.
 struct Key {
     gate: State,
     /// The lowest place where anything may still be signed; `None` before the key is armed.
-    floor: Option<Place>,
+    floor: Option<VotePosition>,
     /// The highest place where anything was signed with it, by anyone.
-    highest: Option<Place>,
+    highest: Option<VotePosition>,
     /// The highest place where this process got a signature.
-    own: Option<Place>,
+    own: Option<VotePosition>,
     /// The highest place where this process was refused.
-    refused: Option<Place>,
-    /// When the watermark last moved without us.
+    refused: Option<VotePosition>,
+    /// When the watermark last moved without a signature of ours.
     foreign: Option<Foreign>,
-    /// Refusals since the last signature, tries apart.
+    /// Refusals since the last signature, not counting attempts.
     refusals: u32,
-    /// Tries since the voter got on.
+    /// Attempts since the voter last advanced.
     tries: u32,
 }
 
-/// A move of the watermark that no signature of ours explains so far: the answer can come after the event.
+/// A move of the watermark that no signature of ours explains so far; the answer can come after the event.
 #[derive(Clone, Copy)]
 struct Foreign {
-    at: Place,
+    at: VotePosition,
     when: Instant,
 }
 
@@ -158,9 +158,9 @@ enum State {
 struct Open {
     since: Instant,
     /// The voter's place then, or the first one seen after.
-    from: Option<Place>,
+    from: Option<VotePosition>,
     is_try: bool,
-    /// Whether the voter is still to be restarted if it does not vote.
+    /// Whether the voter will be restarted if it does not vote.
     may_restart: bool,
 }
 
@@ -168,17 +168,17 @@ struct Open {
 struct Closed {
     since: Instant,
     phase: Phase,
-    /// Whether it was told that another node signs.
+    /// Whether it was reported that another node signs.
     standing_by: bool,
 }
 
-/// How far a closed gate is.
+/// The phase of a closed gate.
 #[derive(Clone, Copy)]
 enum Phase {
-    /// The start: nothing is decided, as the voter's record or the key's floor is not known.
+    /// The start: nothing is decided, because the voter's record or the key's floor is not known.
     Undecided,
     /// The recorded votes of this round were not yet answered by the signers.
-    Preflight { at: Place, next: Instant },
+    Preflight { at: VotePosition, next: Instant },
     /// Waiting until the voter is past the watermark.
     Behind,
 }
@@ -188,12 +188,12 @@ impl Rules {
         self.keys.get(key).is_some_and(|key| matches!(key.gate, State::Open(_)))
     }
 
-    /// The signers told how far a key has signed.
+    /// The signers reported how far a key has signed.
     fn watermark(
         &mut self,
         id: &PublicKey,
-        floor: Option<Place>,
-        highest: Option<Place>,
+        floor: Option<VotePosition>,
+        highest: Option<VotePosition>,
         now: Instant,
     ) -> Vec<Output> {
         let key = self.keys.entry(*id).or_insert_with(|| Key::new(highest, now));
@@ -203,14 +203,14 @@ impl Rules {
     }
 
     /// This process got a signature.
-    fn signed(&mut self, id: &PublicKey, at: Place) {
+    fn signed(&mut self, id: &PublicKey, at: VotePosition) {
         if let Some(key) = self.keys.get_mut(id) {
             key.signed(at);
         }
     }
 
     /// This process was denied a vote.
-    fn refused(&mut self, id: &PublicKey, at: Place, now: Instant) -> Option<Output> {
+    fn refused(&mut self, id: &PublicKey, at: VotePosition, now: Instant) -> Option<Output> {
         self.keys.get_mut(id)?.refused(id, at, now)
     }
 
@@ -226,8 +226,8 @@ impl Rules {
         keys.iter_mut().filter_map(|(id, key)| key.decide(id, voter, now)).collect()
     }
 
-    /// The voter was looked at, `None` if none runs. To be called about every second.
-    fn tick(&mut self, position: Option<Place>, now: Instant) -> Vec<Output> {
+    /// The voter's position was read, `None` if none runs. To be called about every second.
+    fn tick(&mut self, position: Option<VotePosition>, now: Instant) -> Vec<Output> {
         let Self { keys, voter } = self;
         voter.look(position, now);
         let mut outputs: Vec<_> = keys.iter_mut().flat_map(|(id, key)| key.tick(id, voter, now)).collect();
@@ -241,7 +241,13 @@ impl Rules {
     }
 
     /// The signers answered the votes recorded for `at`.
-    fn preflighted(&mut self, id: &PublicKey, at: Place, answer: Preflight, now: Instant) -> Option<Output> {
+    fn preflighted(
+        &mut self,
+        id: &PublicKey,
+        at: VotePosition,
+        answer: Preflight,
+        now: Instant,
+    ) -> Option<Output> {
         self.keys.get_mut(id)?.preflighted(id, at, answer, &self.voter, now)
     }
 
@@ -258,7 +264,7 @@ impl Rules {
 }
 
 impl Voter {
-    fn look(&mut self, position: Option<Place>, now: Instant) {
+    fn look(&mut self, position: Option<VotePosition>, now: Instant) {
         self.running = position.is_some();
         let Some(at) = position else { return };
         self.seen = Some(match self.seen.take() {
@@ -269,7 +275,7 @@ impl Voter {
     }
 
     /// Where a running voter certainly is.
-    fn settled(&self, now: Instant) -> Option<Place> {
+    fn settled(&self, now: Instant) -> Option<VotePosition> {
         let seen =
             self.seen.as_ref().filter(|seen| self.running && now.duration_since(seen.set_since) >= SETTLED);
         seen.map(|seen| seen.at)
@@ -277,7 +283,7 @@ impl Voter {
 }
 
 impl Key {
-    fn new(highest: Option<Place>, now: Instant) -> Self {
+    fn new(highest: Option<VotePosition>, now: Instant) -> Self {
         Self {
             gate: State::Closed(Closed { since: now, phase: Phase::Undecided, standing_by: false }),
             floor: None,
@@ -291,20 +297,20 @@ impl Key {
     }
 
     /// Whether nothing is in the way of voting at `place`.
-    fn allows(&self, place: Place) -> bool {
+    fn allows(&self, place: VotePosition) -> bool {
         let past = Some(place) > self.highest && Some(place) > self.refused;
         past && self.floor.is_some_and(|floor| place >= floor)
     }
 
     /// Follows the watermark, which only rises; an older state from a signer that lags behind changes nothing.
-    fn advance(&mut self, highest: Option<Place>, now: Instant) {
+    fn advance(&mut self, highest: Option<VotePosition>, now: Instant) {
         let Some(at) = highest.filter(|_| highest > self.highest) else { return };
         self.highest = highest;
-        // Own signatures raised it when they came: see `signed`.
+        // Our own signatures raised it when they came: see `signed`.
         self.foreign = Some(Foreign { at, when: now });
     }
 
-    fn signed(&mut self, at: Place) {
+    fn signed(&mut self, at: VotePosition) {
         self.own = self.own.max(Some(at));
         self.highest = self.highest.max(Some(at));
         // What is at or below it was ours: the event was faster than the answer.
@@ -319,7 +325,7 @@ impl Key {
         }
     }
 
-    fn refused(&mut self, id: &PublicKey, at: Place, now: Instant) -> Option<Output> {
+    fn refused(&mut self, id: &PublicKey, at: VotePosition, now: Instant) -> Option<Output> {
         self.refused = self.refused.max(Some(at));
         let State::Open(open) = self.gate else { return None };
         if !open.is_try {
@@ -328,7 +334,7 @@ impl Key {
         Some(self.close(id, Shut::Refused { at }, now))
     }
 
-    fn open(&mut self, id: &PublicKey, why: Opened, from: Option<Place>, now: Instant) -> Output {
+    fn open(&mut self, id: &PublicKey, why: Opened, from: Option<VotePosition>, now: Instant) -> Output {
         let is_try = matches!(why, Opened::Try { .. });
         self.gate = State::Open(Open { since: now, from, is_try, may_restart: !is_try });
         Output::Opened { key: *id, why, highest: self.highest }
@@ -373,7 +379,7 @@ impl Key {
     fn preflighted(
         &mut self,
         id: &PublicKey,
-        at: Place,
+        at: VotePosition,
         answer: Preflight,
         voter: &Voter,
         now: Instant,
@@ -387,7 +393,7 @@ impl Key {
                 self.set_phase(Phase::Preflight { at, next: now + PREFLIGHT_PAUSE });
                 None
             }
-            // Someone voted on meanwhile: these votes are safe, the ones after them are not ours.
+            // Somebody else voted on: these votes are safe, but the ones after them are not ours.
             Preflight::Signed if self.highest > Some(at) => {
                 Some(self.close(id, Shut::RecordBehind { next: at }, now))
             }
@@ -433,7 +439,7 @@ impl Key {
     fn ask_again(
         &mut self,
         id: &PublicKey,
-        at: Place,
+        at: VotePosition,
         next: Instant,
         voter: &Voter,
         now: Instant,

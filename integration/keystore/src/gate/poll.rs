@@ -1,10 +1,10 @@
-//! The gate as the keystore has it: the [`Rules`] behind a lock that is never held across a call out, and the thread
-//! that looks at the voter.
+//! The gate as the keystore uses it: the [`Rules`] behind a lock that is never held across a call out, and the thread
+//! that observes the voter.
 //!
-//! [`Gate::is_open`] is asked under the voter's own lock. [`VoterView`] needs that lock too, and may wait for as long
-//! as the voter sits in a signing call: so it is asked from the gate's thread only, with no lock of the gate held.
+//! [`Gate::is_open`] is called under the voter's own lock. [`VoterView`] needs that lock too, and may wait for as long
+//! as the voter sits in a signing call, so it is called only from the gate's thread, with no lock of the gate held.
 
-use super::{Output, Place, Recorded, Rules};
+use super::{Output, Recorded, Rules, VotePosition};
 use crate::metrics::Metrics;
 use signonce_protocol::PublicKey;
 use std::{
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the voter is looked at. Rounds take a second or more.
+/// How often the voter is observed. Rounds take a second or more.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Where a node's GRANDPA voter is.
@@ -28,21 +28,21 @@ pub struct VoterPosition {
     pub round: u64,
 }
 
-impl From<VoterPosition> for Place {
+impl From<VoterPosition> for VotePosition {
     fn from(VoterPosition { set_id, round }: VoterPosition) -> Self {
         Self { set_id, round }
     }
 }
 
 /// What the gate needs of the node's voter. [`position`](Self::position) and [`restart_voter`](Self::restart_voter) are
-/// asked from the gate's own thread only, and may take their time.
+/// called only from the gate's own thread, and may take their time.
 pub trait VoterView: Send + 'static {
-    /// The running voter's place; `None` while no voter runs.
+    /// The position of the running voter; `None` while no voter runs.
     fn position(&self) -> Option<VoterPosition>;
 
-    /// The raw value of the aux key `grandpa_completed_round`, where sc-consensus-grandpa records its votes. Asked once,
-    /// by [`gate_grandpa`](crate::RemoteSigner::gate_grandpa) itself: call that before the voter is started, which
-    /// writes there.
+    /// The raw value of the aux key `grandpa_completed_round`, where sc-consensus-grandpa records its votes. Called
+    /// once, by [`gate_grandpa`](crate::RemoteSigner::gate_grandpa) itself: call that before the voter is started,
+    /// which writes there.
     fn recorded(&self) -> Option<Vec<u8>>;
 
     /// Asks the node to restart its voter in place, so that `has_keys` is asked again; `false` if the node cannot.
@@ -52,14 +52,14 @@ pub trait VoterView: Send + 'static {
     }
 }
 
-/// What the signers say to votes that were recorded before a restart.
+/// The signers' answer for votes that were recorded before a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preflight {
     /// Signed: the voter may ask for it.
     Signed,
     /// Refused for good.
     Refused,
-    /// No answer, or none that lasts.
+    /// There was no answer, or none that lasts.
     Unknown,
 }
 
@@ -75,20 +75,25 @@ impl Gate {
         Self { rules: Mutex::default(), metrics, stopped: AtomicBool::new(false) }
     }
 
-    /// Whether the voter may have this key now. Never waits for anything but other questions like it.
+    /// Whether the voter may have this key now. Never waits for anything but other calls like it.
     pub(crate) fn is_open(&self, key: &PublicKey) -> bool {
         self.rules().is_open(key)
     }
 
-    /// How far a key has signed, as the signers tell it: at the start, and at each change. A key without a floor is
-    /// not armed and stays closed.
-    pub(crate) fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>) {
+    /// Takes in how far a key has signed, as the signers report it at the start and at each change. A key without a
+    /// floor is not armed and stays closed.
+    pub(crate) fn watermark(
+        &self,
+        key: &PublicKey,
+        floor: Option<VotePosition>,
+        highest: Option<VotePosition>,
+    ) {
         let outputs = self.rules().watermark(key, floor, highest, Instant::now());
         self.tell(&outputs);
     }
 
     /// This process got a signature.
-    pub(crate) fn signed(&self, key: &PublicKey, at: Place) {
+    pub(crate) fn signed(&self, key: &PublicKey, at: VotePosition) {
         self.rules().signed(key, at);
     }
 
@@ -99,7 +104,7 @@ impl Gate {
     }
 
     /// This process was denied a vote.
-    pub(crate) fn refused(&self, key: &PublicKey, at: Place) {
+    pub(crate) fn refused(&self, key: &PublicKey, at: VotePosition) {
         let output = self.rules().refused(key, at, Instant::now());
         self.tell(output.as_slice());
     }
@@ -109,8 +114,9 @@ impl Gate {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Reads what the voter recorded, then looks at it from an own thread until the gate is stopped or dropped. `preflight` asks the signers for a
-    /// vote's signature, throws it away and tells the answer; it may take as long as such a call may.
+    /// Reads what the voter recorded, then observes it from a thread of its own until the gate is stopped or dropped.
+    /// `preflight` asks the signers for a vote's signature, discards it and returns the answer; it may take as long as
+    /// such a call may.
     pub(crate) fn watch<V, F>(self: &Arc<Self>, voter: V, preflight: F)
     where
         V: VoterView,
@@ -144,9 +150,9 @@ impl Gate {
         self.tell(&outputs);
     }
 
-    /// One look at the voter, and what follows from it.
+    /// Observes the voter once, and does what follows from it.
     fn look(&self, voter: &impl VoterView, preflight: &impl Fn(&PublicKey, Vec<u8>) -> Preflight) {
-        let position = voter.position().map(Place::from);
+        let position = voter.position().map(VotePosition::from);
         let outputs = self.rules().tick(position, Instant::now());
         self.tell(&outputs);
         for output in outputs {
@@ -166,7 +172,7 @@ impl Gate {
         }
     }
 
-    /// One line for each transition, and the gauge.
+    /// Logs each transition, and sets the gauge.
     fn tell(&self, outputs: &[Output]) {
         for output in outputs {
             match output {
@@ -194,13 +200,13 @@ impl Gate {
         }
     }
 
-    // No call out is made while it is held, and every change leaves the rules whole.
+    // No call out is made while it is held, and every change leaves the rules consistent.
     fn rules(&self) -> MutexGuard<'_, Rules> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The signers' answer to all of a round's votes: one refusal is enough, and without one all must be signed.
+/// The signers' answer to all votes of a round: one refusal decides, and without one all must be signed.
 fn preflight_all(
     key: &PublicKey,
     votes: Vec<Vec<u8>>,
@@ -216,7 +222,7 @@ fn preflight_all(
 }
 
 /// The end of a line: the highest vote signed.
-struct Signed(Option<Place>);
+struct Signed(Option<VotePosition>);
 
 impl fmt::Display for Signed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -233,8 +239,8 @@ mod tests {
     use crate::gate::memory::tests::{LastVote, Record};
     use std::sync::mpsc;
 
-    const A: Place = Place { set_id: 3, round: 10 };
-    const NEW: Option<Place> = Some(Place { set_id: 0, round: 1 });
+    const A: VotePosition = VotePosition { set_id: 3, round: 10 };
+    const NEW: Option<VotePosition> = Some(VotePosition { set_id: 0, round: 1 });
 
     fn key(n: u8) -> PublicKey {
         PublicKey::try_from([n; 32].as_slice()).expect("32 bytes")

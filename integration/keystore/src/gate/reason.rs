@@ -1,6 +1,6 @@
 //! Why a gate opens or closes, as the log says it.
 
-use super::Place;
+use super::VotePosition;
 use std::fmt;
 
 /// Why a gate opened.
@@ -9,26 +9,26 @@ pub(super) enum Opened {
     /// The signers know of no vote with it.
     NeverVoted,
     /// At the start, with an intact database.
-    DatabaseAhead { next: Place },
+    DatabaseAhead { next: VotePosition },
     /// At the start, in the round of the last vote, with a database that has it.
-    VotesConfirmed { at: Place },
+    VotesConfirmed { at: VotePosition },
     /// The usual way after a refusal or a lost database.
-    Past { position: Place },
+    Past { position: VotePosition },
     /// The chain stands still, perhaps for want of this vote.
-    Try { position: Place },
+    Try { position: VotePosition },
 }
 
 /// Why a gate closed, or stays closed after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shut {
     /// The vote there was another one, or below what may be signed.
-    Refused { at: Place },
+    Refused { at: VotePosition },
     /// No record, or one that cannot be read.
     NothingRecorded,
     /// An old copy of the database, or another node has voted.
-    RecordBehind { next: Place },
+    RecordBehind { next: VotePosition },
     /// The same, in the middle of a round.
-    VotesNotRecorded { at: Place },
+    VotesNotRecorded { at: VotePosition },
     /// Ends a try before it began.
     NoRestart,
 }

@@ -5,18 +5,18 @@ use super::{
     *,
 };
 
-const A: Place = Place { set_id: 3, round: 10 };
+const A: VotePosition = VotePosition { set_id: 3, round: 10 };
 
 fn key(n: u8) -> PublicKey {
     PublicKey::try_from([n; 32].as_slice()).expect("32 bytes")
 }
 
-fn at(set_id: u64, round: u64) -> Place {
-    Place { set_id, round }
+fn at(set_id: u64, round: u64) -> VotePosition {
+    VotePosition { set_id, round }
 }
 
 /// The round after.
-fn next(place: Place) -> Place {
+fn next(place: VotePosition) -> VotePosition {
     at(place.set_id, place.round + 1)
 }
 
@@ -24,12 +24,12 @@ fn next(place: Place) -> Place {
 struct Bench {
     rules: Rules,
     now: Instant,
-    position: Option<Place>,
+    position: Option<VotePosition>,
 }
 
 impl Bench {
     /// A node whose voter stands at `position`.
-    fn new(position: Option<Place>) -> Self {
+    fn new(position: Option<VotePosition>) -> Self {
         let now = Instant::now();
         let mut bench = Self { rules: Rules::default(), now, position };
         assert_eq!(bench.tick(), []);
@@ -37,7 +37,11 @@ impl Bench {
     }
 
     /// A node that starts beside signers that know `highest`, with what its database recorded.
-    fn started(position: Place, recorded: Option<Recorded>, highest: Option<Place>) -> (Self, Vec<Output>) {
+    fn started(
+        position: VotePosition,
+        recorded: Option<Recorded>,
+        highest: Option<VotePosition>,
+    ) -> (Self, Vec<Output>) {
         let mut bench = Self::new(Some(position));
         let mut outputs = bench.rules.recorded(recorded, bench.now);
         outputs.extend(bench.watermark(1, highest));
@@ -59,22 +63,22 @@ impl Bench {
         bench
     }
 
-    fn watermark(&mut self, n: u8, highest: Option<Place>) -> Vec<Output> {
+    fn watermark(&mut self, n: u8, highest: Option<VotePosition>) -> Vec<Output> {
         self.rules.watermark(&key(n), Some(FIRST), highest, self.now)
     }
 
     /// Another node signs.
-    fn foreign(&mut self, place: Place) -> Vec<Output> {
+    fn foreign(&mut self, place: VotePosition) -> Vec<Output> {
         self.watermark(1, Some(place))
     }
 
     /// This node signs.
-    fn vote(&mut self, place: Place) {
+    fn vote(&mut self, place: VotePosition) {
         self.rules.signed(&key(1), place);
         assert_eq!(self.watermark(1, Some(place)), []);
     }
 
-    fn refuse(&mut self, place: Place) -> Option<Output> {
+    fn refuse(&mut self, place: VotePosition) -> Option<Output> {
         self.rules.refused(&key(1), place, self.now)
     }
 
@@ -97,16 +101,16 @@ impl Bench {
     }
 }
 
-fn opened(n: u8, why: Opened, highest: Place) -> Output {
+fn opened(n: u8, why: Opened, highest: VotePosition) -> Output {
     Output::Opened { key: key(n), why, highest: Some(highest) }
 }
 
-fn shut(n: u8, why: Shut, highest: Place) -> Output {
+fn shut(n: u8, why: Shut, highest: VotePosition) -> Output {
     Output::Closed { key: key(n), why, highest: Some(highest) }
 }
 
 /// A record that goes on at `next`, with prevotes of these keys in that round.
-fn recorded(next: Place, voters: &[u8]) -> Recorded {
+fn recorded(next: VotePosition, voters: &[u8]) -> Recorded {
     let votes = voters.iter().map(|voter| (next.round, Some((*voter, LastVote::Precommit(None, 8, 9)))));
     let current = if voters.is_empty() { vec![(next.round, None)] } else { votes.collect() };
     let record = Record { set_id: next.set_id, completed: vec![next.round - 1], current, paused: false };
@@ -600,7 +604,7 @@ impl Twins {
         }
     }
 
-    fn vote(&mut self, n: usize, place: Place) {
+    fn vote(&mut self, n: usize, place: VotePosition) {
         let by = *self.votes.entry(place.round).or_insert(n);
         let event_first = self.random().is_multiple_of(2);
         if by == n && !event_first {
@@ -653,7 +657,7 @@ impl Together {
     }
 
     /// A second passes, with the voter at this place.
-    fn second(&self, position: Place) -> Vec<Output> {
+    fn second(&self, position: VotePosition) -> Vec<Output> {
         *self.now.lock().unwrap() += Duration::from_secs(1);
         self.rules(|rules, now| rules.tick(Some(position), now))
     }
@@ -672,13 +676,13 @@ impl crate::ask::NodeSide for Together {
     fn may_vote(&self, key: &PublicKey) -> bool {
         self.rules(|rules, _| rules.is_open(key))
     }
-    fn watermark(&self, key: &PublicKey, floor: Option<Place>, highest: Option<Place>) {
+    fn watermark(&self, key: &PublicKey, floor: Option<VotePosition>, highest: Option<VotePosition>) {
         self.rules(|rules, now| rules.watermark(key, floor, highest, now));
     }
-    fn voted(&self, key: &PublicKey, at: Place) {
+    fn voted(&self, key: &PublicKey, at: VotePosition) {
         self.rules(|rules, _| rules.signed(key, at));
     }
-    fn vote_refused(&self, key: &PublicKey, at: Place) {
+    fn vote_refused(&self, key: &PublicKey, at: VotePosition) {
         self.rules(|rules, now| rules.refused(key, at, now));
     }
     fn key_gone(&self, key: &PublicKey) {

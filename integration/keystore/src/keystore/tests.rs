@@ -337,7 +337,7 @@ fn a_vote_of_a_voter_that_asks_again_is_given_up_and_that_is_no_denial() {
     assert!(ask().unwrap().is_some());
     bed.signers.behave(Behaviour::Refuse(ErrorCode::RateLimited));
     assert!(bed.keystore.ed25519_sign(GRANDPA, &gran_pair().public(), &vote(4, 10, [1; 32])).is_err());
-    let place = crate::ask::Place { set_id: 4, round: 9 };
+    let place = crate::ask::VotePosition { set_id: 4, round: 9 };
     assert_eq!(bed.node.votes(), [(place, true)], "nothing is said of a vote by a limit of the client");
 }
 
@@ -352,7 +352,7 @@ fn every_denial_of_a_vote_is_told_to_the_gate_also_one_from_memory_and_one_of_a_
         bed.signers.behave(behaviour);
         for asked in 1..=3 {
             assert!(bed.keystore.ed25519_sign(GRANDPA, &gran_pair().public(), &vote(4, 9, [1; 32])).is_err());
-            let place = crate::ask::Place { set_id: 4, round: 9 };
+            let place = crate::ask::VotePosition { set_id: 4, round: 9 };
             assert_eq!(bed.node.votes(), vec![(place, false); asked], "{behaviour:?}");
         }
     }
@@ -367,7 +367,7 @@ fn a_vote_is_asked_for_until_it_is_answered() {
     let signature = bed.keystore.ed25519_sign(GRANDPA, &gran_pair().public(), &message).unwrap().unwrap();
     assert!(ed25519::Pair::verify(&signature, &message, &gran_pair().public()));
     assert_eq!(bed.signers.calls(), ["grandpaVote"; 4]);
-    assert_eq!(bed.node.votes(), [(crate::ask::Place { set_id: 4, round: 9 }, true)]);
+    assert_eq!(bed.node.votes(), [(crate::ask::VotePosition { set_id: 4, round: 9 }, true)]);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn a_refused_vote_is_an_error_at_once_and_closes_the_gate() {
     bed.signers.behave(Behaviour::Refuse(ErrorCode::Equivocation));
     let ask = || bed.keystore.ed25519_sign(GRANDPA, &gran_pair().public(), &vote(4, 9, [1; 32]));
     assert!(ask().unwrap_err().to_string().contains("equivocation"));
-    assert_eq!(bed.node.votes(), [(crate::ask::Place { set_id: 4, round: 9 }, false)]);
+    assert_eq!(bed.node.votes(), [(crate::ask::VotePosition { set_id: 4, round: 9 }, false)]);
     assert_eq!(bed.signers.calls().len(), 1);
 }
 
