@@ -1,5 +1,5 @@
-//! The judge. It is told of every question before it is sent and of every answer any client ever gets, keeps what was
-//! said of each duty, and finds what must never be. It shares nothing with the signer: bytes, places and the
+//! The judge. It learns of every question before it is sent and of every answer any client ever gets, keeps what was
+//! said of each duty, and finds what must never happen. It shares nothing with the signer: bytes, duties and the
 //! verification of signatures are this program's own.
 //!
 //! 1. Every signature verifies; a duty has one statement and a payload one signature, whoever received them.
@@ -15,7 +15,7 @@
 
 mod set_back;
 
-use crate::{payload::Place, verify::verify};
+use crate::{payload::DutyId, verify::verify};
 use serde::Serialize;
 use set_back::SetBack;
 use signonce_protocol::{
@@ -31,13 +31,13 @@ use std::{
 const SLOT_TOLERANCE: u64 = 3;
 /// Twice the steps that any key keeps.
 const TWICE: usize = 512;
-/// Violations that are told in full; more are counted.
+/// How many violations are reported in full; more are counted.
 const TOLD: usize = 20;
 
 /// A key as the judge knows it.
 #[derive(Clone, Debug)]
 pub struct KeyFacts {
-    /// For messages.
+    /// The name in messages.
     pub name: String,
     /// Its scheme.
     pub scheme: Scheme,
@@ -45,7 +45,7 @@ pub struct KeyFacts {
     pub public: Vec<u8>,
 }
 
-/// When something was.
+/// The time of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// For durations.
@@ -54,25 +54,25 @@ pub struct Moment {
     pub slot: u64,
 }
 
-/// A question on its way.
+/// A question that was asked.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The number of the key.
     pub key: usize,
     /// The duty.
-    pub place: Place,
-    /// Which payload for it.
+    pub place: DutyId,
+    /// Which payload of the duty.
     pub side: u8,
     /// Who asks.
     pub client: String,
-    /// Its place in the order of all questions and answers.
+    /// Its index in the order of all questions and answers.
     begun: u64,
-    /// Its place among the key's questions.
+    /// Its index among the key's questions.
     nth: u64,
     asked: Moment,
 }
 
-/// What came back.
+/// The answer to a question.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// A signature.
@@ -90,10 +90,10 @@ pub enum Answer {
         signed: Option<[u8; 32]>,
         /// The bound that was broken.
         bound: Option<Position>,
-        /// For people.
+        /// The text of the refusal.
         message: String,
     },
-    /// Nobody could serve; nothing was signed.
+    /// No signer could serve; nothing was signed.
     NotReady(String),
     /// The duty may be taken.
     Unknown(String),
@@ -101,15 +101,15 @@ pub enum Answer {
     Broken(String),
 }
 
-/// What must never be seen.
+/// Something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}, {place}: {fault} (asked by {client})")]
 pub struct Violation {
     /// The key.
     pub key: String,
     /// The duty.
-    pub place: Place,
-    /// Who was answered so.
+    pub place: DutyId,
+    /// The client that got the answer.
     pub client: String,
     /// What is wrong.
     pub fault: Fault,
@@ -152,11 +152,11 @@ pub enum Fault {
     Lost(String),
 }
 
-/// What was counted.
+/// The counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// Questions of the storm that were answered one way or other. What is asked afterwards is counted below.
+    /// Questions of the storm that were answered in any way. What is asked afterwards is counted below.
     pub requests: u64,
     /// Signatures for new duties.
     pub granted: u64,
@@ -166,7 +166,7 @@ pub struct Figures {
     pub refused: u64,
     /// Refusals by their codes.
     pub refused_by_code: BTreeMap<&'static str, u64>,
-    /// Answers that leave it open whether the duty is taken.
+    /// Answers after which the duty may or may not be taken.
     pub unknown: u64,
     /// Questions that no signer could serve in time.
     pub not_ready: u64,
@@ -185,7 +185,7 @@ pub struct Figures {
 #[derive(Debug, Default)]
 struct Duty {
     asked: BTreeSet<u8>,
-    /// By payload: the place of the latest question that was granted among the key's.
+    /// By payload: the index of the latest question that was granted, among the key's.
     granted: BTreeMap<u8, u64>,
     signed: BTreeMap<u8, Vec<u8>>,
     /// The payload that refusals name as the signed one.
@@ -198,7 +198,7 @@ struct Duty {
 #[derive(Debug)]
 pub struct Checker {
     keys: Vec<KeyFacts>,
-    duties: HashMap<(usize, Place), Duty>,
+    duties: HashMap<(usize, DutyId), Duty>,
     steps: HashMap<usize, BTreeSet<(u64, u64)>>,
     /// Questions of each key.
     asked: HashMap<usize, u64>,
@@ -208,7 +208,7 @@ pub struct Checker {
     strangers: HashSet<String>,
     set_back: SetBack,
     figures: Figures,
-    /// Counts of what is asked after the storm; most of it is only of interest when it is wrong.
+    /// Counts of what is asked after the storm; most of it matters only if it is wrong.
     after: Option<Figures>,
     violations: Vec<Violation>,
     violations_more: u64,
@@ -219,7 +219,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// For these keys, numbered as they stand. `clocks_lie` where signers' clocks are tampered with.
+    /// A judge of these keys, numbered in this order. `clocks_lie` if signers' clocks are tampered with.
     pub fn new(keys: Vec<KeyFacts>, clocks_lie: bool) -> Self {
         Self {
             keys,
@@ -246,7 +246,7 @@ impl Checker {
     }
 
     /// A client is about to ask.
-    pub fn ask(&mut self, client: &str, key: usize, place: Place, side: u8, now: Moment) -> Ask {
+    pub fn ask(&mut self, client: &str, key: usize, place: DutyId, side: u8, now: Moment) -> Ask {
         self.clock += 1;
         self.duties.entry((key, place)).or_default().asked.insert(side);
         self.steps.entry(key).or_default().insert(place.step());
@@ -255,7 +255,7 @@ impl Checker {
         Ask { key, place, side, client: client.to_owned(), begun: self.clock, nth: *nth, asked: now }
     }
 
-    /// It was answered.
+    /// Takes an answer.
     pub fn hear(&mut self, ask: &Ask, answer: &Answer, now: Moment) {
         self.clock += 1;
         self.count().requests += 1;
@@ -283,7 +283,7 @@ impl Checker {
         }
     }
 
-    /// The answer to a duty of [`Self::acknowledged`] that was asked for again on one node.
+    /// Takes the answer to a duty of [`Self::acknowledged`] that was asked for again on one node.
     pub fn hear_again(&mut self, ask: &Ask, answer: &Answer, now: Moment) {
         self.figures.asked_again += 1;
         let found = self.violations.len();
@@ -303,11 +303,11 @@ impl Checker {
         }
     }
 
-    /// Whatever was signed, or named as signed: key, place and payload, in order. Without those that are so old that
+    /// Whatever was signed, or named as signed: key, duty and payload, in order. Leaves out those that are so old that
     /// the key may have forgotten them twice over.
-    pub fn acknowledged(&self) -> Vec<(usize, Place, u8)> {
+    pub fn acknowledged(&self) -> Vec<(usize, DutyId, u8)> {
         let mut all = Vec::new();
-        let recent = |key: &usize, place: &Place| {
+        let recent = |key: &usize, place: &DutyId| {
             let newer =
                 self.steps.get(key).map_or(0, |steps| steps.range(place.step()..).take(TWICE).count());
             newer < 2 * place.kept_steps()
@@ -321,12 +321,12 @@ impl Checker {
     }
 
     /// A duty's payload that contends with one that was signed.
-    pub fn contender(&self, key: usize, place: Place, signed: u8) -> Option<u8> {
+    pub fn contender(&self, key: usize, place: DutyId, signed: u8) -> Option<u8> {
         self.duties.get(&(key, place))?;
-        (0..Place::SIDES).find(|side| !place.agree(*side, signed))
+        (0..DutyId::SIDES).find(|side| !place.agree(*side, signed))
     }
 
-    /// Every node has the disk of an earlier time.
+    /// Every node got the disk of an earlier time.
     pub fn all_were_set_back(&mut self) {
         self.clock += 1;
         self.set_back.begin(self.clock);
@@ -340,8 +340,8 @@ impl Checker {
     }
 
     /// The keys that were refused as halted, each with its highest place that was signed.
-    pub fn halted(&self) -> Vec<(usize, Place)> {
-        let mut highest: BTreeMap<usize, Place> = BTreeMap::new();
+    pub fn halted(&self) -> Vec<(usize, DutyId)> {
+        let mut highest: BTreeMap<usize, DutyId> = BTreeMap::new();
         for (key, place) in self.duties.iter().filter(|(_, duty)| !duty.signed.is_empty()).map(|(of, _)| *of)
         {
             let known = highest.entry(key).or_insert(place);
@@ -368,8 +368,8 @@ impl Checker {
         self.set_back.noted()
     }
 
-    /// Whether a new duty was granted that was asked for after this moment. A grant that was on its way before says
-    /// nothing of the cluster as it is now.
+    /// Whether a new duty was granted that was asked for after this moment. A grant that was already under way says
+    /// nothing about the cluster now.
     pub fn served_after(&self, moment: Instant) -> bool {
         self.newest_served.is_some_and(|asked| asked > moment)
     }
@@ -390,7 +390,7 @@ impl Checker {
         Figures { duties: self.duties.len() as u64, longest_outage_ms, ..self.figures.clone() }
     }
 
-    /// What was found so far, and how many more there are than told.
+    /// The violations so far, and how many more there are than are kept.
     pub fn violations(&self) -> (&[Violation], u64) {
         (&self.violations, self.violations_more)
     }
@@ -453,7 +453,7 @@ impl Checker {
         // Of a side that was taken, nobody knows any more by which payload.
         let may_be = |asked: &u8| match digest {
             Some(digest) => place.digest(*asked) == digest,
-            None => matches!(place, Place::Candidate { .. }),
+            None => matches!(place, DutyId::Candidate { .. }),
         };
         let named: Vec<u8> = contend.into_iter().filter(may_be).collect();
         let Some(&one) = named.first() else { return Some(Fault::RefusedForNothing { side }) };

@@ -5,7 +5,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use signonce_protocol::rpc::ErrorCode;
 use signonce_substrate::{BABE_BLOCK, ED25519};
 
-const PLACE: Place = Place::Vote { set: 1, round: 5, stage: 0 };
+const PLACE: DutyId = DutyId::Vote { set: 1, round: 5, stage: 0 };
 
 struct World {
     checker: Checker,
@@ -25,7 +25,7 @@ impl World {
         Moment { at: Instant::now(), slot }
     }
 
-    fn ask(&mut self, place: Place, side: u8) -> Ask {
+    fn ask(&mut self, place: DutyId, side: u8) -> Ask {
         self.checker.ask("v1", 0, place, side, Self::now(100))
     }
 
@@ -33,12 +33,12 @@ impl World {
         self.checker.hear(ask, answer, Self::now(100));
     }
 
-    fn signature(&self, place: Place, side: u8, verdict: SignVerdict) -> Answer {
+    fn signature(&self, place: DutyId, side: u8, verdict: SignVerdict) -> Answer {
         let signature = self.key.sign(&place.signed_bytes(side)).to_bytes().to_vec();
         Answer::Signed { signature, verdict }
     }
 
-    fn granted(&self, place: Place, side: u8) -> Answer {
+    fn granted(&self, place: DutyId, side: u8) -> Answer {
         self.signature(place, side, SignVerdict::Granted)
     }
 
@@ -80,7 +80,7 @@ fn two_payloads_of_a_duty_are_found_in_either_order_of_their_answers() {
 
 #[test]
 fn two_good_words_for_a_candidate_may_stand_and_a_bad_one_beside_them_may_not() {
-    let place = Place::Candidate { session: 1, number: 1 };
+    let place = DutyId::Candidate { session: 1, number: 1 };
     let mut world = World::new();
     for side in [0, 2] {
         let ask = world.ask(place, side);
@@ -142,7 +142,7 @@ fn a_key_may_forget_only_what_is_older_than_the_steps_it_keeps() {
         let mut world = World::new();
         let old = world.ask(PLACE, 0);
         for round in 6..6 + newer {
-            world.ask(Place::Vote { set: 1, round, stage: 0 }, 0);
+            world.ask(DutyId::Vote { set: 1, round, stage: 0 }, 0);
         }
         world.hear(&old, &below);
         assert_eq!(world.faults().is_empty(), right, "{newer}");
@@ -154,7 +154,7 @@ fn a_grant_asked_for_after_a_refusal_below_the_watermark_is_found() {
     let mut world = World::new();
     let [early, refused_one] = [0, 0].map(|side| world.ask(PLACE, side));
     for round in 6..300 {
-        world.ask(Place::Vote { set: 1, round, stage: 0 }, 0);
+        world.ask(DutyId::Vote { set: 1, round, stage: 0 }, 0);
     }
     world.hear(&refused_one, &refused(ErrorCode::BelowWatermark, None, None));
     let late = world.ask(PLACE, 0);
@@ -175,7 +175,7 @@ fn the_slot_fence_refuses_only_far_slots_by_a_true_clock() {
         [(104, at(100), true), (103, at(100), false), (150, at(160), false), (104, None, false)]
     {
         let mut world = World::new();
-        let ask = world.ask(Place::Slot(slot), 0);
+        let ask = world.ask(DutyId::Slot(slot), 0);
         world.hear(&ask, &refused(ErrorCode::SlotOutOfRange, None, bound));
         assert_eq!(world.faults().is_empty(), right, "{slot} {bound:?}");
     }
@@ -224,7 +224,7 @@ fn a_late_answer_to_an_early_question_does_not_show_that_the_cluster_serves() {
     let fault = Instant::now();
     world.hear(&early, &world.granted(PLACE, 0));
     assert!(!world.checker.served_after(fault));
-    let next = Place::Vote { set: 1, round: 6, stage: 0 };
+    let next = DutyId::Vote { set: 1, round: 6, stage: 0 };
     let late = world.ask(next, 0);
     world.hear(&late, &world.granted(next, 0));
     assert!(world.checker.served_after(fault));
@@ -235,7 +235,7 @@ fn the_longest_time_between_two_grants_is_the_longest_outage() {
     let mut world = World::new();
     let start = Instant::now();
     for (round, ms) in [(1, 0), (2, 40), (3, 1_040), (4, 1_100)] {
-        let place = Place::Vote { set: 1, round, stage: 0 };
+        let place = DutyId::Vote { set: 1, round, stage: 0 };
         let ask = world.ask(place, 0);
         let grant = world.granted(place, 0);
         let at = start + Duration::from_millis(ms);
@@ -302,7 +302,7 @@ fn what_a_set_back_cluster_says_twice_is_noted_until_the_key_is_halted_and_found
 
 #[test]
 fn a_refused_side_needs_no_digest_but_somebody_who_took_the_other() {
-    let place = Place::Candidate { session: 1, number: 1 };
+    let place = DutyId::Candidate { session: 1, number: 1 };
     let refusal = refused(ErrorCode::Equivocation, None, None);
     let mut world = World::new();
     let [valid, backing] = [0, 2].map(|side| world.ask(place, side));
@@ -325,11 +325,11 @@ fn a_refused_side_needs_no_digest_but_somebody_who_took_the_other() {
 fn a_side_may_be_granted_again_only_once_its_bytes_may_be_forgotten() {
     for (more, right) in [(510, false), (511, true)] {
         let mut world = World::new();
-        let place = Place::Candidate { session: 1, number: 1 };
+        let place = DutyId::Candidate { session: 1, number: 1 };
         let ask = world.ask(place, 0);
         world.hear(&ask, &world.granted(place, 0));
         for number in 2..2 + more {
-            world.ask(Place::Candidate { session: 1, number }, 0);
+            world.ask(DutyId::Candidate { session: 1, number }, 0);
         }
         let again = world.ask(place, 0);
         world.hear(&again, &world.granted(place, 0));

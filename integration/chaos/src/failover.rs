@@ -1,15 +1,15 @@
-//! How long a validator waits when the leader goes: measured from outside, by clients as validators have them.
+//! How long a validator waits when the leader is lost: measured from outside, by clients like those of validators.
 //!
-//! A few clients ask for one new duty after the other. The leader is taken away; measured are the time until the
+//! A few clients ask for one new duty after the other. The leader is taken away; what is measured is the time until the
 //! first grant that was asked for after that moment, and the longest pause between two grants around it. The second
-//! figure is the one that matters where the leader hands over in order, as it goes on serving until it has. Every
+//! figure is the one that matters when the leader hands over in order, as it serves until it has done so. Every
 //! signature goes to the checker.
 
 use crate::{
     checker::{Answer, Checker, KeyFacts},
     cluster::{Cluster, Network, Plan},
     net::Link,
-    payload::Place,
+    payload::DutyId,
     process::Signal,
     storm::{answer, now, vote},
 };
@@ -28,7 +28,7 @@ use std::{
 };
 use tokio::{task::JoinSet, time::sleep};
 
-/// How the leader goes.
+/// How the leader is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Loss {
@@ -47,7 +47,7 @@ impl Loss {
     pub const ALL: [Self; 4] = [Self::Kill, Self::Term, Self::Stop, Self::Partition];
 }
 
-/// Clients that ask all the while.
+/// How many clients ask throughout.
 const CLIENTS: u64 = 4;
 /// Each client's pause between two duties.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -74,7 +74,7 @@ impl Spread {
     }
 }
 
-/// What the trials of one kind came to.
+/// The result of the trials of one kind.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
@@ -205,7 +205,7 @@ impl Shared {
     /// One new duty after the other, until the task is dropped.
     async fn ask_on(self: Arc<Self>, at: usize, public: signonce_protocol::PublicKey, signer: SignerClient) {
         for n in 0.. {
-            let place: Place = vote(n);
+            let place: DutyId = vote(n);
             let ask = self.checker().ask("client", at, place, 0, now());
             let chain = ChainRef::Genesis(self.genesis);
             let asked = Instant::now();

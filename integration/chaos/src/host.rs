@@ -1,4 +1,4 @@
-//! What this machine lets us do. A scenario that needs more is skipped, with the reason printed.
+//! What this machine allows. A scenario that needs more is skipped, with the reason printed.
 
 use std::{path::Path, sync::OnceLock};
 
@@ -7,18 +7,18 @@ pub use signonce_harness::host::{describe, faketime};
 /// What a scenario needs of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Another network for every node, with our packet switch between them.
+    /// A network for each node, with our packet switch between them.
     Packets,
-    /// A file system of our own making.
+    /// A file system of our own.
     Mounts,
     /// Errors from system calls.
     SyscallErrors,
-    /// A clock of a process' own.
+    /// A clock for a single process.
     FalseClock,
 }
 
 impl Need {
-    /// Why it cannot be had here; `None` if it can.
+    /// Why it is not available here; `None` if it is.
     pub fn lacking(self) -> Option<String> {
         match self {
             Self::Packets if !is_root() => Some("needs root, for network namespaces".into()),

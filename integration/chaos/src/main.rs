@@ -1,9 +1,9 @@
 //! `signonce-chaos`: real signers as processes, clients that contend for every duty, faults of every kind, and one
-//! checker for every answer any client ever got.
+//! checker for every answer that any client ever got.
 //!
-//! `run` runs scenarios and ends with 1 if any failed; `failover` measures how long validators wait when the leader
-//! goes; `list` shows what there is. It needs nothing but the released program; what a scenario needs besides (root,
-//! a tool) is said where it is missing, and the scenario is skipped, never passed.
+//! `run` runs scenarios and exits with 1 if any failed; `failover` measures how long validators wait when the leader is
+//! lost; `list` shows the scenarios. It needs only the released program; what a scenario needs besides (root, a tool)
+//! is named where it is missing, and the scenario is then skipped, never passed.
 
 mod checker;
 mod cluster;
@@ -23,7 +23,7 @@ use scenario::{Outcome, Scenario, Settings, Verdict};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a scenario takes besides making faults: laying out, asking again, ending.
+/// What a scenario takes besides the faults: setup, asking again, shutdown.
 const OVERHEAD: Duration = Duration::from_secs(14);
 /// The least time for faults.
 const FAULTS_LEAST: Duration = Duration::from_secs(10);
@@ -38,9 +38,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs scenarios; ends with 1 if any of them failed.
+    /// Runs scenarios; exits with 1 if any of them failed.
     Run(Run),
-    /// Measures how long validators wait when the leader goes.
+    /// Measures how long validators wait when the leader is lost.
     Failover(Failover),
     /// Shows the scenarios, and what each lacks here.
     List,
@@ -58,31 +58,31 @@ struct Program {
 struct Run {
     #[command(flatten)]
     program: Program,
-    /// Only this one. Repeatable; all of them by default.
+    /// Run only this scenario. Repeatable; all of them by default.
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// Minutes in all, shared by the scenarios.
+    /// The total time in minutes, shared by the scenarios.
     #[arg(long, default_value_t = 9.0)]
     minutes: f64,
-    /// Where everything drawn comes from. By default a new one, which is printed.
+    /// The seed of everything random. By default a new one, which is printed.
     #[arg(long)]
     seed: Option<u64>,
     /// The last release's program, for `upgrade`.
     #[arg(long, env = "SIGNONCE_PREVIOUS", value_name = "PATH")]
     previous: Option<PathBuf>,
-    /// Another number of signers than the scenario's own.
+    /// The number of signers, instead of the scenario's own.
     #[arg(long, value_parser = clap::value_parser!(u64).range(3..=9))]
     nodes: Option<u64>,
-    /// What carries bytes between the nodes, instead of the best there is.
+    /// What carries bytes between the nodes, instead of the best available.
     #[arg(long)]
     network: Option<NetworkArg>,
     /// The mean pause of each key between two duties, in milliseconds.
     #[arg(long, default_value_t = 100, value_name = "MS")]
     pace: u64,
-    /// Print one JSON document on standard output, and nothing else there.
+    /// Print only one JSON document on standard output.
     #[arg(long)]
     json: bool,
-    /// Tell what happens while it does.
+    /// Report events as they happen.
     #[arg(long, short)]
     verbose: bool,
 }
@@ -99,16 +99,16 @@ enum NetworkArg {
 struct Failover {
     #[command(flatten)]
     program: Program,
-    /// How the leader goes. Repeatable; every way by default.
+    /// How the leader is lost. Repeatable; every way by default.
     #[arg(long)]
     by: Vec<failover::Loss>,
-    /// How often, each.
+    /// The number of trials of each.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     trials: u16,
-    /// Signers.
+    /// The number of signers.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=9))]
     nodes: u64,
-    /// Print one JSON document on standard output, and nothing else there.
+    /// Print only one JSON document on standard output.
     #[arg(long)]
     json: bool,
 }
@@ -133,7 +133,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does the command, or drops it in order when a signal comes: dropping a cluster ends its processes.
+/// Runs the command, or drops it in order when a signal comes: dropping a cluster ends its processes.
 async fn until_told(command: Command) -> anyhow::Result<bool> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -144,7 +144,7 @@ async fn until_told(command: Command) -> anyhow::Result<bool> {
     }
 }
 
-/// Whether all went well.
+/// Runs a command; returns whether all went well.
 async fn perform(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Run(run) => run_scenarios(run).await,
@@ -163,7 +163,7 @@ async fn perform(command: Command) -> anyhow::Result<bool> {
 async fn run_scenarios(run: Run) -> anyhow::Result<bool> {
     let chosen = chosen(&run.scenario)?;
     let seed = run.seed.unwrap_or_else(rand::random);
-    // A copy: the program may be built anew meanwhile.
+    // A copy, as the program may be rebuilt in the meantime.
     let shelf = tempfile::Builder::new().prefix("signonce-chaos-").tempdir()?;
     let binary = shelf.path().join("signonce");
     let original = program(run.program)?;

@@ -1,4 +1,4 @@
-//! What clients ask to have signed: duties by key and place, and several payloads that contend for each.
+//! What clients ask to have signed: duties by key, and several payloads that contend for each.
 //!
 //! The bytes are laid out here, by the layouts of `sp_runtime`, `sp_consensus_grandpa`, `sp_consensus_beefy` and
 //! `polkadot_primitives`, and not by the product's encoders: the checker knows the duty of every payload because it
@@ -8,9 +8,9 @@ use signonce_protocol::{RawPayload, blake2_256};
 use signonce_substrate::{Kind, keccak_256};
 use std::fmt;
 
-/// Where a key speaks at most once.
+/// A duty: where a key may speak only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
+pub enum DutyId {
     /// One block per slot.
     Slot(u64),
     /// One GRANDPA vote per set, round and stage (0 prevote, 1 precommit, 2 primary proposal).
@@ -38,8 +38,8 @@ pub enum Place {
     },
 }
 
-impl Place {
-    /// What a floor counts in.
+impl DutyId {
+    /// The position that floors count in.
     pub fn step(&self) -> (u64, u64) {
         match *self {
             Self::Slot(slot) => (0, slot),
@@ -49,7 +49,7 @@ impl Place {
         }
     }
 
-    /// The first place of the next step.
+    /// The first duty of the next step.
     pub fn above(&self) -> Self {
         match *self {
             Self::Slot(slot) => Self::Slot(slot + 1),
@@ -84,7 +84,7 @@ impl Place {
         matches!(self, Self::Candidate { .. }).then_some(512)
     }
 
-    /// How many different payloads contend for it.
+    /// How many different payloads contend for a duty.
     pub const SIDES: u8 = 3;
 
     /// The payload of a side.
@@ -202,7 +202,7 @@ fn hash(what: &str, of: &[u64]) -> [u8; 32] {
     blake2_256(&bytes)
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DutyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Slot(slot) => write!(f, "slot {slot}"),
@@ -230,11 +230,11 @@ mod tests {
         Duty::of(payload.duty()?)
     }
 
-    const PLACES: [Place; 4] = [
-        Place::Slot(1_700_000_123),
-        Place::Vote { set: 3, round: 70, stage: 1 },
-        Place::Commitment { set: 3, block: 900 },
-        Place::Candidate { session: 4, number: 5 },
+    const PLACES: [DutyId; 4] = [
+        DutyId::Slot(1_700_000_123),
+        DutyId::Vote { set: 3, round: 70, stage: 1 },
+        DutyId::Commitment { set: 3, block: 900 },
+        DutyId::Candidate { session: 4, number: 5 },
     ];
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
                 assert_eq!(payload.digest().0, place.digest(side), "{place} side {side}");
             }
             match place {
-                Place::Candidate { .. } => {
+                DutyId::Candidate { .. } => {
                     let about = decoded.each_ref().map(|payload| match duty(payload) {
                         Some(Duty::ParaSide { session, candidates, .. }) => (session, candidates),
                         other => panic!("{other:?}"),
@@ -253,7 +253,7 @@ mod tests {
                     assert_eq!(about[0], about[1]);
                     assert_eq!(about[0], about[2]);
                 }
-                Place::Vote { set, round, .. } => {
+                DutyId::Vote { set, round, .. } => {
                     for payload in &decoded {
                         let Some(Duty::GrandpaVote { set_id, round: at, .. }) = duty(payload) else {
                             panic!("{place}")
@@ -274,7 +274,7 @@ mod tests {
         };
         let (session, both) = about(approval(4, &[5, 6]));
         for (number, candidate) in [5, 6].into_iter().zip(both) {
-            let place = Place::Candidate { session: 4, number };
+            let place = DutyId::Candidate { session: 4, number };
             assert_eq!(about(place.payload(0)), (session, vec![candidate]));
         }
     }
@@ -283,7 +283,7 @@ mod tests {
     fn sides_agree_only_with_themselves_but_for_a_candidates_two_good_words() {
         for place in PLACES {
             assert!(!place.agree(0, 1) && !place.agree(1, 2));
-            assert_eq!(place.agree(0, 2), matches!(place, Place::Candidate { .. }));
+            assert_eq!(place.agree(0, 2), matches!(place, DutyId::Candidate { .. }));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Processes in namespaces of their own, and how one waits for a process without holding up the runtime.
+//! Processes in namespaces of their own, and waiting for a process without holding up the runtime.
 //!
 //! Start processes on the runtime's workers, never on a blocking thread: they die with the thread.
 
@@ -13,13 +13,13 @@ use tokio::time::sleep;
 
 pub use signonce_harness::{CommandLine, Process, Signal, run};
 
-/// Between two looks at a process.
+/// The pause between two checks of a process.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Waits for the end of a process.
 ///
 /// # Errors
-/// If it runs still after `timeout`.
+/// If it is still running after `timeout`.
 pub async fn ended(process: &Process, timeout: Duration) -> anyhow::Result<ExitStatus> {
     let deadline = Instant::now() + timeout;
     loop {
@@ -33,7 +33,7 @@ pub async fn ended(process: &Process, timeout: Duration) -> anyhow::Result<ExitS
     }
 }
 
-/// Namespaces of a node's own: they live as long as this does, and whatever is mounted or configured in them too.
+/// A node's own namespaces: they live as long as this value, and so does whatever is mounted or configured in them.
 #[derive(Debug)]
 pub struct Room {
     holder: Process,
@@ -44,7 +44,7 @@ impl Room {
     /// With a network, a file system table, or both of its own. Needs root.
     ///
     /// # Errors
-    /// If the kernel does not let us.
+    /// If the kernel does not allow it.
     pub async fn open(flags: &[&'static str], log: &Path) -> anyhow::Result<Self> {
         let sleep_on = ["sh", "-c", "echo ready; exec sleep infinity"];
         let line = CommandLine::new(sleep_on).inside(flags.to_vec()).inside(["unshare"]);
@@ -62,7 +62,7 @@ impl Room {
         Ok(Self { holder, flags: flags.to_vec() })
     }
 
-    /// The pid that names the namespaces.
+    /// The pid by which the namespaces are entered.
     ///
     /// # Errors
     /// If its process was killed by somebody.
@@ -70,7 +70,7 @@ impl Room {
         self.holder.pid().context("the process that holds the namespaces has ended")
     }
 
-    /// The words in front of a command that is to run in it.
+    /// The words to put before a command so that it runs in them.
     ///
     /// # Errors
     /// As [`Self::pid`].
@@ -80,7 +80,7 @@ impl Room {
         Ok(words.into_iter().chain(flags).chain(["--".to_owned()]).map(Into::into).collect())
     }
 
-    /// Runs a command in it to its end.
+    /// Runs a command in them to its end.
     ///
     /// # Errors
     /// If it fails.

@@ -1,5 +1,5 @@
 //! The clients: conflicting payloads for one duty, asked for microseconds apart by several of them, over many keys at
-//! once, as fast as `pace` lets them, for as long as the storm goes on. Every question and every answer goes to the
+//! once, as fast as `pace` lets them, as long as the storm lasts. Every question and every answer goes to the
 //! [`Checker`].
 //!
 //! Half of the clients know every node and fail over as validators do. The others know one node each and wait long
@@ -8,7 +8,7 @@
 use crate::{
     checker::{Answer, Checker, KeyFacts, Moment},
     cluster::{Cluster, Key, SLOT_MS, client_name},
-    payload::Place,
+    payload::DutyId,
 };
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, stream};
@@ -49,7 +49,7 @@ const AGAIN: Timeouts = Timeouts {
     attempt: Duration::from_secs(20),
     deadline: Duration::from_secs(20),
 };
-/// Questions of one client that may be open; one that waits for a dead node asks no more.
+/// The most open questions of one client; one that waits for a dead node asks no more.
 const OPEN_MAX: usize = 8;
 /// How long a duty's first answer is waited for before the next duty is begun.
 const FIRST_ANSWER: Duration = Duration::from_millis(250);
@@ -79,13 +79,13 @@ struct Shared {
     first_slot: u64,
 }
 
-/// A storm that goes on until it is stopped.
+/// A storm that continues until it is stopped.
 pub struct Storm {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
 
-/// What one key is asked for.
+/// The duties that one key is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Blocks,
@@ -95,7 +95,7 @@ enum Work {
 }
 
 impl Storm {
-    /// Begins. `pace` is the mean pause of each key between two duties.
+    /// Starts a storm. `pace` is the mean pause of each key between two duties.
     ///
     /// # Errors
     /// If the cluster has no keys or certificates for it.
@@ -159,7 +159,7 @@ impl Storm {
         self.shared.clients.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(client));
     }
 
-    /// That client asks no more, and all it asked is answered: whoever comes to the same address later is another.
+    /// Stops this client and waits until all it asked is answered: a later client of the same address is another one.
     pub async fn leave(&self, name: &str) {
         let gone: Vec<Arc<Client>> = {
             let mut clients = self.shared.clients.write().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +186,7 @@ impl Storm {
         Ok(begun.elapsed())
     }
 
-    /// Ends it: no new questions, and the open ones are heard to their end.
+    /// Ends the storm: no new questions, and the open ones are waited for.
     ///
     /// # Errors
     /// If a question has no answer past every deadline.
@@ -252,13 +252,13 @@ impl Shared {
         !self.stop.load(Ordering::Relaxed)
     }
 
-    /// One question; the checker knows of it before the signer does.
+    /// Asks one question; the checker learns of it before the signer does.
     async fn put(
         &self,
         signer: &SignerClient,
         name: &str,
         key: usize,
-        place: Place,
+        place: DutyId,
         side: u8,
     ) -> (Answer, crate::checker::Ask) {
         let ask = self.checker().ask(name, key, place, side, now());
@@ -270,7 +270,7 @@ impl Shared {
         (answer(signer.sign(&params).await), ask)
     }
 
-    async fn ask(self: Arc<Self>, who: Arc<Client>, key: usize, place: Place, side: u8) {
+    async fn ask(self: Arc<Self>, who: Arc<Client>, key: usize, place: DutyId, side: u8) {
         who.open.fetch_add(1, Ordering::Relaxed);
         let (answer, ask) = self.put(&who.signer, &who.name, key, place, side).await;
         who.open.fetch_sub(1, Ordering::Relaxed);
@@ -288,7 +288,7 @@ impl Shared {
             // All are begun before any is waited for: they leave microseconds apart.
             let askers: Vec<_> = free.sample(&mut rng, many).collect();
             for client in askers {
-                let side = rng.random_range(0..Place::SIDES);
+                let side = rng.random_range(0..DutyId::SIDES);
                 asking.spawn(Arc::clone(&self).ask(Arc::clone(client), key, place, side));
             }
             let _ = timeout(FIRST_ANSWER, asking.join_next()).await;
@@ -305,10 +305,10 @@ impl Shared {
     }
 
     /// A new duty mostly, a recent one now and then.
-    fn next_place(&self, work: Work, turn: &mut u64, rng: &mut ChaCha8Rng) -> Place {
+    fn next_place(&self, work: Work, turn: &mut u64, rng: &mut ChaCha8Rng) -> DutyId {
         if work == Work::Blocks {
             let slot = now().slot.saturating_add_signed(rng.random_range(-2..=2));
-            return Place::Slot(slot.max(self.first_slot));
+            return DutyId::Slot(slot.max(self.first_slot));
         }
         let again = *turn > 40 && rng.random_ratio(1, 8);
         let n = if again { *turn - rng.random_range(1..40) } else { *turn };
@@ -316,16 +316,16 @@ impl Shared {
         match work {
             Work::Votes => vote(n),
             Work::Commitments => {
-                Place::Commitment { set: 1, block: u32::try_from(n + 1).unwrap_or(u32::MAX) }
+                DutyId::Commitment { set: 1, block: u32::try_from(n + 1).unwrap_or(u32::MAX) }
             }
-            Work::Sides | Work::Blocks => Place::Candidate {
+            Work::Sides | Work::Blocks => DutyId::Candidate {
                 session: u32::try_from(n / CANDIDATES + 1).unwrap_or(u32::MAX),
                 number: u32::try_from(n % CANDIDATES).unwrap_or(u32::MAX),
             },
         }
     }
 
-    /// One new duty after the other, by a client as validators have it: where these stop, the cluster is out.
+    /// Asks for one new duty after the other, by a client like a validator's: when these stop, the cluster is out.
     async fn measure(self: Arc<Self>, key: usize, signer: SignerClient) {
         let mut round = 0;
         while self.goes_on() {
@@ -338,13 +338,13 @@ impl Shared {
 }
 
 /// The `n`th vote of a key: three stages a round, and sets that follow each other.
-pub fn vote(n: u64) -> Place {
+pub fn vote(n: u64) -> DutyId {
     let rounds = n / 3;
     let stage = u8::try_from(n % 3).unwrap_or_default();
-    Place::Vote { set: 1 + rounds / ROUNDS_PER_SET, round: 1 + rounds % ROUNDS_PER_SET, stage }
+    DutyId::Vote { set: 1 + rounds / ROUNDS_PER_SET, round: 1 + rounds % ROUNDS_PER_SET, stage }
 }
 
-/// What a client was told, for the checker.
+/// A client's result, for the checker.
 pub fn answer(result: Result<signonce_protocol::rpc::SignReply, ClientError>) -> Answer {
     match result {
         Ok(reply) => Answer::Signed { signature: reply.signature.0, verdict: reply.verdict },

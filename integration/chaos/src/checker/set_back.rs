@@ -1,6 +1,6 @@
-//! What holds once every node of a cluster was set back to an older copy of its disk. No cluster can know that by
+//! What must hold once every node of a cluster was set back to an older copy of its disk. No cluster can know that by
 //! itself; a client that shows what it was given tells it, and the key is halted until an operator raises its
-//! watermark. So of each key, after the copies were put back:
+//! watermark. So for each key, after the copies were put back:
 //!
 //! * until its first refusal as halted, anything may be said of what was forgotten, two payloads of a duty included:
 //!   it is noted, and not held against the cluster;
@@ -10,16 +10,16 @@
 use super::Violation;
 use std::collections::HashMap;
 
-/// A key's coordinate, as in `Place::step`.
+/// A key's coordinate, as in `DutyId::step`.
 type Step = (u64, u64);
 
-/// See the module's text. All moments are places in the judge's order of questions and answers.
+/// Tracks the keys of such a cluster. All moments are indexes in the judge's order of questions and answers.
 #[derive(Debug, Default)]
 pub(super) struct SetBack {
     since: Option<u64>,
     /// The first refusal of each key as halted.
     halted: HashMap<usize, u64>,
-    /// The mark of each key, from the moment the raise began; and the moment it had ended.
+    /// The new floor of each key, from when the raise began; and when it had ended.
     raised: HashMap<usize, (Step, Option<u64>)>,
     /// What was said of forgotten duties before the halt.
     noted: Vec<Violation>,
@@ -43,7 +43,7 @@ impl SetBack {
         }
     }
 
-    /// A refusal as halted of a question that was asked at `begun`. Whether it can be right.
+    /// Judges a refusal as halted of a question that was asked at `begun`: whether it can be right.
     pub(super) fn refused_as_halted(&mut self, key: usize, begun: u64, now: u64) -> bool {
         let cured = self.raised.get(&key).and_then(|(_, done)| *done);
         let right = self.since.is_some() && cured.is_none_or(|cured| begun < cured);
@@ -58,22 +58,22 @@ impl SetBack {
         !self.raised.contains_key(&key) && self.halted.get(&key).is_some_and(|halted| *halted < begun)
     }
 
-    /// Whether a refusal of this step as below the watermark is owed to an operator who raised it.
+    /// Whether a refusal of this step as below the watermark is due to an operator who raised it.
     pub(super) fn is_below(&self, key: usize, step: Step) -> bool {
         self.raised.get(&key).is_some_and(|(to, _)| step < *to)
     }
 
-    /// Whether an answer to a question that was asked at `begun` may speak as if the past had not been.
+    /// Whether an answer to a question that was asked at `begun` may disregard the forgotten past.
     pub(super) fn may_have_forgotten(&self, key: usize, begun: u64) -> bool {
         self.since.is_some() && self.halted.get(&key).is_none_or(|halted| begun < *halted)
     }
 
-    /// Notes what was said so.
+    /// Notes such an answer.
     pub(super) fn note(&mut self, violation: Violation) {
         self.noted.push(violation);
     }
 
-    /// What was said so.
+    /// The answers that were noted.
     pub(super) fn noted(&self) -> &[Violation] {
         &self.noted
     }

@@ -1,5 +1,5 @@
-//! How a cluster comes to be on disk: `signonce dev` of the program under test makes certificates, stores, chain and
-//! keys; then the nodes' configurations are changed so that their ways to each other lead through us.
+//! How a cluster is created on disk: `signonce dev` of the program under test makes certificates, stores, chain and
+//! keys; then the nodes' configurations are changed so that their connections to each other pass through this program.
 
 use super::{Cluster, GUEST, Key, LOOK, Plan, SLOT_MS, client_name, tail};
 use crate::{
@@ -127,15 +127,15 @@ pub(super) async fn lay_out(plan: &Plan, dir: &Path) -> anyhow::Result<Ready> {
     lift_limits(plan, &ready.admin).await?;
     dev.signal(Signal::TERM)?;
     ended(&dev, Duration::from_secs(60)).await?;
-    // Its nodes end with it; what they wrote is not what we want to read later.
+    // Its nodes end with it; their logs are not those that are read later.
     for id in 1..=plan.nodes {
         fs::write(dir.join(format!("node-{id}/log")), "")?;
     }
     Ok(ready)
 }
 
-/// A storm asks more than a cluster is patient with by default; what it is about is not that. The guest may ask what a
-/// client may by default.
+/// A storm asks more than a cluster allows by default, which is not what it tests, so its clients' limits are lifted.
+/// The guest keeps the default limits.
 async fn lift_limits(plan: &Plan, admin: &str) -> anyhow::Result<()> {
     limit(plan, admin, &["--everyone"], ["1000000"; 3]).await?;
     limit(plan, admin, &[GUEST], ["1000", "2000", "256"]).await

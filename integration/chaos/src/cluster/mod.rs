@@ -1,5 +1,5 @@
-//! A cluster of real signers, laid out by `signonce dev` of the program under test and then run by us: each node a
-//! process of its own, reaching the others only through a network that we can break.
+//! A cluster of real signers, created by `signonce dev` of the program under test and then run here: each node a
+//! process of its own, reaching the others only through a network that can be broken.
 //!
 //! [`Cluster::create`] lays out and starts nothing; dropping it ends every process.
 
@@ -34,12 +34,12 @@ use tokio::{
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(2);
-/// Between two looks.
+/// The pause between two checks.
 const LOOK: Duration = Duration::from_millis(25);
-/// Slots of the chain: short, so that many are seen.
+/// The length of the chain's slots in milliseconds: short, so that there are many.
 pub const SLOT_MS: u64 = 1_000;
 
-/// The client that is held to what clients may ask by default. It has every right.
+/// The client with the default limits. It has every right.
 pub const GUEST: &str = "guest";
 
 /// What carries bytes between the nodes.
@@ -51,7 +51,7 @@ pub enum Network {
     Packets,
 }
 
-/// What a cluster is to be like.
+/// The options of a cluster.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The program under test.
@@ -91,9 +91,9 @@ pub struct Node {
     peer: SocketAddr,
     metrics: SocketAddr,
     process: Option<Process>,
-    /// Words in front of its command, and variables, from the next start on.
+    /// Words in front of its command, from the next start on.
     pub door: Vec<OsString>,
-    /// See `door`.
+    /// Variables of its environment, from the next start on.
     pub env: Vec<(&'static str, OsString)>,
     /// The program from the next start on, if it is not the cluster's.
     pub binary: Option<PathBuf>,
@@ -126,15 +126,15 @@ impl Node {
 pub struct Twin {
     /// It.
     pub process: Process,
-    /// Where it listens for the other nodes.
+    /// Its address for the other nodes.
     pub peer: SocketAddr,
-    /// Where it listens for clients.
+    /// Its address for clients.
     pub client: SocketAddr,
     metrics: SocketAddr,
 }
 
 impl Twin {
-    /// What its `/readyz` says.
+    /// The answer of its `/readyz`.
     pub async fn readyz(&self) -> Result<(), String> {
         match self.process.pid() {
             Some(_) => probe(self.metrics).await,
@@ -146,30 +146,30 @@ impl Twin {
 /// The cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    /// What it was made from.
+    /// The options it was made with.
     pub plan: Plan,
-    /// Where it lives.
+    /// Its directory.
     pub dir: PathBuf,
     /// The chain.
     pub genesis: GenesisHash,
     /// Its keys.
     pub keys: Vec<Key>,
-    /// How the ways between the nodes are.
+    /// The state of the connections between the nodes.
     pub links: Links,
     nodes: BTreeMap<u64, Node>,
     ca: PathBuf,
     proxies: Vec<Proxy>,
     packets: Option<Packets>,
-    /// Namespaces that scenarios made for nodes; they go with the cluster.
+    /// Namespaces that scenarios made for nodes; they are removed with the cluster.
     pub rooms: Vec<Room>,
-    /// Programs through which nodes' logs go, where a scenario has put such.
+    /// Programs through which nodes' logs go, if a scenario has added them.
     pub log_readers: BTreeMap<u64, Process>,
     /// Keeps other clusters from these ports between layout and start.
     _guard: Option<TcpListener>,
 }
 
 impl Cluster {
-    /// Lays a cluster out in `dir`. Starts none of its nodes.
+    /// Creates a cluster in `dir`. Starts none of its nodes.
     ///
     /// # Errors
     /// If the program under test does not do its part.
@@ -276,7 +276,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Runs an operator's command on the machine of a node; what it wrote.
+    /// Runs an operator's command on the machine of a node; returns its output.
     ///
     /// # Errors
     /// If it fails.
@@ -303,11 +303,11 @@ impl Cluster {
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
     }
 
-    /// The most memory of a node's process is what it has now: opening its sealed identity takes hundreds of megabytes for
-    /// a moment.
+    /// Resets a node's peak memory to what it has now: opening its sealed identity takes hundreds of megabytes for a
+    /// moment.
     ///
     /// # Errors
-    /// If the kernel does not let us, or the node does not run.
+    /// If the kernel does not allow it, or the node does not run.
     pub fn forget_peak(&self, id: u64) -> anyhow::Result<()> {
         let pid = self.node(id).pid().with_context(|| format!("node {id} does not run"))?;
         let path = format!("/proc/{pid}/clear_refs");
@@ -315,7 +315,7 @@ impl Cluster {
         fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
     }
 
-    /// The sum of the samples whose series begin so, as a scrape of a node shows them.
+    /// The sum of the samples whose series begin so, in a scrape of a node.
     ///
     /// # Errors
     /// If the node does not answer, or shows no such series.
@@ -348,7 +348,7 @@ impl Cluster {
     /// Waits until a node's process has ended; how it did.
     ///
     /// # Errors
-    /// If it runs still after `patience`.
+    /// If it is still running after `patience`.
     pub async fn wait_exit(&self, id: u64, patience: Duration) -> anyhow::Result<ExitStatus> {
         let process = self.node(id).process.as_ref().with_context(|| format!("node {id} does not run"))?;
         ended(process, patience).await.with_context(|| format!("node {id}"))
@@ -394,7 +394,7 @@ impl Cluster {
         }
     }
 
-    /// The term that a node leads in, if it is ready and believes so.
+    /// The term in which a node leads, if it is ready and believes that it leads.
     async fn term_led(&self, id: u64) -> Option<(u64, u64)> {
         self.node(id).pid()?;
         let timeouts = Timeouts { connect: PROBE / 2, attempt: PROBE / 2, deadline: PROBE / 2 };
@@ -453,7 +453,7 @@ impl Cluster {
         self.packets.as_ref().and_then(|packets| packets.room(id).ok())
     }
 
-    /// From now on the other nodes find somebody else at a node's address, or it again. Where there are proxies.
+    /// From now on the other nodes find something else at a node's address, or the node again. Only with proxies.
     pub fn move_address(&self, id: u64, to: Option<SocketAddr>) {
         let to = to.unwrap_or(self.node(id).peer);
         self.proxies.iter().filter(|proxy| proxy.to == id).for_each(|proxy| proxy.lead_to(to));

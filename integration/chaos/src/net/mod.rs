@@ -1,5 +1,5 @@
 //! The network between nodes, with faults: proxies on loopback where nothing else is allowed, a packet switch between
-//! network namespaces where we are root. Both go by one table of links, by sender and receiver.
+//! network namespaces as root. Both use one table of links, by sender and receiver.
 
 pub mod packets;
 pub mod proxy;
@@ -11,14 +11,14 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How one direction between two nodes is. By default it is well.
+/// The state of one direction between two nodes. By default it is healthy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Link {
     /// Nothing passes.
     pub cut: bool,
-    /// Everything takes this longer.
+    /// The delay of everything that passes.
     pub delay: Duration,
-    /// And up to this much more, at random.
+    /// Up to this much more delay, at random.
     pub jitter: Duration,
     /// The share of packets that is lost. Proxies have no packets to lose.
     pub loss: f64,
@@ -31,7 +31,7 @@ impl Link {
     }
 }
 
-/// The links that are not well.
+/// The links that are not healthy.
 #[derive(Clone, Debug)]
 pub struct Links {
     table: Arc<Mutex<HashMap<(u64, u64), Link>>>,
@@ -51,7 +51,7 @@ impl Links {
         self.changed.send_replace(());
     }
 
-    /// All is well.
+    /// Makes all links healthy.
     pub fn heal(&self) {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.changed.send_replace(());
@@ -68,7 +68,7 @@ impl Links {
     }
 }
 
-/// How long one thing takes over a link.
+/// The time that one item takes over a link.
 fn time_over(link: Link) -> Duration {
     link.delay + link.jitter.mul_f64(rand::random())
 }

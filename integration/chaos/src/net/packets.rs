@@ -9,9 +9,9 @@ use std::{net::Ipv4Addr, path::Path, sync::Arc};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_tun::Tun;
 
-/// Room for other headers on any real link below.
+/// Leaves room for other headers on any real link below.
 const MTU: i32 = 1_400;
-/// The last byte of our own address: the clients and probes.
+/// The last byte of our own address, for clients and probes.
 const HOST: u8 = 254;
 
 /// The switch and the networks it joins.
@@ -19,7 +19,7 @@ const HOST: u8 = 254;
 pub struct Packets {
     rooms: Vec<Room>,
     network: [u8; 3],
-    /// Ends with this.
+    /// Dropping this ends the switch.
     _switch: JoinSet<()>,
 }
 

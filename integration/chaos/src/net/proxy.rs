@@ -12,17 +12,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Bytes taken at a time.
+/// Bytes read at a time.
 const CHUNK: usize = 16 * 1024;
-/// Chunks on their way in one direction of a connection; then the sender has to wait, as before a full window.
+/// The most chunks under way in one direction of a connection; then the sender has to wait, as before a full window.
 const IN_FLIGHT: usize = 64;
 
-/// The way of one node to another.
+/// The proxy from one node to another.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where the node has to go.
+    /// The address that the node connects to.
     pub address: SocketAddr,
-    /// The node that is reached by it.
+    /// The node that it reaches.
     pub to: u64,
     target: watch::Sender<SocketAddr>,
     accepting: AbortHandle,
@@ -49,7 +49,7 @@ impl Proxy {
         Ok(Self { address, to, target, accepting: accepting.abort_handle() })
     }
 
-    /// From now on it leads to somebody else, as when an address moves; open connections break.
+    /// From now on it leads to another target, as when an address moves; open connections break.
     pub fn lead_to(&self, target: SocketAddr) {
         self.target.send_replace(target);
     }

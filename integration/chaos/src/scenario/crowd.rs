@@ -1,4 +1,4 @@
-//! Doors that are crowded: connections that say nothing, and a client that asks without end.
+//! Crowded ports: connections that say nothing, and a client that asks without end.
 
 use super::World;
 use crate::storm::STRANGER;
@@ -18,17 +18,17 @@ use tokio::{
 
 /// Connections that say nothing: to the port for clients, for peers, for scrapes.
 const SILENT: [usize; 3] = [2_000, 400, 100];
-/// They come from so many addresses, and the clients from another: whoever shares an address with strangers shares their
-/// places.
+/// The connections come from this many addresses, and the clients from another: whoever shares an address with
+/// strangers shares their places.
 const ADDRESSES: usize = 8;
-/// How long after being hung up on they come again.
+/// How soon they come back after being hung up on.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Connections of the client that asks without end, and its questions on each at a time.
 const GREEDY: (usize, usize) = (8, 32);
-/// What a node may have more than before: a request and an answer for each question that is open, and what an allocator
-/// keeps of it.
+/// How much more memory a node may use than before: a request and an answer for each open question, and what an
+/// allocator keeps of it.
 const MEMORY_MORE: u64 = 64 << 20;
-/// How long a new client may take to be served by a crowded node: the time that it needs anyway, and much more.
+/// How long a new client may take to be served by a crowded node: far more than it needs anyway.
 const NEW_CLIENT: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
     attempt: Duration::from_secs(5),
@@ -66,8 +66,8 @@ pub(super) async fn strangers(world: &mut World) -> anyhow::Result<()> {
     world.settle().await
 }
 
-/// A client follows its keys and asks for lists of them on many connections, as fast as it may and faster. The others are
-/// served meanwhile, and the node's memory stays what it was.
+/// A client follows its keys and asks for lists of them on many connections, as fast as it may and faster. The others
+/// are served meanwhile, and the node's memory stays what it was.
 pub(super) async fn greedy(world: &mut World) -> anyhow::Result<()> {
     let node = world.victim().await?;
     world.cluster.forget_peak(node)?;

@@ -1,5 +1,5 @@
-//! Disks that are full, fail or drag. A node must stop rather than go on with what may not be stored, and a leader
-//! whose disk is slow must give way to one that is not.
+//! Disks that are full, fail or are slow. A node must stop rather than continue with what may not be stored, and a
+//! leader whose disk is slow must hand over to a node whose disk is not.
 
 use super::World;
 use crate::{
@@ -15,24 +15,24 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// The node whose file system gets full. Who leads is left to chance.
+/// The node whose file system gets full. Which node leads is left to chance.
 const NODE: u64 = 2;
 /// The size of that file system.
 const SIZE: &str = "160M";
 /// How long `strace` may take to attach, or to say that it may not.
 const ATTACHES: Duration = Duration::from_millis(300);
-/// How long a node may go on with a disk that fails: it may have nothing to write at first.
+/// How long a node may run on with a disk that fails, as it may have nothing to write at first.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
-/// How long an fdatasync that hangs takes, unless it is let go before.
+/// How long an fdatasync hangs, unless it is released before.
 const HANGS: Duration = Duration::from_secs(60);
-/// How soon its node must call itself not ready. It takes three seconds, and may have nothing to write at first.
+/// How soon its node must report that it is not ready. It takes three seconds, and may have nothing to write at first.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long another node must be faster before the leader hands over, in this scenario.
 const MOVES_AFTER_MS: &str = "3000";
-/// How long a leader may stay with a slow disk: a new one, and a node that has just come, are left alone for a quarter
-/// of a minute; figures come in every few seconds.
+/// How long a leader may keep leading with a slow disk: a new leader, and a node that has just joined, are left alone
+/// for a quarter of a minute; figures come in every few seconds.
 const MOVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// Puts the node's data on a small file system, mounted in namespaces of its own, so that it goes with them.
@@ -133,7 +133,7 @@ pub(super) async fn hang_sync(world: &mut World) -> anyhow::Result<()> {
     world.settle().await
 }
 
-/// Has `strace` tamper with every sync of a node until what is returned is dropped.
+/// Has `strace` tamper with every sync of a node until the returned process is dropped.
 async fn tamper(world: &World, node: u64, how: &str) -> anyhow::Result<Process> {
     let pid =
         world.cluster.node(node).pid().with_context(|| format!("node {node} does not run"))?.to_string();
@@ -153,7 +153,7 @@ fn stopped_for_a_reason(world: &mut World, node: u64, status: ExitStatus, before
     let log = world.cluster.node(node).log();
     let said = log.get(before..).unwrap_or_default();
     let reason = said.lines().find(|line| line.contains("ERROR")).map(str::to_owned);
-    // It ends by aborting: nothing of it may run on.
+    // It ends by aborting: no part of it may run on.
     match reason.filter(|_| !status.success()) {
         Some(reason) => world.say(format!("node {node} stopped, {status}: {reason}")),
         None => world.violation(format!(

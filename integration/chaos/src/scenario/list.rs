@@ -3,13 +3,13 @@
 use crate::{cluster::Network, host::Need};
 use std::path::Path;
 
-/// What a scenario is.
+/// A scenario and its needs.
 pub struct Scenario {
     /// Its name on the command line.
     pub name: &'static str,
     /// What happens in it.
     pub about: &'static str,
-    /// What it needs of the machine.
+    /// What it needs from the machine.
     pub needs: &'static [Need],
     /// Signers.
     pub nodes: u64,

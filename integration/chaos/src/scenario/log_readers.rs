@@ -92,7 +92,7 @@ async fn take_room(world: &mut World) -> anyhow::Result<()> {
     world.settle().await
 }
 
-/// For a while new duties are granted and every node is ready; none of them has ended.
+/// Checks that for a while new duties are granted, every node is ready, and none has ended.
 async fn all_go_on(world: &mut World, when: &str) -> anyhow::Result<()> {
     let ids = world.cluster.ids();
     let before: Vec<_> = ids.iter().map(|id| (*id, world.cluster.node(*id).pid())).collect();

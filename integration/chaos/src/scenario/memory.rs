@@ -19,11 +19,11 @@ use tokio::time::sleep;
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node is given before it is started once more.
 const COMES_BACK: Duration = Duration::from_secs(3);
-/// How long a node that goes on after a freeze may take to hear what it has missed.
+/// How long a node that was frozen may take to receive what it has missed.
 const THAWS: Duration = Duration::from_millis(1_500);
 /// Within this time every key that has forgotten must be halted: its clients ask many times a second.
 const HALTED_WITHIN: Duration = Duration::from_secs(20);
-/// Between two looks at a node that must not serve.
+/// The pause between two checks of a node that must not serve.
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) async fn old_data(world: &mut World) -> anyhow::Result<()> {
@@ -40,7 +40,7 @@ pub(super) async fn old_data(world: &mut World) -> anyhow::Result<()> {
     world.cluster.kill(node).await?;
     fs::rename(&data, &kept)?;
     fs::rename(&backup, &data)?;
-    // Its first start is known by its number; at later ones the number is new, and what it remembers must speak.
+    // Its first start is recognised by its number; at later ones the number is new, so the peers' memory must stop it.
     let starts = world.rng.random_range(1..=3);
     for start in 1..=starts {
         world.fault(format!("node {node} started on the older copy, for the {start}. time"));
@@ -81,8 +81,8 @@ pub(super) async fn clone(world: &mut World) -> anyhow::Result<()> {
     world.settle().await
 }
 
-/// A node freezes, somebody takes it for dead and starts a copy of its disk at its address, and then it goes on: two
-/// processes with one identity and one memory. One of them may serve, never both.
+/// A node freezes, somebody takes it for dead and starts a copy of its disk at its address, and then it continues: two
+/// processes with one identity and one memory. Either may serve, but never both.
 pub(super) async fn twins(world: &mut World) -> anyhow::Result<()> {
     let node = world.victim().await?;
     let home = world.cluster.node(node).home.clone();
@@ -113,7 +113,7 @@ pub(super) async fn twins(world: &mut World) -> anyhow::Result<()> {
     world.storm.leave("client of the copy").await;
     drop(twin);
     if took_over.is_none() {
-        // It is the node since: the first one's disk has missed what this one promised.
+        // The copy is the node now: the original's disk lacks what the copy has promised.
         world.cluster.kill(node).await?;
         fs::remove_dir_all(home.join("data"))?;
         fs::rename(copy.join("data"), home.join("data"))?;
@@ -135,7 +135,7 @@ async fn both_serve(world: &World, node: u64, twin: &Twin) -> bool {
     times > 1
 }
 
-/// Starts a node that was refused for the number of its start until its number is a new one.
+/// Starts a node that was refused for the number of its start, until its number is a new one.
 async fn come_back(world: &mut World, node: u64, starts: u32) -> anyhow::Result<()> {
     for _ in 0..starts {
         world.cluster.start(node)?;
@@ -148,7 +148,7 @@ async fn come_back(world: &mut World, node: u64, starts: u32) -> anyhow::Result<
     world.settle().await
 }
 
-/// Every node forgets the same time. Nobody inside is left who remembers; clients show what they were given, so every
+/// Every node forgets the same period. No member is left that remembers; clients show what they were given, so every
 /// key is halted, and serves again once an operator has raised its watermark.
 pub(super) async fn all_old_data(world: &mut World) -> anyhow::Result<()> {
     let ids = world.cluster.ids();
@@ -204,7 +204,7 @@ async fn every_key_is_halted(world: &mut World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an operator does, who knows from the chain how far each key went.
+/// Does what an operator would, who knows from the chain how far each key went.
 async fn raise_all(world: &mut World) -> anyhow::Result<()> {
     let halted = world.storm.checker().halted();
     for &(key, place) in &halted {
@@ -257,7 +257,7 @@ async fn stop(world: &World, node: u64) -> anyhow::Result<()> {
     world.cluster.wait_exit(node, ENDS_WITHIN).await.map(|_| ())
 }
 
-/// Looks at what must not serve, again and again: why it does not, or `None` once it does.
+/// Checks repeatedly something that must not serve: returns why it does not, or `None` once it does.
 async fn watch(time: Duration, look: impl AsyncFn() -> Result<(), String>) -> Option<String> {
     let until = Instant::now() + time;
     let mut last = String::new();

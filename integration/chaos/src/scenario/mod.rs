@@ -1,9 +1,9 @@
 //! Scenarios: one kind of fault each, by name, with a verdict of its own.
 //!
-//! Each lays out a fresh cluster, begins a storm, makes its faults one after the other for as long as it is given
-//! (healing and waiting in between, as a cluster of three has one node to spare), heals all, and asks for everything
-//! that was acknowledged on every node again. All that is drawn is drawn from the seed; what the machine makes of it
-//! in time is its own.
+//! Each creates a fresh cluster, begins a storm, makes its faults one after the other for as long as it is given
+//! (healing and waiting in between, as a cluster of three can spare one node), heals everything, and asks for
+//! everything that was acknowledged on every node again. All random choices come from the seed; the machine decides the
+//! timing.
 
 mod clock;
 mod crowd;
@@ -46,17 +46,17 @@ pub struct Settings {
     pub binary: PathBuf,
     /// The last release's program.
     pub previous: Option<PathBuf>,
-    /// Where everything random comes from.
+    /// The seed of everything random.
     pub seed: u64,
-    /// How long each scenario goes on making faults.
+    /// How long each scenario makes faults.
     pub faults_for: Duration,
     /// The mean pause of each key between two duties.
     pub pace: Duration,
-    /// Another number of signers than the scenario's own.
+    /// The number of signers, instead of the scenario's own.
     pub nodes: Option<u64>,
-    /// Another network than the best there is.
+    /// The network, instead of the best available.
     pub network: Option<Network>,
-    /// Tell what happens while it does.
+    /// Report events as they happen.
     pub verbose: bool,
 }
 
@@ -79,7 +79,7 @@ pub enum Verdict {
     Skipped,
 }
 
-/// What a scenario came to.
+/// The result of a scenario.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
@@ -95,7 +95,7 @@ pub struct Outcome {
     pub nodes: u64,
     /// Clients.
     pub clients: u64,
-    /// Seconds in all.
+    /// The total time in seconds.
     pub seconds: f64,
     /// Faults made.
     pub faults: u64,
@@ -103,9 +103,9 @@ pub struct Outcome {
     pub longest_heal_ms: u64,
     /// What was counted.
     pub figures: Figures,
-    /// What happened, with the second it happened in.
+    /// The events, each with the second in which it happened.
     pub events: Vec<String>,
-    /// Where everything is, if it failed.
+    /// The directory where everything is kept, if it failed.
     pub kept: Option<PathBuf>,
 }
 
@@ -148,7 +148,7 @@ impl Scenario {
         outcome
     }
 
-    /// Lays out, storms, makes faults, judges. Every process has ended when it returns.
+    /// Sets up, storms, makes faults, judges. Every process has ended when it returns.
     async fn play(
         &self,
         settings: &Settings,
@@ -204,7 +204,7 @@ impl Scenario {
         previous.unwrap_or(&settings.binary).clone()
     }
 
-    /// The packet switch where packets matter and may be had, proxies else: they cost less.
+    /// The packet switch where packets matter and it is available, otherwise proxies, which cost less.
     fn network(&self) -> Network {
         let best = networks().into_iter().next().unwrap_or(Network::Proxies);
         match self.kind {

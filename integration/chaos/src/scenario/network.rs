@@ -1,4 +1,4 @@
-//! Ways between nodes cut, slowed down and made lossy. Clients reach every node all the while: a cut-off node must
+//! Connections between nodes cut, slowed down and made lossy. Clients reach every node throughout: a cut-off node must
 //! refuse them by itself.
 
 use super::World;
@@ -64,7 +64,7 @@ fn others(world: &World, node: u64) -> Vec<u64> {
     world.cluster.ids().into_iter().filter(|other| *other != node).collect()
 }
 
-/// Both directions of every way of these nodes.
+/// Sets both directions of every connection of these nodes.
 fn set_all(world: &World, nodes: &[u64], link: Link) {
     for node in nodes {
         for other in others(world, *node) {

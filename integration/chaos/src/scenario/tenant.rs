@@ -5,7 +5,7 @@ use super::{World, world::READY_WITHIN};
 use crate::{
     cluster::{Cluster, GUEST, Key},
     net::Link,
-    payload::{Place, approval},
+    payload::{DutyId, approval},
     verify::verify,
 };
 use anyhow::{Context as _, ensure};
@@ -34,9 +34,9 @@ const WAITS: Timeouts = Timeouts {
     attempt: Duration::from_secs(10),
     deadline: Duration::from_secs(10),
 };
-/// How long it leaves a node alone that does not serve or has had enough of it.
+/// How long it leaves alone a node that does not serve or limits it.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Others may not wait longer for a new duty beside it.
+/// How long others may wait for a new duty beside it.
 const OTHERS_WAIT: Duration = Duration::from_secs(5);
 /// Violations of one piece of work that are told in full.
 const TOLD: usize = 10;
@@ -69,9 +69,9 @@ const SIDE_BYTES: f64 = 6.0;
 
 /// What a node has of its log in memory: twice the limit, and what comes before it is next looked at.
 const LOG_BYTES: f64 = 9.0 * 1_048_576.0;
-/// What a node may have more than before, in MiB: twice the log's limit (8), memtables (8) and blocks of the store (4), a
-/// snapshot's parts on their way to two peers (3), the filled state twice (4), the tenant's connections with what they
-/// have open (9), and a third of all that, because an allocator keeps what was freed.
+/// How much more memory a node may use than before, in MiB: twice the log's limit (8), memtables (8) and blocks of the
+/// store (4), a snapshot's parts under way to two peers (3), the filled state twice (4), the tenant's connections with
+/// what they have open (9), and a third of all that, because an allocator keeps what was freed.
 const MEMORY_MORE: u64 = 48 << 20;
 
 /// What a key of a type may have of records: a floor, and one for each place that it keeps.
@@ -86,7 +86,7 @@ fn rows_of(key: &Key) -> u32 {
 }
 
 /// A tenant fills its key while a member is away, which comes back by way of a snapshot. State and memory stay bounded,
-/// others are served, and what was said stays said.
+/// others are served, and what was signed stays signed.
 pub(super) async fn fill_state(world: &mut World) -> anyhow::Result<()> {
     let leader = world.leader().await?;
     let ids = world.cluster.ids();
@@ -94,7 +94,7 @@ pub(super) async fn fill_state(world: &mut World) -> anyhow::Result<()> {
     let before = calm_memory(&world.cluster)?;
     world.cluster.kill(away).await?;
     let key = own_key(&world.cluster, "para")?;
-    // Each time in later sessions: what was said in earlier ones is forgotten meanwhile.
+    // In later sessions each time: what was said in earlier ones has been forgotten.
     let from = 1 + u32::try_from(world.faults).unwrap_or_default() * SESSIONS;
     world.fault(format!("a tenant fills its key, with node {away} killed"));
     let rest = others(&ids, away);
@@ -124,7 +124,7 @@ fn others(ids: &[u64], node: u64) -> Vec<u64> {
     ids.iter().copied().filter(|id| *id != node).collect()
 }
 
-/// The memory of each node, from which on the most is measured.
+/// The memory of each node before, as the base of the measurement.
 fn calm_memory(cluster: &Cluster) -> anyhow::Result<BTreeMap<u64, u64>> {
     let one = |id| {
         cluster.forget_peak(id)?;
@@ -177,7 +177,7 @@ fn more_sides(world: &mut World, from: u32) -> Vec<Asking> {
     all
 }
 
-/// No key has more records than it may, and the sides of one that is full have the bytes of sides.
+/// Checks that no key has more records than it may, and that the sides of a full key take the bytes they should.
 async fn is_bounded(world: &mut World, node: u64) -> anyhow::Result<()> {
     let rows_most: u32 = world.cluster.keys.iter().map(rows_of).sum();
     let sides = f64::from(SESSIONS * PER_SESSION);
@@ -202,7 +202,7 @@ async fn is_bounded(world: &mut World, node: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a node, cut off until its memory is that of one which has done nothing yet. That memory.
+/// Starts a node, cut off until its memory is that of one that has done nothing yet; returns that memory.
 async fn come_back_far_behind(world: &mut World, node: u64) -> anyhow::Result<u64> {
     for other in &others(&world.cluster.ids(), node) {
         world.cluster.links.set(*other, node, Link::cut());
@@ -238,7 +238,7 @@ fn missing(cluster: &Cluster, node: u64) -> anyhow::Result<bool> {
     Ok(said.lines().any(|line| line.starts_with("{\"missing\":")))
 }
 
-/// Every node refuses the other side of what was said, and says it again.
+/// Checks that every node refuses the other side of what was signed, and signs the same again.
 async fn sides_stand(world: &mut World, key: usize, from: u32) -> anyhow::Result<()> {
     let drawn = std::iter::repeat_with(|| {
         (from + world.rng.random_range(0..SESSIONS), world.rng.random_range(0..PER_SESSION))
@@ -246,7 +246,7 @@ async fn sides_stand(world: &mut World, key: usize, from: u32) -> anyhow::Result
     let drawn: Vec<_> = drawn.take(ASKED_AGAIN).collect();
     for node in world.cluster.ids() {
         let asking = drawn.iter().flat_map(|&(session, number)| {
-            let against = Place::Candidate { session, number }.payload(1);
+            let against = DutyId::Candidate { session, number }.payload(1);
             let again = approval(session, &together(number / PER_APPROVAL));
             [
                 Asking { payload: against, expected: Expected::Refused(ErrorCode::Equivocation) },
@@ -263,7 +263,8 @@ async fn sides_stand(world: &mut World, key: usize, from: u32) -> anyhow::Result
 
 /// Refusals that a flood has; ten times what they may leave in the audit.
 const REFUSALS: u32 = 10_000;
-/// Records of one client's refusals that a node makes: at once, and a minute, beside those for which it asks the log.
+/// The most records of one client's refusals that a node makes: at once, and a minute, beside those for which it asks
+/// the log.
 const NOTES_AT_ONCE: f64 = 256.0 + 10.0;
 const NOTES_A_MINUTE: f64 = 4.0 + 1.0;
 /// How long what a node has noted may take into the log.
@@ -276,8 +277,8 @@ const FORGOTTEN: u32 = WORKED_IN - SESSIONS;
 /// Candidates of the newest of them.
 const WORKED_ON: u32 = 200;
 /// The vote to which others are refused.
-const FIRST_VOTE: Place = Place::Vote { set: 1, round: 1, stage: 0 };
-/// The setting by which records once went by count.
+const FIRST_VOTE: DutyId = DutyId::Vote { set: 1, round: 1, stage: 0 };
+/// The setting that once bounded records by count.
 const KEEP_FEW: &str = "1000";
 
 /// Nodes are told to keep a thousand records, which must have no effect.
@@ -342,7 +343,7 @@ impl Counted {
     }
 }
 
-/// The tenant's refusals have left as many records as its share is, and not more of the log than those.
+/// Checks that the tenant's refusals left as many records as its share, and no more of the log than those.
 async fn leaves_little(world: &mut World, node: u64, from: &Counted, refused: u64) -> anyhow::Result<()> {
     let begun = Instant::now();
     let told = loop {
@@ -393,7 +394,7 @@ fn own_records(cluster: &Cluster, node: u64) -> anyhow::Result<(u64, u64)> {
     Ok((records, told))
 }
 
-/// The number that a note has, wherever in the record.
+/// The number in a note, wherever it is in the record.
 fn count(record: &serde_json::Value) -> Option<u64> {
     let fields = record.as_object()?;
     let own = fields.get("count").and_then(serde_json::Value::as_u64);
@@ -424,7 +425,7 @@ fn honest_sides(sessions: RangeInclusive<u32>) -> Vec<Asking> {
     let of = |session| if session == WORKED_IN { WORKED_ON } else { 1 };
     let sides = sessions.flat_map(|session| (0..of(session)).map(move |number| (session, number)));
     let signed = |(session, number)| Asking {
-        payload: Place::Candidate { session, number }.payload(0),
+        payload: DutyId::Candidate { session, number }.payload(0),
         expected: Expected::Signed,
     };
     sides.map(signed).collect()
@@ -439,7 +440,7 @@ fn refused_sides(times: u64) -> Vec<Asking> {
             1 => (WORKED_IN + 5_000 + n % 7, n, 0, ErrorCode::JumpTooFar),
             _ => (WORKED_IN, n % WORKED_ON, 1, ErrorCode::Equivocation),
         };
-        let payload = Place::Candidate { session, number }.payload(side);
+        let payload = DutyId::Candidate { session, number }.payload(side);
         Asking { payload, expected: Expected::Refused(code) }
     };
     (first..first + REFUSALS / 2).map(one).collect()
@@ -453,7 +454,7 @@ fn refused_votes(times: u64) -> Vec<Asking> {
             0 => (FIRST_VOTE, 1 + u8::try_from(n / 2 % 200).unwrap_or_default(), ErrorCode::Equivocation),
             _ => {
                 let round = 500_000 + u64::from(n);
-                (Place::Vote { set: 1, round, stage: 0 }, 0, ErrorCode::JumpTooFar)
+                (DutyId::Vote { set: 1, round, stage: 0 }, 0, ErrorCode::JumpTooFar)
             }
         };
         Asking { payload: place.payload(side), expected: Expected::Refused(code) }
@@ -463,7 +464,7 @@ fn refused_votes(times: u64) -> Vec<Asking> {
 
 // The tenant.
 
-/// A payload, and what must come of it.
+/// A payload and its expected result.
 struct Asking {
     payload: RawPayload,
     expected: Expected,
@@ -503,14 +504,14 @@ struct Work {
     done: Mutex<Done>,
 }
 
-/// What came of it.
+/// The results of the tenant.
 #[derive(Default)]
 struct Done {
     signed: u64,
     refused: BTreeMap<&'static str, u64>,
     /// How often it was told to come again.
     put_off: u64,
-    /// What must not be.
+    /// Results that were not expected.
     found: Vec<String>,
 }
 
@@ -533,7 +534,7 @@ impl Tenant {
         Ok(Self { work, asking: tasks, begun: Instant::now() })
     }
 
-    /// New duties of others are granted until all is asked. The longest that one took.
+    /// Checks that new duties of others are granted until everything was asked; returns the longest time one took.
     async fn others_are_served(&self, world: &World) -> anyhow::Result<Duration> {
         let mut longest = Duration::ZERO;
         while self.work.answered.load(Ordering::Relaxed) < self.work.asking.len() {
@@ -545,7 +546,7 @@ impl Tenant {
         Ok(longest)
     }
 
-    /// Tells what came of it, once every question is answered. How many were refused.
+    /// Reports the results once every question is answered; returns how many were refused.
     async fn end(mut self, world: &mut World) -> u64 {
         self.work.stop.store(true, Ordering::Relaxed);
         while self.asking.join_next().await.is_some() {}
@@ -618,7 +619,7 @@ impl Work {
     }
 }
 
-/// Not a place that is full: asked for later, there is an answer.
+/// Whether it is a rate limit rather than a full position, which is an answer.
 fn is_too_fast(refusal: &RpcError) -> bool {
     refusal.code == ErrorCode::RateLimited && refusal.data.bound.is_none()
 }

@@ -1,4 +1,4 @@
-//! A cluster under storm while faults are made: what every scenario does alike.
+//! A cluster under a storm while faults are made: what all scenarios share.
 
 use super::{Kind, clock, crowd, disk, log_readers, memory, network, process, tenant, upgrade};
 use crate::{cluster::Cluster, process::Signal, storm::Storm};
@@ -25,7 +25,7 @@ pub struct World {
     pub(super) faults: u64,
     pub(super) longest_heal: Duration,
     pub(super) events: Vec<String>,
-    /// What was seen that must not be, beside what the checker finds.
+    /// Violations that were seen, besides what the checker finds.
     pub(super) seen: Vec<String>,
     pub(super) verbose: bool,
 }
@@ -171,7 +171,7 @@ impl World {
         }
         self.cluster.links.heal();
         for id in self.cluster.ids() {
-            // Only a node that has ended cannot be told to go on.
+            // Only a node that has ended cannot be told to continue.
             let _ = self.cluster.signal(id, Signal::CONT);
         }
         self.cluster.start_all()?;
@@ -180,7 +180,7 @@ impl World {
         self.storm.checker().storm_is_over();
         let mut ready = Vec::new();
         for id in self.cluster.ids() {
-            // One that is not has been found out by settling.
+            // A node that is not ready was found by settling.
             ready.extend(self.cluster.readyz(id).await.is_ok().then_some(id));
         }
         self.storm.ask_again(&self.cluster, &ready).await?;
