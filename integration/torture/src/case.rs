@@ -1,5 +1,5 @@
-//! The cases. Each does one thing to a signer and asks for payloads that contradict each other; what comes of it is
-//! the judge's to say.
+//! The cases. Each does one thing to a signer and asks for payloads that contradict each other; the judge decides about
+//! the results.
 
 use crate::{
     files::{Tree, put_tree, read_tree},
@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long two instances with one key are each asked.
+/// How long each of two instances with one key is asked.
 const BESIDE: Duration = Duration::from_secs(3);
 /// How long a tracer may take to write down the end of what it traced.
 const TRACER_ENDS: Duration = Duration::from_secs(10);
@@ -30,9 +30,9 @@ const TRACER_ENDS: Duration = Duration::from_secs(10);
 pub struct Case {
     /// Its name.
     pub name: &'static str,
-    /// For people.
+    /// A description in one line.
     pub about: &'static str,
-    /// A program or library it needs.
+    /// A program or library that it needs.
     needs: Option<Need>,
     /// Only for signers of several machines: the name of the case that is the same for one machine.
     same_for_one: Option<&'static str>,
@@ -45,7 +45,7 @@ enum Need {
     Faketime,
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
@@ -53,15 +53,15 @@ pub enum Verdict {
     Held,
     /// There are two.
     Broke,
-    /// It asks something that the signer is not made of.
+    /// The case is about something that this signer does not have.
     NotApplicable,
     /// It could not be tried here.
     Skipped,
-    /// It went wrong, and nothing can be said.
+    /// It went wrong, so there is no result.
     Undecided,
 }
 
-/// A case's result.
+/// The result of a case on a signer.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
@@ -69,7 +69,7 @@ pub struct Outcome {
     pub case: &'static str,
     /// The signer.
     pub signer: &'static str,
-    /// What came of it.
+    /// The verdict.
     pub verdict: Verdict,
     /// Why it was not tried, or what went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,9 +78,9 @@ pub struct Outcome {
     pub broken: u64,
     /// What was counted.
     pub figures: Figures,
-    /// What else is worth telling.
+    /// Other observations.
     pub notes: Vec<String>,
-    /// Two signatures, for anybody to check.
+    /// Two contradictory signatures, for anybody to check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
     /// How long it took.
@@ -149,7 +149,7 @@ pub const ALL: &[Case] = &[
 ];
 
 impl Case {
-    /// Runs it.
+    /// Runs the case.
     pub fn run(&self, kind: &dyn Kind, seed: u64, times: u64) -> Outcome {
         let begun = Instant::now();
         let mut outcome = Outcome {
@@ -299,7 +299,7 @@ fn kill_at_random(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     let window = begun.elapsed().mul_f64(3.0 / 5.0);
     let mut answered = 0;
     for _ in 0..trial.times {
-        // Until it serves: the kill is to hit a request, not a start.
+        // Waits until it serves, as the kill is to hit a request, not a start.
         trial.sign_new(1)?;
         let duty = trial.duty();
         let wait = window.mul_f64(trial.rng.random_range(0.0..1.0));
@@ -330,7 +330,7 @@ fn power_cut(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     trial.stop();
     let mut lost = BTreeSet::new();
     for _ in 0..trial.times.div_ceil(2) {
-        // What is there when it starts is taken as durable.
+        // What exists when it starts counts as durable.
         let memory = trial.instance().memory();
         let before: Vec<Tree> = memory.iter().map(|dir| read_tree(dir)).collect::<anyhow::Result<_>>()?;
         let traces = trial.place();
@@ -360,7 +360,7 @@ fn power_cut(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file's name without what makes it unique.
+/// A file's name without the unique part.
 fn kind_of(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let mut kind: String = name.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
@@ -443,7 +443,7 @@ fn cut(trial: &mut Trial<'_>, machines: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The kinds of files that are not the same after signing.
+/// The kinds of files that change when something is signed.
 fn changing_files(trial: &mut Trial<'_>) -> anyhow::Result<BTreeSet<String>> {
     trial.start(&How::default())?;
     trial.sign_new(1)?;
@@ -462,7 +462,7 @@ fn changing_files(trial: &mut Trial<'_>) -> anyhow::Result<BTreeSet<String>> {
 /// Starts the signer after its memory was tampered with, and asks for the other payload of what it had signed.
 fn ask_for_the_others(trial: &mut Trial<'_>, duties: &[Duty]) -> anyhow::Result<()> {
     trial.start(&How::default())?;
-    // The oldest first: a signer with a watermark alone that has forgotten would sign all of them in this order.
+    // The oldest first: a forgetful signer that has only a watermark would sign all of them in this order.
     for duty in duties {
         trial.contend(*duty)?;
     }

@@ -1,4 +1,4 @@
-//! Directories as a whole: copied, read into memory and put back.
+//! Whole directories: copied, read into memory and put back.
 
 use anyhow::Context as _;
 use std::{
@@ -50,7 +50,7 @@ pub fn read_tree(dir: &Path) -> anyhow::Result<Tree> {
     Ok(tree)
 }
 
-/// Makes a directory hold these files and no others. Directories stay.
+/// Makes a directory hold exactly these files. Subdirectories stay.
 ///
 /// # Errors
 /// If something cannot be written.

@@ -1,4 +1,4 @@
-//! The one judge: it is given every signature that anybody received, verifies it by itself, and keeps it by key and
+//! The one judge: it gets every signature that anybody received, verifies it independently, and keeps it by key and
 //! duty. Two different payloads of one duty with valid signatures are an equivocation, whoever got them and whenever.
 
 use crate::signer::{Duty, Instance, Side};
@@ -24,7 +24,7 @@ pub struct Evidence {
 /// A payload and its signature.
 #[derive(Clone, Debug, Serialize)]
 pub struct Signed {
-    /// What it says.
+    /// What it says, in words.
     pub says: String,
     /// The signed bytes.
     pub payload: String,
@@ -43,10 +43,10 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A signature was received.
+    /// Takes a signature that was received.
     ///
     /// # Errors
-    /// If it is none: the adapter or the signer is wrong, and nothing can be said of the case.
+    /// If it does not verify: the adapter or the signer is wrong, and the case has no result.
     pub fn hear(
         &mut self,
         of: &dyn Instance,
@@ -85,7 +85,7 @@ impl Judge {
         Ok(())
     }
 
-    /// From now on another key is asked. What was found stays.
+    /// Starts on another key. Earlier findings stay.
     pub fn new_key(&mut self) {
         self.signed.clear();
     }

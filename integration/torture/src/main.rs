@@ -1,7 +1,7 @@
 //! `signonce-torture`: does to remote signers what crashes, power cuts, backups and copies do to them, asks for
 //! payloads that contradict each other, and shows any two signatures that should not both exist.
 //!
-//! `run` runs the cases on every signer that can be had here; `list` shows the cases. What cannot be tried is skipped
+//! `run` runs the cases on every signer that is available here; `list` shows the cases. What cannot be tried is skipped
 //! with the reason, and never counts as held.
 
 mod case;
@@ -30,7 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs cases. Ends with 1 if one was undecided, or with --strict if a signer broke.
+    /// Runs cases. Exits with 1 if one was undecided, or with --strict if a signer broke.
     Run(Run),
     /// Shows the cases.
     List,
@@ -38,28 +38,29 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Run {
-    /// Only this signer. Repeatable; all of them by default.
+    /// Test only this signer. Repeatable; all of them by default.
     #[arg(long, value_name = "NAME")]
     signer: Vec<Name>,
-    /// Only this case. Repeatable; all of them by default.
+    /// Run only this case. Repeatable; all of them by default.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
-    /// The signonce program. By default what the target directory of the repository holds.
+    /// The signonce program. By default the one in the target directory of the repository.
     #[arg(long, env = "SIGNONCE_BINARY", value_name = "PATH")]
     signonce: Option<PathBuf>,
-    /// The tmkms program, built with softsign. By default what `make torture` has installed, or the PATH has.
+    /// The tmkms program, built with softsign. By default the one that `make torture` has installed, or one in the
+    /// PATH.
     #[arg(long, env = "TMKMS_BINARY", value_name = "PATH")]
     tmkms: Option<PathBuf>,
     /// How often a case repeats what it does.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
     times: u64,
-    /// Where everything drawn comes from. By default a new one, which is printed.
+    /// The seed of everything random. By default a new one, which is printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// End with 1 if a signer broke in any case.
+    /// Exit with 1 if a signer broke in any case.
     #[arg(long)]
     strict: bool,
-    /// Print one JSON document on standard output, and nothing else there.
+    /// Print only one JSON document on standard output.
     #[arg(long)]
     json: bool,
 }

@@ -1,6 +1,5 @@
-//! What a power cut leaves of a directory. `strace` has written down what a process did to its files; here that is
-//! played over the content from before the start, and everything is dropped that no fsync had made durable when it
-//! ended.
+//! What a power cut leaves of a directory. `strace` has recorded what a process did to its files; here that is replayed
+//! over the content from before the start, and everything is dropped that no fsync had made durable when it ended.
 //!
 //! The rules are POSIX's: a file keeps what it had at its last fsync or fdatasync, and a name (a new file, a rename,
 //! a removal) stays as it was until its directory is synced. File systems often keep more; none promises to. Writes
@@ -15,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A system call that returned, as `strace -f -y` tells it.
+/// A system call that returned, as recorded by `strace -f -y`.
 #[derive(Debug, PartialEq)]
 struct Call<'a> {
     name: &'a str,
@@ -34,7 +33,7 @@ pub struct Left {
 
 #[derive(Clone, Debug)]
 struct Inode {
-    /// Its name in the snapshot, if it is from there.
+    /// Its name in the snapshot, if it was there.
     from: Option<PathBuf>,
     len: u64,
     synced: Option<u64>,
@@ -215,7 +214,7 @@ impl<'a> Disk<'a> {
         let inode = self.inside(from).and_then(|from| self.now.remove(&from));
         match (inode, self.inside(to)) {
             (Some(inode), Some(to)) => drop(self.now.insert(to, inode)),
-            // Something that was never opened: a socket, or a file from elsewhere. No memory of ours.
+            // Something that was never opened: a socket, or a file from elsewhere. It is not the signer's memory.
             (None, Some(to)) => drop(self.now.remove(&to)),
             _ => {}
         }
@@ -233,7 +232,7 @@ impl<'a> Disk<'a> {
         Ok(Left { tree, lost: lost.map(|(path, _)| path.clone()).collect() })
     }
 
-    /// What of a file is durable.
+    /// The durable content of a file.
     fn content(&self, at: usize) -> anyhow::Result<Vec<u8>> {
         let inode = &self.inodes[at];
         let before = inode.from.as_ref().and_then(|from| self.before.get(from));

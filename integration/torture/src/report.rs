@@ -1,4 +1,4 @@
-//! What a run came to: a table for people, one JSON document for machines.
+//! The results of a run: a table to read, and one JSON document.
 
 use crate::case::{Outcome, Verdict};
 

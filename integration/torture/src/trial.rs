@@ -1,4 +1,4 @@
-//! One case on one signer: instances of it one after the other, every answer counted and given to the judge.
+//! One case on one signer: instances of it one after the other, with every answer counted and judged.
 
 use crate::{
     judge::Judge,
@@ -56,23 +56,23 @@ pub struct Trial<'a> {
     next: u64,
     /// Lines that did not answer since the start.
     mute: BTreeSet<usize>,
-    /// Finds what must not be.
+    /// Finds contradictory signatures.
     pub judge: Judge,
     /// What was counted.
     pub figures: Figures,
-    /// What else is worth telling.
+    /// Other observations.
     pub notes: Vec<String>,
-    /// For what is drawn.
+    /// The source of everything random.
     pub rng: ChaCha8Rng,
     /// How often a case repeats what it does.
     pub times: u64,
 }
 
 impl<'a> Trial<'a> {
-    /// On a new signer, which does not run yet.
+    /// A trial on a new signer, which is not running yet.
     ///
     /// # Errors
-    /// If there is none to be had.
+    /// If there is none.
     pub fn new(kind: &'a dyn Kind, seed: u64, times: u64) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("signonce-torture-").tempdir()?;
         Ok(Self {
@@ -126,7 +126,7 @@ impl<'a> Trial<'a> {
         self.instance.stop(self.kind.machines());
     }
 
-    /// A duty in a place of its own, later than all before.
+    /// A duty at a position of its own, later than all before.
     pub fn duty(&mut self) -> Duty {
         self.next += 1;
         Duty::new_place(self.next)

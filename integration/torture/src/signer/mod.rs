@@ -1,5 +1,5 @@
-//! What the cases know of a signer. A new signer is a file here: a [`Kind`] that lays instances out, and an
-//! [`Instance`] that starts, kills and asks one. Neither judges anything.
+//! The cases' view of a signer. A new signer is a file here: a [`Kind`] that creates instances, and an [`Instance`]
+//! that starts, kills and asks one. Neither judges anything.
 
 pub mod signonce;
 pub mod tmkms;
@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-/// A duty: the `n`th thing that a key may say once. Adapters turn it into a place of their chain; later numbers are
-/// later places. Every fourth begins a new height or round; see [`Duty::new_place`].
+/// A duty: the `n`th thing that a key may say once. Adapters turn it into a duty of their chain; later numbers are
+/// later duties. Every fourth begins a new height or round; see [`Duty::new_place`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duty(pub u64);
 
@@ -22,7 +22,7 @@ impl Duty {
     }
 }
 
-/// What is said about it. Any two of these contradict each other.
+/// A payload for the duty. Any two of these contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// For one block.
@@ -48,7 +48,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// What came back.
+/// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A signature.
@@ -70,7 +70,7 @@ pub struct How {
     pub clock: Option<i64>,
 }
 
-/// A signer that can be had here.
+/// A signer that is available here.
 pub trait Kind {
     /// Its name.
     fn name(&self) -> &'static str;
@@ -99,8 +99,8 @@ pub trait Instance: Sync {
     fn memory(&self) -> Vec<PathBuf>;
     /// Whether a file in it is memory: logs and locks are not.
     fn remembers(&self, file: &Path) -> bool;
-    /// Starts whatever does not run. Whether it serves is seen by asking. On the program's first thread: the kernel
-    /// ends what was started when the thread that started it ends.
+    /// Starts whatever does not run. Whether it serves is seen by asking. Must be called on the program's first thread:
+    /// the kernel ends processes when the thread that started them ends.
     ///
     /// # Errors
     /// If a process cannot be started; one that ends soon after is not an error.
@@ -109,7 +109,7 @@ pub trait Instance: Sync {
     fn kill(&self);
     /// SIGTERM to the first so many machines, and their ends. The others go on.
     fn stop(&self, machines: usize);
-    /// Asks for one signature over one line, and waits so long for it.
+    /// Asks for one signature over one line, and waits up to `patience` for it.
     fn ask(&self, line: usize, duty: Duty, side: Side, patience: Duration) -> Answer;
     /// A second instance from copies of the memory: of one machine, or of all of them as a signer of its own.
     ///

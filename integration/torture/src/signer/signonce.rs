@@ -35,7 +35,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// How long a process may take to end in order.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
-/// The program under test, and a cluster that was laid out once and is copied for every case.
+/// The program under test, and a cluster that was created once and is copied for every case.
 pub struct Signonce {
     binary: PathBuf,
     version: String,
@@ -76,7 +76,7 @@ impl Signonce {
     /// If the program does not do its part.
     pub fn new(original: &Path) -> anyhow::Result<Self> {
         let template = tempfile::Builder::new().prefix("signonce-torture-").tempdir()?;
-        // A copy: the program may be built anew meanwhile.
+        // A copy, as the program may be rebuilt in the meantime.
         let binary = template.path().join("signonce");
         fs::copy(original, &binary)?;
         let version = CommandLine::new([&binary]).and("--version").run()?.trim().to_owned();
@@ -162,7 +162,7 @@ impl Machine {
             cert: ready.client_cert.clone(),
             key: ready.client_key.clone(),
         };
-        // One machine and no other: what it does not answer, it does not answer.
+        // Only this machine: a request that it does not answer has no answer.
         let timeouts = Timeouts { connect: CONNECTS_WITHIN, attempt: LONG, deadline: LONG };
         let client =
             SignerClient::new(ClientConfig { urls: vec![format!("https://{address}")], tls, timeouts })?;
@@ -239,7 +239,7 @@ impl Instance for Cluster {
     }
 
     fn kill(&self) {
-        // All first, all ends then: one power cut.
+        // All are killed first and waited for afterwards: one power cut.
         self.machines.iter().for_each(|machine| {
             machine.process().as_ref().inspect(|process| process.kill());
         });

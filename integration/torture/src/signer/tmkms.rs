@@ -1,5 +1,5 @@
-//! tmkms with its `softsign` provider, asked for CometBFT votes as a node does: we listen on Unix sockets, it dials
-//! and answers. Two sockets for one chain, as where two sentries share a signer.
+//! tmkms with its `softsign` provider, asked for CometBFT votes as a node does: we listen on Unix sockets, it dials and
+//! answers. Two sockets for one chain, as if two sentries shared a signer.
 
 use super::{Answer, Duty, How, Instance, Kind, Side};
 use crate::{
@@ -35,7 +35,7 @@ const CHAIN: &str = "torture-1";
 const LINES: usize = 2;
 /// How long it may take to dial and to tell its key.
 const DIALS_WITHIN: Duration = Duration::from_secs(10);
-/// The most that an answer may be long: CometBFT's own bound.
+/// The longest answer: CometBFT's own bound.
 const ANSWER_MOST: usize = 10 * 1024;
 /// Between two looks at a socket.
 const LOOK: Duration = Duration::from_millis(2);
@@ -76,7 +76,7 @@ impl Kind for Tmkms {
             CommandLine::new([&self.binary]).and("softsign").and("keygen").and("-t").and("consensus");
         keygen.and(home.join("consensus.key")).run()?;
         let mut signer = Signer::lay_out(&self.binary, home, None)?;
-        // The key is told by the running program only. Asking for it signs nothing and writes nothing but height 0.
+        // Only the running program reports the key. Asking for it signs nothing and writes nothing but height 0.
         signer.start(&How::default())?;
         signer.public = signer.ask_key()?;
         signer.stop(1);
@@ -140,7 +140,7 @@ impl Signer {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the ended process left in the sockets is nobody's answer any more.
+    /// Drops the connections: what an ended process left in the sockets answers nothing any more.
     fn forget_connections(&self) {
         for line in &self.lines {
             *line.stream() = None;
