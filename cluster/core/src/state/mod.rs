@@ -19,6 +19,7 @@ mod timing;
 pub use change::is_name;
 pub use restore::{RestoreError, SNAPSHOT_VERSION, SnapshotWriter};
 
+use crate::model::Fingerprint;
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::{
@@ -347,7 +348,7 @@ impl State {
     }
 
     /// The active client with this certificate.
-    pub fn client_by_spki(&self, spki: &[u8; 32]) -> Option<&Client> {
+    pub fn client_by_spki(&self, spki: &Fingerprint) -> Option<&Client> {
         self.registry.client_by_spki(spki)
     }
 

@@ -8,8 +8,8 @@ use crate::{
 use signonce_core::{
     ApplyError, AuditNote, BackupError, BackupName, Barred, BarredPlace, BuriedKey, Chain, ChainError,
     Change, ChangeError, ChangeKind, Claim, ClaimRequest, ClientId, Command, Coverage, FEATURE_LEVEL,
-    FeatureError, Floors, KeyAllowance, KeyError, KeySelector, KeyState, LeftKey, NotedAnswer, Outcome,
-    Refusal, Resealed, RestoreError, RestoreStep, Right, Role, State, Table, Verdict,
+    FeatureError, Fingerprint, Floors, KeyAllowance, KeyError, KeySelector, KeyState, LeftKey, NotedAnswer,
+    Outcome, Refusal, Resealed, RestoreError, RestoreStep, Right, Role, State, Table, Verdict,
 };
 use signonce_protocol::{
     Carry, Digest, Duty, GenesisHash, HexArray, KeyId, KeyType, LogIndex, NodeId, Position, RuleRefusal,
@@ -368,7 +368,7 @@ fn a_class_that_a_key_type_gets_later_is_not_there_before_its_level() {
         assert_eq!(change.feature_level(), later::LEVEL, "{change:?}");
     }
     // Nor does a client that has a key made get a right to it.
-    world.change(Change::AddClient { name: "a".into(), spki: [1; 32], rights: vec![] }).unwrap();
+    world.change(Change::AddClient { name: "a".into(), spki: Fingerprint([1; 32]), rights: vec![] }).unwrap();
     let allowance = Some(KeyAllowance { group: "g".into(), chain: None, limit: 5 });
     let client =
         world.change(Change::SetKeyAllowance { name: "a".into(), allowance }).unwrap().client.unwrap();
@@ -394,7 +394,7 @@ fn of_later() -> Vec<Change> {
     let (id, chain, late) = (key(TWIN, 1), GenesisHash([4; 32]), late_key());
     let floors = || -> Floors { later_floor().into() };
     let right = |keys, classes| Right { keys, chain: None, classes };
-    let add = |right| Change::AddClient { name: "c".into(), spki: [1; 32], rights: vec![right] };
+    let add = |right| Change::AddClient { name: "c".into(), spki: Fingerprint([1; 32]), rights: vec![right] };
     let update = |right| Change::UpdateClient { name: "c".into(), spki: None, rights: Some(vec![right]) };
     let note = |answer| AuditNote {
         client: None,
@@ -584,10 +584,10 @@ fn what_names_only_older_families_does_not_wait() {
         Change::AddChain(made_up::chain(MADE, "made")),
         Change::ArmKey { id, floors: floors() },
         register(id, MADE, None),
-        Change::AddClient { name: "c".into(), spki: [1; 32], rights: vec![] },
+        Change::AddClient { name: "c".into(), spki: Fingerprint([1; 32]), rights: vec![] },
         Change::AddClient {
             name: "c".into(),
-            spki: [1; 32],
+            spki: Fingerprint([1; 32]),
             rights: vec![Right { keys: KeySelector::Key(id), chain: None, classes: vec![NOTE] }],
         },
         Change::ImportWatermarks { chain: MADE, floors: vec![(id, floors())] },
