@@ -18,7 +18,6 @@ use sha2::{Digest as _, Sha256};
 pub use signonce_core::Fingerprint;
 use signonce_protocol::client::pem::{self, Pem, PemError};
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };

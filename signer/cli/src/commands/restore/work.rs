@@ -11,7 +11,7 @@ use signonce_core::{
     RestoreStep, Retiming, State,
 };
 use signonce_keys::{NodeIdentity, Recipient, SealedKey};
-use signonce_protocol::{KeyId};
+use signonce_protocol::KeyId;
 use signonce_shared::{
     admin::client::{AdminClient, CallError},
     backup::Verified,
