@@ -407,7 +407,7 @@ fn manifests() -> Vec<Vec<u8>> {
         feature_level: 2,
         created_ms: 1_700_000_000_000,
         software: "0.1.0".into(),
-        slot_tolerance: Some(3),
+        slot_tolerance: 3,
         counts: Counts { chains: 1, keys: 5, clients: 2 },
         files: vec![FileEntry { name: "state".into(), bytes: 4_096, sha256: HexArray([9; 32]) }],
     };
