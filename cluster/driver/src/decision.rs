@@ -54,9 +54,10 @@ impl Decision {
 }
 
 /// The decision on `claim` that a node with this state, applied up to `applied`, gives without asking the log: a repeat,
-/// or a refusal that nothing can change. Only a member may give it.
+/// or a refusal that nothing can change. Only a member may give it. A claim that the state heeds goes to the log.
 pub fn known(state: &State, applied: LogIndex, claim: &Claim) -> Option<Decision> {
     match state.check(claim) {
+        Verdict::Repeated { .. } | Verdict::Refused(_) if state.heeds(claim) => None,
         repeat @ Verdict::Repeated { at, carry: _ } => Some(Decision::from_log(at, repeat, claim)),
         Verdict::Refused(refusal) if refusal.is_final() => {
             Some(Decision::from_log(applied, Verdict::Refused(refusal), claim))

@@ -185,11 +185,11 @@ impl Handle {
     }
 
     /// Why this node, by what it has applied, would have `claim` refused, though a later entry may change it. A claim
-    /// that is not refused may be refused by the log.
+    /// that is not refused may be refused by the log; one that the state heeds has to reach it.
     pub fn would_refuse(&self, claim: &Claim) -> Option<Refusal> {
-        match self.read(|state| state.check(claim)) {
-            Verdict::Refused(refusal) => Some(refusal).filter(|refusal| !refusal.is_final()),
-            Verdict::Granted | Verdict::Repeated { .. } => None,
+        match self.read(|state| (state.check(claim), state.heeds(claim))) {
+            (Verdict::Refused(refusal), false) => Some(refusal).filter(|refusal| !refusal.is_final()),
+            (Verdict::Refused(_), true) | (Verdict::Granted | Verdict::Repeated { .. }, _) => None,
         }
     }
 
