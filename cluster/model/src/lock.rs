@@ -53,6 +53,8 @@ pub enum Without {
     Anew,
     /// A new connection is not entitled.
     Connection,
+    /// A new connection of a node that has not started anew is not entitled. This one can be left out.
+    SameLife,
     /// A precommit of a round before the lock's entitles nobody.
     Round,
     /// A precommit of nil entitles nobody.
@@ -521,6 +523,7 @@ impl Model for Lock {
                 let recent = own.logged != Logged::BeforeLock || self.without == Without::Round;
                 own.entitled |= recent && state.lock.is_some();
             }
+            Action::Reconnect(_) if self.without == Without::SameLife => {}
             Action::Reconnect(twin) => self.reconnect(&mut state, twin),
             Action::Forget(twin) => {
                 self.reconnect(&mut state, twin);

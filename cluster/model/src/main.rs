@@ -47,6 +47,12 @@ fn main() -> ExitCode {
         let byzantine = if byzantine { ", one Byzantine" } else { "" };
         check(&format!("lock, {semantics:?}, {blocks} blocks{byzantine}"), true, explore(lock, true), took);
     }
+    // What a front may do that knows a node by its life: the one guard that can be left out.
+    for semantics in [lock::Semantics::Code, lock::Semantics::Paper] {
+        let (took, without) = (Instant::now(), L::SameLife);
+        let lock = Lock { without, semantics, byzantine: true, blocks: 2, watched: Watched::Votes };
+        check(&format!("lock, {semantics:?}, per life"), true, explore(lock, true), took);
+    }
     for (without, semantics, watched) in lock::mistakes() {
         let took = Instant::now();
         let lock = Lock { without, semantics, byzantine: true, blocks: 2, watched };

@@ -15,7 +15,12 @@ number!(
     Round(u32)
 );
 number!(
-    /// One connection of a client's node: a number that the client gives to each, and never again to another. 0 is none.
+    /// One connection of a client's node, or one life of it: a number that the client gives to each, and never again to
+    /// another. 0 is none.
+    ///
+    /// What counts is that a node that may have forgotten something comes with another number. Who can tell that it is the
+    /// same process that comes again (its key in the handshake is a fresh one at every start, over tcp) may give it the
+    /// number that it had: a node that only reconnects has forgotten nothing, and does not replay its log either.
     Connection(u64)
 );
 

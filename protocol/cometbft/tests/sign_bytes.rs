@@ -4,8 +4,11 @@ mod common;
 
 use common::{Answer, Signer};
 use serde_json::Value;
-use signonce_cometbft::{Connection, ED25519, PROPOSAL_KIND, VOTE_KIND, proposal_payload, vote_payload};
-use signonce_protocol::{PayloadKind, RawPayload, ToSign};
+use signonce_cometbft::{
+    Connection, ED25519, PROPOSAL_KIND, SECP256K1, VOTE_KIND, proposal_payload, vote_payload,
+};
+use signonce_keys::verify;
+use signonce_protocol::{PayloadKind, RawPayload, Scheme, ToSign};
 use std::path::PathBuf;
 
 fn vectors() -> Value {
@@ -37,9 +40,13 @@ fn payload(vector: &Value, connection: u64) -> RawPayload {
 }
 
 fn signer(file: &Value, chain_id: &str) -> Signer {
+    signer_with(file, chain_id, ED25519, "public")
+}
+
+fn signer_with(file: &Value, chain_id: &str, scheme: Scheme, public: &str) -> Signer {
     let seed = bytes(&file["seed"]).try_into().expect("a seed has 32 bytes");
-    let signer = Signer::new(chain_id, ED25519, &seed);
-    assert_eq!(signer.key.public.as_bytes(), bytes(&file["public"]));
+    let signer = Signer::new(chain_id, scheme, &seed);
+    assert_eq!(signer.key.public.as_bytes(), bytes(&file[public]));
     signer
 }
 
@@ -61,6 +68,47 @@ fn what_is_signed_is_what_another_encoder_makes() {
         assert_eq!(signature, bytes(&vector["signature"]), "{name}");
         assert_eq!(extension.map(hex::encode).as_deref(), vector["extensionSignature"].as_str(), "{name}");
     }
+}
+
+#[test]
+fn a_secp256k1_key_signs_with_r_and_a_low_s_over_sha_256() {
+    let file = vectors();
+    for vector in list(&file, "signed") {
+        let chain_id = vector["chainId"].as_str().expect("a chain-id");
+        let mut signer = signer_with(&file, chain_id, SECP256K1, "secp256k1Public");
+        let Answer::Signed { signature, .. } = signer.ask(1, &payload(vector, 1)) else {
+            panic!("{} is signed", vector["name"])
+        };
+        assert_eq!(signature, bytes(&vector["secp256k1Signature"]), "{}", vector["name"]);
+    }
+}
+
+#[test]
+fn a_secp256k1_signature_of_another_form_does_not_verify() {
+    let file = vectors();
+    let public = signer_with(&file, "vectors-1", SECP256K1, "secp256k1Public").key.public;
+    let vector = &list(&file, "signed")[0];
+    let (message, good) = (bytes(&vector["signBytes"]), bytes(&vector["secp256k1Signature"]));
+    let holds = |to_sign, signature: &[u8]| verify(SECP256K1, &public, to_sign, signature);
+    assert!(holds(ToSign::Message(&message), &good));
+    assert!(!holds(ToSign::Message(&message[1..]), &good));
+    assert!(!holds(ToSign::Prehashed([7; 32]), &good), "it signs messages alone");
+    for wrong in [&good[1..], &[&good[..], &[0]].concat(), &with_high_s(&good)] {
+        assert!(!holds(ToSign::Message(&message), wrong), "{wrong:?}");
+    }
+}
+
+/// The other signature that the curve has: the group's order less s.
+fn with_high_s(signature: &[u8]) -> Vec<u8> {
+    let order = hex::decode("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141").expect("hex");
+    let (r, s) = signature.split_at(32);
+    let (mut high, mut borrow) = (vec![0; 32], 0);
+    for at in (0..32).rev() {
+        let rest = i16::from(order[at]) - i16::from(s[at]) - borrow;
+        borrow = i16::from(rest < 0);
+        high[at] = u8::try_from(rest.rem_euclid(256)).expect("less than 256");
+    }
+    [r, &high].concat()
 }
 
 #[test]

@@ -9,6 +9,7 @@ use signonce_cometbft::{
 use signonce_core::{
     Change, Claim, ClaimRequest, ClientId, Command, Outcome, RequestId, State, Table, Verdict,
 };
+use signonce_driver::decision;
 use signonce_keys::{SecretKey, verify};
 use signonce_protocol::{Chain, KeyId, LogIndex, NodeId, Position, RawPayload, Refusal, Scheme, ToSign};
 
@@ -116,6 +117,14 @@ impl Signer {
             time_ms: 1_700_000_000_000,
         };
         let (preview, heeds) = (self.state.check(&claim), self.state.heeds(&claim));
+        // What the log has to see, no node answers from its own state.
+        let known = decision::known(&self.state, LogIndex(self.at), &claim);
+        let is_final = match &preview {
+            Verdict::Granted => false,
+            Verdict::Repeated { .. } => true,
+            Verdict::Refused(refusal) => refusal.is_final(),
+        };
+        assert_eq!(known.is_some(), is_final && !heeds);
         let before = self.ledger();
         let command = Command::Claims(vec![ClaimRequest { request: request(1), claim: claim.clone() }]);
         let Outcome::Verdict(verdict) = self.apply(&command) else { panic!("a claim has a verdict") };

@@ -8,11 +8,16 @@ be refused is made here as well, with the words that the refusal has. Run: ./mak
 import hashlib
 import json
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 SEED = bytes(range(32))
 KEY = Ed25519PrivateKey.from_private_bytes(SEED)
+EC_KEY = ec.derive_private_key(int.from_bytes(SEED, "big"), ec.SECP256K1())
+EC_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 def varint(n):
@@ -92,6 +97,12 @@ def canonical_proposal(chain, kind=32, height=1, round=0, pol=-1, block=None, ti
 
 def canonical_extension(chain, height=1, round=0, extension=b"", **_):
     return delimited(data(1, extension) + fixed64(2, height) + fixed64(3, round) + data(4, chain.encode()))
+
+
+def ec_sign(message):
+    """r and s over the SHA-256, with RFC 6979's nonce, and of the two s the low one."""
+    r, s = decode_dss_signature(EC_KEY.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True)))
+    return r.to_bytes(32, "big") + min(s, EC_ORDER - s).to_bytes(32, "big")
 
 
 def hashed(text):
@@ -187,6 +198,7 @@ def signed(name, kind, chain, asked, sign, statement, extension):
     case = {
         "name": name, "kind": kind, "chainId": chain, "request": asked.hex(), "signBytes": sign.hex(),
         "digest": hashlib.blake2b(statement, digest_size=32).hexdigest(), "signature": KEY.sign(sign).hex(),
+        "secp256k1Signature": ec_sign(sign).hex(),
     }
     if extension is not None:
         case |= {"extensionSignBytes": extension.hex(), "extensionSignature": KEY.sign(extension).hex()}
@@ -208,9 +220,10 @@ def main():
         ))
     refused = [{"name": name, "kind": kind, "request": asked.hex(), "words": words} for name, kind, asked, words in REFUSED]
     public = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    ec_public = EC_KEY.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
     print(json.dumps({
-        "about": "Made by make.py. Requests on chain vectors-1 unless said; ed25519.",
-        "seed": SEED.hex(), "public": public.hex(), "signed": cases, "refused": refused,
+        "about": "Made by make.py. Both keys are of one seed; signature is ed25519's.",
+        "seed": SEED.hex(), "public": public.hex(), "secp256k1Public": ec_public.hex(), "signed": cases, "refused": refused,
     }, indent=1))
 
 
