@@ -61,14 +61,12 @@ impl HighWater {
     /// What the mark alone says of a claim: a repeat, or a refusal. `None` for one that is above.
     fn known(&self, claim: &Claim) -> Option<Verdict> {
         let asked = claim.duty.position();
-        if let Some(Last { duty, entry }) = self.at(asked) {
-            return Some(match duty.class() == claim.duty.class() {
-                true => entry.compare(claim),
-                false => Verdict::Refused(entry.contradicted_by(claim)),
-            });
+        // A step is of one class, so what is at the same place is of the same class.
+        if let Some(Last { duty: _, entry }) = self.at(asked) {
+            return Some(entry.compare(claim));
         }
         let floor = self.floor;
-        (asked.parts() < floor.parts()).then(|| Verdict::Refused(Refusal::BelowWatermark { asked, floor }))
+        (asked.parts() < floor.parts()).then_some(Verdict::Refused(Refusal::BelowWatermark { asked, floor }))
     }
 
     /// Refuses a height too far ahead. A key that starts at zero and has signed nothing has come nowhere yet: its first
