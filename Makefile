@@ -25,7 +25,7 @@ CARGO := scripts/cargo-with-progress
 CARGO_ARGS := --release --locked --workspace
 # The crates without RocksDB, in a directory of their own, so that they can be tested while something else is built.
 # Not in the debug profile: the passphrases of keys and the models of the ledger take ten minutes there.
-FAST := -p signonce-protocol -p signonce-substrate -p signonce-keys -p signonce-core -p signonce-driver -p signonce-shared
+FAST := -p signonce-protocol -p signonce-substrate -p signonce-cometbft -p signonce-keys -p signonce-core -p signonce-driver -p signonce-shared
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms

@@ -31,8 +31,7 @@ pub struct Manifest {
     /// The software's version.
     pub software: String,
     /// How many slots from its clock the cluster took at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot_tolerance: Option<u64>,
+    pub slot_tolerance: u64,
     /// How many chains, living keys and active clients it has.
     pub counts: Counts,
     /// The files beside this one.

@@ -8,10 +8,10 @@ use super::KeyLine;
 use crate::commands::{common::Usage, keys::floors::of_class, watermarks};
 use serde::Serialize;
 use signonce_core::{
-    Chain, Floors, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State, WatermarkView,
+    Chain, Floors, Key, KeyState, LeftKey, Position, State, WatermarkView,
 };
 use signonce_protocol::DutyClass;
-use signonce_shared::{admin::api::KeyRow, backup::Manifest};
+use signonce_shared::admin::api::KeyRow;
 use signonce_substrate::{BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
 use std::fmt;
 
@@ -35,10 +35,6 @@ pub(super) struct FloorArgs {
     /// clocks: give more where its clocks may have been further ahead.
     #[arg(long, value_name = "SLOTS", default_value_t = 0)]
     slot_margin: u64,
-    /// For a backup that does not say it: the largest `limits.slot_tolerance` that any node of the old cluster ever had
-    /// (3, if nobody set it).
-    #[arg(long, value_name = "SLOTS")]
-    old_slot_tolerance: Option<u64>,
     /// For gran keys: the first set and round to vote in. With the old cluster stopped, take the set that the chain is
     /// in, and give the NEXT one with round 0.
     #[arg(long, value_name = "[CHAIN=]SET:ROUND")]
@@ -237,23 +233,6 @@ impl FloorArgs {
         Ok(line(Outcome::Armed, to.map(Floors::from_iter), None))
     }
 
-    /// How far from its clock the old cluster took slots. What the backup says of it is what was so when it was made;
-    /// until the cluster ended it can have been made as wide as it gets.
-    ///
-    /// # Errors
-    /// If the backup does not say it, and nobody else does.
-    pub fn tolerance(&self, manifest: &Manifest) -> Result<u64, Usage> {
-        let known = manifest.slot_tolerance.or(self.old_slot_tolerance).ok_or_else(|| {
-            Usage(
-                "this backup is of a cluster that did not keep how far from their clocks its signers took slots, so \
-                 nobody here knows which slots it signed: give the largest limits.slot_tolerance of its nodes with \
-                 --old-slot-tolerance (3, if nobody set it)"
-                    .into(),
-            )
-        })?;
-        Ok(known.max(self.old_slot_tolerance.unwrap_or_default()).max(MAX_SLOT_TOLERANCE))
-    }
-
     /// Past the backup, and past every slot that the old cluster's clocks can have allowed until now. By time: what a
     /// number means may change.
     fn slot_floor(
@@ -381,7 +360,7 @@ fn chain_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Change, ClientId, Command, RequestId};
+    use signonce_core::{Change, ClientId, Command, MAX_SLOT_TOLERANCE, RequestId};
     use signonce_protocol::{Digest, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Slot};
     use signonce_substrate::{
         BABE, BABE_BLOCK, ChainFormat, ChainSettings, Duty, ED25519, GRANDPA, IM_ONLINE, Limits,
@@ -433,7 +412,6 @@ mod tests {
         let grandpa_floor = grandpa.iter().map(|text| (*text).to_owned()).collect();
         FloorArgs {
             slot_margin: 0,
-            old_slot_tolerance: None,
             grandpa_floor,
             beefy_floor: vec![],
             para_floor: vec![],
@@ -466,26 +444,6 @@ mod tests {
         // An old cluster with a fence of its own: what it took at most is left out.
         let wide = Bounds { tolerance: 200, ..NOW };
         assert_eq!(floor(args(&[]), 5, wide), 1_000_211);
-    }
-
-    #[test]
-    fn a_backup_that_does_not_say_how_wide_the_fence_was_takes_somebodys_word_for_it() {
-        let manifest = |slot_tolerance: Option<u64>| -> Manifest {
-            let mut value = serde_json::json!({
-                "format": "signonce-backup", "version": 2, "cluster": "ab", "node": 1, "applied": 1,
-                "stateHash": format!("0x{}", "00".repeat(32)), "featureLevel": 1, "createdMs": 1,
-                "software": "0", "counts": { "chains": 0, "keys": 0, "clients": 0 }, "files": [],
-            });
-            if let Some(slots) = slot_tolerance {
-                value["slotTolerance"] = slots.into();
-            }
-            Manifest::read(value.to_string().as_bytes()).unwrap()
-        };
-        let given = |slots| FloorArgs { old_slot_tolerance: slots, ..args(&[]) };
-        assert_eq!(given(None).tolerance(&manifest(Some(3))).unwrap(), MAX_SLOT_TOLERANCE);
-        assert!(given(None).tolerance(&manifest(None)).unwrap_err().0.contains("--old-slot-tolerance"));
-        assert_eq!(given(Some(200)).tolerance(&manifest(None)).unwrap(), 200);
-        assert_eq!(given(Some(200)).tolerance(&manifest(Some(3))).unwrap(), 200);
     }
 
     #[test]
