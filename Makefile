@@ -1,11 +1,11 @@
-# The two commands of a newcomer are `make demo` and `make test`; both install what they lack.
+# Newcomers need two commands, `make demo` and `make test`; both install what is missing.
 # Build outputs outlive the checkout, because compiling RocksDB takes 10 to 20 minutes on two cores.
-# `make help` shows what stands behind ##, under the headings behind ##@.
+# `make help` shows the text after ##, under the headings after ##@.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/signonce/target
-# raft-proto brings its own protoc and stops at one of another version.
+# raft-proto brings its own protoc and fails with one of another version.
 unexport PROTOC
 
-# The test node's workspace: litep2p would compile OpenSSL for minutes where the system's own can be linked.
+# The test node's workspace: litep2p would spend minutes compiling OpenSSL where the system's own can be linked.
 VALIDATOR := cd integration/validator && OPENSSL_NO_VENDOR=1 CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
 ifeq ($(shell uname -s),Darwin)
 VALIDATOR := cd integration/validator && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/validator
@@ -20,12 +20,12 @@ SEEDS ?= 1000
 TARGET ?= all
 SECONDS ?= 60
 
-# One selection of packages and one profile everywhere: another would unify other features and compile RocksDB anew.
+# The same packages and profile everywhere: others would unify different features and compile RocksDB again.
 CARGO := scripts/cargo-with-progress
 CARGO_ARGS := --release --locked --workspace
 # The crates without RocksDB, in a directory of their own, so that they can be tested while something else is built.
 # Not in the debug profile: the passphrases of keys and the models of the ledger take ten minutes there.
-FAST := -p signonce-protocol -p signonce-substrate -p signonce-keys -p signonce-core -p signonce-driver -p signonce-shared
+FAST := -p signonce-protocol -p signonce-substrate -p signonce-cometbft -p signonce-keys -p signonce-core -p signonce-driver -p signonce-shared
 BIN := $(CARGO_TARGET_DIR)/release/signonce
 DEMO_ARGS ?=
 TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
@@ -34,7 +34,7 @@ TMKMS := $(CARGO_TARGET_DIR)/tmkms/bin/tmkms
 
 ##@ First
 
-help: ## This list
+help: ## Shows this list
 	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Installs missing system packages (Debian, Ubuntu, macOS)
@@ -52,7 +52,7 @@ test-fast: ## Decoders, keys, ledger, replicas, without RocksDB: a minute once c
 	@scripts/setup.sh --without-rocksdb
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fast cargo test --release --locked $(FAST) --no-fail-fast
 
-test: setup ## The crates of the product: the above, storage, servers, commands, pages, killed processes
+test: setup ## The product's crates: the above, storage, servers, commands, documents, killed processes
 	$(CARGO) test $(CARGO_ARGS) --no-fail-fast
 
 lint: setup ## Formatting and lints of the product, as errors
@@ -60,12 +60,12 @@ lint: setup ## Formatting and lints of the product, as errors
 	$(CARGO) clippy $(CARGO_ARGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_ARGS) --no-deps
 
-test-all: ## All of .ci/run, which has to pass before a change lands: more than an hour from nothing
+test-all: ## All of .ci/run, with nothing left out: more than an hour from scratch
 	.ci/run --all
 
-##@ What test-all runs beside `test`, `lint` and a short `demo`
+##@ What test-all runs besides `test`, `lint` and a short `demo`
 
-sim-test: setup ## Simulator and model: named scenarios; that every guard taken away is noticed; lints
+sim-test: setup ## Simulator and model: named scenarios, every removed guard is noticed, lints
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo test --release --locked --workspace
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cd cluster/sim && cargo fmt --all --check
@@ -73,26 +73,26 @@ sim-test: setup ## Simulator and model: named scenarios; that every guard taken 
 sim: setup ## Simulated clusters under faults: SEEDS=1000, SIM_ARGS="--seed 7 --nodes 5 --profile full"
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -- --seeds $(SEEDS) $(SIM_ARGS)
 
-model: setup ## Models of claim, commit, release and of the fence: every state; no rule can be left out
+model: setup ## Models of claim, commit, release and the fence: every state; no rule can be left out
 	cd cluster/sim && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/sim cargo run --release --locked -p signonce-model
 
-harness-test: setup ## Tests and lints of what judges chaos and torture
+harness-test: setup ## Tests and lints of chaos, torture and their judges
 	$(JUDGES) cargo test --release --locked --workspace
 	$(JUDGES) cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	$(JUDGES) cargo fmt --all --check
 
-upgrade-test: build ## From an earlier program (scripts/upgrade-from) to this one under load, and back
+upgrade-test: build ## Upgrades from an earlier program (scripts/upgrade-from) to this one under load, and back
 	previous=$$(scripts/old-program) && \
 	  SIGNONCE_PREVIOUS=$$previous $(CARGO) test $(CARGO_ARGS) --test cluster old_release -- --include-ignored --nocapture
 
-helm-test: build ## The chart without a cluster: renders, refusals, schemas, alerts, network rules
+helm-test: build ## The chart without a cluster: rendering, refusals, schemas, alerts, network rules
 	BIN=$(BIN) helm/test/run
 
-deploy-test: build ## Unit, package, image, bill of materials, and unless MACHINES=no what machines-test does
+deploy-test: build ## Unit, package, image, bill of materials, and machines-test unless MACHINES=no
 	@scripts/setup.sh --machines
 	BIN=$(BIN) deploy/test
 
-machines-test: build ## The playbooks on systemd machines of their own (five minutes)
+machines-test: build ## The playbooks on throwaway systemd machines (five minutes)
 	@scripts/setup.sh --machines
 	BIN=$(BIN) deploy/ansible/test/run
 
@@ -103,7 +103,7 @@ keystore-test: ## The crate that node authors link, without a node: tests, lints
 	$(KEYSTORE) cargo clippy --release --locked --all-targets -- -D warnings
 	$(KEYSTORE) cargo fmt --check
 
-validator-test: setup-validator ## Test node and its runtime, keystore with it, scenarios, oracle (800 crates the first time)
+validator-test: setup-validator ## Test node and its runtime, the keystore in it, scenarios, oracle (800 crates the first time)
 	$(VALIDATOR) cargo test --release --locked --workspace
 	$(VALIDATOR) cargo test --release --locked -p signonce-keystore
 	cd integration/validator && cargo fmt --all --check
@@ -111,9 +111,9 @@ validator-test: setup-validator ## Test node and its runtime, keystore with it, 
 setup-validator:
 	@scripts/setup.sh --validator
 
-##@ Longer, or only by hand
+##@ Longer, or run only by hand
 
-chain: ## A real chain without keys on its validators: SCENARIO=kill-leader, or all (half an hour)
+chain: ## A real chain whose validators hold no keys: SCENARIO=kill-leader, or all (half an hour)
 	integration/run $(SCENARIO)
 
 chaos: build ## Real signers killed, frozen, cut off and lied to (a quarter of an hour): CHAOS_ARGS
@@ -122,7 +122,7 @@ chaos: build ## Real signers killed, frozen, cut off and lied to (a quarter of a
 	previous=$$(scripts/old-program) || [ $$? = 3 ] && \
 	  $(CARGO_TARGET_DIR)/release/signonce-chaos run --binary $(BIN) $${previous:+--previous $$previous} $(CHAOS_ARGS)
 
-torture: build ## Our signers and tmkms, their memory raced, killed, lost, old or copied: TORTURE_ARGS
+torture: build ## Our signers and tmkms, with their memory raced, killed, lost, old or copied: TORTURE_ARGS
 	$(JUDGES) cargo build --release --locked --workspace
 	test -x $(TMKMS) || CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/tmkms/build cargo install tmkms --version 0.15.0 --locked --features softsign --root $(CARGO_TARGET_DIR)/tmkms \
 	  || echo "tmkms could not be built: it will be skipped"
@@ -146,14 +146,14 @@ oracle: setup-validator ## Our decoders and signatures against Substrate's own c
 validator: setup-validator ## Builds the test node with a remote signer, and the scenarios
 	$(VALIDATOR) cargo build --release --locked --workspace
 
-fresh-machine: ## The README's commands on a Debian that has nothing (most of an hour; needs root)
+fresh-machine: ## The README's commands on a bare Debian (most of an hour; needs root)
 	scripts/fresh-machine
 
 deny: setup ## Licences, advisories and sources of all dependencies
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
 	cargo deny --all-features check
 
-bench: build ## Latency and throughput beside a bare fsync and a bare signature
+bench: build ## Latency and throughput, compared with a bare fsync and a bare signature
 	$(BIN) bench
 
 clean: ## Removes build outputs

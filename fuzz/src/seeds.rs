@@ -9,7 +9,7 @@ use signonce_core::replica::hello::{ClusterId, Hello, HelloReply, Life, Witnesse
 use signonce_core::replica::wire::{DiskPosition, PeerMessage, Promise};
 use signonce_core::replica::{KnownConfiguration, Output, Replica, ReplicaConfig};
 use signonce_core::{
-    Change, ClaimRequest, Command, KeyAllowance, KeySelector, Member, RequestId, Right, Role,
+    Change, ClaimRequest, Command, Fingerprint, KeyAllowance, KeySelector, Member, RequestId, Right, Role,
 };
 use signonce_driver::frame::{Frame, Purpose};
 use signonce_driver::{Decline, Request};
@@ -146,8 +146,12 @@ fn changes() -> Vec<Change> {
         Change::RemoveKey { id },
         Change::RaiseWatermark { key: id, floors: floors(BABE, (200, 0)) },
         Change::RaiseWatermark { key: key(1), floors: floors(GRANDPA, (101, 5)) },
-        Change::AddClient { name: "other".into(), spki: [3; 32], rights: vec![right.clone()] },
-        Change::UpdateClient { name: "validator".into(), spki: Some([4; 32]), rights: Some(vec![right]) },
+        Change::AddClient { name: "other".into(), spki: Fingerprint([3; 32]), rights: vec![right.clone()] },
+        Change::UpdateClient {
+            name: "validator".into(),
+            spki: Some(Fingerprint([4; 32])),
+            rights: Some(vec![right]),
+        },
         Change::RemoveClient { name: "validator".into() },
         Change::AnnounceMember(member),
         Change::RemoveMember { node: NodeId(1) },
@@ -155,10 +159,10 @@ fn changes() -> Vec<Change> {
         Change::SetKeyAllowance { name: "validator".into(), allowance: Some(allowance) },
         Change::PinOfficer {
             name: "alice".into(),
-            certificate: HexArray([5; 32]),
+            certificate: Fingerprint([5; 32]),
             role: Some(Role::KeyOfficer),
         },
-        Change::RotateOfficer { name: "alice".into(), certificate: HexArray([6; 32]) },
+        Change::RotateOfficer { name: "alice".into(), certificate: Fingerprint([6; 32]) },
         Change::FinishOfficerRotation { name: "alice".into(), keep_new: true },
     ]
 }
@@ -403,7 +407,7 @@ fn manifests() -> Vec<Vec<u8>> {
         feature_level: 2,
         created_ms: 1_700_000_000_000,
         software: "0.1.0".into(),
-        slot_tolerance: Some(3),
+        slot_tolerance: 3,
         counts: Counts { chains: 1, keys: 5, clients: 2 },
         files: vec![FileEntry { name: "state".into(), bytes: 4_096, sha256: HexArray([9; 32]) }],
     };

@@ -1,7 +1,7 @@
 //! A small cluster's state: three chains, a key of every claimed class, a client.
 
 use signonce_core::{
-    Chain, Change, Claim, ClientId, Command, Floors, KeyState, Outcome, RequestId, State, Table,
+    Chain, Change, Claim, ClientId, Command, Fingerprint, Floors, KeyState, Outcome, RequestId, State, Table,
 };
 use signonce_protocol::{
     Carry, Digest, Duty as AnyDuty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Position, Slot,
@@ -49,7 +49,11 @@ impl World {
             world.done(Change::RegisterKey { id, scheme, chain, group: None, sealed });
             world.done(Change::ArmKey { id, floors: floors(key_type, BEGIN) });
         }
-        world.done(Change::AddClient { name: "validator".into(), spki: [9; 32], rights: Vec::new() });
+        world.done(Change::AddClient {
+            name: "validator".into(),
+            spki: Fingerprint([9; 32]),
+            rights: Vec::new(),
+        });
         world.state.take_changes();
         world
     }

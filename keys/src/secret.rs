@@ -50,7 +50,9 @@ impl SecretKey {
                 let material = sr25519::material_of_seed(seed).ok_or(SecretError::Invalid(scheme))?;
                 Self::from_material(scheme, material.as_slice())
             }
-            Algorithm::Ed25519 | Algorithm::Secp256k1Recoverable => Self::from_material(scheme, seed),
+            Algorithm::Ed25519 | Algorithm::Secp256k1Recoverable | Algorithm::Secp256k1Compact => {
+                Self::from_material(scheme, seed)
+            }
         }
     }
 
@@ -60,7 +62,9 @@ impl SecretKey {
         let public = match scheme.algorithm() {
             Algorithm::Sr25519 => sr25519::public(material).map(|p| PublicKey::try_from(&p[..])),
             Algorithm::Ed25519 => ed25519::public(material).map(|p| PublicKey::try_from(&p[..])),
-            Algorithm::Secp256k1Recoverable => ecdsa::public(material).map(|p| PublicKey::try_from(&p[..])),
+            Algorithm::Secp256k1Recoverable | Algorithm::Secp256k1Compact => {
+                ecdsa::public(material).map(|p| PublicKey::try_from(&p[..]))
+            }
         };
         match public {
             Some(Ok(public)) => Ok(Self { scheme, public, material: LockedBytes::new(material) }),
@@ -88,7 +92,10 @@ impl SecretKey {
             }
             (Algorithm::Ed25519, ToSign::Message(message)) => Ok(ed25519::sign(material, message)),
             (Algorithm::Secp256k1Recoverable, to_sign) => Ok(ecdsa::sign(material, ecdsa::hash(to_sign))),
-            (Algorithm::Sr25519 | Algorithm::Ed25519, ToSign::Prehashed(_)) => {
+            (Algorithm::Secp256k1Compact, ToSign::Message(message)) => {
+                Ok(ecdsa::sign_compact(material, message))
+            }
+            (Algorithm::Sr25519 | Algorithm::Ed25519 | Algorithm::Secp256k1Compact, ToSign::Prehashed(_)) => {
                 Err(SignError::PrehashRefused(self.scheme))
             }
         })?;

@@ -77,7 +77,9 @@ impl SecretKey {
                 Ok(Self::from_material(scheme, material.as_slice())?)
             }
             Algorithm::Ed25519 => derive_hard_only(scheme, seed, &parts, ed25519::derive_hard),
-            Algorithm::Secp256k1Recoverable => derive_hard_only(scheme, seed, &parts, ecdsa::derive_hard),
+            Algorithm::Secp256k1Recoverable | Algorithm::Secp256k1Compact => {
+                derive_hard_only(scheme, seed, &parts, ecdsa::derive_hard)
+            }
         }
     }
 }

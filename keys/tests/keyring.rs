@@ -222,6 +222,7 @@ fn many_threads_get_the_same_bytes_while_keys_come_and_go() {
             Algorithm::Sr25519 => PARA,
             Algorithm::Ed25519 => GRANDPA,
             Algorithm::Secp256k1Recoverable => BEEFY,
+            Algorithm::Secp256k1Compact => unreachable!("no scheme of Substrate's"),
         };
         let asked = proof();
         let ring = Arc::new(Keyring::new());

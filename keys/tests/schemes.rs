@@ -97,7 +97,7 @@ fn a_bare_hash_is_signed_by_ecdsa_only() {
                 assert!(verify(scheme, &key.public(), ToSign::Prehashed([7; 32]), signature.as_bytes()));
                 assert!(!verify(scheme, &key.public(), ToSign::Message(&[7; 32]), signature.as_bytes()));
             }
-            Algorithm::Sr25519 | Algorithm::Ed25519 => {
+            Algorithm::Sr25519 | Algorithm::Ed25519 | Algorithm::Secp256k1Compact => {
                 assert_eq!(signed.unwrap_err(), SignError::PrehashRefused(scheme));
                 let over_bytes = key.sign(ToSign::Message(&[7; 32])).unwrap();
                 assert!(!verify(scheme, &key.public(), ToSign::Prehashed([7; 32]), over_bytes.as_bytes()));

@@ -14,6 +14,7 @@ fn usual_type(scheme: Scheme) -> KeyType {
         Algorithm::Sr25519 => BABE,
         Algorithm::Ed25519 => GRANDPA,
         Algorithm::Secp256k1Recoverable => BEEFY,
+        Algorithm::Secp256k1Compact => unreachable!("no scheme of Substrate's"),
     }
 }
 

@@ -42,6 +42,18 @@ pub trait Mark: fmt::Debug + Send + Sync {
     /// If it was not granted: the node must not go on.
     fn record(&mut self, claim: &Claim, entry: Entry, context: &Context<'_>, rows: &mut dyn Rows);
 
+    /// Whether the rule takes notice of this claim although it is not granted, because asking says something about the
+    /// asker. Such a claim has to reach the log, so no node answers it from its own state. Most rules never do.
+    fn heeds(&self, claim: &Claim) -> bool {
+        let _ = claim;
+        false
+    }
+
+    /// Takes notice of a claim that was not granted and that [`Self::heeds`].
+    fn heed(&mut self, claim: &Claim, rows: &mut dyn Rows) {
+        let _ = (claim, rows);
+    }
+
     /// What this mark knows of something that is said to have been signed.
     fn covers(&self, claim: &Claim, context: &Context<'_>) -> Coverage;
 

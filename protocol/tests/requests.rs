@@ -18,6 +18,7 @@ fn codes_are_what_they_were_and_unique() {
             (1003, "jumpTooFar"),
             (1004, "aheadOfGroup"),
             (1005, "keyHalted"),
+            (1006, "locked"),
             (1101, "malformedPayload"),
             (1102, "wrongChain"),
             (1103, "unknownKey"),

@@ -40,11 +40,11 @@ pub use log::{
 pub use model::{
     ADMIN_ACTOR, Actor, AuditHead, AuditNote, AuditSignature, BackupName, Barred, BarredPlace, BuriedClient,
     BuriedKey, Chain, Claim, Client, ClientId, ClientLimits, ClientState, Configuration, DEFAULT_KEY_LIMIT,
-    DEFAULT_SLOT_TOLERANCE, Envelope, FEATURE_LEVEL, FIRST_LEVEL, Floors, Formats, JoinToken, Key,
-    KeyAllowance, KeySelector, KeyState, LOCAL_ACTOR, LeaderPin, LeftKey, MAX_CLIENT_LIMIT, MAX_ENVELOPE_LEN,
-    MAX_KEY_LIMIT, MAX_SLOT_JUMP_MS, MAX_SLOT_TOLERANCE, Member, MemberHazard, MemberRole, MemberState,
-    NodeNote, NotedAnswer, PlacementChange, Position, Refusal, RequestId, Resealed, RestoreStep, Retiming,
-    Right, Role, SlotClock, Verdict, admin_actor, client_actor, node_actor,
+    DEFAULT_SLOT_TOLERANCE, Envelope, FEATURE_LEVEL, FIRST_LEVEL, Fingerprint, Floors, Formats, JoinToken,
+    Key, KeyAllowance, KeySelector, KeyState, LOCAL_ACTOR, LeaderPin, LeftKey, MAX_CLIENT_LIMIT,
+    MAX_ENVELOPE_LEN, MAX_KEY_LIMIT, MAX_SLOT_JUMP_MS, MAX_SLOT_TOLERANCE, Member, MemberHazard, MemberRole,
+    MemberState, NodeNote, NotedAnswer, PlacementChange, Position, Refusal, RequestId, Resealed, RestoreStep,
+    Retiming, Right, Role, SlotClock, Verdict, admin_actor, client_actor, node_actor,
 };
 pub use records::{RecordChange, StateHash, Table, TableSize};
 pub use registry::{

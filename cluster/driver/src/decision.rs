@@ -67,6 +67,8 @@ pub enum Foreseen {
 /// What a state, applied up to `applied`, says of `claim`.
 pub fn foresee(state: &State, applied: LogIndex, claim: &Claim) -> Foreseen {
     match state.check(claim) {
+        // Its rule takes notice of claims that it does not grant, so that the log has to see it.
+        Verdict::Repeated { .. } | Verdict::Refused(_) if state.heeds(claim) => Foreseen::Open,
         repeat @ Verdict::Repeated { at, carry: _ } => Foreseen::Known(Decision::from_log(at, repeat, claim)),
         Verdict::Refused(refusal) if refusal.is_final() => {
             Foreseen::Known(Decision::from_log(applied, Verdict::Refused(refusal), claim))

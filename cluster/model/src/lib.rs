@@ -1,12 +1,14 @@
-//! Three models, small enough to explore every state: [`service`], how a claim becomes a signature; [`fence`], how a
-//! node that starts learns whether it has forgotten anything; and [`in_place`], what it would take for two of three to
-//! continue when the third is lost, which no command does yet.
+//! Four models, small enough to explore every state: [`service`], how a claim becomes a signature; [`fence`], how a
+//! node that starts learns whether it has forgotten anything; [`in_place`], what it would take for two of three to
+//! continue when the third is lost, which no command does yet; and [`lock`], how two nodes of one CometBFT validator
+//! share a key and break no lock.
 //!
 //! The simulator (`cluster/sim`) runs the code; these run the idea. Raft is assumed where it is not the question. Each
 //! model can have a rule taken away and must then find a way to two payloads.
 
 pub mod fence;
 pub mod in_place;
+pub mod lock;
 pub mod service;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};

@@ -1,6 +1,6 @@
 //! `signonce-model`: checks the models in every state, and then that each rule is needed.
 
-use signonce_model::{explore, fence, in_place, service};
+use signonce_model::{explore, fence, in_place, lock, service};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -39,6 +39,25 @@ fn main() -> ExitCode {
         let took = Instant::now();
         let checked = explore(in_place::InPlace(without), without == I::Nothing);
         check(&format!("in place without {without:?}"), without == I::Nothing, checked, took);
+    }
+    use lock::{Lock, Watched, Without as L};
+    for (semantics, byzantine, blocks) in lock::BOUNDS {
+        let took = Instant::now();
+        let lock = Lock { without: L::Nothing, semantics, byzantine, blocks, watched: Watched::Votes };
+        let byzantine = if byzantine { ", one Byzantine" } else { "" };
+        check(&format!("lock, {semantics:?}, {blocks} blocks{byzantine}"), true, explore(lock, true), took);
+    }
+    // What a front may do that knows a node by its life: the one guard that can be left out.
+    for semantics in [lock::Semantics::Code, lock::Semantics::Paper] {
+        let (took, without) = (Instant::now(), L::SameLife);
+        let lock = Lock { without, semantics, byzantine: true, blocks: 2, watched: Watched::Votes };
+        check(&format!("lock, {semantics:?}, per life"), true, explore(lock, true), took);
+    }
+    for (without, semantics, watched) in lock::mistakes() {
+        let took = Instant::now();
+        let lock = Lock { without, semantics, byzantine: true, blocks: 2, watched };
+        let name = format!("lock without {without:?}, {semantics:?}, {watched:?}");
+        check(&name, false, explore(lock, false), took);
     }
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,6 +1,6 @@
 //! Each model holds in every state, and no rule of it can be left out.
 
-use signonce_model::{explore, fence, in_place, service};
+use signonce_model::{explore, fence, in_place, lock, service};
 
 #[test]
 fn no_duty_gets_two_payloads_and_retries_repeat_and_conflicts_are_refused() {
@@ -51,5 +51,31 @@ fn no_part_of_that_rule_can_be_left_out() {
     for without in [W::Gone, W::Floors, W::Silence, W::Both, W::Durable, W::Disarmed, W::Afterwards] {
         let (wrong, _) = explore(in_place::InPlace(without), false);
         assert!(!wrong.is_empty(), "without {without:?} nothing breaks");
+    }
+}
+
+/// The smaller bounds; `signonce-model` looks at all.
+#[test]
+fn two_nodes_of_one_validator_break_no_lock_that_one_would_keep() {
+    use lock::{Lock, Semantics, Watched, Without};
+    // A reconnection that is no restart may leave a node entitled: it has forgotten nothing.
+    for without in [Without::Nothing, Without::SameLife] {
+        for semantics in [Semantics::Code, Semantics::Paper] {
+            let watched = Watched::Votes;
+            let (wrong, states) =
+                explore(Lock { without, semantics, byzantine: true, blocks: 2, watched }, true);
+            let about = format!("{semantics:?} without {without:?}: {wrong:?} in {states} states");
+            assert!(wrong.is_empty() && states > 400_000, "{about}");
+        }
+    }
+}
+
+#[test]
+fn every_part_of_the_lock_is_needed_and_weaker_rules_are_found_wrong() {
+    use lock::Lock;
+    for (without, semantics, watched) in lock::mistakes() {
+        let lock = Lock { without, semantics, byzantine: true, blocks: 2, watched };
+        let (wrong, _) = explore(lock, false);
+        assert!(!wrong.is_empty(), "{semantics:?} without {without:?}, {watched:?}: nothing breaks");
     }
 }

@@ -478,7 +478,7 @@ impl World {
             .into_iter()
             .map(|machine| {
                 let name = format!("probe-{machine}");
-                let spki = [machine as u8; 32];
+                let spki = Fingerprint([machine as u8; 32]);
                 let want = Want::Change(Change::AddClient { name, spki, rights: Vec::new() });
                 let task = Task { want, patience: 3 * SECOND, tries: 0, answer: None };
                 (machine, self.environment.want(task, machine))

@@ -12,6 +12,7 @@ pub fn verify(scheme: Scheme, public: &[u8], signed: &[u8], signature: &[u8]) ->
         Algorithm::Sr25519 => sr25519(public, signed, signature),
         Algorithm::Ed25519 => ed25519(public, signed, signature),
         Algorithm::Secp256k1Recoverable => ecdsa(public, signed, signature),
+        Algorithm::Secp256k1Compact => unreachable!("no scheme of Substrate's"),
     }
 }
 

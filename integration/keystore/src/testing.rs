@@ -311,6 +311,7 @@ impl Signers for FakeSigners {
                 Algorithm::Sr25519 => Secret::Sr25519(sr25519::Pair::generate().0),
                 Algorithm::Ed25519 => Secret::Ed25519(ed25519::Pair::generate().0),
                 Algorithm::Secp256k1Recoverable => Secret::Ecdsa(ecdsa::Pair::generate().0),
+                Algorithm::Secp256k1Compact => unreachable!("no scheme of Substrate's"),
             };
             let public = match &secret {
                 Secret::Sr25519(pair) => PublicKey::try_from(pair.public().as_ref()),

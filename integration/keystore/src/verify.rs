@@ -23,6 +23,8 @@ pub(crate) fn signature_holds(key: &KeyId, scheme: Scheme, to_sign: ToSign<'_>, 
             },
             _ => false,
         },
+        // No Substrate chain has such keys.
+        (Algorithm::Secp256k1Compact, ToSign::Message(_) | ToSign::Prehashed(_)) => false,
         // Only ECDSA signs hashes as they are.
         (Algorithm::Sr25519 | Algorithm::Ed25519, ToSign::Prehashed(_)) => false,
     }

@@ -1,11 +1,13 @@
-//! ECDSA over secp256k1 by libsecp256k1: RFC 6979 nonces, low s, and the recovery id Substrate appends.
+//! ECDSA over secp256k1 by libsecp256k1: RFC 6979 nonces and low s. Substrate signs a blake2b-256 hash and appends the
+//! recovery id; CometBFT signs a SHA-256 hash and has r and s alone.
 
 use super::Signature;
 use parity_scale_codec::Encode as _;
 use secp256k1::{
-    Message, SecretKey,
-    ecdsa::{RecoverableSignature, RecoveryId},
+    Message, PublicKey, SecretKey,
+    ecdsa::{self, RecoverableSignature, RecoveryId},
 };
+use sha2::{Digest as _, Sha256};
 use signonce_protocol::{ToSign, blake2_256};
 use zeroize::Zeroizing;
 
@@ -43,6 +45,23 @@ pub(crate) fn verify(public: &[u8], hash: [u8; 32], signature: &[u8]) -> bool {
     RecoverableSignature::from_compact(compact, recovery)
         .and_then(|signature| signature.recover(Message::from_digest(hash)))
         .is_ok_and(|recovered| recovered.serialize() == public)
+}
+
+/// Signs a message as CometBFT does: r and s over its SHA-256.
+pub(crate) fn sign_compact(material: &[u8], message: &[u8]) -> Option<Signature> {
+    with_key(material, |key| Signature::of_64(ecdsa::sign(sha256(message), key).serialize_compact()))
+}
+
+/// Checks as CometBFT does: a high s is refused, as anybody can make one of a low one.
+pub(crate) fn verify_compact(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    match (PublicKey::from_slice(public), ecdsa::Signature::from_compact(signature)) {
+        (Ok(public), Ok(signature)) => ecdsa::verify(&signature, sha256(message), &public).is_ok(),
+        (Ok(_) | Err(_), _) => false,
+    }
+}
+
+fn sha256(message: &[u8]) -> Message {
+    Message::from_digest(Sha256::digest(message).into())
 }
 
 /// The scalar behind a hard junction (`sp_core::ecdsa`, `derive_hard_junction`).

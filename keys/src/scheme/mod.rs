@@ -49,13 +49,14 @@ pub enum SignError {
 
 /// Some bytes that are not a signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a signature has 64 bytes (sr25519, ed25519) or 65 (ecdsa), not {0}")]
+#[error("a signature has 64 bytes (sr25519, ed25519, compact ecdsa) or 65 (recoverable ecdsa), not {0}")]
 pub struct SignatureError(
     /// The number of bytes given.
     pub usize,
 );
 
-/// A signature: 64 bytes (sr25519, ed25519) or 65 (ecdsa: r, s, recovery id 0..=3). Shown as 0x-hex.
+/// A signature: 64 bytes (sr25519, ed25519, compact ecdsa: r, s) or 65 (recoverable ecdsa: r, s, recovery id 0..=3). Shown
+/// as 0x-hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature {
     len: u8,
@@ -119,13 +120,19 @@ impl serde::Serialize for Signature {
 /// Whether `signature` is `public`'s over `to_sign`, as the chain checks it.
 ///
 /// sr25519 and ecdsa agree with `sp_core` on every input. ed25519 is stricter than the chain's ZIP-215 check: it
-/// also refuses signatures and keys with small-order parts, which no honest signer makes.
+/// also refuses signatures and keys with small-order parts, which no honest signer makes. Compact ecdsa has a low s, as
+/// CometBFT wants it.
 pub fn verify(scheme: Scheme, public: &PublicKey, to_sign: ToSign<'_>, signature: &[u8]) -> bool {
     let public = public.as_bytes();
     match (scheme.algorithm(), to_sign) {
         (Algorithm::Sr25519, ToSign::Message(message)) => sr25519::verify(public, message, signature),
         (Algorithm::Ed25519, ToSign::Message(message)) => ed25519::verify(public, message, signature),
         (Algorithm::Secp256k1Recoverable, to_sign) => ecdsa::verify(public, ecdsa::hash(to_sign), signature),
-        (Algorithm::Sr25519 | Algorithm::Ed25519, ToSign::Prehashed(_)) => false,
+        (Algorithm::Secp256k1Compact, ToSign::Message(message)) => {
+            ecdsa::verify_compact(public, message, signature)
+        }
+        (Algorithm::Sr25519 | Algorithm::Ed25519 | Algorithm::Secp256k1Compact, ToSign::Prehashed(_)) => {
+            false
+        }
     }
 }

@@ -33,6 +33,8 @@ pub enum Algorithm {
     /// ECDSA over secp256k1 with RFC 6979 nonces over blake2b-256 or a given hash; 33-byte public keys, 65-byte
     /// recoverable signatures.
     Secp256k1Recoverable,
+    /// ECDSA over secp256k1 with RFC 6979 nonces over SHA-256; 33-byte public keys, 64-byte signatures (`r ‖ s`, low `s`).
+    Secp256k1Compact,
 }
 
 impl Algorithm {
@@ -40,7 +42,7 @@ impl Algorithm {
     pub const fn public_len(self) -> usize {
         match self {
             Self::Sr25519 | Self::Ed25519 => 32,
-            Self::Secp256k1Recoverable => 33,
+            Self::Secp256k1Recoverable | Self::Secp256k1Compact => 33,
         }
     }
 }

@@ -53,6 +53,9 @@ codes! {
     AheadOfGroup = 1004, "aheadOfGroup", NotYet;
     /// The cluster was rolled back and has forgotten what this key signed; an operator must raise its watermark.
     KeyHalted = 1005, "keyHalted", NotYet;
+    /// The validator has locked on something else, and this client was not seen to: what frees from the lock, it cannot
+    /// know. Another client of the key goes on.
+    Locked = 1006, "locked", NotYet;
     /// The bytes are not the payload they are said to be.
     MalformedPayload = 1101, "malformedPayload", Refused;
     /// No such chain, or the key belongs to another.

@@ -1,29 +1,45 @@
-//! A watermark of a family's own: positions are signed one after the other, and what was signed is known by its digest.
+//! A watermark of a family's own: positions are signed one after the other, and what was signed is known by its digest. It
+//! goes by who asks as well: who has asked for what another client had signed last, granted or not, may leave one out.
 
 use super::{RIGHT, at};
 use parity_scale_codec::{DecodeAll, Encode};
 use signonce_protocol::{
-    Claim, Entry, Position, Refusal, Verdict,
+    Claim, ClientId, Entry, Position, Refusal, Verdict,
     mark::{AlreadyHigher, Context, Coverage, Floor, Mark, Rows, SignedDuty},
 };
 
 /// The row of the last entry.
 const LAST: [u8; 1] = [7];
+/// The row of the clients that were heard.
+const HEARD: [u8; 1] = [8];
 
 /// The next position may be signed, and the last one again; nothing else.
 #[derive(Clone, Debug)]
 pub struct Counter {
     floor: Position,
     last: Option<(u64, Entry)>,
+    /// Who else has asked for the last one.
+    heard: Vec<ClientId>,
 }
 
 /// One that starts at this floor.
 pub(super) fn start(floor: Position) -> Box<dyn Mark> {
-    Box::new(Counter { floor, last: None })
+    Box::new(Counter { floor, last: None, heard: Vec::new() })
 }
 
 fn count(position: Position) -> u64 {
     position.parts()[0]
+}
+
+impl Counter {
+    fn hear(&mut self, heard: Vec<ClientId>, rows: &mut dyn Rows) {
+        let bytes = |heard: &Vec<ClientId>| (!heard.is_empty()).then(|| heard.encode());
+        let (old, new) = (bytes(&self.heard), bytes(&heard));
+        if old != new {
+            rows.put(&HEARD, old.as_deref(), new.as_deref());
+        }
+        self.heard = heard;
+    }
 }
 
 impl Mark for Counter {
@@ -55,6 +71,7 @@ impl Mark for Counter {
                 Verdict::Refused(Refusal::BelowWatermark { asked: position, floor })
             }
             _ if position == floor => Verdict::Granted,
+            _ if Some(position) == floor.next() && self.heard.contains(&claim.client) => Verdict::Granted,
             _ => Verdict::Refused(Refusal::JumpTooFar {
                 asked: position,
                 reference: floor,
@@ -70,6 +87,19 @@ impl Mark for Counter {
         let old = self.last.replace((count(claim.duty.position()), entry)).map(|old| old.encode());
         rows.put(&LAST, old.as_deref(), Some(&self.last.encode()[1..]));
         self.floor = next;
+        self.hear(Vec::new(), rows);
+    }
+
+    fn heeds(&self, claim: &Claim) -> bool {
+        let of_last = |(last, entry): &(u64, Entry)| {
+            *last == count(claim.duty.position()) && entry.client != claim.client
+        };
+        self.last.as_ref().is_some_and(of_last) && !self.heard.contains(&claim.client)
+    }
+
+    fn heed(&mut self, claim: &Claim, rows: &mut dyn Rows) {
+        let heard = self.heard.iter().copied().chain([claim.client]).collect();
+        self.hear(heard, rows);
     }
 
     fn covers(&self, claim: &Claim, context: &Context<'_>) -> Coverage {
@@ -96,6 +126,7 @@ impl Mark for Counter {
             let old = self.last.take().map(|old| old.encode());
             rows.put(&LAST, old.as_deref(), None);
             self.floor = floor.at;
+            self.hear(Vec::new(), rows);
         }
         Ok(())
     }
@@ -105,12 +136,17 @@ impl Mark for Counter {
     }
 
     fn rows(&self) -> Box<dyn Iterator<Item = (Vec<u8>, Vec<u8>)> + '_> {
-        Box::new(self.last.iter().map(|last| (LAST.to_vec(), last.encode())))
+        let heard = (!self.heard.is_empty()).then(|| (HEARD.to_vec(), self.heard.encode()));
+        Box::new(self.last.iter().map(|last| (LAST.to_vec(), last.encode())).chain(heard))
     }
 
     fn restore(&mut self, row: &[u8], body: &[u8]) -> Result<(), String> {
+        if row == HEARD && self.heard.is_empty() {
+            self.heard = DecodeAll::decode_all(&mut &*body).map_err(|e| e.to_string())?;
+            return Ok(());
+        }
         if row != LAST || self.last.is_some() {
-            return Err("a counter has one row".into());
+            return Err("a counter has one row of what it signed, and one of who was heard".into());
         }
         self.last = Some(DecodeAll::decode_all(&mut &*body).map_err(|e| e.to_string())?);
         Ok(())

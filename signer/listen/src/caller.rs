@@ -38,7 +38,7 @@ impl Caller {
     /// The active client that the caller is; `None` if it is not one.
     pub fn client<'a>(&self, state: &'a State) -> Option<&'a Client> {
         match self {
-            Self::Certificate(peer) => state.client_by_spki(&peer.spki.0),
+            Self::Certificate(peer) => state.client_by_spki(&peer.spki),
             Self::Local { .. } => None,
             Self::Dialled { client, address: _ } => {
                 state.client(*client).filter(|client| client.state == ClientState::Active)

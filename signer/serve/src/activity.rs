@@ -1,7 +1,7 @@
 //! Counts what each client has asked of this node since it started: in memory, for `clients list`, not for the audit.
 
-use signonce_core::ClientId;
-use signonce_protocol::{Duty, HexArray, KeyId, rpc::ErrorCode};
+use signonce_core::{ClientId, Fingerprint};
+use signonce_protocol::{Duty, KeyId, rpc::ErrorCode};
 use signonce_shared::activity::{ClientActivity, LastDuty};
 use std::{
     collections::HashMap,
@@ -27,14 +27,14 @@ impl Activity {
     pub fn note(
         &self,
         client: ClientId,
-        certificate: Option<[u8; 32]>,
+        certificate: Option<Fingerprint>,
         time_ms: u64,
         outcome: RequestOutcome<'_>,
     ) {
         let mut clients = self.lock();
         let known = clients.entry(client).or_default();
         known.last_seen_ms = time_ms;
-        known.last_certificate = certificate.map(HexArray);
+        known.last_certificate = certificate;
         match outcome {
             RequestOutcome::Signed(duty) => {
                 known.signed += 1;
@@ -71,14 +71,14 @@ mod tests {
         assert_eq!(activity.of(id), None);
         let key = KeyId { key_type: BABE, public: PublicKey::try_from(&[1; 32][..]).unwrap() };
         let duty = signonce_substrate::Duty::BabeBlock { slot: Slot(9) }.to_any();
-        activity.note(id, Some([1; 32]), 10, RequestOutcome::Signed(Some((key, &duty))));
-        activity.note(id, Some([1; 32]), 20, RequestOutcome::Signed(None));
-        activity.note(id, Some([2; 32]), 30, RequestOutcome::Refused(ErrorCode::Forbidden));
-        activity.note(id, Some([2; 32]), 40, RequestOutcome::Refused(ErrorCode::Forbidden));
+        activity.note(id, Some(Fingerprint([1; 32])), 10, RequestOutcome::Signed(Some((key, &duty))));
+        activity.note(id, Some(Fingerprint([1; 32])), 20, RequestOutcome::Signed(None));
+        activity.note(id, Some(Fingerprint([2; 32])), 30, RequestOutcome::Refused(ErrorCode::Forbidden));
+        activity.note(id, Some(Fingerprint([2; 32])), 40, RequestOutcome::Refused(ErrorCode::Forbidden));
         let known = activity.of(id).unwrap();
         assert_eq!((known.last_seen_ms, known.signed), (40, 2));
         assert_eq!(known.last_duty, Some(LastDuty { key, duty, time_ms: 10 }));
         assert_eq!(known.refused, BTreeMap::from([("forbidden".into(), 2)]));
-        assert_eq!(known.last_certificate, Some(HexArray([2; 32])));
+        assert_eq!(known.last_certificate, Some(Fingerprint([2; 32])));
     }
 }

@@ -1,7 +1,8 @@
 //! What a client has asked of one node, as `admin_clients` returns it and `clients list` shows it.
 
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{Duty, HexArray, KeyId};
+use signonce_core::Fingerprint;
+use signonce_protocol::{Duty, KeyId};
 use std::collections::BTreeMap;
 
 /// What one client has asked of one node.
@@ -11,7 +12,7 @@ pub struct ClientActivity {
     /// When it asked last, in Unix milliseconds by the node's clock.
     pub last_seen_ms: u64,
     /// SHA-256 of the SubjectPublicKeyInfo of the certificate it last connected with.
-    pub last_certificate: Option<HexArray<32>>,
+    pub last_certificate: Option<Fingerprint>,
     /// The last duty it got a signature for.
     pub last_duty: Option<LastDuty>,
     /// Signatures and VRF outputs it got.

@@ -15,9 +15,9 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sha2::{Digest as _, Sha256};
+pub use signonce_core::Fingerprint;
 use signonce_protocol::client::pem::{self, Pem, PemError};
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -90,22 +90,6 @@ impl DnsNames {
             .map(|leaf| leaf.valid_dns_names().map(str::to_owned).collect())
             .unwrap_or_default();
         Self(names)
-    }
-}
-
-/// SHA-256 of a SubjectPublicKeyInfo; shown as 0x-hex.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0x{}", hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -10,9 +10,9 @@ use signonce_cli::{
     commands::demo::chain,
     dev::{ClientFiles, LocalCluster, LocalOptions, Signal},
 };
-use signonce_core::{Change, ChangeError, KeyError, KeyState, OfficerPin, Role};
+use signonce_core::{Change, ChangeError, Fingerprint, KeyError, KeyState, OfficerPin, Role};
 use signonce_protocol::{
-    HexArray, RawPayload,
+    RawPayload,
     rpc::{ChainRef, ErrorCode, SignParams},
 };
 use signonce_substrate::{BABE, BEEFY, GRANDPA, GrandpaStage, IM_ONLINE, Round, SetId};
@@ -65,7 +65,7 @@ async fn the_last_machine_is_enough_to_form_a_new_cluster_that_contradicts_nothi
     old.cluster.admin(1).change(&Change::RemoveClient { name: "v2".into() }).await.unwrap();
     // An officer on its second key, whose third is on its way.
     let (name, role) = ("ops".to_owned(), Some(Role::KeyOfficer));
-    let [first, second, third] = [1, 2, 3].map(|n| HexArray([n; 32]));
+    let [first, second, third] = [1, 2, 3].map(|n| Fingerprint([n; 32]));
     for change in [
         Change::PinOfficer { name: name.clone(), certificate: first, role },
         Change::RotateOfficer { name: name.clone(), certificate: second },

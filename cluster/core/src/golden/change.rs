@@ -1,12 +1,13 @@
 //! The log: every command and every change, with every variant of what is inside.
 
 use super::{File, sample::*, variants};
+use crate::model::Fingerprint;
 use crate::{
     AuditNote, AuditSignature, BuriedClient, BuriedKey, Change, ChangeDone, ClaimRequest, ClientLimits,
     Command, JoinToken, KeySelector, LeaderPin, LeftKey, NodeNote, NotedAnswer, PlacementChange, Resealed,
     RestoreStep, Right, Role, StateHash,
 };
-use signonce_protocol::{DutyClass, Family, Hash, HexArray, KeyType, LogIndex, NodeId, PayloadKind, Scheme};
+use signonce_protocol::{DutyClass, Family, Hash, KeyType, LogIndex, NodeId, PayloadKind, Scheme};
 use signonce_substrate::{
     AuraMode, BABE_BLOCK, BABE_VRF, BITFIELD, GrandpaStage, NumberWidth, SR25519, Side, StatementKind,
 };
@@ -27,10 +28,10 @@ variants! {
         DisableKey => Change::DisableKey { id: key() };
         RemoveKey => Change::RemoveKey { id: key() };
         RaiseWatermark => Change::RaiseWatermark { key: key(), floors: floors() };
-        AddClient => Change::AddClient { name: name(), spki: [0x51; 32], rights: rights() };
+        AddClient => Change::AddClient { name: name(), spki: Fingerprint([0x51; 32]), rights: rights() };
         UpdateClient =>
             Change::UpdateClient { name: name(), spki: None, rights: None },
-            Change::UpdateClient { name: name(), spki: Some([0x51; 32]), rights: Some(rights()) };
+            Change::UpdateClient { name: name(), spki: Some(Fingerprint([0x51; 32])), rights: Some(rights()) };
         RemoveClient => Change::RemoveClient { name: name() };
         AnnounceMember => Change::AnnounceMember(member());
         RemoveMember => Change::RemoveMember { node: NODE };
@@ -72,7 +73,7 @@ variants! {
                 name: Some(name()),
                 limits: Some(ClientLimits { per_second: 1, burst: 2, in_flight: 3 }),
             };
-        RotateClient => Change::RotateClient { name: name(), spki: [0x51; 32] };
+        RotateClient => Change::RotateClient { name: name(), spki: Fingerprint([0x51; 32]) };
         FinishRotation => Change::FinishRotation { name: name(), keep_new: true };
         SetOfficer =>
             Change::SetOfficer { name: name(), role: None },
@@ -80,8 +81,8 @@ variants! {
         RequireApproval => Change::RequireApproval { on: true };
         DecideProposal => Change::DecideProposal { id: AT, approve: true };
         PinOfficer =>
-            Change::PinOfficer { name: name(), certificate: HexArray([0x52; 32]), role: Some(Role::KeyOfficer) };
-        RotateOfficer => Change::RotateOfficer { name: name(), certificate: HexArray([0x52; 32]) };
+            Change::PinOfficer { name: name(), certificate: Fingerprint([0x52; 32]), role: Some(Role::KeyOfficer) };
+        RotateOfficer => Change::RotateOfficer { name: name(), certificate: Fingerprint([0x52; 32]) };
         FinishOfficerRotation => Change::FinishOfficerRotation { name: name(), keep_new: true };
         RetimeChain => Change::RetimeChain { chain: CHAIN, from_ms: TIME_MS, slot_duration_ms: 24_000 };
         WidenTolerance => Change::WidenTolerance { slots: 30 };
@@ -99,10 +100,10 @@ variants! {
                 chain: CHAIN,
                 group: Some("validator-1".into()),
             }],
-            clients: vec![BuriedClient { name: name(), spki: HexArray([0x51; 32]) }],
+            clients: vec![BuriedClient { name: name(), spki: Fingerprint([0x51; 32]) }],
         };
         Finish => RestoreStep::Finish;
-        BuryOfficers => RestoreStep::BuryOfficers { revoked: vec![(name(), HexArray([0x52; 32]))] };
+        BuryOfficers => RestoreStep::BuryOfficers { revoked: vec![(name(), Fingerprint([0x52; 32]))] };
         Bar => RestoreStep::Bar { barred: vec![barred()] };
         Leave => RestoreStep::Leave { keys: vec![LeftKey { id: key(), floors: floors(), disabled: true }] };
         BeginDrill => RestoreStep::BeginDrill(backup());

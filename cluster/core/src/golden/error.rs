@@ -2,6 +2,7 @@
 
 use super::{File, sample::*, variants};
 use crate::{
+    Fingerprint,
     log::{
         ChangeError,
         error::{
@@ -136,7 +137,7 @@ variants! {
         LastKeyOfficer => OfficerError::LastKeyOfficer { name: name() };
         TooFewOfficers => OfficerError::TooFewOfficers { have: 1, needed: 2 };
         UnknownOfficer => OfficerError::UnknownOfficer { name: name() };
-        OfficerKey => OfficerError::OfficerKey { name: name(), key: Some(HexArray([0x52; 32])) };
+        OfficerKey => OfficerError::OfficerKey { name: name(), key: Some(Fingerprint([0x52; 32])) };
         OfficerKeyTaken => OfficerError::OfficerKeyTaken { name: name() };
         OfficerPinned => OfficerError::OfficerPinned { name: name() };
         OfficerNotPinned => OfficerError::OfficerNotPinned { name: name() };

@@ -8,7 +8,8 @@
 //! is dropped only when the floor passes it, in the same change.
 //!
 //! [`State`](crate::State) asks `Ledger::judge` and, if the verdict is `Granted`, calls `Ledger::record`. Nothing
-//! else may: a verdict that is not recorded grants nothing.
+//! else may: a verdict that is not recorded grants nothing. Claims that are not granted go to `Ledger::heed`, for the rules
+//! that go by what was asked as well.
 
 #[cfg(test)]
 mod golden;
@@ -86,6 +87,18 @@ impl Ledger {
         let mark = self.marks.get_mut(&(claim.key, class)).expect("a granted claim has a watermark");
         let rows = &mut JournalWriter::new(claim.key, class, journal);
         mark.record(claim, Entry::of(claim, at), context, rows);
+    }
+
+    /// Whether the rule takes notice of a claim that is not granted: see [`Mark::heeds`].
+    pub(crate) fn heeds(&self, claim: &Claim) -> bool {
+        self.mark_for(claim).is_some_and(|mark| mark.heeds(claim))
+    }
+
+    /// Takes notice of a claim that [`Self::judge`] has just not granted, if its rule does.
+    pub(crate) fn heed(&mut self, claim: &Claim, journal: &mut Journal) {
+        let Some(class) = claim.duty.class().mark().filter(|_| self.heeds(claim)) else { return };
+        let mark = self.marks.get_mut(&(claim.key, class)).expect("what heeds a claim is there");
+        mark.heed(claim, &mut JournalWriter::new(claim.key, class, journal));
     }
 
     /// What is known of something that is said to have been signed.

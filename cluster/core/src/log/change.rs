@@ -1,12 +1,13 @@
 //! What operators, and nodes about themselves, change: the registry, a watermark, the audit.
 
+use crate::model::Fingerprint;
 use crate::model::{
     AuditNote, AuditSignature, Chain, ClientId, ClientLimits, Envelope, FIRST_LEVEL, Floors, JoinToken,
     KeyAllowance, KeySelector, Member, PlacementChange, Resealed, RestoreStep, Right, Role,
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme, Settings};
+use signonce_protocol::{Digest, Duty, GenesisHash, KeyId, LogIndex, NodeId, Scheme, Settings};
 
 /// A change of the registry or of a watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -79,7 +80,7 @@ pub enum Change {
         /// Its name.
         name: String,
         /// SHA-256 of its certificate's SubjectPublicKeyInfo.
-        spki: [u8; 32],
+        spki: Fingerprint,
         /// What it may do.
         rights: Vec<Right>,
     },
@@ -89,7 +90,7 @@ pub enum Change {
         /// Its name.
         name: String,
         /// The new certificate, if any.
-        spki: Option<[u8; 32]>,
+        spki: Option<Fingerprint>,
         /// The new rights, if any, in place of all old ones.
         rights: Option<Vec<Right>>,
     },
@@ -236,7 +237,7 @@ pub enum Change {
         /// Its name.
         name: String,
         /// SHA-256 of the new certificate's SubjectPublicKeyInfo.
-        spki: [u8; 32],
+        spki: Fingerprint,
     },
     /// Ends a rotation: one of the two certificates stays, the other is never accepted again.
     #[codec(index = 29)]
@@ -274,7 +275,7 @@ pub enum Change {
         /// The name.
         name: String,
         /// SHA-256 of its certificate's SubjectPublicKeyInfo.
-        certificate: HexArray<32>,
+        certificate: Fingerprint,
         /// Its role from now on; `None` for the one it has.
         role: Option<Role>,
     },
@@ -284,7 +285,7 @@ pub enum Change {
         /// The name.
         name: String,
         /// SHA-256 of the new certificate's SubjectPublicKeyInfo.
-        certificate: HexArray<32>,
+        certificate: Fingerprint,
     },
     /// Ends that: one of the two keys stays, the other is never accepted again.
     #[codec(index = 35)]

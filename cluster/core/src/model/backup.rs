@@ -1,5 +1,6 @@
 //! What a backup brings into an empty cluster.
 
+use super::Fingerprint;
 use super::Floors;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub enum RestoreStep {
     #[codec(index = 3)]
     BuryOfficers {
         /// Name and key.
-        revoked: Vec<(String, HexArray<32>)>,
+        revoked: Vec<(String, Fingerprint)>,
     },
     /// Brings the places that are barred.
     #[codec(index = 4)]
@@ -117,7 +118,7 @@ pub struct BuriedClient {
     /// Its name.
     pub name: String,
     /// SHA-256 of its certificate's SubjectPublicKeyInfo.
-    pub spki: HexArray<32>,
+    pub spki: Fingerprint,
 }
 
 /// The places at which a key signs nothing any more, although no floor is past them.

@@ -1,8 +1,9 @@
 //! Clients: who may ask, for what and how much.
 
+use super::Fingerprint;
 use super::Key;
 use parity_scale_codec::{Decode, Encode};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use signonce_protocol::{ClientId, DutyClass, GenesisHash, KeyId};
 
 /// The living keys a client may have had made, where the operator gives no number.
@@ -73,16 +74,11 @@ pub struct Client {
     /// The operator's name for it, unique among active clients.
     pub name: String,
     /// SHA-256 of the SubjectPublicKeyInfo of its certificate.
-    #[serde(serialize_with = "serialize_hex")]
-    pub spki: [u8; 32],
+    pub spki: Fingerprint,
     /// What it may do; all else is forbidden.
     pub rights: Vec<Right>,
     /// Whether it may do anything at all.
     pub state: ClientState,
-}
-
-fn serialize_hex<S: Serializer>(bytes: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(&format_args!("0x{}", hex::encode(bytes)))
 }
 
 /// Leave for a client to have session keys made. The quota counts keys that were not removed, so that a stolen

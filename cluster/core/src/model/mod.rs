@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod client;
 mod configuration;
+mod fingerprint;
 mod floor;
 mod formats;
 mod key;
@@ -25,6 +26,7 @@ pub use client::{
     MAX_KEY_LIMIT, Right,
 };
 pub use configuration::Configuration;
+pub use fingerprint::Fingerprint;
 pub(crate) use floor::FloorError;
 pub use floor::Floors;
 pub use formats::{Formats, OtherFormats};

@@ -4,6 +4,7 @@
 //! socket of a signer's own machine); everyone else in the log is a signer that acts for itself (`node:N`) or for a client
 //! (`client:NAME`). Signers have no role, and what is theirs to say no role may say for them.
 
+use super::Fingerprint;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signonce_protocol::NodeId;
@@ -95,7 +96,7 @@ pub enum Actor<'a> {
         /// The name in it.
         name: &'a str,
         /// SHA-256 of its SubjectPublicKeyInfo; none where the log has a name alone, which no signer writes.
-        certificate: Option<[u8; 32]>,
+        certificate: Option<Fingerprint>,
     },
     /// An operator on the unix socket of a signer.
     Local {
@@ -117,7 +118,7 @@ impl<'a> Actor<'a> {
             let (name, digits) = name.rsplit_once(CERTIFICATE)?;
             let mut certificate = [0; 32];
             hex::decode_to_slice(digits.strip_prefix("0x")?, &mut certificate).ok()?;
-            Some(Self::Admin { name, certificate: Some(certificate) })
+            Some(Self::Admin { name, certificate: Some(Fingerprint(certificate)) })
         };
         with_key().unwrap_or(Self::Admin { name, certificate: None })
     }
@@ -137,15 +138,15 @@ impl<'a> Actor<'a> {
 }
 
 /// What the log calls the operator who has shown a certificate with this name and key.
-pub fn admin_actor(name: &str, certificate: &[u8; 32]) -> String {
-    format!("{ADMIN_ACTOR}{name}{CERTIFICATE}0x{}", hex::encode(certificate))
+pub fn admin_actor(name: &str, certificate: &Fingerprint) -> String {
+    format!("{ADMIN_ACTOR}{name}{CERTIFICATE}{certificate}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OWN: [u8; 32] = [0xab; 32];
+    const OWN: Fingerprint = Fingerprint([0xab; 32]);
 
     #[test]
     fn an_admin_is_a_name_and_a_key() {
@@ -156,17 +157,17 @@ mod tests {
         }
         // The last one counts: a name cannot bring its own.
         let name = alice.strip_prefix("admin:").unwrap();
-        let forged = admin_actor(name, &[1; 32]);
-        assert_eq!(Actor::of(&forged), Actor::Admin { name, certificate: Some([1; 32]) });
+        let forged = admin_actor(name, &Fingerprint([1; 32]));
+        assert_eq!(Actor::of(&forged), Actor::Admin { name, certificate: Some(Fingerprint([1; 32])) });
     }
 
     #[test]
     fn one_person_is_one_name_one_key_or_the_sockets_of_all_signers() {
         let same = |one: &str, other: &str| Actor::of(one).is_same(&Actor::of(other));
         let [alice, bob] = ["alice", "bob"].map(|name| admin_actor(name, &OWN));
-        assert!(same(&alice, &admin_actor("alice", &[1; 32])), "one name, two keys");
+        assert!(same(&alice, &admin_actor("alice", &Fingerprint([1; 32]))), "one name, two keys");
         assert!(same(&alice, &bob), "one key, two names");
-        assert!(!same(&alice, &admin_actor("bob", &[1; 32])));
+        assert!(!same(&alice, &admin_actor("bob", &Fingerprint([1; 32]))));
         assert!(same("local:uid=0", "local:uid=1000"));
         assert!(!same("local:uid=0", &alice));
     }

@@ -11,7 +11,7 @@ use crate::{
     model::{ClientLimits, KeySelector, LeaderPin, MemberRole, NodeNote, Retiming, Right, Role},
     records::Journal,
 };
-use signonce_protocol::{Digest, Hash, HexArray};
+use signonce_protocol::{Digest, Hash};
 use signonce_substrate::{BABE_BLOCK, SR25519};
 
 variants! {
@@ -57,7 +57,13 @@ fn key_record() -> Key {
 
 fn client_record() -> Client {
     let right = Right { keys: KeySelector::All, chain: None, classes: vec![BABE_BLOCK] };
-    Client { id: CLIENT, name: name(), spki: [0x51; 32], rights: vec![right], state: ClientState::Active }
+    Client {
+        id: CLIENT,
+        name: name(),
+        spki: Fingerprint([0x51; 32]),
+        rights: vec![right],
+        state: ClientState::Active,
+    }
 }
 
 fn halt() -> Halt {
@@ -121,13 +127,13 @@ fn one_of_each() -> Registry {
     registry.put_timing(Timing { chain: CHAIN, later: vec![retiming] }, journal);
     registry.put_tolerance(Tolerance { widest: 30 }, journal);
     let limits = Some(ClientLimits { per_second: 1, burst: 2, in_flight: 3 });
-    let (next, revoked) = (Some([0x53; 32]), vec![[0x54; 32]]);
+    let (next, revoked) = (Some(Fingerprint([0x53; 32])), vec![Fingerprint([0x54; 32])]);
     registry.put_terms(ClientTerms { client: CLIENT, limits, next, revoked }, journal);
     let roles = BTreeMap::from([(name(), Role::KeyOfficer)]);
     registry.put_officers(Officers { roles, require_approval: true }, journal);
-    let (certificate, next) = (Some(HexArray([0x52; 32])), Some(HexArray([0x55; 32])));
+    let (certificate, next) = (Some(Fingerprint([0x52; 32])), Some(Fingerprint([0x55; 32])));
     registry.put_officer_pin(
-        OfficerPin { name: name(), certificate, next, revoked: vec![HexArray([0x56; 32])] },
+        OfficerPin { name: name(), certificate, next, revoked: vec![Fingerprint([0x56; 32])] },
         journal,
     );
     registry.put_proposal(proposal(), journal);

@@ -27,6 +27,7 @@ pub(crate) use sealing::Sealing;
 pub(crate) use terms::{ClientTerms, EVERYBODY};
 pub(crate) use timing::{LEAST_CHANGE, MAX_COUNTINGS, Timing, Tolerance};
 
+use crate::model::Fingerprint;
 use crate::model::{
     AuditHead, Barred, Chain, Client, ClientId, ClientState, FIRST_LEVEL, Key, KeyAllowance, KeyState,
     Member, MemberState,
@@ -101,7 +102,7 @@ struct Index {
     /// Public key → its one chain, tombstones included.
     owner: BTreeMap<PublicKey, GenesisHash>,
     /// Certificate → the last client that had it, tombstones included.
-    spki: BTreeMap<[u8; 32], ClientId>,
+    spki: BTreeMap<Fingerprint, ClientId>,
     /// Chain → group → its keys, for rules that look at more than one key.
     groups: BTreeMap<GenesisHash, BTreeMap<String, Vec<KeyId>>>,
 }
@@ -173,13 +174,13 @@ impl Registry {
     }
 
     /// The active client with this certificate, or with this one to come.
-    pub fn client_by_spki(&self, spki: &[u8; 32]) -> Option<&Client> {
+    pub fn client_by_spki(&self, spki: &Fingerprint) -> Option<&Client> {
         let has = |client: &&Client| client.spki == *spki || self.next_certificate(client.id) == Some(spki);
         self.last_client_with(spki).filter(|client| client.state == ClientState::Active).filter(has)
     }
 
     /// The client that has, or had when it was removed, this certificate.
-    pub(crate) fn last_client_with(&self, spki: &[u8; 32]) -> Option<&Client> {
+    pub(crate) fn last_client_with(&self, spki: &Fingerprint) -> Option<&Client> {
         self.index.spki.get(spki).and_then(|id| self.clients.get(id))
     }
 

@@ -4,13 +4,13 @@
 //! certificate in its name that opens anything. One that was not pinned is known by the name alone.
 
 use super::Registry;
+use crate::model::Fingerprint;
 use crate::{
     log::error::OfficerError,
     model::{Actor, Role},
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::HexArray;
 use std::collections::BTreeMap;
 
 /// Who may operate the cluster, and whether dangerous changes take two of them.
@@ -38,21 +38,21 @@ pub struct OfficerPin {
     /// The officer's name. The record stays when the officer goes.
     pub name: String,
     /// The one it is pinned to; none once the officer was removed.
-    pub certificate: Option<HexArray<32>>,
+    pub certificate: Option<Fingerprint>,
     /// The one that is to replace it; until then both are accepted.
-    pub next: Option<HexArray<32>>,
+    pub next: Option<Fingerprint>,
     /// Those that were taken from it, never accepted again from anybody. Oldest first.
-    pub revoked: Vec<HexArray<32>>,
+    pub revoked: Vec<Fingerprint>,
 }
 
 impl OfficerPin {
     /// Whether the officer is known by this key at present.
-    pub fn accepts(&self, key: &[u8; 32]) -> bool {
-        [self.certificate, self.next].iter().flatten().any(|pinned| pinned.0 == *key)
+    pub fn accepts(&self, key: &Fingerprint) -> bool {
+        [self.certificate, self.next].iter().flatten().any(|pinned| *pinned == *key)
     }
 
-    fn ever_had(&self, key: &[u8; 32]) -> bool {
-        self.accepts(key) || self.revoked.iter().any(|revoked| revoked.0 == *key)
+    fn ever_had(&self, key: &Fingerprint) -> bool {
+        self.accepts(key) || self.revoked.iter().any(|revoked| *revoked == *key)
     }
 }
 
@@ -73,7 +73,7 @@ impl Registry {
     }
 
     /// The officer that has, or had, this key.
-    pub(crate) fn officer_with(&self, key: &[u8; 32]) -> Option<&OfficerPin> {
+    pub(crate) fn officer_with(&self, key: &Fingerprint) -> Option<&OfficerPin> {
         self.pins.values().find(|pin| pin.ever_had(key))
     }
 
@@ -101,7 +101,7 @@ impl Registry {
             None => self.officer_pin(name).is_none(),
         };
         if !known {
-            return Err(OfficerError::OfficerKey { name: name.to_owned(), key: certificate.map(HexArray) });
+            return Err(OfficerError::OfficerKey { name: name.to_owned(), key: certificate });
         }
         match self.officers().roles.is_empty() {
             true => Ok(Some(Role::KeyOfficer)),

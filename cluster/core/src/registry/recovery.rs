@@ -2,6 +2,7 @@
 //! that a cluster was restored from.
 
 use super::Registry;
+use crate::model::Fingerprint;
 use crate::model::{BackupName, Barred, BarredPlace, ClientId, Floors};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,7 @@ impl Registry {
     }
 
     /// The certificates that were taken from a client and are never accepted again.
-    pub fn revoked_certificates(&self, client: ClientId) -> &[[u8; 32]] {
+    pub fn revoked_certificates(&self, client: ClientId) -> &[Fingerprint] {
         self.terms.get(&client).map_or(&[], |terms| &terms.revoked)
     }
 

@@ -1,6 +1,7 @@
 //! What a client may use of the cluster, and the certificates it has beside its first one.
 
 use super::Registry;
+use crate::model::Fingerprint;
 use crate::model::{ClientId, ClientLimits};
 use parity_scale_codec::{Decode, Encode};
 
@@ -11,9 +12,9 @@ pub(crate) struct ClientTerms {
     /// Instead of the default.
     pub(crate) limits: Option<ClientLimits>,
     /// The certificate that is to replace the client's; until then both are accepted.
-    pub(crate) next: Option<[u8; 32]>,
+    pub(crate) next: Option<Fingerprint>,
     /// Certificates that were taken from it, never accepted again. Oldest first.
-    pub(crate) revoked: Vec<[u8; 32]>,
+    pub(crate) revoked: Vec<Fingerprint>,
 }
 
 /// Everybody's default stands under this number.
@@ -36,7 +37,7 @@ impl Registry {
     }
 
     /// The certificate that is to replace the client's, while a rotation is under way.
-    pub fn next_certificate(&self, client: ClientId) -> Option<&[u8; 32]> {
+    pub fn next_certificate(&self, client: ClientId) -> Option<&Fingerprint> {
         self.terms.get(&client).and_then(|terms| terms.next.as_ref())
     }
 
@@ -50,7 +51,7 @@ impl Registry {
     }
 
     /// Every certificate that is, or was, the client's.
-    pub(super) fn certificates_of(&self, client: ClientId) -> Vec<[u8; 32]> {
+    pub(super) fn certificates_of(&self, client: ClientId) -> Vec<Fingerprint> {
         let first = self.clients.get(&client).map(|client| client.spki);
         let terms = self.terms.get(&client);
         let more = terms.into_iter().flat_map(|terms| terms.next.iter().chain(&terms.revoked).copied());

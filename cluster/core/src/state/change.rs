@@ -1,6 +1,7 @@
 //! How each change is judged and made. A change that is refused leaves the state as it was.
 
 use super::{State, officers::Entry};
+use crate::model::Fingerprint;
 use crate::{
     audit::{check_notes, check_signature},
     log::{
@@ -324,7 +325,7 @@ impl State {
     fn add_client(
         &mut self,
         name: String,
-        spki: [u8; 32],
+        spki: Fingerprint,
         rights: Vec<Right>,
     ) -> Result<ClientId, ChangeError> {
         self.check_new_client(&name, &spki, &rights)?;
@@ -340,7 +341,7 @@ impl State {
     pub(super) fn check_new_client(
         &self,
         name: &str,
-        spki: &[u8; 32],
+        spki: &Fingerprint,
         rights: &[Right],
     ) -> Result<(), ChangeError> {
         check_name(name)?;
@@ -361,7 +362,7 @@ impl State {
     fn update_client(
         &mut self,
         name: &str,
-        spki: Option<[u8; 32]>,
+        spki: Option<Fingerprint>,
         rights: Option<Vec<Right>>,
     ) -> Result<ClientId, ChangeError> {
         let client = self.active_client(name)?.clone();
@@ -391,7 +392,7 @@ impl State {
     /// A certificate must be nobody's, or that of the client it is given to.
     pub(super) fn check_certificate(
         &self,
-        spki: &[u8; 32],
+        spki: &Fingerprint,
         own: Option<ClientId>,
     ) -> Result<(), ChangeError> {
         match self.registry.last_client_with(spki).filter(|client| Some(client.id) != own) {

@@ -19,6 +19,7 @@ mod timing;
 pub use change::is_name;
 pub use restore::{RestoreError, SNAPSHOT_VERSION, SnapshotWriter};
 
+use crate::model::Fingerprint;
 #[cfg(signonce_sim)]
 use crate::mutation::{self, Mutation};
 use crate::{
@@ -189,45 +190,73 @@ impl State {
         self.registry.put_audit_head(head, &mut self.journal);
     }
 
-    /// Judges a claim and, if it is granted, records it.
+    /// Judges a claim and, if it is granted, records it. Of others the rule may take notice, but only where the rule was
+    /// asked: a key that signs nothing hears nothing.
     fn claim(&mut self, at: LogIndex, claim: &Claim) -> Verdict {
         #[cfg(signonce_sim)]
         if claim.time_ms == mutation::UNBURN && mutation::is(Mutation::Unburn) {
             self.ledger.unburn(claim, &mut self.journal);
             return self.check(claim);
         }
-        let verdict = self.check(claim);
-        if verdict == Verdict::Granted {
-            let chain = self.registry.key(&claim.key).and_then(|key| self.registry.chain(&key.chain));
-            let chain = chain.expect("a claim is granted to a key, which has a chain");
-            // It was judged with its siblings; recording it looks at its own watermark alone.
-            let context = Context { chain, clock: self.registry.clock(chain), siblings: &Alone };
-            self.ledger.record(claim, at, &context, &mut self.journal);
+        let key = match self.signing_key(claim) {
+            Ok(key) => key,
+            Err(refusal) => return Verdict::Refused(*refusal),
+        };
+        let verdict = self.judge(key, claim);
+        match verdict {
+            Verdict::Granted => {
+                let chain =
+                    self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
+                // It was judged with its siblings; recording it looks at its own watermark alone.
+                let context = Context { chain, clock: self.registry.clock(chain), siblings: &Alone };
+                self.ledger.record(claim, at, &context, &mut self.journal);
+            }
+            Verdict::Repeated { .. } | Verdict::Refused(_) => self.ledger.heed(claim, &mut self.journal),
         }
         verdict
     }
 
     /// The verdict the claim would get as the next command. It grants nothing: `Granted` only says that the claim
-    /// is worth proposing. `Repeated`, and a [final](Refusal::is_final) refusal, may be answered right away.
+    /// is worth proposing. `Repeated`, and a [final](Refusal::is_final) refusal, may be answered right away, unless the
+    /// state [heeds](Self::heeds) the claim.
     pub fn check(&self, claim: &Claim) -> Verdict {
+        match self.signing_key(claim) {
+            Ok(key) => self.judge(key, claim),
+            Err(refusal) => Verdict::Refused(*refusal),
+        }
+    }
+
+    /// Whether a claim that is not granted would change the state all the same, because its class's rule goes by what was
+    /// asked as well. Then the log has to see it, whatever [`Self::check`] says.
+    pub fn heeds(&self, claim: &Claim) -> bool {
+        self.signing_key(claim).is_ok() && self.ledger.heeds(claim)
+    }
+
+    /// The key of a claim, if it signs at present, and at this place.
+    fn signing_key(&self, claim: &Claim) -> Result<&Key, Box<Refusal>> {
         let Some(key) = self.registry.key(&claim.key) else {
-            return Verdict::Refused(Refusal::UnknownKey { key: claim.key });
+            return Err(Refusal::UnknownKey { key: claim.key }.into());
         };
         match key.state {
             KeyState::Armed => {}
             KeyState::Registered | KeyState::Disabled => {
-                return Verdict::Refused(Refusal::KeyNotArmed { key: key.id, state: key.state });
+                return Err(Refusal::KeyNotArmed { key: key.id, state: key.state }.into());
             }
-            KeyState::Removed => return Verdict::Refused(Refusal::KeyRemoved { key: key.id }),
+            KeyState::Removed => return Err(Refusal::KeyRemoved { key: key.id }.into()),
         }
         if let Some(halt) = self.registry.halt(&key.id) {
             let (duty, at) = (halt.duty.clone(), halt.at);
-            return Verdict::Refused(Refusal::KeyHalted { key: key.id, duty, at });
+            return Err(Refusal::KeyHalted { key: key.id, duty, at }.into());
         }
         if let Some(place) = self.registry.bars(&key.id, &claim.duty) {
             let (asked, at) = (claim.duty.position(), place.at);
-            return Verdict::Refused(Refusal::Barred { key: key.id, asked, at });
+            return Err(Refusal::Barred { key: key.id, asked, at }.into());
         }
+        Ok(key)
+    }
+
+    /// What the rule of its class says of a claim.
+    fn judge(&self, key: &Key, claim: &Claim) -> Verdict {
         let chain = self.registry.chain(&key.chain).expect("a key is registered for a chain that exists");
         let siblings = &Group { registry: &self.registry, ledger: &self.ledger, key };
         self.ledger.judge(claim, &Context { chain, clock: self.registry.clock(chain), siblings })
@@ -347,7 +376,7 @@ impl State {
     }
 
     /// The active client with this certificate.
-    pub fn client_by_spki(&self, spki: &[u8; 32]) -> Option<&Client> {
+    pub fn client_by_spki(&self, spki: &Fingerprint) -> Option<&Client> {
         self.registry.client_by_spki(spki)
     }
 

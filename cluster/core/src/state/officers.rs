@@ -1,6 +1,7 @@
 //! Roles: what stands before a change, and the changes of officers themselves. Where it takes two, see `second.rs`.
 
 use super::State;
+use crate::model::Fingerprint;
 use crate::{
     log::{
         Change, ChangeError,
@@ -9,7 +10,7 @@ use crate::{
     model::{Actor, PlacementChange, Role, client_actor, node_actor},
     registry::{OfficerPin, Officers},
 };
-use signonce_protocol::{HexArray, LogIndex, NodeId};
+use signonce_protocol::{LogIndex, NodeId};
 
 const MAX_OFFICERS: usize = 1_000;
 /// With fewer, one who is away stops everything.
@@ -129,7 +130,7 @@ impl State {
     pub(super) fn pin_officer(
         &mut self,
         name: &str,
-        certificate: HexArray<32>,
+        certificate: Fingerprint,
         role: Option<Role>,
     ) -> Result<(), ChangeError> {
         let (officers, pin) = self.officer_pinned(name, certificate, role)?;
@@ -141,7 +142,7 @@ impl State {
     pub(super) fn officer_pinned(
         &self,
         name: &str,
-        certificate: HexArray<32>,
+        certificate: Fingerprint,
         role: Option<Role>,
     ) -> Result<(Officers, OfficerPin), ChangeError> {
         let unknown = || ChangeError::Officer(OfficerError::UnknownOfficer { name: name.to_owned() });
@@ -159,11 +160,7 @@ impl State {
     }
 
     /// From now on a pinned officer has two keys.
-    pub(super) fn rotate_officer(
-        &mut self,
-        name: &str,
-        certificate: HexArray<32>,
-    ) -> Result<(), ChangeError> {
+    pub(super) fn rotate_officer(&mut self, name: &str, certificate: Fingerprint) -> Result<(), ChangeError> {
         let pin = self.officer_rotated(name, certificate)?;
         self.registry.put_officer_pin(pin, &mut self.journal);
         Ok(())
@@ -172,7 +169,7 @@ impl State {
     pub(super) fn officer_rotated(
         &self,
         name: &str,
-        certificate: HexArray<32>,
+        certificate: Fingerprint,
     ) -> Result<OfficerPin, ChangeError> {
         let pin = self.pinned(name)?;
         if pin.next.is_some() {
@@ -202,8 +199,8 @@ impl State {
     }
 
     /// A key must be nobody's, and must never have been.
-    fn check_officer_key(&self, key: &HexArray<32>) -> Result<(), ChangeError> {
-        match self.registry.officer_with(&key.0) {
+    fn check_officer_key(&self, key: &Fingerprint) -> Result<(), ChangeError> {
+        match self.registry.officer_with(key) {
             Some(pin) => Err(ChangeError::Officer(OfficerError::OfficerKeyTaken { name: pin.name.clone() })),
             None => Ok(()),
         }
@@ -244,7 +241,7 @@ impl State {
 }
 
 /// Takes a key from the officer forever.
-pub(super) fn revoke(pin: &mut OfficerPin, key: HexArray<32>) {
+pub(super) fn revoke(pin: &mut OfficerPin, key: Fingerprint) {
     pin.revoked.push(key);
     let surplus = pin.revoked.len().saturating_sub(MAX_REVOKED);
     pin.revoked.drain(..surplus);

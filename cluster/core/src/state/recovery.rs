@@ -2,6 +2,7 @@
 //! cluster has forgotten signatures of, and ending a halt.
 
 use super::{State, officers::Entry};
+use crate::model::Fingerprint;
 use crate::{
     ledger::{Coverage, SignedDuty},
     log::{
@@ -15,7 +16,7 @@ use crate::{
     registry::{Drill, Halt, KnownByBackup, Origin},
 };
 use signonce_protocol::{
-    Carry, Claim, Digest, Duty, DutyClass, GenesisHash, HexArray, KeyId, LogIndex,
+    Carry, Claim, Digest, Duty, DutyClass, GenesisHash, KeyId, LogIndex,
     mark::{Alone, Context},
 };
 use std::collections::BTreeSet;
@@ -268,7 +269,7 @@ impl State {
         };
         let missing = |key: &Key| self.registry.key(&key.id).is_none();
         let keys: Vec<Key> = keys.into_iter().map(removed).filter(missing).collect();
-        let missing = |client: &BuriedClient| self.registry.last_client_with(&client.spki.0).is_none();
+        let missing = |client: &BuriedClient| self.registry.last_client_with(&client.spki).is_none();
         let clients: Vec<BuriedClient> = clients.into_iter().filter(missing).collect();
         let mut seen = BTreeSet::new();
         for key in &keys {
@@ -286,20 +287,20 @@ impl State {
         for BuriedClient { name, spki } in clients {
             let id = self.next_client();
             let (rights, state) = (Vec::new(), ClientState::Removed);
-            let client = Client { id, name, spki: spki.0, rights, state };
+            let client = Client { id, name, spki, rights, state };
             self.registry.put_client(client, &mut self.journal);
         }
         Ok(())
     }
 
     /// Keys that were taken from officers. Those that are known already stay as they are.
-    fn bury_officers(&mut self, revoked: Vec<(String, HexArray<32>)>) -> Result<(), ChangeError> {
+    fn bury_officers(&mut self, revoked: Vec<(String, Fingerprint)>) -> Result<(), ChangeError> {
         self.restoring()?;
         for (name, _) in &revoked {
             super::change::check_name(name)?;
         }
         for (name, key) in revoked {
-            if self.registry.officer_with(&key.0).is_none() {
+            if self.registry.officer_with(&key).is_none() {
                 let mut pin = self.registry.pin_of(&name);
                 super::officers::revoke(&mut pin, key);
                 self.registry.put_officer_pin(pin, &mut self.journal);

@@ -1,6 +1,7 @@
 //! Changes of what clients may use, and of their certificates.
 
 use super::State;
+use crate::model::Fingerprint;
 use crate::{
     log::{ChangeError, error::ClientError},
     model::{Client, ClientId, ClientLimits, MAX_CLIENT_LIMIT},
@@ -31,7 +32,7 @@ impl State {
     }
 
     /// From now on the client has two certificates.
-    pub(super) fn rotate_client(&mut self, name: &str, spki: [u8; 32]) -> Result<ClientId, ChangeError> {
+    pub(super) fn rotate_client(&mut self, name: &str, spki: Fingerprint) -> Result<ClientId, ChangeError> {
         let client = self.active_client(name)?.id;
         if self.registry.next_certificate(client).is_some() {
             return Err(ClientError::RotationUnderWay { name: name.to_owned() }.into());
@@ -60,14 +61,14 @@ impl State {
     }
 
     /// Notes that `old` was taken from the client at once, for another certificate.
-    pub(super) fn revoke_certificate(&mut self, client: ClientId, old: [u8; 32]) {
+    pub(super) fn revoke_certificate(&mut self, client: ClientId, old: Fingerprint) {
         let mut terms = self.registry.terms_of(client);
         revoke(&mut terms, old);
         self.registry.put_terms(terms, &mut self.journal);
     }
 }
 
-fn revoke(terms: &mut ClientTerms, certificate: [u8; 32]) {
+fn revoke(terms: &mut ClientTerms, certificate: Fingerprint) {
     terms.revoked.push(certificate);
     let surplus = terms.revoked.len().saturating_sub(MAX_REVOKED);
     terms.revoked.drain(..surplus);

@@ -1,7 +1,7 @@
 //! What clients may use, and certificates that change.
 
 use crate::world::*;
-use signonce_core::{Change, ChangeError, ClientError, ClientId, ClientLimits, State};
+use signonce_core::{Change, ChangeError, ClientError, ClientId, ClientLimits, Fingerprint, State};
 
 /// A world with the client `a`, which has certificate 1.
 fn world() -> (World, ClientId) {
@@ -11,11 +11,11 @@ fn world() -> (World, ClientId) {
 }
 
 fn add(name: &str, spki: u8) -> Change {
-    Change::AddClient { name: name.into(), spki: [spki; 32], rights: vec![] }
+    Change::AddClient { name: name.into(), spki: Fingerprint([spki; 32]), rights: vec![] }
 }
 
 fn rotate(spki: u8) -> Change {
-    Change::RotateClient { name: "a".into(), spki: [spki; 32] }
+    Change::RotateClient { name: "a".into(), spki: Fingerprint([spki; 32]) }
 }
 
 fn finish(keep_new: bool) -> Change {
@@ -24,7 +24,7 @@ fn finish(keep_new: bool) -> Change {
 
 /// Whose certificate it is.
 fn owner(state: &State, spki: u8) -> Option<ClientId> {
-    state.client_by_spki(&[spki; 32]).map(|client| client.id)
+    state.client_by_spki(&Fingerprint([spki; 32])).map(|client| client.id)
 }
 
 fn limits(per_second: u32) -> ClientLimits {
@@ -100,7 +100,7 @@ fn a_removed_client_loses_every_certificate_it_has() {
 #[test]
 fn a_certificate_that_is_replaced_at_once_is_revoked() {
     let (mut world, _) = world();
-    let replace = Change::UpdateClient { name: "a".into(), spki: Some([2; 32]), rights: None };
+    let replace = Change::UpdateClient { name: "a".into(), spki: Some(Fingerprint([2; 32])), rights: None };
     world.change(replace).unwrap();
     assert!(matches!(
         world.change(add("b", 1)),

@@ -8,8 +8,8 @@ use crate::{
 use signonce_core::{
     ApplyError, AuditNote, BackupError, BackupName, Barred, BarredPlace, BuriedKey, Chain, ChainError,
     Change, ChangeError, ChangeKind, Claim, ClaimRequest, ClientId, Command, Coverage, FEATURE_LEVEL,
-    FeatureError, Floors, KeyAllowance, KeyError, KeySelector, KeyState, LeftKey, NotedAnswer, Outcome,
-    Refusal, Resealed, RestoreError, RestoreStep, Right, Role, State, Table, Verdict,
+    FeatureError, Fingerprint, Floors, KeyAllowance, KeyError, KeySelector, KeyState, LeftKey, NotedAnswer,
+    Outcome, Refusal, Resealed, RestoreError, RestoreStep, Right, Role, State, Table, Verdict,
 };
 use signonce_protocol::{
     Carry, Digest, Duty, GenesisHash, HexArray, KeyId, KeyType, LogIndex, NodeId, Position, RuleRefusal,
@@ -261,6 +261,56 @@ fn a_mark_of_a_familys_own_is_judged_recorded_raised_and_read_back() {
 }
 
 #[test]
+fn a_rule_may_take_notice_of_claims_that_it_does_not_grant() {
+    let mut world = world();
+    let id = armed(&mut world, TWIN, [at(LEFT, &[5]), at(RIGHT, &[7])]);
+    let asked = |client, count, digest| Claim {
+        client: ClientId(client),
+        ..claim(id, duty(RIGHT, &[count]), digest)
+    };
+    let ask = |world: &mut World, claim: Claim| {
+        let (preview, heeds) = (world.state.check(&claim), world.state.heeds(&claim));
+        world.state.take_changes();
+        let outcomes =
+            world.apply(&Command::Claims(vec![ClaimRequest { request: request(0), claim: claim.clone() }]));
+        let [(_, Outcome::Verdict(verdict))] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert_eq!(preview, *verdict);
+        let written = world.state.take_changes().into_iter().filter(|change| change.table == Table::Ledger);
+        let granted = *verdict == Verdict::Granted;
+        assert_eq!(
+            written.count() > 0,
+            granted || heeds,
+            "what is heeded, and nothing else, changes the ledger"
+        );
+        assert!(granted || !world.state.heeds(&claim), "once is enough");
+        (verdict.clone(), heeds)
+    };
+    assert_eq!(ask(&mut world, asked(1, 7, 1)), (Verdict::Granted, false));
+    let granted = LogIndex(world.at);
+    for (claim, heeds) in [(asked(1, 7, 1), false), (asked(2, 7, 1), true), (asked(2, 7, 1), false)] {
+        assert_eq!(ask(&mut world, claim), (repeated(granted), heeds));
+    }
+    // What is refused can be heeded too.
+    let (verdict, heeds) = ask(&mut world, asked(3, 7, 2));
+    assert!(matches!(verdict, Verdict::Refused(Refusal::Equivocation { .. })) && heeds, "{verdict:?}");
+    reload(&mut world);
+    // A key that signs nothing heeds nothing.
+    world.change(Change::DisableKey { id }).unwrap();
+    let (verdict, heeds) = ask(&mut world, asked(4, 7, 1));
+    assert!(matches!(verdict, Verdict::Refused(Refusal::KeyNotArmed { .. })) && !heeds, "{verdict:?}");
+    world
+        .change(Change::ArmKey { id, floors: [at(LEFT, &[5]), at(RIGHT, &[8])].into_iter().collect() })
+        .unwrap();
+    for (client, may) in [(1, false), (4, false), (3, true)] {
+        let (verdict, _) = ask(&mut world, asked(client, 9, 1));
+        assert_eq!(verdict == Verdict::Granted, may, "client {client}: {verdict:?}");
+    }
+    reload(&mut world);
+    assert!(!world.state.heeds(&asked(4, 7, 1)), "it is over");
+    assert!(!world.state.heeds(&claim(key(TWIN, 2), duty(RIGHT, &[7]), 1)), "no such key");
+}
+
+#[test]
 fn limits_of_a_window_are_those_of_its_class() {
     let mut world = world();
     let id = armed(&mut world, TWIN, [at(LEFT, &[5]), at(RIGHT, &[7])]);
@@ -368,7 +418,7 @@ fn a_class_that_a_key_type_gets_later_is_not_there_before_its_level() {
         assert_eq!(change.feature_level(), later::LEVEL, "{change:?}");
     }
     // Nor does a client that has a key made get a right to it.
-    world.change(Change::AddClient { name: "a".into(), spki: [1; 32], rights: vec![] }).unwrap();
+    world.change(Change::AddClient { name: "a".into(), spki: Fingerprint([1; 32]), rights: vec![] }).unwrap();
     let allowance = Some(KeyAllowance { group: "g".into(), chain: None, limit: 5 });
     let client =
         world.change(Change::SetKeyAllowance { name: "a".into(), allowance }).unwrap().client.unwrap();
@@ -394,7 +444,7 @@ fn of_later() -> Vec<Change> {
     let (id, chain, late) = (key(TWIN, 1), GenesisHash([4; 32]), late_key());
     let floors = || -> Floors { later_floor().into() };
     let right = |keys, classes| Right { keys, chain: None, classes };
-    let add = |right| Change::AddClient { name: "c".into(), spki: [1; 32], rights: vec![right] };
+    let add = |right| Change::AddClient { name: "c".into(), spki: Fingerprint([1; 32]), rights: vec![right] };
     let update = |right| Change::UpdateClient { name: "c".into(), spki: None, rights: Some(vec![right]) };
     let note = |answer| AuditNote {
         client: None,
@@ -584,10 +634,10 @@ fn what_names_only_older_families_does_not_wait() {
         Change::AddChain(made_up::chain(MADE, "made")),
         Change::ArmKey { id, floors: floors() },
         register(id, MADE, None),
-        Change::AddClient { name: "c".into(), spki: [1; 32], rights: vec![] },
+        Change::AddClient { name: "c".into(), spki: Fingerprint([1; 32]), rights: vec![] },
         Change::AddClient {
             name: "c".into(),
-            spki: [1; 32],
+            spki: Fingerprint([1; 32]),
             rights: vec![Right { keys: KeySelector::Key(id), chain: None, classes: vec![NOTE] }],
         },
         Change::ImportWatermarks { chain: MADE, floors: vec![(id, floors())] },

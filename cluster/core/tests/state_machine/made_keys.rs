@@ -2,8 +2,8 @@
 
 use crate::world::*;
 use signonce_core::{
-    ChainError, Change, ChangeError, ClientError, ClientId, CodecError, Command, Floors, InputError,
-    KeyAllowance, KeySelector, KeyState, Right, State, Verdict, seal_record,
+    ChainError, Change, ChangeError, ClientError, ClientId, CodecError, Command, Fingerprint, Floors,
+    InputError, KeyAllowance, KeySelector, KeyState, Right, State, Verdict, seal_record,
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId};
 use signonce_substrate::{
@@ -32,7 +32,7 @@ fn world(limit: u32) -> (World, ClientId) {
 }
 
 fn add(world: &mut World, name: &str, spki: u8, rights: Vec<Right>) -> ClientId {
-    let add = Change::AddClient { name: name.into(), spki: [spki; 32], rights };
+    let add = Change::AddClient { name: name.into(), spki: Fingerprint([spki; 32]), rights };
     world.change(add).unwrap().client.unwrap()
 }
 

@@ -3,11 +3,11 @@
 use crate::world::*;
 use signonce_core::{
     AuditEvent, AuditNote, AuditRecord, AuditSignature, Change, ChangeDone, ChangeError, ChangeKind,
-    ClientId, Command, FEATURE_LEVEL, Floors, InputError, JoinToken, KeyAllowance, KeyError, KeySelector,
-    KeyState, Member, MemberError, NodeNote, NotedAnswer, OfficerError, Outcome, PROPOSAL_LIFE_MS,
-    PlacementChange, ProposalError, RequestId, Right, Role, Standing, State, admin_actor,
+    ClientId, Command, FEATURE_LEVEL, Fingerprint, Floors, InputError, JoinToken, KeyAllowance, KeyError,
+    KeySelector, KeyState, Member, MemberError, NodeNote, NotedAnswer, OfficerError, Outcome,
+    PROPOSAL_LIFE_MS, PlacementChange, ProposalError, RequestId, Right, Role, Standing, State, admin_actor,
 };
-use signonce_protocol::{Digest, Hash, HexArray, KeyId, LogIndex, NodeId};
+use signonce_protocol::{Digest, Hash, KeyId, LogIndex, NodeId};
 use signonce_substrate::{BABE, BABE_BLOCK, BABE_VRF, GRANDPA, IM_ONLINE};
 use signonce_substrate::{ChainSettings, Limits};
 use std::collections::BTreeSet;
@@ -296,15 +296,15 @@ const STOLEN: [u8; 32] = [0xbd; 32];
 
 /// An admin who shows a certificate with this name and key.
 fn with_key(name: &str, key: [u8; 32]) -> String {
-    admin_actor(name, &key)
+    admin_actor(name, &Fingerprint(key))
 }
 
 fn pin(name: &str, key: [u8; 32]) -> Change {
-    Change::PinOfficer { name: name.into(), certificate: HexArray(key), role: None }
+    Change::PinOfficer { name: name.into(), certificate: Fingerprint(key), role: None }
 }
 
 fn rotate(name: &str, key: [u8; 32]) -> Change {
-    Change::RotateOfficer { name: name.into(), certificate: HexArray(key) }
+    Change::RotateOfficer { name: name.into(), certificate: Fingerprint(key) }
 }
 
 fn finish(name: &str, keep_new: bool) -> Change {
@@ -367,7 +367,7 @@ fn pinning_takes_a_key_of_its_own_and_changes_by_rotation_alone() {
     assert_eq!(by(&mut world, &me, rotate("v", STOLEN)), Err(by_name));
     // With a role it is how an officer begins.
     let role = Some(Role::Viewer);
-    let add = Change::PinOfficer { name: "new".into(), certificate: HexArray([9; 32]), role };
+    let add = Change::PinOfficer { name: "new".into(), certificate: Fingerprint([9; 32]), role };
     by(&mut world, &me, add).unwrap();
     assert_eq!(world.state.registry().role_of(&with_key("new", [9; 32])), Ok(role));
 }
@@ -453,7 +453,7 @@ fn more_than_there_was_takes_two_and_less_takes_one() {
     let babe = |keys| Right { keys, chain: None, classes: vec![BABE_BLOCK] };
     let update =
         |rights: Vec<Right>| Change::UpdateClient { name: "c".into(), spki: None, rights: Some(rights) };
-    let add = |rights| Change::AddClient { name: "c".into(), spki: [5; 32], rights };
+    let add = |rights| Change::AddClient { name: "c".into(), spki: Fingerprint([5; 32]), rights };
     let (genesis, limits) = {
         let chain = world.state.chains().next().unwrap();
         (chain.genesis, ChainSettings::of(chain).limits)
@@ -472,9 +472,9 @@ fn more_than_there_was_takes_two_and_less_takes_one() {
         (update(vec![everything()]), true),
         (update(vec![]), false),
         (update(vec![babe(KeySelector::Key(key))]), true),
-        (Change::RotateClient { name: "c".into(), spki: [6; 32] }, true),
+        (Change::RotateClient { name: "c".into(), spki: Fingerprint([6; 32]) }, true),
         (Change::FinishRotation { name: "c".into(), keep_new: true }, false),
-        (Change::UpdateClient { name: "c".into(), spki: Some([7; 32]), rights: None }, true),
+        (Change::UpdateClient { name: "c".into(), spki: Some(Fingerprint([7; 32])), rights: None }, true),
         (allow(5), true),
         (allow(4), false),
         (allow(6), true),
@@ -510,7 +510,8 @@ fn more_than_there_was_takes_two_and_less_takes_one() {
 fn what_cannot_be_made_is_not_proposed() {
     let (mut world, _) = pinned_strict();
     let one = with_key("k1", KEY_1);
-    let bad_name = Change::AddClient { name: "a b".into(), spki: [5; 32], rights: vec![everything()] };
+    let bad_name =
+        Change::AddClient { name: "a b".into(), spki: Fingerprint([5; 32]), rights: vec![everything()] };
     assert!(matches!(by(&mut world, &one, bad_name), Err(ChangeError::Input(InputError::BadName { .. }))));
     let replaces = Some(NodeId(77));
     let nobody = Change::AddMember { peer_addr: "h:1".into(), token: [1; 32], replaces };
@@ -612,7 +613,8 @@ fn what_signers_say_of_themselves_no_officer_may_say_for_them() {
 fn a_signer_speaks_for_itself_and_its_clients_alone() {
     let mut world = world();
     let id = world.armed(BABE, from_slot(5));
-    let add = |name: &str, n| Change::AddClient { name: name.into(), spki: [n; 32], rights: vec![] };
+    let add =
+        |name: &str, n| Change::AddClient { name: name.into(), spki: Fingerprint([n; 32]), rights: vec![] };
     world.change(add("v1", 1)).unwrap();
     for (change, speaker) in of_signers(id) {
         let name = change.kind().name();

@@ -3,7 +3,8 @@
 use crate::world::*;
 use signonce_core::{
     BackupError, BackupName, Barred, BarredPlace, BuriedClient, BuriedKey, Change, ChangeError, ClientError,
-    ClientId, Coverage, Floors, HaltError, KeyError, KeyState, LeftKey, Refusal, RestoreStep, State, Verdict,
+    ClientId, Coverage, Fingerprint, Floors, HaltError, KeyError, KeyState, LeftKey, Refusal, RestoreStep,
+    State, Verdict,
 };
 use signonce_protocol::{Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId};
 use signonce_substrate::Side;
@@ -317,7 +318,7 @@ fn a_backup_comes_into_an_empty_cluster_once() {
     let id = key(BABE, 3);
     let bury = || {
         let keys = vec![BuriedKey { id, scheme: BABE.schemes()[0], chain: CHAIN, group: None }];
-        let clients = vec![BuriedClient { name: "gone".into(), spki: HexArray([4; 32]) }];
+        let clients = vec![BuriedClient { name: "gone".into(), spki: Fingerprint([4; 32]) }];
         Change::Restore(RestoreStep::Bury { keys, clients })
     };
     world.change(bury()).unwrap();
@@ -329,7 +330,7 @@ fn a_backup_comes_into_an_empty_cluster_once() {
         Err(ChangeError::Key(KeyError::KeyRemoved { key: id }))
     );
     let name = "again".to_owned();
-    let taken = world.change(Change::AddClient { name, spki: [4; 32], rights: vec![] });
+    let taken = world.change(Change::AddClient { name, spki: Fingerprint([4; 32]), rights: vec![] });
     assert!(matches!(taken, Err(ChangeError::Client(ClientError::CertificateTaken { .. }))), "{taken:?}");
 
     world.change(Change::Restore(RestoreStep::Finish)).unwrap();

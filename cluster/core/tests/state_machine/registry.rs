@@ -3,8 +3,8 @@
 use crate::world::*;
 use signonce_core::{
     ApplyError, ChainError, Change, ChangeError, ClientError, ClientId, FEATURE_LEVEL, FIRST_LEVEL,
-    FeatureError, Floors, InputError, KeyError, KeySelector, KeyState, Member, MemberError, Refusal, Right,
-    Verdict,
+    FeatureError, Fingerprint, Floors, InputError, KeyError, KeySelector, KeyState, Member, MemberError,
+    Refusal, Right, Verdict,
 };
 use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId};
 use signonce_substrate::AuraMode;
@@ -19,7 +19,7 @@ fn right(keys: KeySelector, classes: &[DutyClass]) -> Right {
 }
 
 fn add_client(name: &str, spki: u8, rights: Vec<Right>) -> Change {
-    Change::AddClient { name: name.into(), spki: [spki; 32], rights }
+    Change::AddClient { name: name.into(), spki: Fingerprint([spki; 32]), rights }
 }
 
 fn member(node: u64, recipient: &str, supports: u32) -> Member {
@@ -259,9 +259,9 @@ fn a_removed_clients_certificate_is_never_accepted_again_but_its_name_is_free() 
         world.change(add_client("node-a", 2, vec![])),
         Err(ChangeError::Client(ClientError::ClientExists { name: "node-a".into() }))
     );
-    assert_eq!(world.state.client_by_spki(&[1; 32]).unwrap().id, first);
+    assert_eq!(world.state.client_by_spki(&Fingerprint([1; 32])).unwrap().id, first);
     world.change(Change::RemoveClient { name: "node-a".into() }).unwrap();
-    assert!(world.state.client_by_spki(&[1; 32]).is_none());
+    assert!(world.state.client_by_spki(&Fingerprint([1; 32])).is_none());
     let refused = ChangeError::Client(ClientError::CertificateTaken { client: first, name: "node-a".into() });
     assert_eq!(world.change(add_client("node-b", 1, vec![])), Err(refused));
     let second = world.change(add_client("node-a", 2, vec![])).unwrap().client.unwrap();
@@ -276,13 +276,13 @@ fn a_client_changes_its_certificate_and_rights_in_place() {
     world.change(add_client("node-b", 2, vec![])).unwrap();
     let update = |spki, rights| Change::UpdateClient { name: "node-a".into(), spki, rights };
     assert!(matches!(
-        world.change(update(Some([2; 32]), None)),
+        world.change(update(Some(Fingerprint([2; 32])), None)),
         Err(ChangeError::Client(ClientError::CertificateTaken { .. }))
     ));
     let rights = vec![right(KeySelector::All, &all_classes())];
-    world.change(update(Some([3; 32]), Some(rights.clone()))).unwrap();
-    assert!(world.state.client_by_spki(&[1; 32]).is_none());
-    assert_eq!(world.state.client_by_spki(&[3; 32]).unwrap().id, id);
+    world.change(update(Some(Fingerprint([3; 32])), Some(rights.clone()))).unwrap();
+    assert!(world.state.client_by_spki(&Fingerprint([1; 32])).is_none());
+    assert_eq!(world.state.client_by_spki(&Fingerprint([3; 32])).unwrap().id, id);
     assert_eq!(world.state.client(id).unwrap().rights, rights);
     let unknown = Change::UpdateClient { name: "node-c".into(), spki: None, rights: None };
     assert_eq!(

@@ -3,8 +3,8 @@
 use crate::world::*;
 use proptest::prelude::*;
 use signonce_core::{
-    ApplyError, CHECKPOINT_EVERY, ClaimRequest, ClientId, Command, Floors, Outcome, RestoreError,
-    SnapshotWriter, State, StateHash, Table, Verdict, seal_record,
+    ApplyError, CHECKPOINT_EVERY, ClaimRequest, ClientId, Command, Fingerprint, Floors, Outcome,
+    RestoreError, SnapshotWriter, State, StateHash, Table, Verdict, seal_record,
 };
 use signonce_core::{Change, KeySelector, Right};
 use signonce_protocol::LogIndex;
@@ -30,7 +30,7 @@ fn busy() -> World {
     world.armed(IM_ONLINE, Floors::default());
     world.register(key(BABE, 2), CHAIN);
     let rights = vec![Right { keys: KeySelector::All, chain: None, classes: vec![BABE_BLOCK] }];
-    world.change(Change::AddClient { name: "node-a".into(), spki: [1; 32], rights }).unwrap();
+    world.change(Change::AddClient { name: "node-a".into(), spki: Fingerprint([1; 32]), rights }).unwrap();
     world
 }
 
@@ -60,7 +60,7 @@ fn a_snapshot_is_the_state() {
     let restored = State::from_snapshot(&world.state.snapshot()).unwrap();
     assert_eq!(restored.hash(), world.state.hash());
     assert_eq!(records(&restored), records(&world.state));
-    assert_eq!(restored.client_by_spki(&[1; 32]).map(|client| client.id), Some(ClientId(1)));
+    assert_eq!(restored.client_by_spki(&Fingerprint([1; 32])).map(|client| client.id), Some(ClientId(1)));
     assert_eq!(restored.registry_version(), world.state.registry_version());
 }
 

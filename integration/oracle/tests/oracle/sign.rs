@@ -182,6 +182,7 @@ fn possession_verifies(owner: &[u8], key: &SecretKey, signature: &Signature) -> 
         Algorithm::Secp256k1Recoverable => {
             ecdsa::Pair::verify_proof_of_possession(owner, &ec_signature(signature), &ec_public(key))
         }
+        Algorithm::Secp256k1Compact => unreachable!("no scheme of Substrate's"),
     }
 }
 
@@ -295,6 +296,7 @@ fn a_damaged_signature_is_refused_by_both() {
                     ed25519::Pair::verify(&ed_signature(&damaged), &message, &ed_public(&key)),
                 Algorithm::Secp256k1Recoverable =>
                     ecdsa::Pair::verify(&ec_signature(&damaged), &message, &ec_public(&key)),
+                Algorithm::Secp256k1Compact => unreachable!("no scheme of Substrate's"),
             });
         }
     }

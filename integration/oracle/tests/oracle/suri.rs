@@ -20,6 +20,7 @@ pub fn theirs(scheme: Scheme, suri: &str, password: Option<&str>) -> Option<Vec<
         Algorithm::Sr25519 => public::<sr25519::Pair>(suri, password),
         Algorithm::Ed25519 => public::<ed25519::Pair>(suri, password),
         Algorithm::Secp256k1Recoverable => public::<ecdsa::Pair>(suri, password),
+        Algorithm::Secp256k1Compact => unreachable!("no scheme of Substrate's"),
     }
 }
 

@@ -150,6 +150,7 @@ fn signature(scheme: Scheme, suri: &str, signed: &Signed, present: &Value) -> St
                 Signed::Prehashed(hash) => pair.sign_prehashed(hash),
             })
         }
+        (Algorithm::Secp256k1Compact, _) => unreachable!("no scheme of Substrate's"),
     }
 }
 

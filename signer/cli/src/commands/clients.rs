@@ -225,7 +225,7 @@ async fn add(args: Add) -> anyhow::Result<()> {
         identity.spki,
         shown.concat()
     ))?;
-    let change = Change::AddClient { name: name.clone(), spki: identity.spki.0, rights };
+    let change = Change::AddClient { name: name.clone(), spki: identity.spki, rights };
     let added = admin.change(&change).await;
     if let (Err(CallError::Proposed { .. }), Some(_)) = (&added, &allowance) {
         say!(

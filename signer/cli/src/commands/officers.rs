@@ -4,8 +4,8 @@ use super::common::{Confirm, Done, Reach, Usage, table};
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
-use signonce_core::{Actor, Change, Role};
-use signonce_protocol::{HexArray, LogIndex};
+use signonce_core::{Actor, Change, Fingerprint, Role};
+use signonce_protocol::LogIndex;
 use signonce_shared::{
     admin::{
         api::{OfficersReport, ProposalRow},
@@ -222,7 +222,7 @@ fn known_by(
     report: &OfficersReport,
     name: &str,
     role: Option<Role>,
-    certificate: Option<HexArray<32>>,
+    certificate: Option<Fingerprint>,
 ) -> String {
     match (role, certificate) {
         (Some(_), Some(key)) => format!("\nIt is known by the certificate key {key}."),
@@ -240,10 +240,10 @@ fn is_you(report: &OfficersReport, name: &str) -> bool {
 }
 
 /// The key of an officer's certificate.
-fn key_of(file: &Path, name: &str) -> anyhow::Result<HexArray<32>> {
+fn key_of(file: &Path, name: &str) -> anyhow::Result<Fingerprint> {
     let identity = PeerIdentity::of_file(file)?;
     match identity.admin {
-        Some(named) if named == name => Ok(HexArray(identity.spki.0)),
+        Some(named) if named == name => Ok(identity.spki),
         Some(other) => {
             let why = format!("the certificate in {} is admin {other}'s, not {name}'s", file.display());
             Err(Usage(why).into())

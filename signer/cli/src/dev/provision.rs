@@ -138,7 +138,7 @@ async fn clients(cluster: &LocalCluster, admin: &AdminClient) -> anyhow::Result<
     let is_there =
         |name: &str| there.iter().any(|row: &ClientRow| row.state == ClientState::Active && row.name == name);
     for name in cluster.options().clients.iter().filter(|name| !is_there(name)) {
-        let spki = PeerIdentity::of_file(&cluster.client_tls(name).cert)?.spki.0;
+        let spki = PeerIdentity::of_file(&cluster.client_tls(name).cert)?.spki;
         let every = Right { keys: KeySelector::All, chain: None, classes: DutyClass::all().collect() };
         admin.change(&Change::AddClient { name: name.clone(), spki, rights: vec![every] }).await?;
     }

@@ -94,7 +94,7 @@ fn actor(extensions: &Extensions) -> Result<String, AdminError> {
                     "{name:?} is not a name for an admin: use 1 to 64 of a-z A-Z 0-9 . _ - @, and do not begin with 0x"
                 ),
             )),
-            Some(name) => Ok(admin_actor(name, &peer.spki.0)),
+            Some(name) => Ok(admin_actor(name, &peer.spki)),
             None => Err(AdminError::new(
                 AdminErrorCode::Forbidden,
                 format!(
@@ -114,7 +114,7 @@ fn actor(extensions: &Extensions) -> Result<String, AdminError> {
 mod tests {
     use super::*;
     use signonce_core::{Change, ChangeKind, Command, RequestId, Second};
-    use signonce_protocol::{HexArray, LogIndex, NodeId};
+    use signonce_protocol::{LogIndex, NodeId};
     use signonce_shared::tls::Fingerprint;
     use signonce_shared::tls::PeerIdentity;
     use std::collections::BTreeSet;
@@ -175,7 +175,7 @@ mod tests {
         let mut state = officers(&[("k", Role::KeyOfficer), ("o", Role::Operator)]);
         let pin = |name: &str, key: [u8; 32]| Change::PinOfficer {
             name: name.into(),
-            certificate: HexArray(key),
+            certificate: Fingerprint(key),
             role: None,
         };
         let mut ask = |change: Option<Change>, name: &str| {

@@ -24,7 +24,7 @@ use signonce_core::{
 };
 use signonce_keys::Keyring;
 use signonce_listen::reload::LiveTls;
-use signonce_protocol::{GenesisHash, HexArray, HexBytes, NodeId};
+use signonce_protocol::{GenesisHash, HexBytes, NodeId};
 use signonce_shared::{
     admin::api::{
         AdminApiServer, AdminError, AdminErrorCode, AdminStatus, BackupAnswer, ChainRow, ClientRow,
@@ -135,14 +135,14 @@ impl AdminApiServer for Admin {
             let row = |client: &signonce_core::Client| ClientRow {
                 id: client.id,
                 name: client.name.clone(),
-                spki: HexArray(client.spki),
+                spki: client.spki,
                 rights: client.rights.clone(),
                 state: client.state,
                 key_allowance: state.registry().key_allowance(client.id).cloned(),
                 keys_made: state.registry().keys_made_for(client.id).count(),
                 limits: state.registry().limits_of(client.id),
                 own_limits: state.registry().own_limits(client.id).is_some(),
-                next_spki: state.registry().next_certificate(client.id).copied().map(HexArray),
+                next_spki: state.registry().next_certificate(client.id).copied(),
                 activity: self.activity.of(client.id),
             };
             state.clients().map(row).collect()

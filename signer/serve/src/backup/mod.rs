@@ -67,7 +67,7 @@ pub fn make(handle: &Handle, tls: &TlsFiles, cluster: &str, dir: &Path) -> Resul
     let look = move |state: &State| {
         let applied = state.last_command().unwrap_or_else(|| node.status().applied);
         let level = state.feature_level();
-        let tolerance = Some(state.registry().slot_tolerance());
+        let tolerance = state.registry().slot_tolerance();
         (applied, state.hash(), level, tolerance, count(state), rows_and_bytes(state))
     };
     let (mut capture, (applied, hash, level, slot_tolerance, counts, (rows, bytes))) =

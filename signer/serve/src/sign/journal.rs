@@ -96,7 +96,7 @@ impl Observers {
     }
 
     fn note_activity(&self, caller: &Caller, client: ClientId, outcome: RequestOutcome<'_>) {
-        let certificate = caller.certificate().map(|peer| peer.spki.0);
+        let certificate = caller.certificate().map(|peer| peer.spki);
         self.activity.note(client, certificate, unix_ms(), outcome);
     }
 }

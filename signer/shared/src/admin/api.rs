@@ -33,9 +33,9 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee_types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
 use signonce_core::{
-    BarredPlace, Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Drill, Floors,
-    Halt, KeyAllowance, KeyState, LeaderPin, Member, MemberRole, MemberState, OfficerPin, Officers, Origin,
-    Proposal, Retiming, Right, Role, SlotClock, Standing, WatermarkView,
+    BarredPlace, Chain, Change, ChangeDone, ChangeError, ClientId, ClientLimits, ClientState, Drill,
+    Fingerprint, Floors, Halt, KeyAllowance, KeyState, LeaderPin, Member, MemberRole, MemberState,
+    OfficerPin, Officers, Origin, Proposal, Retiming, Right, Role, SlotClock, Standing, WatermarkView,
 };
 use signonce_protocol::{
     GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
@@ -327,7 +327,7 @@ pub struct ClientRow {
     /// Its name.
     pub name: String,
     /// SHA-256 of its certificate's SubjectPublicKeyInfo.
-    pub spki: HexArray<32>,
+    pub spki: Fingerprint,
     /// Its rights.
     pub rights: Vec<Right>,
     /// Whether it is active.
@@ -346,7 +346,7 @@ pub struct ClientRow {
     pub own_limits: bool,
     /// The certificate that is to replace the present one; until then both are accepted.
     #[serde(default)]
-    pub next_spki: Option<HexArray<32>>,
+    pub next_spki: Option<Fingerprint>,
     /// What it has asked of the answering node since that node started; none if it has not asked.
     #[serde(default)]
     pub activity: Option<ClientActivity>,

@@ -31,8 +31,7 @@ pub struct Manifest {
     /// The software's version.
     pub software: String,
     /// The largest distance, in slots, that the cluster allowed between a slot and its clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot_tolerance: Option<u64>,
+    pub slot_tolerance: u64,
     /// How many chains, keys and clients the backup holds.
     pub counts: Counts,
     /// The files beside this one.

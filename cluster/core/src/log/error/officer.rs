@@ -1,9 +1,10 @@
 //! Why an officer is left as it is, or may not do what was asked.
 
+use crate::model::Fingerprint;
 use crate::model::Role;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{HexArray, NodeId};
+use signonce_protocol::NodeId;
 
 /// Why an officer is left as it is, or may not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
@@ -61,7 +62,7 @@ pub enum OfficerError {
         /// The name in it.
         name: String,
         /// Its key.
-        key: Option<HexArray<32>>,
+        key: Option<Fingerprint>,
     },
     /// Two officers have two keys, and a key that was taken away never comes back.
     #[error(

@@ -109,13 +109,13 @@ pub(super) async fn rotate(args: Rotate) -> anyhow::Result<()> {
                 "an admin's certificate would let this client change the cluster; issue a client certificate";
             return Err(Usage(why.into()).into());
         }
-        if identity.spki.0 == row.spki.0 {
+        if identity.spki == row.spki {
             anyhow::bail!(
                 "client {name} is known by this key already: a renewed certificate needs nothing here"
             );
         }
-        let change = Change::RotateClient { name: name.clone(), spki: identity.spki.0 };
-        let plan = format!("Will accept {} for client {name} beside {}.", identity.spki, hex(&row.spki.0));
+        let change = Change::RotateClient { name: name.clone(), spki: identity.spki };
+        let plan = format!("Will accept {} for client {name} beside {}.", identity.spki, row.spki);
         let told = format!(
             "Client {name} may come with either. Next: move it to the new one, then signonce clients rotate {name} \
              --finish"
@@ -123,14 +123,13 @@ pub(super) async fn rotate(args: Rotate) -> anyhow::Result<()> {
         (change, plan, told)
     } else {
         let next = row.next_spki.with_context(|| format!("client {name} is not changing its certificate"))?;
-        let (kept, gone) = if args.finish { (next.0, row.spki.0) } else { (row.spki.0, next.0) };
-        let mut plan =
-            format!("Will keep {} for client {name} and never accept {} again.", hex(&kept), hex(&gone));
+        let (kept, gone) = if args.finish { (next, row.spki) } else { (row.spki, next) };
+        let mut plan = format!("Will keep {} for client {name} and never accept {} again.", kept, gone);
         let last = row.activity.as_ref().and_then(|activity| activity.last_certificate);
-        if last.is_some_and(|last| last.0 == gone) {
+        if last.is_some_and(|last| last == gone) {
             plan.push_str("\nWARNING: the client came last with the one that goes.");
         }
-        let told = format!("Client {name} has one certificate, {}.", hex(&kept));
+        let told = format!("Client {name} has one certificate, {}.", kept);
         (Change::FinishRotation { name: name.clone(), keep_new: args.finish }, plan, told)
     };
     args.confirm.ask(plan)?;
@@ -147,9 +146,9 @@ pub(super) async fn show(args: Show) -> anyhow::Result<()> {
         let _ = writeln!(text, "{name:<12} {value}");
     };
     line("client", format!("{} (number {})", row.name, row.id.0));
-    line("certificate", hex(&row.spki.0));
+    line("certificate", row.spki.to_string());
     if let Some(next) = &row.next_spki {
-        line("and", format!("{} (`clients rotate {} --finish` ends the other)", hex(&next.0), row.name));
+        line("and", format!("{} (`clients rotate {} --finish` ends the other)", next, row.name));
     }
     line(
         "limits",
@@ -163,7 +162,7 @@ pub(super) async fn show(args: Show) -> anyhow::Result<()> {
         Some(known) => {
             line("last seen", format!("{}, {seen}", ago(known.last_seen_ms, status.time_ms)));
             if let Some(last) = &known.last_certificate {
-                line("came with", hex(&last.0));
+                line("came with", last.to_string());
             }
             if let Some(last) = &known.last_duty {
                 line(
@@ -205,8 +204,4 @@ fn ago(then_ms: u64, now_ms: u64) -> String {
         seconds @ 7_200..=172_799 => format!("{} h ago", seconds / 3_600),
         seconds => format!("{} days ago", seconds / 86_400),
     }
-}
-
-fn hex(spki: &[u8; 32]) -> String {
-    format!("0x{}", hex::encode(spki))
 }

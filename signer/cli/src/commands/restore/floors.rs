@@ -7,11 +7,9 @@
 use super::KeyLine;
 use crate::commands::{common::Usage, keys::floors::of_class, watermarks};
 use serde::Serialize;
-use signonce_core::{
-    Chain, Floors, Key, KeyState, LeftKey, MAX_SLOT_TOLERANCE, Position, State, WatermarkView,
-};
+use signonce_core::{Chain, Floors, Key, KeyState, LeftKey, Position, State, WatermarkView};
 use signonce_protocol::DutyClass;
-use signonce_shared::{admin::api::KeyRow, backup::Manifest};
+use signonce_shared::admin::api::KeyRow;
 use signonce_substrate::{BEEFY_VOTE, GRANDPA_VOTE, PARA_SIDE};
 use std::fmt;
 
@@ -35,10 +33,6 @@ pub(super) struct FloorArgs {
     /// for its clocks: give more if its clocks may have been further ahead.
     #[arg(long, value_name = "SLOTS", default_value_t = 0)]
     slot_margin: u64,
-    /// If the backup does not record it: the largest `limits.slot_tolerance` that any node of the old cluster ever had
-    /// (3, if nobody set it).
-    #[arg(long, value_name = "SLOTS")]
-    old_slot_tolerance: Option<u64>,
     /// For gran keys: the first set and round to vote in. With the old cluster stopped, take the set that the chain is
     /// in, and give the NEXT one with round 0.
     #[arg(long, value_name = "[CHAIN=]SET:ROUND")]
@@ -237,23 +231,6 @@ impl FloorArgs {
         Ok(line(Outcome::Armed, to.map(Floors::from_iter), None))
     }
 
-    /// How far from its clock, in slots, the old cluster accepted slots. The backup records what was configured when it
-    /// was made; before the cluster ended, it can have been widened to the maximum.
-    ///
-    /// # Errors
-    /// If the backup does not record it and the option was not given.
-    pub fn tolerance(&self, manifest: &Manifest) -> Result<u64, Usage> {
-        let known = manifest.slot_tolerance.or(self.old_slot_tolerance).ok_or_else(|| {
-            Usage(
-                "this backup is of a cluster that did not keep how far from their clocks its signers took slots, so \
-                 nobody here knows which slots it signed: give the largest limits.slot_tolerance of its nodes with \
-                 --old-slot-tolerance (3, if nobody set it)"
-                    .into(),
-            )
-        })?;
-        Ok(known.max(self.old_slot_tolerance.unwrap_or_default()).max(MAX_SLOT_TOLERANCE))
-    }
-
     /// Past the backup, and past every slot that the old cluster's clocks can have allowed until now. By time, as the
     /// meaning of a number may change.
     fn slot_floor(
@@ -381,7 +358,7 @@ fn chain_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_core::{Change, ClientId, Command, RequestId};
+    use signonce_core::{Change, ClientId, Command, MAX_SLOT_TOLERANCE, RequestId};
     use signonce_protocol::{Digest, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Slot};
     use signonce_substrate::{
         BABE, BABE_BLOCK, ChainFormat, ChainSettings, Duty, ED25519, GRANDPA, IM_ONLINE, Limits,
@@ -431,14 +408,7 @@ mod tests {
 
     fn args(grandpa: &[&str]) -> FloorArgs {
         let grandpa_floor = grandpa.iter().map(|text| (*text).to_owned()).collect();
-        FloorArgs {
-            slot_margin: 0,
-            old_slot_tolerance: None,
-            grandpa_floor,
-            beefy_floor: vec![],
-            para_floor: vec![],
-            floors: vec![],
-        }
+        FloorArgs { slot_margin: 0, grandpa_floor, beefy_floor: vec![], para_floor: vec![], floors: vec![] }
     }
 
     fn planned(args: &FloorArgs, key_type: KeyType) -> KeyLine {
@@ -466,26 +436,6 @@ mod tests {
         // An old cluster with a fence of its own: what it took at most is left out.
         let wide = Bounds { tolerance: 200, ..NOW };
         assert_eq!(floor(args(&[]), 5, wide), 1_000_211);
-    }
-
-    #[test]
-    fn a_backup_that_does_not_say_how_wide_the_fence_was_takes_somebodys_word_for_it() {
-        let manifest = |slot_tolerance: Option<u64>| -> Manifest {
-            let mut value = serde_json::json!({
-                "format": "signonce-backup", "version": 2, "cluster": "ab", "node": 1, "applied": 1,
-                "stateHash": format!("0x{}", "00".repeat(32)), "featureLevel": 1, "createdMs": 1,
-                "software": "0", "counts": { "chains": 0, "keys": 0, "clients": 0 }, "files": [],
-            });
-            if let Some(slots) = slot_tolerance {
-                value["slotTolerance"] = slots.into();
-            }
-            Manifest::read(value.to_string().as_bytes()).unwrap()
-        };
-        let given = |slots| FloorArgs { old_slot_tolerance: slots, ..args(&[]) };
-        assert_eq!(given(None).tolerance(&manifest(Some(3))).unwrap(), MAX_SLOT_TOLERANCE);
-        assert!(given(None).tolerance(&manifest(None)).unwrap_err().0.contains("--old-slot-tolerance"));
-        assert_eq!(given(Some(200)).tolerance(&manifest(None)).unwrap(), 200);
-        assert_eq!(given(Some(200)).tolerance(&manifest(Some(3))).unwrap(), 200);
     }
 
     #[test]

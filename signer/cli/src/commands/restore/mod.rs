@@ -13,7 +13,7 @@ use floors::{Bounds, FloorArgs, Outcome, Plan, PlannedKey};
 use serde::Serialize;
 use serde_json::json;
 use signonce_cluster::clock::unix_ms;
-use signonce_core::{BackupError, ClientState, Floors};
+use signonce_core::{BackupError, ClientState, Floors, MAX_SLOT_TOLERANCE};
 use signonce_keys::{NodeIdentity, PassphraseSource, harden_process};
 use signonce_shared::{
     admin::{api::AdminStatus, client::AdminClient},
@@ -156,7 +156,10 @@ async fn plan(
     // A clock that is behind must not make a floor too low.
     let now_ms = unix_ms().max(status.time_ms).max(backup.manifest.created_ms);
     let there = admin.keys().await?;
-    let bounds = Bounds { now_ms, tolerance: args.floors.tolerance(&backup.manifest)? };
+    // What the backup says of it is what was so when it was made; until the cluster ended it can have been made as wide
+    // as it gets.
+    let tolerance = backup.manifest.slot_tolerance.max(MAX_SLOT_TOLERANCE);
+    let bounds = Bounds { now_ms, tolerance };
     let mut keys = args.floors.plan(&backup.state, &there, bounds)?;
     if args.drill {
         keys.iter_mut().for_each(PlannedKey::rehearse);

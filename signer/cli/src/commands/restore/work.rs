@@ -7,11 +7,11 @@ use super::{
 };
 use anyhow::Context as _;
 use signonce_core::{
-    Barred, BarredPlace, BuriedClient, BuriedKey, Change, ClientState, Halt, KeyState, LeftKey, RestoreStep,
-    Retiming, State,
+    Barred, BarredPlace, BuriedClient, BuriedKey, Change, ClientState, Fingerprint, Halt, KeyState, LeftKey,
+    RestoreStep, Retiming, State,
 };
 use signonce_keys::{NodeIdentity, Recipient, SealedKey};
-use signonce_protocol::{HexArray, KeyId};
+use signonce_protocol::KeyId;
 use signonce_shared::{
     admin::client::{AdminClient, CallError},
     backup::Verified,
@@ -143,12 +143,11 @@ async fn bury(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
         group: key.group.clone(),
     });
     let clients = state.clients().filter(|client| client.state == ClientState::Removed);
-    let removed =
-        clients.map(|client| BuriedClient { name: client.name.clone(), spki: HexArray(client.spki) });
+    let removed = clients.map(|client| BuriedClient { name: client.name.clone(), spki: client.spki });
     // Replaced certificates of clients that still exist.
     let revoked = state.clients().flat_map(|client| {
         let taken = state.registry().revoked_certificates(client.id).iter();
-        taken.map(|spki| BuriedClient { name: client.name.clone(), spki: HexArray(*spki) })
+        taken.map(|spki| BuriedClient { name: client.name.clone(), spki: *spki })
     });
     let clients = removed.chain(revoked);
     for keys in keys.collect::<Vec<_>>().chunks(AT_A_TIME) {
@@ -185,7 +184,7 @@ async fn bar(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
 
 async fn clients(admin: &AdminClient, state: &State) -> anyhow::Result<()> {
     let there = admin.clients().await?;
-    let present = |spki: &[u8; 32]| there.iter().find(|row| row.spki.0 == *spki);
+    let present = |spki: &Fingerprint| there.iter().find(|row| row.spki == *spki);
     for client in state.clients().filter(|client| client.state == ClientState::Active) {
         let (name, spki, rights) = (client.name.clone(), client.spki, client.rights.clone());
         let row = present(&spki);

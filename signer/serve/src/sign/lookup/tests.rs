@@ -43,7 +43,11 @@ fn state() -> State {
     let arm = |n| Change::ArmKey { id: id(BABE, n), floors: floors.clone() };
     let classes = vec![BABE_BLOCK, OWNERSHIP_PROOF];
     let right = Right { keys: KeySelector::Group("a".into()), chain: None, classes };
-    let client = |n: u8, rights| Change::AddClient { name: format!("validator-{n}"), spki: [n; 32], rights };
+    let client = |n: u8, rights| Change::AddClient {
+        name: format!("validator-{n}"),
+        spki: Fingerprint([n; 32]),
+        rights,
+    };
     let changes = [
         chain(POLKADOT, "polkadot"),
         chain(KUSAMA, "kusama"),
