@@ -4,7 +4,7 @@
 //! Everything above builds on this crate and nothing here does I/O (the RPC trait and client are behind the features
 //! `server` and `client`). It names no chain: families describe themselves in a [`Family`], and a process [`install`]s
 //! those it knows before anything else. A caller turns untrusted bytes into a [`Payload`] with [`RawPayload::decode`];
-//! only a `Payload` yields a [`Duty`] and the bytes to sign, so coordinates always come from what is signed.
+//! only a `Payload` yields a [`Duty`] and the bytes to sign, so positions always come from what is signed.
 #![deny(missing_docs)]
 
 mod bytes;

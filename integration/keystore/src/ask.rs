@@ -137,7 +137,7 @@ pub(crate) enum Unclear {
     NoPreimage(&'static str),
     /// Nothing that a key of this type signs.
     #[error(
-        "{0} bytes that are no message of this key type; the node and this crate are of different versions"
+        "{0} bytes that are not a message of this key type; the node and this crate are of different versions"
     )]
     NoPayload(usize),
 }

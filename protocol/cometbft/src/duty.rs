@@ -134,7 +134,7 @@ impl DutyWords for Words {
     fn describe(&self, duty: &AnyDuty) -> String {
         match Duty::of(duty) {
             Some(typed) => typed.to_string(),
-            None => format!("{} at {} with facts that do not read", duty.class(), duty.position()),
+            None => format!("{} at {} with facts that cannot be read", duty.class(), duty.position()),
         }
     }
 

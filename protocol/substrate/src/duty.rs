@@ -36,7 +36,7 @@ pub enum GrandpaStage {
     /// Second vote.
     #[codec(index = 1)]
     Precommit,
-    /// The primary's proposal. Not slashable, held to one per round all the same.
+    /// The primary's proposal. Not slashable, but still limited to one per round.
     #[codec(index = 2)]
     PrimaryPropose,
 }
@@ -68,7 +68,7 @@ pub enum Side {
     Invalid,
 }
 
-/// How a backer speaks of a candidate.
+/// A backer's statement about a candidate.
 #[derive(
     Clone,
     Copy,
@@ -86,10 +86,10 @@ pub enum Side {
 )]
 #[serde(rename_all = "camelCase")]
 pub enum StatementKind {
-    /// It proposes the candidate (the hash stands for the whole receipt).
+    /// The backer proposes the candidate (the hash stands for the whole receipt).
     #[codec(index = 1)]
     Seconded,
-    /// It checked a candidate another one proposed.
+    /// The backer checked a candidate that another one proposed.
     #[codec(index = 2)]
     Valid,
 }
@@ -103,9 +103,9 @@ impl fmt::Display for StatementKind {
     }
 }
 
-/// What a key may sign once: the coordinates read from the payload's own bytes, with the facts its rule needs.
+/// What a key may sign once: the numbers read from the payload's own bytes, with the facts its rule needs.
 ///
-/// The fields a rule compares are the coordinate; `target` of a GRANDPA vote and `side` are what the vote says.
+/// The fields by which duties are told apart identify the duty; `target` of a GRANDPA vote and `side` are its facts.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize, JsonSchema,
 )]
@@ -135,7 +135,7 @@ pub enum Duty {
         round: Round,
         /// Which vote of the round.
         stage: GrandpaStage,
-        /// The block number voted for (not part of the coordinate; the BEEFY shield follows it).
+        /// The block number voted for (a fact; the BEEFY shield follows it).
         target: BlockNumber,
     },
     /// One vote per (set, block number).
@@ -153,9 +153,9 @@ pub enum Duty {
         session: SessionIndex,
         /// The candidates, in the payload's order; 1 to 16.
         candidates: Vec<CandidateHash>,
-        /// The side taken on all of them (not part of the coordinate).
+        /// The side taken on all of them (a fact).
         side: Side,
-        /// Of a backer: which statement it is, of which there is one per candidate (not part of the coordinate).
+        /// For a backer: the statement, of which there is one per candidate (a fact).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         statement: Option<StatementKind>,
     },
@@ -173,12 +173,12 @@ impl Duty {
         }
     }
 
-    /// The duty as the ledger knows it.
+    /// The duty in the ledger's form.
     pub fn to_any(&self) -> AnyDuty {
         AnyDuty::from(self)
     }
 
-    /// The typed duty; `None` for a duty of another family, or facts that do not read.
+    /// The typed duty; `None` for a duty of another family, or facts that cannot be read.
     pub fn of(duty: &AnyDuty) -> Option<Self> {
         let (parts, within, facts) = (duty.position(), duty.within(), duty.facts());
         match (duty.class(), parts.parts()) {
@@ -265,14 +265,14 @@ impl fmt::Display for Duty {
     }
 }
 
-/// How every claimed class of the family prints and parses.
+/// How duties of every claimed class of the family are printed and parsed.
 pub(crate) struct Words(pub(crate) &'static str);
 
 impl DutyWords for Words {
     fn describe(&self, duty: &AnyDuty) -> String {
         match Duty::of(duty) {
             Some(typed) => typed.to_string(),
-            None => format!("{} at {} with facts that do not read", duty.class(), duty.position()),
+            None => format!("{} at {} with facts that cannot be read", duty.class(), duty.position()),
         }
     }
 
@@ -322,7 +322,7 @@ impl DutyWords for Words {
         numbers
     }
 
-    /// Of a side on several candidates, the first will do.
+    /// For a side on several candidates, the first one is enough.
     fn short(&self, duty: &AnyDuty) -> AnyDuty {
         match Duty::of(duty) {
             Some(Duty::ParaSide { session, mut candidates, side, statement }) => {

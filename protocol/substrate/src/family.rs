@@ -12,7 +12,7 @@ use signonce_protocol::{
 /// The family's number.
 pub const ID: FamilyId = FamilyId(1);
 
-/// The feature level from which on a cluster has the family: its first.
+/// The feature level from which on a cluster may use the family: the first.
 const LEVEL: u32 = 1;
 
 /// Substrate chains: Polkadot, Kusama, their parachains, solochains.
@@ -79,8 +79,8 @@ pub const AUTHORITY_DISCOVERY: KeyType = KeyType::new(ID, 5);
 /// Heartbeats.
 pub const IM_ONLINE: KeyType = KeyType::new(ID, 6);
 
-/// The four characters in a keystore file's name. `asgn` is missing on purpose: approval assignment is not slashable and
-/// needs the secret in the node.
+/// The four characters in a keystore file's name. `asgn` is missing on purpose: approval assignment is not slashable
+/// and needs the secret in the node.
 static KEY_TYPES: [KeyTypeSpec; 7] = [
     key_type(BABE, "babe", "Block production with BABE.", &[SR25519]),
     key_type(AURA, "aura", "Block production with AURA.", &[SR25519, ED25519]),

@@ -1,13 +1,13 @@
 //! Substrate chains: Polkadot, Kusama, their parachains and solochains with BABE, AURA, GRANDPA or BEEFY.
 //!
-//! [`FAMILY`] is all that the rest of the house needs: a process lists it in `signonce_protocol::install` (or calls
-//! [`install`], where it is alone). Validators' keystores and tests also use the typed [`Duty`], [`Payload`] and
-//! [`Content`] of this crate, which turn into the house's own with `into`.
+//! [`FAMILY`] is all that other crates need: a process lists it in `signonce_protocol::install` (or calls
+//! [`install`], if it is the only one). Validators' keystores and tests also use the typed [`Duty`], [`Payload`] and
+//! [`Content`] of this crate, which convert to the general ones with `into`.
 //!
-//! | file | says |
+//! | file | content |
 //! |---|---|
 //! | `family.rs` | the numbers and tables: schemes, key types, classes with their windows and limits |
-//! | `payload/` | the kinds of payload: strict decoders, and what else there is to say of each |
+//! | `payload/` | the kinds of payload: strict decoders, and everything else about each |
 //! | `duty.rs` | what a key may sign once, typed |
 //! | `para.rs`, `sides.rs` | the rule of parachain sides, and how sides are stored |
 //! | `shield.rs` | the BEEFY shield, and which chains have collations |

@@ -35,7 +35,7 @@ pub const MAX_PER_SESSION: u32 = 32_768;
 /// The most candidates a payload can be about (an approval of several).
 const MAX_CANDIDATES: usize = 16;
 
-/// What a duty says of candidates.
+/// What a duty says about its candidates.
 struct Stance {
     session: SessionIndex,
     candidates: Vec<CandidateHash>,
@@ -64,7 +64,7 @@ impl Said {
         self.parts().0
     }
 
-    /// What has been said once `more` is said as well.
+    /// What has been said once this and `more` are both said.
     fn and(self, more: Self, session: SessionIndex, candidate: CandidateHash) -> Result<Self, OwnRefusal> {
         match (self, more) {
             (Self::Backed(signed), Self::Backed(asked)) if signed != asked => {
@@ -170,7 +170,7 @@ impl Mark for ParaMark {
         self.slide(rows);
     }
 
-    /// That the bytes of a signature are forgotten says nothing: sides are not.
+    /// Forgotten bytes of a signature do not matter here: sides are not forgotten.
     fn covers(&self, claim: &Claim, _: &Context<'_>) -> Coverage {
         let Some(Stance { session, candidates, said }) = Stance::of(&claim.duty) else {
             return Coverage::Foreign;
@@ -184,7 +184,7 @@ impl Mark for ParaMark {
             let held = self.sides.get(session, tagger.tag(&candidate));
             match held.map(|held| (held, held.and(said, session, candidate))) {
                 Some((_, Err(_))) => return Coverage::Contradicted,
-                // A statement that is not known could be followed by the other one.
+                // After a statement that is not known, the other one could still be signed.
                 Some((held, Ok(both))) => all &= both == held,
                 None => all = false,
             }
@@ -224,7 +224,7 @@ impl Mark for ParaMark {
         self.sides.is_whole() && self.sides.sessions().all(|session| session >= self.floor)
     }
 
-    /// Sides are never taken back, not even for the simulator: what it frees is a coordinate of a window.
+    /// Sides are never taken back, not even for the simulator, which only frees duties of windows.
     #[cfg(signonce_sim)]
     fn unburn(&mut self, _: &Claim, _: &mut dyn Rows) {}
 }
@@ -251,8 +251,8 @@ impl ParaMark {
         self.sides.raise(floor, rows);
     }
 
-    /// Refuses a session too far past the newest. A key that starts at zero and has signed nothing has come nowhere
-    /// yet: its first side says where the chain is.
+    /// Refuses a session too far past the newest. A key that starts at zero and has signed nothing has no position
+    /// yet: its first side shows where the chain is.
     fn jump(&self, session: SessionIndex, chain: &Chain) -> Option<Refusal> {
         let reference = self.highest_session().unwrap_or_default().max(self.floor);
         if reference == SessionIndex(0) && self.highest_session().is_none() {

@@ -10,7 +10,7 @@ use signonce_protocol::{DutyClass, ErrorCode, Position, Refusal, RefusalDetails,
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum OwnRefusal {
-    /// The BEEFY shield: a vote for a block the validator's own GRANDPA key is nowhere near.
+    /// The BEEFY shield: a vote for a block far above what the validator's own GRANDPA key has voted for.
     #[error(
         "BEEFY vote for block {asked}: the GRANDPA key of this group has precommitted up to {precommitted} only \
          (slack {slack}); retry when GRANDPA has caught up"
@@ -36,7 +36,7 @@ pub enum OwnRefusal {
     OtherSide {
         /// The session.
         session: SessionIndex,
-        /// The first candidate in the payload's order that crosses.
+        /// The first candidate, in the payload's order, with a contradiction.
         candidate: CandidateHash,
         /// The side taken.
         signed: Side,
@@ -72,7 +72,7 @@ pub(crate) fn refuse(class: DutyClass, refusal: &OwnRefusal) -> Refusal {
 }
 
 impl OwnRefusal {
-    /// The typed refusal; `None` for one of another family, or facts that do not read.
+    /// The typed refusal; `None` for one of another family, or facts that cannot be read.
     pub fn of(refusal: &Refusal) -> Option<Self> {
         let Refusal::Rule(RuleRefusal { class: BEEFY_VOTE | PARA_SIDE, code, facts }) = refusal else {
             return None;

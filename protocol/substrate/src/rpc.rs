@@ -7,8 +7,8 @@ use signonce_protocol::{
     rpc::{ChainRef, RpcError},
 };
 
-/// What validators of Substrate chains may ask beside signatures. Who serves it merges `into_rpc` into the module of
-/// [`SignerApiServer`](signonce_protocol::rpc::SignerApiServer); who asks is found as there.
+/// What validators of Substrate chains may ask beside signatures. The server merges `into_rpc` into the module of
+/// [`SignerApiServer`](signonce_protocol::rpc::SignerApiServer); the caller is found as there.
 #[rpc(server, namespace = "signer")]
 pub trait SubstrateApi {
     /// Evaluates the BABE VRF of a slot.

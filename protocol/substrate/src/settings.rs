@@ -86,8 +86,8 @@ pub struct ChainFormat {
     pub aura_mode: AuraMode,
 }
 
-/// How far past the highest signed coordinate (or the floor, if that is higher) a claim may be. Further is
-/// refused until an operator raises the watermark: it stops a broken node from voting in a bogus future.
+/// How far past the highest signed position (or the floor, if that is higher) a claim may be. Further claims are
+/// refused until an operator raises the watermark, which stops a broken node from voting in a bogus future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
@@ -103,7 +103,7 @@ pub struct Limits {
     pub para_sessions: u32,
     /// The BEEFY shield: blocks a BEEFY vote may be above the highest GRANDPA precommit of the same group in its
     /// present set. `None` turns the shield off. BEEFY votes for finalized blocks only, so an honest vote is above
-    /// the own precommit just when the node missed some rounds; 16 blocks let it miss a minute and a half.
+    /// the node's own precommit only if it missed some rounds; 16 blocks let it miss a minute and a half.
     pub beefy_shield: Option<u64>,
 }
 
@@ -127,7 +127,7 @@ pub struct ChainSettings {
     /// How its payloads are read.
     #[serde(default)]
     pub format: ChainFormat,
-    /// Milliseconds of a BABE or AURA slot, as the chain was added.
+    /// The length of a BABE or AURA slot in milliseconds, when the chain was added.
     pub slot_duration_ms: u64,
     /// The jump limits and the BEEFY shield.
     #[serde(default)]
@@ -138,7 +138,7 @@ pub struct ChainSettings {
 const VERSION: u8 = 1;
 
 impl ChainSettings {
-    /// As the cluster keeps them: a version byte, then SCALE.
+    /// The form that the cluster keeps: a version byte, then SCALE.
     pub fn encode(&self) -> Settings {
         Settings::new((VERSION, self).encode())
     }
@@ -157,10 +157,10 @@ impl ChainSettings {
         }
     }
 
-    /// The settings of a chain that a cluster has taken in.
+    /// The settings of a chain that a cluster has accepted.
     ///
     /// # Panics
-    /// If the chain is of another family: a cluster judges settings before it takes them.
+    /// If the chain is of another family: a cluster checks settings before it accepts them.
     pub fn of(chain: &Chain) -> Self {
         Self::decode(&chain.settings).expect("the settings of a chain were judged when it was added")
     }

@@ -1,10 +1,10 @@
-//! What the rules of headers and BEEFY votes have beyond their windows: the form of collations, and the shield against
+//! The rules of headers and BEEFY votes beyond their windows: the form of collations, and the shield against
 //! fork and future votes.
 //!
-//! BEEFY's double-voting proof (sp-consensus-beefy) is two votes of one set and block with different payloads; the window
-//! sees to that. A vote off the canonical chain, or for a block that does not exist yet, costs 50 % of the stake
-//! (pallet-beefy `equivocation.rs`); a ledger cannot know the chain, but BEEFY votes for finalized blocks only, so a vote
-//! far above what the same validator's GRANDPA key has precommitted comes from a broken node.
+//! BEEFY's double-voting proof (sp-consensus-beefy) is two votes of one set and block with different payloads; the
+//! window sees to that. A vote off the canonical chain, or for a block that does not exist yet, costs 50 % of the stake
+//! (pallet-beefy `equivocation.rs`); a ledger cannot know the chain, but BEEFY votes for finalized blocks only, so a
+//! vote far above what the same validator's GRANDPA key has precommitted comes from a broken node.
 
 use crate::{
     AuraMode, BlockNumber, ChainSettings, Duty, GRANDPA_VOTE, GrandpaStage,
@@ -16,7 +16,7 @@ use signonce_protocol::{
     mark::{Mark, Vote},
 };
 
-/// A header is a collation exactly on chains whose AURA mode says so.
+/// Whether a header is a collation exactly if the chain's AURA mode says so.
 pub(crate) fn collation_fits(duty: &AnyDuty, settings: &Settings) -> bool {
     let collator =
         ChainSettings::decode(settings).is_ok_and(|settings| settings.format.aura_mode == AuraMode::Collator);

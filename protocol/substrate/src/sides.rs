@@ -1,4 +1,4 @@
-//! The sides of a para key in as few bytes as keep them apart.
+//! The sides of a para key, in as few bytes as needed to keep them apart.
 //!
 //! A thousand honest validators take some hundred million sides, so a side is six bytes, in memory and on disk: 46 bits
 //! that stand for the candidate under this key ([`Tagger`]), and two that say what was said of it. Two candidates with
@@ -20,7 +20,7 @@ const SIDES_ROW: u8 = 3;
 /// The first byte of a row of a remembered signature; its place in the ring follows.
 const RECENT_ROW: u8 = 4;
 
-/// Signatures of a key whose bytes are remembered: ten minutes of a validator's work on Polkadot.
+/// How many signatures of a key are remembered with their bytes: ten minutes of a validator's work on Polkadot.
 pub(crate) const RECENT_KEPT: usize = if cfg!(signonce_sim) { 8 } else { 512 };
 
 const MARK_BYTES: usize = 6;
@@ -34,7 +34,7 @@ impl Tagger {
         Self(key.encode())
     }
 
-    /// What stands for a candidate: the first 46 bits of a hash over key and candidate.
+    /// The tag of a candidate: the first 46 bits of a hash over key and candidate.
     pub(crate) fn tag(&self, candidate: &CandidateHash) -> Tag {
         let hash = blake2_256(&[&self.0[..], &candidate.0].concat());
         let mut tag = *hash.first_chunk::<MARK_BYTES>().expect("a hash is longer");
@@ -43,7 +43,7 @@ impl Tagger {
     }
 }
 
-/// Stands for a candidate.
+/// A short stand-in for a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tag([u8; MARK_BYTES]);
 
@@ -59,7 +59,7 @@ pub(crate) enum Said {
 }
 
 impl Said {
-    /// What a duty says: `statement` is a backer's, and of the valid side.
+    /// What a duty says. A `statement` is a backer's, and of the valid side.
     pub(crate) const fn new(side: Side, statement: Option<StatementKind>) -> Self {
         match (side, statement) {
             (Side::Valid, None) => Self::Valid,
@@ -86,7 +86,7 @@ impl Said {
         }
     }
 
-    /// What the two lowest bits stand for.
+    /// The meaning of the two lowest bits.
     pub(crate) const fn of_bits(bits: u8) -> Self {
         match bits & SAID_BITS {
             0 => Self::Valid,
@@ -122,9 +122,9 @@ impl Mark {
 /// The sides of one key: the marks of each session, and what was signed last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sides {
-    /// Each in rising order, no tag twice, none empty.
+    /// The marks of each session, in rising order, without repeated tags. No session is empty.
     sessions: BTreeMap<SessionIndex, Vec<Mark>>,
-    /// The signatures taken in last, each with its number. Numbers rise by one.
+    /// The latest signatures, each with its number. Numbers rise by one.
     recent: VecDeque<(u64, Entry)>,
 }
 
@@ -140,12 +140,12 @@ impl Sides {
         self.recent.iter().rev().find(|(_, entry)| entry.digest == *digest).map(|(_, entry)| entry.at)
     }
 
-    /// What was signed last.
+    /// The latest signature.
     pub(crate) fn last(&self) -> Option<&Entry> {
         self.recent.back().map(|(_, entry)| entry)
     }
 
-    /// Candidates of a session.
+    /// The number of candidates in a session.
     pub(crate) fn crowd(&self, session: SessionIndex) -> usize {
         self.sessions.get(&session).map_or(0, Vec::len)
     }
@@ -155,12 +155,12 @@ impl Sides {
         self.sessions.keys().copied()
     }
 
-    /// Candidates of all sessions.
+    /// The number of candidates in all sessions.
     pub(crate) fn len(&self) -> usize {
         self.sessions.values().map(Vec::len).sum()
     }
 
-    /// Notes what is said of a candidate from now on.
+    /// Sets what is said of a candidate.
     pub(crate) fn put(&mut self, session: SessionIndex, tag: Tag, said: Said, rows: &mut dyn Rows) {
         let marks = self.sessions.entry(session).or_default();
         let bucket = tag.0[0];
@@ -178,7 +178,7 @@ impl Sides {
         rows.put(&bucket_key(session, bucket), old.as_deref(), Some(&new));
     }
 
-    /// Remembers a signature's bytes, in the place of the oldest.
+    /// Remembers a signature's bytes, replacing the oldest.
     pub(crate) fn remember(&mut self, entry: &Entry, rows: &mut dyn Rows) {
         let number = self.recent.back().map_or(0, |(last, _)| last + 1);
         let full = self.recent.len() == RECENT_KEPT;
@@ -210,7 +210,7 @@ impl Sides {
         buckets.chain(recent)
     }
 
-    /// Takes a stored row in.
+    /// Restores a stored row.
     ///
     /// # Errors
     /// If it is not a row of sides, or does not follow those that were restored before.
@@ -247,18 +247,18 @@ impl Sides {
         Ok(())
     }
 
-    /// Whether none is missing, [`Self::is_whole`] says once all are there.
+    /// Restores a remembered signature. [`Self::is_whole`] checks at the end that none is missing.
     fn restore_recent(&mut self, row: &[u8], number: u64, entry: Entry) -> Result<(), String> {
         if row != recent_key(number) || number == u64::MAX || self.recent.len() == RECENT_KEPT {
             return Err(format!("signature {number} is in another's place"));
         }
-        // Places come in rising order, numbers as well but for the one place where the ring is closed.
+        // Indexes come in rising order, and so do numbers, except at the one index where the ring closes.
         let before = self.recent.partition_point(|(known, _)| *known < number);
         self.recent.insert(before, (number, entry));
         Ok(())
     }
 
-    /// Whether the signatures taken in last are all there.
+    /// Whether all of the latest signatures are there.
     pub(crate) fn is_whole(&self) -> bool {
         let mut pairs = self.recent.iter().zip(self.recent.iter().skip(1));
         pairs.all(|((a, _), (b, _))| a + 1 == *b)
@@ -280,7 +280,7 @@ fn bytes_of(marks: &[Mark]) -> Vec<u8> {
     marks.iter().flat_map(|mark| mark.0).collect()
 }
 
-/// Grows by an eighth and not to twice the size: nearly all memory of a large state is here.
+/// Grows a vector by an eighth instead of doubling it: nearly all memory of a large state is here.
 fn make_room(marks: &mut Vec<Mark>) {
     if marks.len() == marks.capacity() {
         marks.reserve_exact(marks.len() / 8 + 16);
@@ -292,7 +292,7 @@ fn bucket_key(session: SessionIndex, bucket: u8) -> Vec<u8> {
     [&[SIDES_ROW][..], &session.0.to_be_bytes(), &[bucket]].concat()
 }
 
-/// Where in the ring a signature is.
+/// The index of a signature in the ring.
 fn place(number: u64) -> u16 {
     u16::try_from(number % RECENT_KEPT as u64).expect("the ring is small")
 }

@@ -1,4 +1,4 @@
-//! BABE's VRF: what a claim of a slot is made from, the transcript it goes through, and how clients ask for it. Free:
+//! BABE's VRF: the input for claiming a slot, the transcript that it goes through, and how clients ask for it. Free:
 //! showing a VRF output twice harms nobody, and the same input gives the same output.
 
 use crate::EpochIndex;
@@ -67,7 +67,7 @@ impl AsRef<[u8]> for VrfMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VrfParams {
-    /// The chain the slot is of; must be the key's.
+    /// The chain of the slot; must be the key's.
     pub chain: ChainRef,
     /// The BABE key.
     pub key: PublicKey,

@@ -108,7 +108,7 @@ proptest! {
             // There is one encoding of a duty.
             Some(typed) => prop_assert_eq!(typed.to_any(), broken),
             None => {
-                prop_assert!(text.contains("with facts that do not read"), "{}", text);
+                prop_assert!(text.contains("with facts that cannot be read"), "{}", text);
                 prop_assert_eq!((coordinate, short), (broken.clone(), broken));
             }
         }

@@ -1,4 +1,4 @@
-//! What there is to say of a kind of payload: one [`Spec`] and one set of methods, in the file of its decoder. All tables
+//! The description of a kind of payload: one [`Spec`] and one set of methods, in the file of its decoder. All tables
 //! by kind are made from these (`kinds!` in `mod.rs`).
 
 use super::{Kind, PayloadError};
@@ -6,7 +6,7 @@ use crate::{ChainFormat, Duty};
 use signonce_protocol::{DutyClass, KeyType, PayloadKind};
 use std::{fmt, str::FromStr};
 
-/// What of a payload's bytes is handed to the signature scheme. Two kinds of different form never meet in one
+/// What is signed of a payload's bytes. Two kinds of different form never share a
 /// signed message, as the hashes have 32 bytes and no verbatim message may have that length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SigningForm {
@@ -18,7 +18,7 @@ pub(crate) enum SigningForm {
     Verbatim,
 }
 
-/// What holds of every payload of a kind.
+/// The properties of every payload of a kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spec {
     /// The tag in JSON.
@@ -27,20 +27,20 @@ pub(crate) struct Spec {
     pub(crate) about: &'static str,
     /// The class of duty it belongs to.
     pub(crate) class: DutyClass,
-    /// The four characters that its bytes start with, if there are such.
+    /// The four characters that its bytes start with, if it has magic.
     pub(crate) magic: Option<&'static str>,
     /// The longest in bytes.
     pub(crate) max_len: usize,
-    /// What of it is signed.
+    /// What is signed.
     pub(crate) form: SigningForm,
 }
 
 /// The fields of a payload, by its kind.
 pub(crate) trait Fields: Sized {
-    /// What holds of all of the kind.
+    /// The properties of the kind.
     const SPEC: Spec;
 
-    /// Reads them, strictly. Magic and length were checked before.
+    /// Strictly reads the fields. Magic and length were checked before.
     fn read(bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError>;
 
     /// The bytes they were read from.
@@ -52,7 +52,7 @@ pub(crate) trait Fields: Sized {
     /// What signing it uses up; `None` for kinds of a free class.
     fn duty(&self, format: &ChainFormat) -> Option<Duty>;
 
-    /// One line for people.
+    /// A summary in one line.
     fn summary(&self) -> String;
 }
 
@@ -110,7 +110,7 @@ impl From<Kind> for PayloadKind {
 
 impl TryFrom<PayloadKind> for Kind {
     type Error = PayloadKind;
-    /// The typed kind; what was given for a kind of another family.
+    /// The typed kind; the error is a kind of another family, unchanged.
     fn try_from(kind: PayloadKind) -> Result<Self, PayloadKind> {
         Self::ALL.into_iter().find(|own| PayloadKind::from(*own) == kind).ok_or(kind)
     }

@@ -39,7 +39,7 @@ use signonce_protocol::{
     PayloadKind, RawPayload, ToSign, blake2_256,
 };
 
-/// The kinds, and every table by kind. What each is stands with its [`Fields`].
+/// Defines the kinds and every table by kind, from their [`Fields`].
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident,)*) => {
         /// What the bytes of a payload claim to be. The name is the tag of the JSON union.
@@ -201,7 +201,7 @@ impl Payload {
     /// Reads `bytes` as a payload of `kind` on a chain of this format.
     ///
     /// # Errors
-    /// Anything but the one honest encoding of that kind, and bytes that a signature on them would also make valid
+    /// For anything but the one canonical encoding of that kind, and for bytes on which a signature would also be valid
     /// as another kind.
     pub fn decode(kind: Kind, bytes: &[u8], format: &ChainFormat) -> Result<Self, PayloadError> {
         let content = Content::read(kind, bytes, format)?;
@@ -264,7 +264,7 @@ impl Payload {
         Digest::of(self.to_sign().as_bytes())
     }
 
-    /// One line for people: logs, the audit, a console.
+    /// A summary in one line, for logs, the audit and consoles.
     pub fn summary(&self) -> String {
         self.content.summary()
     }

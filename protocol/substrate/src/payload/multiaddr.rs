@@ -6,7 +6,7 @@
 enum Value {
     /// None.
     Empty,
-    /// So many bytes.
+    /// This many bytes.
     Fixed(usize),
     /// A varint length (not zero) and so many bytes.
     Prefixed,

@@ -1,5 +1,5 @@
-//! A cursor over untrusted bytes. Each step names the field it reads, so that errors do too; nothing is copied or
-//! allocated on the word of a length field.
+//! A cursor over untrusted bytes. Each step names the field it reads, so that errors can name it; nothing is copied or
+//! allocated because a length field says so.
 
 use super::{Kind, PayloadError};
 use crate::{BlockNumber, NumberWidth};
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         PayloadError::OutOfRange { kind: self.kind, field, value, allowed }
     }
 
-    /// The payload must be over.
+    /// Checks that the payload ends here.
     pub(super) fn end(self) -> Result<(), PayloadError> {
         match self.rest.len() {
             0 => Ok(()),
