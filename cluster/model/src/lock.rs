@@ -1,41 +1,42 @@
 //! The lock of a height: two live CometBFT nodes with one key, and what the signers let them say together.
 //!
 //! Validator X is doubled: the twins A and B have one key and independent states. Two or three others are correct, and
-//! one may be Byzantine. A node locks when it sees a polka (two thirds of the prevotes of a round) for a block: it asks for a
-//! precommit of it and from then on prevotes nothing else, until a polka of a later round frees it. A twin knows
+//! one may be Byzantine. A node locks when it sees a polka (two thirds of the prevotes of a round) for a block: it asks
+//! for a precommit of it and from then on prevotes nothing else, until a polka of a later round frees it. A twin knows
 //! nothing of the other's lock. So the signers remember, beside the high-water mark, what was precommitted last, and
 //! who has locked: a prevote for anything else is signed for these alone.
 //!
-//! What is to be shown: X's signed votes are such as one correct validator could have cast, and no two blocks are
-//! committed, whatever is lost, delayed or cut off, however often twins reconnect, replay their logs or forget.
+//! The model checks that one correct validator could have cast X's signed votes, and that no two blocks are
+//! committed, whatever is lost, delayed or cut off, and however often twins reconnect, replay their logs or forget.
 //!
-//! **Rounds without end.** What a correct node does in a round depends on votes of that round and earlier ones, so every
-//! run is equal to one in which all of a round happens before the next begins. There, what matters of a lock is
-//! not its round but whether a polka has come since; so states have no round numbers and there are finitely many. What is
-//! left of real time is that the two twins meet at the signers in another order than that of rounds: a request that
-//! arrives after a later round was signed is refused, which is [`Ask::Late`], and may yet be asked again at any time
-//! ([`Action::AskAgain`]). That the high-water mark refuses it is taken as given.
+//! **Rounds without end.** What a correct node does in a round depends on votes of that round and earlier ones, so
+//! every run is equal to one in which all of a round happens before the next begins. There, what matters of a lock is
+//! not its round but whether a polka has come since; so states have no round numbers and there are finitely many. What
+//! is left of real time is that the twins' requests reach the signers in another order than that of rounds: a request
+//! that arrives after a later round was signed is refused, which is [`Ask::Late`], and may yet be asked again at any
+//! time ([`Action::AskAgain`]). That the high-water mark refuses it is taken as given.
 //!
-//! A correct node that does nothing in a step is behind, cut off or down. Votes may be seen or not. Nodes that are alike
-//! (the twins; the correct others) are kept in order, so that of states that differ in names alone one is looked at.
+//! A correct node that does nothing in a step is behind, cut off or down. A node may or may not see a vote. Nodes that
+//! are alike (the twins; the correct others) are kept in order, so that only one of the states that differ in names
+//! alone is explored.
 
 use stateright::{Model, Property};
 
 /// A value: nil or a block.
 type Value = u8;
-/// No block.
+/// Nil: no block.
 const NIL: Value = 0;
-/// Blocks and nil, at most.
+/// The most values: blocks and nil.
 const MOST_VALUES: usize = 4;
 /// Validators: X and three others.
 const QUORUM: u8 = 3;
-/// The correct others, at most.
+/// The most correct validators other than X.
 const MOST_OTHERS: usize = 3;
 
-/// A rule taken away, or put in its place.
+/// A part of the rule that is taken away, or replaced by another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
-    /// Nothing: the rule as it is.
+    /// Nothing is changed: the rule as it is.
     Nothing,
     /// There is no lock: the high-water mark alone, as FilePV has it.
     Lock,
@@ -43,17 +44,17 @@ pub enum Without {
     Nil,
     /// As [`Self::Nil`], where a precommit of another block than the lock's needs the right as well.
     NilAndPrecommits,
-    /// As [`Self::Nil`], where the lock goes when who has locked reconnects.
+    /// As [`Self::Nil`], where the lock ends when a twin that has locked reconnects.
     NilAndReconnection,
-    /// Entitlement; instead one twin owns the height, and after its disconnection the other may vote nil or the lock.
+    /// Instead of entitlement one twin owns the height; after its disconnection the other may vote nil or the lock.
     Entitlement,
     /// A later non-nil precommit moves the lock.
     Move,
-    /// A lock that moves entitles nobody but who has moved it.
+    /// A lock that moves entitles only the twin that moved it.
     Anew,
     /// A new connection is not entitled.
     Connection,
-    /// A new connection of a node that has not started anew is not entitled. This one can be left out.
+    /// A new connection of a node that has not restarted is not entitled. This part can be left out.
     SameLife,
     /// A precommit of a round before the lock's entitles nobody.
     Round,
@@ -66,37 +67,39 @@ pub enum Without {
 /// What frees a locked node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Semantics {
-    /// As nodes 0.34 to 0.40 do: a locked node prevotes its lock, and any polka for something else frees it, nil's too.
+    /// The rule of nodes 0.34 to 0.40: a locked node prevotes its lock, and any polka for something else frees it, also
+    /// one for nil.
     Code,
-    /// As the paper says: a locked node prevotes its lock, nil, or a block that has had a polka since.
+    /// The paper's rule: a locked node prevotes its lock, nil, or a block that has had a polka since.
     Paper,
 }
 
-/// What is watched. A vote that should not be is where a run ends, and long before two blocks can be committed.
+/// What is checked. A run ends at the first wrong vote, long before two blocks can be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// X's votes, and all else.
+    /// X's votes, and everything else.
     Votes,
-    /// What is committed, and nothing else.
+    /// Only what is committed.
     Blocks,
 }
 
 /// The model.
 pub struct Lock {
-    /// What is taken away.
+    /// The part of the rule that is changed.
     pub without: Without,
     /// What frees a locked node.
     pub semantics: Semantics,
     /// Whether one of the others is Byzantine: it has voted for everything everywhere.
     pub byzantine: bool,
-    /// Blocks that are proposed: two or three.
+    /// The number of blocks that are proposed: two or three.
     pub blocks: u8,
-    /// What is watched.
+    /// What is checked.
     pub watched: Watched,
 }
 
-/// The bounds that are looked at in every state: what frees a node, whether one other is Byzantine, and how many blocks. The
-/// paper's rule with three blocks and a Byzantine validator holds as well, in 32,619,690 states that take too long here.
+/// The bounds within which every state is explored: what frees a node, whether one other is Byzantine, and how many
+/// blocks. The paper's rule with three blocks and a Byzantine validator holds as well, in 32,619,690 states that take
+/// too long here.
 pub const BOUNDS: [(Semantics, bool, u8); 5] = [
     (Semantics::Code, false, 2),
     (Semantics::Code, true, 2),
@@ -105,7 +108,7 @@ pub const BOUNDS: [(Semantics, bool, u8); 5] = [
     (Semantics::Paper, true, 2),
 ];
 
-/// What must be found wrong, where, and by what.
+/// The changes that must be found wrong, each with the nodes' rule that shows it and what must be checked for that.
 pub fn mistakes() -> impl Iterator<Item = (Without, Semantics, Watched)> {
     use Without as W;
     // Under the paper's rule a locked node may prevote nil, so nil needs no right there; two owners are one validator.
@@ -116,7 +119,7 @@ pub fn mistakes() -> impl Iterator<Item = (Without, Semantics, Watched)> {
         [Semantics::Code, Semantics::Paper].map(|semantics| (without, semantics, Watched::Votes))
     });
     let votes = of_code.map(|without| (without, Semantics::Code, Watched::Votes)).into_iter().chain(of_both);
-    // It matters: with these, two blocks are committed.
+    // These show that the rule matters: with them, two blocks are committed.
     let blocks = [W::Lock, W::Nil, W::NilAndReconnection, W::Anew, W::Connection];
     votes.chain(blocks.map(|without| (without, Semantics::Code, Watched::Blocks)))
 }
@@ -125,7 +128,7 @@ pub fn mistakes() -> impl Iterator<Item = (Without, Semantics, Watched)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Locked {
     block: Value,
-    /// Values, as bits; of [`Semantics::Code`], which asks only whether there are any, bit 0.
+    /// Values, as bits; for [`Semantics::Code`], which asks only whether there are any, bit 0.
     freed: u8,
 }
 
@@ -135,11 +138,11 @@ pub enum Logged {
     /// None.
     #[default]
     Nothing,
-    /// Of a round before the one of the signers' lock.
+    /// It was in a round before the one of the signers' lock.
     BeforeLock,
-    /// Not before the signers' lock.
+    /// It was not before the round of the signers' lock.
     Recent,
-    /// Of the present round.
+    /// It was in the present round.
     ThisRound,
 }
 
@@ -156,7 +159,7 @@ pub struct Node {
 pub struct Twin {
     node: Node,
     logged: Logged,
-    /// Whether its connection is.
+    /// Whether its connection is entitled.
     entitled: bool,
     /// Without entitlement: whether it owns the height and is connected.
     owner: bool,
@@ -171,7 +174,7 @@ pub enum Step {
     Precommit,
 }
 
-/// The whole of it, at one step of the present round.
+/// A state of the model, at one step of the present round.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     step: Step,
@@ -181,7 +184,7 @@ pub struct State {
     votes: [u8; MOST_VALUES],
     /// X's signed votes in this step, as bits.
     signed: u8,
-    /// What has a polka in this round.
+    /// The value that has a polka in this round.
     polka: Option<Value>,
     /// The block that the signers' lock is on.
     lock: Option<Value>,
@@ -197,43 +200,43 @@ pub struct State {
     moved: bool,
 }
 
-/// How a twin's request fares.
+/// When a twin's request is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
     /// It is judged in its round.
     Now,
-    /// It arrives, if it does, when the high-water mark is past it.
+    /// It arrives when the high-water mark is past it, or never.
     Late,
 }
 
-/// What may happen.
+/// An event that may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// One of the correct others votes.
     Vote {
-        /// Which.
+        /// The index of the node.
         node: usize,
         /// Whether it has seen the polka that frees it.
         freed: bool,
-        /// For what.
+        /// The value voted for.
         value: Value,
     },
     /// A twin asks for a vote.
     Ask {
-        /// Which.
+        /// The index of the node.
         twin: usize,
         /// Whether it has seen the polka that frees it.
         freed: bool,
-        /// For what.
+        /// The value voted for.
         value: Value,
-        /// How it fares.
+        /// When it is judged.
         ask: Ask,
     },
     /// This twin asks again for its last non-nil precommit: late, or from its log.
     AskAgain(usize),
-    /// This twin has a new connection, and what it knew.
+    /// This twin has a new connection and still knows what it knew.
     Reconnect(usize),
-    /// This twin starts from nothing.
+    /// This twin restarts and has forgotten everything.
     Forget(usize),
     /// The next step, or the next round.
     Next,
@@ -249,7 +252,7 @@ impl Lock {
         NIL..=self.blocks
     }
 
-    /// A polka has come: does it free from a lock?
+    /// A polka has come: frees from the lock, if the nodes' rule says so.
     fn loosen(&self, lock: &mut Option<Locked>, polka: Value) {
         let Some(lock) = lock.as_mut().filter(|lock| lock.block != polka) else { return };
         match self.semantics {
@@ -278,7 +281,7 @@ impl Lock {
     }
 
     fn seen_so(&self, state: &State, node: Node, freed: bool) -> Vec<(bool, Value)> {
-        // Of the code, a locked node that has not seen what frees it prevotes its lock alone.
+        // With the nodes' rule, a locked node that has not seen what frees it prevotes only its lock.
         let lock = match (self.semantics, node.lock) {
             (Semantics::Code, Some(_)) if freed => None,
             (Semantics::Code, Some(Locked { block, .. })) => Some(Locked { block, freed: 0 }),
@@ -312,7 +315,7 @@ impl Lock {
         state.votes[usize::from(value)] + ours + u8::from(self.byzantine)
     }
 
-    /// A vote was cast: is there a polka, or a commit?
+    /// A vote was cast: records a polka or a commit that it completes.
     fn count(&self, state: &mut State, value: Value) {
         if self.counted(state, value) < QUORUM {
             return;
@@ -378,7 +381,7 @@ impl Lock {
                 state.shown = Some(Locked { block: value, freed: 0 });
                 self.lock(state, twin, value);
             }
-            // Who asked so has not locked; a mistaken rule may think it has.
+            // A twin that asked for this has not locked, but a mistaken rule may think so.
             Step::Precommit => {
                 state.twins[twin].entitled |= self.without == Without::NonNil && state.lock.is_some();
             }
@@ -386,7 +389,7 @@ impl Lock {
         self.count(state, value);
     }
 
-    /// X has cast a vote; could one correct validator have done so?
+    /// X has cast a vote: checks whether one correct validator could have cast it.
     fn watch(&self, state: &mut State, honest: bool) {
         match self.watched {
             Watched::Votes => state.broken |= !honest,
@@ -440,7 +443,7 @@ impl State {
         };
     }
 
-    /// Without a lock nobody is entitled; nodes that are alike have no names.
+    /// The normal form of a state: without a lock nobody is entitled, and nodes that are alike are sorted.
     fn tidy(&mut self) {
         if self.lock.is_none() {
             self.twins.iter_mut().for_each(|twin| twin.entitled = false);
@@ -472,12 +475,12 @@ impl Model for Lock {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // What is broken stays broken.
+        // A run ends at the first thing wrong.
         if state.broken || state.committed.count_ones() > 1 {
             return;
         }
         actions.push(Action::Next);
-        // The last ones, as nodes that never act sort first.
+        // The last ones are taken, as nodes that never act sort first.
         for node in MOST_OTHERS - self.others()..MOST_OTHERS {
             if !state.others[node].acted {
                 let votes = self.votes_of(state, state.others[node]).into_iter();

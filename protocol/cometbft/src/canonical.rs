@@ -1,7 +1,7 @@
-//! The bytes that are signed, and those that make a payload this one and no other.
+//! The bytes that are signed, and the statement by which a duty is bound to one payload.
 //!
-//! Sign bytes are length-delimited canonical messages, made here from what was read: nothing on the wire is signed as it
-//! came. A statement is the same message without its timestamp, which no message that is signed lacks.
+//! Sign bytes are length-delimited canonical messages, made here from the fields that were read: no bytes of a request
+//! are signed as received. A statement is the same message without its timestamp, which every signed message has.
 
 use crate::{BlockId, Proposal, Step, Timestamp, Vote};
 use prost::Message as _;
@@ -17,9 +17,9 @@ use tendermint_proto::{
 /// A canonical vote or proposal without its timestamp.
 #[derive(Clone, Debug)]
 pub(crate) enum Timeless {
-    /// Of a vote.
+    /// A vote.
     Vote(CanonicalVote),
-    /// Of a proposal.
+    /// A proposal.
     Proposal(CanonicalProposal),
 }
 
@@ -52,7 +52,7 @@ impl Timeless {
         })
     }
 
-    /// What a duty is bound to.
+    /// The statement to which a duty is bound.
     pub(crate) fn digest(&self) -> Digest {
         Digest::of(&match self {
             Self::Vote(vote) => vote.encode_length_delimited_to_vec(),

@@ -1,4 +1,4 @@
-//! What a key may sign once, as typed values, and how it stands in the ledger and in JSON.
+//! The duties that a key may sign once, as typed values, and their forms in the ledger and in JSON.
 
 use crate::{
     BlockId, Connection, Height, PROPOSAL, Round, VOTE,
@@ -43,7 +43,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The class of duty it is of.
+    /// The class of duty that the step belongs to.
     pub const fn class(self) -> DutyClass {
         match self {
             Self::Proposal => PROPOSAL,
@@ -61,14 +61,14 @@ impl Step {
     }
 }
 
-/// What positions of the family count in.
+/// The unit in which the family's positions count.
 pub(crate) const PARTS: [Part; 3] = [
     Part { name: "height", word: "height", max: MAX_HEIGHT },
     Part { name: "round", word: "round", max: MAX_ROUND },
     Part { name: "step", word: "step", max: Step::Precommit as u64 },
 ];
 
-/// What a key may sign once: one payload per height, round and step. For what, and who asks, is not part of that.
+/// What a key may sign once: one payload per height, round and step. The block and the connection are facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Duty {
@@ -78,10 +78,10 @@ pub struct Duty {
     pub round: Round,
     /// The step of the round.
     pub step: Step,
-    /// The block it is for; `None` for nil.
+    /// The block voted for or proposed; `None` for nil.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<BlockId>,
-    /// The connection that it was asked on.
+    /// The connection on which the node asked.
     #[serde(default, skip_serializing_if = "is_none")]
     pub connection: Connection,
 }
@@ -91,13 +91,13 @@ fn is_none(connection: &Connection) -> bool {
 }
 
 impl Duty {
-    /// Where it stands.
+    /// The position of the duty.
     pub(crate) fn position(&self) -> Position {
         let parts = [self.height.0, self.round.0.into(), self.step as u64];
         Position::new(self.step.class(), &parts).expect("heights and rounds are read within their range")
     }
 
-    /// The typed duty; `None` for a duty of another family, or facts that do not read.
+    /// The typed duty; `None` for a duty of another family, or facts that cannot be read.
     pub fn of(duty: &AnyDuty) -> Option<Self> {
         let &[height, round, step] = duty.position().parts() else { return None };
         let step = Step::of(step).filter(|step| step.class() == duty.class())?;
@@ -127,7 +127,7 @@ impl fmt::Display for Duty {
     }
 }
 
-/// How the duties of a class print and parse.
+/// How the duties of a class are printed and parsed.
 pub(crate) struct Words(pub(crate) DutyClass);
 
 impl DutyWords for Words {

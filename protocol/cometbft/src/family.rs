@@ -1,4 +1,4 @@
-//! The family itself: its numbers and its tables. Rows are in the order of their numbers, which never change.
+//! The family's numbers and tables. Rows are in the order of their numbers, which never change.
 
 use crate::{
     duty::{PARTS, Words},
@@ -16,7 +16,7 @@ use signonce_protocol::{
 /// The family's number.
 pub const ID: FamilyId = FamilyId(2);
 
-/// The feature level from which on a cluster has the family: its first.
+/// The feature level from which a cluster has the family: the first one.
 const LEVEL: u32 = 1;
 
 /// CometBFT chains.
@@ -43,7 +43,7 @@ pub const ED25519: Scheme = Scheme::new(ID, 0);
 /// What nodes call `tendermint/PubKeySecp256k1`.
 pub const SECP256K1: Scheme = Scheme::new(ID, 1);
 
-/// Nodes have others: secp256k1eth, BLS12-381, ML-DSA-65. Each is a row more once there is an algorithm for it.
+/// Nodes have others: secp256k1eth, BLS12-381, ML-DSA-65. Each needs one more row once there is an algorithm for it.
 static SCHEMES: [SchemeSpec; 2] = [
     SchemeSpec {
         id: ED25519,
@@ -70,9 +70,9 @@ static KEY_TYPES: [KeyTypeSpec; 1] = [KeyTypeSpec {
     schemes: &[ED25519, SECP256K1],
 }];
 
-/// A prevote or precommit. Claimed, and signed with its extension where it can have one.
+/// A prevote or precommit: claimed, and signed with its extension where it can have one.
 pub const VOTE: DutyClass = DutyClass::new(ID, 0);
-/// A proposal. Claimed.
+/// A proposal: claimed.
 pub const PROPOSAL: DutyClass = DutyClass::new(ID, 1);
 
 static CLASSES: [ClassSpec; 2] = [
@@ -94,7 +94,7 @@ static CLASSES: [ClassSpec; 2] = [
     },
 ];
 
-/// Both classes go by one mark.
+/// Both classes share one mark.
 const fn claim(words: &'static Words) -> ClaimSpec {
     ClaimSpec {
         parts: &PARTS,

@@ -1,4 +1,4 @@
-//! The numbers and names that the family has: heights, rounds, blocks, connections, timestamps.
+//! The family's identifiers: heights, rounds, blocks, connections and timestamps.
 
 use parity_scale_codec::{Decode, DecodeAll as _, Encode};
 use schemars::JsonSchema;
@@ -15,17 +15,17 @@ number!(
     Round(u32)
 );
 number!(
-    /// One connection of a client's node, or one life of it: a number that the client gives to each, and never again to
-    /// another. 0 is none.
+    /// One connection of a client's node, or one run of the node: a number that the client gives to it and never again
+    /// to another. 0 means none.
     ///
-    /// What counts is that a node that may have forgotten something comes with another number. Who can tell that it is the
-    /// same process that comes again (its key in the handshake is a fresh one at every start, over tcp) may give it the
+    /// A node that may have forgotten something must come with another number. A client that can tell that the same
+    /// process has reconnected (over TCP its handshake key is a new one at every start) may give it the
     /// number that it had: a node that only reconnects has forgotten nothing, and does not replay its log either.
     Connection(u64)
 );
 
 impl Connection {
-    /// Asked outside of a connection. Nothing is ever entitled by it.
+    /// The duty was asked for outside of a connection, which never entitles anybody.
     pub const NONE: Self = Self(0);
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for BlockId {
     }
 }
 
-/// A moment as votes have it, of the years 1 to 9999.
+/// A time as votes state it, within the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Timestamp {
     seconds: i64,
@@ -74,7 +74,7 @@ const FIRST_SECOND: i64 = -62_135_596_800;
 const LAST_SECOND: i64 = 253_402_300_799;
 
 impl Timestamp {
-    /// A moment in Unix time; `None` outside of those years, or for a second or more in `nanos`.
+    /// From Unix time; `None` outside of those years, or for a second or more in `nanos`.
     pub fn new(seconds: i64, nanos: u32) -> Option<Self> {
         let fits = (FIRST_SECOND..=LAST_SECOND).contains(&seconds) && nanos < 1_000_000_000;
         fits.then_some(Self { seconds, nanos })
@@ -90,12 +90,12 @@ impl Timestamp {
         self.nanos
     }
 
-    /// As it is kept beside a statement: seconds and nanoseconds, little-endian.
+    /// The bytes kept beside a statement: seconds and nanoseconds, little-endian.
     pub fn to_carry(self) -> Carry {
         Carry::new(self.encode())
     }
 
-    /// The timestamp that a repeat comes back with; `None` for the carry of something else.
+    /// The timestamp that a repeat returns; `None` if the carry is not a timestamp.
     pub fn of_carry(carry: &Carry) -> Option<Self> {
         let Self { seconds, nanos } = Self::decode_all(&mut carry.as_bytes()).ok()?;
         Self::new(seconds, nanos)

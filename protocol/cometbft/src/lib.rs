@@ -1,23 +1,23 @@
 //! CometBFT chains: Cosmos chains and all others whose validators are CometBFT (Tendermint) nodes 0.34 to 0.40.
 //!
-//! [`FAMILY`] is all that the rest of the house needs. Whoever speaks to nodes also uses [`vote_payload`] and
-//! [`proposal_payload`], which wrap the request of a node as it came, and [`Timestamp`], which a repeat comes back with.
+//! Other crates need only [`FAMILY`]. A program that speaks to nodes also uses [`vote_payload`] and
+//! [`proposal_payload`], which wrap the request of a node as received, and [`Timestamp`], which a repeat returns.
 //!
-//! | file | says |
+//! | file | contents |
 //! |---|---|
 //! | `family.rs` | the numbers and tables: schemes, the key type, classes, kinds of payload |
-//! | `request.rs` | what a node asks, read strictly |
-//! | `canonical.rs` | the bytes that are signed, made from what was read and never taken from the wire |
+//! | `request.rs` | the requests of nodes, read strictly |
+//! | `canonical.rs` | the bytes that are signed, made from the fields that were read, never copied from the request |
 //! | `payload.rs` | requests as payloads: duty, statement, carry, and the vote extension beside a precommit |
-//! | `duty.rs` | what a key may sign once, typed, and how it prints |
+//! | `duty.rs` | duties as typed values, and how they are printed |
 //! | `mark.rs` | FilePV's rule: one high-water mark over height, round and step |
 //! | `lock.rs` | the lock of a height: how two live nodes share a key without breaking Tendermint's rule |
 //! | `refusal.rs` | the refusal that only these classes have |
-//! | `settings.rs` | what is kept about a chain: its chain-id, and how far heights may jump |
+//! | `settings.rs` | a chain's settings: its chain-id, and how far heights may jump |
 //!
-//! **Versions.** The requests of 0.34 and 0.37 are those of 0.38 to 0.40 without extensions, so one decoder reads all and
-//! no setting names a version. A non-nil precommit always has its extension signed, be it empty: 0.38 and later ask
-//! for that whether extensions are on or off, earlier nodes pass over the field.
+//! **Versions.** The requests of 0.34 and 0.37 are those of 0.38 to 0.40 without extensions, so one decoder reads all
+//! and no setting names a version. A non-nil precommit always has its extension signed, even an empty one: 0.38 and
+//! later ask for that whether extensions are on or off, and earlier nodes ignore the field.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,31 +1,31 @@
-//! The lock of a height: how two live nodes of one validator share a key, and no lock is ever broken.
+//! The lock of a height: how two live nodes of one validator share a key without ever breaking a lock.
 //!
-//! A node that precommits a block is **locked**: until the height ends it prevotes nothing else, unless a later round frees
-//! it (two thirds of the prevotes for something else). Two nodes with one key know nothing of each other's locks: one
-//! precommits V, the other prevotes W a round later, and the high-water mark sees nothing wrong. Nobody is slashed
+//! A node that precommits a block is **locked**: until the height ends it prevotes nothing else, unless a later round
+//! frees it (two thirds of the prevotes for something else). Two nodes with one key know nothing of each other's locks:
+//! one precommits V, the other prevotes W a round later, and the high-water mark sees nothing wrong. Nobody is slashed
 //! for that, yet the validator has helped to commit two blocks. So the ledger keeps the last non-nil precommit that was
-//! granted at a height, and who has locked: connections, as a node that forgets comes back on a new one.
+//! granted at a height, and who has locked: connections, as a node that has forgotten its lock comes on a new one.
 //!
-//! * A granted non-nil precommit sets the lock, or moves it. Entitled is the connection that asked, and no other any more.
-//! * While it stands, whoever asks for a non-nil precommit of that round or later becomes **entitled**, granted or not:
-//!   its node has seen the polka and locked before it asked, whatever the signer says.
-//! * A prevote for anything but the block, nil included, is granted to the entitled alone; for the block to anybody.
+//! * A granted non-nil precommit sets the lock, or moves it. Only the connection that asked is entitled then.
+//! * While the lock stands, a connection that asks for a non-nil precommit of its round or later becomes **entitled**,
+//!   granted or not: its node has seen the polka and locked before it asked, whatever the signer says.
+//! * A prevote for the block is granted to anybody; for anything else, nil included, only to the entitled.
 //!
-//! An entitled node has locked the block or something later, so that what frees it frees the validator.
-//! `cluster/model/src/lock.rs` checks this in every state, and that no part of it can be left out.
+//! An entitled node has locked the block or something later, so whatever frees it frees the validator.
+//! `cluster/model/src/lock.rs` checks this in every state, and shows that no part of the rule can be left out.
 //!
-//! One thing is stricter here than in the model: a precommit of the lock's own round entitles only if it is for the same
-//! block. Two blocks cannot both have two thirds in one round, so no honest node asks the other.
+//! One thing is stricter here than in the model: a precommit of the lock's own round entitles only if it is for the
+//! same block. Two blocks cannot both have two thirds in one round, so no honest node asks for the other.
 
 use crate::{BlockId, Connection, Duty, Height, OwnRefusal, Round, Step};
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{Claim, ClientId};
 
-/// Connections that are entitled at a time. A validator has two nodes, or a few; the one that asked first makes way, which
-/// can only refuse.
+/// The most connections that are entitled at a time. A validator has two nodes, or a few; the one that asked first is
+/// dropped, which can only lead to a refusal.
 pub const MAX_ENTITLED: usize = 16;
 
-/// Who asks.
+/// The connection that asks for a duty, with its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Asker {
     client: ClientId,
@@ -37,7 +37,7 @@ impl Asker {
         Self { client: claim.client, connection: duty.connection }
     }
 
-    /// Asked outside of a connection, nobody knows what forgets and what does not.
+    /// Outside of a connection nobody can tell whether the node has forgotten its lock.
     fn can_be_entitled(&self) -> bool {
         self.connection != Connection::NONE
     }
@@ -45,7 +45,7 @@ impl Asker {
 
 /// The block that a height is locked on.
 ///
-/// Invariants: `entitled` holds nobody twice, nobody without a connection, and at most [`MAX_ENTITLED`].
+/// Invariants: `entitled` holds no connection twice, never [`Connection::NONE`], and at most [`MAX_ENTITLED`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Lock {
     height: Height,
@@ -56,7 +56,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// The lock that a granted duty leaves, in place of what there was; `None` if it sets none.
+    /// The lock that a granted duty sets in place of the earlier one; `None` if it sets none.
     pub(crate) fn by(duty: &Duty, asker: Asker) -> Option<Self> {
         let Duty { height, round, step: Step::Precommit, block: Some(block), .. } = *duty else {
             return None;
@@ -81,7 +81,7 @@ impl Lock {
         (!free).then_some(OwnRefusal::Locked { height, round, asked, locked, locked_round })
     }
 
-    /// Whether to ask for this, granted or not, entitles somebody who was not.
+    /// Whether asking for this duty, granted or not, newly entitles the connection.
     pub(crate) fn would_entitle(&self, duty: &Duty, asker: Asker) -> bool {
         let Duty { height, round, step: Step::Precommit, block: Some(block), .. } = *duty else {
             return false;
@@ -91,7 +91,7 @@ impl Lock {
         height == self.height && has_locked && new
     }
 
-    /// The lock with one more who is entitled.
+    /// The lock with one more entitled connection.
     pub(crate) fn with(&self, asker: Asker) -> Self {
         let mut entitled = self.entitled.clone();
         if entitled.len() == MAX_ENTITLED {
@@ -101,7 +101,7 @@ impl Lock {
         Self { entitled, ..self.clone() }
     }
 
-    /// Whether it can have been written.
+    /// Whether the invariants hold, so that a signer can have written this lock.
     pub(crate) fn is_sound(&self) -> bool {
         let unique = |(at, asker): (usize, &Asker)| !self.entitled[..at].contains(asker);
         self.entitled.len() <= MAX_ENTITLED

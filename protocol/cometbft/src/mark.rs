@@ -1,8 +1,9 @@
 //! FilePV's rule as a watermark: one mark per key over height, round and step, for proposals and votes together.
 //!
-//! Lower than the last is refused, equal is a repeat if the statement is the same and an equivocation if not, higher is
-//! granted. So the floor is where the last signature is, and that is kept exactly. Two things are stricter than FilePV: a
-//! height too far ahead is refused, and a prevote against the lock of its height ([`Lock`]).
+//! A claim below the last one is refused, an equal one is a repeat if the statement is the same and an equivocation if
+//! not, a higher one is granted. So the floor is the position of the last signature, which is kept exactly. Two things
+//! are stricter than FilePV: a height too far ahead is refused, and so is a prevote against the lock of its height
+//! ([`Lock`]).
 
 use crate::{
     ChainSettings, Duty, Height, PROPOSAL, VOTE,
@@ -19,7 +20,7 @@ const LAST_ROW: [u8; 1] = [1];
 /// The row of the lock.
 const LOCK_ROW: [u8; 1] = [2];
 
-/// Where the height stands in a position.
+/// The index of the height in a position.
 const HEIGHT: usize = 0;
 
 pub(crate) fn start(floor: Position) -> Box<dyn Mark> {
@@ -43,7 +44,7 @@ struct HighWater {
     lock: Option<Lock>,
 }
 
-/// The position of a watermark, whatever the class of what was asked: floors are of [`VOTE`].
+/// The position of a watermark, whatever the claim's class: floors are kept for [`VOTE`].
 fn floor_at(position: Position) -> Position {
     Position::new(VOTE, position.parts()).expect("both classes count alike")
 }
@@ -58,10 +59,10 @@ impl HighWater {
         self.last.as_ref().filter(|last| last.duty.position().parts() == position.parts())
     }
 
-    /// What the mark alone says of a claim: a repeat, or a refusal. `None` for one that is above.
+    /// The mark's verdict on a claim: a repeat or a refusal. `None` if the claim is above the mark.
     fn known(&self, claim: &Claim) -> Option<Verdict> {
         let asked = claim.duty.position();
-        // A step is of one class, so what is at the same place is of the same class.
+        // A step belongs to one class, so claims at the same position are of the same class.
         if let Some(Last { duty: _, entry }) = self.at(asked) {
             return Some(entry.compare(claim));
         }
@@ -69,8 +70,8 @@ impl HighWater {
         (asked.parts() < floor.parts()).then_some(Verdict::Refused(Refusal::BelowWatermark { asked, floor }))
     }
 
-    /// Refuses a height too far ahead. A key that starts at zero and has signed nothing has come nowhere yet: its first
-    /// claim says where the chain is.
+    /// Refuses a height too far ahead. A key that starts at zero and has signed nothing has no position yet: its first
+    /// claim tells how far the chain has come.
     fn jump(&self, asked: Position, limit: u64) -> Option<Refusal> {
         let reference = self.floor;
         if reference.parts() == [0, 0, 0] && self.last.is_none() {
@@ -94,7 +95,7 @@ impl HighWater {
         self.lock = lock;
     }
 
-    /// Raises the floor, which forgets what is below, and ends the lock of a height that it passes.
+    /// Raises the floor, which drops everything below it, and ends the lock of a height that it passes.
     fn rise(&mut self, floor: Position, last: Option<Last>, rows: &mut dyn Rows) {
         if floor != self.floor {
             rows.floor(Some(self.floor), floor);
@@ -107,7 +108,7 @@ impl HighWater {
     }
 }
 
-/// Writes a row if it is another than before.
+/// Writes a row if it has changed.
 fn put<T: Encode + PartialEq>(row: &[u8], old: &Option<T>, new: &Option<T>, rows: &mut dyn Rows) {
     if old != new {
         let [old, new] = [old, new].map(|one| one.as_ref().map(Encode::encode));

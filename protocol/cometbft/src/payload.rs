@@ -1,7 +1,7 @@
-//! Requests as payloads: what a client asks a signer, and what signing it uses up.
+//! Requests as payloads: what a client asks a signer to sign, and the duty that signing it uses up.
 //!
-//! A payload is the number of the node's connection, 8 bytes little-endian, and behind it the node's request as it came:
-//! a `SignVoteRequest` or `SignProposalRequest`. The connection is not signed; the lock of a height goes by it.
+//! A payload is the number of the node's connection, 8 bytes little-endian, followed by the node's request as received:
+//! a `SignVoteRequest` or `SignProposalRequest`. The connection is not signed; the lock of a height depends on it.
 
 use crate::{
     BlockId, ChainSettings, Connection, Duty, Malformed, PROPOSAL_KIND, Proposal, Step, Timestamp, VOTE_KIND,
@@ -13,7 +13,7 @@ use signonce_protocol::{
 };
 use std::sync::Arc;
 
-/// Bytes of a connection's number.
+/// The length of a connection's number, in bytes.
 pub(crate) const CONNECTION_BYTES: usize = 8;
 
 /// The payload that asks for a vote: a node's `SignVoteRequest`, on one of its connections.
@@ -46,12 +46,12 @@ fn read_proposal(bytes: &[u8]) -> Result<(Connection, Proposal), Malformed> {
     Ok((connection, Proposal::read(request)?))
 }
 
-/// The digest of a vote's statement; of bytes that are none, of the bytes.
+/// The digest of a vote's statement; if the bytes are not a vote, the digest of the bytes.
 pub(crate) fn vote_digest(bytes: &[u8]) -> Digest {
     read_vote(bytes).map_or_else(|_| Digest::of(bytes), |(_, vote)| Timeless::of_vote(&vote).digest())
 }
 
-/// The digest of a proposal's statement; of bytes that are none, of the bytes.
+/// The digest of a proposal's statement; if the bytes are not a proposal, the digest of the bytes.
 pub(crate) fn proposal_digest(bytes: &[u8]) -> Digest {
     let read = read_proposal(bytes);
     read.map_or_else(|_| Digest::of(bytes), |(_, proposal)| Timeless::of_proposal(&proposal).digest())
@@ -87,7 +87,7 @@ pub(crate) fn decode_proposal(bytes: &[u8], chain: &Chain) -> Result<Payload, Pa
     Ok(payload(PROPOSAL_KIND, &duty, &Timeless::of_proposal(&proposal), time, named))
 }
 
-/// The request's chain-id is what is signed, so it alone tells for which chain that is.
+/// The request's chain-id is what is signed, so it alone decides for which chain the signature is.
 fn check_chain(asked: &str, chain: &Chain) -> Result<(), Malformed> {
     let ChainSettings { chain_id, .. } = ChainSettings::of(chain);
     if chain_id == asked {

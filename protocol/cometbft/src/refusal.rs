@@ -1,4 +1,4 @@
-//! The refusal that only these classes have, and what it says.
+//! The refusal that only these classes have, and its text.
 
 use crate::{BlockId, Height, Round, VOTE};
 use parity_scale_codec::{Decode, DecodeAll as _, Encode};
@@ -10,7 +10,7 @@ use signonce_protocol::{ErrorCode, Refusal, RefusalDetails, Refusals, RuleRefusa
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum OwnRefusal {
-    /// A prevote for something else than the block that the height is locked on, by a node that has not locked.
+    /// A prevote for something other than the block that the height is locked on, by a node that has not locked it.
     #[error(
         "prevote for {asked} in round {round} of height {height}: the key has precommitted block {locked} in round \
          {locked_round}, and the node that asks was not seen to lock it, so it cannot know what frees it; the other node \
@@ -23,17 +23,17 @@ pub enum OwnRefusal {
         height: Height,
         /// The round asked for.
         round: Round,
-        /// What was asked for; `None` for nil.
+        /// The block asked for; `None` for nil.
         asked: Option<BlockId>,
         /// The block that was precommitted.
         locked: BlockId,
-        /// In which round.
+        /// The round in which it was precommitted.
         locked_round: Round,
     },
 }
 
 impl OwnRefusal {
-    /// As the ledger gives it.
+    /// The refusal in the ledger's form.
     pub(crate) fn refuse(&self) -> Refusal {
         Refusal::Rule(RuleRefusal { class: VOTE, code: self.code(), facts: self.encode() })
     }
@@ -50,7 +50,7 @@ impl OwnRefusal {
         }
     }
 
-    /// The typed refusal; `None` for one of another family, or facts that do not read.
+    /// The typed refusal; `None` for one of another family, or facts that cannot be read.
     pub fn of(refusal: &Refusal) -> Option<Self> {
         let Refusal::Rule(RuleRefusal { class: VOTE, code, facts }) = refusal else { return None };
         Self::read(*code, facts)
@@ -72,7 +72,7 @@ impl Refusals for OwnRefusals {
         };
         facts.remove("reason");
         let (code, is_final) = match own {
-            // A precommit that its node asks again, from its log say, would entitle it.
+            // A precommit that the node asks for again, for example from its log, would entitle it.
             OwnRefusal::Locked { .. } => (ErrorCode::Locked, false),
         };
         let (reason, text) = (own.name(), own.to_string());

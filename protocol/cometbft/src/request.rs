@@ -1,9 +1,9 @@
-//! What a node asks to have signed, read strictly from the protobuf message of its request.
+//! The requests of nodes, read strictly from their protobuf messages.
 //!
-//! The messages are those of `tendermint-proto`. Its decoder passes over unknown fields and takes numbers in any length,
-//! so what was read is written again and must give the very bytes: an honest node's encoder has one form. A field of
-//! another length or outside its range is refused, and so is whatever an honest node never asks, though FilePV may sign it:
-//! a height below 1, a round below 0, a block id of which half is missing, a proposal of nil.
+//! The messages are those of `tendermint-proto`. Its decoder ignores unknown fields and takes numbers of any length, so
+//! what was read is encoded again and must give the same bytes: an honest node's encoder has one form. A field of
+//! another length or outside its range is refused, and so is whatever an honest node never asks, though FilePV may sign
+//! it: a height below 1, a round below 0, a block id of which half is missing, a proposal of nil.
 
 use crate::{BlockId, Height, Round, Step, Timestamp};
 use prost::Message;
@@ -16,14 +16,14 @@ use tendermint_proto::{
     },
 };
 
-/// The longest vote extension: what nodes allow.
+/// The longest vote extension, in bytes, which is the limit of nodes.
 pub const MAX_EXTENSION_BYTES: usize = 1 << 20;
 
-/// What else is in a request: ids and hashes, the validator's address, old signatures.
+/// Room for the rest of a request, in bytes: ids and hashes, the validator's address, old signatures.
 const MAX_OTHER_BYTES: usize = 16 << 10;
-/// The longest request for a vote.
+/// The longest request for a vote, in bytes.
 pub(crate) const MAX_VOTE_BYTES: usize = MAX_EXTENSION_BYTES + MAX_OTHER_BYTES;
-/// The longest request for a proposal.
+/// The longest request for a proposal, in bytes.
 pub(crate) const MAX_PROPOSAL_BYTES: usize = MAX_OTHER_BYTES;
 
 /// The highest height: one below the end of Go's `int64`, as nodes count one further.
@@ -31,19 +31,19 @@ pub(crate) const MAX_HEIGHT: u64 = i64::MAX as u64 - 1;
 /// The highest round: the end of Go's `int32`.
 pub(crate) const MAX_ROUND: u64 = i32::MAX as u64;
 
-/// The bytes of a validator's address.
+/// The length of a validator's address, in bytes.
 const ADDRESS_BYTES: usize = 20;
 
 /// Why a request is not one that an honest node makes. Final: the same bytes are refused on every signer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Shorter than the number of a connection.
+    /// The request is shorter than the number of a connection.
     #[error("a request of {0} bytes has no connection in front: 8 bytes, little-endian")]
     NoConnection(usize),
-    /// Not a message of this kind at all.
+    /// The request is not a message of this kind.
     #[error("not the protobuf message: {0}")]
     NotProtobuf(String),
-    /// Fields that the message does not have, or values in another form than encoders make.
+    /// The message has unknown fields, or values in another form than encoders write.
     #[error(
         "the message has unknown fields, or is not in its one encoding: {got} bytes, {canonical} if written again"
     )]
@@ -53,27 +53,27 @@ pub enum Malformed {
         /// Bytes of the same message as an encoder writes it.
         canonical: usize,
     },
-    /// A part that every node sends.
+    /// A part that every node sends is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A number that no honest node sends.
+    /// A number is one that no honest node sends.
     #[error("{field} is {value}, allowed is {allowed}")]
     OutOfRange {
-        /// Which.
+        /// The name of the field.
         field: &'static str,
-        /// What it is.
+        /// Its value.
         value: i64,
-        /// What it may be.
+        /// The values allowed.
         allowed: &'static str,
     },
-    /// A byte string of another length than its field has.
+    /// A byte string does not have the length of its field.
     #[error("{field} has {got} bytes, allowed is {allowed}")]
     WrongLength {
-        /// Which.
+        /// The name of the field.
         field: &'static str,
         /// Bytes given.
         got: usize,
-        /// What it may have.
+        /// The lengths allowed.
         allowed: &'static str,
     },
     /// A block id with a hash and no parts, or parts and no hash.
@@ -88,35 +88,35 @@ pub enum Malformed {
         /// Bytes of the hash over the parts.
         parts_hash: usize,
     },
-    /// A proposal names a block.
+    /// The proposal does not name a block.
     #[error("a proposal of no block")]
     NilProposal,
     /// A timestamp outside of the years 1 to 9999.
     #[error("the timestamp {seconds} s and {nanos} ns is not within the years 1 to 9999")]
     Timestamp {
-        /// Unix time.
+        /// Seconds of Unix time.
         seconds: i64,
-        /// Nanoseconds.
+        /// Nanoseconds past the second.
         nanos: i32,
     },
     /// An extension where there can be none.
     #[error("an extension of {len} bytes on a {step}{of_nil}: only non-nil precommits have one", of_nil = if *.nil { " of nil" } else { "" })]
     StrayExtension {
-        /// The vote.
+        /// The step of the vote.
         step: Step,
-        /// Whether it is for no block.
+        /// Whether the vote is for nil.
         nil: bool,
         /// Bytes of the extension.
         len: usize,
     },
-    /// The request of another chain's node.
+    /// The request is from a node of another chain.
     #[error(
         "the node signs for chain {asked:?} and the key is for chain {chain:?}: it never signs for another"
     )]
     OtherChain {
         /// The chain-id of the request.
         asked: String,
-        /// The key's.
+        /// The chain-id of the key's chain.
         chain: String,
     },
 }
@@ -130,9 +130,9 @@ pub struct Vote {
     pub height: Height,
     /// Its round.
     pub round: Round,
-    /// For which block; `None` for nil.
+    /// The block voted for; `None` for nil.
     pub block: Option<BlockId>,
-    /// When, by the node's clock or the block's.
+    /// The timestamp, from the node's clock or the block.
     pub time: Timestamp,
     /// The extension; empty where there is none.
     pub extension: Vec<u8>,
@@ -151,7 +151,7 @@ pub struct Proposal {
     pub pol_round: Option<Round>,
     /// The block.
     pub block: BlockId,
-    /// When.
+    /// The timestamp.
     pub time: Timestamp,
     /// The chain-id that the node signs for.
     pub chain_id: String,
@@ -161,7 +161,7 @@ impl Vote {
     /// Reads a `SignVoteRequest`.
     ///
     /// # Errors
-    /// For anything but what an honest node asks, in its one encoding.
+    /// If it is not a request that an honest node makes, or not in its one encoding.
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let SignVoteRequest { vote, chain_id } = message(bytes)?;
         let proto::Vote {
@@ -172,7 +172,7 @@ impl Vote {
             timestamp,
             validator_address,
             validator_index,
-            // What a node has signed before does not matter.
+            // Signatures that the message already carries do not matter.
             signature: _,
             extension,
             extension_signature: _,
@@ -205,7 +205,7 @@ impl Proposal {
     /// Reads a `SignProposalRequest`.
     ///
     /// # Errors
-    /// For anything but what an honest node asks, in its one encoding.
+    /// If it is not a request that an honest node makes, or not in its one encoding.
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let SignProposalRequest { proposal, chain_id } = message(bytes)?;
         let proto::Proposal { r#type, height, round, pol_round, block_id, timestamp, signature: _ } =

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use signonce_protocol::{Chain, GenesisHash, Settings, SettingsError, SettingsSpec, blake2_256};
 
-/// The longest chain-id, as nodes have it in their genesis files.
+/// The longest chain-id that nodes accept in a genesis file, in bytes.
 pub const MAX_CHAIN_ID_BYTES: usize = 50;
 
-/// How far past the last signed height (or the floor) a claim may be. Further is refused until an operator raises the
-/// watermark: it stops a broken node from voting in a bogus future, after which the key could not sign for ages.
+/// How far past the last signed height (or the floor) a claim may be. One further ahead is refused until an operator
+/// raises the watermark. This stops a broken node from voting at a bogus height far ahead, after which the key could
+/// not sign for ages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
-    /// Heights: ten million are 46 days of blocks every 400 ms.
+    /// The limit in heights: ten million are 46 days of blocks every 400 ms.
     pub heights: u64,
 }
 
@@ -37,24 +38,24 @@ pub struct ChainSettings {
 /// The version of the encoding of [`ChainSettings`]: its first byte.
 const VERSION: u8 = 1;
 
-/// The name among all chains of the one with this chain-id. CometBFT chains are told apart by their chain-id alone, and it is
-/// what is signed, so the name is made from it.
+/// The genesis hash that stands for the chain with this chain-id. CometBFT chains are told apart by their chain-id
+/// alone, and it is what is signed, so the hash is made from it.
 pub fn genesis_of(chain_id: &str) -> GenesisHash {
     GenesisHash(blake2_256(&[b"cometbft chain-id: ", chain_id.as_bytes()].concat()))
 }
 
 impl ChainSettings {
-    /// A chain's, with the usual limits.
+    /// The settings of a chain with the default limits.
     pub fn new(chain_id: impl Into<String>) -> Self {
         Self { chain_id: chain_id.into(), limits: Limits::default() }
     }
 
-    /// As the cluster keeps them: a version byte, then SCALE.
+    /// The bytes that the cluster keeps: a version byte, then SCALE.
     pub fn encode(&self) -> Settings {
         Settings::new((VERSION, self).encode())
     }
 
-    /// Reads them back.
+    /// Reads the bytes back.
     ///
     /// # Errors
     /// If they are of another family or version.
@@ -71,7 +72,7 @@ impl ChainSettings {
     /// The settings of a chain that a cluster has taken in.
     ///
     /// # Panics
-    /// If the chain is of another family: a cluster judges settings before it takes them.
+    /// If the chain is of another family: a cluster checks settings before it takes them in.
     pub fn of(chain: &Chain) -> Self {
         Self::decode(&chain.settings).expect("the settings of a chain were judged when it was added")
     }
@@ -83,7 +84,7 @@ impl ChainSettings {
     }
 }
 
-/// Nodes take any text. One that has spaces or looks like another would be read wrong by people.
+/// Nodes take any text, but people would misread one that has spaces or looks like another.
 fn check_chain_id(chain_id: &str) -> Result<(), SettingsError> {
     let fits = (1..=MAX_CHAIN_ID_BYTES).contains(&chain_id.len());
     if fits && chain_id.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -95,7 +96,7 @@ fn check_chain_id(chain_id: &str) -> Result<(), SettingsError> {
     )))
 }
 
-/// How the family's settings are judged, shown and read.
+/// How the family's settings are checked, shown and read.
 pub(crate) struct Spec;
 
 impl SettingsSpec for Spec {
