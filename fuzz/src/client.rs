@@ -6,7 +6,7 @@ use jsonrpsee::{
     core::{SubscriptionResult, async_trait},
 };
 use signonce_core::{Change, Command};
-use signonce_protocol::{GenesisHash, Hash, HexArray, KeyType, NodeId, PublicKey, Slot, rpc::*};
+use signonce_protocol::{ChainId, Hash, HexArray, KeyType, NodeId, PublicKey, Slot, rpc::*};
 use signonce_substrate::{
     AuraMode, ChainFormat, EpochIndex, Kind, NumberWidth, Payload, VrfReply, possible_kinds,
     rpc::SubstrateApiServer,
@@ -128,7 +128,7 @@ impl SignerApiServer for Echo {
     }
 
     async fn status(&self, _: &Extensions) -> Result<StatusReply, RpcError> {
-        let why = format!("nobody is served here: {}", GenesisHash([0; 32]));
+        let why = format!("nobody is served here: {}", ChainId([0; 32]));
         Ok(StatusReply {
             node: NodeId(1),
             cluster: String::new(),

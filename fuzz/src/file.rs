@@ -6,7 +6,7 @@ use signonce_core::replica::disk::{DiskImage, DiskTable, HighWater};
 use signonce_core::replica::hello::{ClusterId, Life};
 use signonce_core::replica::{Replica, ReplicaConfig};
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey};
-use signonce_protocol::{GenesisHash, KeyId, NodeId};
+use signonce_protocol::{ChainId, KeyId, NodeId};
 use signonce_shared::backup::manifest::Manifest;
 use signonce_shared::{config::Config, interchange::Interchange};
 use signonce_substrate::BABE;
@@ -122,7 +122,7 @@ pub fn envelope(data: &[u8]) -> bool {
     let Ok(sealed) = SealedKey::from_bytes(data.to_vec()) else { return false };
     let public = [1; 32][..].try_into().expect("32 bytes are a public key");
     let id = KeyId { key_type: BABE, public };
-    let opened = IDENTITY.with(|identity| signonce_keys::open(&sealed, identity, &id, &GenesisHash([1; 32])));
+    let opened = IDENTITY.with(|identity| signonce_keys::open(&sealed, identity, &id, &ChainId([1; 32])));
     match opened {
         Ok(_) => panic!("nobody sealed anything for this node"),
         Err(error) => matches!(error, SealError::NotForThisNode(_)),

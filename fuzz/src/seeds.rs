@@ -14,7 +14,7 @@ use signonce_core::{
 use signonce_driver::frame::{Frame, Purpose};
 use signonce_driver::{Decline, Request};
 use signonce_keys::{NodeIdentity, SecretKey, SecretString, seal};
-use signonce_protocol::{GenesisHash, HexArray, KeyId, LogIndex, NodeId, PayloadKind, RawPayload, Scheme};
+use signonce_protocol::{ChainId, HexArray, KeyId, LogIndex, NodeId, PayloadKind, RawPayload, Scheme};
 use signonce_shared::backup::manifest::{Counts, FileEntry, Manifest};
 use signonce_substrate::{
     AuraMode, ChainFormat, ChainSettings, Content, Kind, NumberWidth, payload::AuthorityRecord,
@@ -91,7 +91,7 @@ fn bodies() -> Vec<Vec<u8>> {
         let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         serde_json::to_vec(&body).expect("JSON")
     };
-    let chain = GenesisHash([1; 32]).to_string();
+    let chain = ChainId([1; 32]).to_string();
     let public = format!("0x{}", "01".repeat(32));
     let mut bodies = vec![
         body("signer_keys", serde_json::json!([])),
@@ -120,7 +120,7 @@ fn bodies() -> Vec<Vec<u8>> {
 }
 
 fn changes() -> Vec<Change> {
-    let (id, chain) = (key(0), GenesisHash([1; 32]));
+    let (id, chain) = (key(0), ChainId([1; 32]));
     let right = Right { keys: KeySelector::Key(id), chain: Some(chain), classes: vec![BABE_BLOCK] };
     let member = Member {
         node: NodeId(1),
@@ -353,7 +353,7 @@ fn envelopes() -> Vec<Vec<u8>> {
     let secret = SecretKey::from_seed(SR25519, &[1; 32]).expect("the seed is a sound one");
     let id = KeyId { key_type: BABE, public: secret.public() };
     let recipients = [NodeIdentity::generate().recipient(), NodeIdentity::generate().recipient()];
-    let sealed = seal(&secret, &id, &GenesisHash([1; 32]), &recipients).expect("the key is sound");
+    let sealed = seal(&secret, &id, &ChainId([1; 32]), &recipients).expect("the key is sound");
     vec![sealed.into_bytes(), recipients[0].to_string().into_bytes()]
 }
 

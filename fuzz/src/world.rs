@@ -4,7 +4,7 @@ use signonce_core::{
     Chain, Change, Claim, ClientId, Command, Fingerprint, Floors, KeyState, Outcome, RequestId, State, Table,
 };
 use signonce_protocol::{
-    Carry, Digest, Duty as AnyDuty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Position, Slot,
+    Carry, ChainId, Digest, Duty as AnyDuty, DutyClass, KeyId, KeyType, LogIndex, NodeId, Position, Slot,
 };
 use signonce_substrate::{
     AURA, AuraMode, BABE, BEEFY, BlockNumber, CandidateHash, ChainFormat, ChainSettings, Duty, GRANDPA,
@@ -13,8 +13,8 @@ use signonce_substrate::{
 use std::collections::BTreeMap;
 
 /// A chain whose AURA blocks are one per slot, and one of a collator.
-pub(crate) const CHAINS: [(GenesisHash, AuraMode); 2] =
-    [(GenesisHash([1; 32]), AuraMode::Slot), (GenesisHash([2; 32]), AuraMode::Collator)];
+pub(crate) const CHAINS: [(ChainId, AuraMode); 2] =
+    [(ChainId([1; 32]), AuraMode::Slot), (ChainId([2; 32]), AuraMode::Collator)];
 
 /// Keys of every claimed class, with the chain of each.
 pub(crate) const KEYS: [(KeyType, usize); 6] =

@@ -22,7 +22,7 @@ use crate::{
 };
 use age::{Decryptor, Encryptor};
 use parity_scale_codec::{Decode as _, Encode as _};
-use signonce_protocol::{GenesisHash, KeyId, PublicKey, Scheme};
+use signonce_protocol::{ChainId, KeyId, PublicKey, Scheme};
 use std::{fmt, io, io::Write as _, iter};
 use zeroize::Zeroizing;
 
@@ -102,9 +102,9 @@ pub enum SealError {
         /// The key.
         id: KeyId,
         /// The chain asked for.
-        wanted: GenesisHash,
+        wanted: ChainId,
         /// The chain in the envelope.
-        found: GenesisHash,
+        found: ChainId,
     },
     /// The key cannot be used.
     #[error(transparent)]
@@ -150,7 +150,7 @@ impl fmt::Debug for SealedKey {
 pub fn seal(
     key: &SecretKey,
     id: &KeyId,
-    chain: &GenesisHash,
+    chain: &ChainId,
     recipients: &[Recipient],
 ) -> Result<SealedKey, SealError> {
     if key.public() != id.public {
@@ -185,7 +185,7 @@ pub fn open(
     sealed: &SealedKey,
     identity: &NodeIdentity,
     id: &KeyId,
-    chain: &GenesisHash,
+    chain: &ChainId,
 ) -> Result<SecretKey, SealError> {
     let plain = decrypt(sealed, identity, id)?;
     let damaged = |reason| SealError::Damaged { id: *id, reason };
@@ -194,7 +194,7 @@ pub fn open(
     if *version != VERSION {
         return Err(SealError::UnknownVersion { id: *id, version: *version });
     }
-    let (found, scheme, found_chain) = <(KeyId, Scheme, GenesisHash)>::decode(&mut rest)
+    let (found, scheme, found_chain) = <(KeyId, Scheme, ChainId)>::decode(&mut rest)
         .map_err(|_| damaged("it does not say whose key it is"))?;
     if found != *id {
         return Err(SealError::AnotherKey { wanted: *id, found });
@@ -218,7 +218,7 @@ pub fn reseal(
     sealed: &SealedKey,
     identity: &NodeIdentity,
     id: &KeyId,
-    chain: &GenesisHash,
+    chain: &ChainId,
     recipients: &[Recipient],
 ) -> Result<SealedKey, SealError> {
     seal(&open(sealed, identity, id, chain)?, id, chain, recipients)

@@ -5,7 +5,7 @@ mod common;
 use common::{CHAIN, SCHEMES, id, key};
 use proptest::prelude::*;
 use signonce_keys::{NodeIdentity, Recipient, SealError, SealedKey, SecretKey, open, reseal, seal};
-use signonce_protocol::{Algorithm, GenesisHash, KeyId, KeyType, PublicKey, Scheme, ToSign};
+use signonce_protocol::{Algorithm, ChainId, KeyId, KeyType, PublicKey, Scheme, ToSign};
 use signonce_substrate::{BABE, BEEFY, ED25519, GRANDPA, PARA, SR25519};
 use std::io::Write as _;
 
@@ -102,7 +102,7 @@ fn an_envelope_in_the_place_of_another_is_refused() {
     // The same public key under another key type is another key.
     let para = KeyId { key_type: PARA, ..id };
     assert!(matches!(open(&sealed, &node, &para, &CHAIN), Err(SealError::AnotherKey { .. })));
-    let chain = GenesisHash([7; 32]);
+    let chain = ChainId([7; 32]);
     assert!(
         matches!(open(&sealed, &node, &id, &chain), Err(SealError::AnotherChain { found, .. }) if found == CHAIN)
     );

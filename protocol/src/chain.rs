@@ -1,6 +1,6 @@
 //! Chains that keys sign for: their family, its settings, and how their slots are counted.
 
-use crate::{Family, FamilyId, GenesisHash, HexBytes};
+use crate::{ChainId, Family, FamilyId, HexBytes};
 use parity_scale_codec::{Decode, Encode, Input, Output};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
@@ -62,8 +62,8 @@ pub struct SettingsError(pub String);
 /// kept in a record of its own ([`Retiming`](crate::Retiming)).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// The chain's unique identifier: for a Substrate chain, the hash of block 0.
-    pub genesis: GenesisHash,
+    /// What tells it from all other chains.
+    pub genesis: ChainId,
     /// The operator's name for it, unique in the cluster.
     pub name: String,
     /// The kind of chain.
@@ -120,7 +120,7 @@ impl<'de> Deserialize<'de> for Chain {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let mut shown: Map<String, Value> = Map::deserialize(d)?;
         let mut take = |name: &'static str| shown.remove(name).ok_or_else(|| D::Error::missing_field(name));
-        let genesis = GenesisHash::deserialize(take("genesis")?).map_err(D::Error::custom)?;
+        let genesis = ChainId::deserialize(take("genesis")?).map_err(D::Error::custom)?;
         let name = String::deserialize(take("name")?).map_err(D::Error::custom)?;
         let family = String::deserialize(take("family")?).map_err(D::Error::custom)?;
         let family = crate::family::family(&family).map_err(D::Error::custom)?;

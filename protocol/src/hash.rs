@@ -91,8 +91,9 @@ hash32!(
     Digest
 );
 hash32!(
-    /// The genesis hash of a chain, which identifies it among all chains.
-    GenesisHash
+    /// What tells a chain from all others: 32 bytes that its family defines, of most chains the hash of their genesis
+    /// block. In JSON it is `genesis`.
+    ChainId
 );
 
 impl Digest {

@@ -40,7 +40,7 @@ pub use family::{
     KindSpec, Part, PayloadKind, RefusalDetails, Refusals, Rule, Scheme, SchemeSpec, SettingsSpec,
     ShieldContext, SlotRule, WindowRule, install,
 };
-pub use hash::{Digest, GenesisHash, Hash, HexError, blake2_256};
+pub use hash::{ChainId, Digest, Hash, HexError, blake2_256};
 pub use ids::{LogIndex, NodeId, Slot, Term};
 pub use key::{KeyId, KeyState, PublicKey, PublicKeyError, ToSign};
 pub use payload::{CarryError, Message, Payload, PayloadError, RawPayload, Restate, Statement};

@@ -10,7 +10,7 @@
 //! keeps the two readings far apart, and [`MAX_SLOT_JUMP_MS`] keeps a key from getting from one to the other within
 //! decades.
 
-use crate::{Chain, GenesisHash, LogIndex, Slot};
+use crate::{Chain, ChainId, LogIndex, Slot};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub struct Retiming {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotTooFar {
     /// The chain.
-    pub chain: GenesisHash,
+    pub chain: ChainId,
     /// The explanation, as text.
     pub why: String,
 }
@@ -42,7 +42,7 @@ pub struct SlotTooFar {
 /// The countings of a chain.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotClock<'a> {
-    chain: GenesisHash,
+    chain: ChainId,
     first_ms: u64,
     later: &'a [Retiming],
 }

@@ -51,7 +51,7 @@ async fn a_signer_gets_named_parameters_and_the_clients_certificate() {
 
     assert_eq!(client.sign(&params()).await.unwrap(), granted(7));
     let vrf = VrfParams {
-        chain: GenesisHash([9; 32]).into(),
+        chain: ChainId([9; 32]).into(),
         key: public(2),
         slot: Slot(5),
         epoch_index: EpochIndex(6),
@@ -305,7 +305,7 @@ fn of_a_list_of_keys_a_client_reads_those_that_it_knows() {
     let key = |key_type: &str, classes: &[&str], marks: &[&str]| {
         let marks: Vec<_> = marks.iter().map(|class| serde_json::json!({ "class": class })).collect();
         serde_json::json!({
-            "chain": "c", "genesis": GenesisHash([1; 32]), "type": key_type, "scheme": "sr25519",
+            "chain": "c", "genesis": ChainId([1; 32]), "type": key_type, "scheme": "sr25519",
             "public": format!("0x{}", "01".repeat(32)), "state": "armed", "classes": classes, "watermarks": marks,
         })
     };

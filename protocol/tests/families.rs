@@ -199,7 +199,7 @@ fn what_is_of_no_installed_family_cannot_be_read() {
         assert!(text.parse::<KeyType>().is_err() && text.parse::<Scheme>().is_err());
         assert!(text.parse::<PayloadKind>().is_err());
     }
-    let known = chain(GenesisHash([1; 32]), "made");
+    let known = chain(ChainId([1; 32]), "made");
     let mut bytes = known.encode();
     assert_eq!(Chain::decode_all(&mut &bytes[..]).unwrap(), known);
     let at = 32 + 1 + "made".len();
@@ -244,10 +244,10 @@ fn numbers_and_names_of_every_row_are_read_back() {
 fn a_payload_of_another_family_than_the_chains_is_refused() {
     install();
     let raw = RawPayload::new(signonce_substrate::Kind::OwnershipProof.into(), b"POP_me".to_vec());
-    let error = raw.decode(&chain(GenesisHash([1; 32]), "made")).unwrap_err();
+    let error = raw.decode(&chain(ChainId([1; 32]), "made")).unwrap_err();
     assert_eq!(error.0, "a ownershipProof is not of chain made: that is a madeUp chain");
     let long = RawPayload::new(TIMED, vec![0; 25]);
-    let error = long.decode(&chain(GenesisHash([1; 32]), "made")).unwrap_err();
+    let error = long.decode(&chain(ChainId([1; 32]), "made")).unwrap_err();
     assert_eq!(error.0, "madeTimed: 25 bytes, at most 24 are read");
 }
 
@@ -390,7 +390,7 @@ fn timed(height: u64, time: u64, value: u64) -> RawPayload {
 
 fn read(raw: &RawPayload) -> Payload {
     install();
-    raw.decode(&chain(GenesisHash([1; 32]), "made")).expect("it is sound")
+    raw.decode(&chain(ChainId([1; 32]), "made")).expect("it is sound")
 }
 
 #[test]

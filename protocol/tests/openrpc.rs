@@ -20,7 +20,7 @@ fn good_params(method: &str) -> Value {
             json!({ "chain": "polkadot", "key": public(1), "payload": { "babeHeader": "0x0102" } })
         }
         "signer_vrf" => json!({
-            "chain": GenesisHash([1; 32]), "key": public(1), "slot": 5, "epochIndex": 6, "randomness": Hash([8; 32])
+            "chain": ChainId([1; 32]), "key": public(1), "slot": 5, "epochIndex": 6, "randomness": Hash([8; 32])
         }),
         "signer_generateKey" => json!({ "chain": "polkadot", "type": "gran" }),
         _ => json!({}),

@@ -80,9 +80,9 @@ fn a_refusal_survives_the_wire() {
 
 #[test]
 fn a_chain_is_named_by_name_or_by_genesis_hash() {
-    let genesis = GenesisHash([0xab; 32]);
+    let genesis = ChainId([0xab; 32]);
     assert_eq!("polkadot".parse(), Ok(ChainRef::Name("polkadot".into())));
-    assert_eq!(genesis.to_string().parse(), Ok(ChainRef::Genesis(genesis)));
+    assert_eq!(genesis.to_string().parse(), Ok(ChainRef::Id(genesis)));
     assert_eq!("0xabc".parse::<ChainRef>(), Err(ChainRefError::NoHash("0xabc".into())));
     assert_eq!("".parse::<ChainRef>(), Err(ChainRefError::Length { got: 0 }));
     assert_eq!("x".repeat(65).parse::<ChainRef>(), Err(ChainRefError::Length { got: 65 }));

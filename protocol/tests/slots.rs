@@ -1,6 +1,6 @@
 //! How the slots of a chain are counted.
 
-use signonce_protocol::{Chain, GenesisHash, LogIndex, Retiming, Slot, SlotClock};
+use signonce_protocol::{Chain, ChainId, LogIndex, Retiming, Slot, SlotClock};
 use signonce_substrate::{ChainFormat, ChainSettings, Limits};
 
 const M: u64 = 1_795_800_006_000;
@@ -8,7 +8,7 @@ const M: u64 = 1_795_800_006_000;
 fn chain(slot_duration_ms: u64) -> Chain {
     signonce_substrate::install();
     let (format, limits) = (ChainFormat::default(), Limits::default());
-    ChainSettings { format, slot_duration_ms, limits }.chain(GenesisHash([1; 32]), "c")
+    ChainSettings { format, slot_duration_ms, limits }.chain(ChainId([1; 32]), "c")
 }
 
 fn later(from_ms: u64, slot_duration_ms: u64) -> Retiming {

@@ -10,7 +10,7 @@ use signonce_driver::{
     Answer, Decline, Driver, DriverConfig, ELECTION_TICKS, Effect, Event, HEARTBEAT_TICKS, Moment, Now,
     Observed, Request, Submission,
 };
-use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey, Slot};
+use signonce_protocol::{Carry, ChainId, Digest, KeyId, NodeId, Position, PublicKey, Slot};
 use signonce_substrate::{BABE, BABE_BLOCK, ChainFormat, ChainSettings, Duty, Limits, SR25519};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -237,7 +237,7 @@ fn claim(slot: u64) -> Claim {
 }
 
 fn first_changes() -> [Change; 3] {
-    let genesis = GenesisHash([1; 32]);
+    let genesis = ChainId([1; 32]);
     let (format, limits) = (ChainFormat::default(), Limits::default());
     let chain = ChainSettings { format, slot_duration_ms: SLOT_MS, limits }.chain(genesis, "relay");
     let floor = Position::new(BABE_BLOCK, &[SLOT - 10]).expect("a slot");

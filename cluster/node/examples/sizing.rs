@@ -19,7 +19,7 @@ use signonce_core::{
     Change, Claim, ClientId, Envelope, Floors, RestoreError, State, StateHash, Table, decode_record,
     encode_record, seal_record,
 };
-use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey, blake2_256};
+use signonce_protocol::{Carry, ChainId, Digest, KeyId, NodeId, Position, PublicKey, blake2_256};
 use signonce_substrate::{
     CandidateHash, ChainFormat, ChainSettings, Duty, Limits, PARA, PARA_SIDE, SR25519, SessionIndex, Side,
 };
@@ -30,7 +30,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const CLUSTER: ClusterId = ClusterId([7; 16]);
-const CHAIN: GenesisHash = GenesisHash([3; 32]);
+const CHAIN: ChainId = ChainId([3; 32]);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Candidates of a session that a validator on Polkadot takes a side on.
 const CANDIDATES: usize = 12_000;

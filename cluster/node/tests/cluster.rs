@@ -7,7 +7,7 @@ use signonce_cluster::{Foreseen, Handle, NotReady, StartError, StoreError, Submi
 use signonce_core::replica::NotMember;
 use signonce_core::replica::fence::Quarantine;
 use signonce_core::{Change, Claim, Refusal, Verdict};
-use signonce_protocol::{Carry, GenesisHash, KeyId, PublicKey};
+use signonce_protocol::{Carry, ChainId, KeyId, PublicKey};
 use signonce_substrate::{ED25519, GRANDPA};
 use std::fs;
 
@@ -187,7 +187,7 @@ fn large_key(n: u8) -> Change {
     Change::RegisterKey {
         id: KeyId { key_type: GRANDPA, public },
         scheme: ED25519,
-        chain: GenesisHash([3; 32]),
+        chain: ChainId([3; 32]),
         group: None,
         sealed: signonce_core::Envelope::from(vec![n; 8 << 10]),
     }

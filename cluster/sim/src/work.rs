@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use signonce_core::{Change, Claim, ClientId, Envelope, Floors};
 use signonce_keys::SecretKey;
 use signonce_protocol::{
-    Carry, Digest, GenesisHash, Hash, KeyId, KeyType, NodeId, Position, Rule, Scheme, Slot, blake2_256,
+    Carry, ChainId, Digest, Hash, KeyId, KeyType, NodeId, Position, Rule, Scheme, Slot, blake2_256,
 };
 use signonce_substrate::{
     AURA, AURA_BLOCK, AuraMode, BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, BlockNumber, CandidateHash, ChainFormat,
@@ -58,15 +58,15 @@ impl Kind {
         &KEYS[self as usize]
     }
 
-    fn chain(self) -> (GenesisHash, &'static str, ChainFormat) {
+    fn chain(self) -> (ChainId, &'static str, ChainFormat) {
         let format = ChainFormat::default();
         match self {
             Self::Babe | Self::Grandpa | Self::Beefy | Self::Para => {
-                (GenesisHash([1; 32]), "relay", ChainFormat { aura_mode: AuraMode::Slot, ..format })
+                (ChainId([1; 32]), "relay", ChainFormat { aura_mode: AuraMode::Slot, ..format })
             }
-            Self::Aura => (GenesisHash([2; 32]), "solo", ChainFormat { aura_mode: AuraMode::Slot, ..format }),
+            Self::Aura => (ChainId([2; 32]), "solo", ChainFormat { aura_mode: AuraMode::Slot, ..format }),
             Self::Collator => {
-                (GenesisHash([3; 32]), "collator", ChainFormat { aura_mode: AuraMode::Collator, ..format })
+                (ChainId([3; 32]), "collator", ChainFormat { aura_mode: AuraMode::Collator, ..format })
             }
         }
     }
@@ -280,7 +280,7 @@ pub fn provision(keys: &[Kind], shield: bool) -> Vec<Change> {
         }
         let SimKey { id, scheme, .. } = *kind.key();
         let sealed = Envelope::from(vec![1; 64]);
-        let group = (genesis == GenesisHash([1; 32])).then(|| "validator".into());
+        let group = (genesis == ChainId([1; 32])).then(|| "validator".into());
         changes.push(Change::RegisterKey { id, scheme, chain: genesis, group, sealed });
         changes.push(Change::ArmKey { id, floors: kind.floors(0) });
     }

@@ -17,7 +17,7 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 use signonce_protocol::{
-    GenesisHash,
+    ChainId,
     client::{SignerClient, Timeouts},
     rpc::{ChainRef, SignParams, SignVerdict},
 };
@@ -92,7 +92,7 @@ pub struct Row {
 
 struct Shared {
     checker: Mutex<Checker>,
-    genesis: GenesisHash,
+    genesis: ChainId,
     /// When a grant was asked for, and when it came.
     grants: Mutex<Vec<(Instant, Instant)>>,
 }
@@ -207,7 +207,7 @@ impl Shared {
         for n in 0.. {
             let place: DutyId = vote(n);
             let ask = self.checker().ask("client", at, place, 0, now());
-            let chain = ChainRef::Genesis(self.genesis);
+            let chain = ChainRef::Id(self.genesis);
             let asked = Instant::now();
             let params = SignParams { chain, key: public, payload: place.payload(0) };
             let answer = answer(signer.sign(&params).await);

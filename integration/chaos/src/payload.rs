@@ -216,14 +216,14 @@ impl fmt::Display for DutyId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{GenesisHash, Payload};
+    use signonce_protocol::{ChainId, Payload};
     use signonce_substrate::{ChainFormat, ChainSettings, Duty, Limits};
 
     fn decode(payload: &RawPayload) -> Payload {
         signonce_substrate::install();
         let (format, limits) = (ChainFormat::default(), Limits::default());
         let settings = ChainSettings { format, slot_duration_ms: 6_000, limits };
-        payload.decode(&settings.chain(GenesisHash([1; 32]), "test")).unwrap()
+        payload.decode(&settings.chain(ChainId([1; 32]), "test")).unwrap()
     }
 
     fn duty(payload: &Payload) -> Option<Duty> {

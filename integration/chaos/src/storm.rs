@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use rand::{RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use signonce_protocol::{
-    GenesisHash,
+    ChainId,
     client::{ClientError, SignerClient, Timeouts},
     rpc::{ChainRef, SignParams},
 };
@@ -70,7 +70,7 @@ struct Client {
 
 struct Shared {
     checker: Mutex<Checker>,
-    genesis: GenesisHash,
+    genesis: ChainId,
     keys: Vec<Key>,
     clients: RwLock<Vec<Arc<Client>>>,
     stop: AtomicBool,
@@ -263,7 +263,7 @@ impl Shared {
     ) -> (Answer, crate::checker::Ask) {
         let ask = self.checker().ask(name, key, place, side, now());
         let params = SignParams {
-            chain: ChainRef::Genesis(self.genesis),
+            chain: ChainRef::Id(self.genesis),
             key: self.keys[key].public,
             payload: place.payload(side),
         };

@@ -7,7 +7,7 @@
 use codec::{Compact, Decode};
 use futures::future::BoxFuture;
 use signonce_protocol::{
-    GenesisHash, KeyId, KeyType, PublicKey, RawPayload, ToSign,
+    ChainId, KeyId, KeyType, PublicKey, RawPayload, ToSign,
     client::{CertificateStatus, ClientError, KeysStream, SignerClient},
     rpc::{ChainRef, GenerateKeyParams, GenerateKeyReply, KeysEvent, Readiness, SignParams, SignReply},
 };
@@ -258,14 +258,14 @@ pub enum UnsignedVotes {
 pub(crate) const VRF_WITHIN: Duration = Duration::from_millis(300);
 
 /// The parameters of a signature for the key on this chain.
-pub(crate) fn sign_params(chain: GenesisHash, key: &KeyId, payload: RawPayload) -> SignParams {
-    SignParams { chain: ChainRef::Genesis(chain), key: key.public, payload }
+pub(crate) fn sign_params(chain: ChainId, key: &KeyId, payload: RawPayload) -> SignParams {
+    SignParams { chain: ChainRef::Id(chain), key: key.public, payload }
 }
 
 /// The parameters of a VRF for the key on this chain.
-pub(crate) fn vrf_params(chain: GenesisHash, key: &KeyId, request: VrfRequest) -> VrfParams {
+pub(crate) fn vrf_params(chain: ChainId, key: &KeyId, request: VrfRequest) -> VrfParams {
     let VrfRequest { slot, epoch_index, randomness } = request;
-    VrfParams { chain: ChainRef::Genesis(chain), key: key.public, slot, epoch_index, randomness }
+    VrfParams { chain: ChainRef::Id(chain), key: key.public, slot, epoch_index, randomness }
 }
 
 #[cfg(test)]

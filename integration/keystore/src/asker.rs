@@ -22,7 +22,7 @@ use crate::{
 };
 use codec::Decode;
 use signonce_protocol::{
-    Digest, DutyClass, GenesisHash, KeyId, KeyType, PublicKey, RawPayload, Scheme, ToSign,
+    ChainId, Digest, DutyClass, KeyId, KeyType, PublicKey, RawPayload, Scheme, ToSign,
     client::ClientError,
     rpc::{ChainRef, ErrorCode, GenerateKeyParams, GenerateKeyReply, RpcError, SignParams, SignReply},
 };
@@ -119,7 +119,7 @@ impl From<Denial> for sp_keystore::Error {
 
 /// Asks for everything the node needs. Shared.
 pub(crate) struct Asker {
-    pub(crate) chain: GenesisHash,
+    pub(crate) chain: ChainId,
     pub(crate) signers: Arc<dyn Signers>,
     pub(crate) worker: Worker,
     pub(crate) keys: Arc<Keys>,
@@ -500,7 +500,7 @@ impl Asker {
             self.metrics.request(GENERATE_INTENT, Outcome::Unreachable);
             return Err("no signer serves; see the log for why".into());
         }
-        let params = GenerateKeyParams { chain: ChainRef::Genesis(self.chain), key_type };
+        let params = GenerateKeyParams { chain: ChainRef::Id(self.chain), key_type };
         let asking = self.signers.generate(params, GENERATE_WITHIN);
         let (result, took) = self.wait(GENERATE_INTENT, Some(GENERATE_WITHIN), asking);
         let reply = match result {

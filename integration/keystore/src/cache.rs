@@ -8,7 +8,7 @@ use crate::{
     report::{Condition, Report},
 };
 use signonce_protocol::{
-    DutyClass, GenesisHash, KeyId, KeyState, KeyType, Position, PublicKey, Scheme,
+    ChainId, DutyClass, KeyId, KeyState, KeyType, Position, PublicKey, Scheme,
     rpc::{KeyInfo, KeysEvent},
 };
 use signonce_substrate::{
@@ -75,7 +75,7 @@ fn classes_of(key_type: KeyType) -> Vec<DutyClass> {
 
 /// The keys. Shared by the keystore and by the task that follows the signers' events.
 pub(crate) struct Keys {
-    genesis: GenesisHash,
+    genesis: ChainId,
     node: Arc<dyn NodeSide>,
     metrics: Metrics,
     report: Arc<Report>,
@@ -119,7 +119,7 @@ impl Held {
 
 impl Keys {
     pub(crate) fn new(
-        genesis: GenesisHash,
+        genesis: ChainId,
         node: Arc<dyn NodeSide>,
         metrics: Metrics,
         report: Arc<Report>,
@@ -371,7 +371,7 @@ mod tests {
         let unarmed = KeyInfo { state: KeyState::Registered, ..info(BABE, SR25519, [2; 32]) };
         let disabled = KeyInfo { state: KeyState::Disabled, ..info(BABE, SR25519, [3; 32]) };
         let rightless = KeyInfo { classes: vec![BABE_VRF], ..info(BABE, SR25519, [4; 32]) };
-        let foreign = KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
+        let foreign = KeyInfo { genesis: ChainId([9; 32]), ..info(BABE, SR25519, [5; 32]) };
         keys.apply(all(vec![good.clone(), unarmed, disabled, rightless, foreign]));
         assert_eq!(keys.publics(BABE, None), [good.public]);
         assert!(keys.has(&id_of(&good)));
@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn keys_of_another_chain_only_are_told_once() {
         let keys = keys_with(Arc::new(FakeNode::default()));
-        let foreign = KeyInfo { genesis: GenesisHash([9; 32]), ..info(BABE, SR25519, [5; 32]) };
+        let foreign = KeyInfo { genesis: ChainId([9; 32]), ..info(BABE, SR25519, [5; 32]) };
         keys.apply(all(vec![foreign.clone()]));
         assert!(keys.report.holds(&Condition::OtherChain));
         let ours = info(BABE, SR25519, [1; 32]);

@@ -7,7 +7,7 @@
 //! new one.
 
 use crate::{LOG, cache::Mine};
-use signonce_protocol::{DutyClass, GenesisHash, HexArray, KeyId, PublicKey, Scheme, blake2_256};
+use signonce_protocol::{ChainId, DutyClass, HexArray, KeyId, PublicKey, Scheme, blake2_256};
 use std::{
     fmt::{self, Write as _},
     fs::{self, File},
@@ -25,7 +25,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// The file with the list of one chain's keys.
 pub(crate) struct KeyFile {
     path: PathBuf,
-    genesis: GenesisHash,
+    genesis: ChainId,
 }
 
 /// Why a file is not used.
@@ -46,7 +46,7 @@ enum Unusable {
 }
 
 impl KeyFile {
-    pub(crate) fn in_dir(dir: &Path, genesis: GenesisHash) -> Self {
+    pub(crate) fn in_dir(dir: &Path, genesis: ChainId) -> Self {
         Self { path: dir.join(NAME), genesis }
     }
 
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_list_of_another_chain_is_not_used() {
         let dir = TempDir::new();
-        KeyFile::in_dir(dir.path(), GenesisHash([9; 32])).write(&keys()).unwrap();
+        KeyFile::in_dir(dir.path(), ChainId([9; 32])).write(&keys()).unwrap();
         let ours = KeyFile::in_dir(dir.path(), GENESIS);
         assert!(matches!(ours.try_read(), Err(Unusable::OtherChain(_))));
         assert_eq!(ours.read(), []);

@@ -19,7 +19,7 @@ use crate::{
     worker::{Stop, Worker},
 };
 use signonce_protocol::{
-    GenesisHash, PublicKey,
+    ChainId, PublicKey,
     client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
 };
 use signonce_substrate::VrfRequest;
@@ -184,7 +184,7 @@ impl RemoteSigner {
 
     fn with_signers(signers: Arc<dyn Signers>, setup: Setup<'_>) -> Result<Self, StartError> {
         let Setup { genesis, keystore_dir: _, data_dir, registry, votes } = setup;
-        let chain = GenesisHash(genesis);
+        let chain = ChainId(genesis);
         let metrics = Metrics::new(registry)?;
         let report = Arc::new(Report::default());
         let parts = Arc::new(Parts {
@@ -299,7 +299,7 @@ impl Drop for StopOnDrop {
 /// The parts from which [`asker`] is made.
 pub(crate) struct AskerParts {
     pub(crate) signers: Arc<dyn Signers>,
-    pub(crate) chain: GenesisHash,
+    pub(crate) chain: ChainId,
     pub(crate) node: Arc<dyn NodeSide>,
     pub(crate) metrics: Metrics,
     pub(crate) report: Arc<Report>,

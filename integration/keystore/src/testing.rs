@@ -13,7 +13,7 @@ use crate::{
 use codec::Encode;
 use futures::future::BoxFuture;
 use signonce_protocol::{
-    Algorithm, DutyClass, GenesisHash, HexArray, KeyId, KeyState, KeyType, LogIndex, PublicKey, Scheme,
+    Algorithm, ChainId, DutyClass, HexArray, KeyId, KeyState, KeyType, LogIndex, PublicKey, Scheme,
     blake2_256,
     client::{CertificateStatus, ClientError},
     rpc::{
@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) const GENESIS: GenesisHash = GenesisHash([1; 32]);
+pub(crate) const GENESIS: ChainId = ChainId([1; 32]);
 
 pub(crate) fn id(key_type: KeyType, public: impl AsRef<[u8]>) -> KeyId {
     signonce_substrate::install();

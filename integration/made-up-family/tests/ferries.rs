@@ -6,7 +6,7 @@ use signonce_made_up_family::{
     CROSSING_KIND, FERRIES, LANTERN, MANIFEST_KIND, crossing_bytes, manifest_bytes,
 };
 use signonce_protocol::{
-    Family, GenesisHash, PublicKey, RawPayload, ToSign,
+    ChainId, Family, PublicKey, RawPayload, ToSign,
     client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
     rpc::{ChainRef, ErrorCode, SignParams, SignReply, SignVerdict},
 };
@@ -22,7 +22,7 @@ static FAMILIES: [&Family; 2] = [&signonce_substrate::FAMILY, &FERRIES];
 
 const BINARY: &str = env!("CARGO_BIN_EXE_signonce-with-ferries");
 const PATIENCE: Duration = Duration::from_secs(60);
-const RIVER: GenesisHash = GenesisHash([0x52; 32]);
+const RIVER: ChainId = ChainId([0x52; 32]);
 
 struct World {
     cluster: LocalCluster,
@@ -84,7 +84,7 @@ impl World {
     }
 
     async fn ask(&self, node: usize, ferry: usize, payload: RawPayload) -> Result<SignReply, ClientError> {
-        let params = SignParams { chain: ChainRef::Genesis(RIVER), key: self.ferries[ferry], payload };
+        let params = SignParams { chain: ChainRef::Id(RIVER), key: self.ferries[ferry], payload };
         self.client(node).sign(&params).await
     }
 
@@ -152,7 +152,7 @@ async fn a_family_that_nothing_else_knows_is_registered_signs_refuses_and_is_tol
         ErrorCode::MalformedPayload
     );
     let elsewhere = SignParams {
-        chain: ChainRef::Genesis(world.cluster.genesis()),
+        chain: ChainRef::Id(world.cluster.genesis()),
         key: world.ferries[0],
         payload: crossing(11, 1, 1),
     };

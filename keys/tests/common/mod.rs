@@ -2,13 +2,13 @@
 #![allow(dead_code)]
 
 use signonce_keys::{SecretKey, SecretString};
-use signonce_protocol::{GenesisHash, KeyId, KeyType, Payload, PublicKey, RawPayload, Scheme};
+use signonce_protocol::{ChainId, KeyId, KeyType, Payload, PublicKey, RawPayload, Scheme};
 use signonce_substrate::{ChainFormat, ChainSettings, ECDSA, ED25519, Kind, Limits, SR25519};
 use std::path::PathBuf;
 
 pub const SCHEMES: [Scheme; 3] = [SR25519, ED25519, ECDSA];
 
-pub const CHAIN: GenesisHash = GenesisHash([0x91; 32]);
+pub const CHAIN: ChainId = ChainId([0x91; 32]);
 
 pub fn secret(text: &str) -> SecretString {
     signonce_substrate::install();

@@ -3,7 +3,7 @@
 use parity_scale_codec::{Decode, DecodeAll as _, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use signonce_protocol::{Chain, GenesisHash, Settings, SettingsError, SettingsSpec, blake2_256};
+use signonce_protocol::{Chain, ChainId, Settings, SettingsError, SettingsSpec, blake2_256};
 
 /// The longest chain-id that nodes accept in a genesis file, in bytes.
 pub const MAX_CHAIN_ID_BYTES: usize = 50;
@@ -40,8 +40,8 @@ const VERSION: u8 = 1;
 
 /// The genesis hash that stands for the chain with this chain-id. CometBFT chains are told apart by their chain-id
 /// alone, and it is what is signed, so the hash is made from it.
-pub fn genesis_of(chain_id: &str) -> GenesisHash {
-    GenesisHash(blake2_256(&[b"cometbft chain-id: ", chain_id.as_bytes()].concat()))
+pub fn genesis_of(chain_id: &str) -> ChainId {
+    ChainId(blake2_256(&[b"cometbft chain-id: ", chain_id.as_bytes()].concat()))
 }
 
 impl ChainSettings {

@@ -104,14 +104,14 @@ fn place(params: &SignParams) -> Place {
 mod tests {
     use super::*;
     use crate::{
-        Duty, GenesisHash, LogIndex,
+        ChainId, Duty, LogIndex,
         made_up::{self, HEADER, TICK},
     };
 
     fn params(byte: u8) -> SignParams {
         made_up::install();
         SignParams {
-            chain: ChainRef::Genesis(GenesisHash([1; 32])),
+            chain: ChainRef::Id(ChainId([1; 32])),
             key: PublicKey::try_from([7; 32].as_slice()).unwrap(),
             payload: RawPayload::new(HEADER, vec![byte]),
         }

@@ -1,7 +1,7 @@
 //! Parameters that need more than a derive: a chain by name or genesis, and a payload whose faults get our own error.
 
 use super::{ErrorCode, RpcError};
-use crate::{GenesisHash, RawPayload};
+use crate::{ChainId, RawPayload};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ pub enum ChainRef {
     /// The name an operator gave the chain; does not start with `0x`.
     Name(String),
     /// The genesis hash.
-    Genesis(GenesisHash),
+    Id(ChainId),
 }
 
 /// Why a text is not a reference to a chain.
@@ -40,7 +40,7 @@ impl FromStr for ChainRef {
     fn from_str(text: &str) -> Result<Self, ChainRefError> {
         // The longest reference is a genesis hash, 66 bytes.
         if text.starts_with("0x") && text.len() <= 66 {
-            return text.parse().map(Self::Genesis).map_err(|_| ChainRefError::NoHash(text.to_owned()));
+            return text.parse().map(Self::Id).map_err(|_| ChainRefError::NoHash(text.to_owned()));
         }
         if text.is_empty() || text.len() > Self::MAX_NAME_BYTES {
             return Err(ChainRefError::Length { got: text.len() });
@@ -49,9 +49,9 @@ impl FromStr for ChainRef {
     }
 }
 
-impl From<GenesisHash> for ChainRef {
-    fn from(genesis: GenesisHash) -> Self {
-        Self::Genesis(genesis)
+impl From<ChainId> for ChainRef {
+    fn from(genesis: ChainId) -> Self {
+        Self::Id(genesis)
     }
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for ChainRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
-            Self::Genesis(genesis) => genesis.fmt(f),
+            Self::Id(genesis) => genesis.fmt(f),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ChainRef, LeaderHint};
 use crate::{
-    Digest, Duty, DutyClass, GenesisHash, HexBytes, KeyState, KeyType, LogIndex, NodeId, Position, PublicKey,
+    ChainId, Digest, Duty, DutyClass, HexBytes, KeyState, KeyType, LogIndex, NodeId, Position, PublicKey,
     RawPayload, Scheme, Term,
 };
 use schemars::JsonSchema;
@@ -131,7 +131,7 @@ pub struct KeyInfo {
     /// The chain's name.
     pub chain: String,
     /// The chain's genesis hash.
-    pub genesis: GenesisHash,
+    pub genesis: ChainId,
     /// What the key is for.
     #[serde(rename = "type")]
     pub key_type: KeyType,

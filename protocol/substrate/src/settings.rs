@@ -4,7 +4,7 @@ use parity_scale_codec::{Decode, DecodeAll as _, Encode, MaxEncodedLen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use signonce_protocol::{Chain, GenesisHash, Settings, SettingsError, SettingsSpec};
+use signonce_protocol::{Chain, ChainId, Settings, SettingsError, SettingsSpec};
 
 /// How wide a chain's block numbers are: `Header::Number` and the target of a GRANDPA vote.
 #[derive(
@@ -166,7 +166,7 @@ impl ChainSettings {
     }
 
     /// A chain with these settings.
-    pub fn chain(&self, genesis: GenesisHash, name: impl Into<String>) -> Chain {
+    pub fn chain(&self, genesis: ChainId, name: impl Into<String>) -> Chain {
         Chain { genesis, name: name.into(), family: &crate::FAMILY, settings: self.encode() }
     }
 }

@@ -1,7 +1,7 @@
 //! Properties of the decoders, over payloads of every kind and over bytes that are none.
 
 use proptest::{collection::vec, option, prelude::*};
-use signonce_protocol::{Chain, GenesisHash, Hash, RawPayload, Slot};
+use signonce_protocol::{Chain, ChainId, Hash, RawPayload, Slot};
 use signonce_substrate::{payload::*, *};
 
 fn hash() -> impl Strategy<Value = Hash> {
@@ -27,7 +27,7 @@ fn format() -> impl Strategy<Value = ChainFormat> {
 fn chain(format: ChainFormat) -> Chain {
     signonce_substrate::install();
     let settings = ChainSettings { format, slot_duration_ms: 6_000, limits: Limits::default() };
-    settings.chain(GenesisHash([1; 32]), "chain")
+    settings.chain(ChainId([1; 32]), "chain")
 }
 
 /// Fits both widths, mostly small.

@@ -2,7 +2,7 @@
 
 use parity_scale_codec::{DecodeAll as _, Encode as _};
 use serde_json::json;
-use signonce_protocol::{Chain, GenesisHash, Settings, SettingsSpec};
+use signonce_protocol::{Chain, ChainId, Settings, SettingsSpec};
 use signonce_substrate::{AuraMode, ChainFormat, ChainSettings, FAMILY, Limits, NumberWidth};
 
 fn spec() -> &'static dyn SettingsSpec {
@@ -105,7 +105,7 @@ fn whatever_rises_lets_more_through() {
 #[test]
 fn a_chain_in_json_has_its_settings_beside_its_name() {
     signonce_substrate::install();
-    let genesis = GenesisHash([1; 32]);
+    let genesis = ChainId([1; 32]);
     let chain = settings().chain(genesis, "relay");
     let json = json!({
         "genesis": genesis,

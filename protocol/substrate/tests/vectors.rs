@@ -2,7 +2,7 @@
 //! each is read as the reference means it, whether or not the oracle itself was built.
 
 use serde_json::Value;
-use signonce_protocol::{GenesisHash, Payload, PayloadKind, RawPayload, ToSign};
+use signonce_protocol::{ChainId, Payload, PayloadKind, RawPayload, ToSign};
 use signonce_substrate::{ChainSettings, Kind, Limits};
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -28,7 +28,7 @@ fn raw(vector: &Value) -> RawPayload {
 fn decode(vector: &Value, raw: &RawPayload) -> Result<Payload, String> {
     let format = serde_json::from_value(vector["format"].clone()).expect("a chain format");
     let settings = ChainSettings { format, slot_duration_ms: 6_000, limits: Limits::default() };
-    raw.decode(&settings.chain(GenesisHash([1; 32]), "chain")).map_err(|e| format!("{}: {e}", vector["name"]))
+    raw.decode(&settings.chain(ChainId([1; 32]), "chain")).map_err(|e| format!("{}: {e}", vector["name"]))
 }
 
 #[test]

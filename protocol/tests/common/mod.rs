@@ -71,7 +71,7 @@ impl FakeSigner {
     pub fn key(&self) -> KeyInfo {
         KeyInfo {
             chain: "polkadot".into(),
-            genesis: GenesisHash([1; 32]),
+            genesis: ChainId([1; 32]),
             key_type: BABE,
             scheme: SR25519,
             public: public(1),

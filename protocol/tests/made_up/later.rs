@@ -2,8 +2,8 @@
 
 use super::{COUNT, WINDOW, Words, claim};
 use signonce_protocol::{
-    Algorithm, Chain, ClassSpec, Digest, Duty, DutyClass, Family, FamilyId, GenesisHash, KeyType,
-    KeyTypeSpec, KindSpec, Message, Payload, PayloadKind, Rule, Scheme, SchemeSpec, Settings,
+    Algorithm, Chain, ChainId, ClassSpec, Digest, Duty, DutyClass, Family, FamilyId, KeyType, KeyTypeSpec,
+    KindSpec, Message, Payload, PayloadKind, Rule, Scheme, SchemeSpec, Settings,
 };
 
 /// Beside the other one.
@@ -68,7 +68,7 @@ pub const NOTE: DutyClass = DutyClass::new(ID, 1);
 pub const FREE: PayloadKind = PayloadKind::new(ID, 0);
 
 /// A chain of the family.
-pub fn chain(genesis: GenesisHash, name: &str) -> Chain {
+pub fn chain(genesis: ChainId, name: &str) -> Chain {
     Chain {
         family: &FAMILY,
         settings: Settings::new(6_000_u64.to_le_bytes().into()),

@@ -14,10 +14,10 @@ mod own;
 
 use serde_json::{Map, Value, json};
 use signonce_protocol::{
-    Algorithm, Carry, Chain, ClaimSpec, ClassSpec, Digest, Duty, DutyClass, DutyWords, Family, FamilyId,
-    GenesisHash, Jump, KeyId, KeyType, KeyTypeSpec, KindSpec, Message, Part, Payload, PayloadError,
-    PayloadKind, Position, PublicKey, Refusal, Rule, RuleRefusal, Scheme, SchemeSpec, Settings,
-    SettingsError, SettingsSpec, ShieldContext, SlotRule, Statement, WindowRule,
+    Algorithm, Carry, Chain, ChainId, ClaimSpec, ClassSpec, Digest, Duty, DutyClass, DutyWords, Family,
+    FamilyId, Jump, KeyId, KeyType, KeyTypeSpec, KindSpec, Message, Part, Payload, PayloadError, PayloadKind,
+    Position, PublicKey, Refusal, Rule, RuleRefusal, Scheme, SchemeSpec, Settings, SettingsError,
+    SettingsSpec, ShieldContext, SlotRule, Statement, WindowRule,
 };
 use std::sync::Arc;
 
@@ -299,7 +299,7 @@ impl SettingsSpec for Spec {
 }
 
 /// A chain of the family, with slots of 6 seconds.
-pub fn chain(genesis: GenesisHash, name: &str) -> Chain {
+pub fn chain(genesis: ChainId, name: &str) -> Chain {
     let settings = Settings::new(6_000_u64.to_le_bytes().into());
     Chain { genesis, name: name.into(), family: &FAMILY, settings }
 }

@@ -8,7 +8,7 @@
 use signonce_cluster::Handle;
 use signonce_core::{Change, Envelope, Key, KeyState, Member, State, node_actor};
 use signonce_keys::{Keyring, NodeIdentity, Recipient, SealedKey};
-use signonce_protocol::{GenesisHash, KeyId};
+use signonce_protocol::{ChainId, KeyId};
 use signonce_shared::hint;
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ struct Locked {
 /// A key that is to be opened.
 struct Wanted {
     id: KeyId,
-    chain: GenesisHash,
+    chain: ChainId,
     sealed: Envelope,
 }
 
@@ -111,7 +111,7 @@ impl KeyringSync {
     pub async fn try_envelope(
         self: &Arc<Self>,
         id: KeyId,
-        chain: GenesisHash,
+        chain: ChainId,
         sealed: Envelope,
     ) -> Result<(), String> {
         let this = Arc::clone(self);
@@ -133,7 +133,7 @@ impl KeyringSync {
     pub fn reseal(
         &self,
         id: KeyId,
-        chain: GenesisHash,
+        chain: ChainId,
         sealed: Envelope,
         recipients: &[Recipient],
     ) -> Result<Envelope, String> {

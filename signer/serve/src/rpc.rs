@@ -235,13 +235,13 @@ fn removed(key: &KeyInfo) -> KeyInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{GenesisHash, LogIndex};
+    use signonce_protocol::{ChainId, LogIndex};
     use signonce_substrate::{BABE, BABE_BLOCK, SR25519};
 
     fn key(n: u8, state: KeyState) -> KeyInfo {
         KeyInfo {
             chain: "polkadot".into(),
-            genesis: GenesisHash([1; 32]),
+            genesis: ChainId([1; 32]),
             key_type: BABE,
             scheme: SR25519,
             public: PublicKey::try_from(&[n; 32][..]).unwrap(),

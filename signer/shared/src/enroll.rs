@@ -10,7 +10,7 @@ use crate::admin::{
 };
 use signonce_core::{Change, ChangeError, Floors, KeyError, KeyState, Member, Position, SlotClock};
 use signonce_keys::{Recipient, RecipientError, SealError, SecretKey, seal};
-use signonce_protocol::{GenesisHash, KeyId, KeyType, LogIndex, NodeId};
+use signonce_protocol::{ChainId, KeyId, KeyType, LogIndex, NodeId};
 use std::time::Duration;
 
 /// How long a member that has just started may take to announce itself.
@@ -94,7 +94,7 @@ pub struct NewKey {
 /// Any [`EnrollError`]. After `unknownOutcome` or a broken connection, call it again with the same key.
 pub async fn enroll(
     admin: &AdminClient,
-    chain: GenesisHash,
+    chain: ChainId,
     recipients: &[Recipient],
     key: &NewKey,
 ) -> Result<LogIndex, EnrollError> {

@@ -189,7 +189,7 @@ fn of_officer(error: &OfficerError) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{GenesisHash, LogIndex, NodeId};
+    use signonce_protocol::{ChainId, LogIndex, NodeId};
 
     #[test]
     fn an_error_with_a_command_for_it_is_told_with_the_command() {
@@ -211,7 +211,7 @@ mod tests {
             (ProposalError::UnknownProposal { id: LogIndex(7) }.into(), "`signonce proposals list`"),
             (FeatureError::FeatureNeeded { level: 4, current: 3 }.into(), "`signonce status`"),
             (
-                FeatureError::SettingsTooNew { chain: GenesisHash([1; 32]), current: 3 }.into(),
+                FeatureError::SettingsTooNew { chain: ChainId([1; 32]), current: 3 }.into(),
                 "`signonce status`",
             ),
         ] as [(ChangeError, &str); 9]

@@ -204,7 +204,7 @@ mod tests {
             slot_duration_ms: 6_000,
             limits: Default::default(),
         };
-        let chain = settings.chain(signonce_protocol::GenesisHash([1; 32]), "polkadot");
+        let chain = settings.chain(signonce_protocol::ChainId([1; 32]), "polkadot");
         let clock = SlotClock::new(&chain, &[]);
         let now_ms = 1_796_000_000_000;
         let now = now_ms / 6_000;

@@ -326,7 +326,7 @@ async fn no_log_line_and_no_output_ever_holds_a_secret_at_the_most_talkative_lev
     let client = crate::common::client(&cluster.client_tls("v1"), cluster.urls());
     let gran = keys.iter().find(|key| key.key_type == GRANDPA).unwrap();
     for view in [0, 1, 0] {
-        let chain = signonce_protocol::rpc::ChainRef::Genesis(cluster.genesis());
+        let chain = signonce_protocol::rpc::ChainRef::Id(cluster.genesis());
         let _ = client.sign(&SignParams { chain, key: gran.public, payload: vote(3, view) }).await;
     }
     cluster.signal(2, Signal::Term).unwrap();

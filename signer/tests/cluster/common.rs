@@ -109,7 +109,7 @@ impl World {
 
     pub fn params(&self, key_type: KeyType, payload: &RawPayload) -> SignParams {
         SignParams {
-            chain: ChainRef::Genesis(self.cluster.genesis()),
+            chain: ChainRef::Id(self.cluster.genesis()),
             key: self.key(key_type).public,
             payload: payload.clone(),
         }

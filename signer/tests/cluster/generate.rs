@@ -38,7 +38,7 @@ fn operate(world: &World, node: u64, arguments: &[&str]) -> String {
 }
 
 fn ask(world: &World, key_type: KeyType) -> GenerateKeyParams {
-    GenerateKeyParams { chain: ChainRef::Genesis(world.cluster.genesis()), key_type }
+    GenerateKeyParams { chain: ChainRef::Id(world.cluster.genesis()), key_type }
 }
 
 fn refusal(answer: Result<GenerateKeyReply, ClientError>) -> RpcError {
@@ -55,7 +55,7 @@ async fn signs(
     key: &GenerateKeyReply,
     payload: &RawPayload,
 ) -> SignVerdict {
-    let chain = ChainRef::Genesis(world.cluster.genesis());
+    let chain = ChainRef::Id(world.cluster.genesis());
     let params = SignParams { chain, key: key.public, payload: payload.clone() };
     let reply = until("the new key signs", async || match client.sign(&params).await {
         Ok(reply) => Some(reply),
@@ -127,7 +127,7 @@ async fn a_key_made_through_any_node_signs_through_every_node_for_its_client_alo
             verdicts.push(signs(&client, &world, &key, &vote).await);
         }
         assert_eq!(verdicts, [SignVerdict::Granted, SignVerdict::Repeated, SignVerdict::Repeated]);
-        let chain = ChainRef::Genesis(world.cluster.genesis());
+        let chain = ChainRef::Id(world.cluster.genesis());
         let other = SignParams { chain, key: key.public, payload: ownership_proof() };
         let refused = world.client_of("v2", *node).sign(&other).await.unwrap_err();
         assert_eq!(code_of(&refused), Some(ErrorCode::Forbidden));

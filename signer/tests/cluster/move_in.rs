@@ -123,7 +123,7 @@ async fn keys_move_in_only_after_the_old_node_is_gone_and_start_above_its_last_v
     let client = bench.world.client("v1");
     let sign = async |round| {
         let payload = chain::vote(SetId(7), Round(round), GrandpaStage::Prevote, 6, Flavour(0));
-        client.sign(&SignParams { chain: ChainRef::Genesis(genesis), key: gran().public, payload }).await
+        client.sign(&SignParams { chain: ChainRef::Id(genesis), key: gran().public, payload }).await
     };
     assert_eq!(code(&sign(149).await), ErrorCode::BelowWatermark);
     assert_eq!(sign(150).await.unwrap().verdict, SignVerdict::Granted);

@@ -192,7 +192,7 @@ async fn a_lie_halts_nobody_and_a_halt_at_the_end_of_all_numbers_ends() {
     let world = World::start(&["v1", "v2"]).await;
     let secret = leaked_key(&world).await;
     let params = |round| SignParams {
-        chain: ChainRef::Genesis(world.cluster.genesis()),
+        chain: ChainRef::Id(world.cluster.genesis()),
         key: secret.public(),
         payload: vote(round, 0),
     };

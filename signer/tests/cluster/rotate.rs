@@ -123,7 +123,7 @@ async fn old_keys_sign_until_the_chain_has_changed_over_and_then_never_again() {
     let client = world.client("v1");
     let sign = async |id: &KeyId, round| {
         let payload = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, 6, Flavour(0));
-        let chain = ChainRef::Genesis(world.cluster.genesis());
+        let chain = ChainRef::Id(world.cluster.genesis());
         client.sign(&SignParams { chain, key: id.public, payload }).await
     };
     for id in [&old_gran, &new_gran] {

@@ -136,7 +136,7 @@ pub async fn two_validators() -> World {
 pub async fn vote(world: &World, client: &SignerClient, round: u64) {
     for key in world.keys.iter().filter(|key| key.key_type == GRANDPA) {
         let vote = chain::vote(SetId(1), Round(round), GrandpaStage::Prevote, 5, Flavour(0));
-        let chain = ChainRef::Genesis(world.cluster.genesis());
+        let chain = ChainRef::Id(world.cluster.genesis());
         client.sign(&SignParams { chain, key: key.public, payload: vote }).await.unwrap();
     }
 }
@@ -152,7 +152,7 @@ pub async fn ask_everything(world: &World, client: &SignerClient) {
     client.sign(&world.params(BABE, &proof)).await.unwrap();
     let slot = world.next_slot();
     let epoch_index = chain::epoch_of(slot);
-    let genesis = ChainRef::Genesis(world.cluster.genesis());
+    let genesis = ChainRef::Id(world.cluster.genesis());
     let key = world.key(BABE).public;
     let randomness = chain::randomness(epoch_index);
     client.ask(&VrfParams { chain: genesis.clone(), key, slot, epoch_index, randomness }).await.unwrap();

@@ -29,7 +29,7 @@ async fn the_same_payload_signed_on_three_nodes_gives_one_signature_for_every_sc
     let randomness = chain::randomness(epoch_index);
     let key = world.key(BABE).public;
     let asked =
-        VrfParams { chain: ChainRef::Genesis(world.cluster.genesis()), key, slot, epoch_index, randomness };
+        VrfParams { chain: ChainRef::Id(world.cluster.genesis()), key, slot, epoch_index, randomness };
     let mut vrfs = Vec::new();
     for client in &clients {
         vrfs.push(client.ask(&asked).await.unwrap());

@@ -227,7 +227,7 @@ async fn what_the_cluster_granted_is_known_and_a_signature_of_a_copied_key_raise
     let client = world.client("v1");
     let slot = world.next_slot();
     let raw = header(slot, 0);
-    let chain = ChainRef::Genesis(world.cluster.genesis());
+    let chain = ChainRef::Id(world.cluster.genesis());
     let params = SignParams { chain, key: copied.id.public, payload: raw.clone() };
     let reply = client.sign(&params).await.unwrap();
     fake.show(&decoded(&raw), &reply.signature.0);

@@ -7,8 +7,8 @@ use crate::{
     RequestId,
 };
 use signonce_protocol::{
-    Carry, Claim, Digest, Duty, DutyClass, Family, GenesisHash, Hash, HexArray, KeyId, KeyType, LogIndex,
-    NodeId, PublicKey, Settings, Slot,
+    Carry, ChainId, Claim, Digest, Duty, DutyClass, Family, Hash, HexArray, KeyId, KeyType, LogIndex, NodeId,
+    PublicKey, Settings, Slot,
 };
 use signonce_substrate::{
     AURA_BLOCK, AuraMode, BABE, BABE_BLOCK, BEEFY_VOTE, BlockNumber, CandidateHash, ChainFormat,
@@ -23,7 +23,7 @@ pub(crate) fn install() {
     signonce_protocol::install(&ALL);
 }
 
-pub(crate) const CHAIN: GenesisHash = GenesisHash([0xc4; 32]);
+pub(crate) const CHAIN: ChainId = ChainId([0xc4; 32]);
 pub(crate) const DIGEST: Digest = Digest([0xd1; 32]);
 pub(crate) const AT: LogIndex = LogIndex(0x0a17);
 pub(crate) const CLIENT: ClientId = ClientId(0xc11e);

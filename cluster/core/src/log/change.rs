@@ -7,7 +7,7 @@ use crate::model::{
 };
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{Digest, Duty, GenesisHash, KeyId, LogIndex, NodeId, Scheme, Settings};
+use signonce_protocol::{ChainId, Digest, Duty, KeyId, LogIndex, NodeId, Scheme, Settings};
 
 /// A change of the registry or of a watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub enum Change {
     #[codec(index = 1)]
     SetSettings {
         /// The chain.
-        chain: GenesisHash,
+        chain: ChainId,
         /// Its new settings, all of them.
         settings: Settings,
     },
@@ -32,7 +32,7 @@ pub enum Change {
         /// Its scheme.
         scheme: Scheme,
         /// The one chain it will ever sign for.
-        chain: GenesisHash,
+        chain: ChainId,
         /// The validator it belongs to.
         group: Option<String>,
         /// The secret, sealed to the members.
@@ -135,7 +135,7 @@ pub enum Change {
         /// Its scheme.
         scheme: Scheme,
         /// The one chain it will ever sign for.
-        chain: GenesisHash,
+        chain: ChainId,
         /// The secret, sealed to the members.
         sealed: Envelope,
         /// The floors of a key that never signed anything.
@@ -190,7 +190,7 @@ pub enum Change {
     #[codec(index = 23)]
     ImportWatermarks {
         /// The chain all the keys belong to.
-        chain: GenesisHash,
+        chain: ChainId,
         /// Every key once.
         floors: Vec<(KeyId, Floors)>,
     },
@@ -299,7 +299,7 @@ pub enum Change {
     #[codec(index = 36)]
     RetimeChain {
         /// The chain.
-        chain: GenesisHash,
+        chain: ChainId,
         /// The moment, in Unix milliseconds: slots that begin then or later.
         from_ms: u64,
         /// Milliseconds of a slot from then on.
@@ -315,7 +315,7 @@ pub enum Change {
     #[codec(index = 38)]
     TakeBackTiming {
         /// The chain.
-        chain: GenesisHash,
+        chain: ChainId,
     },
 }
 

@@ -4,7 +4,7 @@ use super::Fingerprint;
 use super::Floors;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{Digest, Duty, GenesisHash, HexArray, KeyId, LogIndex, NodeId, Scheme};
+use signonce_protocol::{ChainId, Digest, Duty, HexArray, KeyId, LogIndex, NodeId, Scheme};
 
 /// How a backup comes into an empty cluster: between the first step and the last, keys, clients and floors come by the
 /// ordinary changes.
@@ -106,7 +106,7 @@ pub struct BuriedKey {
     /// Its scheme.
     pub scheme: Scheme,
     /// The chain it belonged to.
-    pub chain: GenesisHash,
+    pub chain: ChainId,
     /// The validator it belonged to.
     pub group: Option<String>,
 }

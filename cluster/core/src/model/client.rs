@@ -4,7 +4,7 @@ use super::Fingerprint;
 use super::Key;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{ClientId, DutyClass, GenesisHash, KeyId};
+use signonce_protocol::{ChainId, ClientId, DutyClass, KeyId};
 
 /// The living keys a client may have had made, where the operator gives no number.
 pub const DEFAULT_KEY_LIMIT: u32 = 64;
@@ -35,7 +35,7 @@ pub struct Right {
     pub keys: KeySelector,
     /// Only on this chain; `None` for any.
     #[serde(default)]
-    pub chain: Option<GenesisHash>,
+    pub chain: Option<ChainId>,
     /// The classes of work it permits. An empty list permits nothing.
     pub classes: Vec<DutyClass>,
 }
@@ -90,7 +90,7 @@ pub struct KeyAllowance {
     pub group: String,
     /// Only for this chain; `None` for any.
     #[serde(default)]
-    pub chain: Option<GenesisHash>,
+    pub chain: Option<ChainId>,
     /// How many of its keys may live at a time.
     pub limit: u32,
 }

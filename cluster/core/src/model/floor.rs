@@ -2,7 +2,7 @@
 
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, Position, SlotTooFar};
+use signonce_protocol::{ChainId, DutyClass, KeyId, Position, SlotTooFar};
 use std::collections::BTreeSet;
 
 /// Where the watermarks of a key start or are raised to. Each is the lowest position that may still be signed: one past
@@ -24,7 +24,7 @@ pub(crate) enum FloorError {
     /// The key has no work that floors are about.
     NoWork { key: KeyId },
     /// A slot so far ahead that it would make numbers of before look like slots to come.
-    TooFar { chain: GenesisHash, why: String },
+    TooFar { chain: ChainId, why: String },
 }
 
 impl From<SlotTooFar> for FloorError {

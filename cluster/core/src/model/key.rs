@@ -2,7 +2,7 @@
 
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use signonce_protocol::{GenesisHash, KeyId, KeyState, LogIndex, Scheme, blake2_256};
+use signonce_protocol::{ChainId, KeyId, KeyState, LogIndex, Scheme, blake2_256};
 use std::fmt;
 
 /// The most bytes a sealed key may have.
@@ -60,7 +60,7 @@ pub struct Key {
     /// The signature scheme.
     pub scheme: Scheme,
     /// The one chain it signs for.
-    pub chain: GenesisHash,
+    pub chain: ChainId,
     /// The keys of one validator share a group; rights go by it, and rules that look at more than one key.
     pub group: Option<String>,
     /// Where it is in its life.

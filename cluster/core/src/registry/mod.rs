@@ -33,7 +33,7 @@ use crate::model::{
     Member, MemberState,
 };
 use parity_scale_codec::{Decode, Encode};
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId, PublicKey};
+use signonce_protocol::{ChainId, DutyClass, KeyId, KeyType, LogIndex, NodeId, PublicKey};
 use std::collections::BTreeMap;
 
 /// What a client may have made, and what it has had made.
@@ -73,7 +73,7 @@ impl Default for Counters {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     counters: Counters,
-    chains: BTreeMap<GenesisHash, Chain>,
+    chains: BTreeMap<ChainId, Chain>,
     keys: BTreeMap<KeyId, Key>,
     clients: BTreeMap<ClientId, Client>,
     members: BTreeMap<NodeId, MemberRecord>,
@@ -87,7 +87,7 @@ pub struct Registry {
     origin: Option<Origin>,
     known_by_backup: BTreeMap<KeyId, KnownByBackup>,
     drill: Option<Drill>,
-    timings: BTreeMap<GenesisHash, Timing>,
+    timings: BTreeMap<ChainId, Timing>,
     tolerance: Option<Tolerance>,
     terms: BTreeMap<ClientId, ClientTerms>,
     officers: Option<Officers>,
@@ -100,11 +100,11 @@ pub struct Registry {
 #[derive(Clone, Debug, Default)]
 struct Index {
     /// Public key → its one chain, tombstones included.
-    owner: BTreeMap<PublicKey, GenesisHash>,
+    owner: BTreeMap<PublicKey, ChainId>,
     /// Certificate → the last client that had it, tombstones included.
     spki: BTreeMap<Fingerprint, ClientId>,
     /// Chain → group → its keys, for rules that look at more than one key.
-    groups: BTreeMap<GenesisHash, BTreeMap<String, Vec<KeyId>>>,
+    groups: BTreeMap<ChainId, BTreeMap<String, Vec<KeyId>>>,
 }
 
 impl Registry {
@@ -119,12 +119,12 @@ impl Registry {
     }
 
     /// The chain with this genesis hash.
-    pub fn chain(&self, genesis: &GenesisHash) -> Option<&Chain> {
+    pub fn chain(&self, genesis: &ChainId) -> Option<&Chain> {
         self.chains.get(genesis)
     }
 
     /// The chain with this name, or with this genesis hash as 0x-hex.
-    pub fn chain_by_name_or_genesis(&self, text: &str) -> Option<&Chain> {
+    pub fn chain_by_name_or_id(&self, text: &str) -> Option<&Chain> {
         match text.parse() {
             Ok(genesis) => self.chains.get(&genesis),
             Err(_) => self.chains.values().find(|chain| chain.name == text),
@@ -142,18 +142,18 @@ impl Registry {
     }
 
     /// The keys of every type with this public key on this chain.
-    pub fn keys_by_public(&self, chain: &GenesisHash, public: &PublicKey) -> impl Iterator<Item = &Key> {
+    pub fn keys_by_public(&self, chain: &ChainId, public: &PublicKey) -> impl Iterator<Item = &Key> {
         let ids = KeyType::all().map(|key_type| KeyId { key_type, public: *public });
         ids.into_iter().filter_map(|id| self.keys.get(&id)).filter(move |key| key.chain == *chain)
     }
 
     /// The chain a public key belongs to forever, whatever its type and state.
-    pub fn owner(&self, public: &PublicKey) -> Option<&GenesisHash> {
+    pub fn owner(&self, public: &PublicKey) -> Option<&ChainId> {
         self.index.owner.get(public)
     }
 
     /// The armed keys of a group.
-    pub(crate) fn armed_keys(&self, chain: &GenesisHash, group: &str) -> impl Iterator<Item = &KeyId> {
+    pub(crate) fn armed_keys(&self, chain: &ChainId, group: &str) -> impl Iterator<Item = &KeyId> {
         let ids = self.index.groups.get(chain).and_then(|groups| groups.get(group)).into_iter().flatten();
         ids.filter(|id| self.keys.get(id).is_some_and(|key| key.state == KeyState::Armed))
     }

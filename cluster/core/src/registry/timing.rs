@@ -3,7 +3,7 @@
 use super::Registry;
 use crate::model::{Chain, DEFAULT_SLOT_TOLERANCE, Retiming, SlotClock};
 use parity_scale_codec::{Decode, Encode};
-use signonce_protocol::GenesisHash;
+use signonce_protocol::ChainId;
 
 /// By how many parts in a hundred the length must change at least. A tenth puts the two readings of a number of today
 /// more than five years apart.
@@ -21,7 +21,7 @@ pub(crate) struct Tolerance {
 /// The later countings of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Timing {
-    pub(crate) chain: GenesisHash,
+    pub(crate) chain: ChainId,
     /// By their moments, which rise.
     pub(crate) later: Vec<Retiming>,
 }
@@ -39,7 +39,7 @@ impl Registry {
     }
 
     /// The later countings of a chain.
-    pub fn retimings(&self, chain: &GenesisHash) -> &[Retiming] {
+    pub fn retimings(&self, chain: &ChainId) -> &[Retiming] {
         self.timings.get(chain).map_or(&[], |timing| &timing.later)
     }
 

@@ -14,7 +14,7 @@ use crate::{
     },
     registry::{Counters, Halt, MadeKeys},
 };
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, LogIndex, NodeId, Scheme, Settings};
+use signonce_protocol::{ChainId, DutyClass, KeyId, LogIndex, NodeId, Scheme, Settings};
 
 // Far above what anyone runs, low enough that a runaway script cannot fill every node's memory.
 const MAX_CHAINS: usize = 1_000;
@@ -190,7 +190,7 @@ impl State {
         Ok(())
     }
 
-    fn set_settings(&mut self, genesis: GenesisHash, settings: Settings) -> Result<(), ChangeError> {
+    fn set_settings(&mut self, genesis: ChainId, settings: Settings) -> Result<(), ChangeError> {
         let chain = self.registry.chain(&genesis).ok_or(ChainError::UnknownChain { genesis })?;
         let judged = chain.family.settings.may_become(&chain.settings, &settings);
         judged.map_err(|why| ChainError::BadSettings { name: chain.name.clone(), why: why.0 })?;

@@ -36,7 +36,7 @@ use crate::{
 use officers::Entry;
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{
-    DutyClass, GenesisHash, KeyId, LogIndex, NodeId, PublicKey,
+    ChainId, DutyClass, KeyId, LogIndex, NodeId, PublicKey,
     mark::{Alone, Context, Mark, Siblings},
 };
 use std::collections::VecDeque;
@@ -346,8 +346,8 @@ impl State {
     }
 
     /// The chain with this name, or with this genesis hash as 0x-hex.
-    pub fn chain_by_name_or_genesis(&self, text: &str) -> Option<&Chain> {
-        self.registry.chain_by_name_or_genesis(text)
+    pub fn chain_by_name_or_id(&self, text: &str) -> Option<&Chain> {
+        self.registry.chain_by_name_or_id(text)
     }
 
     /// Every key, tombstones included.
@@ -361,7 +361,7 @@ impl State {
     }
 
     /// The keys of every type with this public key on this chain.
-    pub fn keys_by_public(&self, chain: &GenesisHash, public: &PublicKey) -> impl Iterator<Item = &Key> {
+    pub fn keys_by_public(&self, chain: &ChainId, public: &PublicKey) -> impl Iterator<Item = &Key> {
         self.registry.keys_by_public(chain, public)
     }
 
@@ -390,7 +390,7 @@ impl State {
     ///
     /// # Errors
     /// [`ClientError::MayNotGenerate`] or [`ClientError::KeyQuota`].
-    pub fn may_generate(&self, client: ClientId, chain: &GenesisHash) -> Result<&KeyAllowance, ChangeError> {
+    pub fn may_generate(&self, client: ClientId, chain: &ChainId) -> Result<&KeyAllowance, ChangeError> {
         let active = self.registry.client(client).filter(|client| client.state == ClientState::Active);
         let name = || self.registry.client(client).map_or_else(|| client.to_string(), |c| c.name.clone());
         let allowance = active

@@ -16,7 +16,7 @@ use crate::{
     registry::{Drill, Halt, KnownByBackup, Origin},
 };
 use signonce_protocol::{
-    Carry, Claim, Digest, Duty, DutyClass, GenesisHash, KeyId, LogIndex,
+    Carry, ChainId, Claim, Digest, Duty, DutyClass, KeyId, LogIndex,
     mark::{Alone, Context},
 };
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ impl State {
     pub(super) fn import_watermarks(
         &mut self,
         Entry { at, time_ms, .. }: Entry<'_>,
-        chain: GenesisHash,
+        chain: ChainId,
         floors: &[(KeyId, Floors)],
     ) -> Result<(), ChangeError> {
         if self.registry.chain(&chain).is_none() {

@@ -84,7 +84,7 @@ pub enum RestoreError {
     Halt(KeyId),
     /// The length of the slots of a chain that is missing.
     #[error("there is a record of the slots of chain {0}, but no such chain")]
-    Timing(signonce_protocol::GenesisHash),
+    Timing(signonce_protocol::ChainId),
     /// Limits or certificates of a client that is missing.
     #[error("there is a record of limits and certificates of {0}, but no such client")]
     Terms(ClientId),

@@ -8,7 +8,7 @@ use crate::{
     registry::{LEAST_CHANGE, MAX_COUNTINGS, Timing, Tolerance},
 };
 use signonce_protocol::{
-    GenesisHash, KeyId, KeyType, LogIndex,
+    ChainId, KeyId, KeyType, LogIndex,
     mark::{Alone, Context},
 };
 
@@ -17,7 +17,7 @@ impl State {
     pub(super) fn retime_chain(
         &mut self,
         at: LogIndex,
-        chain: GenesisHash,
+        chain: ChainId,
         from_ms: u64,
         slot_duration_ms: u64,
     ) -> Result<(), ChangeError> {
@@ -28,11 +28,7 @@ impl State {
     }
 
     /// The changes of a chain's slots with one more. To say again what was said last changes nothing.
-    pub(super) fn retimed(
-        &self,
-        chain: GenesisHash,
-        retiming: Retiming,
-    ) -> Result<Vec<Retiming>, ChangeError> {
+    pub(super) fn retimed(&self, chain: ChainId, retiming: Retiming) -> Result<Vec<Retiming>, ChangeError> {
         let Retiming { from_ms, slot_duration_ms, .. } = retiming;
         let known = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
         let wrong = |why: String| Err(ChangeError::Chain(ChainError::BadTiming { chain, why }));
@@ -81,14 +77,14 @@ impl State {
     }
 
     /// Forgets the last change.
-    pub(super) fn take_back_timing(&mut self, chain: GenesisHash) -> Result<(), ChangeError> {
+    pub(super) fn take_back_timing(&mut self, chain: ChainId) -> Result<(), ChangeError> {
         let later = self.taken_back(chain)?;
         self.registry.put_timing(Timing { chain, later }, &mut self.journal);
         Ok(())
     }
 
     /// The changes of a chain's slots without the last one, as long as nothing rests on that.
-    pub(super) fn taken_back(&self, chain: GenesisHash) -> Result<Vec<Retiming>, ChangeError> {
+    pub(super) fn taken_back(&self, chain: ChainId) -> Result<Vec<Retiming>, ChangeError> {
         let known = self.registry.chain(&chain).ok_or(ChainError::UnknownChain { genesis: chain })?;
         let newest = self.registry.clock(known).newest();
         let wrong = |why: String| Err(ChangeError::Chain(ChainError::BadTiming { chain, why }));
@@ -135,7 +131,7 @@ impl State {
     pub(super) fn raise_on(
         &mut self,
         id: KeyId,
-        chain: GenesisHash,
+        chain: ChainId,
         floors: &Floors,
         given_ms: u64,
     ) -> Result<(), ChangeError> {

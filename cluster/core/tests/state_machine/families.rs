@@ -12,8 +12,7 @@ use signonce_core::{
     Outcome, Refusal, Resealed, RestoreError, RestoreStep, Right, Role, State, Table, Verdict,
 };
 use signonce_protocol::{
-    Carry, Digest, Duty, GenesisHash, HexArray, KeyId, KeyType, LogIndex, NodeId, Position, RuleRefusal,
-    Settings,
+    Carry, ChainId, Digest, Duty, HexArray, KeyId, KeyType, LogIndex, NodeId, Position, RuleRefusal, Settings,
 };
 use signonce_substrate::AuraMode;
 use std::{
@@ -21,7 +20,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-const MADE: GenesisHash = GenesisHash([3; 32]);
+const MADE: ChainId = ChainId([3; 32]);
 
 fn world() -> World {
     let mut world = World::new();
@@ -441,7 +440,7 @@ fn late_key() -> KeyId {
 
 /// Of each kind of change that can name something of a family, one that names something of a later one.
 fn of_later() -> Vec<Change> {
-    let (id, chain, late) = (key(TWIN, 1), GenesisHash([4; 32]), late_key());
+    let (id, chain, late) = (key(TWIN, 1), ChainId([4; 32]), late_key());
     let floors = || -> Floors { later_floor().into() };
     let right = |keys, classes| Right { keys, chain: None, classes };
     let add = |right| Change::AddClient { name: "c".into(), spki: Fingerprint([1; 32]), rights: vec![right] };
@@ -612,8 +611,8 @@ fn settings_of_a_form_that_comes_later_are_refused_as_those_of_no_known_form_are
         assert_eq!(chain.family.settings.level(&settings), level, "{chain:?} {bytes:?}");
         let registry = world.state.registry_version();
         let set = Change::SetSettings { chain: chain.genesis, settings: settings.clone() };
-        let new = Chain { genesis: GenesisHash([5; 32]), name: "new".into(), settings, ..chain.clone() };
-        for (change, genesis) in [(set, chain.genesis), (Change::AddChain(new), GenesisHash([5; 32]))] {
+        let new = Chain { genesis: ChainId([5; 32]), name: "new".into(), settings, ..chain.clone() };
+        for (change, genesis) in [(set, chain.genesis), (Change::AddChain(new), ChainId([5; 32]))] {
             // A member that does not know them writes the command in the same version.
             assert_eq!(change.feature_level(), FEATURE_LEVEL, "{change:?}");
             let refused = world.by("admin:a", change.clone()).unwrap_err();

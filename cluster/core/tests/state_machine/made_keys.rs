@@ -5,7 +5,7 @@ use signonce_core::{
     ChainError, Change, ChangeError, ClientError, ClientId, CodecError, Command, Fingerprint, Floors,
     InputError, KeyAllowance, KeySelector, KeyState, Right, State, Verdict, seal_record,
 };
-use signonce_protocol::{DutyClass, GenesisHash, KeyId};
+use signonce_protocol::{ChainId, DutyClass, KeyId};
 use signonce_substrate::{
     BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, ECDSA, GRANDPA, GRANDPA_VOTE, OWNERSHIP_PROOF,
 };
@@ -125,7 +125,7 @@ fn a_key_that_cannot_be_added_leaves_nothing_behind() {
     let id = key(BABE, 9);
     world.state.take_changes();
     let before = rows_but_audit(&world.state);
-    let nowhere = GenesisHash([9; 32]);
+    let nowhere = ChainId([9; 32]);
     let good = || made(client, id, from_slot(1));
     let changed = |change: &mut dyn FnMut(&mut Change)| {
         let mut it = good();
@@ -161,7 +161,7 @@ fn a_key_that_cannot_be_added_leaves_nothing_behind() {
 #[test]
 fn an_allowance_is_for_a_known_chain_a_usable_group_and_a_sane_number() {
     let (mut world, _) = world(64);
-    let nowhere = GenesisHash([9; 32]);
+    let nowhere = ChainId([9; 32]);
     let cases = [
         (allowance(0), ChangeError::Client(ClientError::BadKeyLimit { asked: 0, most: 500 })),
         (allowance(501), ChangeError::Client(ClientError::BadKeyLimit { asked: 501, most: 500 })),

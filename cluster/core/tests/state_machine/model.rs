@@ -14,7 +14,7 @@ use signonce_core::{
     TableSize, Verdict,
 };
 use signonce_protocol::{
-    Carry, Digest, Duty, DutyClass, ErrorCode, GenesisHash, KeyId, KeyType, LogIndex, blake2_256,
+    Carry, ChainId, Digest, Duty, DutyClass, ErrorCode, KeyId, KeyType, LogIndex, blake2_256,
 };
 use signonce_substrate::{
     AURA, BABE, BEEFY, BEEFY_VOTE, Duty as Typed, GRANDPA, GRANDPA_VOTE, GrandpaStage, PARA, Side,
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const KEY_TYPES: [KeyType; 6] = [BABE, AURA, GRANDPA, BEEFY, PARA, VOTER];
 
 /// The chain of the made-up family.
-const MADE: GenesisHash = GenesisHash([3; 32]);
+const MADE: ChainId = ChainId([3; 32]);
 
 /// Marks the coordinate of a backing statement beside that of its side.
 const STATEMENT: u8 = 0xff;

@@ -6,7 +6,7 @@ use signonce_core::{
     FeatureError, Fingerprint, Floors, InputError, KeyError, KeySelector, KeyState, Member, MemberError,
     Refusal, Right, Verdict,
 };
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, KeyType, LogIndex, NodeId};
+use signonce_protocol::{ChainId, DutyClass, KeyId, KeyType, LogIndex, NodeId};
 use signonce_substrate::AuraMode;
 use signonce_substrate::Limits;
 use signonce_substrate::{
@@ -36,11 +36,10 @@ fn member(node: u64, recipient: &str, supports: u32) -> Member {
 fn a_chain_is_found_by_name_and_by_genesis_and_is_added_once() {
     let mut world = World::new();
     for text in ["relay", &CHAIN.to_string()] {
-        assert_eq!(world.state.chain_by_name_or_genesis(text).unwrap().genesis, CHAIN);
+        assert_eq!(world.state.chain_by_name_or_id(text).unwrap().genesis, CHAIN);
     }
-    assert!(world.state.chain_by_name_or_genesis("other").is_none());
-    for twin in [chain(CHAIN, "other", AuraMode::Slot), chain(GenesisHash([9; 32]), "relay", AuraMode::Slot)]
-    {
+    assert!(world.state.chain_by_name_or_id("other").is_none());
+    for twin in [chain(CHAIN, "other", AuraMode::Slot), chain(ChainId([9; 32]), "relay", AuraMode::Slot)] {
         let refused = ChangeError::Chain(ChainError::ChainExists { name: "relay".into(), genesis: CHAIN });
         assert_eq!(world.change(Change::AddChain(twin)), Err(refused));
     }
@@ -51,7 +50,7 @@ fn names_that_mislead_are_refused() {
     let mut world = World::new();
     let long = "a".repeat(65);
     for name in ["", "0x01", "with space", "new\nline", "ünicode", long.as_str()] {
-        let named = chain(GenesisHash([9; 32]), name, AuraMode::Slot);
+        let named = chain(ChainId([9; 32]), name, AuraMode::Slot);
         assert!(
             matches!(
                 world.change(Change::AddChain(named)),
@@ -74,7 +73,7 @@ fn names_that_mislead_are_refused() {
 #[test]
 fn a_slot_must_last() {
     let mut world = World::new();
-    let still = chain_of(GenesisHash([9; 32]), "still", AuraMode::Slot, 0, Limits::default());
+    let still = chain_of(ChainId([9; 32]), "still", AuraMode::Slot, 0, Limits::default());
     let refused = world.change(Change::AddChain(still)).unwrap_err();
     assert!(
         matches!(&refused, ChangeError::Chain(ChainError::BadSettings { name, why }) if name == "still" && why.contains("0 ms")),
@@ -203,7 +202,7 @@ fn a_key_must_fit_its_chain_scheme_and_envelope() {
         let sealed = sealed.into();
         Change::RegisterKey { id, scheme, chain, group: None, sealed }
     };
-    let nowhere = GenesisHash([9; 32]);
+    let nowhere = ChainId([9; 32]);
     let cases = [
         (with(ED25519, nowhere, vec![1]), ChangeError::Chain(ChainError::UnknownChain { genesis: nowhere })),
         (with(SR25519, CHAIN, vec![1]), ChangeError::Key(KeyError::WrongScheme { key: id, scheme: SR25519 })),

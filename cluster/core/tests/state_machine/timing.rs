@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use signonce_core::{
     Change, ChangeDone, ChangeError, Command, KeyError, KeyState, Outcome, Refusal, State, Verdict,
 };
-use signonce_protocol::{GenesisHash, KeyId};
+use signonce_protocol::{ChainId, KeyId};
 use signonce_substrate::{AURA, BABE};
 use signonce_substrate::{AuraMode, Limits};
 
-const NEW: GenesisHash = GenesisHash([9; 32]);
+const NEW: ChainId = ChainId([9; 32]);
 /// When the last slot of before the change begins, in the cases of the field.
 const LAST_MS: u64 = 1_795_800_000_000;
 
@@ -122,7 +122,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         (retime(1, 6_000), "too near"),
         (retime(1, 6_500), "too near"),
         (Change::TakeBackTiming { chain: NEW }, "nothing to take back"),
-        (Change::RetimeChain { chain: GenesisHash([7; 32]), from_ms: 1, slot_duration_ms: 9 }, "no chain"),
+        (Change::RetimeChain { chain: ChainId([7; 32]), from_ms: 1, slot_duration_ms: 9 }, "no chain"),
     ] {
         let error = world.change(wrong).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");

@@ -5,7 +5,7 @@ use signonce_core::{
     PlacementChange, Position, Refusal, RequestId, State, Table, Verdict, client_actor, node_actor,
 };
 use signonce_protocol::{
-    Carry, Digest, Duty, DutyClass, Family, GenesisHash, Hash, KeyId, KeyType, LogIndex, NodeId, Slot,
+    Carry, ChainId, Digest, Duty, DutyClass, Family, Hash, KeyId, KeyType, LogIndex, NodeId, Slot,
 };
 use signonce_substrate::{
     AURA_BLOCK, AuraMode, BABE_BLOCK, BEEFY_VOTE, BlockNumber, CandidateHash, ChainFormat, ChainSettings,
@@ -13,8 +13,8 @@ use signonce_substrate::{
     StatementKind,
 };
 
-pub const CHAIN: GenesisHash = GenesisHash([1; 32]);
-pub const COLLATOR_CHAIN: GenesisHash = GenesisHash([2; 32]);
+pub const CHAIN: ChainId = ChainId([1; 32]);
+pub const COLLATOR_CHAIN: ChainId = ChainId([2; 32]);
 
 /// Substrate's family, and those of tests.
 pub fn install() {
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Registers a key of group `validator-1` on `chain`.
-    pub fn register(&mut self, id: KeyId, chain: GenesisHash) {
+    pub fn register(&mut self, id: KeyId, chain: ChainId) {
         self.change(register(id, chain, Some("validator-1"))).unwrap();
     }
 
@@ -117,12 +117,12 @@ impl World {
     }
 }
 
-pub fn chain(genesis: GenesisHash, name: &str, aura_mode: AuraMode) -> Chain {
+pub fn chain(genesis: ChainId, name: &str, aura_mode: AuraMode) -> Chain {
     chain_of(genesis, name, aura_mode, 6_000, Limits::default())
 }
 
 pub fn chain_of(
-    genesis: GenesisHash,
+    genesis: ChainId,
     name: &str,
     aura_mode: AuraMode,
     slot_duration_ms: u64,
@@ -149,7 +149,7 @@ pub fn key(key_type: KeyType, n: u8) -> KeyId {
     KeyId { key_type, public: public.as_slice().try_into().unwrap() }
 }
 
-pub fn register(id: KeyId, chain: GenesisHash, group: Option<&str>) -> Change {
+pub fn register(id: KeyId, chain: ChainId, group: Option<&str>) -> Change {
     let scheme = id.key_type.schemes()[0];
     Change::RegisterKey { id, scheme, chain, group: group.map(str::to_owned), sealed: vec![7; 200].into() }
 }

@@ -8,7 +8,7 @@ use signonce_core::replica::ReplicaStatus;
 use signonce_core::replica::hello::ClusterId;
 use signonce_core::replica::hello::node_name;
 use signonce_core::{Change, Claim, ClientId, Floors};
-use signonce_protocol::{Carry, Digest, GenesisHash, KeyId, NodeId, Position, PublicKey};
+use signonce_protocol::{Carry, ChainId, Digest, KeyId, NodeId, Position, PublicKey};
 use signonce_substrate::{
     BlockNumber, ChainFormat, ChainSettings, Duty, ED25519, GRANDPA, GRANDPA_VOTE, GrandpaStage, Limits,
     Round, SetId,
@@ -160,7 +160,7 @@ pub fn vote(round: u64, target: u8) -> Claim {
 
 /// A chain and one armed GRANDPA key.
 pub async fn provision(handle: &Handle) {
-    let genesis = GenesisHash([3; 32]);
+    let genesis = ChainId([3; 32]);
     let (format, limits) = (ChainFormat::default(), Limits::default());
     let chain = ChainSettings { format, slot_duration_ms: 6000, limits }.chain(genesis, "test");
     let id = grandpa_key();

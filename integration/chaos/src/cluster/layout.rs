@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
-use signonce_protocol::GenesisHash;
+use signonce_protocol::ChainId;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -34,7 +34,7 @@ pub(super) struct Ready {
 
 #[derive(Deserialize)]
 pub(super) struct Chain {
-    pub genesis: GenesisHash,
+    pub genesis: ChainId,
 }
 
 impl Cluster {

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use layout::{free_port, lay_out, listen, section};
 use serde::Deserialize;
 use signonce_protocol::{
-    GenesisHash, PublicKey, Scheme,
+    ChainId, PublicKey, Scheme,
     client::{ClientConfig, SignerClient, Timeouts, TlsSource},
 };
 use std::{
@@ -151,7 +151,7 @@ pub struct Cluster {
     /// Its directory.
     pub dir: PathBuf,
     /// The chain.
-    pub genesis: GenesisHash,
+    pub genesis: ChainId,
     /// Its keys.
     pub keys: Vec<Key>,
     /// The state of the connections between the nodes.

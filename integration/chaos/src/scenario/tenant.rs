@@ -523,7 +523,7 @@ impl Tenant {
             answered: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             key: cluster.keys[key].clone(),
-            chain: ChainRef::Genesis(cluster.genesis),
+            chain: ChainRef::Id(cluster.genesis),
             done: Mutex::default(),
         });
         let mut tasks = JoinSet::new();

@@ -5,7 +5,7 @@ use crate::{
     random::Random,
 };
 use parity_scale_codec::Encode as _;
-use signonce_protocol::{Digest, GenesisHash, HexBytes, RawPayload};
+use signonce_protocol::{ChainId, Digest, HexBytes, RawPayload};
 use signonce_substrate::Kind;
 use signonce_substrate::{ChainFormat, ChainSettings, Limits, Payload, PayloadError, possible_kinds};
 use sp_runtime::DigestItem;
@@ -43,8 +43,7 @@ fn what_the_reference_encodes_is_read_as_it_means_it() {
         assert_eq!(competing, [kind], "{at}");
         // And by the family, as signers read it.
         let (format, limits) = (case.format, Limits::default());
-        let chain =
-            ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "c");
+        let chain = ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(ChainId([1; 32]), "c");
         let raw = RawPayload::new(kind.into(), HexBytes(case.bytes.clone()));
         let general = raw.decode(&chain).unwrap_or_else(|e| panic!("{at}: {e}"));
         assert_eq!((general.digest(), raw.digest()), (payload.digest(), payload.digest()), "{at}");

@@ -9,7 +9,7 @@ use crate::{
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use signonce_protocol::{
-    GenesisHash, PublicKey, RawPayload, blake2_256,
+    ChainId, PublicKey, RawPayload, blake2_256,
     client::{ClientConfig, ClientError, SignerClient, Timeouts, TlsSource},
     rpc::{ChainRef, SignParams},
 };
@@ -59,7 +59,7 @@ struct Ready {
 
 #[derive(Clone, Deserialize)]
 struct Chain {
-    genesis: GenesisHash,
+    genesis: ChainId,
 }
 
 #[derive(Clone, Deserialize)]
@@ -256,7 +256,7 @@ impl Instance for Cluster {
 
     fn ask(&self, line: usize, duty: Duty, side: Side, patience: Duration) -> Answer {
         let params = SignParams {
-            chain: ChainRef::Genesis(self.ready.chain.genesis),
+            chain: ChainRef::Id(self.ready.chain.genesis),
             key: self.gran().expect("looked up when it was made").public,
             payload: RawPayload::new(signonce_substrate::Kind::GrandpaVote.into(), self.message(duty, side)),
         };

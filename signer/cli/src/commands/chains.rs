@@ -9,7 +9,7 @@ use super::{
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 use signonce_core::{Change, Retiming};
-use signonce_protocol::{Chain, Family, GenesisHash, Settings, family::family};
+use signonce_protocol::{Chain, ChainId, Family, Settings, family::family};
 use signonce_shared::{admin::api::ChainRow, audit::words::time};
 use signonce_substrate::{AuraMode, ChainFormat, ChainSettings, Limits, NumberWidth};
 use std::process::ExitCode;
@@ -45,7 +45,7 @@ struct Add {
     name: String,
     /// The hash of block 0, in 0x-hex: `chain_getBlockHash` with 0 on a node of the chain.
     #[arg(long, value_name = "0xHEX")]
-    genesis: GenesisHash,
+    genesis: ChainId,
     /// The kind of chain.
     #[arg(long, default_value = "substrate")]
     family: String,

@@ -7,7 +7,7 @@ use crate::commands::keys::find_chain;
 use anyhow::Context as _;
 use clap::Subcommand;
 use signonce_core::{Change, ChangeDone, ClientState, DEFAULT_KEY_LIMIT, KeyAllowance, KeySelector, Right};
-use signonce_protocol::{DutyClass, GenesisHash, KeyId};
+use signonce_protocol::{ChainId, DutyClass, KeyId};
 use signonce_shared::{
     admin::{
         api::ClientRow,
@@ -104,7 +104,7 @@ struct Making {
 
 impl Making {
     /// The allowance that the options give a client with this name and these rights.
-    fn allowance(&self, name: &str, rights: &[Right], chain: Option<GenesisHash>) -> Option<KeyAllowance> {
+    fn allowance(&self, name: &str, rights: &[Right], chain: Option<ChainId>) -> Option<KeyAllowance> {
         let group = || match named_groups(rights).as_slice() {
             [only] => (*only).to_owned(),
             _ => name.to_owned(),
@@ -267,7 +267,7 @@ async fn update(args: Update) -> anyhow::Result<()> {
     args.reach.output.done(&done, format!("Updated client {name} (log entry {}).", done.at))
 }
 
-async fn genesis(admin: &AdminClient, chain: Option<&str>) -> anyhow::Result<Option<GenesisHash>> {
+async fn genesis(admin: &AdminClient, chain: Option<&str>) -> anyhow::Result<Option<ChainId>> {
     match chain {
         Some(chain) => Ok(Some(find_chain(admin, chain).await?.genesis)),
         None => Ok(None),

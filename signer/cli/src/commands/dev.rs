@@ -3,7 +3,7 @@
 use super::common::{Done, Output, stdout};
 use crate::dev::{ClientFiles, DevKey, LocalCluster, LocalOptions};
 use serde::Serialize;
-use signonce_protocol::{GenesisHash, PublicKey};
+use signonce_protocol::{ChainId, PublicKey};
 use signonce_shared::signals::StopSignals;
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -63,7 +63,7 @@ struct Ready {
 #[serde(rename_all = "camelCase")]
 struct ReadyChain {
     name: String,
-    genesis: GenesisHash,
+    genesis: ChainId,
     slot_duration_ms: u64,
 }
 

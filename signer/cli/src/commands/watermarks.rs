@@ -220,7 +220,7 @@ pub(super) fn form(key_type: KeyType) -> String {
 mod tests {
     use super::*;
     use signonce_core::Retiming;
-    use signonce_protocol::{GenesisHash, LogIndex};
+    use signonce_protocol::{ChainId, LogIndex};
     use signonce_substrate::{
         BABE, BABE_BLOCK, BEEFY, BEEFY_VOTE, ChainFormat, ChainSettings, GRANDPA, GRANDPA_VOTE, IM_ONLINE,
         Limits, PARA, PARA_SIDE,
@@ -245,7 +245,7 @@ mod tests {
         signonce_shared::families::install();
         let chain = |slot_duration_ms| {
             let (format, limits) = (ChainFormat::default(), Limits::default());
-            ChainSettings { format, slot_duration_ms, limits }.chain(GenesisHash([1; 32]), "c")
+            ChainSettings { format, slot_duration_ms, limits }.chain(ChainId([1; 32]), "c")
         };
         let slot = |slot| Position::new(BABE_BLOCK, &[slot]).unwrap();
         let (chain, longer, now) = (chain(6_000), chain(12_000), 1_000 * 6_000);

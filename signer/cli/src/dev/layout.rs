@@ -4,7 +4,7 @@ use super::LocalOptions;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use signonce_core::replica::hello::ClusterId;
-use signonce_protocol::{GenesisHash, blake2_256};
+use signonce_protocol::{ChainId, blake2_256};
 use std::{
     fmt::Write as _,
     fs,
@@ -19,7 +19,7 @@ pub(super) struct Layout {
     pub options: LocalOptions,
     /// The cluster's id, 32 hex digits.
     pub cluster: String,
-    pub genesis: GenesisHash,
+    pub genesis: ChainId,
     pub nodes: Vec<NodeLayout>,
     /// See [`free_addresses`]; `None` once the directory is opened again.
     #[serde(skip)]
@@ -55,7 +55,7 @@ impl Layout {
         }
         let cluster = ClusterId(rand::random()).to_string();
         // A key belongs to one chain permanently, so no two local clusters share one.
-        let genesis = GenesisHash(blake2_256(format!("{}/{cluster}", options.chain_name).as_bytes()));
+        let genesis = ChainId(blake2_256(format!("{}/{cluster}", options.chain_name).as_bytes()));
         Ok(Self { options, cluster, genesis, nodes, _guard: Some(Arc::new(guard)) })
     }
 

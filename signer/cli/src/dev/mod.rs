@@ -243,7 +243,7 @@ impl LocalCluster {
     }
 
     /// The chain's genesis hash.
-    pub fn genesis(&self) -> signonce_protocol::GenesisHash {
+    pub fn genesis(&self) -> signonce_protocol::ChainId {
         self.layout.genesis
     }
 

@@ -24,7 +24,7 @@ use signonce_core::{
 };
 use signonce_keys::Keyring;
 use signonce_listen::reload::LiveTls;
-use signonce_protocol::{GenesisHash, HexBytes, NodeId};
+use signonce_protocol::{ChainId, HexBytes, NodeId};
 use signonce_shared::{
     admin::api::{
         AdminApiServer, AdminError, AdminErrorCode, AdminStatus, BackupAnswer, ChainRow, ClientRow,
@@ -262,7 +262,7 @@ impl AdminApiServer for Admin {
     async fn export_watermarks(
         &self,
         extensions: &Extensions,
-        chain: GenesisHash,
+        chain: ChainId,
         minimal: bool,
     ) -> Result<DocumentInfo, AdminError> {
         let actor = self.authorize(extensions, Method::ExportWatermarks)?;

@@ -8,7 +8,7 @@ use prometheus_client::{
 };
 use signonce_cluster::Handle;
 use signonce_core::{KeyState, Position, State, WatermarkView};
-use signonce_protocol::{DutyClass, GenesisHash};
+use signonce_protocol::{ChainId, DutyClass};
 use std::{collections::BTreeMap, fmt};
 
 /// The states of a key and their names, as `signonce_keys` shows them.
@@ -32,7 +32,7 @@ impl fmt::Debug for Keys {
 pub(crate) struct Signed {
     pub key: String,
     pub chain: String,
-    pub genesis: GenesisHash,
+    pub genesis: ChainId,
     pub group: String,
     pub class: DutyClass,
     pub floor: Position,
@@ -65,9 +65,9 @@ pub(crate) fn signed<'a>(state: &'a State) -> Vec<Signed> {
 /// Only for votes, which every validator of the active set casts in every round; block slots are assigned by lot. Keys
 /// that never signed, or have no other to be compared with, are left out.
 pub(crate) fn silent_ms(keys: &[Signed]) -> Vec<(usize, u64)> {
-    let mut newest: BTreeMap<(GenesisHash, DutyClass), u64> = BTreeMap::new();
+    let mut newest: BTreeMap<(ChainId, DutyClass), u64> = BTreeMap::new();
     let voting = |key: &Signed| key.class.claim().is_some_and(|claim| claim.by_everyone);
-    let mut number: BTreeMap<(GenesisHash, DutyClass), usize> = BTreeMap::new();
+    let mut number: BTreeMap<(ChainId, DutyClass), usize> = BTreeMap::new();
     for key in keys.iter().filter(|key| voting(key)) {
         let Some(last) = key.last_ms else { continue };
         let newest = newest.entry((key.genesis, key.class)).or_default();
@@ -141,7 +141,7 @@ mod tests {
         Signed {
             key: String::new(),
             chain: String::new(),
-            genesis: GenesisHash([chain; 32]),
+            genesis: ChainId([chain; 32]),
             group: String::new(),
             class,
             floor: Position::zero(class).unwrap(),

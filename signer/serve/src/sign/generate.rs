@@ -12,7 +12,7 @@ use signonce_core::{Chain, Change, ChangeError, Envelope, KeyError, Member, Stat
 use signonce_keys::{Recipient, SecretKey, seal};
 use signonce_listen::caller::Caller;
 use signonce_protocol::{
-    GenesisHash, KeyId, KeyType, LogIndex, NodeId,
+    ChainId, KeyId, KeyType, LogIndex, NodeId,
     rpc::{ErrorCode, GenerateKeyParams, GenerateKeyReply, RpcError},
 };
 use signonce_shared::enroll::{new_key_floors, recipients_of};
@@ -136,7 +136,7 @@ fn terms(state: &State, caller: &Caller, request: &GenerateKeyParams) -> Result<
     Ok(Terms { client, chain, members })
 }
 
-async fn make(key_type: KeyType, chain: GenesisHash, recipients: Vec<Recipient>) -> Result<Made, RpcError> {
+async fn make(key_type: KeyType, chain: ChainId, recipients: Vec<Recipient>) -> Result<Made, RpcError> {
     let scheme = scheme_of(key_type)?;
     let make = move || {
         let secret = SecretKey::generate(scheme).map_err(|error| error.to_string())?;

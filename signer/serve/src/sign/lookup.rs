@@ -4,7 +4,7 @@ use super::errors;
 use signonce_core::{Chain, ClientId, ClientLimits, Key, KeyState, State};
 use signonce_listen::caller::Caller;
 use signonce_protocol::{
-    DutyClass, GenesisHash, KeyId, KeyType, PublicKey,
+    ChainId, DutyClass, KeyId, KeyType, PublicKey,
     rpc::{ChainRef, ErrorCode, RpcError},
 };
 use signonce_shared::tls::Fingerprint;
@@ -57,8 +57,8 @@ fn unknown_client(spki: Fingerprint, says: Option<&str>) -> RpcError {
 /// `wrongChain`.
 pub fn chain<'a>(state: &'a State, named: &ChainRef) -> Result<&'a Chain, RpcError> {
     let found = match named {
-        ChainRef::Genesis(genesis) => state.registry().chain(genesis),
-        ChainRef::Name(name) => state.chain_by_name_or_genesis(name),
+        ChainRef::Id(genesis) => state.registry().chain(genesis),
+        ChainRef::Name(name) => state.chain_by_name_or_id(name),
     };
     found.ok_or_else(|| {
         let known: Vec<&str> = state.chains().map(|chain| chain.name.as_str()).collect();
@@ -76,7 +76,7 @@ pub fn chain<'a>(state: &'a State, named: &ChainRef) -> Result<&'a Chain, RpcErr
 pub fn key(
     state: &State,
     client: &ClientView,
-    genesis: GenesisHash,
+    genesis: ChainId,
     public: &PublicKey,
     (class, types): (DutyClass, &[KeyType]),
 ) -> Result<KeyId, RpcError> {
@@ -107,7 +107,7 @@ fn forbidden(client: &ClientView, key: &KeyId, class: DutyClass) -> RpcError {
 
 fn not_found(
     state: &State,
-    genesis: GenesisHash,
+    genesis: ChainId,
     public: &PublicKey,
     class: DutyClass,
     types: &[KeyType],

@@ -9,7 +9,7 @@ use crate::keyring_sync::KeyringSync;
 use signonce_cluster::Handle;
 use signonce_core::{Change, Envelope, Key, KeyState, Resealed, State};
 use signonce_keys::{Recipient, SealedKey};
-use signonce_protocol::{GenesisHash, KeyId, NodeId};
+use signonce_protocol::{ChainId, KeyId, NodeId};
 use std::sync::Arc;
 
 /// The most keys in one change: each takes about a hundred bytes for each member.
@@ -26,7 +26,7 @@ pub(super) struct Reseal {
 struct Plan {
     members: Vec<NodeId>,
     recipients: Vec<String>,
-    keys: Vec<(KeyId, GenesisHash, Envelope)>,
+    keys: Vec<(KeyId, ChainId, Envelope)>,
     left: usize,
 }
 
@@ -97,7 +97,7 @@ fn seal_all(sync: &KeyringSync, plan: Plan) -> Result<Change, String> {
     let Plan { members, recipients, keys, left: _ } = plan;
     let recipients = recipients.iter().map(|recipient| recipient.parse());
     let recipients: Vec<Recipient> = recipients.collect::<Result<_, _>>().map_err(|e| format!("{e}"))?;
-    let seal = |(id, chain, sealed): (KeyId, GenesisHash, Envelope)| {
+    let seal = |(id, chain, sealed): (KeyId, ChainId, Envelope)| {
         let sealed = sync.reseal(id, chain, sealed, &recipients)?;
         Ok(Resealed { id, sealed })
     };

@@ -38,7 +38,7 @@ use signonce_core::{
     OfficerPin, Officers, Origin, Proposal, Retiming, Right, Role, SlotClock, Standing, WatermarkView,
 };
 use signonce_protocol::{
-    GenesisHash, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
+    ChainId, HexArray, HexBytes, KeyId, LogIndex, NodeId, Scheme, Term,
     rpc::{LeaderHint, Readiness},
 };
 use std::fmt;
@@ -84,7 +84,7 @@ pub trait AdminApi {
 
     /// Makes a document of the watermarks of a chain, with everything that was committed before this was asked.
     #[method(name = "exportWatermarks", param_kind = map, with_extensions)]
-    async fn export_watermarks(&self, chain: GenesisHash, minimal: bool) -> Result<DocumentInfo, AdminError>;
+    async fn export_watermarks(&self, chain: ChainId, minimal: bool) -> Result<DocumentInfo, AdminError>;
 
     /// A piece of a document, from `offset` on; empty at its end.
     #[method(name = "document", param_kind = map, with_extensions)]
@@ -293,7 +293,7 @@ pub struct KeyRow {
     /// The chain's name.
     pub chain: String,
     /// The chain's genesis hash.
-    pub genesis: GenesisHash,
+    pub genesis: ChainId,
     /// The validator it belongs to.
     pub group: Option<String>,
     /// Its state.

@@ -20,7 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest as _, Sha256};
 use signonce_core::{Change, ChangeDone};
-use signonce_protocol::{GenesisHash, HexArray, HexBytes, LogIndex, NodeId};
+use signonce_protocol::{ChainId, HexArray, HexBytes, LogIndex, NodeId};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -243,11 +243,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub async fn export_watermarks(
-        &self,
-        chain: GenesisHash,
-        minimal: bool,
-    ) -> Result<DocumentInfo, CallError> {
+    pub async fn export_watermarks(&self, chain: ChainId, minimal: bool) -> Result<DocumentInfo, CallError> {
         self.call("admin_exportWatermarks", &json!({ "chain": chain, "minimal": minimal })).await
     }
 

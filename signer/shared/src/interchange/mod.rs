@@ -12,7 +12,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use signonce_core::{Floors, Position, SignedDuty, State, WatermarkView};
-use signonce_protocol::{Digest, Duty, DutyClass, GenesisHash, KeyId, KeyType, LogIndex, PublicKey};
+use signonce_protocol::{ChainId, Digest, Duty, DutyClass, KeyId, KeyType, LogIndex, PublicKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the format.
@@ -116,7 +116,7 @@ pub struct Metadata {
     /// Whether signatures are listed.
     pub form: Form,
     /// The chain that all the keys sign for.
-    pub genesis_hash: GenesisHash,
+    pub genesis_hash: ChainId,
     /// The chain's name where the file was written; informational.
     pub chain: String,
     /// The cluster that wrote it; informational.
@@ -198,13 +198,7 @@ impl KeyMarks {
 
 impl Interchange {
     /// The watermarks of a chain in `state`, for all keys that were ever armed, removed ones included.
-    pub fn of(
-        state: &State,
-        genesis: GenesisHash,
-        cluster: &str,
-        at: LogIndex,
-        time_ms: u64,
-    ) -> Option<Self> {
+    pub fn of(state: &State, genesis: ChainId, cluster: &str, at: LogIndex, time_ms: u64) -> Option<Self> {
         let chain = state.registry().chain(&genesis)?;
         let marks = |(id, mark): (KeyId, WatermarkView)| {
             let (floor, signed) = match state.signed_duties(&id, mark.class) {

@@ -11,7 +11,7 @@ use signonce_substrate::{
 };
 use std::{fs, path::Path};
 
-const GENESIS: GenesisHash = GenesisHash([1; 32]);
+const GENESIS: ChainId = ChainId([1; 32]);
 
 /// A cluster's state, driven without a cluster.
 struct World {

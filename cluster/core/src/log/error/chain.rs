@@ -2,7 +2,7 @@
 
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::GenesisHash;
+use signonce_protocol::ChainId;
 
 /// Why a chain is not added or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum ChainError {
         /// The name of the existing chain.
         name: String,
         /// The genesis hash of the existing chain.
-        genesis: GenesisHash,
+        genesis: ChainId,
     },
     /// The family does not take the settings.
     #[error("the settings of chain {name} are refused: {why}")]
@@ -31,14 +31,14 @@ pub enum ChainError {
     #[codec(index = 5)]
     UnknownChain {
         /// The genesis hash asked for.
-        genesis: GenesisHash,
+        genesis: ChainId,
     },
     /// Slots cannot change like that.
     #[error("the slots of chain {chain} are left as they are: {why}")]
     #[codec(index = 79)]
     BadTiming {
         /// The chain.
-        chain: GenesisHash,
+        chain: ChainId,
         /// Why.
         why: String,
     },

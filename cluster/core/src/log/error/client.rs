@@ -3,7 +3,7 @@
 use crate::model::ClientId;
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::GenesisHash;
+use signonce_protocol::ChainId;
 
 /// Why a client is left as it is, or has no key made.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum ClientError {
         /// The client.
         name: String,
         /// The chain asked for.
-        chain: GenesisHash,
+        chain: ChainId,
     },
     /// The client has as many living keys as it may.
     #[error("client {name} has had {limit} keys made that were not removed, as many as it may have")]

@@ -2,7 +2,7 @@
 
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{GenesisHash, NodeId};
+use signonce_protocol::{ChainId, NodeId};
 
 /// What the feature level has against it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
@@ -56,7 +56,7 @@ pub enum FeatureError {
     #[codec(index = 84)]
     SettingsTooNew {
         /// The chain.
-        chain: GenesisHash,
+        chain: ChainId,
         /// The level as it is.
         current: u32,
     },

@@ -3,7 +3,7 @@
 use crate::model::{KeyState, Position};
 use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use signonce_protocol::{DutyClass, GenesisHash, KeyId, NodeId, Scheme};
+use signonce_protocol::{ChainId, DutyClass, KeyId, NodeId, Scheme};
 
 /// Why a key, its envelope or its floor is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum KeyError {
         /// The key.
         key: KeyId,
         /// The chain it belongs to.
-        chain: GenesisHash,
+        chain: ChainId,
     },
     /// The chain is of another family than the key's type.
     #[error("key {key} is not for chain {chain}: that is a {family} chain")]
@@ -41,7 +41,7 @@ pub enum KeyError {
         /// The key.
         key: KeyId,
         /// The chain.
-        chain: GenesisHash,
+        chain: ChainId,
         /// The chain's family.
         family: String,
     },

@@ -5,7 +5,7 @@ use super::set::{Guarded, Network, PATIENCE};
 use crate::{report::Report, stage::Stage};
 use serde_json::json;
 use signonce_protocol::{
-    GenesisHash, Hash, PublicKey, RawPayload, Slot,
+    ChainId, Hash, PublicKey, RawPayload, Slot,
     client::{ClientError, SignerClient},
     rpc::{ChainRef, ErrorCode, SignParams},
 };
@@ -66,7 +66,7 @@ async fn others_keys_are_closed(set: &Guarded, report: &mut Report) -> anyhow::R
             format!("{} keys", shown.len()),
         );
         let asking =
-            Asking { client, chain: GenesisHash(set.chain.genesis_bytes()?), slot_ms: set.chain.slot_ms };
+            Asking { client, chain: ChainId(set.chain.genesis_bytes()?), slot_ms: set.chain.slot_ms };
         let own =
             [asking.vrf(keys.public(BABE)?).await, asking.record(keys.public(AUTHORITY_DISCOVERY)?).await];
         let signed = own.iter().all(Result::is_ok);
@@ -110,7 +110,7 @@ fn said(answers: &[Result<(), ClientError>]) -> String {
 /// A client of the signers that asks for what costs the validators nothing.
 struct Asking {
     client: SignerClient,
-    chain: GenesisHash,
+    chain: ChainId,
     slot_ms: u64,
 }
 
@@ -118,7 +118,7 @@ impl Asking {
     async fn vrf(&self, key: PublicKey) -> Result<(), ClientError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let slot = Slot(now / self.slot_ms);
-        let chain = ChainRef::Genesis(self.chain);
+        let chain = ChainRef::Id(self.chain);
         let randomness = Hash([0; 32]);
         let params = VrfParams { chain, key, slot, epoch_index: EpochIndex(0), randomness };
         self.client.ask(&params).await.map(drop)
@@ -137,7 +137,7 @@ impl Asking {
     }
 
     async fn sign(&self, key: PublicKey, kind: Kind, bytes: Vec<u8>) -> Result<(), ClientError> {
-        let chain = ChainRef::Genesis(self.chain);
+        let chain = ChainRef::Id(self.chain);
         let params = SignParams { chain, key, payload: RawPayload::new(kind.into(), bytes) };
         self.client.sign(&params).await.map(drop)
     }

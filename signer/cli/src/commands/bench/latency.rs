@@ -70,7 +70,7 @@ impl Drop for Client {
 async fn one_client(bench: &Bench, dir: &Path, stop: &AtomicBool) -> anyhow::Result<Latencies> {
     let client = bench.client()?;
     client.warm_up().await;
-    let genesis = ChainRef::Genesis(bench.cluster.genesis());
+    let genesis = ChainRef::Id(bench.cluster.genesis());
     let bare_key = BareKey::generate()?;
     let (mut disk, mut majority) = (BareDisk::create(dir, "bare-log")?, BareMajority::create(dir)?);
     let [mut fresh, mut repeat, mut vrf, mut bare_disk, mut bare_majority, mut bare_signature, mut bare] =

@@ -85,7 +85,7 @@ pub async fn measure(bench: &Bench, clients: usize, many: bool) -> anyhow::Resul
         client.status().await?;
         connections.push(client);
     }
-    let chain = ChainRef::Genesis(bench.cluster.genesis());
+    let chain = ChainRef::Id(bench.cluster.genesis());
     let (signers, own) = (bench.signers_cpu(), cpu_time(std::process::id()));
     let began = Instant::now();
     let until = began + bench.plan.load;

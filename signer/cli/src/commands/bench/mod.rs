@@ -93,7 +93,7 @@ impl Bench {
 }
 
 /// The chain of a benchmark, as its payloads are read.
-pub(super) fn chain(genesis: signonce_protocol::GenesisHash) -> signonce_protocol::Chain {
+pub(super) fn chain(genesis: signonce_protocol::ChainId) -> signonce_protocol::Chain {
     let (format, limits) = (ChainFormat::default(), Limits::default());
     ChainSettings { format, slot_duration_ms: SLOT_MS, limits }.chain(genesis, "bench")
 }

@@ -91,13 +91,13 @@ pub fn backing(session: SessionIndex, number: u64) -> RawPayload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{Chain, GenesisHash};
+    use signonce_protocol::{Chain, ChainId};
     use signonce_substrate::{ChainSettings, Duty, Limits};
 
     fn chain() -> Chain {
         signonce_shared::families::install();
         let (format, limits) = (ChainFormat::default(), Limits::default());
-        ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(GenesisHash([1; 32]), "demo")
+        ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(ChainId([1; 32]), "demo")
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{chain, checker::Receipt};
 use hdrhistogram::Histogram;
 use signonce_protocol::{
-    GenesisHash, PublicKey, RawPayload, Scheme, Slot,
+    ChainId, PublicKey, RawPayload, Scheme, Slot,
     client::{ClientError, SignerClient},
     rpc::{ChainRef, SignParams, SignReply, SignVerdict},
 };
@@ -132,7 +132,7 @@ pub struct Validator {
     /// Its connection to the signers.
     pub client: SignerClient,
     /// The chain.
-    pub genesis: GenesisHash,
+    pub genesis: ChainId,
     /// The record of all it receives.
     pub notes: Arc<Notes>,
 }
@@ -141,7 +141,7 @@ impl Validator {
     /// Asks for one signature.
     pub async fn ask(&self, key: &DemoKey, payload: &RawPayload) -> Option<SignReply> {
         let params =
-            SignParams { chain: ChainRef::Genesis(self.genesis), key: key.public, payload: payload.clone() };
+            SignParams { chain: ChainRef::Id(self.genesis), key: key.public, payload: payload.clone() };
         let asked = Instant::now();
         let answer = self.client.sign(&params).await;
         self.note(key, payload, answer, asked.elapsed())
@@ -151,13 +151,8 @@ impl Validator {
     pub async fn vrf(&self, key: &DemoKey, slot: Slot) -> Option<VrfReply> {
         let epoch_index = chain::epoch_of(slot);
         let randomness = chain::randomness(epoch_index);
-        let params = VrfParams {
-            chain: ChainRef::Genesis(self.genesis),
-            key: key.public,
-            slot,
-            epoch_index,
-            randomness,
-        };
+        let params =
+            VrfParams { chain: ChainRef::Id(self.genesis), key: key.public, slot, epoch_index, randomness };
         match self.client.ask(&params).await {
             Ok(reply) => {
                 self.notes.tally().vrfs += 1;

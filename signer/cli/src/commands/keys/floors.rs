@@ -133,7 +133,7 @@ pub(super) fn describe(floors: &Floors) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signonce_protocol::{GenesisHash, Slot};
+    use signonce_protocol::{ChainId, Slot};
     use signonce_substrate::{
         BABE, BABE_BLOCK, BEEFY, BlockNumber, ChainFormat, ChainSettings, GRANDPA, Limits, PARA, Round,
         SessionIndex, SetId,
@@ -143,9 +143,7 @@ mod tests {
     fn chain() -> ChainRow {
         signonce_shared::families::install();
         let (format, limits) = (ChainFormat::default(), Limits::default());
-        ChainSettings { format, slot_duration_ms: 6_000, limits }
-            .chain(GenesisHash([1; 32]), "polkadot")
-            .into()
+        ChainSettings { format, slot_duration_ms: 6_000, limits }.chain(ChainId([1; 32]), "polkadot").into()
     }
 
     fn grandpa(set: u64, round: u64) -> Position {

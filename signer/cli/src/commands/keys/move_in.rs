@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Change, Floors, KeyState};
 use signonce_keys::KeystoreKey;
-use signonce_protocol::{GenesisHash, KeyId, LogIndex};
+use signonce_protocol::{ChainId, KeyId, LogIndex};
 use signonce_shared::{
     admin::{
         api::ChainRow,
@@ -103,7 +103,7 @@ pub(super) struct Args {
 struct Record {
     version: u32,
     chain: String,
-    genesis: GenesisHash,
+    genesis: ChainId,
     group: String,
     keystore: PathBuf,
     /// The old node's last report.

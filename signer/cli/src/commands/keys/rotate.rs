@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use signonce_core::{Chain, Change, KeyState};
-use signonce_protocol::{GenesisHash, HexBytes, KeyId, KeyType};
+use signonce_protocol::{ChainId, HexBytes, KeyId, KeyType};
 use signonce_shared::admin::{
     api::{ChainRow, KeyRow},
     client::{AdminClient, CallError},
@@ -86,7 +86,7 @@ pub(super) struct Args {
 struct Record {
     version: u32,
     chain: String,
-    genesis: GenesisHash,
+    genesis: ChainId,
     group: String,
     #[serde(flatten)]
     made: MadeSet,

@@ -343,7 +343,7 @@ fn chain_of<'a>(
 ) -> Result<(String, &'a str), Usage> {
     let names = || state.chains().map(|chain| chain.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(name) = name {
-        return match state.chain_by_name_or_genesis(name) {
+        return match state.chain_by_name_or_id(name) {
             Some(chain) => Ok((chain.name.clone(), at)),
             None => Err(Usage(format!("{option}: the backup has no chain {name:?}; it has: {}", names()))),
         };
@@ -359,7 +359,7 @@ fn chain_of<'a>(
 mod tests {
     use super::*;
     use signonce_core::{Change, ClientId, Command, MAX_SLOT_TOLERANCE, RequestId};
-    use signonce_protocol::{Digest, GenesisHash, KeyId, KeyType, LogIndex, NodeId, Slot};
+    use signonce_protocol::{ChainId, Digest, KeyId, KeyType, LogIndex, NodeId, Slot};
     use signonce_substrate::{
         BABE, BABE_BLOCK, ChainFormat, ChainSettings, Duty, ED25519, GRANDPA, IM_ONLINE, Limits,
     };
@@ -392,7 +392,7 @@ mod tests {
             let command = Command::Change { request, actor: "test".into(), time_ms: 0, change };
             state.apply(LogIndex(at), command).unwrap();
         };
-        let genesis = GenesisHash([1; 32]);
+        let genesis = ChainId([1; 32]);
         let (format, limits) = (ChainFormat::default(), Limits::default());
         let settings = ChainSettings { format, slot_duration_ms: 6_000, limits };
         change(Change::AddChain(settings.chain(genesis, "polkadot")));
@@ -442,7 +442,7 @@ mod tests {
     fn a_change_of_the_slots_that_is_near_is_left_out_in_time() {
         let mut state = state();
         let babe = key(BABE);
-        let genesis = GenesisHash([1; 32]);
+        let genesis = ChainId([1; 32]);
         for (at, change) in [
             (101, Change::RemoveKey { id: babe }),
             (
@@ -480,7 +480,7 @@ mod tests {
     fn one_key_with_signatures_far_ahead_keeps_nobody_else_from_being_restored() {
         let (mut state, far) =
             (state(), KeyId { public: [9; 32].as_slice().try_into().unwrap(), ..key(GRANDPA) });
-        let (babe, genesis) = (key(BABE), GenesisHash([1; 32]));
+        let (babe, genesis) = (key(BABE), ChainId([1; 32]));
         let floors = grandpa(900, 0);
         let duty = Duty::BabeBlock { slot: Slot(u64::MAX) }.to_any();
         let (digest, log_index, client) = (Digest([1; 32]), LogIndex(1), ClientId(1));

@@ -59,7 +59,7 @@ fn told(claim: &Claim, refusal: &Refusal) -> RpcError {
 #[test]
 fn a_key_that_is_not_made_is_told_with_what_the_operator_types() {
     let named = || "v1".to_owned();
-    let genesis = signonce_protocol::GenesisHash([1; 32]);
+    let genesis = signonce_protocol::ChainId([1; 32]);
     for (refusal, code, says) in [
         (
             ChangeError::Client(ClientError::MayNotGenerate { name: named(), chain: genesis }),

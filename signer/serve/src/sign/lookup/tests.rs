@@ -9,8 +9,8 @@ use signonce_substrate::{
     PARA_SIDE, SR25519,
 };
 
-const POLKADOT: GenesisHash = GenesisHash([1; 32]);
-const KUSAMA: GenesisHash = GenesisHash([2; 32]);
+const POLKADOT: ChainId = ChainId([1; 32]);
+const KUSAMA: ChainId = ChainId([2; 32]);
 
 fn public(n: u8) -> PublicKey {
     PublicKey::try_from(&[n; 32][..]).unwrap()
@@ -102,9 +102,9 @@ fn a_chain_is_found_by_name_and_by_genesis() {
     let state = state();
     for (named, found) in [
         (ChainRef::Name("polkadot".into()), Some(POLKADOT)),
-        (ChainRef::Genesis(KUSAMA), Some(KUSAMA)),
+        (ChainRef::Id(KUSAMA), Some(KUSAMA)),
         (ChainRef::Name("westend".into()), None),
-        (ChainRef::Genesis(GenesisHash([9; 32])), None),
+        (ChainRef::Id(ChainId([9; 32])), None),
     ] {
         let got = chain(&state, &named);
         assert_eq!(got.as_ref().ok().map(|chain| chain.genesis), found, "{named}");
