@@ -36,20 +36,15 @@ pub enum OtherFormats {
     },
 }
 
-/// The highest feature level of programs that have this version's formats and do not say so. They were never released;
-/// the one release that says nothing either, 0.1.0, supports level 2 by its own counting.
-const SUPPORTED_BY_SILENT_ONES: u32 = 1;
-
 impl Formats {
-    /// Whether a program that says this of itself, and supports this feature level, has the same.
+    /// Whether a program that says this of itself has the same.
     ///
     /// # Errors
     /// Any [`OtherFormats`].
-    pub fn check(self, said: Option<Self>, supports: u32) -> Result<(), OtherFormats> {
+    pub fn check(self, said: Option<Self>) -> Result<(), OtherFormats> {
         match said {
             Some(said) if said == self => Ok(()),
             Some(said) => Err(OtherFormats::Differ { said, own: self }),
-            None if supports <= SUPPORTED_BY_SILENT_ONES => Ok(()),
             None => Err(OtherFormats::Version01),
         }
     }
@@ -60,21 +55,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_of_other_formats_is_refused_whatever_level_it_supports() {
+    fn a_program_of_other_formats_is_refused_with_what_to_do() {
         let own = Formats { store: 2, frames: 4 };
         let differ = |store, frames| {
             let said = Formats { store, frames };
             (Some(said), Err(OtherFormats::Differ { said, own }))
         };
-        for supports in [1, 2, 9] {
-            for (said, judged) in [(Some(own), Ok(())), differ(1, 3), differ(2, 5), differ(3, 4)] {
-                assert_eq!(own.check(said, supports), judged, "{said:?}, {supports}");
+        let silent = (None, Err(OtherFormats::Version01));
+        for (said, judged) in [(Some(own), Ok(())), differ(1, 3), differ(2, 5), differ(3, 4), silent] {
+            assert_eq!(own.check(said), judged, "{said:?}");
+            if let Err(error) = judged {
+                assert!(error.to_string().contains("run `signonce join` of their version"), "{error}");
             }
-        }
-        assert_eq!(own.check(None, 2), Err(OtherFormats::Version01), "release 0.1.0");
-        assert_eq!(own.check(None, 1), Ok(()), "one of this version that does not say it yet");
-        for error in [OtherFormats::Version01, differ(1, 3).1.unwrap_err()] {
-            assert!(error.to_string().contains("run `signonce join` of their version"), "{error}");
         }
     }
 }

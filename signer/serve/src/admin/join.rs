@@ -102,7 +102,7 @@ impl JoinApiServer for JoinServer {
         self.limits.count(extensions, Instant::now())?;
         self.check_certificate(extensions, node)?;
         // Checked before anything is in the log, so that the right program can still use the token.
-        FORMATS.check(formats, member.supports).map_err(|other| {
+        FORMATS.check(formats).map_err(|other| {
             JOIN_LINES.line("formats", |left_out| {
                 tracing::warn!(%node, %other, left_out, "a node that wants to join runs another version");
             });
