@@ -6,7 +6,7 @@
 //! recent.
 
 use crate::{
-    http::Dialer,
+    http::{Address, Dialer},
     progress::{FINAL_MS, FINAL_SLOTS, HEAD_MS, HEAD_SLOTS, Head, Progress, age},
     watch::sighting::JsonHeader,
 };
@@ -27,7 +27,7 @@ pub enum NodeError {
         /// The option that named it.
         option: String,
         /// The URL.
-        url: Uri,
+        url: Address,
     },
     /// The authorities for TLS cannot be used.
     #[error("{0}")]
@@ -47,7 +47,7 @@ pub enum NodeError {
     #[error("{url} is a node of another chain: its genesis is {found}, not {wanted}")]
     OtherChain {
         /// The node.
-        url: Uri,
+        url: Address,
         /// The genesis hash that it gave.
         found: Value,
         /// That of the chain.
@@ -55,14 +55,14 @@ pub enum NodeError {
     },
     /// By its own word it has not caught up.
     #[error("{0} is still catching up with its chain: wait until it has, or ask another node")]
-    Syncing(Uri),
+    Syncing(Address),
     /// It is connected to nobody.
     #[error(
         "{url} has no peers ({health}), so it cannot know where the chain is: connect it to others, or ask another node"
     )]
     Alone {
         /// The node.
-        url: Uri,
+        url: Address,
         /// What it reports of its health.
         health: Value,
     },
@@ -73,7 +73,7 @@ pub enum NodeError {
     )]
     Stale {
         /// The node.
-        url: Uri,
+        url: Address,
         /// Which block.
         which: &'static str,
         /// How old it is.
@@ -86,7 +86,7 @@ pub enum NodeError {
     )]
     VoterBehind {
         /// The node.
-        url: Uri,
+        url: Address,
         /// The set of its voter.
         voter: SetId,
         /// The set of the chain.
@@ -130,7 +130,7 @@ impl Node {
     /// # Errors
     /// If the URL or the authorities cannot be used.
     pub fn new(option: &str, url: &Uri, authorities: Option<&Path>) -> Result<Self, NodeError> {
-        let bad = || NodeError::BadUrl { option: option.to_owned(), url: url.clone() };
+        let bad = || NodeError::BadUrl { option: option.to_owned(), url: Address::of(url) };
         let mut parts = url.clone().into_parts();
         parts.scheme = Some(match url.scheme_str() {
             Some("http" | "ws") => Scheme::HTTP,
@@ -145,8 +145,8 @@ impl Node {
         let said = |why: String| NodeError::Said { method, why };
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let (status, answer) = self.dialer.post(&self.url, body).await.map_err(NodeError::Unreachable)?;
-        let mut answer: Value =
-            serde_json::from_slice(&answer).map_err(|_| said(format!("{} answered {status}", self.url)))?;
+        let mut answer: Value = serde_json::from_slice(&answer)
+            .map_err(|_| said(format!("{} answered {status}", Address::of(&self.url))))?;
         match answer.get("error") {
             Some(error) => Err(said(error.to_string())),
             None => Ok(answer.get_mut("result").map(Value::take).unwrap_or_default()),
@@ -192,7 +192,7 @@ impl Node {
     /// # Errors
     /// If the node does not say, or is not up to date, whatever it says of itself: its answers are of no use then.
     pub async fn head(&self, chain: &ChainRow) -> Result<(BlockNumber, Head), NodeError> {
-        let stale = |which, why| NodeError::Stale { url: self.url.clone(), which, why };
+        let stale = |which, why| NodeError::Stale { url: Address::of(&self.url), which, why };
         let slotless = || "without a slot, so nobody can see how old it is".to_owned();
         let (best, slot) = self.header(json!([])).await?;
         let slot = slot.ok_or_else(|| stale("best", slotless()))?;
@@ -215,7 +215,7 @@ impl Node {
         let Ok(bytes) = <[u8; 8]>::try_from(bytes) else { return Ok(()) };
         let now = SetId(u64::from_le_bytes(bytes));
         if now > set {
-            return Err(NodeError::VoterBehind { url: self.url.clone(), voter: set, chain: now });
+            return Err(NodeError::VoterBehind { url: Address::of(&self.url), voter: set, chain: now });
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Node {
     /// # Errors
     /// If nobody answers, or the node is of another chain, is not up to date, or lacks what is needed at least.
     pub async fn progress(&self, chain: &ChainRow) -> Result<Progress, NodeError> {
-        let url = || self.url.clone();
+        let url = || Address::of(&self.url);
         let found = self.call("chain_getBlockHash", json!([0])).await?;
         let wanted = chain.genesis.to_string();
         if found.as_str() != Some(wanted.as_str()) {

@@ -4,7 +4,7 @@
 //! point where the chain was counts: whoever signs that signs now.
 
 use crate::{
-    http::Dialer,
+    http::{Address, Dialer},
     node::{Node, NodeError},
     progress::Progress,
     watch::{
@@ -39,11 +39,14 @@ pub enum QuietError {
     /// The watch cannot start.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The chain cannot be seen at all, at this moment.
+    #[error("--chain-url: {0}; run this command again when the node answers")]
+    OutOfSight(NodeError),
     /// The chain stands still.
     #[error("{url} shows no block after {highest} for {} s; run this command again when the chain moves on", PATIENCE.as_secs())]
     StandsStill {
         /// The node that was asked.
-        url: Uri,
+        url: Address,
         /// The highest block that it showed.
         highest: u64,
     },
@@ -111,7 +114,7 @@ impl Quiet {
     ) -> Result<Watched, QuietError> {
         let dialer = Dialer::new(self.authorities.as_deref()).map_err(NodeError::Authorities)?;
         let node = Node::new("--chain-url", url, self.authorities.as_deref())?;
-        let from = node.best().await?.0;
+        let from = node.best().await.map_err(QuietError::OutOfSight)?.0;
         node.head(&self.chain).await?;
         // Once the last block is there, its signatures still have to be looked up in the audit.
         let linger = if admin.is_some() { 2 * GRACE } else { Duration::ZERO };
@@ -171,7 +174,7 @@ async fn passed(node: &Node, url: &Uri, from: u64, blocks: u64, linger: Duration
     let (mut highest, mut moved) = (from, Instant::now());
     while highest < from.saturating_add(blocks) {
         if moved.elapsed() > PATIENCE {
-            return Err(QuietError::StandsStill { url: url.clone(), highest });
+            return Err(QuietError::StandsStill { url: Address::of(url), highest });
         }
         sleep(LOOK).await;
         // Being unreachable for a while is not the end.

@@ -137,7 +137,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
                 error => error.is_temporary().then_some(4),
             };
         }
-        if let Some(QuietError::StandsStill { .. }) = cause.downcast_ref() {
+        if let Some(QuietError::StandsStill { .. } | QuietError::OutOfSight(_)) = cause.downcast_ref() {
             return Some(4);
         }
         if let Some(EnrollError::NotAnnounced(_)) = cause.downcast_ref() {

@@ -26,7 +26,10 @@ use crate::{keyring_sync::KeyringSync, limits::Limiter, metrics::Method, readine
 use decide::Next;
 use journal::Entry;
 use lookup::ClientView;
-use signonce_cluster::{Handle, Stage, clock::unix_ms};
+use signonce_cluster::{
+    Handle, Stage, TimelyClaim,
+    clock::{SlotOutOfRange, unix_ms},
+};
 use signonce_core::{Chain, RequestId};
 use signonce_keys::{FreeDuty, Keyring};
 use signonce_listen::caller::Caller;
@@ -208,7 +211,7 @@ impl Signer {
                     self.unless_in_doubt(&work.client, refusal)
                         .inspect_err(|error| entry.refused_work(work, error))?;
                 }
-                self.open(work.key).await?;
+                let claim = self.with_open_key(work, claim).await?;
                 self.claim(entry, work, claim).await
             }
         }
@@ -235,6 +238,19 @@ impl Signer {
             log_index: None,
             leader: None,
         })
+    }
+
+    /// The claim once the key is open. Opening it takes a while, after which the clock says something else.
+    async fn with_open_key(
+        &self,
+        work: &Work,
+        claim: Result<TimelyClaim, SlotOutOfRange>,
+    ) -> Result<Result<TimelyClaim, SlotOutOfRange>, RpcError> {
+        if self.keyring.contains(&work.key) {
+            return Ok(claim);
+        }
+        self.open(work.key).await?;
+        Ok(claim.and_then(|claim| self.handle.view(|view| view.timely(claim.into_claim()))))
     }
 
     /// Makes sure that the key is open on this node.

@@ -4,7 +4,7 @@
 //! GRANDPA and BEEFY justifications.
 
 use super::sighting::JsonHeader;
-use crate::http::Dialer;
+use crate::http::{Address, Dialer};
 use hyper::Uri;
 use jsonrpsee_core::{
     client::{ClientT as _, Error as RpcFailure, Subscription, SubscriptionClientT as _},
@@ -131,7 +131,7 @@ impl ChainClient {
                 let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
                 let (status, answer) = dialer.post(url, body.to_string()).await?;
                 let mut answer: Value = serde_json::from_slice(&answer)
-                    .map_err(|_| format!("{method}: {url} answered {status} and no JSON"))?;
+                    .map_err(|_| format!("{method}: {} answered {status} and no JSON", Address::of(url)))?;
                 match answer.get("error") {
                     Some(error) => Err(format!("{method}: {error}")),
                     None => Ok(answer.get_mut("result").map(Value::take).unwrap_or_default()),
@@ -212,15 +212,15 @@ async fn subscribed(dialer: &Dialer, url: &Uri, missing: &mut Vec<&'static str>)
         .build_with_stream(&inner, stream);
     let client = timeout(ANSWER, client)
         .await
-        .map_err(|_| format!("{url}: no WebSocket in {} s", ANSWER.as_secs()))?
-        .map_err(|e| format!("{url}: {e}"))?;
+        .map_err(|_| format!("{}: no WebSocket in {} s", Address::of(url), ANSWER.as_secs()))?
+        .map_err(|e| format!("{}: {e}", Address::of(url)))?;
     let heads = match subscribe(&client, "chain_subscribeAllHeads", "chain_unsubscribeAllHeads").await? {
         Some(heads) => heads,
         None => {
             missing.push("headers of forks (chain_subscribeAllHeads)");
             subscribe(&client, "chain_subscribeNewHeads", "chain_unsubscribeNewHeads")
                 .await?
-                .ok_or_else(|| format!("{url} tells of no new blocks"))?
+                .ok_or_else(|| format!("{} tells of no new blocks", Address::of(url)))?
         }
     };
     let grandpa =

@@ -15,7 +15,7 @@ use signonce_listen::probes;
 use signonce_protocol::{KeyId, KeyType, PublicKey};
 use signonce_shared::audit::words;
 use signonce_substrate_rpc::{
-    http::Dialer,
+    http::{Address, Dialer},
     watch::{Plan, WatchEvent, Watcher, sighting::WatchedKey},
 };
 use std::{
@@ -201,7 +201,7 @@ impl Hooks {
             for attempt in 0..TRIES {
                 let why = match dialer.post(&url, body.clone()).await {
                     Ok((200..=299, _)) => return,
-                    Ok((status, _)) => format!("{url} answered {status}"),
+                    Ok((status, _)) => format!("{} answered {status}", Address::of(&url)),
                     Err(why) => why,
                 };
                 say!("signonce: the alarm could not be delivered: {why}");

@@ -25,6 +25,7 @@ use signonce_shared::{
     },
     enroll::{EnrollError, NewKey, enroll, recipients},
 };
+use signonce_substrate_rpc::http::Address;
 use signonce_substrate_rpc::{
     node::{Node, nodes},
     progress::{Progress, Reached},
@@ -300,9 +301,12 @@ impl Move<'_> {
         let old = self.record.old_node.as_ref().map(|old| old.place);
         let mut now: Option<Progress> = None;
         for (url, other) in self.args.chain_url.iter().zip(&self.others) {
-            let place = other.progress(&self.chain).await.with_context(|| format!("--chain-url {url}"))?;
+            let place = other
+                .progress(&self.chain)
+                .await
+                .with_context(|| format!("--chain-url {}", Address::of(url)))?;
             if let Some(head) = place.head {
-                self.seen.push(format!("{url} is at block {}: {head}.", place.best));
+                self.seen.push(format!("{} is at block {}: {head}.", Address::of(url), place.best));
             }
             now = Some(now.map_or(place, |before| before.or_further(place)));
         }

@@ -20,6 +20,7 @@ use signonce_shared::admin::{
     client::{AdminClient, CallError},
 };
 use signonce_substrate::{AURA, AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, PARA};
+use signonce_substrate_rpc::http::Address;
 use signonce_substrate_rpc::node::{Node, nodes};
 use std::{
     fs,
@@ -220,10 +221,11 @@ async fn look(args: &Args, admin: &AdminClient, record: &Record) -> anyhow::Resu
     for (url, node) in
         args.chain_url.iter().zip(nodes("--chain-url", &args.chain_url, args.chain_ca.as_deref())?)
     {
-        let place = node.progress(&chain).await.with_context(|| format!("--chain-url {url}"))?;
+        let place =
+            node.progress(&chain).await.with_context(|| format!("--chain-url {}", Address::of(url)))?;
         let uses = changed_over(&node, record).await?;
         let head = place.head.map_or_else(String::new, |head| head.to_string());
-        text.push_str(&format!("By {url} ({head}):\n{uses}"));
+        text.push_str(&format!("By {} ({head}):\n{uses}", Address::of(url)));
     }
     Ok(text)
 }
