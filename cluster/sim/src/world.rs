@@ -8,8 +8,8 @@ use crate::process::Process;
 use crate::setup::{MS, Micros, Op, Options, Profile, SEATS, SECOND, Setup};
 use crate::work;
 use rand::RngExt;
-use signonce_core::Change;
 use signonce_core::replica::{KnownConfiguration, Role};
+use signonce_core::{Change, Fingerprint};
 use signonce_protocol::NodeId;
 
 /// The time within which a cluster must have formed and answered its first administrator.

@@ -2,8 +2,8 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use signonce_core::Change;
 use signonce_core::replica::Role;
+use signonce_core::{Change, Fingerprint};
 use signonce_sim::disk::Loss;
 use signonce_sim::environment::{Task, Want};
 use signonce_sim::mutation::Mutation;
@@ -281,7 +281,8 @@ fn a_request_is_answered_though_the_word_that_the_leader_declined_it_was_lost_wi
         world.run_for(MS);
         world.op(&Op::Transfer(Some(follower)));
         world.environment.calm = true;
-        let change = Change::AddClient { name: "late".into(), spki: [1; 32], rights: Vec::new() };
+        let change =
+            Change::AddClient { name: "late".into(), spki: Fingerprint([1; 32]), rights: Vec::new() };
         let task = Task { want: Want::Change(change), patience: 10 * SECOND, tries: 0, answer: None };
         let task = world.environment.want(task, follower);
         world.run_for(500 * MS);
