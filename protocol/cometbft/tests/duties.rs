@@ -99,7 +99,7 @@ fn duties_of_another_form_are_not_read() {
             AnyDuty::new(any.position(), Vec::new(), Vec::new()),
         ] {
             assert_eq!(Duty::of(&wrong), None, "{wrong:?}");
-            assert!(wrong.to_string().contains("do not read"), "{wrong}");
+            assert!(wrong.to_string().contains("cannot be read"), "{wrong}");
         }
     }
 }

@@ -335,6 +335,7 @@ mod tests {
 
     #[test]
     fn rights_are_read_as_written() {
+        signonce_shared::families::install();
         let public = format!("0x{}", "11".repeat(32));
         for (text, shown) in [
             ("all".to_owned(), "every key: every class of work".to_owned()),
@@ -348,6 +349,7 @@ mod tests {
 
     #[test]
     fn keys_are_made_for_the_one_group_that_a_client_has_rights_to() {
+        signonce_shared::families::install();
         let making = Making { may_generate: true, key_group: None, key_limit: 64 };
         let group = |making: &Making, rights: &[&str]| {
             let rights: Vec<Right> = rights.iter().map(|text| right(text).unwrap()).collect();
@@ -364,6 +366,7 @@ mod tests {
 
     #[test]
     fn a_right_that_names_nothing_known_is_refused() {
+        signonce_shared::families::install();
         for text in
             ["", "group:", "everything", "all=", "all=babeblock", "key:babe", "key:asgn:0x00", "key:babe:1"]
         {

@@ -18,8 +18,9 @@ const KEYS_A_ROUND: usize = 64;
 /// What is left to do between two rounds.
 #[derive(Default)]
 pub(super) struct Reseal {
-    /// The registry version at which nothing was left to do here.
-    done_at: Option<u64>,
+    /// The registry version at which everything was found sealed as it should be, but for these keys, which were not open
+    /// here.
+    seen: Option<(u64, Vec<KeyId>)>,
 }
 
 /// One round's work.
@@ -49,14 +50,20 @@ impl Reseal {
     /// Seals some keys again, if there are any to be.
     pub(super) async fn round(&mut self, handle: &Handle, sync: &Arc<KeyringSync>) {
         let voters = handle.status().voters;
-        let (version, plan) = handle.read(|state| {
+        let is_open = |id: &KeyId| sync.has(id);
+        let (version, next) = handle.read(|state| {
             let version = state.registry_version();
-            let new = self.done_at != Some(version);
-            (version, new.then(|| plan(state, &voters, |id| sync.has(id))).flatten())
+            let as_before =
+                self.seen.as_ref().is_some_and(|(at, locked)| *at == version && !locked.iter().any(is_open));
+            (version, (!as_before).then(|| next(state, &voters, is_open)))
         });
-        let Some(plan) = plan else {
-            self.done_at = Some(version);
-            return;
+        let plan = match next {
+            Some(Next::Now(plan)) => plan,
+            Some(Next::Seen(locked)) => {
+                self.seen = Some((version, locked));
+                return;
+            }
+            Some(Next::Later) | None => return,
         };
         let (count, left) = (plan.keys.len(), plan.left);
         let sealing = Arc::clone(sync);
@@ -76,21 +83,34 @@ impl Reseal {
     }
 }
 
-/// What to do now; `None` if there is nothing to do, or nothing can be done before every voter has said who it is.
-fn plan(state: &State, voters: &[NodeId], is_open: impl Fn(&KeyId) -> bool) -> Option<Plan> {
+/// What a round does.
+enum Next {
+    /// Nothing until the registry changes, or one of these keys is open here: they are to be sealed again.
+    Seen(Vec<KeyId>),
+    /// Nothing before every voter has said who it is.
+    Later,
+    /// This.
+    Now(Plan),
+}
+
+fn next(state: &State, voters: &[NodeId], is_open: impl Fn(&KeyId) -> bool) -> Next {
     let members: Vec<NodeId> = state.members().map(|member| member.node).collect();
     let goes = |node: &NodeId| state.registry().is_removed(*node);
     let known = voters.iter().all(|voter| members.contains(voter) || goes(voter));
     if !known {
-        return None;
+        return Next::Later;
     }
-    let stale = state.keys().filter(|key| key.state != KeyState::Removed && is_open(&key.id));
-    let mut stale = stale.filter(|key| !is_sealed_for(state, key, &members));
+    let stale = state.keys().filter(|key| key.state != KeyState::Removed);
+    let stale: Vec<&Key> = stale.filter(|key| !is_sealed_for(state, key, &members)).collect();
+    let mut open = stale.iter().filter(|key| is_open(&key.id));
     let keys: Vec<_> =
-        stale.by_ref().take(KEYS_A_ROUND).map(|key| (key.id, key.chain, key.sealed.clone())).collect();
-    let left = stale.count();
+        open.by_ref().take(KEYS_A_ROUND).map(|key| (key.id, key.chain, key.sealed.clone())).collect();
+    let left = open.count();
     let recipients = state.members().map(|member| member.recipient.clone()).collect();
-    (!keys.is_empty()).then_some(Plan { members, recipients, keys, left })
+    if keys.is_empty() {
+        return Next::Seen(stale.iter().map(|key| key.id).collect());
+    }
+    Next::Now(Plan { members, recipients, keys, left })
 }
 
 fn seal_all(sync: &KeyringSync, plan: Plan) -> Result<Change, String> {
@@ -103,4 +123,57 @@ fn seal_all(sync: &KeyringSync, plan: Plan) -> Result<Change, String> {
     };
     let keys = keys.into_iter().map(seal).collect::<Result<_, String>>()?;
     Ok(Change::ResealKeys { keys, members })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signonce_core::{Command, FEATURE_LEVEL, Member, Outcome, RequestId};
+    use signonce_keys::{NodeIdentity, SecretKey, seal};
+    use signonce_protocol::LogIndex;
+    use signonce_substrate::{ChainFormat, ChainSettings, ED25519, GRANDPA, Limits};
+
+    const NODE: NodeId = NodeId(1);
+
+    fn change(state: &mut State, n: u64, change: Change) {
+        let request = RequestId { node: NODE, boot: 1, seq: n };
+        let command = Command::Change { request, actor: "node:1".into(), time_ms: 1, change };
+        let outcomes = state.apply(LogIndex(n), command).unwrap();
+        assert!(matches!(&outcomes[..], [(_, Outcome::Change(Ok(_)))]), "{outcomes:?}");
+    }
+
+    #[test]
+    fn a_key_that_is_not_open_yet_is_sealed_again_once_it_is_though_the_registry_stays_as_it_is() {
+        signonce_shared::families::install();
+        let [own, other] = [NodeIdentity::generate(), NodeIdentity::generate()];
+        let mut state = State::new();
+        let settings = ChainSettings {
+            format: ChainFormat::default(),
+            slot_duration_ms: 6_000,
+            limits: Limits::default(),
+        };
+        let chain = settings.chain(ChainId([1; 32]), "polkadot");
+        let secret = SecretKey::generate(ED25519).unwrap();
+        let id = KeyId { key_type: GRANDPA, public: secret.public() };
+        // By somebody who took another identity for the member's.
+        let sealed = seal(&secret, &id, &chain.genesis, &[own.recipient(), other.recipient()]).unwrap();
+        let member = Member {
+            node: NODE,
+            recipient: own.recipient().to_string(),
+            peer_addr: "127.0.0.1:1".into(),
+            client_url: "https://127.0.0.1:2".into(),
+            supports: FEATURE_LEVEL,
+        };
+        change(&mut state, 1, Change::AnnounceMember(member));
+        change(&mut state, 2, Change::AddChain(chain.clone()));
+        let (scheme, chain, sealed) = (ED25519, chain.genesis, sealed.into_bytes().into());
+        change(&mut state, 3, Change::RegisterKey { id, scheme, chain, group: None, sealed });
+        assert!(matches!(next(&state, &[NODE], |_| false), Next::Seen(locked) if locked == [id]));
+        assert!(
+            matches!(next(&state, &[NODE, NodeId(2)], |_| true), Next::Later),
+            "2 has not said who it is"
+        );
+        let Next::Now(plan) = next(&state, &[NODE], |_| true) else { panic!("nothing is to be done") };
+        assert_eq!((plan.keys.len(), plan.left), (1, 0));
+    }
 }

@@ -204,7 +204,7 @@ proptest! {
 fn vectors() -> Vec<(String, Vec<u8>)> {
     // At run time: a target directory may be shared between checkouts.
     let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test says where the crate lies");
-    let dir = Path::new(&here).join("../signer/tests/vectors/watermarks");
+    let dir = Path::new(&here).join("../tests/vectors/watermarks");
     let mut files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();

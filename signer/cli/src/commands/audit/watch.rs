@@ -280,6 +280,7 @@ mod tests {
 
     #[test]
     fn keys_are_read_by_type_and_length() {
+        signonce_shared::families::install();
         let babe = format!("babe:0x{}", "07".repeat(32));
         assert_eq!(key(&babe).unwrap().scheme, SR25519);
         let beef = format!("beef:0x02{}", "07".repeat(32));
