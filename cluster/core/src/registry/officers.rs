@@ -52,7 +52,7 @@ impl OfficerPin {
     }
 
     fn ever_had(&self, key: &Fingerprint) -> bool {
-        self.accepts(key) || self.revoked.iter().any(|revoked| *revoked == *key)
+        self.accepts(key) || self.revoked.contains(key)
     }
 }
 

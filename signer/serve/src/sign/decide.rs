@@ -12,7 +12,7 @@ pub(super) enum Next {
     /// Refuse it: the key is halted.
     Halted(RpcError),
     /// Answer with what was decided before.
-    Known(Claim, Decision),
+    Known(Claim, Box<Decision>),
     /// Have the log decide.
     Ask {
         /// The claim, if its slot is about now.
@@ -47,7 +47,7 @@ pub(super) fn next(view: &View<'_>, work: &Work, now_ms: u64) -> Next {
         time_ms: now_ms,
     };
     let foreseen = match view.foresee(&claim) {
-        Foreseen::Known(decision) => return Next::Known(claim, decision),
+        Foreseen::Known(decision) => return Next::Known(claim, Box::new(decision)),
         Foreseen::Refused(refusal) => {
             let name_of = |id| view.state().client(id).map_or(id.to_string(), |client| client.name.clone());
             Some(errors::refused(&claim, &refusal, name_of))

@@ -201,7 +201,7 @@ impl Signer {
                 entry.refused_work(work, &error);
                 Err(error)
             }
-            Next::Known(claim, decision) => self.answer_known(entry, work, claim, decision).await,
+            Next::Known(claim, decision) => self.answer_known(entry, work, claim, *decision).await,
             Next::Ask { claim, foreseen } => {
                 self.gate.check()?;
                 if work.payload.duty().is_some_and(|duty| duty.slot().is_some()) {
