@@ -367,8 +367,8 @@ mod tests {
     /// What people hand in, of which the reader's own tests have the rest.
     #[test]
     fn a_certificate_for_servers_alone_and_an_old_one_are_called_that_and_not_another_authoritys() {
-        let dir =
-            Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../protocol/tests/vectors/tls");
+        let dir = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
+            .join("../../protocol/tests/vectors/tls");
         let of = |cert: &str, key: &str| TlsFiles {
             ca: dir.join("ca.pem"),
             cert: dir.join(cert),

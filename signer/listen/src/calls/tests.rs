@@ -91,7 +91,8 @@ async fn whatever_has_an_id_gets_an_answer_and_what_has_none_gets_none() {
 
 #[tokio::test]
 async fn the_ids_of_the_field_cases_get_what_is_right() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors/field-cases/rpc/ids.jsonl");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors/field-cases/rpc/ids.jsonl");
     let Ok(cases) = fs::read_to_string(path) else { return };
     let calls = calls(99);
     for case in cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
