@@ -1,7 +1,7 @@
 //! Who asks, however the request came. Rights, limits, audit and metrics go by this.
 //!
 //! A **front** speaks a validator's own protocol. It makes a [`Caller`] of what it knows of the other side and calls
-//! [`Signer`](signonce_serve::sign::Signer) in its name; nothing behind the front knows which front it was.
+//! the signer in its name; nothing behind the front knows which front it was.
 
 use signonce_core::{Client, ClientId, ClientState, State};
 use signonce_shared::tls::PeerIdentity;

@@ -3,10 +3,10 @@
 //!
 //! [`rpc`](crate::rpc) calls [`Signer`] with what the TLS layer knows of the client. Positions come from the payload's
 //! own bytes, rights and keys from the applied registry, the verdict from the log. A signature is made while its claim
-//! is replicated, and released only against the cluster's grant ([`duty`]).
+//! is replicated, and released only against the cluster's grant (`duty.rs`).
 //!
 //! The applied state is read twice: before the payload is decoded, for client and chain, and after, for everything else
-//! ([`decide`], which has no side effects). The [`journal`] makes all reports about a request.
+//! (`decide.rs`, which has no side effects). The `journal.rs` makes all reports about a request.
 
 mod clients;
 mod decide;
