@@ -1,7 +1,7 @@
 //! Chains that keys sign for: their family, its settings, and how their slots are counted.
 
 use crate::{ChainId, Family, FamilyId, HexBytes};
-use parity_scale_codec::{Decode, Encode, Input, Output};
+use parity_scale_codec::{Decode, DecodeAll as _, Encode, Input, Output};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -17,6 +17,32 @@ impl Settings {
     /// Settings from bytes that the family encoded.
     pub const fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
+    }
+
+    /// Settings in the form that families use: a version byte, then SCALE.
+    pub fn of_version(version: u8, settings: &impl Encode) -> Self {
+        Self((version, settings).encode())
+    }
+
+    /// The version byte; `None` if the settings are empty.
+    pub fn version(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    /// Reads what [`Self::of_version`] wrote. `whose` is the family's name in the error.
+    ///
+    /// # Errors
+    /// If the settings are empty, of another version, or longer or shorter than they should be.
+    pub fn read_version<T: Decode>(&self, version: u8, whose: &str) -> Result<T, SettingsError> {
+        let error =
+            |what: &str| SettingsError(format!("the settings of the chain are not {whose}'s: {what}"));
+        match self.0.split_first() {
+            Some((found, body)) if *found == version => {
+                T::decode_all(&mut &*body).map_err(|e| error(&e.to_string()))
+            }
+            Some((found, _)) => Err(error(&format!("version {found} is not known"))),
+            None => Err(error("they are empty")),
+        }
     }
 
     /// The encoded settings.

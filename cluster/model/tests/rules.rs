@@ -58,7 +58,7 @@ fn no_part_of_that_rule_can_be_left_out() {
 #[test]
 fn two_nodes_of_one_validator_break_no_lock_that_one_would_keep() {
     use lock::{Lock, Semantics, Watched, Without};
-    // A reconnection that is no restart may leave a node entitled: it has forgotten nothing.
+    // A node that reconnects without a restart may stay entitled: it has forgotten nothing.
     for without in [Without::Nothing, Without::SameLife] {
         for semantics in [Semantics::Code, Semantics::Paper] {
             let watched = Watched::Votes;

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod audit;
+pub mod backoff;
 mod batches;
 pub mod clock;
 mod driver;

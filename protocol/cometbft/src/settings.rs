@@ -1,6 +1,6 @@
 //! What must be known of a CometBFT chain: the chain-id that its validators sign for, and how far heights may jump.
 
-use parity_scale_codec::{Decode, DecodeAll as _, Encode};
+use parity_scale_codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use signonce_protocol::{Chain, ChainId, Settings, SettingsError, SettingsSpec, blake2_256};
@@ -52,7 +52,7 @@ impl ChainSettings {
 
     /// The bytes that the cluster keeps: a version byte, then SCALE.
     pub fn encode(&self) -> Settings {
-        Settings::new((VERSION, self).encode())
+        Settings::of_version(VERSION, self)
     }
 
     /// Reads the bytes back.
@@ -60,13 +60,7 @@ impl ChainSettings {
     /// # Errors
     /// If they are of another family or version.
     pub fn decode(settings: &Settings) -> Result<Self, SettingsError> {
-        let error =
-            |what: &str| SettingsError(format!("the settings of the chain are not CometBFT's: {what}"));
-        match settings.as_bytes().split_first() {
-            Some((&VERSION, body)) => Self::decode_all(&mut &*body).map_err(|e| error(&e.to_string())),
-            Some((version, _)) => Err(error(&format!("version {version} is not known"))),
-            None => Err(error("they are empty")),
-        }
+        settings.read_version(VERSION, "CometBFT")
     }
 
     /// The settings of a chain that a cluster has taken in.
@@ -101,10 +95,7 @@ pub(crate) struct Spec;
 
 impl SettingsSpec for Spec {
     fn level(&self, settings: &Settings) -> Option<u32> {
-        match settings.as_bytes() {
-            [VERSION, ..] => Some(crate::FAMILY.level),
-            [] | [_, ..] => None,
-        }
+        (settings.version() == Some(VERSION)).then_some(crate::FAMILY.level)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {

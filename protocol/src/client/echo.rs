@@ -118,7 +118,13 @@ mod tests {
     }
 
     fn tick(slot: u64) -> Duty {
-        made_up::duty(TICK, &[slot, 0])
+        tick_within(slot, 0)
+    }
+
+    /// A test may begin with this one: the family is installed here too.
+    fn tick_within(slot: u64, within: u64) -> Duty {
+        made_up::install();
+        made_up::duty(TICK, &[slot, within])
     }
 
     fn reply(at: u64, slot: u64, verdict: SignVerdict) -> SignReply {
@@ -165,7 +171,7 @@ mod tests {
         echoes.remember(&params(1), None, &free);
         assert_eq!(last(&echoes), None);
         // The family leaves out what is not needed to tell whether it is known.
-        let (short, long) = (made_up::duty(TICK, &[1, 0]), made_up::duty(TICK, &[1, 9]));
+        let (short, long) = (tick_within(1, 0), tick_within(1, 9));
         echoes.remember(
             &params(1),
             None,

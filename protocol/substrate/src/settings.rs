@@ -1,6 +1,6 @@
 //! What must be known of a Substrate chain: how its payloads are read, how long its slots are, how far claims may jump.
 
-use parity_scale_codec::{Decode, DecodeAll as _, Encode, MaxEncodedLen};
+use parity_scale_codec::{Decode, Encode, MaxEncodedLen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -140,7 +140,7 @@ const VERSION: u8 = 1;
 impl ChainSettings {
     /// The form that the cluster keeps: a version byte, then SCALE.
     pub fn encode(&self) -> Settings {
-        Settings::new((VERSION, self).encode())
+        Settings::of_version(VERSION, self)
     }
 
     /// Reads them back.
@@ -148,13 +148,7 @@ impl ChainSettings {
     /// # Errors
     /// If they are of another family or version.
     pub fn decode(settings: &Settings) -> Result<Self, SettingsError> {
-        let error =
-            |what: &str| SettingsError(format!("the settings of the chain are not Substrate's: {what}"));
-        match settings.as_bytes().split_first() {
-            Some((&VERSION, body)) => Self::decode_all(&mut &*body).map_err(|e| error(&e.to_string())),
-            Some((version, _)) => Err(error(&format!("version {version} is not known"))),
-            None => Err(error("they are empty")),
-        }
+        settings.read_version(VERSION, "Substrate")
     }
 
     /// The settings of a chain that a cluster has accepted.
@@ -176,10 +170,7 @@ pub(crate) struct Spec;
 
 impl SettingsSpec for Spec {
     fn level(&self, settings: &Settings) -> Option<u32> {
-        match settings.as_bytes() {
-            [VERSION, ..] => Some(crate::FAMILY.level),
-            [] | [_, ..] => None,
-        }
+        (settings.version() == Some(VERSION)).then_some(crate::FAMILY.level)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {

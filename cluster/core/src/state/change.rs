@@ -159,9 +159,9 @@ impl State {
 
 // Chains.
 impl State {
-    /// Settings that an older member could not read are refused by every member alike, and before anything asks what
-    /// they mean: whether a second officer has to agree depends on it too. Their level is no part of
-    /// [`Change::feature_level`]: a program that does not know them would write the command in another version.
+    /// Settings that an older member could not read are refused by every member alike, before anything interprets them
+    /// (whether a second officer has to agree, for one). Their level is not part of [`Change::feature_level`]: a program
+    /// that does not know them would write the command in another version.
     fn check_settings_form(&self, change: &Change) -> Result<(), FeatureError> {
         let current = self.registry.feature_level();
         let (chain, family, settings) = if let Change::AddChain(chain) = change {

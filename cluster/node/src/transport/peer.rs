@@ -2,11 +2,11 @@
 
 use super::stream::{StreamError, UNEXPECTED, read, write};
 use super::{Local, Peer, tls};
+use crate::backoff::pauses;
 use crate::{
     log_throttle::LogThrottle,
     spool::{Parts, Travelling},
 };
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use signonce_core::replica::hello::HelloReply;
 use signonce_driver::Event;
 use signonce_driver::frame::{FRAME_BYTES_MAX, Frame, FrameError, Purpose};
@@ -41,14 +41,14 @@ pub(super) async fn keep_connected(
     mut frames: Receiver<Frame>,
     mut redial: watch::Receiver<u64>,
 ) {
-    let mut pauses = pauses();
+    let mut waits = pauses(BACKOFF_FIRST, BACKOFF_LONGEST);
     let mut told_unreadable = false;
     loop {
         let greeted = greet(&local, &peer, Purpose::Messages).await;
         local.tls.dialled(peer.id, greeted.as_ref().err().and_then(refused));
         match greeted {
             Ok((mut stream, reply @ (HelloReply::Welcome { .. } | HelloReply::NoWitness))) => {
-                pauses = self::pauses();
+                waits = pauses(BACKOFF_FIRST, BACKOFF_LONGEST);
                 CONNECTED.line(peer.id, |left_out| {
                     tracing::info!(peer = %peer.id, address = %peer.address, left_out, "connected to peer");
                 });
@@ -86,19 +86,8 @@ pub(super) async fn keep_connected(
             Err(error) => tracing::debug!(peer = %peer.id, %error, "cannot reach peer"),
         }
         local.inbox.tell(Event::Unreachable(peer.id));
-        sleep(pauses.next().unwrap_or(BACKOFF_LONGEST)).await;
+        sleep(waits.next().unwrap_or(BACKOFF_LONGEST)).await;
     }
-}
-
-/// The growing pauses between attempts to reach a peer. With jitter, so that the members of a cluster that lose a peer
-/// at the same moment do not all come back at the same moment.
-fn pauses() -> impl Iterator<Item = Duration> + Send {
-    ExponentialBuilder::new()
-        .with_min_delay(BACKOFF_FIRST)
-        .with_max_delay(BACKOFF_LONGEST)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 /// Sends one snapshot, with the records that belong behind it, and waits until the peer has taken it.

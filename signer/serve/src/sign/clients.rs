@@ -93,7 +93,6 @@ impl Signer {
     }
 
     pub(super) fn client_name(&self, id: ClientId) -> String {
-        let name = self.handle.read(|state| state.client(id).map(|client| client.name.clone()));
-        name.unwrap_or_else(|| id.to_string())
+        self.handle.read(|state| lookup::client_name(state, id))
     }
 }

@@ -1,9 +1,12 @@
 //! Decides what to do with an admitted request, from one view of the applied state. No side effects.
 
-use super::{Work, echo, errors};
-use signonce_cluster::{Decision, Foreseen, TimelyClaim, View, clock::SlotOutOfRange};
+use super::{Work, echo, errors, lookup};
+use signonce_cluster::{Decision, Foreseen, TimelyClaim, View};
 use signonce_core::{Claim, Coverage};
-use signonce_protocol::rpc::{LastSigned, RpcError};
+use signonce_protocol::{
+    Duty,
+    rpc::{LastSigned, RpcError},
+};
 
 /// The next step.
 pub(super) enum Next {
@@ -16,7 +19,7 @@ pub(super) enum Next {
     /// Have the log decide.
     Ask {
         /// The claim, if its slot is about now.
-        claim: Result<TimelyClaim, SlotOutOfRange>,
+        claim: Result<TimelyClaim, RpcError>,
         /// The refusal to be expected by this node's state, which a later entry may change.
         foreseen: Option<RpcError>,
     },
@@ -49,10 +52,15 @@ pub(super) fn next(view: &View<'_>, work: &Work, now_ms: u64) -> Next {
     let foreseen = match view.foresee(&claim) {
         Foreseen::Known(decision) => return Next::Known(claim, Box::new(decision)),
         Foreseen::Refused(refusal) => {
-            let name_of = |id| view.state().client(id).map_or(id.to_string(), |client| client.name.clone());
-            Some(errors::refused(&claim, &refusal, name_of))
+            Some(errors::refused(&claim, &refusal, |id| lookup::client_name(view.state(), id)))
         }
         Foreseen::Open => None,
     };
-    Next::Ask { claim: view.timely(claim), foreseen }
+    Next::Ask { claim: timely(view, claim, duty), foreseen }
+}
+
+/// The claim of `duty`, if its slot is about now.
+pub(super) fn timely(view: &View<'_>, claim: Claim, duty: &Duty) -> Result<TimelyClaim, RpcError> {
+    let key = claim.key;
+    view.timely(claim).map_err(|off| errors::undecided(&key, duty, off.into(), None))
 }

@@ -2,11 +2,11 @@
 
 use super::{Signer, Work, errors, journal::Entry, lookup::ClientView};
 use crate::telemetry;
-use signonce_cluster::{Decision, Grant, Stage, SubmitError, TimelyClaim, clock::SlotOutOfRange};
+use signonce_cluster::{Decision, Grant, Stage, TimelyClaim};
 use signonce_core::{Claim, Verdict};
 use signonce_keys::{ReleaseToken, SignError, Unreleased};
 use signonce_protocol::{
-    Carry, Digest, Duty, KeyId, LogIndex, Payload,
+    Carry, Digest, KeyId, LogIndex, Payload,
     rpc::{ErrorCode, RpcError, SignReply, SignVerdict},
 };
 use std::time::Instant;
@@ -35,18 +35,9 @@ impl Signer {
         &self,
         entry: &Entry<'_>,
         work: &Work,
-        claim: Result<TimelyClaim, SlotOutOfRange>,
+        claim: TimelyClaim,
     ) -> Result<SignReply, RpcError> {
         let Work { client, key, payload } = work;
-        let undecided = |duty: &Duty, why: SubmitError| {
-            let error = errors::undecided(key, duty, why, self.gate.leader_hint());
-            entry.refused_work(work, &error);
-            error
-        };
-        let claim = match (claim, payload.duty()) {
-            (Ok(claim), _) => claim,
-            (Err(off), duty) => return Err(undecided(duty.expect("only a duty is claimed"), off.into())),
-        };
         let place = self.may_claim(client).inspect_err(|error| entry.refused_work(work, error))?;
         // The claim is polled, and so on its way, before the signature is made. Where cores are few, the threads that
         // send a lone claim on go first: disks and peers can work while this thread signs, but not the other way round.
@@ -64,7 +55,9 @@ impl Signer {
         };
         let (decided, signature) = futures::future::join(deciding, signing).await;
         let claim = claim.into_claim();
-        let decision = decided.map_err(|why| undecided(&claim.duty, why))?;
+        let decision = decided
+            .map_err(|why| errors::undecided(key, &claim.duty, why, self.gate.leader_hint()))
+            .inspect_err(|error| entry.refused_work(work, error))?;
         self.observers.metrics.timed(Stage::Reply, || {
             let granted = self.judge(&claim, decision)?;
             self.sign_granted(work, claim, granted, Some(signature))

@@ -83,9 +83,9 @@ impl Observers {
     ) {
         if let Err(error) = result {
             self.notes.refused(Asked { client, key: None, request: id }, error, None, unix_ms());
-        }
-        if let (Some(client), Err(error)) = (client, result) {
-            self.note_activity(caller, client, RequestOutcome::Refused(error.code));
+            if let Some(client) = client {
+                self.note_activity(caller, client, RequestOutcome::Refused(error.code));
+            }
         }
         self.metrics.key_asked(result.as_ref().map(drop).map_err(|error| error.code), began.elapsed());
     }

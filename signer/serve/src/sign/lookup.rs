@@ -41,6 +41,11 @@ pub fn client(state: &State, caller: &Caller) -> Result<ClientView, RpcError> {
     }
 }
 
+/// The name of a client; its number for one that is not known.
+pub fn client_name(state: &State, id: ClientId) -> String {
+    state.client(id).map_or_else(|| id.to_string(), |client| client.name.clone())
+}
+
 fn unknown_client(spki: Fingerprint, says: Option<&str>) -> RpcError {
     let called = says.map_or_else(String::new, |name| format!(" (it calls itself {name:?})"));
     let name = says.unwrap_or("<name>");

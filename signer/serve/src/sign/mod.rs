@@ -26,10 +26,7 @@ use crate::{keyring_sync::KeyringSync, limits::Limiter, metrics::Method, readine
 use decide::Next;
 use journal::Entry;
 use lookup::ClientView;
-use signonce_cluster::{
-    Handle, Stage, TimelyClaim,
-    clock::{SlotOutOfRange, unix_ms},
-};
+use signonce_cluster::{Handle, Stage, TimelyClaim, clock::unix_ms};
 use signonce_core::{Chain, RequestId};
 use signonce_keys::{FreeDuty, Keyring};
 use signonce_listen::caller::Caller;
@@ -130,7 +127,7 @@ impl Signer {
         let (work, result) = match client.and_then(|client| self.admit(client, chain, request, looked)) {
             Ok((work, next)) => {
                 entry.admitted(&work);
-                let result = self.sign_work(&entry, &work, next, request.last_signed.as_ref()).await;
+                let result = self.sign_work(&entry, &work, next).await;
                 if let Err(error) = &result {
                     entry.not_signed(&work, error);
                 }
@@ -145,15 +142,15 @@ impl Signer {
         result
     }
 
-    /// Decodes the payload, finds the key, and decides what to do: nothing yet, if the client was given a signature
-    /// that this node does not know of. `looked` is how long the first read of the state took.
-    fn admit(
+    /// Decodes the payload, finds the key, and decides what to do; if the client was given a signature that this node
+    /// does not know of, nothing yet, and this signature. `looked` is how long the first read of the state took.
+    fn admit<'r>(
         &self,
         client: ClientView,
         chain: Result<Chain, RpcError>,
-        request: &SignRequest,
+        request: &'r SignRequest,
         looked: Duration,
-    ) -> Result<(Work, Option<Next>), RpcError> {
+    ) -> Result<(Work, Result<Next, &'r LastSigned>), RpcError> {
         let SignRequest { chain: _, key: public, payload, last_signed: shown } = request;
         let chain = chain.map_err(|error| self.if_caught_up(error))?;
         let metrics = &self.observers.metrics;
@@ -167,8 +164,8 @@ impl Signer {
             let what = (payload.class(), payload.key_types());
             let key = lookup::key(view.state(), &client, chain.genesis, public, what)?;
             let work = Work { client, key, payload };
-            let doubtful = shown.as_ref().is_some_and(|shown| decide::is_doubtful(view, &work, shown));
-            let next = (!doubtful).then(|| decide::next(view, &work, unix_ms()));
+            let unknown = shown.as_ref().filter(|shown| decide::is_doubtful(view, &work, shown));
+            let next = unknown.map_or_else(|| Ok(decide::next(view, &work, unix_ms())), Err);
             Ok((work, next))
         });
         metrics.stage(Stage::Rights).observe(looked + began.elapsed());
@@ -181,17 +178,13 @@ impl Signer {
         &self,
         entry: &Entry<'_>,
         work: &Work,
-        next: Option<Next>,
-        shown: Option<&LastSigned>,
+        next: Result<Next, &LastSigned>,
     ) -> Result<SignReply, RpcError> {
-        let next = match (next, shown) {
-            (Some(next), _) => next,
-            (None, shown) => {
-                if let Some(shown) = shown {
-                    self.check_echo(work, shown)
-                        .await
-                        .inspect_err(|error| entry.refused_work(work, error))?;
-                }
+        let next = match next {
+            Ok(next) => next,
+            Err(unknown) => {
+                let known = self.check_echo(work, unknown).await;
+                known.inspect_err(|error| entry.refused_work(work, error))?;
                 self.handle.view(|view| decide::next(view, work, unix_ms()))
             }
         };
@@ -211,7 +204,7 @@ impl Signer {
                     self.unless_in_doubt(&work.client, refusal)
                         .inspect_err(|error| entry.refused_work(work, error))?;
                 }
-                let claim = self.with_open_key(work, claim).await?;
+                let claim = self.with_open_key(entry, work, claim).await?;
                 self.claim(entry, work, claim).await
             }
         }
@@ -240,17 +233,22 @@ impl Signer {
         })
     }
 
-    /// The claim once the key is open. Opening it takes a while, after which the clock says something else.
+    /// The claim once the key is open. Opening it takes a while, after which the clock is looked at again.
     async fn with_open_key(
         &self,
+        entry: &Entry<'_>,
         work: &Work,
-        claim: Result<TimelyClaim, SlotOutOfRange>,
-    ) -> Result<Result<TimelyClaim, SlotOutOfRange>, RpcError> {
-        if self.keyring.contains(&work.key) {
-            return Ok(claim);
-        }
+        claim: Result<TimelyClaim, RpcError>,
+    ) -> Result<TimelyClaim, RpcError> {
+        let was_open = self.keyring.contains(&work.key);
         self.open(work.key).await?;
-        Ok(claim.and_then(|claim| self.handle.view(|view| view.timely(claim.into_claim()))))
+        let again = |claim: TimelyClaim| {
+            let claim = claim.into_claim();
+            let duty = claim.duty.clone();
+            self.handle.view(|view| decide::timely(view, claim, &duty))
+        };
+        let claim = if was_open { claim } else { claim.and_then(again) };
+        claim.inspect_err(|error| entry.refused_work(work, error))
     }
 
     /// Makes sure that the key is open on this node.

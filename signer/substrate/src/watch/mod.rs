@@ -11,12 +11,11 @@ pub mod chain;
 pub mod sighting;
 
 use crate::http::Dialer;
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chain::{ChainClient, ChainItem};
 use hyper::Uri;
 use serde::Serialize;
 use sighting::{JsonHeader, Precommit, Sighting, WatchedKey, beefy_votes, precommits};
-use signonce_cluster::clock::unix_ms;
+use signonce_cluster::{backoff::pauses, clock::unix_ms};
 use signonce_core::{AuditEvent, KeyState, Verdict};
 use signonce_protocol::{Digest, Hash, PublicKey};
 use signonce_shared::{
@@ -111,15 +110,6 @@ pub enum WatchEvent {
     },
 }
 
-fn pauses() -> impl Iterator<Item = Duration> + Send {
-    ExponentialBuilder::new()
-        .with_min_delay(PAUSE_FIRST)
-        .with_max_delay(PAUSE_MAX)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
 /// Why a watch cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -192,17 +182,17 @@ impl Watcher {
     /// # Errors
     /// If there is nothing to watch.
     pub async fn run(mut self, mut tell: impl FnMut(WatchEvent) -> bool) -> Result<(), WatchError> {
-        let mut pauses = pauses();
+        let mut waits = pauses(PAUSE_FIRST, PAUSE_MAX);
         self.blind_since = Some(unix_ms());
         loop {
-            let Err(why) = self.connected(&mut tell, || pauses = self::pauses()).await? else {
+            let Err(why) = self.connected(&mut tell, || waits = pauses(PAUSE_FIRST, PAUSE_MAX)).await? else {
                 return Ok(());
             };
             let since_ms = *self.blind_since.get_or_insert_with(unix_ms);
             if !tell(WatchEvent::Blind { what: "the chain".into(), since_ms, why }) {
                 return Ok(());
             }
-            tokio::time::sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
+            tokio::time::sleep(waits.next().unwrap_or(PAUSE_MAX)).await;
         }
     }
 
