@@ -3,7 +3,7 @@
 use signonce_protocol::Family;
 
 /// Every family of the shipped program.
-pub static FAMILIES: [&Family; 1] = [&signonce_substrate::FAMILY];
+pub static FAMILIES: [&Family; 2] = [&signonce_substrate::FAMILY, &signonce_cometbft::FAMILY];
 
 /// Installs them. For tests and fuzzers: the program's `main` does it by itself.
 pub fn install() {
