@@ -14,6 +14,11 @@ pub fn main(families: &'static [&'static Family]) -> ExitCode {
     signonce_cli::main(Program {
         families,
         serve: |config, warnings| Box::pin(async move { Ok(signonce_serve::run(config, &warnings).await?) }),
+        prepare: |log| {
+            signonce_serve::process::log_to_stderr(log)?;
+            signonce_serve::process::abort_on_panic();
+            Ok(())
+        },
         last_words: signonce_serve::process::say_failed,
     })
 }

@@ -18,6 +18,7 @@ mod kube;
 mod leader;
 mod members;
 mod officers;
+mod privval;
 mod race;
 mod restore;
 mod shell;
@@ -29,7 +30,7 @@ mod watermarks;
 use clap::{Parser, Subcommand};
 use futures::future::BoxFuture;
 use signonce_protocol::Family;
-use signonce_shared::config::Config;
+use signonce_shared::config::{Config, LogSection};
 use std::{process::ExitCode, time::Duration};
 
 /// Signs every validator duty once.
@@ -70,6 +71,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Audit(audit::Args),
+    Privval(Box<privval::Args>),
     Race(race::Args),
     Kube(kube::Args),
     Completions(shell::Completions),
@@ -88,6 +90,9 @@ pub struct Program {
     pub families: &'static [&'static Family],
     /// Runs a signer with this configuration, and these warnings about it, until it is stopped.
     pub serve: fn(Config, Vec<String>) -> BoxFuture<'static, anyhow::Result<()>>,
+    /// Prepares a process that runs until it is stopped: logs to standard error as the settings say, and aborts on a
+    /// panic.
+    pub prepare: fn(&LogSection) -> anyhow::Result<()>,
     /// Logs why a signer ends. Never waits for a reader of the log that has stopped reading.
     pub last_words: fn(&str),
 }
@@ -139,6 +144,7 @@ async fn run(command: Command, program: Program) -> common::Done {
         Command::Backup(args) => backup::run(args).await,
         Command::Restore(args) => restore::run(args).await,
         Command::Audit(args) => audit::run(args).await,
+        Command::Privval(args) => privval::run(*args, program).await,
         Command::Race(args) => race::run(args).await,
         Command::Kube(args) => kube::run(args).await,
         Command::Completions(args) => shell::completions(&args),
