@@ -13,6 +13,7 @@ chmod 755 "$root"
 
 install -Dm755 "$binary" "$root/usr/bin/signonce"
 install -Dm644 ../systemd/signonce.service "$root/lib/systemd/system/signonce.service"
+install -Dm644 ../systemd/signonce-privval.service "$root/lib/systemd/system/signonce-privval.service"
 install -Dm644 ../systemd/signonce.sysusers "$root/usr/lib/sysusers.d/signonce.conf"
 install -Dm644 ../../LICENSE "$root/usr/share/doc/signonce/copyright"
 install -Dm644 example.toml "$root/usr/share/doc/signonce/examples/signonce.toml"

@@ -85,7 +85,7 @@ def reached():
     """The addresses that the pages give to validators are names in the certificates; so is the leader's Service."""
     objects = render("signers", files=[TEST / "values/production.yaml"])
     held = {name for one in of_kind(objects, "Certificate") for name in one["spec"]["dnsNames"]}
-    for path in ("docs/operate/kubernetes.md", "helm/examples/validator.yaml"):
+    for path in ("docs/operate/kubernetes.md", "helm/examples/validator.yaml", "helm/examples/cometbft.yaml"):
         hosts = set(re.findall(r"https://([-a-z0-9.]+):[0-9]+", (TEST.parents[1] / path).read_text()))
         assert hosts and hosts <= held, f"{path} has addresses that are in no certificate: {hosts - held}"
     services = {f"{one['metadata']['name']}.signers.svc" for one in of_kind(objects, "Service") if "clusterIP" not in one["spec"]}
