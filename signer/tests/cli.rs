@@ -45,6 +45,11 @@ fn node_home() -> (tempfile::TempDir, String) {
 }
 
 #[test]
+fn the_program_says_its_name_and_version() {
+    assert_eq!(expect(0, &["--version"]), format!("signonce {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn a_change_without_a_terminal_or_yes_is_wrong_usage_and_changes_nothing() {
     let (dir, config) = node_home();
     let said = expect(2, &["init", "--config", &config]);

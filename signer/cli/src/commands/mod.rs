@@ -38,7 +38,7 @@ use std::{process::ExitCode, time::Duration};
 /// Several signers agree on every signature before it leaves them, so that one key can serve several validators and
 /// survive the loss of any one machine without ever signing two different things for one duty.
 #[derive(Parser, Debug)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "signonce", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
