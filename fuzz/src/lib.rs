@@ -8,6 +8,7 @@
 //! Records are given without their checksum, which is added here, so that random bytes get past it.
 
 mod client;
+mod comet;
 mod driver;
 mod file;
 mod ledger;
@@ -16,6 +17,7 @@ pub mod seeds;
 mod world;
 
 pub use client::{change, payload, rpc};
+pub use comet::{comet, privval};
 pub use driver::driver;
 pub use file::{backup, config, disk, envelope, interchange, keystore};
 pub use ledger::ledger;
@@ -27,6 +29,8 @@ pub type Target = fn(&[u8]) -> bool;
 /// Every target, by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("payload", payload),
+    ("comet", comet),
+    ("privval", privval),
     ("rpc", rpc),
     ("change", change),
     ("frame", frame),

@@ -33,6 +33,8 @@ pub fn of(target: &str) -> BTreeMap<String, Vec<u8>> {
     signonce_shared::families::install();
     match target {
         "payload" => payloads(),
+        "comet" => crate::comet::payloads(),
+        "privval" => named(crate::comet::messages()),
         "rpc" => named(bodies()),
         "change" => named(changes().iter().map(|change| serde_json::to_vec(change).expect("JSON")).collect()),
         "frame" => named(frames().iter().map(|frame| unsealed(&frame.to_bytes()[4..])).collect()),

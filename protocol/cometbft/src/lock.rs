@@ -21,8 +21,9 @@ use crate::{BlockId, Connection, Duty, Height, OwnRefusal, Round, Step};
 use parity_scale_codec::{Decode, Encode};
 use signonce_protocol::{Claim, ClientId};
 
-/// The most connections that are entitled at a time. A validator has two nodes, or a few; the one that asked first is
-/// dropped, which can only lead to a refusal.
+/// The most connections that are entitled at a time. A validator has two nodes, or a few. When there are more, a client's
+/// own oldest connection gives way to its new one, so that nobody can push another client out; one that has none yet
+/// takes the place of the oldest of all. Being dropped can only lead to a refusal.
 pub const MAX_ENTITLED: usize = 16;
 
 /// The connection that asks for a duty, with its client.
@@ -95,7 +96,8 @@ impl Lock {
     pub(crate) fn with(&self, asker: Asker) -> Self {
         let mut entitled = self.entitled.clone();
         if entitled.len() == MAX_ENTITLED {
-            entitled.remove(0);
+            let own = entitled.iter().position(|other| other.client == asker.client);
+            entitled.remove(own.unwrap_or(0));
         }
         entitled.push(asker);
         Self { entitled, ..self.clone() }

@@ -191,7 +191,7 @@ fn proposals_and_precommits_go_by_the_mark_alone() {
 }
 
 #[test]
-fn no_client_can_fill_the_lock() {
+fn no_client_can_fill_the_lock_or_push_another_out() {
     let mut signer = locked_by_a();
     let most = u64::try_from(MAX_ENTITLED).unwrap();
     for connection in 100..100 + most {
@@ -203,10 +203,14 @@ fn no_client_can_fill_the_lock() {
     }
     assert_eq!(signer.ledger().iter().map(|(_, value)| value.len()).sum::<usize>(), rows);
     signer.restart();
-    // Who asked first makes way, and is entitled again once it asks.
+    // A client that has no connection there yet takes the place of the oldest, which was A's, and can be pushed out by
+    // nobody but another such client.
+    assert!(ask(&mut signer, B, precommit(5, 0, V)).is_signed());
+    for connection in 300..400 {
+        assert!(signer.ask(3, &precommit(5, 0, V).on(connection)).is_signed());
+    }
     assert!(is_locked(&ask(&mut signer, A, prevote(5, 1, W))));
-    assert!(ask(&mut signer, A, precommit(5, 0, V)).is_signed());
-    assert!(ask(&mut signer, A, prevote(5, 1, W)).is_signed());
+    assert!(ask(&mut signer, B, prevote(5, 1, W)).is_signed());
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub use address::{AddressError, NodeAddress};
 pub use front::{HOLD, Node, serve};
 pub use identity::{Identity, IdentityError};
 pub use keys::{KeyFilter, KnownFile};
+pub use message::is_request;
 pub use metrics::Metrics;
 pub use remote::Remote;
 pub use signers::{Signers, Unsigned};

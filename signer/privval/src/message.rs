@@ -71,6 +71,11 @@ pub(crate) enum Unreadable {
     PubKey(String),
 }
 
+/// Whether these bytes, with their length in front as on the wire, are a message with one request.
+pub fn is_request(bytes: &[u8]) -> bool {
+    Envelope::decode_length_delimited(bytes).is_ok_and(|envelope| envelope.request().is_ok())
+}
+
 impl Envelope {
     /// The one request in the message.
     pub fn request(self) -> Result<Request, Unreadable> {

@@ -22,6 +22,7 @@ mod members;
 mod monitoring;
 mod move_in;
 mod officers;
+mod privval;
 mod old_release;
 mod readiness;
 mod restart;
