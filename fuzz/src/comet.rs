@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use tendermint_proto::{
     google::protobuf::Timestamp as ProtoTimestamp,
     v0_38::{
-        privval::{
-            Message, PingRequest, PubKeyRequest, SignProposalRequest, SignVoteRequest, message::Sum,
-        },
+        privval::{Message, PingRequest, PubKeyRequest, SignProposalRequest, SignVoteRequest, message::Sum},
         types::{BlockId, PartSetHeader, Proposal, Vote},
     },
 };

@@ -109,6 +109,21 @@ fn the_signers_can_be_upgraded_one_after_the_other_as_the_page_says() {
 }
 
 #[test]
+fn a_cometbft_validator_gets_a_key_and_its_node_rights_as_the_pages_say() {
+    let dir = tempfile::tempdir().unwrap();
+    // A throw-away key: no chain knows it.
+    let key = r#"{"address":"DBC298251C51321B7266E78D1C151C2B62AFF8CB","pub_key":{"type":"tendermint/PubKeyEd25519","value":"/RckOFqgx1tk+3jNYC+h2ZH96/drE8WO1wLqyDXp9hg="},"priv_key":{"type":"tendermint/PrivKeyEd25519","value":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQn9FyQ4WqDHW2T7eM1gL6HZkf3r92sTxY7XAurINen2GA=="}}"#;
+    fs::write(dir.path().join("priv_validator_key.json"), key).unwrap();
+    let state = r#"{"height":"21000000","round":0,"step":3,"signature":"AA==","signbytes":"00"}"#;
+    fs::write(dir.path().join("priv_validator_state.json"), state).unwrap();
+    let pages =
+        ["docs/operate/first-cluster.md", "docs/operate/cometbft-keys.md", "docs/operate/cometbft.md"];
+    let said = follow_in(dir.path(), "", &pages);
+    assert!(said.contains(r#"{"@type":"/cosmos.crypto.ed25519.PubKey","key":""#), "{said}");
+    assert!(said.contains("height 21000001"), "the floor is the next height: {said}");
+}
+
+#[test]
 fn the_audit_explains_exports_and_proves_as_its_page_says() {
     let said = follow(&["docs/operate/first-cluster.md", "docs/operate/audit.md"]);
     assert!(said.contains("validator-a (client 1) asked node 1 for the GRANDPA Precommit"), "{said}");

@@ -79,7 +79,7 @@ fn import(world: &World, chain_id: &str, key: &serde_json::Value) {
     fs::write(&state_file, json!({ "height": "0", "round": 0, "step": 0 }).to_string()).unwrap();
     let [key_file, state_file] = [&key_file, &state_file].map(|file| file.to_str().unwrap());
     let from = ["keys", "import", "--chain", chain_id, "--group", "hub", "--from", key_file];
-    operate(world, &[&from[..], &["--state", state_file, "--yes"]].concat());
+    operate(world, &[&from[..], &["--state", state_file, "--new-key", "--yes"]].concat());
 }
 
 fn ed25519_file(seed: &[u8; 32]) -> serde_json::Value {

@@ -41,16 +41,17 @@ enum Command {
 /// Genesis, widths and AURA mode cannot be changed later; `chains limits` and `chains retime` change the rest.
 #[derive(clap::Args, Debug)]
 struct Add {
-    /// The chain's name in commands and for clients.
+    /// The chain's name in commands and for clients. For a CometBFT chain its chain-id, unless --settings says another.
     name: String,
-    /// The hash of block 0, in 0x-hex: `chain_getBlockHash` with 0 on a node of the chain.
+    /// The hash of block 0, in 0x-hex: `chain_getBlockHash` with 0 on a node of the chain. Not for CometBFT chains, which
+    /// are told apart by their chain-id.
     #[arg(long, value_name = "0xHEX")]
-    genesis: ChainId,
+    genesis: Option<ChainId>,
     /// The kind of chain.
     #[arg(long, default_value = "substrate")]
     family: String,
-    /// The family's settings of the chain, in JSON, instead of the options below: `{"slotDurationMs":6000}`. Needed for
-    /// chains of families other than Substrate.
+    /// The family's settings of the chain, in JSON, instead of the options below: `{"slotDurationMs":6000}`, or for a
+    /// CometBFT chain `{"chainId":"cosmoshub-4"}`.
     #[arg(long, value_name = "JSON", conflicts_with = "slot_duration")]
     settings: Option<String>,
     /// The length of a slot in milliseconds: 6000 on Polkadot and Kusama.
@@ -170,15 +171,33 @@ async fn add(args: Add) -> anyhow::Result<()> {
             return Err(Usage(why).into());
         }
         (None, None) => {
-            let why = "say how long a slot lasts with --slot-duration, or give --settings for chains of other families";
-            return Err(Usage(why.into()).into());
+            let usual = family.settings.of_name(&args.name).map_err(|why| Usage(why.to_string()))?;
+            let missing = "say how long a slot lasts with --slot-duration, or give --settings for chains of other families";
+            usual.ok_or_else(|| Usage(missing.into()))?
         }
     };
-    let chain = Chain { genesis: args.genesis, name: args.name, family, settings };
+    let genesis = genesis(family, &settings, args.genesis)?;
+    let chain = Chain { genesis, name: args.name, family, settings };
     let admin = args.reach.client()?;
     args.confirm.ask(format!("Will add this chain:\n{}", describe(&[chain.clone().into()])))?;
     let done = admin.change(&Change::AddChain(chain.clone())).await?;
     args.reach.output.done(&done, format!("Added chain {} (log entry {}).", chain.name, done.at))
+}
+
+/// The genesis hash: the one that was given, or the one that stands for what the chain calls itself.
+fn genesis(family: &Family, settings: &Settings, given: Option<ChainId>) -> Result<ChainId, Usage> {
+    match (family.settings.identity(settings), given) {
+        (None, Some(given)) => Ok(given),
+        (None, None) => Err(Usage(
+            "give --genesis, the hash of block 0: keys belong to the chain that has it, permanently".into(),
+        )),
+        (Some((_, stands)), None) => Ok(stands),
+        (Some((_, stands)), Some(given)) if stands == given => Ok(given),
+        (Some((name, stands)), Some(given)) => Err(Usage(format!(
+            "--genesis {given}: a {family} chain is told apart by what it calls itself, and {stands} stands for {name:?}; \
+             leave --genesis out"
+        ))),
+    }
 }
 
 /// Reads a family's settings from JSON.

@@ -9,6 +9,7 @@ use serde_json::json;
 use signonce_core::Chain;
 use signonce_protocol::{HexBytes, KeyType};
 use signonce_shared::enroll::recipients;
+use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, PARA};
 use std::process::ExitCode;
 
 /// The session keys of Polkadot's and Kusama's runtimes.
@@ -27,8 +28,9 @@ pub(super) struct Args {
     /// The validator they belong to. Rights and the BEEFY shield are by validator.
     #[arg(long)]
     group: String,
-    /// The key types to make, in this order.
-    #[arg(long, value_delimiter = ',', default_value = "babe,gran,para,audi,beef")]
+    /// The key types to make, in this order. By default babe,gran,para,audi,beef; on chains of other families than
+    /// Substrate, one of each type that they have.
+    #[arg(long, value_delimiter = ',')]
     types: Vec<KeyType>,
     /// Make a whole set for `session.setKeys`: every key of --order, those of --elsewhere at their places, and proofs
     /// for --owner.
@@ -57,8 +59,7 @@ pub(super) async fn run(args: Args) -> Done {
     let entries = if args.for_set_keys {
         entries(&args.order, &args.elsewhere)?
     } else {
-        check_types(&args.types, &chain)?;
-        args.types.iter().copied().map(Entry::Ours).collect()
+        types(&args.types, &chain)?.into_iter().map(Entry::Ours).collect()
     };
     // Chains of other families have no session keys, and no ownership proofs to register.
     let statement = match chain.family == &signonce_substrate::FAMILY {
@@ -71,10 +72,22 @@ pub(super) async fn run(args: Args) -> Done {
     fresh.enroll(&admin, &chain).await?;
     let value = json!({
         "chain": chain.name, "group": args.group, "keys": made.keys,
-        "sessionKeys": made.session_keys, "ownershipProof": made.ownership_proof,
+        "sessionKeys": made.session_keys, "ownershipProof": made.ownership_proof, "shown": made.shown(),
     });
     args.reach.output.done(&value, made.describe())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The key types to make: those that were given, or the family's usual ones.
+fn types(given: &[KeyType], chain: &Chain) -> Result<Vec<KeyType>, Usage> {
+    check_types(given, chain)?;
+    Ok(match given {
+        [] if *chain.family == signonce_substrate::FAMILY => {
+            vec![BABE, GRANDPA, PARA, AUTHORITY_DISCOVERY, BEEFY]
+        }
+        [] => chain.family.key_types.iter().map(|spec| spec.id).collect(),
+        [_, ..] => given.to_vec(),
+    })
 }
 
 fn check_types(types: &[KeyType], chain: &Chain) -> Result<(), Usage> {

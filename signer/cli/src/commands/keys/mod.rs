@@ -1,10 +1,13 @@
 //! `signonce keys`: session keys, from their making or import to their tombstone.
 
+mod consensus;
 pub(super) mod floors;
 mod generate;
 mod import;
+mod keystore;
 mod life;
 mod move_in;
+mod public;
 mod rotate;
 mod set;
 mod source;
@@ -40,6 +43,7 @@ enum Command {
     Generate(generate::Args),
     Rotate(rotate::Args),
     List(life::List),
+    Public(public::Args),
     /// Stops a key from signing.
     ///
     /// Its secret and watermarks stay; `signonce keys arm` lets it sign again, from explicit floors on.
@@ -59,6 +63,7 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Generate(args) => generate::run(args).await,
         Command::Rotate(args) => rotate::run(args).await,
         Command::List(args) => life::list(args).await,
+        Command::Public(args) => public::run(args).await,
         Command::Disable(args) => life::disable(args).await,
         Command::Arm(args) => life::arm(args).await,
         Command::Remove(args) => life::remove(args).await,

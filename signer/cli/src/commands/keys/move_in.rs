@@ -8,7 +8,8 @@ use super::{
     find_chain,
     floors::{VoteFloors, describe},
     import::wait_open,
-    source::{Found, Skipped, Source},
+    keystore::Keystore,
+    source::{Found, Skipped},
 };
 use crate::commands::common::{Confirm, Done, NotYet, Reach, Usage, recorded, say, table};
 use anyhow::Context as _;
@@ -59,7 +60,7 @@ const WORD_LASTS: Duration = Duration::from_secs(600);
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    source: Source,
+    source: Keystore,
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,

@@ -5,6 +5,7 @@
 use super::floors::describe;
 use crate::commands::common::{Usage, say, table};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors};
 use signonce_keys::SecretKey;
@@ -210,15 +211,25 @@ impl MadeSet {
             let MadeKey { id, scheme, floors } = key;
             [id.key_type.to_string(), scheme.to_string(), id.public.to_string(), describe(floors)]
         });
+        let table = table(["TYPE", "SCHEME", "PUBLIC KEY", "SIGNS"], rows);
+        let shown = self.shown();
+        if !shown.is_empty() {
+            let shown: Vec<_> = shown.iter().map(|shown| format!("  {shown}")).collect();
+            return format!("{table}\nAs the chain's own tools show and take them:\n{}", shown.join("\n"));
+        }
         let proof = match &self.ownership_proof {
             Some(proof) => format!("Ownership proof, in this order:\n  {proof}"),
             None => "No ownership proof: that of a key made elsewhere is missing.".to_owned(),
         };
         format!(
-            "{}\nSession keys, in this order, for `session.setKeys`:\n  {}\n{proof}",
-            table(["TYPE", "SCHEME", "PUBLIC KEY", "SIGNS"], rows),
+            "{table}\nSession keys, in this order, for `session.setKeys`:\n  {}\n{proof}",
             self.session_keys
         )
+    }
+
+    /// The public keys as the chain's own tools show and take them, where that is not the hex of the table.
+    pub fn shown(&self) -> Vec<Value> {
+        self.keys.iter().filter_map(|key| key.scheme.show(&key.id.public)).collect()
     }
 }
 
