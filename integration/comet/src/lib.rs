@@ -6,6 +6,7 @@
 //!
 //! - [`Node`]: one listener, what it asks, and how it can be made to misbehave ([`Fault`]);
 //! - [`vectors`]: what running nodes have asked and Go's FilePV has answered, to be asked again by a [`Node`];
+//! - [`rounds`]: several nodes that play rounds of consensus, one validator of them with remote signers;
 //! - [`FilePv`]: Go's own rule in memory, to compare with.
 //!
 //! ```no_run
@@ -29,6 +30,7 @@ pub mod judge;
 mod listen;
 mod node;
 mod record;
+pub mod rounds;
 pub mod secret;
 pub mod vectors;
 mod wire;

@@ -155,14 +155,24 @@ impl Double {
     /// A signer that is told what to do with each request, and what FilePV's answer to it would be.
     pub fn dial(
         address: &Address,
-        mut filepv: FilePv,
+        filepv: FilePv,
+        react: impl FnMut(&Seen, &[u8]) -> Reaction + Send + 'static,
+    ) -> Self {
+        Self::shared(address, &Arc::new(Mutex::new(filepv)), react)
+    }
+
+    /// The same with a state that other signers have as well.
+    pub fn shared(
+        address: &Address,
+        filepv: &Arc<Mutex<FilePv>>,
         mut react: impl FnMut(&Seen, &[u8]) -> Reaction + Send + 'static,
     ) -> Self {
+        let filepv = filepv.clone();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let (address, record) = (address.clone(), seen.clone());
         let task = tokio::spawn(async move {
             for connection in 1.. {
-                let serve = serve(&address, connection, &record, &mut filepv, &mut react);
+                let serve = serve(&address, connection, &record, &filepv, &mut react);
                 // Whatever breaks, it dials again.
                 let _ = serve.await;
                 sleep(Duration::from_millis(2)).await;
@@ -180,14 +190,15 @@ async fn serve(
     address: &Address,
     connection: u64,
     record: &Mutex<Vec<Seen>>,
-    filepv: &mut FilePv,
+    filepv: &Mutex<FilePv>,
     react: &mut impl FnMut(&Seen, &[u8]) -> Reaction,
 ) -> io::Result<()> {
     let mut link = Link::dial(address, &[9; 32]).await?;
     loop {
         let seen = Seen { connection, request: link.read().await? };
         record.lock().expect("nobody panics here").push(seen.clone());
-        let answer = filepv.answer(&seen.request).expect("a node's request");
+        let answer = filepv.lock().expect("nobody panics here").answer(&seen.request);
+        let answer = answer.expect("a node's request");
         match react(&seen, &answer) {
             Reaction::FilePv => link.write(answer).await?,
             Reaction::Late(time) => {
