@@ -407,7 +407,8 @@ impl Move<'_> {
         // The chain has advanced in the meantime.
         let reached = self.reached().await?;
         let mut waiting = Vec::new();
-        for Found { path, key } in new {
+        // The floors come from the chain here, which knows more than any file.
+        for Found { path, key, history: _ } in new {
             let KeystoreKey { id, secret, .. } = key;
             let floors = self.floors(&id, &reached)?;
             let key = NewKey { id, secret, group: Some(self.args.group.clone()), floors: floors.clone() };
