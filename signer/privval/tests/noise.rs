@@ -11,6 +11,10 @@ use tendermint_proto::v0_38::privval::{Message, PingRequest, message::Sum};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{compat::TokioAsyncReadCompatExt as _, sync::CancellationToken};
 
+fn keypair(seed: u8) -> Keypair {
+    Keypair::ed25519_from_bytes([seed; 32]).unwrap()
+}
+
 /// Signers without a key, which are asked for none.
 struct Nobody(watch::Sender<Option<Arc<Vec<KeyInfo>>>>);
 
@@ -62,7 +66,7 @@ async fn pinged(listener: &TcpListener, key: &Keypair) -> (PeerId, Option<Messag
 
 #[tokio::test]
 async fn the_node_sees_the_fronts_peer_id_and_is_answered() {
-    let (key, identity) = (Keypair::generate_ed25519(), Identity::made_up());
+    let (key, identity) = (keypair(1), Identity::made_up());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stop = dials(&listener, key.public().to_peer_id(), &identity);
     let (peer, answer) = pinged(&listener, &key).await;
@@ -73,7 +77,7 @@ async fn the_node_sees_the_fronts_peer_id_and_is_answered() {
 
 #[tokio::test]
 async fn a_node_with_another_peer_id_is_not_answered() {
-    let (named, other) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let (named, other) = (keypair(1), keypair(2));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stop = dials(&listener, named.public().to_peer_id(), &Identity::made_up());
     let (_, answer) = pinged(&listener, &other).await;

@@ -12,13 +12,13 @@ use signonce_comet_node::{
     Address, AskError, BlockId, Config, FilePvKey, Lost, Node, Time, VoteAsk,
     vectors::{Event, RecordedKey, Recordings, Scheme, Session, compare},
 };
-use tendermint_proto::v0_38::crypto::public_key::Sum;
 use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
+use tendermint_proto::v0_38::crypto::public_key::Sum;
 
 /// A front beside a node; killed when it goes out of scope.
 struct Front(Child);
