@@ -7,7 +7,7 @@
 //! [`Node`](crate::Node) with real signers. A request is waited for before the next one is made, so a signer that holds
 //! one holds up everybody.
 
-mod check;
+pub mod check;
 mod core;
 mod sign;
 
