@@ -195,7 +195,12 @@ async fn filepv_lets_twins_break_the_lock_of_their_validator() {
     rounds.until(100, |rounds| rounds.at(B).0 > 2).await;
     let wrong = rounds.wrong();
     assert!(matches!(wrong[..], [Wrong::LockBroken { .. }]), "{wrong:?}");
-    // W is committed, as measured; and nobody can be slashed.
+    // As measured, X has also precommitted W, which is committed; and nobody can be slashed.
+    let precommits = rounds.cast().iter().filter(|cast| {
+        (cast.validator, cast.height, cast.step) == (0, 2, VoteStep::Precommit) && cast.block.is_some()
+    });
+    let blocks: Vec<_> = precommits.map(|cast| (cast.round, cast.block)).collect();
+    assert!(matches!(blocks[..], [(0, v), (1, w)] if v != w), "{blocks:?}");
     assert!(rounds.at(2).0 > 2);
 }
 
