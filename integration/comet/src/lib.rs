@@ -22,6 +22,7 @@
 //! ```
 
 mod ask;
+mod compare;
 mod config;
 mod endpoint;
 mod fault;

@@ -57,13 +57,16 @@ fn is_vote(request: &privval::SignVoteRequest, kind: i32) -> bool {
     request.vote.as_ref().is_some_and(|vote| vote.height == AT && vote.r#type == kind)
 }
 
+/// What the signer does instead, given FilePV's answer.
+type Wrong = Box<dyn Fn(&[u8], &Seen) -> Reaction + Send>;
+
 /// What goes wrong.
 struct Case {
     name: &'static str,
     on: On,
     /// How often; after that all goes well.
     times: usize,
-    wrong: Box<dyn Fn(&[u8], &Seen) -> Reaction + Send>,
+    wrong: Wrong,
     extensions: bool,
     /// The bytes of the extension at the fault's height.
     extension: usize,

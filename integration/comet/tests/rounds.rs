@@ -117,7 +117,12 @@ async fn storm<S: Signs>(rounds: &mut Rounds<S>, seed: u64, kills: bool) {
 }
 
 fn lossy(seed: u64) -> Setup {
-    Setup { loss_percent: 30, ..Setup::new(CHAIN_ID, seed) }
+    Setup { loss_percent: 30, impatience_percent: 5, ..Setup::new(CHAIN_ID, seed) }
+}
+
+/// Most heights take several rounds.
+fn rough(seed: u64) -> Setup {
+    Setup { loss_percent: 70, impatience_percent: 30, ..Setup::new(CHAIN_ID, seed) }
 }
 
 #[tokio::test]
@@ -190,7 +195,12 @@ async fn filepv_lets_twins_break_the_lock_of_their_validator() {
     rounds.until(100, |rounds| rounds.at(B).0 > 2).await;
     let wrong = rounds.wrong();
     assert!(matches!(wrong[..], [Wrong::LockBroken { .. }]), "{wrong:?}");
-    // W is committed, as measured; and nobody can be slashed.
+    // As measured, X has also precommitted W, which is committed; and nobody can be slashed.
+    let precommits = rounds.cast().iter().filter(|cast| {
+        (cast.validator, cast.height, cast.step) == (0, 2, VoteStep::Precommit) && cast.block.is_some()
+    });
+    let blocks: Vec<_> = precommits.map(|cast| (cast.round, cast.block)).collect();
+    assert!(matches!(blocks[..], [(0, v), (1, w)] if v != w), "{blocks:?}");
     assert!(rounds.at(2).0 > 2);
 }
 
@@ -209,9 +219,9 @@ async fn with_the_lock_of_a_height_twins_do_not_and_the_chain_goes_on_when_they_
 #[tokio::test]
 async fn in_storms_twins_break_the_lock_with_filepv_and_never_with_the_lock_of_a_height() {
     let mut broken = 0;
-    for seed in 0..150 {
+    for seed in 0..200 {
         let shared = filepv();
-        let mut rounds = Rounds::new(lossy(seed), vec![shared.clone(), shared]);
+        let mut rounds = Rounds::new(rough(seed), vec![shared.clone(), shared]);
         storm(&mut rounds, seed, true).await;
         let wrong = rounds.wrong();
         broken += usize::from(!wrong.is_empty());
@@ -220,16 +230,16 @@ async fn in_storms_twins_break_the_lock_with_filepv_and_never_with_the_lock_of_a
             wrong.iter().all(|wrong| matches!(wrong, Wrong::LockBroken { .. })),
             "seed {seed}: {wrong:?}"
         );
-        let mut rounds = Rounds::new(lossy(seed), Locking::twins());
+        let mut rounds = Rounds::new(rough(seed), Locking::twins());
         storm(&mut rounds, seed, true).await;
         assert_eq!(rounds.wrong(), [], "seed {seed}");
     }
-    assert!(broken > 0);
+    assert!(broken > 5, "only {broken} runs broke it: the storms are too mild to show anything");
 }
 
 #[tokio::test]
 async fn twins_with_a_state_each_vote_twice_and_it_is_noticed() {
-    let mut rounds = Rounds::new(lossy(1), vec![filepv(), filepv()]);
+    let mut rounds = Rounds::new(rough(1), vec![filepv(), filepv()]);
     storm(&mut rounds, 1, false).await;
     let duplicate = |wrong: &Wrong| matches!(wrong, Wrong::DuplicateVote(..));
     assert!(rounds.wrong().iter().any(duplicate));

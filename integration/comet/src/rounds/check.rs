@@ -1,4 +1,5 @@
-//! What must hold of all that was signed and decided, judged from the votes alone.
+//! What must hold of all that was signed and decided, judged from the votes alone. [`Rounds::wrong`](super::Rounds::wrong)
+//! calls it; so may a test that has collected votes elsewhere.
 
 use super::core::{Cast, quorum};
 use crate::{BlockId, VoteStep};
@@ -142,6 +143,77 @@ pub fn agreement<'a>(decided: impl Iterator<Item = &'a BTreeMap<i64, BlockId>>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Time;
+
+    fn cast(validator: usize, round: i32, step: VoteStep, block: Option<BlockId>) -> Cast {
+        Cast { validator, step, height: 1, round, block, time: Time::at(0), signature: Vec::new() }
+    }
+
+    fn prevote(validator: usize, round: i32, block: Option<BlockId>) -> Cast {
+        cast(validator, round, VoteStep::Prevote, block)
+    }
+
+    /// Validators 0 to 2 prevote a block in round 0, and 0 precommits it.
+    fn locked_on(block: BlockId) -> Vec<Cast> {
+        let prevotes = (0..3).map(|validator| prevote(validator, 0, Some(block)));
+        prevotes.chain([cast(0, 0, VoteStep::Precommit, Some(block))]).collect()
+    }
+
+    fn with(mut before: Vec<Cast>, after: impl IntoIterator<Item = Cast>) -> Vec<Wrong> {
+        before.extend(after);
+        votes(&before, 4)
+    }
+
+    #[test]
+    fn after_a_precommit_only_its_block_may_be_prevoted_until_a_later_polka_for_something_else() {
+        let [v, w] = ["V", "W"].map(BlockId::named);
+        assert_eq!(with(locked_on(v), [prevote(0, 1, Some(v)), prevote(0, 2, Some(v))]), []);
+        for other in [None, Some(w)] {
+            let wrong = with(locked_on(v), [prevote(0, 1, other)]);
+            assert!(matches!(wrong[..], [Wrong::LockBroken { .. }]), "{wrong:?}");
+            for polka in [None, Some(w)] {
+                let freed = (1..4).map(|validator| prevote(validator, 1, polka));
+                assert_eq!(with(locked_on(v), freed.chain([prevote(0, 1, other)])), []);
+                let freed = (1..4).map(|validator| prevote(validator, 1, polka));
+                assert_eq!(with(locked_on(v), freed.chain([prevote(0, 2, other)])), []);
+            }
+        }
+    }
+
+    #[test]
+    fn a_polka_frees_only_if_it_is_later_than_the_lock_for_something_else_whole_and_there_in_time() {
+        let [v, w] = ["V", "W"].map(BlockId::named);
+        let polka = |round, block| (1..4).map(move |validator| prevote(validator, round, block));
+        let is_broken = |wrong: Vec<Wrong>| matches!(wrong[..], [Wrong::LockBroken { .. }]);
+        // For the block itself.
+        assert!(is_broken(with(locked_on(v), polka(1, Some(v)).chain([prevote(0, 2, None)]))));
+        // Of two validators only, however often they say it.
+        let two = polka(1, Some(w)).take(2).chain(polka(1, Some(w)).take(2));
+        assert!(is_broken(with(locked_on(v), two.chain([prevote(0, 2, Some(w))]))));
+        // Of a later round than the prevote.
+        assert!(is_broken(with(locked_on(v), polka(2, Some(w)).chain([prevote(0, 1, Some(w))]))));
+        // Signed after it.
+        assert!(is_broken(with(locked_on(v), [prevote(0, 1, Some(w))].into_iter().chain(polka(1, Some(w))))));
+        // Of a round before the lock's: the validator locks V in round 1 and not in round 0.
+        let earlier: Vec<_> = polka(0, Some(w)).collect();
+        let later = locked_on(v).into_iter().map(|cast| Cast { round: 1, ..cast });
+        assert!(is_broken(with(earlier, later.chain([prevote(0, 2, Some(w))]))));
+    }
+
+    #[test]
+    fn a_second_vote_and_a_precommit_without_a_polka_are_noticed_and_a_repeat_is_neither() {
+        let [v, w] = ["V", "W"].map(BlockId::named);
+        let repeat = Cast { time: Time::at(9), ..prevote(0, 0, Some(v)) };
+        assert_eq!(with(locked_on(v), [repeat]), []);
+        for (first, other) in [(Some(v), Some(w)), (Some(v), None), (None, Some(v))] {
+            for step in [VoteStep::Prevote, VoteStep::Precommit] {
+                let wrong = with(Vec::new(), [cast(0, 5, step, first), cast(0, 5, step, other)]);
+                assert!(matches!(wrong[0], Wrong::DuplicateVote(..)), "{wrong:?}");
+            }
+        }
+        let wrong = with(Vec::new(), [cast(0, 0, VoteStep::Precommit, Some(v))]);
+        assert!(matches!(wrong[..], [Wrong::NoPolka(_)]), "{wrong:?}");
+    }
 
     #[test]
     fn two_nodes_that_decide_differently_are_noticed() {

@@ -7,7 +7,7 @@
 //! [`Node`](crate::Node) with real signers. A request is waited for before the next one is made, so a signer that holds
 //! one holds up everybody.
 
-mod check;
+pub mod check;
 mod core;
 mod sign;
 
@@ -39,6 +39,9 @@ pub struct Setup {
     pub seed: u64,
     /// How many of a hundred messages are not heard in a turn. They may be in the next.
     pub loss_percent: u32,
+    /// How many of a hundred turns end a node's waiting though it still hears something: how short timeouts are
+    /// beside the network's delays.
+    pub impatience_percent: u32,
     /// Whether precommits of blocks have an extension, a different one at each asking.
     pub extensions: bool,
 }
@@ -46,7 +49,8 @@ pub struct Setup {
 impl Setup {
     /// Four validators, no losses, no extensions.
     pub fn new(chain_id: &str, seed: u64) -> Self {
-        Self { chain_id: chain_id.to_owned(), validators: 4, seed, loss_percent: 0, extensions: false }
+        let chain_id = chain_id.to_owned();
+        Self { chain_id, validators: 4, seed, loss_percent: 0, impatience_percent: 0, extensions: false }
     }
 }
 
@@ -233,10 +237,11 @@ impl<S: Signs> Rounds<S> {
         for node in &order {
             happened |= self.go_on(*node).await;
         }
-        if happened {
-            return;
-        }
         for node in order {
+            let impatience = self.setup.impatience_percent;
+            if happened && (impatience == 0 || !self.rng.random_ratio(impatience, 100)) {
+                continue;
+            }
             let core = &self.players[node].core;
             let Some(todo) = core.next_after_waiting() else { continue };
             let waited = Entry::Waited { round: core.round, step: core.step };
