@@ -5,17 +5,19 @@ use crate::common::{BINARY, World, run, until};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::SigningKey;
 use ripemd::{Digest as _, Ripemd160};
-use rustix::process::Signal;
 use serde_json::json;
 use sha2::Sha256;
+use signonce_cli::dev::Signal;
 use signonce_comet_node::{
     Address, AskError, BlockId, Config, FilePvKey, Lost, Node, Time, VoteAsk,
+    rounds::{Memory, Rounds, Setup},
     vectors::{Event, RecordedKey, Recordings, Scheme, Session, compare},
 };
 use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 use tendermint_proto::v0_38::crypto::public_key::Sum;
@@ -131,7 +133,7 @@ async fn what_a_node_asks_is_signed_while_the_signers_leader_is_killed_again_and
             node.vote(precommit(height, 0, "V").with_extension(b"extension")).await.unwrap();
             height += 1;
         }
-        world.cluster.signal(leader, Signal::KILL).unwrap();
+        world.cluster.signal(leader, Signal::Kill).unwrap();
         world.cluster.wait_exit(leader, Duration::from_secs(10)).unwrap();
         for _ in 0..10 {
             node.vote(prevote(height, 0, "V")).await.expect("late at the most");
@@ -152,7 +154,7 @@ async fn a_node_waits_for_signers_without_a_quorum_and_loses_no_vote() {
     node.start().await.unwrap();
     node.vote(prevote(1, 0, "V")).await.unwrap();
     for id in [1, 2] {
-        world.cluster.signal(id, Signal::KILL).unwrap();
+        world.cluster.signal(id, Signal::Kill).unwrap();
         world.cluster.wait_exit(id, Duration::from_secs(10)).unwrap();
     }
     let back = async {
@@ -229,7 +231,7 @@ async fn a_node_starts_while_no_signer_is_there_if_its_key_was_known() {
     until("the front has kept the key", async || known.exists().then_some(())).await;
     drop(front);
     for id in world.cluster.node_ids() {
-        world.cluster.signal(id, Signal::KILL).unwrap();
+        world.cluster.signal(id, Signal::Kill).unwrap();
         world.cluster.wait_exit(id, Duration::from_secs(10)).unwrap();
     }
     node.kill().await;
@@ -285,4 +287,24 @@ async fn replay(session: &Session) {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doubled_validator_plays_rounds_under_loss_and_restarts_and_breaks_no_lock() {
+    let world = World::start(&["hub-1", "hub-2"]).await;
+    add_validator(&world, "chain-1", &[3; 32]);
+    let (mut nodes, mut fronts) = (Vec::new(), Vec::new());
+    for client in ["hub-1", "hub-2"] {
+        let node = Arc::new(Node::listen(Config::new("chain-1", Address::any_port())).await.unwrap());
+        fronts.push(Front::start(&world, client, &node.address().to_string()));
+        node.start().await.unwrap();
+        nodes.push(node);
+    }
+    let mut rounds = Rounds::new(Setup { loss_percent: 30, ..Setup::new("chain-1", 20) }, nodes);
+    for heights in [3, 6, 9] {
+        assert!(rounds.until(2_000, |rounds| rounds.decided() >= heights).await, "the chain goes on");
+        // The twin comes back without what it knew.
+        rounds.restart(1, Memory::Nothing).await.unwrap();
+    }
+    assert_eq!(rounds.wrong(), []);
 }
