@@ -1,3 +1,5 @@
+//! Requests as nodes make them, and the answers as nodes read them.
+
 use super::*;
 use signonce_protocol::{HexBytes, rpc::SignVerdict};
 
