@@ -1,8 +1,8 @@
 //! Where secrets live: key material in locked memory, the signature algorithms, `age` envelopes, node
-//! identities, the keyring, and the reader of Substrate keystores.
+//! identities, the keyring, and the readers of key files: Substrate keystores, and the keys of CometBFT validators.
 //!
 //! No other crate of Signonce sees a secret. Keys come in through [`SecretKey::generate`],
-//! [`SecretKey::from_suri`], [`read_dir`] or [`open`]; they leave only as a [`SealedKey`], encrypted to the members.
+//! [`SecretKey::from_suri`], [`read_dir`], [`read_consensus_key`] or [`open`]; they leave only as a [`SealedKey`], encrypted to the members.
 //! A signer signs through a [`Keyring`], which hands out signatures as [`Unreleased`]: the bytes come out only
 //! against a [`ReleaseToken`], which the cluster gives for a committed claim and [`FreeDuty`] for work that needs
 //! none.
@@ -12,6 +12,7 @@
 #![deny(missing_docs, unsafe_code)]
 
 mod bounded;
+mod consensus_key;
 mod identity;
 mod keyring;
 mod memory;
@@ -23,6 +24,7 @@ mod substrate_keystore;
 mod suri;
 mod vrf;
 
+pub use consensus_key::{ConsensusKeyProblem, read_consensus_key};
 pub use identity::{IdentityError, NodeIdentity, Recipient, RecipientError, ScryptWork};
 pub use keyring::{FreeDuty, InsertError, Keyring, ReleaseToken, Signed, Unreleased};
 pub use memory::{HardeningReport, LockedMemory, Measure, harden_process, locked_memory};

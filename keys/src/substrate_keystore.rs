@@ -28,10 +28,10 @@ const TYPE_BYTES: usize = 4;
 /// Longest key file read, in bytes.
 const MAX_FILE_BYTES: usize = 16 * 1024;
 
-/// A key found in the directory.
+/// A key found in a file.
 #[derive(Debug)]
 pub struct KeystoreKey {
-    /// Its type and public key, from the file's name.
+    /// Its type and public key, as the file or its name says.
     pub id: KeyId,
     /// The scheme that gives this public key.
     pub scheme: Scheme,

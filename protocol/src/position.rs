@@ -89,6 +89,29 @@ impl Position {
         None
     }
 
+    /// The same position as a floor of the watermark that holds its class.
+    #[must_use]
+    pub fn of_mark(self) -> Self {
+        Self { class: self.class.mark().unwrap_or(self.class), ..self }
+    }
+
+    /// This floor for a watermark that remembers nothing else: the same, or a higher one where the family asks for it.
+    /// `None` at the end of the range.
+    #[must_use]
+    pub fn alone(self) -> Option<Self> {
+        match self.class.claim().and_then(|claim| claim.alone) {
+            Some(alone) => alone(self),
+            None => Some(self),
+        }
+    }
+
+    /// The lowest floor for whoever knows only that this was signed, or may have been: past it, and standing alone.
+    /// `None` at the end of the range.
+    #[must_use]
+    pub fn past(self) -> Option<Self> {
+        self.of_mark().next()?.alone()
+    }
+
     /// Whether this is below `other`. `None` if they belong to different watermarks.
     pub fn is_below(self, other: Self) -> Option<bool> {
         (self.class.mark() == other.class.mark()).then(|| self.parts < other.parts)

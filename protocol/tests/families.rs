@@ -75,6 +75,7 @@ fn names_are_unique_across_families() {
         name: "ed25519",
         about: "",
         algorithm: Algorithm::Ed25519,
+        show: None,
     }];
     let other = like_made_up(|family| {
         (family.id, family.name, family.schemes) = (FamilyId(201), "another", &SCHEMES);
@@ -106,7 +107,7 @@ fn spec(class: DutyClass, change: impl FnOnce(&mut ClassSpec, &mut ClaimSpec)) -
     install();
     let made = class.spec();
     let ClassSpec { id, name, about, level, key_types, .. } = *made;
-    let ClaimSpec { parts, prefix, mark, slots, ref rule, by_everyone, words, refusals } =
+    let ClaimSpec { parts, prefix, mark, slots, ref rule, by_everyone, words, refusals, alone } =
         *made.claim.as_ref().unwrap();
     let rule = match rule {
         Rule::Window(WindowRule { keep, per_step, jumps, fits, shield }) => {
@@ -114,7 +115,7 @@ fn spec(class: DutyClass, change: impl FnOnce(&mut ClassSpec, &mut ClaimSpec)) -
         }
         Rule::Own(start) => Rule::Own(*start),
     };
-    let mut claim = ClaimSpec { parts, prefix, mark, slots, rule, by_everyone, words, refusals };
+    let mut claim = ClaimSpec { parts, prefix, mark, slots, rule, by_everyone, words, refusals, alone };
     let mut spec = ClassSpec { id, name, about, level, key_types, claim: None };
     change(&mut spec, &mut claim);
     ClassSpec { claim: Some(claim), ..spec }

@@ -53,6 +53,7 @@ pub static FERRIES: Family = Family {
         name: "lantern",
         about: "Ed25519, as ferries call it.",
         algorithm: Algorithm::Ed25519,
+        show: None,
     }],
     key_types: &[KeyTypeSpec { id: FERRY, name: "ferr", about: "Ferries.", level: 1, schemes: &[LANTERN] }],
     classes: &[
@@ -78,6 +79,7 @@ pub static FERRIES: Family = Family {
                 by_everyone: true,
                 words: &Words,
                 refusals: Some(&ManifestRefusals),
+                alone: None,
             }),
         },
         ClassSpec {
@@ -95,6 +97,7 @@ pub static FERRIES: Family = Family {
                 by_everyone: false,
                 words: &Words,
                 refusals: Some(&ManifestRefusals),
+                alone: None,
             }),
         },
     ],

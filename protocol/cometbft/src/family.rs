@@ -4,6 +4,7 @@ use crate::{
     duty::{PARTS, Words},
     mark,
     payload::{self, CONNECTION_BYTES},
+    public_key,
     refusal::OwnRefusals,
     request::{MAX_PROPOSAL_BYTES, MAX_VOTE_BYTES},
     settings::Spec,
@@ -50,12 +51,14 @@ static SCHEMES: [SchemeSpec; 2] = [
         name: "cometEd25519",
         about: "Plain Ed25519, as nearly all validators have it; 32-byte public keys, 64-byte signatures.",
         algorithm: Algorithm::Ed25519,
+        show: Some(public_key::show_ed25519),
     },
     SchemeSpec {
         id: SECP256K1,
         name: "cometSecp256k1",
         about: "ECDSA over secp256k1 and SHA-256; 33-byte public keys, 64-byte signatures (r, s) with a low s.",
         algorithm: Algorithm::Secp256k1Compact,
+        show: Some(public_key::show_secp256k1),
     },
 ];
 
@@ -105,6 +108,7 @@ const fn claim(words: &'static Words) -> ClaimSpec {
         by_everyone: false,
         words,
         refusals: Some(&OwnRefusals),
+        alone: Some(mark::alone),
     }
 }
 

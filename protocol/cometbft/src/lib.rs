@@ -14,6 +14,8 @@
 //! | `lock.rs` | the lock of a height: how two live nodes share a key without breaking Tendermint's rule |
 //! | `refusal.rs` | the refusal that only these classes have |
 //! | `settings.rs` | a chain's settings: its chain-id, and how far heights may jump |
+//! | `public_key.rs` | public keys and addresses as nodes show them |
+//! | `state_file.rs` | what a key signed last, from the state file of a node or of tmkms |
 //!
 //! **Versions.** The requests of 0.34 and 0.37 are those of 0.38 to 0.40 without extensions, so one decoder reads all
 //! and no setting names a version. A non-nil precommit always has its extension signed, even an empty one: 0.38 and
@@ -28,9 +30,11 @@ mod ids;
 mod lock;
 mod mark;
 mod payload;
+mod public_key;
 mod refusal;
 mod request;
 mod settings;
+mod state_file;
 
 pub use duty::{Duty, Step};
 pub use family::{
@@ -39,6 +43,8 @@ pub use family::{
 pub use ids::{BlockId, Connection, Height, Round, Timestamp};
 pub use lock::MAX_ENTITLED;
 pub use payload::{proposal_payload, vote_payload};
+pub use public_key::address;
 pub use refusal::OwnRefusal;
 pub use request::{MAX_EXTENSION_BYTES, Malformed, Proposal, Vote};
 pub use settings::{ChainSettings, Limits, MAX_CHAIN_ID_BYTES, genesis_of};
+pub use state_file::{LastSigned, MAX_STATE_BYTES, Software, StateProblem};

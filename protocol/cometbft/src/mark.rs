@@ -27,6 +27,15 @@ pub(crate) fn start(floor: Position) -> Box<dyn Mark> {
     Box::new(HighWater { floor, last: None, lock: None })
 }
 
+/// A floor for a mark that knows no lock. Above round 0 of a height the key may have precommitted a block in an earlier
+/// round, and then its prevotes of that height go by a lock that a position does not tell, so the next height it is.
+pub(crate) fn alone(floor: Position) -> Option<Position> {
+    match *floor.parts() {
+        [height, round, _] if round > 0 => Position::new(VOTE, &[height.checked_add(1)?, 0, 0]),
+        _ => Some(floor),
+    }
+}
+
 /// What was signed last.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 struct Last {

@@ -141,4 +141,15 @@ impl SettingsSpec for Spec {
         check_chain_id(&read.chain_id)?;
         Ok(read.encode())
     }
+
+    fn of_name(&self, name: &str) -> Result<Option<Settings>, SettingsError> {
+        check_chain_id(name)?;
+        Ok(Some(ChainSettings::new(name).encode()))
+    }
+
+    fn identity(&self, settings: &Settings) -> Option<(String, ChainId)> {
+        let chain_id = ChainSettings::decode(settings).ok()?.chain_id;
+        let genesis = genesis_of(&chain_id);
+        Some((chain_id, genesis))
+    }
 }

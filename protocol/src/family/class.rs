@@ -51,6 +51,10 @@ pub struct ClaimSpec {
     pub words: &'static dyn DutyWords,
     /// The refusals that only this class has.
     pub refusals: Option<&'static dyn Refusals>,
+    /// Where a floor goes that arrives without what its watermark remembers beside it, from a file or a backup: the same
+    /// position or a higher one, `None` if there is none. Set where what is signed above a floor can depend on what was
+    /// signed below; otherwise floors stand alone.
+    pub alone: Option<fn(Position) -> Option<Position>>,
 }
 
 /// One of the numbers that make up a position.

@@ -23,7 +23,7 @@ pub use key_type::{KeyType, KeyTypeSpec};
 pub use kind::{KindSpec, PayloadKind};
 pub use scheme::{Algorithm, Scheme, SchemeSpec};
 
-use crate::{Settings, SettingsError, rpc::Method};
+use crate::{ChainId, Settings, SettingsError, rpc::Method};
 use serde_json::{Map, Value};
 use std::{fmt, sync::OnceLock};
 
@@ -86,6 +86,20 @@ pub trait SettingsSpec: Sync {
     /// # Errors
     /// What is wrong, as text for the operator.
     fn read(&self, shown: &Map<String, Value>) -> Result<Settings, SettingsError>;
+
+    /// The usual settings of the chain that calls itself by this name; `None` where a name does not tell enough.
+    ///
+    /// # Errors
+    /// If no chain can have this name, as text for the operator.
+    fn of_name(&self, _: &str) -> Result<Option<Settings>, SettingsError> {
+        Ok(None)
+    }
+
+    /// What the chain calls itself, and the genesis hash that stands for that name; `None` where only its real genesis
+    /// hash identifies a chain.
+    fn identity(&self, _: &Settings) -> Option<(String, ChainId)> {
+        None
+    }
 }
 
 /// The number of a family, 0 to 255. The numbers of its key types, classes, payloads and schemes begin with it.

@@ -1,6 +1,8 @@
 //! Signature schemes, as a family names them.
 
 use super::handle;
+use crate::PublicKey;
+use serde_json::Value;
 
 handle!(
     /// A signature scheme of a family: an algorithm under the name that the family's users know it by.
@@ -20,6 +22,8 @@ pub struct SchemeSpec {
     pub about: &'static str,
     /// How it signs.
     pub algorithm: Algorithm,
+    /// A public key as the chain's own tools show and take it; `None` where that is the hex that we show everywhere.
+    pub show: Option<fn(&PublicKey) -> Value>,
 }
 
 /// The algorithms that secrets are kept for.
@@ -56,5 +60,10 @@ impl Scheme {
     /// The length of a public key in bytes.
     pub fn public_len(self) -> usize {
         self.algorithm().public_len()
+    }
+
+    /// A public key as the chain's own tools show and take it; `None` where that is the hex that we show everywhere.
+    pub fn show(self, public: &PublicKey) -> Option<Value> {
+        self.spec().show.map(|show| show(public))
     }
 }

@@ -49,18 +49,21 @@ static SCHEMES: [SchemeSpec; 3] = [
         name: "sr25519",
         about: "Schnorr over Ristretto; 32-byte public keys, 64-byte signatures. Signed here without randomness.",
         algorithm: Algorithm::Sr25519,
+        show: None,
     },
     SchemeSpec {
         id: ED25519,
         name: "ed25519",
         about: "Plain Ed25519; 32-byte public keys, 64-byte signatures.",
         algorithm: Algorithm::Ed25519,
+        show: None,
     },
     SchemeSpec {
         id: ECDSA,
         name: "ecdsa",
         about: "ECDSA over secp256k1 with RFC 6979 nonces; 33-byte public keys, 65-byte recoverable signatures.",
         algorithm: Algorithm::Secp256k1Recoverable,
+        show: None,
     },
 ];
 
@@ -142,6 +145,7 @@ static CLASSES: [ClassSpec; 11] = [
             by_everyone: false,
             words: &Words("babeBlock"),
             refusals: None,
+            alone: None,
         }),
     },
     ClassSpec {
@@ -159,6 +163,7 @@ static CLASSES: [ClassSpec; 11] = [
             by_everyone: false,
             words: &Words("auraBlock"),
             refusals: None,
+            alone: None,
         }),
     },
     ClassSpec {
@@ -188,6 +193,7 @@ static CLASSES: [ClassSpec; 11] = [
             by_everyone: true,
             words: &Words("grandpaVote"),
             refusals: None,
+            alone: None,
         }),
     },
     ClassSpec {
@@ -215,6 +221,7 @@ static CLASSES: [ClassSpec; 11] = [
             by_everyone: true,
             words: &Words("beefyVote"),
             refusals: Some(&OwnRefusals),
+            alone: None,
         }),
     },
     ClassSpec {
@@ -232,6 +239,7 @@ static CLASSES: [ClassSpec; 11] = [
             by_everyone: false,
             words: &Words("paraSide"),
             refusals: Some(&OwnRefusals),
+            alone: None,
         }),
     },
     free(BABE_VRF, "babeVrf", "A BABE VRF output.", &[BABE]),

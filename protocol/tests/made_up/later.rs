@@ -22,6 +22,7 @@ pub static FAMILY: Family = Family {
         name: "laterPlain",
         about: "Plain Ed25519.",
         algorithm: Algorithm::Ed25519,
+        show: None,
     }],
     key_types: &[KeyTypeSpec {
         id: KEY,

@@ -48,8 +48,13 @@ pub static FAMILY: Family = Family {
 
 pub const PLAIN: Scheme = Scheme::new(ID, 0);
 
-static SCHEMES: [SchemeSpec; 1] =
-    [SchemeSpec { id: PLAIN, name: "plain", about: "Plain Ed25519.", algorithm: Algorithm::Ed25519 }];
+static SCHEMES: [SchemeSpec; 1] = [SchemeSpec {
+    id: PLAIN,
+    name: "plain",
+    about: "Plain Ed25519.",
+    algorithm: Algorithm::Ed25519,
+    show: None,
+}];
 
 pub const VOTER: KeyType = KeyType::new(ID, 0);
 pub const TWIN: KeyType = KeyType::new(ID, 1);
@@ -143,7 +148,17 @@ const fn claim(
     rule: Rule,
     words: &'static dyn DutyWords,
 ) -> ClaimSpec {
-    ClaimSpec { parts, prefix: "", mark, slots: None, rule, by_everyone: false, words, refusals: None }
+    ClaimSpec {
+        parts,
+        prefix: "",
+        mark,
+        slots: None,
+        rule,
+        by_everyone: false,
+        words,
+        refusals: None,
+        alone: None,
+    }
 }
 
 const fn high_water(words: &'static dyn DutyWords) -> ClaimSpec {

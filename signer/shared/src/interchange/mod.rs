@@ -93,6 +93,14 @@ pub enum InterchangeError {
         /// The duty.
         duty: Duty,
     },
+    /// No position above the floor stands without what was signed below it.
+    #[error("key {key}: nothing is past the floor {floor}, so the key can sign nothing any more")]
+    NothingAboveFloor {
+        /// The key.
+        key: KeyId,
+        /// The floor.
+        floor: Position,
+    },
 }
 
 /// A file of watermarks.
@@ -181,13 +189,16 @@ impl KeyMarks {
             .map_err(|what| InterchangeError::WrongCoordinate { key, what })
     }
 
-    /// The lowest floor that refuses everything that the key has signed or may have signed.
+    /// The lowest floor that refuses everything that the key has signed or may have signed, for a watermark that knows
+    /// nothing else about it.
     fn floor_past_all(&self) -> Result<Position, InterchangeError> {
-        let mut floor = self.listed_floor()?;
+        let key = self.id();
+        let listed = self.listed_floor()?;
+        let nothing_alone = || InterchangeError::NothingAboveFloor { key, floor: listed };
+        let mut floor = listed.alone().ok_or_else(nothing_alone)?;
         for Signed { duty, .. } in &self.signed {
-            let key = self.id();
             let nothing_above = || InterchangeError::NothingAbove { key, duty: duty.clone() };
-            let past = duty.position().next().ok_or_else(nothing_above)?;
+            let past = duty.position().past().ok_or_else(nothing_above)?;
             if floor.is_below(past) == Some(true) {
                 floor = past;
             }
@@ -336,5 +347,5 @@ fn check_marks(marks: &KeyMarks) -> Result<(), InterchangeError> {
 fn past_all(mark: &WatermarkView) -> Position {
     let highest = mark.highest.unwrap_or(mark.floor);
     // The highest position is past everything but itself; no honest chain gets there.
-    highest.next().unwrap_or(highest)
+    highest.past().unwrap_or(highest)
 }

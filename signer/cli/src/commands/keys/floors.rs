@@ -1,5 +1,6 @@
 //! The first floors of keys: the slot, round, block or session from which on they sign.
 
+use super::source::History;
 use crate::commands::common::Usage;
 use signonce_core::{Floors, Position};
 use signonce_protocol::{DutyClass, KeyType};
@@ -45,24 +46,63 @@ fn at(class: DutyClass) -> impl Fn(&str) -> Result<Position, String> + Clone {
 /// Reads a position preceded by its class.
 pub(in crate::commands) fn of_class(text: &str) -> Result<Position, String> {
     let (class, at) = text.split_once('=').ok_or("it is CLASS=POSITION, as in grandpaVote=4021:17")?;
-    Position::parse(class.parse()?, at)
+    Ok(Position::parse(class.parse()?, at)?.of_mark())
 }
 
 impl FloorArgs {
-    /// The floors of one key.
+    /// The floors of one key, of which this much is known.
     ///
     /// # Errors
-    /// If they cannot safely be guessed and were not given; the error names the option that gives them.
-    pub fn of(&self, key_type: KeyType, chain: &ChainRow, unix_ms: u64) -> Result<Floors, Usage> {
+    /// If they cannot safely be guessed and were not given, or are not past what is known; the error names the option
+    /// that gives them.
+    pub fn of(
+        &self,
+        key_type: KeyType,
+        chain: &ChainRow,
+        unix_ms: u64,
+        history: History,
+    ) -> Result<Floors, Usage> {
         // Slots are wall-clock time, and past slots are over: the next slot is safe once the old copy is stopped.
         let new = new_key_floors(key_type, chain.clock(), unix_ms);
         let one = |new: Position| match (new.slot(), self.votes.given(new.class())) {
             (Some(_), _) => Ok(new),
-            (None, Some(given)) => Ok(given),
-            (None, None) if self.new_key => Ok(new),
-            (None, None) => Err(Usage(missing(key_type, new.class()))),
+            (None, Some(given)) => not_below(given, history).map(|()| given),
+            (None, None) => self.known(key_type, new, history),
         };
         new.positions().map(one).collect()
+    }
+}
+
+impl FloorArgs {
+    /// The floor where none was given.
+    fn known(&self, key_type: KeyType, new: Position, history: History) -> Result<Position, Usage> {
+        let class = new.class();
+        match history {
+            History::UpTo(last) if self.new_key => Err(Usage(format!(
+                "--new-key says that the key never signed anything, and its state file that it signed up to {last}: leave \
+                 --new-key out"
+            ))),
+            History::UpTo(last) => last.past().ok_or_else(|| Usage(format!("nothing is past {last}"))),
+            History::Unknown { .. } | History::Fresh if self.new_key => Ok(new),
+            History::Unknown { or } => Err(Usage(missing(key_type, class, or))),
+            History::Fresh => Err(Usage(format!(
+                "the state file says that the key never signed anything, as it does after a reset too: give --new-key if \
+                 that is so, or {}, one past the last that the key may have signed",
+                option(class)
+            ))),
+        }
+    }
+}
+
+/// A floor that is given may leave out less than the one that would be proposed, but nothing that was signed.
+fn not_below(given: Position, history: History) -> Result<(), Usage> {
+    let History::UpTo(last) = history else { return Ok(()) };
+    match last.is_below(given) {
+        Some(true) => Ok(()),
+        Some(false) | None => Err(Usage(format!(
+            "the floor {given} is not past what the state file says was signed, which is {last}: give a higher one, or \
+             leave it out"
+        ))),
     }
 }
 
@@ -106,9 +146,9 @@ fn unknown(key_type: KeyType, class: DutyClass) -> String {
     )
 }
 
-fn missing(key_type: KeyType, class: DutyClass) -> String {
+fn missing(key_type: KeyType, class: DutyClass, or: &str) -> String {
     format!(
-        "a {key_type} key needs a floor that no clock tells: give {}, one past the last that the key may have voted in, \
+        "a {key_type} key needs a floor that no clock tells: give {or}{}, one past the last that the key may have voted in, \
          or --new-key if it never voted anywhere",
         option(class)
     )
@@ -140,6 +180,8 @@ mod tests {
     };
     use signonce_substrate_rpc::progress::Progress;
 
+    const UNKNOWN: History = History::Unknown { or: "" };
+
     fn chain() -> ChainRow {
         signonce_shared::families::install();
         let (format, limits) = (ChainFormat::default(), Limits::default());
@@ -159,14 +201,14 @@ mod tests {
 
     #[test]
     fn a_slot_key_starts_at_the_next_slot() {
-        let floors = args(false).of(BABE, &chain(), 12_000_000_001).unwrap();
+        let floors = args(false).of(BABE, &chain(), 12_000_000_001, UNKNOWN).unwrap();
         assert_eq!(floors, Floors::from(Position::new(BABE_BLOCK, &[2_000_001]).unwrap()));
     }
 
     #[test]
     fn a_floor_that_was_given_goes_before_new_key() {
         for new_key in [false, true] {
-            let floors = args(new_key).of(GRANDPA, &chain(), 0).unwrap();
+            let floors = args(new_key).of(GRANDPA, &chain(), 0, UNKNOWN).unwrap();
             assert_eq!(floors, Floors::from(grandpa(7, 9)));
         }
     }
@@ -174,9 +216,9 @@ mod tests {
     #[test]
     fn a_vote_key_without_a_floor_is_refused_unless_it_is_new() {
         for (key_type, option) in [(BEEFY, "--beefy-floor"), (PARA, "--para-floor")] {
-            let error = args(false).of(key_type, &chain(), 0).unwrap_err();
+            let error = args(false).of(key_type, &chain(), 0, UNKNOWN).unwrap_err();
             assert!(error.to_string().contains(option) && error.to_string().contains("--new-key"), "{error}");
-            assert!(args(true).of(key_type, &chain(), 0).is_ok());
+            assert!(args(true).of(key_type, &chain(), 0, UNKNOWN).is_ok());
         }
     }
 
@@ -227,10 +269,45 @@ mod tests {
         assert_eq!(above(given(7, 1)).unwrap(), Floors::from(grandpa(7, 1)));
     }
 
+    fn comet(height: u64, round: u64, step: u64) -> Position {
+        Position::new(signonce_cometbft::VOTE, &[height, round, step]).unwrap()
+    }
+
+    #[test]
+    fn a_state_file_gives_the_floor_and_no_lower_one_is_taken() {
+        let chain: ChainRow = signonce_cometbft::ChainSettings::new("c-1").chain("c-1").into();
+        signonce_shared::families::install();
+        let of = |floor: Option<Position>, new_key, history| {
+            let votes = VoteFloors { floors: floor.into_iter().collect(), ..VoteFloors::default() };
+            FloorArgs { votes, new_key }.of(signonce_cometbft::CONSENSUS, &chain, 0, history)
+        };
+        let signed = |height, round, step| History::UpTo(comet(height, round, step));
+        assert_eq!(of(None, false, signed(12, 0, 2)).unwrap(), Floors::from(comet(12, 0, 3)));
+        // After a precommit the height may be locked, and this floor would not know on what.
+        assert_eq!(of(None, false, signed(12, 0, 3)).unwrap(), Floors::from(comet(13, 0, 0)));
+        let next = comet(12, 1, 0);
+        assert_eq!(of(Some(next), false, signed(12, 0, 3)).unwrap(), Floors::from(next), "where it is meant");
+        for low in [comet(12, 0, 3), comet(12, 0, 2), comet(3, 0, 0)] {
+            let error = of(Some(low), false, signed(12, 0, 3)).unwrap_err().to_string();
+            assert!(error.contains("not past what the state file says"), "{error}");
+        }
+        let error = of(None, true, signed(12, 0, 3)).unwrap_err().to_string();
+        assert!(error.contains("leave --new-key out"), "{error}");
+        let error = of(None, false, History::Fresh).unwrap_err().to_string();
+        assert!(
+            error.contains("after a reset too") && error.contains("cometVote=HEIGHT:ROUND:STEP"),
+            "{error}"
+        );
+        assert_eq!(of(None, true, History::Fresh).unwrap(), Floors::from(comet(0, 0, 0)));
+        let error = of(None, false, History::Unknown { or: "--state, or " }).unwrap_err().to_string();
+        assert!(error.contains("give --state, or --floor cometVote=HEIGHT:ROUND:STEP"), "{error}");
+    }
+
     #[test]
     fn a_floor_of_any_class_is_given_by_its_name() {
         signonce_shared::families::install();
         assert_eq!(of_class("grandpaVote=12:3"), Ok(grandpa(12, 3)));
+        assert_eq!(of_class("cometProposal=12:0:2"), Ok(comet(12, 0, 2)), "they share a watermark");
         for wrong in
             ["", "12:3", "grandpaVote=12", "grandpaVote=1:2:3", "nothing=1", "heartbeat=1", "paraSide=-1"]
         {

@@ -1,9 +1,9 @@
-//! `signonce keys import`: the keys of a Substrate keystore directory.
+//! `signonce keys import`: keys from the files of a validator or of another signer.
 
 use super::{
     find_chain,
     floors::{FloorArgs, describe},
-    source::{Found, Skipped, Source},
+    source::{Found, History, Skipped, Source, SourceArgs},
 };
 use crate::commands::common::{Confirm, Done, Reach, table};
 use serde_json::{Value, json};
@@ -25,16 +25,20 @@ use std::{
     time::Duration,
 };
 
-/// Imports the keys of a Substrate keystore directory.
+/// Imports the keys of a Substrate keystore directory, or the consensus key of a CometBFT validator.
 ///
-/// Every key is derived and compared with its file's name; one that does not match stops the import before anything is
-/// changed. The floors of the keys are shown first: BABE and AURA keys start at the next slot; GRANDPA, BEEFY and para
-/// keys where you say. STOP the old validator first: once a key is armed here, a copy elsewhere gets a validator
-/// slashed.
+/// Every key is derived and compared with the public key beside it; one that does not match stops the import before
+/// anything is changed. The floors of the keys are shown first: BABE and AURA keys start at the next slot; GRANDPA, BEEFY
+/// and para keys where you say; CometBFT keys past what the state file says. STOP the old validator first: once a key is
+/// armed here, a copy elsewhere gets a validator slashed.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    signonce keys import chains/polkadot/keystore --chain polkadot --group validator-2 --grandpa-floor 4021:17\n  \
+    signonce keys import --chain cosmoshub-4 --group validator-3 --from priv_validator_key.json \\\n    \
+    --state priv_validator_state.json")]
 pub(super) struct Args {
     #[command(flatten)]
-    source: Source,
+    source: SourceArgs,
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,
@@ -54,10 +58,11 @@ const OPEN_LOOKS: u32 = 50;
 /// The pause between two checks.
 const OPEN_WAIT: Duration = Duration::from_millis(200);
 
-/// A key of the directory, with its first floors.
+/// A key with its file and its first floors.
 struct Planned {
     path: PathBuf,
     key: KeystoreKey,
+    history: History,
     floors: Floors,
 }
 
@@ -74,16 +79,18 @@ pub(super) async fn run(args: Args) -> Done {
     let admin = args.reach.client()?;
     let chain = find_chain(&admin, &args.chain).await?;
     let recipients = recipients(&admin).await?;
-    let (planned, skipped) = read(&args, &chain)?;
+    let source = args.source.source(&chain)?;
+    let (planned, skipped) = read(&args, &source, &chain)?;
     let (old, new) = known(planned, &admin.keys().await?, &chain)?;
-    let plan = plan(&args, &chain, &new, &old, &skipped, recipients.len());
+    let mut plan = plan(&args, &chain, &new, &old, &skipped, recipients.len());
+    plan.push_str(source.caution());
     args.confirm.ask(plan)?;
     let ids: Vec<KeyId> = new.iter().chain(&old).map(|planned| planned.key.id).collect();
     let mut imported = Vec::new();
-    for Planned { path, key, mut floors } in new {
+    for Planned { path, key, history, mut floors } in new {
         if floors.positions().any(|floor| floor.slot().is_some()) {
             // The confirmation may have taken minutes.
-            floors = args.floors.of(key.id.key_type, &chain, unix_ms())?;
+            floors = args.floors.of(key.id.key_type, &chain, unix_ms(), history)?;
         }
         let KeystoreKey { id, scheme, secret } = key;
         let key = NewKey { id, secret, group: Some(args.group.clone()), floors: floors.clone() };
@@ -110,7 +117,7 @@ pub(super) async fn run(args: Args) -> Done {
         "skipped": skipped,
         "destroy": files,
     });
-    args.reach.output.done(&value, summary(&imported, &files))?;
+    args.reach.output.done(&value, summary(&imported, &files, source.then()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -183,13 +190,13 @@ fn interrupted(error: EnrollError, path: &Path, imported: &[Imported]) -> anyhow
     anyhow::Error::from(error).context(context)
 }
 
-/// The keys of the directory with their floors, and the files that hold no such key, with reasons.
-fn read(args: &Args, chain: &ChainRow) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
-    let (keys, skipped) = args.source.read()?;
+/// The keys with their floors, and the files that hold no such key, with reasons.
+fn read(args: &Args, source: &Source, chain: &ChainRow) -> anyhow::Result<(Vec<Planned>, Vec<Skipped>)> {
+    let (keys, skipped) = source.read()?;
     let mut planned = Vec::new();
-    for Found { path, key } in keys {
-        let floors = args.floors.of(key.id.key_type, chain, unix_ms())?;
-        planned.push(Planned { path, key, floors });
+    for Found { path, key, history } in keys {
+        let floors = args.floors.of(key.id.key_type, chain, unix_ms(), history)?;
+        planned.push(Planned { path, key, history, floors });
     }
     Ok((planned, skipped))
 }
@@ -217,6 +224,9 @@ fn plan(
             table(["TYPE", "PUBLIC KEY", "SIGNS"], rows)
         )
     };
+    for planned in new {
+        text.push_str(&left_out(planned));
+    }
     for planned in old {
         let _ = writeln!(text, "\nIn the cluster already, its watermark stays as it is: {}", planned.key.id);
     }
@@ -230,9 +240,29 @@ fn plan(
     text
 }
 
+/// What is left out between what a key signed last and its floor, and why.
+fn left_out(planned: &Planned) -> String {
+    let History::UpTo(last) = planned.history else { return String::new() };
+    let mut text = format!("\nBy its state file, {} signed up to {last}.\n", planned.key.id);
+    let next = last.of_mark().next();
+    if let Some(next) =
+        next.filter(|next| planned.floors.positions().any(|floor| next.is_below(floor) == Some(true)))
+    {
+        let numbers = next.parts().iter().map(ToString::to_string).collect::<Vec<_>>().join(":");
+        let _ = writeln!(
+            text,
+            "Its floor is higher than the next position: what it may sign there depends on what it signed before, which \
+             a state file does not tell.\nOnly if the chain cannot go on without it there, and a single node has this \
+             key: --floor {}={numbers}",
+            next.class()
+        );
+    }
+    text
+}
+
 /// What was done, and what to do with the old files. They must not be destroyed while a second officer may still refuse
 /// a key, since they are then its only other copy, and the way back.
-fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
+fn summary(imported: &[Imported], files: &[PathBuf], then: &str) -> String {
     let mut text = format!("Imported {} keys; the node that was asked has opened them.\n", imported.len());
     for done in imported {
         text.push_str(&done.text);
@@ -257,9 +287,7 @@ fn summary(imported: &[Imported], files: &[PathBuf]) -> String {
     for file in files {
         let _ = writeln!(text, "       shred -u '{}'", file.display());
     }
-    text.push_str(
-        "  3. start the validator with --remote-signer only; never again with a keystore of its own for them",
-    );
+    let _ = write!(text, "  3. {then}");
     text
 }
 
@@ -279,7 +307,7 @@ mod tests {
     #[test]
     fn nothing_is_to_be_destroyed_while_one_key_waits_for_a_second_officer() {
         let done = [imported(None), imported(Some(7))];
-        let text = summary(&done, &[]);
+        let text = summary(&done, &[], "start it");
         for part in
             ["DESTROY NOTHING YET: 1 of these keys", "signonce proposals approve 7", "same command again"]
         {
@@ -292,7 +320,7 @@ mod tests {
     #[test]
     fn when_every_key_is_armed_the_old_files_are_named() {
         let done = [imported(None)];
-        let text = summary(&done, &to_destroy(&done, Vec::new()));
+        let text = summary(&done, &to_destroy(&done, Vec::new()), "start it");
         assert!(text.contains("shred -u 'keystore/62616265aa'") && !text.contains("NOTHING"), "{text}");
     }
 }

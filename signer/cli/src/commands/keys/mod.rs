@@ -1,8 +1,10 @@
 //! `signonce keys`: session keys, from their making or import to their tombstone.
 
+mod consensus;
 pub(super) mod floors;
 mod generate;
 mod import;
+mod keystore;
 mod life;
 mod move_in;
 mod rotate;

@@ -8,7 +8,8 @@ use super::{
     find_chain,
     floors::{VoteFloors, describe},
     import::wait_open,
-    source::{Found, Skipped, Source},
+    keystore::Keystore,
+    source::{Found, Skipped},
 };
 use crate::commands::common::{Confirm, Done, NotYet, Reach, Usage, recorded, say, table};
 use anyhow::Context as _;
@@ -59,7 +60,7 @@ const WORD_LASTS: Duration = Duration::from_secs(600);
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    source: Source,
+    source: Keystore,
     /// The chain, by name or genesis hash.
     #[arg(long)]
     chain: String,
@@ -406,7 +407,7 @@ impl Move<'_> {
         // The chain has advanced in the meantime.
         let reached = self.reached().await?;
         let mut waiting = Vec::new();
-        for Found { path, key } in new {
+        for Found { path, key, history: _ } in new {
             let KeystoreKey { id, secret, .. } = key;
             let floors = self.floors(&id, &reached)?;
             let key = NewKey { id, secret, group: Some(self.args.group.clone()), floors: floors.clone() };

@@ -1,36 +1,45 @@
-//! A keystore directory as the source of keys: its password, which keys are wanted, and what they are.
+//! Where imported keys come from: the files of each family's own software.
 
+use super::{
+    consensus::ConsensusFiles,
+    keystore::{Keystore, KeystoreOptions},
+};
 use crate::commands::common::Usage;
 use serde::Serialize;
-use signonce_keys::{KeystoreKey, KeystoreProblem, SecretString, read_dir, read_password_file};
-use signonce_protocol::KeyType;
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-};
+use signonce_cometbft::Software;
+use signonce_keys::KeystoreKey;
+use signonce_protocol::{Chain, Position, Scheme};
+use std::path::PathBuf;
 
-/// The most files that a refusal lists, as the directory may hold thousands.
-const LISTED: usize = 100;
-/// How many levels below a directory keystores are searched for: `<base path>/data/chains/<id>/keystore` is four.
-const DEEP: usize = 4;
-/// How many directories of a level are searched.
-const WIDE: usize = 200;
-
-/// The options that name the keys.
+/// The options that name the files.
 #[derive(clap::Args, Debug)]
-pub(super) struct Source {
-    /// The keystore: `chains/<id>/keystore` in the validator's base path.
-    dir: PathBuf,
-    /// The file with the keystore's password, used as it is (a final newline is part of it, as in Substrate).
-    #[arg(long, value_name = "FILE", conflicts_with = "password_interactive")]
-    password_file: Option<PathBuf>,
-    /// Ask for the keystore's password.
-    #[arg(long)]
-    password_interactive: bool,
-    /// Import only these types.
-    #[arg(long, value_delimiter = ',', value_name = "TYPES")]
-    types: Vec<KeyType>,
+pub(super) struct SourceArgs {
+    /// Of a Substrate chain: the keystore, `chains/<id>/keystore` in the validator's base path.
+    #[arg(required_unless_present = "from")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    keystore: KeystoreOptions,
+    /// Of a CometBFT chain: the file with the key, `priv_validator_key.json` or that of tmkms' softsign provider.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "password_file", "password_interactive", "types"])]
+    from: Option<PathBuf>,
+    /// What the key signed last: `priv_validator_state.json`, or the state file of tmkms. It must be the last one, taken
+    /// after the old signer was stopped.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    state: Option<PathBuf>,
+    /// Whose files they are: filepv (a node's own) or tmkms. By default, what they look like.
+    #[arg(long, value_name = "SOFTWARE", requires = "from")]
+    format: Option<Software>,
+    /// The scheme of a key file that does not say it, as those of tmkms. By default Ed25519.
+    #[arg(long, value_name = "SCHEME", requires = "from")]
+    scheme: Option<Scheme>,
+}
+
+/// The files to import, by the software that wrote them.
+pub(super) enum Source {
+    /// The keystore directory of a Substrate node.
+    Keystore(Keystore),
+    /// The key and state files of a CometBFT validator.
+    Consensus(ConsensusFiles),
 }
 
 /// A file that is not imported.
@@ -42,118 +51,85 @@ pub(super) struct Skipped {
     pub why: String,
 }
 
-/// A key of the directory.
+/// A key that can be imported.
 pub(super) struct Found {
     /// Its file.
     pub path: PathBuf,
     /// The key.
     pub key: KeystoreKey,
+    /// What it signed until now.
+    pub history: History,
+}
+
+/// What the files say about what a key signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum History {
+    /// Nothing.
+    Unknown {
+        /// What would tell, as the beginning of a list of options; may be empty.
+        or: &'static str,
+    },
+    /// That it signed nothing.
+    Fresh,
+    /// Exactly what it signed last.
+    UpTo(Position),
+}
+
+impl SourceArgs {
+    /// The files, which must be those of the chain's family.
+    ///
+    /// # Errors
+    /// If the options are for chains of another family.
+    pub fn source(&self, chain: &Chain) -> Result<Source, Usage> {
+        let Self { dir, keystore, from, state, format, scheme } = self;
+        let name = &chain.name;
+        match (dir, from) {
+            (Some(dir), _) if *chain.family == signonce_substrate::FAMILY => {
+                Ok(Source::Keystore(Keystore::new(dir.clone(), keystore.clone())))
+            }
+            (None, Some(key)) if *chain.family == signonce_cometbft::FAMILY => {
+                let (key, state) = (key.clone(), state.clone());
+                Ok(Source::Consensus(ConsensusFiles { key, state, software: *format, scheme: *scheme }))
+            }
+            (Some(_), _) => Err(Usage(format!(
+                "{name} is a {} chain, whose keys are in no keystore directory: give the key file with --from",
+                chain.family
+            ))),
+            (None, _) => Err(Usage(format!(
+                "{name} is a {} chain: --from is for the key files of CometBFT validators; give the keystore directory",
+                chain.family
+            ))),
+        }
+    }
 }
 
 impl Source {
-    /// The full path, because the files to destroy are listed later, and perhaps pasted elsewhere.
-    pub fn directory(&self) -> PathBuf {
-        self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone())
-    }
-
     /// The keys with their files, and the files that hold no such key, with reasons.
     ///
     /// # Errors
-    /// If a file that should hold a key holds no usable one, or there is none at all. The error then lists everything
-    /// in the directory, with reasons.
+    /// If a file that should hold a key holds no usable one, or there is none at all.
     pub fn read(&self) -> anyhow::Result<(Vec<Found>, Vec<Skipped>)> {
-        let password = self.password()?;
-        let (mut keys, mut skipped, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in read_dir(&self.directory(), password.as_ref())? {
-            let file = entry.path;
-            match entry.found {
-                Err(
-                    why @ (KeystoreProblem::NotAKeyFile
-                    | KeystoreProblem::AlmostAKeyFile { .. }
-                    | KeystoreProblem::UnheldType(_)),
-                ) => skipped.push(Skipped { file, why: why.to_string() }),
-                _ if !is_wanted(&file, &self.types) => {
-                    skipped.push(Skipped { file, why: "its type is not among --types".into() });
-                }
-                Ok(key) => keys.push(Found { path: file, key }),
-                Err(why) => wrong.push(Skipped { file, why: why.to_string() }),
+        match self {
+            Self::Keystore(keystore) => keystore.read(),
+            Self::Consensus(files) => Ok((vec![files.read()?], Vec::new())),
+        }
+    }
+
+    /// What the plan says of what cannot be seen from here.
+    pub fn caution(&self) -> &'static str {
+        match self {
+            Self::Keystore(_) => "",
+            Self::Consensus(_) => ConsensusFiles::CAUTION,
+        }
+    }
+
+    /// The last step of retiring the old copy.
+    pub fn then(&self) -> &'static str {
+        match self {
+            Self::Keystore(_) => {
+                "start the validator with --remote-signer only; never again with a keystore of its own for them"
             }
+            Self::Consensus(_) => ConsensusFiles::THEN,
         }
-        if !wrong.is_empty() {
-            let rest =
-                if skipped.is_empty() { String::new() } else { listed("\nLeft out besides:", &skipped) };
-            anyhow::bail!(
-                "{}{rest}",
-                listed("nothing was imported, because these files have no key that can be used:", &wrong)
-            );
-        }
-        if keys.is_empty() {
-            return Err(Usage(self.nothing(&skipped)).into());
-        }
-        Ok((keys, skipped))
     }
-
-    /// What to say when there is nothing to import.
-    fn nothing(&self, skipped: &[Skipped]) -> String {
-        let dir = self.directory();
-        let what = format!("nothing was imported: there is no key to import in {}", dir.display());
-        let mut text = match skipped {
-            [] => format!("{what}, which is empty"),
-            some => listed(&format!("{what}:"), some),
-        };
-        for found in keystores_below(&dir) {
-            let _ = write!(text, "\nA keystore lies below it; did you mean {}?", found.display());
-        }
-        text
-    }
-
-    fn password(&self) -> anyhow::Result<Option<SecretString>> {
-        if self.password_interactive {
-            let typed = rpassword::prompt_password("Password of the keystore: ")?;
-            return Ok(Some(SecretString::from(typed)));
-        }
-        Ok(self.password_file.as_deref().map(read_password_file).transpose()?)
-    }
-}
-
-/// A list of files with reasons, one on each line.
-fn listed(head: &str, files: &[Skipped]) -> String {
-    let mut text = head.to_owned();
-    for Skipped { file, why } in files.iter().take(LISTED) {
-        let _ = write!(text, "\n  {}: {why}", file.display());
-    }
-    if files.len() > LISTED {
-        let _ = write!(text, "\n  and {} more", files.len() - LISTED);
-    }
-    text
-}
-
-/// The directories `chains/<id>/keystore` below this one: people give the base path, or `chains/<id>`, or `data` in it.
-fn keystores_below(dir: &Path) -> Vec<PathBuf> {
-    let mut level = vec![dir.to_owned()];
-    let mut found = Vec::new();
-    for _ in 0..DEEP {
-        let entries = level.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
-        let below: Vec<PathBuf> = entries
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .map(|entry| entry.path())
-            .take(WIDE)
-            .collect();
-        found.extend(below.iter().filter(|path| is_keystore(path)).cloned());
-        level = below;
-    }
-    found.sort();
-    found
-}
-
-/// Whether a path ends in `chains/<id>/keystore`.
-fn is_keystore(path: &Path) -> bool {
-    let named = |path: Option<&Path>, name: &str| path.and_then(Path::file_name).is_some_and(|n| n == name);
-    named(Some(path), "keystore") && named(path.ancestors().nth(2), "chains")
-}
-
-/// Whether the file's name says that its key is of a wanted type. A name starts with the type, in hex.
-fn is_wanted(path: &Path, types: &[KeyType]) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    types.is_empty() || types.iter().any(|key_type| name.starts_with(&hex::encode(key_type.name())))
 }

@@ -300,10 +300,11 @@ fn unsigned_from(state: &State, key: &Key) -> Result<Option<Floors>, Usage> {
     let one = |mark: &WatermarkView| {
         let halted = halted.filter(|at| at.slot().is_none() && at.is_below(mark.floor).is_some());
         let signed = mark.highest.map(|signed| {
-            signed.next().ok_or_else(|| Usage(format!("key {}: nothing is past {signed}", key.id)))
+            signed.past().ok_or_else(|| Usage(format!("key {}: nothing is past {signed}", key.id)))
         });
-        let mut from = mark.floor;
-        for past in signed.transpose()?.into_iter().chain(halted.and_then(Position::next)) {
+        // The new cluster knows nothing of what the old one kept beside the floor.
+        let mut from = mark.floor.alone().unwrap_or(mark.floor);
+        for past in signed.transpose()?.into_iter().chain(halted.and_then(Position::past)) {
             if from.is_below(past) == Some(true) {
                 from = past;
             }
