@@ -1,11 +1,11 @@
 //! `signonce keys list|disable|arm|remove`.
 
-use super::{find_key, floors::describe as describe_floors};
+use super::{find_key, floors::describe as describe_floors, show};
 use crate::commands::{
     common::{Confirm, Done, Reach, Usage, table},
     watermarks,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use signonce_core::{Change, Floors, KeyState};
 use signonce_shared::admin::api::KeyRow;
 use std::process::ExitCode;
@@ -70,8 +70,13 @@ pub(super) async fn list(args: List) -> Done {
     };
     let of_group = |row: &KeyRow| args.group.is_none() || row.group == args.group;
     rows.retain(|row| of_chain(row) && of_group(row) && (args.all || row.state != KeyState::Removed));
-    args.reach.output.print(&rows, describe(&rows))?;
+    let values: Vec<_> = rows.iter().map(value).collect::<Result<_, _>>()?;
+    args.reach.output.print(&values, describe(&rows))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn value(row: &KeyRow) -> serde_json::Result<Value> {
+    Ok(show::with_shown(serde_json::to_value(row)?, row.scheme, &row.id.public))
 }
 
 fn describe(rows: &[KeyRow]) -> String {

@@ -9,6 +9,7 @@ mod life;
 mod move_in;
 mod rotate;
 mod set;
+mod show;
 mod source;
 
 pub(super) use import::wait_open;
@@ -42,6 +43,7 @@ enum Command {
     Generate(generate::Args),
     Rotate(rotate::Args),
     List(life::List),
+    Show(show::Args),
     /// Stops a key from signing.
     ///
     /// Its secret and watermarks stay; `signonce keys arm` lets it sign again, from explicit floors on.
@@ -61,6 +63,7 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Generate(args) => generate::run(args).await,
         Command::Rotate(args) => rotate::run(args).await,
         Command::List(args) => life::list(args).await,
+        Command::Show(args) => show::run(args).await,
         Command::Disable(args) => life::disable(args).await,
         Command::Arm(args) => life::arm(args).await,
         Command::Remove(args) => life::remove(args).await,

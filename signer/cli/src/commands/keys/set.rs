@@ -138,12 +138,13 @@ pub(super) fn statement(owner: &HexBytes, chain: &Chain) -> Result<Payload, Usag
 }
 
 impl Fresh {
-    /// Makes the keys of a set, in this process.
+    /// Makes the keys of a set, in this process: of this scheme, or of the usual one of each type.
     ///
     /// # Errors
     /// If there is no randomness.
     pub fn make(
         entries: &[Entry],
+        scheme: Option<Scheme>,
         chain: &ChainRow,
         group: &str,
         statement: Option<&Payload>,
@@ -157,7 +158,7 @@ impl Fresh {
                     theirs.proof.as_ref().map(|proof| proof.0.clone())
                 }
                 Entry::Ours(key_type) => {
-                    let Some(scheme) = key_type.schemes().first().copied() else { continue };
+                    let Some(scheme) = scheme.or(key_type.schemes().first().copied()) else { continue };
                     let secret = SecretKey::generate(scheme)?;
                     let id = KeyId { key_type: *key_type, public: secret.public() };
                     let floors = new_key_floors(*key_type, chain.clock(), unix_ms());
@@ -204,19 +205,24 @@ impl Fresh {
 }
 
 impl MadeSet {
-    /// The set as text for the terminal.
-    pub fn describe(&self) -> String {
+    /// The keys as text for the terminal.
+    pub fn describe_keys(&self) -> String {
         let rows = self.keys.iter().map(|key| {
             let MadeKey { id, scheme, floors } = key;
             [id.key_type.to_string(), scheme.to_string(), id.public.to_string(), describe(floors)]
         });
+        table(["TYPE", "SCHEME", "PUBLIC KEY", "SIGNS"], rows)
+    }
+
+    /// The set as text for the terminal.
+    pub fn describe(&self) -> String {
         let proof = match &self.ownership_proof {
             Some(proof) => format!("Ownership proof, in this order:\n  {proof}"),
             None => "No ownership proof: that of a key made elsewhere is missing.".to_owned(),
         };
         format!(
             "{}\nSession keys, in this order, for `session.setKeys`:\n  {}\n{proof}",
-            table(["TYPE", "SCHEME", "PUBLIC KEY", "SIGNS"], rows),
+            self.describe_keys(),
             self.session_keys
         )
     }
