@@ -251,6 +251,39 @@ fn anchors(text: &str) -> Vec<String> {
     headings.map(|line| slug(line.trim_start_matches('#'))).collect()
 }
 
+/// What a node of a CometBFT chain leaves when it is stopped. The key was made for this test.
+fn comet_node(dir: &Path) {
+    let key = r#"{
+  "address": "FE812C12F3AB4CE6AC5DB69AC352F906CB1B11EF",
+  "pub_key": { "type": "tendermint/PubKeyEd25519", "value": "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=" },
+  "priv_key": {
+    "type": "tendermint/PrivKeyEd25519",
+    "value": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwfqSmxj4pxSCr71UHsTLsX5lUd2rr6+e5JCHuppFEbSLA=="
+  }
+}"#;
+    for (folder, file, content) in [
+        ("config", "priv_validator_key.json", key),
+        ("data", "priv_validator_state.json", r#"{"height":"21345678","round":0,"step":3}"#),
+    ] {
+        fs::create_dir_all(dir.join(folder)).unwrap();
+        fs::write(dir.join(folder).join(file), content).unwrap();
+    }
+}
+
+#[test]
+fn the_key_of_a_comet_validator_comes_in_from_its_files_or_is_made_as_the_page_says() {
+    let dir = tempfile::tempdir().unwrap();
+    comet_node(&dir.path().join("old-node"));
+    let pages = ["docs/operate/first-cluster.md", "docs/operate/cometbft-keys.md"];
+    let said = follow_in(dir.path(), "old_node=old-node", &pages);
+    assert!(said.contains("signed up to height 21345678 round 0 step 3"), "{said}");
+    assert!(said.contains("from height 21345679 round 0 step 0"), "{said}");
+    assert!(said.contains("shred -u"), "{said}");
+    let shown =
+        said.lines().filter(|line| line.starts_with(r#"{"@type":"/cosmos.crypto.ed25519.PubKey","key":""#));
+    assert_eq!(shown.count(), 2, "once when it is made, once again: {said}");
+}
+
 #[test]
 fn every_link_of_the_pages_leads_somewhere() {
     let root = repository();

@@ -50,7 +50,8 @@ pub(super) struct Arm {
     /// The key: type:0xPUBLIC, or 0xPUBLIC.
     key: String,
     /// The lowest position that may be signed: SLOT for babe and aura keys, SET:ROUND for gran keys, SET:BLOCK for beef
-    /// keys, SESSION for para keys. One past the last that the key signed, or may have signed, elsewhere.
+    /// keys, SESSION for para keys, HEIGHT:ROUND:STEP for comet keys. One past the last that the key signed, or may have
+    /// signed, elsewhere.
     #[arg(long, value_name = "COORDINATE", conflicts_with = "unchanged")]
     from: Option<String>,
     /// Asserts that the key signed nowhere else since this cluster stopped signing with it, so the watermark stays as
