@@ -1,5 +1,7 @@
 //! The commands as an operator meets them: the real program, its exit codes, and what it leaves on disk.
 
+#[path = "cli/comet.rs"]
+mod comet;
 #[path = "cli/messages.rs"]
 mod messages;
 

@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn past_a_state_is_past_everything_that_it_says_and_past_every_lock_that_it_may_hide() {
-        let past = |text| read(text).unwrap().position().unwrap().past().unwrap().parts().to_vec();
+        let past = |text: &str| read(text).unwrap().position().unwrap().past().unwrap().parts().to_vec();
         let at = |round, step| past(&format!(r#"{{"height":"12","round":{round},"step":{step}}}"#));
         assert_eq!(at(0, 1), [12, 0, 2]);
         assert_eq!(at(0, 2), [12, 0, 3]);

@@ -40,18 +40,21 @@ enum Command {
 ///
 /// Genesis, widths and AURA mode cannot be changed later; `chains limits` and `chains retime` change the rest.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    signonce chains add polkadot --genesis 0x91b1… --slot-duration 6000\n  \
+    signonce chains add cosmoshub-4 --family cometbft")]
 struct Add {
-    /// The chain's name in commands and for clients. For a CometBFT chain its chain-id, unless --settings says another.
+    /// The chain's name in commands and for clients.
     name: String,
-    /// The hash of block 0, in 0x-hex: `chain_getBlockHash` with 0 on a node of the chain. Not for CometBFT chains, which
-    /// are told apart by their chain-id.
+    /// The hash of block 0, in 0x-hex: `chain_getBlockHash` with 0 on a node of the chain. CometBFT chains need none:
+    /// they are told apart by their chain-id, and a hash of that stands for it.
     #[arg(long, value_name = "0xHEX")]
     genesis: Option<ChainId>,
     /// The kind of chain.
     #[arg(long, default_value = "substrate")]
     family: String,
-    /// The family's settings of the chain, in JSON, instead of the options below: `{"slotDurationMs":6000}`, or for a
-    /// CometBFT chain `{"chainId":"cosmoshub-4"}`.
+    /// The family's settings of the chain, in JSON, instead of the options below: `{"slotDurationMs":6000}`. A CometBFT
+    /// chain needs them if its name here is not its chain-id: `{"chainId":"cosmoshub-4"}`.
     #[arg(long, value_name = "JSON", conflicts_with = "slot_duration")]
     settings: Option<String>,
     /// The length of a slot in milliseconds: 6000 on Polkadot and Kusama.
@@ -160,42 +163,52 @@ pub(super) async fn run(args: Args) -> Done {
 }
 
 async fn add(args: Add) -> anyhow::Result<()> {
-    let family = family(&args.family).map_err(Usage)?;
-    let settings = match (&args.settings, args.slot_duration) {
-        (Some(json), _) => read_settings(family, json)?,
-        (None, Some(slot_duration)) if *family == signonce_substrate::FAMILY => {
-            substrate(&args, slot_duration).encode()
-        }
-        (None, Some(_)) => {
-            let why = format!("--slot-duration is of Substrate chains: give --settings for a {family} chain");
-            return Err(Usage(why).into());
-        }
-        (None, None) => {
-            let usual = family.settings.of_name(&args.name).map_err(|why| Usage(why.to_string()))?;
-            let missing = "say how long a slot lasts with --slot-duration, or give --settings for chains of other families";
-            usual.ok_or_else(|| Usage(missing.into()))?
-        }
-    };
-    let genesis = genesis(family, &settings, args.genesis)?;
-    let chain = Chain { genesis, name: args.name, family, settings };
+    let chain = new_chain(&args)?;
     let admin = args.reach.client()?;
     args.confirm.ask(format!("Will add this chain:\n{}", describe(&[chain.clone().into()])))?;
     let done = admin.change(&Change::AddChain(chain.clone())).await?;
     args.reach.output.done(&done, format!("Added chain {} (log entry {}).", chain.name, done.at))
 }
 
-/// The genesis hash: the one that was given, or the one that stands for what the chain calls itself.
-fn genesis(family: &Family, settings: &Settings, given: Option<ChainId>) -> Result<ChainId, Usage> {
+/// The chain that the options describe.
+fn new_chain(args: &Add) -> Result<Chain, Usage> {
+    let family = family(&args.family).map_err(Usage)?;
+    let settings = new_settings(args, family)?;
+    let genesis = identify(args.genesis, family, &settings)?;
+    Ok(Chain { genesis, name: args.name.clone(), family, settings })
+}
+
+fn new_settings(args: &Add, family: &Family) -> Result<Settings, Usage> {
+    match (&args.settings, args.slot_duration) {
+        (Some(json), _) => read_settings(family, json),
+        (None, Some(slot_duration)) if *family == signonce_substrate::FAMILY => {
+            Ok(substrate(args, slot_duration).encode())
+        }
+        (None, Some(_)) => Err(Usage(format!(
+            "--slot-duration is of Substrate chains, not of {family} chains: leave it out"
+        ))),
+        (None, None) => {
+            let usual = family.settings.of_name(&args.name).map_err(|why| {
+                Usage(format!("{why}; add the chain by that name, or give it with --settings"))
+            })?;
+            usual.ok_or_else(|| {
+                Usage("say how long a slot lasts with --slot-duration, or give --settings".to_owned())
+            })
+        }
+    }
+}
+
+/// The hash that tells the chain from all others: the given one, or that of what the chain calls itself.
+fn identify(given: Option<ChainId>, family: &Family, settings: &Settings) -> Result<ChainId, Usage> {
     match (family.settings.identity(settings), given) {
-        (None, Some(given)) => Ok(given),
-        (None, None) => Err(Usage(
-            "give --genesis, the hash of block 0: keys belong to the chain that has it, permanently".into(),
-        )),
-        (Some((_, stands)), None) => Ok(stands),
-        (Some((_, stands)), Some(given)) if stands == given => Ok(given),
-        (Some((name, stands)), Some(given)) => Err(Usage(format!(
-            "--genesis {given}: a {family} chain is told apart by what it calls itself, and {stands} stands for {name:?}; \
+        (Some((name, own)), Some(given)) if given != own => Err(Usage(format!(
+            "--genesis: {family} chains are told apart by what they call themselves, and the hash of {name:?} is {own}: \
              leave --genesis out"
+        ))),
+        (Some((_, own)), _) => Ok(own),
+        (None, Some(given)) => Ok(given),
+        (None, None) => Err(Usage(format!(
+            "say which chain it is with --genesis, the hash of its block 0: {family} chains are told apart by that"
         ))),
     }
 }

@@ -293,3 +293,49 @@ fn the_vectors_are_read_as_they_always_were() {
     }
     assert_eq!((good, bad), (5, 13));
 }
+
+/// A file with one key of a CometBFT chain, which has signed this.
+fn comet(floor: [u64; 3], signed: &str) -> Interchange {
+    crate::families::install();
+    let [height, round, step] = floor;
+    let file = format!(
+        r#"{{
+            "metadata": {{
+                "format": "signonce-watermarks", "version": 1, "form": "complete", "chain": "cosmoshub-4",
+                "genesisHash": "{}"
+            }},
+            "keys": [{{
+                "type": "comet", "public": "0x{}", "class": "cometVote",
+                "floor": {{ "height": {height}, "round": {round}, "step": {step} }},
+                "signed": [{signed}]
+            }}]
+        }}"#,
+        signonce_cometbft::genesis_of("cosmoshub-4"),
+        "09".repeat(32)
+    );
+    Interchange::read(file.as_bytes()).unwrap()
+}
+
+/// What the other cluster kept of a height beside the floor (its lock, and who is entitled) is not in a file.
+#[test]
+fn a_comet_key_starts_past_its_last_signature_and_past_a_height_that_it_may_have_locked() {
+    let past = |floor, class: &str, round: u64, step: &str| {
+        let digest = "b1".repeat(32);
+        let signed = format!(
+            r#"{{
+                "duty": {{ "class": "{class}", "height": 12, "round": {round}, "step": "{step}" }},
+                "digest": "0x{digest}"
+            }}"#
+        );
+        let floors = comet(floor, &signed).floors().unwrap();
+        floors[0].1.positions().next().unwrap().parts().to_vec()
+    };
+    assert_eq!(past([12, 0, 1], "cometProposal", 0, "proposal"), [12, 0, 2]);
+    assert_eq!(past([12, 0, 2], "cometVote", 0, "prevote"), [12, 0, 3]);
+    assert_eq!(past([12, 0, 3], "cometVote", 0, "precommit"), [13, 0, 0]);
+    assert_eq!(past([12, 4, 1], "cometProposal", 4, "proposal"), [13, 0, 0]);
+    let alone = |floor| comet(floor, "").floors().unwrap()[0].1.positions().next().unwrap().parts().to_vec();
+    assert_eq!(alone([12, 0, 3]), [12, 0, 3], "nothing at this position was signed");
+    assert_eq!(alone([12, 1, 0]), [13, 0, 0]);
+    assert_eq!(alone([13, 0, 0]), [13, 0, 0]);
+}

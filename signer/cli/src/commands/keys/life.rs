@@ -1,11 +1,11 @@
 //! `signonce keys list|disable|arm|remove`.
 
-use super::{find_key, floors::describe as describe_floors};
+use super::{find_key, floors::describe as describe_floors, show};
 use crate::commands::{
     common::{Confirm, Done, Reach, Usage, table},
     watermarks,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use signonce_core::{Change, Floors, KeyState};
 use signonce_shared::admin::api::KeyRow;
 use std::process::ExitCode;
@@ -50,7 +50,8 @@ pub(super) struct Arm {
     /// The key: type:0xPUBLIC, or 0xPUBLIC.
     key: String,
     /// The lowest position that may be signed: SLOT for babe and aura keys, SET:ROUND for gran keys, SET:BLOCK for beef
-    /// keys, SESSION for para keys. One past the last that the key signed, or may have signed, elsewhere.
+    /// keys, SESSION for para keys, HEIGHT:ROUND:STEP for comet keys. One past the last that the key signed, or may have
+    /// signed, elsewhere.
     #[arg(long, value_name = "COORDINATE", conflicts_with = "unchanged")]
     from: Option<String>,
     /// Asserts that the key signed nowhere else since this cluster stopped signing with it, so the watermark stays as
@@ -70,8 +71,13 @@ pub(super) async fn list(args: List) -> Done {
     };
     let of_group = |row: &KeyRow| args.group.is_none() || row.group == args.group;
     rows.retain(|row| of_chain(row) && of_group(row) && (args.all || row.state != KeyState::Removed));
-    args.reach.output.print(&rows, describe(&rows))?;
+    let values: Vec<_> = rows.iter().map(value).collect::<Result<_, _>>()?;
+    args.reach.output.print(&values, describe(&rows))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn value(row: &KeyRow) -> serde_json::Result<Value> {
+    Ok(show::with_shown(serde_json::to_value(row)?, row.scheme, &row.id.public))
 }
 
 fn describe(rows: &[KeyRow]) -> String {

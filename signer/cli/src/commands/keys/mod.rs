@@ -7,9 +7,9 @@ mod import;
 mod keystore;
 mod life;
 mod move_in;
-mod public;
 mod rotate;
 mod set;
+mod show;
 mod source;
 
 pub(super) use import::wait_open;
@@ -43,7 +43,7 @@ enum Command {
     Generate(generate::Args),
     Rotate(rotate::Args),
     List(life::List),
-    Public(public::Args),
+    Show(show::Args),
     /// Stops a key from signing.
     ///
     /// Its secret and watermarks stay; `signonce keys arm` lets it sign again, from explicit floors on.
@@ -63,7 +63,7 @@ pub(super) async fn run(args: Args) -> Done {
         Command::Generate(args) => generate::run(args).await,
         Command::Rotate(args) => rotate::run(args).await,
         Command::List(args) => life::list(args).await,
-        Command::Public(args) => public::run(args).await,
+        Command::Show(args) => show::run(args).await,
         Command::Disable(args) => life::disable(args).await,
         Command::Arm(args) => life::arm(args).await,
         Command::Remove(args) => life::remove(args).await,

@@ -407,7 +407,6 @@ impl Move<'_> {
         // The chain has advanced in the meantime.
         let reached = self.reached().await?;
         let mut waiting = Vec::new();
-        // The floors come from the chain here, which knows more than any file.
         for Found { path, key, history: _ } in new {
             let KeystoreKey { id, secret, .. } = key;
             let floors = self.floors(&id, &reached)?;

@@ -167,7 +167,7 @@ async fn begin(
         chain.name,
         ids.join("\n")
     ))?;
-    let fresh = Fresh::make(&entries, chain, &args.group, Some(&statement))?;
+    let fresh = Fresh::make(&entries, None, chain, &args.group, Some(&statement))?;
     let mut record = Record {
         version: 1,
         chain: chain.name.clone(),

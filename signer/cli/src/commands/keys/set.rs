@@ -5,7 +5,6 @@
 use super::floors::describe;
 use crate::commands::common::{Usage, say, table};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use signonce_cluster::clock::unix_ms;
 use signonce_core::{Chain, Floors};
 use signonce_keys::SecretKey;
@@ -139,12 +138,13 @@ pub(super) fn statement(owner: &HexBytes, chain: &Chain) -> Result<Payload, Usag
 }
 
 impl Fresh {
-    /// Makes the keys of a set, in this process.
+    /// Makes the keys of a set, in this process: of this scheme, or of the usual one of each type.
     ///
     /// # Errors
     /// If there is no randomness.
     pub fn make(
         entries: &[Entry],
+        scheme: Option<Scheme>,
         chain: &ChainRow,
         group: &str,
         statement: Option<&Payload>,
@@ -158,7 +158,7 @@ impl Fresh {
                     theirs.proof.as_ref().map(|proof| proof.0.clone())
                 }
                 Entry::Ours(key_type) => {
-                    let Some(scheme) = key_type.schemes().first().copied() else { continue };
+                    let Some(scheme) = scheme.or(key_type.schemes().first().copied()) else { continue };
                     let secret = SecretKey::generate(scheme)?;
                     let id = KeyId { key_type: *key_type, public: secret.public() };
                     let floors = new_key_floors(*key_type, chain.clock(), unix_ms());
@@ -205,31 +205,26 @@ impl Fresh {
 }
 
 impl MadeSet {
-    /// The set as text for the terminal.
-    pub fn describe(&self) -> String {
+    /// The keys as text for the terminal.
+    pub fn describe_keys(&self) -> String {
         let rows = self.keys.iter().map(|key| {
             let MadeKey { id, scheme, floors } = key;
             [id.key_type.to_string(), scheme.to_string(), id.public.to_string(), describe(floors)]
         });
-        let table = table(["TYPE", "SCHEME", "PUBLIC KEY", "SIGNS"], rows);
-        let shown = self.shown();
-        if !shown.is_empty() {
-            let shown: Vec<_> = shown.iter().map(|shown| format!("  {shown}")).collect();
-            return format!("{table}\nAs the chain's own tools show and take them:\n{}", shown.join("\n"));
-        }
+        table(["TYPE", "SCHEME", "PUBLIC KEY", "SIGNS"], rows)
+    }
+
+    /// The set as text for the terminal.
+    pub fn describe(&self) -> String {
         let proof = match &self.ownership_proof {
             Some(proof) => format!("Ownership proof, in this order:\n  {proof}"),
             None => "No ownership proof: that of a key made elsewhere is missing.".to_owned(),
         };
         format!(
-            "{table}\nSession keys, in this order, for `session.setKeys`:\n  {}\n{proof}",
+            "{}\nSession keys, in this order, for `session.setKeys`:\n  {}\n{proof}",
+            self.describe_keys(),
             self.session_keys
         )
-    }
-
-    /// The public keys as the chain's own tools show and take them, where that is not the hex of the table.
-    pub fn shown(&self) -> Vec<Value> {
-        self.keys.iter().filter_map(|key| key.scheme.show(&key.id.public)).collect()
     }
 }
 

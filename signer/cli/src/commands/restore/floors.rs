@@ -512,6 +512,38 @@ mod tests {
         assert!(line(far).next.as_ref().unwrap().contains("must be above"), "{:?}", line(far).next);
     }
 
+    /// The backup has the position of the last signature, but the new cluster does not take over the lock of its height.
+    #[test]
+    fn a_comet_key_comes_back_past_the_height_that_it_may_have_locked() {
+        let mut state = state();
+        let mut public = vec![7; 32];
+        public[0] = 200;
+        let key_type = signonce_cometbft::CONSENSUS;
+        let id = KeyId { key_type, public: public.as_slice().try_into().unwrap() };
+        let chain = signonce_cometbft::ChainSettings::new("hub").chain("hub");
+        let at = |parts: [u64; 3]| Floors::from(Position::new(signonce_cometbft::VOTE, &parts).unwrap());
+        let (scheme, sealed) = (signonce_cometbft::ED25519, vec![1].into());
+        for (entry, change) in [
+            (101, Change::AddChain(chain.clone())),
+            (102, Change::RegisterKey { id, scheme, chain: chain.genesis, group: None, sealed }),
+            (103, Change::ArmKey { id, floors: at([12, 1, 2]) }),
+        ] {
+            let request = RequestId { node: NodeId(1), boot: 1, seq: entry };
+            let command = Command::Change { request, actor: "test".into(), time_ms: 0, change };
+            state.apply(LogIndex(entry), command).unwrap();
+        }
+        let line = |floor: Option<&str>| {
+            let floors = floor.into_iter().map(str::to_owned).collect();
+            let keys = FloorArgs { floors, ..args(&[]) }.plan(&state, &[], NOW).unwrap();
+            keys.into_iter().map(|planned| planned.line).find(|line| line.key == id).unwrap()
+        };
+        let none = line(None);
+        assert_eq!((none.outcome, none.from), (Outcome::Disarmed, Some(at([13, 0, 0]))));
+        assert_eq!(line(Some("hub=cometVote=12:1:3")).outcome, Outcome::Disarmed, "below the next height");
+        let given = line(Some("hub=cometVote=14:0:0"));
+        assert_eq!((given.outcome, given.to), (Outcome::Armed, Some(at([14, 0, 0]))));
+    }
+
     #[test]
     fn a_floor_below_the_backup_or_of_no_chain_is_wrong_usage() {
         for wrong in ["5:99", "5:100", "kusama=6:0", "6", "a:b", "=6:0", ""] {
