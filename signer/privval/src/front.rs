@@ -37,6 +37,10 @@ const DIAL_LONGEST: Duration = Duration::from_millis(500);
 /// The pauses after nonsense, when whoever is there may not be a node.
 const NONSENSE_FIRST: Duration = Duration::from_secs(1);
 const NONSENSE_LONGEST: Duration = Duration::from_secs(30);
+/// The pauses after a connection on which nothing came of it: a node's tries are not used up by a front that keeps
+/// coming and going.
+const FRUITLESS_FIRST: Duration = Duration::from_millis(200);
+const FRUITLESS_LONGEST: Duration = Duration::from_secs(5);
 /// The requests that wait to be answered. A node has one under way, and this bounds one that floods.
 const WAITING: usize = 4;
 
@@ -113,9 +117,18 @@ impl Left {
     }
 }
 
+/// What came of a connection.
+#[derive(Clone, Copy, Default)]
+struct Served {
+    /// Requests that were answered.
+    answers: u64,
+    /// Those among them that were for votes and proposals.
+    votes: u64,
+}
+
 /// How a request ended.
 enum Ended {
-    /// With this answer, for these reasons.
+    /// With this answer, of this outcome.
     Answered(Message, &'static str),
     /// Without one.
     Left(Left),
@@ -130,52 +143,87 @@ fn pauses(first: Duration, longest: Duration) -> impl Iterator<Item = Duration> 
         .build()
 }
 
+fn after_nonsense() -> impl Iterator<Item = Duration> + Send {
+    pauses(NONSENSE_FIRST, NONSENSE_LONGEST)
+}
+
+fn after_nothing() -> impl Iterator<Item = Duration> + Send {
+    pauses(FRUITLESS_FIRST, FRUITLESS_LONGEST)
+}
+
 impl<S: Signers> Front<S> {
+    /// Keeps the node connected until the stop.
     async fn run(self) {
-        let stop = self.stop.clone();
-        tokio::select! {
-            // Between requests; `serve` ends a request that is under way by itself.
-            () = self.keep_connected() => {}
-            () = stop.cancelled() => {}
+        // Ends where it waits; an answer under way is still given.
+        if self.keep_connected().await.is_none() {
+            tracing::debug!(node = %self.node.address, "no longer served");
         }
     }
 
-    /// Ends only when a stop came while a connection was open.
-    async fn keep_connected(&self) {
-        let address = &self.node.address;
-        self.known_keys().await;
-        let mut nonsense = pauses(NONSENSE_FIRST, NONSENSE_LONGEST);
+    /// Waits for something; `None` if the stop comes first.
+    async fn unless_stopped<T>(&self, until: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            done = until => Some(done),
+        }
+    }
+
+    /// `None` once it was stopped.
+    async fn keep_connected(&self) -> Option<()> {
+        self.unless_stopped(self.known_keys()).await?;
+        let (mut nonsense, mut fruitless) = (after_nonsense(), after_nothing());
         let mut lives = Lives::default();
         loop {
-            let link = self.dialled().await;
+            let link = self.unless_stopped(self.dialled()).await?;
             let connection = lives.connection(link.life.as_ref());
-            tracing::info!(node = %address, "connected to the node");
-            let left = self.answer_all(link, connection).await;
+            tracing::info!(node = %self.node.address, "connected to the node");
+            let (left, served) = self.answer_all(link, connection).await;
             self.metrics.disconnected();
-            match left.next() {
-                Next::Dial => tracing::info!(node = %address, "disconnected: {left}"),
-                Next::WhenReady | Next::WhenArmed(_) | Next::AfterNonsense => {
-                    self.metrics.dropped();
-                    tracing::warn!(node = %address, "disconnected: {left}");
-                }
+            let next = left.next();
+            self.tell(&left, &next);
+            let in_vain = match next {
+                Next::Dial => served.answers == 0,
+                Next::WhenReady | Next::WhenArmed(_) | Next::AfterNonsense => served.votes == 0,
+            };
+            if !in_vain {
+                (nonsense, fruitless) = (after_nonsense(), after_nothing());
             }
-            match left.next() {
-                Next::Dial if matches!(left, Left::Stopped) => return,
-                Next::Dial => {}
-                Next::WhenReady => self.away(self.signers.ready()).await,
-                Next::WhenArmed(key) => {
-                    self.away(async {
-                        self.armed(key).await;
-                        self.signers.ready().await;
-                    })
-                    .await;
+            let pause = match next {
+                Next::AfterNonsense => nonsense.next().unwrap_or(NONSENSE_LONGEST),
+                Next::Dial | Next::WhenReady | Next::WhenArmed(_) if in_vain => {
+                    fruitless.next().unwrap_or(FRUITLESS_LONGEST)
                 }
-                Next::AfterNonsense => {
-                    self.away(sleep(nonsense.next().unwrap_or(NONSENSE_LONGEST))).await;
-                    continue;
-                }
+                Next::Dial | Next::WhenReady | Next::WhenArmed(_) => Duration::ZERO,
+            };
+            let until = self.away(async {
+                sleep(pause).await;
+                self.able(next).await;
+            });
+            self.unless_stopped(until).await?;
+        }
+    }
+
+    /// Ends when the node can be served again.
+    async fn able(&self, next: Next) {
+        match next {
+            Next::Dial | Next::AfterNonsense => {}
+            Next::WhenReady => self.signers.ready().await,
+            Next::WhenArmed(key) => {
+                self.armed(key).await;
+                self.signers.ready().await;
             }
-            nonsense = pauses(NONSENSE_FIRST, NONSENSE_LONGEST);
+        }
+    }
+
+    fn tell(&self, left: &Left, next: &Next) {
+        let address = &self.node.address;
+        match next {
+            Next::Dial => tracing::info!(node = %address, "disconnected: {left}"),
+            Next::WhenReady | Next::WhenArmed(_) | Next::AfterNonsense => {
+                self.metrics.dropped();
+                tracing::warn!(node = %address, "disconnected: {left}");
+            }
         }
     }
 
@@ -238,13 +286,15 @@ impl<S: Signers> Front<S> {
     }
 
     /// Answers the node until the connection ends.
-    async fn answer_all(&self, link: Link, connection: Connection) -> Left {
+    async fn answer_all(&self, link: Link, connection: Connection) -> (Left, Served) {
         let Link { reader, mut writer, life: _ } = link;
         let (found, mut requests) = mpsc::channel(WAITING);
         let ended = CancellationToken::new();
         let reading = tokio::spawn(read_all(reader, found, ended.clone()));
+        let mut served = Served::default();
         let left = loop {
             let read = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => break Left::Stopped,
                 read = timeout(SILENCE, requests.recv()) => read,
             };
@@ -268,12 +318,14 @@ impl<S: Signers> Front<S> {
                     if let Err(error) = writer.send(answer).await {
                         break Left::Send(error);
                     }
+                    served.answers += 1;
+                    served.votes += u64::from(matches!(request, Request::Vote(_) | Request::Proposal(_)));
                 }
                 Ended::Left(left) => break left,
             }
         };
         reading.abort();
-        left
+        (left, served)
     }
 
     async fn answer(&self, request: &Request, connection: Connection) -> Ended {
@@ -311,7 +363,11 @@ impl<S: Signers> Front<S> {
         });
         match found {
             Ok(answer) => Ended::Answered(answer, "answered"),
-            Err(why) => self.refuse(request, "noKey", &why),
+            // A node asks once at its start, and ends if it gets no key.
+            Err(why) => {
+                tracing::warn!(node = %self.node.address, "the node gets no public key: {why}");
+                self.refuse(request, "noKey", &why)
+            }
         }
     }
 
@@ -367,9 +423,10 @@ impl<S: Signers> Front<S> {
         Ended::Answered(answer, verdict(reply.verdict))
     }
 
-    /// Tells the node that it gets no signature, now or ever.
+    /// Tells the node that it gets no signature, now or ever. The signers' audit has it too; nodes that catch up are
+    /// refused thousands of old votes, and nobody needs to read them here.
     fn refuse(&self, request: &Request, code: &'static str, why: &str) -> Ended {
-        tracing::info!(node = %self.node.address, code, "refused: {why}");
+        tracing::debug!(node = %self.node.address, code, "refused: {why}");
         Ended::Answered(request.refused(why), code)
     }
 }

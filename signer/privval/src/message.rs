@@ -5,10 +5,7 @@
 
 use prost::Message as _;
 use signonce_cometbft::{ED25519, SECP256K1, Timestamp};
-use signonce_protocol::{
-    Scheme,
-    rpc::{KeyInfo, SignReply},
-};
+use signonce_protocol::rpc::{KeyInfo, SignReply};
 use tendermint_proto::{
     google::protobuf::Timestamp as ProtoTimestamp,
     v0_38::{
@@ -136,11 +133,16 @@ pub(crate) fn pong() -> Message {
 
 /// The answer that gives the public key; `None` for a scheme that nodes of these versions do not have.
 pub(crate) fn pub_key(key: &KeyInfo) -> Option<Message> {
-    const KINDS: [(Scheme, fn(Vec<u8>) -> public_key::Sum); 2] =
-        [(ED25519, public_key::Sum::Ed25519), (SECP256K1, public_key::Sum::Secp256k1)];
-    let (_, kind) = KINDS.into_iter().find(|(scheme, _)| *scheme == key.scheme)?;
-    let sum = Some(kind(key.public.as_bytes().to_vec()));
-    Some(wrapped(Sum::PubKeyResponse(PubKeyResponse { pub_key: Some(PublicKey { sum }), error: None })))
+    let bytes = key.public.as_bytes().to_vec();
+    let sum = match key.scheme {
+        ED25519 => public_key::Sum::Ed25519(bytes),
+        SECP256K1 => public_key::Sum::Secp256k1(bytes),
+        _ => return None,
+    };
+    Some(wrapped(Sum::PubKeyResponse(PubKeyResponse {
+        pub_key: Some(PublicKey { sum: Some(sum) }),
+        error: None,
+    })))
 }
 
 /// The answer to a request that was signed: the node's own vote or proposal with the signatures and the timestamp that

@@ -27,6 +27,8 @@ enum Then {
     RateLimit,
     NotNow,
     Never,
+    /// Sign, but take a while.
+    Slowly,
 }
 
 /// Signers that do as they are told, and sign where they are told nothing.
@@ -104,6 +106,10 @@ impl Signers for Made {
             Then::NotNow => {
                 self.ready.send_replace(false);
                 Err(Unsigned::NotNow("no leader".into()))
+            }
+            Then::Slowly => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                Ok(sign(params))
             }
             Then::Never => {
                 tokio::time::sleep(within).await;
@@ -259,6 +265,16 @@ async fn a_node_of_a_key_that_is_not_armed_starts_and_waits_until_it_is() {
 }
 
 #[tokio::test]
+async fn signers_that_refuse_for_now_again_and_again_do_not_make_the_front_come_and_go_in_a_loop() {
+    let scene = scene(Over::Unix, KeyState::Armed).await;
+    scene.node.start().await.unwrap();
+    // Ready, and not able: a list of keys that is behind, say.
+    scene.signers.then((0..4).map(|_| Then::Refuse(ErrorCode::KeyNotArmed)));
+    scene.node.vote(prevote(5)).await.expect("the node's tries were not used up");
+    assert_eq!(scene.signers.asked().len(), 5);
+}
+
+#[tokio::test]
 async fn a_node_of_another_chain_is_told_that_there_is_no_key() {
     let scene = scene_of("front-2", Over::Unix, KeyState::Armed).await;
     let exit = scene.node.start().await.expect_err("there is no key for it");
@@ -330,8 +346,15 @@ async fn a_flood_is_answered_one_by_one_and_a_node_that_only_pings_is_kept() {
 async fn a_stop_ends_the_front_after_the_answer_under_way() {
     let mut scene = scene(Over::Unix, KeyState::Armed).await;
     scene.node.start().await.unwrap();
-    scene.node.vote(prevote(5)).await.unwrap();
-    scene.stop.cancel();
+    scene.signers.then([Then::Slowly]);
+    let stopping = async {
+        while scene.signers.asked().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        scene.stop.cancel();
+    };
+    let (voted, ()) = tokio::join!(scene.node.vote(prevote(5)), stopping);
+    voted.expect("it was under way");
     (&mut scene.front).await.unwrap();
 }
 
