@@ -96,3 +96,14 @@ fn a_chain_in_json_has_its_settings_beside_its_name() {
     assert_eq!(ChainSettings::of(&read), ChainSettings::new("x-1"));
     assert_ne!(genesis_of("cosmoshub-4"), genesis_of("cosmoshub-5"));
 }
+
+#[test]
+fn a_chain_id_is_all_that_tells_a_chain() {
+    let settings = spec().of_name("cosmoshub-4").unwrap().unwrap();
+    assert_eq!(settings, ChainSettings::new("cosmoshub-4").encode());
+    assert_eq!(spec().identity(&settings), Some(("cosmoshub-4".to_owned(), genesis_of("cosmoshub-4"))));
+    for wrong in ["", "a chain", &"x".repeat(51)] {
+        assert!(spec().of_name(wrong).is_err(), "{wrong:?}");
+    }
+    assert_eq!(spec().identity(&Settings::new(vec![9])), None);
+}

@@ -21,8 +21,8 @@ pub(super) struct ConsensusFiles {
 }
 
 impl ConsensusFiles {
-    /// What the plan says of what cannot be seen from here.
-    pub const CAUTION: &'static str = "\
+    /// What cannot be seen of a state file.
+    const CAUTION: &'static str = "\
 The state file must be the LAST one, taken after the old signer was stopped: it cannot be seen here whether the key
 has signed more since, nor what the chain has. Whatever the key signed past it could be contradicted, and the
 validator would be tombstoned.
@@ -31,6 +31,11 @@ validator would be tombstoned.
     /// The last step of retiring the old copy.
     pub const THEN: &'static str = "start the node with priv_validator_laddr, so that it waits for the signers; it never again \
                                     gets this key in a file of its own";
+
+    /// What the plan says of what cannot be seen from here.
+    pub fn caution(&self) -> &'static str {
+        if self.state.is_some() { Self::CAUTION } else { "" }
+    }
 
     /// Reads both files.
     ///

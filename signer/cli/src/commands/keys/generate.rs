@@ -11,7 +11,7 @@ use signonce_core::Chain;
 use signonce_protocol::{HexBytes, KeyType, Scheme};
 use signonce_shared::enroll::recipients;
 use signonce_substrate::{AUTHORITY_DISCOVERY, BABE, BEEFY, GRANDPA, PARA};
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 /// The session keys of Polkadot's and Kusama's runtimes.
 pub(super) const POLKADOT: &str = "gran,babe,para,asgn,audi,beef";
@@ -118,11 +118,12 @@ fn of_keys(args: &Args, chain: &Chain, made: &MadeSet) -> (Value, String) {
     let value = json!({ "chain": chain.name, "group": args.group, "keys": keys.collect::<Vec<_>>() });
     let mut text = made.describe_keys();
     for key in &made.keys {
-        text.push_str(&format!(
-            "\n{}, as the chain's tools take it (`signonce keys show` prints it again):\n{}",
-            key.id,
-            show::shown(key.scheme, &key.id.public)
-        ));
+        let shown = show::shown(key.scheme, &key.id.public);
+        let _ = write!(
+            text,
+            "\n{}, as the chain's tools take it (`signonce keys show` prints it again):\n{shown}\n",
+            key.id
+        );
     }
     (value, text)
 }

@@ -119,7 +119,7 @@ impl Source {
     pub fn caution(&self) -> &'static str {
         match self {
             Self::Keystore(_) => "",
-            Self::Consensus(_) => ConsensusFiles::CAUTION,
+            Self::Consensus(files) => files.caution(),
         }
     }
 
