@@ -261,6 +261,7 @@ mod tests {
 
     #[test]
     fn a_floor_below_what_a_node_said_is_refused() {
+        signonce_shared::families::install();
         let given =
             |set, round| VoteFloors { grandpa_floor: Some(grandpa(set, round)), ..VoteFloors::default() };
         let reached = Reached { old: Some(place(4, 80)), now: None, rounds: 50 };

@@ -532,15 +532,16 @@ mod tests {
             let command = Command::Change { request, actor: "test".into(), time_ms: 0, change };
             state.apply(LogIndex(entry), command).unwrap();
         }
-        let line = |floor: Option<&str>| {
+        let line = |floor: Option<&str>| -> Result<KeyLine, Usage> {
             let floors = floor.into_iter().map(str::to_owned).collect();
-            let keys = FloorArgs { floors, ..args(&[]) }.plan(&state, &[], NOW).unwrap();
-            keys.into_iter().map(|planned| planned.line).find(|line| line.key == id).unwrap()
+            let keys = FloorArgs { floors, ..args(&[]) }.plan(&state, &[], NOW)?;
+            Ok(keys.into_iter().map(|planned| planned.line).find(|line| line.key == id).unwrap())
         };
-        let none = line(None);
+        let none = line(None).unwrap();
         assert_eq!((none.outcome, none.from), (Outcome::Disarmed, Some(at([13, 0, 0]))));
-        assert_eq!(line(Some("hub=cometVote=12:1:3")).outcome, Outcome::Disarmed, "below the next height");
-        let given = line(Some("hub=cometVote=14:0:0"));
+        let error = line(Some("hub=cometVote=12:1:3")).unwrap_err().to_string();
+        assert!(error.contains("must be above height 13 round 0 step 0"), "{error}");
+        let given = line(Some("hub=cometVote=14:0:0")).unwrap();
         assert_eq!((given.outcome, given.to), (Outcome::Armed, Some(at([14, 0, 0]))));
     }
 
